@@ -1,0 +1,5 @@
+"""Training and evaluation data."""
+
+from ladd_hf.data.sawtooth import Entropy, SawtoothDistribution, sawtooth_dataset
+
+__all__ = ["Entropy", "SawtoothDistribution", "sawtooth_dataset"]

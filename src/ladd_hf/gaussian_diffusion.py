@@ -1,0 +1,68 @@
+"""Variance-preserving diffusion of continuous latents: y_t = a(t) y_0 + s(t) noise. Paper, section 3.
+
+Times are tensors that broadcast against the latents, `(batch_size, 1, 1)` or scalar; latents are
+`(batch_size, latent_length, latent_dim)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from .noise_schedules import GaussianSchedule
+
+
+def add_gaussian_noise(schedule: GaussianSchedule, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """y_t = a(t) y_0 + s(t) noise."""
+    return schedule.signal(t) * latents + schedule.noise(t) * noise
+
+
+def noise_from_sample(schedule: GaussianSchedule, noisy: Tensor, latents: Tensor, t: Tensor) -> Tensor:
+    """The noise that leads from y_0 to y_t."""
+    return (noisy - schedule.signal(t) * latents) / schedule.noise(t)
+
+
+def sample_from_noise(schedule: GaussianSchedule, noisy: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """The y_0 that `noise` leads away from."""
+    return (noisy - schedule.noise(t) * noise) / schedule.signal(t)
+
+
+def ddim_step(
+    schedule: GaussianSchedule, latents: Tensor, noisy: Tensor, t: Tensor, s: Tensor, noise: Tensor | None = None
+) -> Tensor:
+    """y_s from the predicted y_0 (`latents`) and y_t by the deterministic DDIM step; `noise` is not used."""
+    direction = noise_from_sample(schedule, noisy, latents, t)
+    return schedule.signal(s) * latents + schedule.noise(s) * direction
+
+
+def ddpm_step(
+    schedule: GaussianSchedule, latents: Tensor, noisy: Tensor, t: Tensor, s: Tensor, noise: Tensor
+) -> Tensor:
+    """y_s drawn from the posterior q(y_s | y_t, y_0) at the predicted y_0 (`latents`), with standard normal `noise`."""
+    ratio = schedule.signal(t) / schedule.signal(s)  # r
+    step_variance = _step_variance(schedule, t, s)  # v
+    noise_t, noise_s = schedule.noise(t) ** 2, schedule.noise(s) ** 2
+    mean = (ratio * noise_s * noisy + schedule.signal(s) * step_variance * latents) / noise_t
+    return mean + (step_variance * noise_s / noise_t).sqrt() * noise
+
+
+def sample_weight(schedule: GaussianSchedule, t: Tensor, s: Tensor) -> Tensor:
+    """Weight of |y_0 - predicted y_0|^2 in the bound over the step s < t: a(s)^2 v / (2 s(s)^2 s(t)^2)."""
+    scale = 2 * schedule.noise(s) ** 2 * schedule.noise(t) ** 2
+    return schedule.signal_variance(s) * _step_variance(schedule, t, s) / scale
+
+
+def noise_weight(schedule: GaussianSchedule, t: Tensor, s: Tensor) -> Tensor:
+    """Weight of |noise - predicted noise|^2 in the bound over the step s < t: v / (2 s(s)^2 r^2)."""
+    ratio_squared = schedule.signal_variance(t) / schedule.signal_variance(s)
+    return _step_variance(schedule, t, s) / (2 * schedule.noise(s) ** 2 * ratio_squared)
+
+
+def _step_variance(schedule: GaussianSchedule, t: Tensor, s: Tensor) -> Tensor:
+    """v = s(t)^2 - r^2 s(s)^2 = 1 - r^2, the variance that the forward process adds between s and t."""
+    return 1 - schedule.signal_variance(t) / schedule.signal_variance(s)
+
+
+LATENT_SOLVERS: dict[str, Callable[..., Tensor]] = {"ddim": ddim_step, "ddpm": ddpm_step}

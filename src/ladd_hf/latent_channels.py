@@ -1,0 +1,212 @@
+"""The latent channel by kind: how latents start, are noised, denoised and scored. Tokens are a masked channel too.
+
+One object per kind keeps everything that continuous latents and codes do differently in one place.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .configuration_ladd import LaddConfig
+from .gaussian_diffusion import (
+    LATENT_SOLVERS,
+    add_gaussian_noise,
+    noise_from_sample,
+    noise_weight,
+    sample_from_noise,
+    sample_weight,
+)
+from .masked_diffusion import add_mask_noise, draw_categorical, draw_unmask
+from .noise_schedules import GaussianSchedule, MaskSchedule, gaussian_schedule, mask_schedule
+from .randomness import RowGenerator
+
+# The bound of continuous latents depends on the smallest noise; it is taken over steps of this length in time.
+_BOUND_STEP = 1e-3
+
+
+class LatentChannel(ABC):
+    """What scheduler, objective and pipeline ask of a latent kind."""
+
+    @abstractmethod
+    def prior(self, length: int, random: RowGenerator) -> Tensor:
+        """Latents at t_y = 1: pure noise, `(B, M, D)` or `(B, M)`."""
+
+    @abstractmethod
+    def dropped(self, latents: Tensor) -> Tensor:
+        """Latents that say nothing, in the shape of `latents`: zeros, or all mask codes. Paper, section 6."""
+
+    @abstractmethod
+    def add_noise(self, clean: Tensor, t: Tensor, random: RowGenerator) -> Tensor:
+        """Clean latents noised to times `t` `(B,)`."""
+
+    @abstractmethod
+    def loss(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+        """The plain loss per example at times `t`, `(B,)`, averaged over the latents."""
+
+    @abstractmethod
+    def bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+        """The bound's integrand at times `t`, in nats per example and unit of time, `(B,)`."""
+
+    @abstractmethod
+    def step(self, prediction: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator) -> Tensor:
+        """Latents at time s from those at time t > s and the denoiser's prediction there."""
+
+    @abstractmethod
+    def check(self, latents: Tensor, batch_size: int, length: int) -> None:
+        """Raises `ValueError` unless `latents` are clean latents of this kind for the batch."""
+
+
+class MaskedChannel:
+    """A channel that is masked: tokens, and the base of discrete latents.
+
+    Args:
+        schedule: alpha(t).
+        mask_id: id of the mask.
+    """
+
+    def __init__(self, schedule: MaskSchedule, mask_id: int) -> None:
+        self.schedule = schedule
+        self.mask_id = mask_id
+
+    def add_noise(self, clean: Tensor, t: Tensor, random: RowGenerator) -> Tensor:
+        """`(B, length)` ids with each masked with probability 1 - alpha(t), `t` `(B,)`."""
+        return add_mask_noise(clean, self.schedule.alpha(t), random.uniform(clean.shape[1]), self.mask_id)
+
+    def draw_unmask(self, ids: Tensor, t: float, s: float, random: RowGenerator) -> Tensor:
+        """Which masked places the step t -> s reveals, `(B, length)` bool."""
+        alpha_t, alpha_s = (self.alpha_at(time) for time in (t, s))
+        return draw_unmask(ids == self.mask_id, alpha_t, alpha_s, random.uniform(ids.shape[1]))
+
+    def alpha_at(self, time: float) -> float:
+        """alpha(t) as a number; at time 0 everything is visible, whatever the schedule leaves there."""
+        return 1.0 if time <= 0 else float(self.schedule.alpha(torch.tensor(time, dtype=torch.float64)))
+
+
+class DiscreteLatents(MaskedChannel, LatentChannel):
+    """Codes out of `codebook_size`, masked like tokens (Di-LADD)."""
+
+    def prior(self, length: int, random: RowGenerator) -> Tensor:
+        return torch.full((len(random), length), self.mask_id, device=random.keys.device)
+
+    def dropped(self, latents: Tensor) -> Tensor:
+        return torch.full_like(latents, self.mask_id)
+
+    def loss(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+        return self._cross_entropy(prediction, clean, noisy).mean(1)
+
+    def bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+        return self.schedule.weight(t) * self._cross_entropy(prediction, clean, noisy).sum(1)
+
+    def step(self, prediction: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator) -> Tensor:
+        reveal = self.draw_unmask(noisy, t, s, random)
+        uniform = random.uniform(noisy.shape[1])
+        drawn = draw_categorical(prediction.flatten(0, 1), uniform.flatten()).view_as(noisy)
+        return torch.where(reveal, drawn, noisy)
+
+    def check(self, latents: Tensor, batch_size: int, length: int) -> None:
+        shape = (batch_size, length)
+        if latents.dtype != torch.int64 or latents.shape != shape:
+            raise ValueError(
+                f"`latents` have shape {tuple(latents.shape)} and dtype {latents.dtype}; this model takes codes of "
+                f"shape {shape} and dtype torch.int64, as `encode_latents` gives them."
+            )
+        if latents.numel() and not 0 <= int(latents.min()) <= int(latents.max()) < self.mask_id:
+            raise ValueError(
+                f"`latents` hold codes from {int(latents.min())} to {int(latents.max())}; this model takes clean codes "
+                f"from 0 to {self.mask_id - 1}."
+            )
+
+    def _cross_entropy(self, logits: Tensor, clean: Tensor, noisy: Tensor) -> Tensor:
+        loss = F.cross_entropy(logits.flatten(0, 1).float(), clean.flatten(), reduction="none").view_as(clean)
+        return loss * (noisy == self.mask_id)
+
+
+class ContinuousLatents(LatentChannel):
+    """Vectors under variance-preserving Gaussian noise (Co-LADD).
+
+    Args:
+        schedule: a(t)^2.
+        predicts_noise: whether the network predicts the noise instead of y_0.
+        latent_dim: size D of a latent.
+        solver: `ddim` or `ddpm`, the reverse step.
+    """
+
+    def __init__(
+        self, schedule: GaussianSchedule, predicts_noise: bool, latent_dim: int, solver: str = "ddim"
+    ) -> None:
+        if solver not in LATENT_SOLVERS:
+            raise ValueError(f"Latent solver {solver!r} is unknown; give one of {sorted(LATENT_SOLVERS)}.")
+        self.schedule = schedule
+        self.predicts_noise = predicts_noise
+        self.latent_dim = latent_dim
+        self.solver = LATENT_SOLVERS[solver]
+
+    def prior(self, length: int, random: RowGenerator) -> Tensor:
+        return random.normal(length, self.latent_dim).float()
+
+    def dropped(self, latents: Tensor) -> Tensor:
+        return torch.zeros_like(latents)
+
+    def add_noise(self, clean: Tensor, t: Tensor, random: RowGenerator) -> Tensor:
+        noise = random.normal(*clean.shape[1:]).to(clean)
+        return add_gaussian_noise(self.schedule, clean, noise, self._times(t, clean))
+
+    def loss(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+        return self._squared_error(prediction, clean, noisy, t).mean((1, 2))
+
+    def bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+        times = t.double().clamp(min=_BOUND_STEP)
+        weigh = noise_weight if self.predicts_noise else sample_weight
+        weight = weigh(self.schedule, times, times - _BOUND_STEP) / _BOUND_STEP
+        return weight * self._squared_error(prediction, clean, noisy, t).sum((1, 2))
+
+    def step(self, prediction: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator) -> Tensor:
+        clean = self.predicted_sample(prediction, noisy, t)
+        if s <= 0:
+            return clean
+        times = (torch.tensor(time, dtype=noisy.dtype, device=noisy.device) for time in (t, s))
+        return self.solver(self.schedule, clean, noisy, *times, random.normal(*noisy.shape[1:]).to(noisy))
+
+    def predicted_sample(self, prediction: Tensor, noisy: Tensor, t: float) -> Tensor:
+        """The predicted y_0, whichever the network predicts."""
+        if not self.predicts_noise:
+            return prediction.to(noisy)
+        time = torch.tensor(t, dtype=noisy.dtype, device=noisy.device)
+        return sample_from_noise(self.schedule, noisy, prediction.to(noisy), time)
+
+    def check(self, latents: Tensor, batch_size: int, length: int) -> None:
+        shape = (batch_size, length, self.latent_dim)
+        if not latents.is_floating_point() or latents.shape != shape:
+            raise ValueError(
+                f"`latents` have shape {tuple(latents.shape)} and dtype {latents.dtype}; this model takes vectors of "
+                f"shape {shape} and a floating dtype, as `encode_latents` gives them."
+            )
+
+    def _squared_error(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+        target = clean
+        if self.predicts_noise:
+            target = noise_from_sample(self.schedule, noisy, clean, self._times(t, clean))
+        return (prediction.float() - target.float()).square()
+
+    @staticmethod
+    def _times(t: Tensor, latents: Tensor) -> Tensor:
+        return t.to(latents.dtype)[:, None, None]
+
+
+def token_channel(config: LaddConfig) -> MaskedChannel:
+    """The token channel of a model's configuration."""
+    return MaskedChannel(mask_schedule(config.token_noise_schedule), config.mask_token_id)
+
+
+def latent_channel(config: LaddConfig, solver: str = "ddim") -> LatentChannel | None:
+    """The latent channel of a model's configuration, `None` without latents; `solver` is for sampling."""
+    if config.latent_type == "none":
+        return None
+    if config.latent_type == "discrete":
+        return DiscreteLatents(mask_schedule(config.latent_noise_schedule), config.codebook_size)
+    schedule = gaussian_schedule(config.latent_noise_schedule)
+    return ContinuousLatents(schedule, config.latent_prediction_type == "epsilon", config.latent_dim, solver)

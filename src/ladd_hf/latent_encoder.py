@@ -1,0 +1,133 @@
+"""The encoder of LADD: clean tokens to clean latents. Needed in training and to encode a text, never to generate.
+Paper, section 4."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedConfig
+from transformers.masking_utils import create_bidirectional_mask
+
+from .configuration_ladd import LaddConfig
+from .randomness import RowGenerator
+from .two_stream_transformer import LaddBlock, rotary_embedding
+
+
+@dataclass
+class EncodedLatents:
+    """Clean latents of a batch.
+
+    Attributes:
+        vectors: `(B, M, D)` with a gradient to the encoder: the continuous latents, or the codes' codebook vectors.
+        kl: `(B,)` nats between the encoder's Gaussian and a standard normal; 0.5 |y_0|^2 where it has no variance.
+        codes: `(B, M)` codes, or `None` for continuous latents.
+        commitment_loss: the quantiser's, scalar.
+    """
+
+    vectors: Tensor
+    kl: Tensor
+    codes: Tensor | None = None
+    commitment_loss: Tensor | None = None
+
+    @property
+    def clean(self) -> Tensor:
+        """What the latent channel diffuses: the codes, or the vectors."""
+        return self.vectors if self.codes is None else self.codes
+
+
+def row_lengths(attention_mask: Tensor | None, tokens: Tensor) -> Tensor:
+    """Number of real tokens in each row, `(B,)`."""
+    if attention_mask is None:
+        return torch.full((tokens.shape[0],), tokens.shape[1], device=tokens.device)
+    return attention_mask.sum(1)
+
+
+def read_last(states: Tensor, lengths: Tensor, latent_length: int) -> Tensor:
+    """The states at each row's last M real tokens: `(B, S, H)` to `(B, M, H)`."""
+    offsets = torch.arange(latent_length, device=states.device) - latent_length
+    places = (lengths[:, None] + offsets).clamp(min=0)  # (B, M)
+    return states.gather(1, places[..., None].expand(-1, -1, states.shape[-1]))
+
+
+def read_chunks(states: Tensor, lengths: Tensor, latent_length: int, chunk_size: int) -> Tensor:
+    """Each chunk's own states side by side: `(B, S, H)` to `(B, M, chunk_size * H)`.
+
+    Of L real tokens, those of rank r with floor(r M / L) = j make chunk j; missing ones count as zeros. `chunk_size`
+    is the size of the largest chunk that can occur.
+    """
+    chunk = torch.arange(latent_length, device=states.device)
+    start = (chunk * lengths[:, None] + latent_length - 1) // latent_length  # (B, M): first r with r M >= j L
+    end = ((chunk + 1) * lengths[:, None] + latent_length - 1) // latent_length
+    places = start[..., None] + torch.arange(chunk_size, device=states.device)  # (B, M, chunk_size)
+    inside = places < end[..., None]
+    flat = places.clamp(max=states.shape[1] - 1).flatten(1)  # (B, M * chunk_size)
+    read = states.gather(1, flat[..., None].expand(-1, -1, states.shape[-1]))
+    read = read * inside.flatten(1)[..., None]
+    return read.view(states.shape[0], latent_length, -1)
+
+
+class LaddEncoder(nn.Module):
+    """A bidirectional transformer over the clean tokens, read out into M vectors of size D."""
+
+    def __init__(self, config: LaddConfig) -> None:
+        super().__init__()
+        hidden, heads = config.encoder_hidden_size, config.encoder_num_attention_heads
+        self.config = config
+        self.chunk_size = -(-config.max_position_embeddings // config.latent_length)
+        self.embed_tokens = nn.Embedding(config.vocab_size, hidden)
+        self.blocks = nn.ModuleList(
+            [LaddBlock(config, ("token",), hidden, heads) for _ in range(config.encoder_num_hidden_layers)]
+        )
+        self.norm = nn.LayerNorm(hidden, eps=config.layer_norm_eps, bias=False)
+        width = hidden * self.chunk_size if config.encoder_readout == "chunk" else hidden
+        self.readout = nn.Linear(width, config.latent_dim)
+        self.log_variance = nn.Linear(width, config.latent_dim) if config.encoder_variance == "learned" else None
+
+    def forward(
+        self, tokens: Tensor, attention_mask: Tensor | None = None, random: RowGenerator | None = None
+    ) -> EncodedLatents:
+        """Encodes `(B, S)` tokens, some of them possibly masked.
+
+        `random` supplies the noise of an encoder with a variance; without it, the latents are its mean.
+        """
+        states = self._read(self._hidden_states(tokens, attention_mask), row_lengths(attention_mask, tokens))
+        vectors = self.readout(states)
+        if self.config.latent_normalization == "l2":
+            vectors = F.normalize(vectors, dim=-1) * self.config.latent_dim**0.5
+        kl = 0.5 * vectors.square().sum((1, 2))
+        log_variance = self._log_variance(states)
+        if log_variance is not None:
+            kl = kl + 0.5 * (log_variance.exp() - 1 - log_variance).expand_as(vectors).sum((1, 2))
+            if random is not None:
+                vectors = vectors + (0.5 * log_variance).exp() * random.normal(*vectors.shape[1:]).to(vectors)
+        return EncodedLatents(vectors, kl)
+
+    def _hidden_states(self, tokens: Tensor, attention_mask: Tensor | None) -> Tensor:
+        config = self.config
+        states = self.embed_tokens(tokens)  # (B, S, H)
+        mask = create_bidirectional_mask(config=config, inputs_embeds=states, attention_mask=attention_mask)
+        positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
+        head_dim = config.encoder_hidden_size // config.encoder_num_attention_heads
+        rotary = rotary_embedding(positions, head_dim, rope_theta(config), states.dtype)
+        for block in self.blocks:
+            states, _ = block(states, None, None, rotary, mask)
+        return self.norm(states)
+
+    def _read(self, states: Tensor, lengths: Tensor) -> Tensor:
+        if self.config.encoder_readout == "chunk":
+            return read_chunks(states, lengths, self.config.latent_length, self.chunk_size)
+        return read_last(states, lengths, self.config.latent_length)
+
+    def _log_variance(self, states: Tensor) -> Tensor | None:
+        if self.config.encoder_variance == "fixed":
+            return states.new_full((), 2 * math.log(self.config.encoder_std))
+        return self.log_variance(states) if self.log_variance is not None else None
+
+
+def rope_theta(config: PreTrainedConfig) -> float:
+    """Base of the rotary frequencies."""
+    return config.rope_parameters["rope_theta"]

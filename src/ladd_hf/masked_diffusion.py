@@ -1,0 +1,68 @@
+"""Absorbing diffusion of tokens and latent codes: noise, which positions to unmask, exact draws. Paper, section 2."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# Rows of logits are drawn in pieces of at most this many float64 numbers (128 MiB): the law does not change.
+_DRAW_CHUNK = 1 << 24
+
+
+def add_mask_noise(tokens: Tensor, alpha: Tensor, uniform: Tensor, mask_id: int) -> Tensor:
+    """Replaces each token by the mask independently with probability 1 - alpha.
+
+    Args:
+        tokens: `(batch_size, length)` clean ids.
+        alpha: `(batch_size,)` probability of staying visible.
+        uniform: `(batch_size, length)` uniform numbers in [0, 1).
+        mask_id: id of the mask token.
+    """
+    return torch.where(uniform < alpha[:, None], tokens, mask_id)
+
+
+def draw_unmask(masked: Tensor, alpha_t: float, alpha_s: float, uniform: Tensor) -> Tensor:
+    """Which masked positions the reverse step t -> s reveals: `(batch_size, length)` bool.
+
+    A masked position stays masked with probability (1 - alpha_s) / (1 - alpha_t), whatever the denoiser says, so the
+    positions can be drawn before it runs. At alpha_s = 1 everything that is masked is revealed.
+    """
+    stay = (1 - alpha_s) / (1 - alpha_t) if alpha_t < 1 else 0.0
+    return masked & (uniform >= stay)
+
+
+def nucleus(probabilities: Tensor, top_p: float) -> Tensor:
+    """Keeps the smallest set of most likely categories with mass of at least `top_p`: `(n, K)`, not normalised."""
+    ordered, order = probabilities.sort(dim=-1, descending=True)
+    mass_before = ordered.cumsum(-1) - ordered
+    return torch.zeros_like(probabilities).scatter(-1, order, ordered * (mass_before < top_p))
+
+
+def draw_categorical(logits: Tensor, uniform: Tensor, temperature: float = 1.0, top_p: float = 1.0) -> Tensor:
+    """Draws one category per row by inverting the distribution function in float64: exact far into the tails.
+
+    Args:
+        logits: `(n, K)`; a category at minus infinity is never drawn.
+        uniform: `(n,)` float64 uniform numbers in [0, 1).
+        temperature: divides the logits; 0 takes the most likely category.
+        top_p: nucleus of the tempered distribution to draw from; 1 keeps all of it.
+
+    Returns:
+        `(n,)` int64 categories.
+    """
+    if temperature == 0:
+        return logits.argmax(-1)
+    rows = max(1, _DRAW_CHUNK // logits.shape[-1])
+    pieces = zip(logits.split(rows), uniform.split(rows), strict=True)
+    return torch.cat([_draw_rows(part, u, temperature, top_p) for part, u in pieces])
+
+
+def _draw_rows(logits: Tensor, uniform: Tensor, temperature: float, top_p: float) -> Tensor:
+    probabilities = torch.softmax(logits.double() / temperature, dim=-1)  # (n, K)
+    if top_p < 1:
+        probabilities = nucleus(probabilities, top_p)
+    distribution = probabilities.cumsum(-1)
+    total = distribution[:, -1:]
+    # A threshold that rounds up to the total would fall behind the last possible category.
+    threshold = torch.minimum(uniform[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(distribution, threshold, right=True)[:, 0]

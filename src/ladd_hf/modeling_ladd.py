@@ -1,0 +1,519 @@
+"""The LADD denoiser as a transformers model: [`LaddModel`] the two streams, [`LaddForDiffusionLM`] the whole method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.modeling_outputs import ModelOutput
+from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+from .configuration_ladd import LaddConfig
+from .latent_channels import latent_channel, token_channel
+from .latent_encoder import EncodedLatents, LaddEncoder, rope_theta, row_lengths
+from .nelbo import Nelbo, nelbo
+from .objective import TrainingObjective, training_loss
+from .quantizers import QUANTIZERS, Quantizer, initialize_quantizer
+from .randomness import RowGenerator
+from .time_paths import TimePath
+from .training_noise import TrainingNoise
+from .two_stream_transformer import (
+    JointAttention,
+    LaddBlock,
+    Modulation,
+    OutputHead,
+    ResidualMLP,
+    Rotary,
+    TimestepEmbedding,
+    ZeroInitLinear,
+    rotary_embedding,
+)
+
+IGNORED_LABEL = -100
+
+
+@dataclass
+class LaddModelOutput(ModelOutput):
+    """States of both streams.
+
+    Attributes:
+        last_hidden_state: `(B, S, hidden_size)`, the tokens' states before the output head's norm.
+        latent_hidden_state: `(B, M, hidden_size)`, the latents', or `None`.
+        conditioning: `(B, cond_hidden_size)`, the time conditioning, or `None`.
+        hidden_states: tuple of the tokens' states before and after each block, where asked for.
+        attentions: tuple of attention weights over [tokens; latents], where asked for (eager attention only).
+    """
+
+    last_hidden_state: Tensor | None = None
+    latent_hidden_state: Tensor | None = None
+    conditioning: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+@dataclass
+class LaddOutput(ModelOutput):
+    """What the denoiser predicts.
+
+    Attributes:
+        loss: scalar training loss, where `labels` were given.
+        logits: `(B, S, V)`, or `(n, V)` in row-major order of `logits_mask`; the mask token is at minus infinity.
+        latent_prediction: `(B, M, D)` predicted y_0 or noise, or `(B, M, K)` logits over codes, or `None`.
+        loss_parts: each term of the loss by name, unweighted, detached.
+        hidden_states, attentions: see [`LaddModelOutput`].
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    latent_prediction: Tensor | None = None
+    loss_parts: dict[str, Tensor] | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+class LatentInput(nn.Module):
+    """Latents into a stream: an MLP D -> 4H -> H, and learned slots where they have no rotary positions."""
+
+    def __init__(self, config: LaddConfig) -> None:
+        super().__init__()
+        self.up_proj = nn.Linear(config.latent_dim, 4 * config.hidden_size)
+        self.down_proj = nn.Linear(4 * config.hidden_size, config.hidden_size)
+        slots = config.latent_positions == "learned"
+        self.slots = nn.Parameter(torch.zeros(config.latent_length, config.hidden_size)) if slots else None
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """`(B, M, D)` to `(B, M, hidden_size)`."""
+        states = self.down_proj(nn.functional.silu(self.up_proj(vectors)))
+        return states if self.slots is None else states + self.slots
+
+
+class LatentHead(nn.Module):
+    """Latents out of a stream, to D numbers or K logits, over the optional wide MLP. Paper, section 5."""
+
+    def __init__(self, config: LaddConfig, cond_hidden_size: int) -> None:
+        super().__init__()
+        hidden, eps = config.hidden_size, config.layer_norm_eps
+        self.wide: ResidualMLP | None = None
+        if config.latent_head_layers:
+            self.wide = ResidualMLP(hidden, config.latent_head_hidden_size, config.latent_head_layers, eps)
+        size = config.latent_dim if config.latent_type == "continuous" else config.codebook_size
+        self.output = OutputHead(config.latent_head_hidden_size if self.wide else hidden, size, 0, eps)
+        self.modulation = Modulation(cond_hidden_size, hidden, count=2)
+
+    def forward(self, states: Tensor, conditioning: Tensor | None) -> Tensor:
+        """`(B, M, hidden_size)` to `(B, M, D or K)`."""
+        shift, scale = self.modulation(conditioning)
+        states = torch.addcmul(shift, states, 1 + scale)
+        return self.output(states if self.wide is None else self.wide(states), None)
+
+
+class LatentDenoiser(nn.Module):
+    """The second network of sequential Co-LADD in the paper: y_t to its prediction, with no tokens in it."""
+
+    def __init__(self, config: LaddConfig) -> None:
+        super().__init__()
+        self.config = config
+        hidden, cond = config.hidden_size, config.cond_hidden_size
+        self.latent_input = LatentInput(config)
+        self.time_embedding = TimestepEmbedding(cond)
+        self.blocks = nn.ModuleList(
+            [
+                LaddBlock(config, ("latent",), hidden, config.num_attention_heads, cond)
+                for _ in range(config.latent_denoiser_num_layers)
+            ]
+        )
+        self.head = LatentHead(config, cond)
+
+    def forward(self, latents: Tensor, timesteps: Tensor) -> Tensor:
+        """`(B, M, D)` latents at `(B,)` times to `(B, M, D)`."""
+        states = self.latent_input(latents)
+        positions = torch.arange(latents.shape[1], device=latents.device)[None]
+        rotary = model_rotary(self.config, positions, states.dtype)
+        conditioning = self.time_embedding(timesteps)
+        for block in self.blocks:
+            states, _ = block(states, None, conditioning, rotary)
+        return self.head(states, conditioning)
+
+
+def model_rotary(config: LaddConfig, positions: Tensor, dtype: torch.dtype) -> Rotary:
+    """Rotary embedding at the denoiser's head size."""
+    return rotary_embedding(positions, config.hidden_size // config.num_attention_heads, rope_theta(config), dtype)
+
+
+class LaddPreTrainedModel(PreTrainedModel):
+    """Weights, names and abilities that both models share."""
+
+    config: LaddConfig
+    config_class = LaddConfig
+    base_model_prefix = "model"
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["LaddBlock"]
+    _supports_flash_attn = True
+    _supports_sdpa = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = True
+    # The loss is a mean over the batch; the Trainer must not divide it again by a number of items.
+    accepts_loss_kwargs = False
+    _can_record_outputs = {"hidden_states": LaddBlock, "attentions": JointAttention}
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, Modulation):
+            if module.weight is not None:
+                init.zeros_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, ZeroInitLinear):
+            init.zeros_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, LatentInput) and module.slots is not None:
+            init.normal_(module.slots, std=self.config.initializer_range)
+        elif isinstance(module, LaddModel) and module.mask_vector is not None:
+            init.normal_(module.mask_vector, std=1.0)
+        initialize_quantizer(module, self.config)
+
+
+class LaddModel(LaddPreTrainedModel):
+    """The two streams of the denoiser, from embeddings to the last block. Paper, section 5.
+
+    With `latent_type="none"` it has the token stream alone, which is MDLM.
+    """
+
+    def __init__(self, config: LaddConfig) -> None:
+        super().__init__(config)
+        has_latents = config.latent_type != "none"
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.latent_input = LatentInput(config) if has_latents else None
+        discrete = config.latent_type == "discrete"
+        self.mask_vector = nn.Parameter(torch.zeros(config.latent_dim)) if discrete else None
+        time_conditioned = config.token_time_conditioning, has_latents and config.latent_time_conditioning
+        self.token_time_embedding = TimestepEmbedding(config.cond_hidden_size) if time_conditioned[0] else None
+        self.latent_time_embedding = TimestepEmbedding(config.cond_hidden_size) if time_conditioned[1] else None
+        self.cond_hidden_size = config.cond_hidden_size if any(time_conditioned) else 0
+        streams = ("token", "latent") if has_latents else ("token",)
+        self.blocks = nn.ModuleList(
+            [
+                LaddBlock(config, streams, config.hidden_size, config.num_attention_heads, self.cond_hidden_size)
+                for _ in range(config.num_hidden_layers)
+            ]
+        )
+        self.gradient_checkpointing = False
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        return self.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
+        self.embed_tokens = value
+
+    @merge_with_config_defaults
+    @capture_outputs
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        latent_vectors: Tensor | None = None,
+        token_timesteps: Tensor | None = None,
+        latent_timesteps: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        **kwargs: Any,
+    ) -> LaddModelOutput:
+        """Runs both streams, or the token stream alone where `latent_vectors` is `None`.
+
+        Args:
+            input_ids: `(B, S)`, or instead of them `inputs_embeds` `(B, S, hidden_size)`.
+            latent_vectors: `(B, M, D)`.
+            token_timesteps, latent_timesteps: `(B,)` in [0, 1], where the model is conditioned on them.
+            attention_mask: `(B, S)`, 0 at padding.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("Give exactly one of `input_ids` and `inputs_embeds`.")
+        states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        latent_states = None if latent_vectors is None else self.latent_input(latent_vectors)
+        conditioning = self._conditioning(len(states), token_timesteps, latent_timesteps, latent_vectors is not None)
+
+        lengths = row_lengths(attention_mask, states)
+        rotary = model_rotary(self.config, self._positions(states, latent_states, lengths), states.dtype)
+        everything = states if latent_states is None else torch.cat([states, latent_states], dim=1)
+        if attention_mask is not None and latent_states is not None:
+            attention_mask = nn.functional.pad(attention_mask, (0, latent_states.shape[1]), value=1)
+        mask = create_bidirectional_mask(
+            config=self.config, inputs_embeds=everything, attention_mask=attention_mask
+        )
+        for block in self.blocks:
+            states, latent_states = block(states, latent_states, conditioning, rotary, mask, **kwargs)
+        return LaddModelOutput(states, latent_states, conditioning)
+
+    def _conditioning(
+        self, batch_size: int, token_timesteps: Tensor | None, latent_timesteps: Tensor | None, with_latents: bool
+    ) -> Tensor | None:
+        """emb(t_x) + emb(t_y), of those the model is conditioned on: `(B, cond_hidden_size)`."""
+        embedded = []
+        for name, embedding, timesteps in (
+            ("token_timesteps", self.token_time_embedding, token_timesteps),
+            ("latent_timesteps", self.latent_time_embedding if with_latents else None, latent_timesteps),
+        ):
+            if embedding is None:
+                continue
+            if timesteps is None:
+                raise ValueError(f"This model is conditioned on time: give `{name}` of shape ({batch_size},).")
+            embedded.append(embedding(timesteps.expand(batch_size)))
+        return sum(embedded[1:], embedded[0]) if embedded else None
+
+    def _positions(self, states: Tensor, latent_states: Tensor | None, lengths: Tensor) -> Tensor:
+        """Rotary positions of tokens and latents, `(B, S + M)`, fractions where latents stand for chunks."""
+        count = states.shape[1]
+        tokens = torch.arange(count, device=states.device, dtype=torch.float32)
+        if latent_states is None:
+            return tokens[None]
+        slots = torch.arange(latent_states.shape[1], device=states.device, dtype=torch.float32)
+        if self.config.latent_positions == "learned":
+            slots = torch.zeros_like(slots)
+        elif self.config.latent_positions == "concatenated":
+            slots = slots + count
+        else:  # the middle of the chunk of the row's own text that a latent stands for
+            slots = (slots + 0.5) * lengths[:, None] / latent_states.shape[1] - 0.5
+        slots = slots.expand(len(lengths), -1)
+        return torch.cat([tokens.expand(len(lengths), -1), slots], dim=1)
+
+
+class LaddForDiffusionLM(LaddPreTrainedModel):
+    """A latent-augmented masked diffusion language model: denoiser, encoder, training loss and bound.
+
+    `latent_type` of the configuration chooses Co-LADD (`continuous`), Di-LADD (`discrete`) or MDLM (`none`).
+    """
+
+    _tied_weights_keys = {"token_head.proj.weight": "model.embed_tokens.weight"}
+
+    def __init__(self, config: LaddConfig) -> None:
+        super().__init__(config)
+        self.model = LaddModel(config)
+        cond = self.model.cond_hidden_size
+        self.token_head = OutputHead(config.hidden_size, config.vocab_size, cond, config.layer_norm_eps)
+        has_latents = config.latent_type != "none"
+        self.encoder = LaddEncoder(config) if has_latents else None
+        discrete = config.latent_type == "discrete"
+        self.quantizer: Quantizer | None = QUANTIZERS[config.quantizer](config) if discrete else None
+        separate = config.separate_latent_denoiser
+        self.latent_denoiser = LatentDenoiser(config) if separate else None
+        self.latent_head = LatentHead(config, cond) if has_latents and not separate else None
+        self.token_channel = token_channel(config)
+        self.latent_channel = latent_channel(config)
+        self.latent_encoder_frozen = False
+        self.post_init()
+
+    def get_output_embeddings(self) -> nn.Linear:
+        return self.token_head.proj
+
+    def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
+        self.token_head.proj = new_embeddings
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        latents: Tensor | None = None,
+        token_timesteps: Tensor | None = None,
+        latent_timesteps: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        logits_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        latent_vectors: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        objective: TrainingObjective | None = None,
+        noise: TrainingNoise | None = None,
+        loss_only: bool = False,
+        **kwargs: Any,
+    ) -> LaddOutput:
+        """One evaluation of the denoiser; with `labels`, the training loss as well.
+
+        Args:
+            input_ids: `(B, S)` tokens, the mask token where noised. `None` with `separate_latent_denoiser` runs the
+                latents alone.
+            latents: `(B, M, D)` noisy latents or `(B, M)` codes, the mask code where noised; `None`: tokens alone.
+            token_timesteps, latent_timesteps: `(B,)` times in [0, 1], where the model is conditioned on them.
+            attention_mask: `(B, S)`, 0 at padding.
+            logits_mask: `(B, S)` bool: compute logits only there, in row-major order.
+            labels: `(B, S)` clean tokens, -100 where a token is neither noised nor scored (its `input_ids` stay
+                visible). Times and noise are drawn, and `loss` is their training loss.
+            latent_vectors: `(B, M, D)` vectors of the clean codes, in place of the codebook's, to train an encoder
+                through them.
+            inputs_embeds: `(B, S, hidden_size)` instead of `input_ids`.
+            objective: what `loss` is made of; the paper's defaults if not given.
+            noise: the examples' randomness; from torch's global generator if not given.
+            loss_only: leave out everything but the loss.
+
+        Raises `ValueError` for latents that do not fit the model, and where a time it is conditioned on is missing.
+        """
+        output = LaddOutput()
+        if not loss_only:
+            output = self.denoise(
+                input_ids,
+                latents,
+                token_timesteps=token_timesteps,
+                latent_timesteps=latent_timesteps,
+                attention_mask=attention_mask,
+                logits_mask=logits_mask,
+                latent_vectors=latent_vectors,
+                inputs_embeds=inputs_embeds,
+                **kwargs,
+            )
+        if labels is not None:
+            noise = noise or TrainingNoise.draw(len(labels), labels.device)
+            tokens, maskable = self._clean_tokens(input_ids, labels, attention_mask)
+            loss = training_loss(self, tokens, maskable, attention_mask, objective or TrainingObjective(), noise)
+            output.loss, output.loss_parts = loss.total, loss.parts
+        elif loss_only:
+            raise ValueError("`loss_only` needs `labels`, the clean tokens to noise and to score.")
+        return output
+
+    def denoise(
+        self,
+        input_ids: Tensor | None,
+        latents: Tensor | None = None,
+        *,
+        token_timesteps: Tensor | None = None,
+        latent_timesteps: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        logits_mask: Tensor | None = None,
+        latent_vectors: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        **kwargs: Any,
+    ) -> LaddOutput:
+        """One evaluation, as `forward` without a loss."""
+        vectors = None if latents is None else self._latent_vectors(latents, latent_vectors)
+        prediction = None
+        if self.latent_denoiser is not None and vectors is not None:
+            if latent_timesteps is None:
+                raise ValueError("The latent denoiser is conditioned on time: give `latent_timesteps`.")
+            prediction = self.latent_denoiser(vectors, latent_timesteps.expand(len(vectors)))
+        if input_ids is None and inputs_embeds is None:
+            if prediction is None:
+                raise ValueError(
+                    "Neither `input_ids` nor `inputs_embeds` is given: only a model with `separate_latent_denoiser` "
+                    "runs on latents alone."
+                )
+            return LaddOutput(latent_prediction=prediction)
+        out = self.model(
+            input_ids,
+            vectors,
+            token_timesteps,
+            latent_timesteps,
+            attention_mask,
+            inputs_embeds,
+            **kwargs,
+        )
+        states = self.token_head.modulate(out.last_hidden_state, out.conditioning)
+        logits = self._token_logits(states if logits_mask is None else states[logits_mask])
+        if self.latent_head is not None and out.latent_hidden_state is not None:
+            prediction = self.latent_head(out.latent_hidden_state, out.conditioning)
+        return LaddOutput(
+            logits=logits,
+            latent_prediction=prediction,
+            hidden_states=out.hidden_states,
+            attentions=out.attentions,
+        )
+
+    def encode(
+        self, tokens: Tensor, attention_mask: Tensor | None = None, random: RowGenerator | None = None
+    ) -> EncodedLatents:
+        """Clean latents of `(B, S)` tokens with what training needs of them; see [`EncodedLatents`].
+
+        Raises `ValueError` for a model without latents.
+        """
+        if self.encoder is None:
+            raise ValueError("This model has no latents (`latent_type` 'none'), so there is nothing to encode.")
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.latent_encoder_frozen):
+            encoded = self.encoder(tokens, attention_mask, random)
+            if self.quantizer is not None:
+                quantized = self.quantizer(encoded.vectors, self.latent_encoder_frozen, random)
+                encoded = EncodedLatents(quantized.vectors, encoded.kl, quantized.codes, quantized.loss)
+        return encoded
+
+    @torch.no_grad()
+    def encode_latents(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Clean latents of `(B, S)` tokens: `(B, M, D)` vectors or `(B, M)` codes, to generate from or to compare."""
+        return self.encode(input_ids, attention_mask).clean
+
+    def freeze_latent_encoder(self, frozen: bool = True) -> None:
+        """Fixes the encoder and the quantiser, as in stage 2 of the training, or lets them learn again."""
+        self.latent_encoder_frozen = frozen
+        for module in (self.encoder, self.quantizer):
+            if module is not None:
+                module.requires_grad_(not frozen)
+
+    @torch.no_grad()
+    def nelbo(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        path: str | TimePath = "joint",
+        num_samples: int = 8,
+        generator: torch.Generator | list[torch.Generator] | RowGenerator | None = None,
+    ) -> Nelbo:
+        """Bound on the negative log-likelihood of `(B, S)` tokens along a path of the two times. Paper, section 7.
+
+        Args:
+            input_ids: `(B, S)` clean tokens.
+            attention_mask: `(B, S)`; padding is not scored.
+            path: `joint`, `sequential` or a `TimePath`.
+            num_samples: points of the path per example, each one evaluation.
+            generator: one generator, a list with one per row, or `None` for the global one.
+
+        Returns:
+            [`Nelbo`]: token and latent part apart, in nats, with standard errors.
+        """
+        maskable = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
+        random = RowGenerator.from_generator(generator, len(input_ids), input_ids.device)
+        return nelbo(self, input_ids, maskable, attention_mask, path, num_samples, random)
+
+    def _latent_vectors(self, latents: Tensor, clean_vectors: Tensor | None) -> Tensor:
+        """What enters the latent stream, `(B, M, D)`: codes as their vectors, the mask code as a learned one."""
+        config = self.config
+        if config.latent_type == "none":
+            raise ValueError("This model has no latents (`latent_type` 'none'): call it without `latents`.")
+        rank = 3 if config.latent_type == "continuous" else 2
+        if latents.ndim != rank or latents.is_floating_point() != (rank == 3) or latents.shape[1] != config.latent_length:
+            expected = (
+                f"floats of shape (batch, {config.latent_length}, {config.latent_dim})"
+                if rank == 3
+                else f"codes (int64) of shape (batch, {config.latent_length})"
+            )
+            raise ValueError(
+                f"`latents` have shape {tuple(latents.shape)} and dtype {latents.dtype}; this model takes {expected}."
+            )
+        if rank == 3:
+            return latents.to(self.model.latent_input.up_proj.weight.dtype)
+        masked = latents == config.codebook_size
+        if clean_vectors is None:
+            clean_vectors = self.quantizer.codes_to_vectors(latents.masked_fill(masked, 0))
+        return torch.where(masked[..., None], self.model.mask_vector, clean_vectors.to(self.model.mask_vector.dtype))
+
+    def _token_logits(self, states: Tensor) -> Tensor:
+        """The vocabulary projection with the mask token at minus infinity, which costs nothing put into the bias."""
+        head = self.token_head.proj
+        is_mask = torch.arange(head.out_features, device=states.device) == self.config.mask_token_id
+        return nn.functional.linear(states, head.weight, head.bias.masked_fill(is_mask, -torch.inf))
+
+    def _clean_tokens(
+        self, input_ids: Tensor | None, labels: Tensor, attention_mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Clean tokens and which of them may be noised, both `(B, S)`."""
+        maskable = labels != IGNORED_LABEL
+        if attention_mask is not None:
+            maskable = maskable & attention_mask.bool()
+        if input_ids is None:
+            filler = self.config.pad_token_id or 0
+            return torch.where(labels == IGNORED_LABEL, filler, labels), maskable
+        return torch.where(labels == IGNORED_LABEL, input_ids, labels), maskable
+
+
+__all__ = ["LaddForDiffusionLM", "LaddModel", "LaddModelOutput", "LaddOutput", "LaddPreTrainedModel"]

@@ -1,0 +1,186 @@
+"""Noise schedules of the two channels: how much is left of the clean data at time t (0: clean, 1: pure noise)."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class MaskSchedule(ABC):
+    """alpha(t): the probability that a token (or a latent code) is still visible at time t. Paper, section 2.
+
+    All methods map a tensor of times in [0, 1] to a tensor of the same shape.
+    """
+
+    @abstractmethod
+    def alpha(self, t: Tensor) -> Tensor:
+        """Probability of being visible at time t: falls from 1 (or close to it) to 0 (or close to it)."""
+
+    @abstractmethod
+    def alpha_derivative(self, t: Tensor) -> Tensor:
+        """d alpha / d t, never positive."""
+
+    def weight(self, t: Tensor) -> Tensor:
+        """-alpha'(t) / (1 - alpha(t)): the weight of the masked cross-entropy in the continuous-time bound."""
+        return -self.alpha_derivative(t) / (1 - self.alpha(t))
+
+
+class PolynomialMaskSchedule(MaskSchedule):
+    """alpha(t) = 1 - t^degree. Degree 1 is the linear schedule; weight: degree / t."""
+
+    def __init__(self, degree: float = 2.0) -> None:
+        if degree <= 0:
+            raise ValueError(f"The polynomial schedule got degree {degree}; give a positive degree, such as 2.")
+        self.degree = degree
+
+    def alpha(self, t: Tensor) -> Tensor:
+        return 1 - t**self.degree
+
+    def alpha_derivative(self, t: Tensor) -> Tensor:
+        return -self.degree * t ** (self.degree - 1)
+
+    def weight(self, t: Tensor) -> Tensor:
+        return self.degree / t  # the quotient of the two above, without their cancellation near t = 0
+
+
+class LinearMaskSchedule(PolynomialMaskSchedule):
+    """alpha(t) = 1 - t; weight: 1 / t. The reference default for tokens."""
+
+    def __init__(self) -> None:
+        super().__init__(degree=1)
+
+
+class CosineMaskSchedule(MaskSchedule):
+    """alpha(t) = cos(pi t / 2)."""
+
+    def alpha(self, t: Tensor) -> Tensor:
+        return torch.cos(math.pi / 2 * t)
+
+    def alpha_derivative(self, t: Tensor) -> Tensor:
+        return -math.pi / 2 * torch.sin(math.pi / 2 * t)
+
+    def weight(self, t: Tensor) -> Tensor:
+        return math.pi / 2 / torch.tan(math.pi / 4 * t)  # sin x / (1 - cos x) = 1 / tan(x / 2)
+
+
+class ExponentialMaskSchedule(MaskSchedule):
+    """alpha(t) = exp(-sigma(t)) for a total noise sigma(t) that rises with t."""
+
+    @abstractmethod
+    def sigma(self, t: Tensor) -> Tensor:
+        """Total noise up to time t."""
+
+    @abstractmethod
+    def sigma_derivative(self, t: Tensor) -> Tensor:
+        """d sigma / d t."""
+
+    def alpha(self, t: Tensor) -> Tensor:
+        return torch.exp(-self.sigma(t))
+
+    def alpha_derivative(self, t: Tensor) -> Tensor:
+        return -self.sigma_derivative(t) * self.alpha(t)
+
+    def weight(self, t: Tensor) -> Tensor:
+        return self.sigma_derivative(t) / torch.expm1(self.sigma(t))
+
+
+class LogLinearMaskSchedule(ExponentialMaskSchedule):
+    """sigma(t) = -log(1 - (1 - eps) t), so alpha(t) = 1 - (1 - eps) t: linear, with `eps` still visible at t = 1."""
+
+    def __init__(self, eps: float = 1e-3) -> None:
+        self.eps = eps
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return -torch.log1p(-(1 - self.eps) * t)
+
+    def sigma_derivative(self, t: Tensor) -> Tensor:
+        return (1 - self.eps) / (1 - (1 - self.eps) * t)
+
+
+class GeometricMaskSchedule(ExponentialMaskSchedule):
+    """sigma(t) = sigma_min^(1 - t) sigma_max^t."""
+
+    def __init__(self, sigma_min: float = 1e-4, sigma_max: float = 20.0) -> None:
+        self.sigma_min, self.sigma_max = sigma_min, sigma_max
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return self.sigma_min ** (1 - t) * self.sigma_max**t
+
+    def sigma_derivative(self, t: Tensor) -> Tensor:
+        return self.sigma(t) * math.log(self.sigma_max / self.sigma_min)
+
+
+class GaussianSchedule:
+    """a(t)^2, the share of the signal's variance at time t in a variance-preserving process. Paper, section 3.
+
+    Args:
+        signal_variance: the raw a(t)^2, from 1 at t = 0 to 0 at t = 1.
+        eps: a(t)^2 is squeezed into [eps, 1 - eps], which keeps both a(t) and s(t) away from 0.
+    """
+
+    def __init__(self, signal_variance: Callable[[Tensor], Tensor], eps: float = 1e-4) -> None:
+        self._signal_variance = signal_variance
+        self.eps = eps
+
+    def signal_variance(self, t: Tensor) -> Tensor:
+        """a(t)^2, same shape as `t`."""
+        return self.eps + (1 - 2 * self.eps) * self._signal_variance(t).clamp(0, 1)
+
+    def signal(self, t: Tensor) -> Tensor:
+        """a(t), the factor of y_0 in y_t."""
+        return self.signal_variance(t).sqrt()
+
+    def noise(self, t: Tensor) -> Tensor:
+        """s(t) = sqrt(1 - a(t)^2), the factor of the noise in y_t."""
+        return (1 - self.signal_variance(t)).sqrt()
+
+
+def _cosine_signal(t: Tensor) -> Tensor:
+    return torch.cos(math.pi / 2 * (t + 0.008) / 1.008) ** 2
+
+
+MASK_SCHEDULES: dict[str, Callable[..., MaskSchedule]] = {
+    "linear": LinearMaskSchedule,
+    "polynomial": PolynomialMaskSchedule,
+    "cosine": CosineMaskSchedule,
+    "log_linear": LogLinearMaskSchedule,
+    "geometric": GeometricMaskSchedule,
+}
+GAUSSIAN_SCHEDULES: dict[str, Callable[..., GaussianSchedule]] = {
+    "sqrt": lambda eps=1e-4: GaussianSchedule(lambda t: (1 - t).clamp(min=0).sqrt(), eps),
+    "cosine": lambda eps=1e-4: GaussianSchedule(_cosine_signal, eps),
+    "linear": lambda eps=1e-4: GaussianSchedule(lambda t: 1 - t, eps),
+    "polynomial": lambda degree=2.0, eps=1e-4: GaussianSchedule(lambda t: 1 - t**degree, eps),
+}
+
+
+def _build(registry: Mapping[str, Callable[..., Any]], kind: str, spec: str | Mapping[str, Any]) -> Any:
+    options: dict[str, Any] = {"name": spec} if isinstance(spec, str) else dict(spec)
+    name = options.pop("name", None)
+    if name not in registry:
+        raise ValueError(
+            f"{kind} noise schedule {spec!r} is unknown; give one of {sorted(registry)}, or a mapping such as "
+            '{"name": "polynomial", "degree": 3}.'
+        )
+    try:
+        return registry[name](**options)
+    except TypeError as error:
+        raise ValueError(f"{kind} noise schedule {name!r} does not take these options: {error}.") from error
+
+
+def mask_schedule(spec: str | Mapping[str, Any]) -> MaskSchedule:
+    """The schedule of a masked channel by name (`linear`, `polynomial`, `cosine`, `log_linear`, `geometric`).
+
+    `spec` is the name, or a mapping with `name` and the schedule's options. Raises `ValueError` for anything else.
+    """
+    return _build(MASK_SCHEDULES, "Mask", spec)
+
+
+def gaussian_schedule(spec: str | Mapping[str, Any]) -> GaussianSchedule:
+    """The schedule of continuous latents by name (`sqrt`, `cosine`, `linear`, `polynomial`), as `mask_schedule`."""
+    return _build(GAUSSIAN_SCHEDULES, "Gaussian", spec)

@@ -1,0 +1,254 @@
+"""The training objective: one draw of noise, one call of the denoiser, the parts of the loss. Paper, section 6."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .latent_channels import LatentChannel, MaskedChannel
+from .randomness import RowGenerator
+from .training_noise import TimePoints, TrainingNoise, draw_times
+
+TIME_DISTRIBUTIONS = ("joint", "sequential", "independent", "tokens")
+
+
+@dataclass(frozen=True)
+class TrainingObjective:
+    """Which loss is trained. A weight or share of 0 switches its term off.
+
+    Attributes:
+        time_distribution: points (t_x, t_y) are drawn on the diagonal (`joint`: shared times), on the two sides
+            (`sequential`), in the whole square (`independent`; needed when one model serves both schedules), or with
+            clean latents (`tokens`; the reference's stage 1).
+        token_weighting, latent_weighting: `plain`, the average over the sequence; `elbo`, the bound's weight.
+        token_loss_weight, latent_loss_weight: w_x, w_y.
+        min_time: smallest time drawn.
+        time_shift: a in t <- a t / (1 + (a - 1) t), in the paper sqrt(latent size / 4096); 1 leaves times alone.
+        fully_masked_share: share of examples whose tokens are all masked (t_x = 1), so that only latents can help.
+        latent_dropout: share of examples whose latents are dropped (p_cfg); needed for guidance.
+        encoder_corruption: each example draws p from U[0, this], and each token that is masked in x_t is hidden from
+            the encoder with probability p (p_r; the reference uses 0.9).
+        contrastive_weight, contrastive_mask_ratio, contrastive_temperature: InfoNCE of two maskings of the encoder's
+            input.
+        conditional_independence_weight: of the KL from the prediction given (x_t, y_t) to the one given y_t alone.
+        latent_kl_weight: of the KL from continuous latents to a standard normal.
+    """
+
+    time_distribution: Literal["joint", "sequential", "independent", "tokens"] = "independent"
+    token_weighting: Literal["plain", "elbo"] = "plain"
+    latent_weighting: Literal["plain", "elbo"] = "plain"
+    token_loss_weight: float = 1.0
+    latent_loss_weight: float = 1.0
+    min_time: float = 1e-4
+    time_shift: float = 1.0
+    fully_masked_share: float = 0.0
+    latent_dropout: float = 0.0
+    encoder_corruption: float = 0.0
+    contrastive_weight: float = 0.0
+    contrastive_mask_ratio: float = 0.3
+    contrastive_temperature: float = 0.1
+    conditional_independence_weight: float = 0.0
+    latent_kl_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, accepted in (
+            ("time_distribution", TIME_DISTRIBUTIONS),
+            ("token_weighting", ("plain", "elbo")),
+            ("latent_weighting", ("plain", "elbo")),
+        ):
+            if getattr(self, name) not in accepted:
+                raise ValueError(f"`{name}` {getattr(self, name)!r} is unknown; give one of {list(accepted)}.")
+        for name in ("fully_masked_share", "latent_dropout", "encoder_corruption", "contrastive_mask_ratio"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"`{name}` is {getattr(self, name)}; give a share from 0 to 1.")
+
+
+class Denoiser(Protocol):
+    """What the objective and the bound ask of a model: the call, its two channels and its encoder."""
+
+    token_channel: MaskedChannel
+    latent_channel: LatentChannel | None
+
+    def denoise(self, input_ids: Tensor, latents: Tensor | None = None, **kwargs: Any) -> Any:
+        """The contract's call: `.logits` `(n, V)` at `logits_mask`, and `.latent_prediction`."""
+
+    def encode(self, tokens: Tensor, attention_mask: Tensor | None, random: RowGenerator | None = None) -> Any:
+        """Clean latents (`EncodedLatents`) of tokens."""
+
+
+@dataclass
+class LossParts:
+    """The loss to differentiate, its unweighted parts and what else is worth watching, all scalars."""
+
+    total: Tensor
+    parts: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class NoisyBatch:
+    """A batch at its drawn times. Shapes: ids and masks `(B, S)`, latents `(B, M)` or `(B, M, D)`, the rest `(B,)`."""
+
+    tokens: Tensor
+    maskable: Tensor
+    attention_mask: Tensor | None
+    noisy: Tensor
+    masked: Tensor
+    times: TimePoints
+    encoded: Any = None
+    latents: Tensor | None = None
+    dropped: Tensor | None = None
+
+
+def training_loss(
+    denoiser: Denoiser,
+    tokens: Tensor,
+    maskable: Tensor,
+    attention_mask: Tensor | None,
+    objective: TrainingObjective,
+    noise: TrainingNoise,
+) -> LossParts:
+    """One draw of the training loss.
+
+    Args:
+        denoiser: the model.
+        tokens: `(B, S)` clean tokens.
+        maskable: `(B, S)` bool, the tokens to noise and to score: not padding, not a prompt.
+        attention_mask: `(B, S)`, or `None` without padding.
+        objective: the terms and their weights.
+        noise: the examples' randomness.
+    """
+    random = noise.generator()
+    batch = _noise_tokens(denoiser, tokens, maskable, attention_mask, objective, noise, random)
+    if denoiser.latent_channel is not None:
+        _noise_latents(denoiser, batch, objective, random)
+    output = _denoise(denoiser, batch)
+
+    terms = {"token_loss": (_token_loss(denoiser, output.logits, batch, objective), objective.token_loss_weight)}
+    watched = {}
+    if denoiser.latent_channel is not None:
+        latent_loss = _latent_loss(denoiser.latent_channel, output.latent_prediction, batch, objective)
+        terms["latent_loss"] = (latent_loss, objective.latent_loss_weight)
+        if batch.encoded.codes is not None:
+            terms["commitment_loss"] = (batch.encoded.commitment_loss, 1.0)
+            watched["codes_in_batch"] = _distinct(batch.encoded.codes, denoiser.latent_channel)
+        elif objective.latent_kl_weight:
+            terms["latent_kl_loss"] = (batch.encoded.kl.mean(), objective.latent_kl_weight)
+        if objective.contrastive_weight:
+            loss = _contrastive_loss(denoiser, batch, objective, random)
+            terms["contrastive_loss"] = (loss, objective.contrastive_weight)
+        if objective.conditional_independence_weight:
+            loss = _conditional_independence_loss(denoiser, output.logits, batch)
+            terms["conditional_independence_loss"] = (loss, objective.conditional_independence_weight)
+    total = torch.stack([weight * term for term, weight in terms.values()]).sum()
+    return LossParts(total, {name: term.detach() for name, (term, _) in terms.items()} | watched)
+
+
+def _noise_tokens(
+    denoiser: Denoiser,
+    tokens: Tensor,
+    maskable: Tensor,
+    attention_mask: Tensor | None,
+    objective: TrainingObjective,
+    noise: TrainingNoise,
+    random: RowGenerator,
+) -> NoisyBatch:
+    times = draw_times(objective.time_distribution, noise.positions(), objective.min_time, objective.time_shift)
+    full = random.uniform() < objective.fully_masked_share  # (B,)
+    times.token_times = torch.where(full, 1.0, times.token_times)
+    times.token_rates = torch.where(full, 1.0, times.token_rates)
+    channel = denoiser.token_channel
+    masked = maskable & (channel.add_noise(tokens, times.token_times, random) == channel.mask_id)
+    noisy = torch.where(masked, channel.mask_id, tokens)
+    return NoisyBatch(tokens, maskable, attention_mask, noisy, masked, times)
+
+
+def _noise_latents(
+    denoiser: Denoiser, batch: NoisyBatch, objective: TrainingObjective, random: RowGenerator
+) -> None:
+    """Encodes the batch's tokens, some of the masked ones hidden, and noises or drops the latents."""
+    channel = denoiser.latent_channel
+    hiding = objective.encoder_corruption * random.uniform(1)  # (B, 1)
+    hidden = batch.masked & (random.uniform(batch.tokens.shape[1]) < hiding)
+    batch.encoded = denoiser.encode(
+        torch.where(hidden, denoiser.token_channel.mask_id, batch.tokens), batch.attention_mask, random
+    )
+    noisy = channel.add_noise(batch.encoded.clean, batch.times.latent_times, random)
+    batch.dropped = random.uniform() < objective.latent_dropout  # (B,)
+    rows = batch.dropped.view(-1, *(1 for _ in noisy.shape[1:]))
+    batch.latents = torch.where(rows, channel.dropped(noisy), noisy)
+    batch.times.latent_times = torch.where(batch.dropped, 1.0, batch.times.latent_times)
+
+
+def _denoise(denoiser: Denoiser, batch: NoisyBatch, tokens: Tensor | None = None, t_x: Tensor | None = None) -> Any:
+    """The denoiser at the batch's point, or at other noisy tokens with the same latents; logits where masked."""
+    return denoiser.denoise(
+        batch.noisy if tokens is None else tokens,
+        batch.latents,
+        token_timesteps=batch.times.token_times if t_x is None else t_x,
+        latent_timesteps=batch.times.latent_times if batch.latents is not None else None,
+        attention_mask=batch.attention_mask,
+        logits_mask=batch.masked,
+        latent_vectors=batch.encoded.vectors if batch.encoded is not None else None,
+    )
+
+
+def _token_loss(denoiser: Denoiser, logits: Tensor, batch: NoisyBatch, objective: TrainingObjective) -> Tensor:
+    """L_x: cross-entropy at the masked positions, averaged over all that could be masked. `logits` are `(n, V)`."""
+    cross_entropy = F.cross_entropy(logits.float(), batch.tokens[batch.masked], reduction="none")  # (n,)
+    times, rates = batch.times.token_times, batch.times.token_rates
+    weight = (rates > 0).double()
+    if objective.token_weighting == "elbo":
+        weight = rates * denoiser.token_channel.schedule.weight(times)
+    weight = weight[:, None].expand(batch.masked.shape)[batch.masked]  # (n,)
+    return (weight.to(cross_entropy) * cross_entropy).sum() / batch.maskable.sum().clamp(min=1)
+
+
+def _latent_loss(
+    channel: LatentChannel, prediction: Tensor, batch: NoisyBatch, objective: TrainingObjective
+) -> Tensor:
+    """L_y: squared error or cross-entropy over masked codes, averaged over the examples with latents."""
+    clean, noisy = batch.encoded.clean.detach(), batch.latents
+    times, rates = batch.times.latent_times, batch.times.latent_rates
+    if objective.latent_weighting == "elbo":
+        moving = torch.where(rates > 0, times, 1.0)  # the weight at a time that stands still may be infinite
+        loss = rates * channel.bound(prediction, clean, noisy, moving) / clean.shape[1]
+    else:
+        loss = (rates > 0) * channel.loss(prediction, clean, noisy, times)
+    kept = ~batch.dropped
+    return (loss * kept).sum().float() / kept.sum().clamp(min=1)
+
+
+def _contrastive_loss(
+    denoiser: Denoiser, batch: NoisyBatch, objective: TrainingObjective, random: RowGenerator
+) -> Tensor:
+    """InfoNCE with in-batch negatives: two maskings of a text shall have latents more alike than two texts."""
+    views = []
+    for _ in range(2):
+        hidden = batch.maskable & (random.uniform(batch.tokens.shape[1]) < objective.contrastive_mask_ratio)
+        view = torch.where(hidden, denoiser.token_channel.mask_id, batch.tokens)
+        pooled = denoiser.encode(view, batch.attention_mask, random).vectors.mean(1)  # (B, D)
+        views.append(F.normalize(pooled.float(), dim=-1))
+    similarity = views[0] @ views[1].T / objective.contrastive_temperature  # (B, B)
+    own = torch.arange(len(similarity), device=similarity.device)
+    return 0.5 * (F.cross_entropy(similarity, own) + F.cross_entropy(similarity.T, own))
+
+
+def _conditional_independence_loss(denoiser: Denoiser, logits: Tensor, batch: NoisyBatch) -> Tensor:
+    """KL from the prediction given (x_t, y_t), held fixed, to the prediction given y_t with every token masked."""
+    everything = torch.where(batch.maskable, denoiser.token_channel.mask_id, batch.tokens)
+    blind = _denoise(denoiser, batch, everything, torch.ones_like(batch.times.token_times)).logits  # (n, V)
+    mask_id = denoiser.token_channel.mask_id
+    keep = torch.arange(logits.shape[-1], device=logits.device) != mask_id  # its logit is minus infinity in both
+    informed_log, blind_log = (x[:, keep].float().log_softmax(-1) for x in (logits.detach(), blind))
+    divergence = F.kl_div(blind_log, informed_log, reduction="sum", log_target=True)
+    return divergence / batch.maskable.sum().clamp(min=1)
+
+
+def _distinct(codes: Tensor, channel: LatentChannel) -> Tensor:
+    """How many different codes a batch uses, without waiting for the device."""
+    used = torch.zeros(channel.mask_id, device=codes.device)
+    return used.index_fill(0, codes.flatten(), 1.0).sum()

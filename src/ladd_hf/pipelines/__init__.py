@@ -1,0 +1,5 @@
+"""Pipelines: a model, a scheduler and a tokenizer in one object."""
+
+from .pipeline_ladd import LaddPipeline, LaddPipelineOutput
+
+__all__ = ["LaddPipeline", "LaddPipelineOutput"]

@@ -1,0 +1,310 @@
+"""Generation: the loop over a scheduler's steps, from all noise to text. Paper, section 8."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.utils import BaseOutput
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ..configuration_ladd import LaddConfig
+from ..randomness import RowGenerator
+from ..schedulers import LaddJointScheduler, LaddScheduler
+from ..schedulers.scheduling_utils import Generators, check_draw
+
+Prompt = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | Tensor
+
+
+@dataclass
+class LaddPipelineOutput(BaseOutput):
+    """What a run gives.
+
+    Attributes:
+        sequences: `(B, S)` token ids.
+        texts: the decoded sequences, or `None` for `output_type="seq"`.
+        latents: `(B, M, D)` or `(B, M)` clean latents the sequences were written from, or `None`.
+        nfe: number of denoiser evaluations, latents' steps included.
+    """
+
+    sequences: Tensor
+    texts: list[str] | None = None
+    latents: Tensor | None = None
+    nfe: int = 0
+
+
+class LaddPipeline(DiffusionPipeline):
+    """Generates text with a LADD model.
+
+    Args:
+        model: the denoiser, a [`LaddForDiffusionLM`] or anything with its call and a `config`.
+        scheduler: the inference schedule; joint if not given. It takes its noise processes from the model.
+        tokenizer: for texts; without one, `output_type="seq"` gives ids.
+    """
+
+    model_cpu_offload_seq = "model"
+    _optional_components = ["scheduler", "tokenizer"]  # what has a default: a pipeline is saved without it as well
+    _callback_tensor_inputs = ["tokens", "latents", "unmask"]
+
+    model: Any
+    scheduler: LaddScheduler
+    tokenizer: PreTrainedTokenizerBase | None
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        scheduler: LaddScheduler | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+    ) -> None:
+        super().__init__()
+        scheduler = (LaddJointScheduler() if scheduler is None else scheduler).for_model(model.config)
+        if tokenizer is not None:
+            check_tokenizer(tokenizer, model.config)
+        self.register_modules(model=model, scheduler=scheduler, tokenizer=tokenizer)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: Prompt | None = None,
+        num_steps: int | None = None,
+        batch_size: int | None = None,
+        length: int | None = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        guidance_scale: float = 1.0,
+        latents: Tensor | None = None,
+        output_type: str | None = None,
+        return_dict: bool = True,
+        callback_on_step_end: Callable[[Any, int, int, dict[str, Any]], dict[str, Any]] | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("tokens",),
+        num_inference_steps: int | None = None,
+        skip_idle_rows: bool = False,
+    ) -> LaddPipelineOutput | tuple[Any, ...]:
+        """Generates `batch_size` sequences with exactly `num_steps` evaluations of the denoiser.
+
+        Args:
+            prompt: text or ids that the sequences start with, one for all or one per row; never changed.
+            num_steps: number of denoiser evaluations, the latents' included; `num_inference_steps` is the same. 32 if
+                neither is given.
+            batch_size: number of sequences; the number of prompts or of latents, or 1, if not given.
+            length: tokens per sequence; the model's `max_position_embeddings` if not given.
+            generator: one generator, or a list with one per row: row i then equals the single run with generator i.
+            temperature: of the token draw; 0 is greedy.
+            top_p: nucleus of the token draw.
+            guidance_scale: w in u + w (c - u), on the logits given the latents (c) and given none (u); 1 is without.
+                It needs a model trained with `latent_dropout`. Both are computed in one doubled batch.
+            latents: clean latents `(B, M, D)` or `(B, M)` to write from, from `encode_latents` or an earlier run; all
+                steps then go to the tokens.
+            output_type: `text` (the default with a tokenizer) or `seq`.
+            return_dict: return a [`LaddPipelineOutput`] or a tuple of (texts or sequences, latents, nfe).
+            callback_on_step_end: called as `callback(pipe, step, timestep, tensors)` after each step; what it returns
+                replaces the tensors it was given.
+            callback_on_step_end_tensor_inputs: which of `tokens`, `latents`, `unmask` it is given.
+            skip_idle_rows: leave out of each evaluation the rows in which the step reveals nothing. The samples are
+                the same, sooner, where there are more steps than tokens.
+
+        Raises `ValueError` with one sentence for arguments that do not fit each other or the model.
+        """
+        steps = _one_of(num_steps, num_inference_steps)
+        self.check_inputs(temperature, top_p, guidance_scale, output_type, callback_on_step_end_tensor_inputs)
+        output_type = output_type or ("seq" if self.tokenizer is None else "text")
+        config, device = self.model.config, self._execution_device
+        self.scheduler = self.scheduler.for_model(config)
+
+        # 1. Rows, their randomness, and what is visible from the start
+        prompts = self._prompt_ids(prompt)
+        rows = self._batch_size(batch_size, prompts, latents)
+        random = RowGenerator.from_generator(generator, rows, device)
+        tokens = self._start_tokens(prompts, rows, length or config.max_position_embeddings, device)
+
+        # 2. The path, from its noisy end
+        self.scheduler.set_timesteps(steps, device=device, latents_given=latents is not None)
+        latents = self._start_latents(latents, random, device)
+
+        # 3. The steps
+        alone = getattr(config, "separate_latent_denoiser", False)
+        if alone and prompts is not None and latents is not None and self.scheduler.moves_latents(0):
+            raise ValueError(
+                "This model denoises its latents without seeing tokens, so they would ignore the prompt: generate "
+                "without a prompt, or give `latents`."
+            )
+        with self.progress_bar(total=steps) as progress:
+            for index, timestep in enumerate(self.scheduler.timesteps.tolist()):
+                unmask = self.scheduler.draw_unmask(timestep, tokens, random)
+                without_tokens = alone and not self.scheduler.moves_tokens(timestep)
+                output = self._denoise(
+                    None if without_tokens else tokens, latents, timestep, unmask, guidance_scale, skip_idle_rows
+                )
+                tokens, latents = self.scheduler.step(
+                    output,
+                    timestep,
+                    tokens,
+                    latents,
+                    unmask=unmask,
+                    temperature=temperature,
+                    top_p=top_p,
+                    generator=random,
+                    return_dict=False,
+                )
+                if callback_on_step_end is not None:
+                    state = {"tokens": tokens, "latents": latents, "unmask": unmask}
+                    given = {name: state[name] for name in callback_on_step_end_tensor_inputs}
+                    changed = callback_on_step_end(self, index, timestep, given) or {}
+                    tokens, latents = changed.get("tokens", tokens), changed.get("latents", latents)
+                progress.update()
+
+        # 4. Texts
+        texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True) if output_type == "text" else None
+        self.maybe_free_model_hooks()
+        if not return_dict:
+            return (tokens if texts is None else texts, latents, steps)
+        return LaddPipelineOutput(sequences=tokens, texts=texts, latents=latents, nfe=steps)
+
+    def check_inputs(
+        self,
+        temperature: float,
+        top_p: float,
+        guidance_scale: float,
+        output_type: str | None,
+        callback_tensors: Sequence[str],
+    ) -> None:
+        """Raises `ValueError` for options of a call that can not work."""
+        check_draw(temperature, top_p)
+        if output_type not in (None, "text", "seq"):
+            raise ValueError(f"`output_type` is {output_type!r}; give 'text' or 'seq'.")
+        if output_type == "text" and self.tokenizer is None:
+            raise ValueError("`output_type` is 'text', but the pipeline has no tokenizer: add one, or ask for 'seq'.")
+        if guidance_scale != 1 and self.model.config.latent_type == "none":
+            raise ValueError(
+                f"`guidance_scale` is {guidance_scale}, but the model has no latents to guide by: leave it at 1."
+            )
+        unknown = set(callback_tensors) - set(self._callback_tensor_inputs)
+        if unknown:
+            raise ValueError(
+                f"`callback_on_step_end_tensor_inputs` has {sorted(unknown)}; the loop has "
+                f"{self._callback_tensor_inputs}."
+            )
+
+    def _denoise(
+        self,
+        tokens: Tensor | None,
+        latents: Tensor | None,
+        timestep: int,
+        unmask: Tensor,
+        guidance_scale: float,
+        skip_idle_rows: bool,
+    ) -> Any:
+        """One evaluation: logits at `unmask`, in row-major order, and the latents' prediction for every row."""
+        t_x, t_y = self.scheduler.times(timestep)
+        times = {"token_timesteps": t_x, "latent_timesteps": t_y if latents is not None else None}
+        if tokens is None:
+            return self.model(None, latents, **times)
+        if skip_idle_rows and not (latents is not None and self.scheduler.moves_latents(timestep)):
+            busy = unmask.any(1)
+            tokens, unmask = tokens[busy], unmask[busy]
+            latents = None if latents is None else latents[busy]
+            if not len(tokens):
+                return tokens.new_zeros((0, self.model.config.vocab_size), dtype=torch.float32)
+        if guidance_scale == 1:
+            return self.model(tokens, latents, **times, logits_mask=unmask)
+        return self._guided(tokens, latents, times, unmask, guidance_scale)
+
+    def _guided(
+        self, tokens: Tensor, latents: Tensor, times: dict[str, Tensor], unmask: Tensor, scale: float
+    ) -> Any:
+        """Classifier-free guidance on the latents, both halves in one batch. Paper, section 6."""
+        rows = len(tokens)
+        doubled = {name: torch.cat([t.expand(rows), t.expand(rows)]) for name, t in times.items()}
+        doubled["latent_timesteps"][rows:] = 1.0  # latents that are pure noise say nothing
+        output = self.model(
+            torch.cat([tokens, tokens]),
+            torch.cat([latents, self.scheduler.dropped_latents(latents)]),
+            **doubled,
+            logits_mask=torch.cat([unmask, unmask]),
+        )
+        conditional, unconditional = output.logits.chunk(2)
+        output.logits = torch.where(
+            conditional.isneginf(), conditional, unconditional + scale * (conditional - unconditional)
+        )
+        output.latent_prediction = output.latent_prediction[:rows]
+        return output
+
+    def _prompt_ids(self, prompt: Prompt | None) -> list[list[int]] | None:
+        """The prompts as lists of ids, one list if one prompt serves all rows."""
+        if prompt is None:
+            return None
+        if isinstance(prompt, Tensor):
+            prompt = prompt.tolist()
+        if isinstance(prompt, str) or (prompt and isinstance(prompt[0], int)):
+            prompt = [prompt]
+        if any(isinstance(one, str) for one in prompt):
+            if self.tokenizer is None:
+                raise ValueError("`prompt` is text, but the pipeline has no tokenizer: add one, or give token ids.")
+            prompt = [self.tokenizer(one, add_special_tokens=False)["input_ids"] for one in prompt]
+        return [list(one) for one in prompt]
+
+    @staticmethod
+    def _batch_size(batch_size: int | None, prompts: list[list[int]] | None, latents: Tensor | None) -> int:
+        given = batch_size
+        if given is None:
+            given = max(len(prompts or [0]), 1 if latents is None else len(latents))
+        if given < 1:
+            raise ValueError(f"`batch_size` is {given}; give at least 1 sequence.")
+        for name, value in (("prompt", prompts), ("latents", latents)):
+            if value is not None and len(value) not in ({1, given} if name == "prompt" else {given}):
+                raise ValueError(
+                    f"`{name}` has {len(value)} rows for a batch of {given}: give as many, or another `batch_size`."
+                )
+        return given
+
+    def _start_tokens(
+        self, prompts: list[list[int]] | None, rows: int, length: int, device: torch.device
+    ) -> Tensor:
+        config = self.model.config
+        if not 1 <= length <= config.max_position_embeddings:
+            raise ValueError(
+                f"`length` is {length}; this model writes 1 to {config.max_position_embeddings} tokens."
+            )
+        tokens = torch.full((rows, length), config.mask_token_id, device=device)
+        for row, ids in enumerate((prompts or []) if len(prompts or []) != 1 else (prompts or []) * rows):
+            if len(ids) > length:
+                raise ValueError(f"The prompt of row {row} has {len(ids)} tokens, more than the `length` {length}.")
+            tokens[row, : len(ids)] = torch.tensor(ids, dtype=tokens.dtype)
+        return tokens
+
+    def _start_latents(self, latents: Tensor | None, random: RowGenerator, device: torch.device) -> Tensor | None:
+        config = self.model.config
+        if latents is None:
+            return self.scheduler.prior_latents(config.latent_length, random, len(random))
+        self.scheduler.check_latents(latents, len(random), config.latent_length)
+        return latents.to(device)
+
+
+def check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: LaddConfig) -> None:
+    """Raises `ValueError` unless the tokenizer's mask token is the model's."""
+    if tokenizer.mask_token_id is None:
+        raise ValueError(
+            "The tokenizer has no mask token, which the model writes over: add one with "
+            '`tokenizer.add_special_tokens({"mask_token": "[MASK]"})`, as the model\'s id '
+            f"{config.mask_token_id}."
+        )
+    if tokenizer.mask_token_id != config.mask_token_id:
+        raise ValueError(
+            f"The tokenizer's mask token has id {tokenizer.mask_token_id}, the model's `mask_token_id` is "
+            f"{config.mask_token_id}: use the tokenizer the model was trained with."
+        )
+
+
+def _one_of(num_steps: int | None, num_inference_steps: int | None) -> int:
+    if num_steps is not None and num_inference_steps is not None:
+        raise ValueError(
+            f"Both `num_steps` ({num_steps}) and `num_inference_steps` ({num_inference_steps}) are given, and they "
+            "mean the same: give one."
+        )
+    given = num_steps if num_steps is not None else num_inference_steps
+    return 32 if given is None else given

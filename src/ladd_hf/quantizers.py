@@ -1,0 +1,146 @@
+"""Quantisers of Di-LADD: latent vectors to codes and back, with a gradient straight through. Paper, section 4."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.distributed
+from torch import Tensor, nn
+from transformers import initialization as init
+from vector_quantize_pytorch import FSQ, VectorQuantize
+from vector_quantize_pytorch.vector_quantize_pytorch import Codebook as VectorCodebook
+
+from .configuration_ladd import LaddConfig
+from .randomness import RowGenerator
+
+
+@dataclass
+class QuantizedLatents:
+    """`vectors` `(B, M, D)`: the codes' vectors, gradients pass to the input; `codes` `(B, M)`; `loss`: commitment."""
+
+    vectors: Tensor
+    codes: Tensor
+    loss: Tensor
+
+
+class Quantizer(nn.Module, ABC):
+    """What the model asks of a quantiser, whichever it is."""
+
+    @abstractmethod
+    def forward(self, latents: Tensor, frozen: bool, random: RowGenerator | None = None) -> QuantizedLatents:
+        """Quantises `(B, M, D)` latents; `frozen` leaves the codebook as it is. `random` is for stochastic choices."""
+
+    @abstractmethod
+    def codes_to_vectors(self, codes: Tensor) -> Tensor:
+        """Codebook vectors `(B, M, D)` of `(B, M)` codes."""
+
+
+class VectorQuantizer(Quantizer):
+    """Nearest code by cosine similarity; the codebook follows by exponential moving average, starts by k-means."""
+
+    def __init__(self, config: LaddConfig) -> None:
+        super().__init__()
+        self.quantize = VectorQuantize(
+            dim=config.latent_dim,
+            codebook_size=config.codebook_size,
+            decay=config.codebook_decay,
+            use_cosine_sim=True,
+            kmeans_init=config.codebook_kmeans_init,
+            kmeans_iters=10,
+            threshold_ema_dead_code=config.codebook_dead_code_threshold,
+            commitment_weight=config.commitment_weight,
+            rotation_trick=False,  # the paper's gradient is the plain straight-through one
+        )
+
+    def forward(self, latents: Tensor, frozen: bool, random: RowGenerator | None = None) -> QuantizedLatents:
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if self.training and not frozen and distributed and not self.quantize._codebook.use_ddp:
+            raise RuntimeError(
+                "The model was built before the process group, so each process would learn its own codebook: create "
+                "the training arguments (or accelerate's PartialState) first, then the model."
+            )
+        vectors, codes, loss = self.quantize(latents.float(), freeze_codebook=frozen)
+        return QuantizedLatents(vectors.to(latents.dtype), codes.long(), loss.sum())
+
+    def codes_to_vectors(self, codes: Tensor) -> Tensor:
+        return self.quantize.get_output_from_indices(codes)
+
+
+class FiniteScalarQuantizer(Quantizer):
+    """Rounds each of a few bounded coordinates to its levels (Mentzer et al. 2023): no codebook to collapse."""
+
+    def __init__(self, config: LaddConfig) -> None:
+        super().__init__()
+        with torch.device("cpu"):  # it reads values of its buffers while it is built, which the meta device has not
+            self.quantize = FSQ(levels=list(config.fsq_levels or ()), dim=config.latent_dim)
+
+    def forward(self, latents: Tensor, frozen: bool, random: RowGenerator | None = None) -> QuantizedLatents:
+        vectors, codes = self.quantize(latents)
+        return QuantizedLatents(vectors, codes.long(), vectors.new_zeros(()))
+
+    def codes_to_vectors(self, codes: Tensor) -> Tensor:
+        return self.quantize.indices_to_codes(codes)
+
+
+class Codebook(nn.Embedding):
+    """Learned codebook vectors; the type tells `initialize_quantizer` to give them unit variance."""
+
+
+class GumbelQuantizer(Quantizer):
+    """Draws the code from a Gumbel-softmax over learned codes in training, takes the likeliest one otherwise."""
+
+    def __init__(self, config: LaddConfig) -> None:
+        super().__init__()
+        self.temperature = config.gumbel_temperature
+        self.code_logits = nn.Linear(config.latent_dim, config.codebook_size)
+        self.codebook = Codebook(config.codebook_size, config.latent_dim)
+
+    def forward(self, latents: Tensor, frozen: bool, random: RowGenerator | None = None) -> QuantizedLatents:
+        logits = self.code_logits(latents).float()  # (B, M, K)
+        if self.training and not frozen and random is not None:
+            uniform = random.uniform(*logits.shape[1:]).clamp(1e-300, 1 - 1e-16)
+            logits = logits - (-uniform.log()).log().to(logits)
+        codes = logits.argmax(-1)
+        soft = (logits / self.temperature).softmax(-1)
+        hard = nn.functional.one_hot(codes, logits.shape[-1]).to(soft)
+        choice = hard + soft - soft.detach()  # the hard choice, with the soft one's gradient
+        vectors = choice.to(latents.dtype) @ self.codebook.weight
+        return QuantizedLatents(vectors, codes, vectors.new_zeros(()))
+
+    def codes_to_vectors(self, codes: Tensor) -> Tensor:
+        return self.codebook(codes)
+
+
+QUANTIZERS: dict[str, Callable[[LaddConfig], Quantizer]] = {
+    "vector": VectorQuantizer,
+    "finite_scalar": FiniteScalarQuantizer,
+    "gumbel": GumbelQuantizer,
+}
+
+
+@torch.no_grad()
+def initialize_quantizer(module: nn.Module, config: LaddConfig) -> None:
+    """Fills the buffers that `module` itself owns, if it is a quantiser's: a model built on the meta device lost them.
+
+    Called by the model's `_init_weights` for each of its modules.
+    """
+    if isinstance(module, FSQ):
+        fresh = FSQ(levels=list(config.fsq_levels or ()))
+        for name in ("_levels", "_basis", "implicit_codebook"):
+            buffer = getattr(module, name)
+            init.copy_(buffer, getattr(fresh, name).to(buffer.device))
+    elif isinstance(module, VectorQuantize):
+        init.zeros_(module.zero)
+    elif isinstance(module, VectorCodebook):
+        if config.codebook_kmeans_init:
+            init.zeros_(module.embed)
+        else:
+            init.copy_(module.embed, nn.functional.normalize(torch.randn_like(module.embed), dim=-1))
+        init.copy_(module.embed_avg, module.embed)
+        init.ones_(module.cluster_size)
+        init.constant_(module.initted, not config.codebook_kmeans_init)
+    elif isinstance(module, Codebook):
+        init.normal_(module.weight)

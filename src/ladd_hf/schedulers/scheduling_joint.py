@@ -1,0 +1,44 @@
+"""Tokens and latents together: the diagonal of the time square."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diffusers import SchedulerMixin
+from diffusers.configuration_utils import register_to_config
+
+from ..time_paths import JOINT, TimePath
+from .scheduling_utils import LaddScheduler
+
+
+class LaddJointScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks for this base by name when it loads
+    """Denoises tokens and latents at the same time t_x = t_y; without latents, the ancestral sampler of MDLM.
+
+    Args:
+        spacing: `uniform` or `cosine` grid of times.
+        latent_solver: `ddim` or `ddpm`, the step of continuous latents.
+        mask_token_id, token_noise_schedule, latent_type, latent_dim, codebook_size, latent_noise_schedule,
+            latent_prediction_type: the noise processes as in [`LaddConfig`]; a pipeline takes them from its model.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        spacing: str = "uniform",
+        latent_solver: str = "ddim",
+        mask_token_id: int | None = None,
+        token_noise_schedule: str | dict[str, Any] = "linear",
+        latent_type: str = "none",
+        latent_dim: int = 0,
+        codebook_size: int = 0,
+        latent_noise_schedule: str | dict[str, Any] | None = None,
+        latent_prediction_type: str = "sample",
+    ) -> None:
+        self._setup()
+
+    @property
+    def path(self) -> TimePath:
+        return JOINT
+
+    def steps_per_leg(self, num_steps: int) -> list[int]:
+        return [num_steps]

@@ -1,0 +1,57 @@
+"""Latents first, then tokens: two sides of the time square."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diffusers import SchedulerMixin
+from diffusers.configuration_utils import register_to_config
+
+from ..time_paths import SEQUENTIAL, TimePath
+from .scheduling_utils import LaddScheduler
+
+
+class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks for this base by name
+    """Denoises the latents with every token masked (t_x = 1), then the tokens with clean latents (t_y = 0).
+
+    Args:
+        latent_share: share of the steps that goes to the latents, rounded, at least one step for each of the two.
+        max_latent_steps: no more than so many go to the latents; one is exact where the latent is a single code.
+        spacing, latent_solver, mask_token_id, token_noise_schedule, latent_type, latent_dim, codebook_size,
+            latent_noise_schedule, latent_prediction_type: as in [`LaddJointScheduler`].
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        latent_share: float = 0.5,
+        max_latent_steps: int | None = None,
+        spacing: str = "uniform",
+        latent_solver: str = "ddim",
+        mask_token_id: int | None = None,
+        token_noise_schedule: str | dict[str, Any] = "linear",
+        latent_type: str = "none",
+        latent_dim: int = 0,
+        codebook_size: int = 0,
+        latent_noise_schedule: str | dict[str, Any] | None = None,
+        latent_prediction_type: str = "sample",
+    ) -> None:
+        if not 0 < latent_share < 1:
+            raise ValueError(f"`latent_share` is {latent_share}; give a share of the steps between 0 and 1.")
+        if max_latent_steps is not None and max_latent_steps < 1:
+            raise ValueError(f"`max_latent_steps` is {max_latent_steps}; give at least 1, or None for no limit.")
+        self._setup()
+
+    @property
+    def path(self) -> TimePath:
+        return SEQUENTIAL
+
+    def steps_per_leg(self, num_steps: int) -> list[int]:
+        if num_steps < 2:
+            raise ValueError(
+                f"`num_steps` is {num_steps}, but the sequential schedule needs at least 2: one evaluation for the "
+                "latents and one for the tokens. Give more steps, or use the joint schedule."
+            )
+        latent_steps = min(max(round(self.config.latent_share * num_steps), 1), num_steps - 1)
+        latent_steps = min(latent_steps, self.config.max_latent_steps or latent_steps)
+        return [latent_steps, num_steps - latent_steps]

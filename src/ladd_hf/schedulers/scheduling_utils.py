@@ -1,0 +1,251 @@
+"""The scheduler of any path of the time square: a grid of points on it, and the reverse step between two of them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import ConfigMixin, SchedulerMixin
+from diffusers.utils import BaseOutput
+from torch import Tensor
+
+from ..configuration_ladd import LaddConfig
+from ..latent_channels import LatentChannel, latent_channel, token_channel
+from ..masked_diffusion import draw_categorical
+from ..randomness import RowGenerator
+from ..time_paths import GRID_SPACINGS, TOKENS_ONLY, Point, TimePath
+
+Generators = torch.Generator | Sequence[torch.Generator] | RowGenerator | None
+
+# The fields of a model's configuration that define its two noise processes.
+PROCESS_FIELDS = (
+    "mask_token_id",
+    "token_noise_schedule",
+    "latent_type",
+    "latent_dim",
+    "codebook_size",
+    "latent_noise_schedule",
+    "latent_prediction_type",
+)
+
+
+@dataclass
+class LaddSchedulerOutput(BaseOutput):
+    """One reverse step's result.
+
+    Attributes:
+        prev_sample: `(B, S)` tokens, fewer of them masked.
+        prev_latents: `(B, M, D)` or `(B, M)` latents, less noisy, or `None`.
+    """
+
+    prev_sample: Tensor
+    prev_latents: Tensor | None = None
+
+
+class LaddScheduler(SchedulerMixin, ConfigMixin):
+    """Base of the schedulers: a subclass says which path is walked and how many steps each of its legs gets.
+
+    The step from (t_x, t_y) to (s_x, s_y) reveals each masked token with probability
+    (alpha(s_x) - alpha(t_x)) / (1 - alpha(t_x)), drawn from the denoiser, does the same with latent codes, and moves
+    continuous latents by the chosen solver. The last step reveals all that is masked. Paper, sections 2, 3 and 8.
+    """
+
+    order = 1
+
+    def _setup(self) -> None:
+        """Builds the two noise processes from the registered configuration; each subclass ends its `__init__` so."""
+        if self.config.spacing not in GRID_SPACINGS:
+            raise ValueError(
+                f"Grid spacing {self.config.spacing!r} is unknown; give one of {sorted(GRID_SPACINGS)}."
+            )
+        processes: Any = self.config
+        self._tokens = token_channel(processes)
+        self._latents = latent_channel(processes, self.config.latent_solver)
+        self.num_inference_steps: int | None = None
+        self.timesteps = torch.arange(0)
+        self._grid: list[Point] = []
+
+    @property
+    @abstractmethod
+    def path(self) -> TimePath:
+        """The path that is walked when latents are generated."""
+
+    @abstractmethod
+    def steps_per_leg(self, num_steps: int) -> list[int]:
+        """How `num_steps` evaluations are shared among the path's legs. Raises `ValueError` for too few."""
+
+    @classmethod
+    def process_options(cls, config: LaddConfig) -> dict[str, Any]:
+        """The options of a scheduler that a model's configuration decides."""
+        return {name: getattr(config, name) for name in PROCESS_FIELDS}
+
+    def for_model(self, config: LaddConfig) -> LaddScheduler:
+        """This scheduler, or where its noise processes are not the model's, a copy with the model's."""
+        options = self.process_options(config)
+        if all(self.config.get(name) == value for name, value in options.items()):
+            return self
+        return self.from_config(self.config, **options)
+
+    def set_timesteps(
+        self,
+        num_inference_steps: int,
+        device: torch.device | str | None = None,
+        latents_given: bool = False,
+    ) -> None:
+        """Lays `num_inference_steps` steps, one denoiser evaluation each, on the path.
+
+        With `latents_given`, or for a model without latents, all of them go to the tokens: t_y is 0 throughout.
+        Raises `ValueError` for less than one step, and for too few to walk every leg.
+        """
+        if not isinstance(num_inference_steps, int) or num_inference_steps < 1:
+            raise ValueError(
+                f"`num_steps` is {num_inference_steps!r}; give a whole number of denoiser evaluations, at least 1."
+            )
+        if latents_given or self._latents is None:
+            path, steps = TOKENS_ONLY, [num_inference_steps]
+        else:
+            path, steps = self.path, self.steps_per_leg(num_inference_steps)
+        self._grid = path.grid(steps, self.config.spacing)
+        self.num_inference_steps = num_inference_steps
+        self.timesteps = torch.arange(num_inference_steps, device=device)
+        token_times, latent_times = zip(*self._grid, strict=True)
+        self.token_times = torch.tensor(token_times, dtype=torch.float32, device=device)
+        self.latent_times = torch.tensor(latent_times, dtype=torch.float32, device=device)
+
+    def times(self, timestep: int | Tensor) -> tuple[Tensor, Tensor]:
+        """t_x and t_y at the start of a step, `(1,)` each, which the model spreads over the batch."""
+        index = self._index(timestep)
+        return self.token_times[index : index + 1], self.latent_times[index : index + 1]
+
+    def moves_tokens(self, timestep: int | Tensor) -> bool:
+        """Whether the step can reveal tokens: t_x falls in it."""
+        (t_x, _), (s_x, _) = self._interval(timestep)
+        return s_x < t_x
+
+    def moves_latents(self, timestep: int | Tensor) -> bool:
+        """Whether the step changes latents: t_y falls in it."""
+        (_, t_y), (_, s_y) = self._interval(timestep)
+        return s_y < t_y
+
+    def prior_latents(self, latent_length: int, generator: Generators, batch_size: int) -> Tensor | None:
+        """Latents at t_y = 1: normal noise `(B, M, D)`, mask codes `(B, M)`, or `None` without latents."""
+        if self._latents is None:
+            return None
+        return self._latents.prior(latent_length, RowGenerator.from_generator(generator, batch_size))
+
+    def dropped_latents(self, latents: Tensor) -> Tensor:
+        """Latents that say nothing, shaped as `latents`: zeros or mask codes, the guidance's other half."""
+        return self._channel().dropped(latents)
+
+    def check_latents(self, latents: Tensor, batch_size: int, latent_length: int) -> None:
+        """Raises `ValueError` unless `latents` are clean latents of this kind for the batch."""
+        self._channel().check(latents, batch_size, latent_length)
+
+    def draw_unmask(self, timestep: int | Tensor, sample: Tensor, generator: Generators = None) -> Tensor:
+        """Which positions of `sample` `(B, S)` the step reveals, bool: drawn before any logits, which do not matter."""
+        (t_x, _), (s_x, _) = self._interval(timestep)
+        random = RowGenerator.from_generator(generator, len(sample), sample.device)
+        if s_x == t_x:
+            return torch.zeros_like(sample, dtype=torch.bool)
+        return self._tokens.draw_unmask(sample, t_x, s_x, random)
+
+    def step(
+        self,
+        model_output: Any,
+        timestep: int | Tensor,
+        sample: Tensor,
+        latents: Tensor | None = None,
+        *,
+        unmask: Tensor | None = None,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        generator: Generators = None,
+        return_dict: bool = True,
+    ) -> LaddSchedulerOutput | tuple[Tensor, Tensor | None]:
+        """The reverse step of tokens and latents.
+
+        Args:
+            model_output: the denoiser's output, with `logits` `(B, S, V)`, or `(n, V)` at the n positions of `unmask`,
+                and `latent_prediction`; or the logits alone.
+            timestep: index of the step, from `timesteps`.
+            sample: `(B, S)` tokens at t_x.
+            latents: `(B, M, D)` or `(B, M)` latents at t_y.
+            unmask: `(B, S)` bool from `draw_unmask`; drawn here if not given.
+            temperature: of the token draw; 0 takes the most likely token.
+            top_p: nucleus of the token draw.
+            generator: one generator, a list with one per row, or a `RowGenerator` that serves a whole run.
+            return_dict: return a [`LaddSchedulerOutput`] or a plain tuple.
+
+        Raises `ValueError` for a negative temperature or a `top_p` outside of (0, 1].
+        """
+        check_draw(temperature, top_p)
+        (t_x, t_y), (s_x, s_y) = self._interval(timestep)
+        random = RowGenerator.from_generator(generator, len(sample), sample.device)
+        if unmask is None:
+            unmask = self.draw_unmask(timestep, sample, random)
+        if s_x < t_x:
+            logits = getattr(model_output, "logits", model_output)
+            logits = logits[unmask] if logits.ndim == 3 else logits  # (n, V)
+            uniform = random.uniform(sample.shape[1])[unmask]
+            drawn = draw_categorical(self._without_mask(logits), uniform, temperature, top_p)
+            sample = sample.masked_scatter(unmask, drawn.to(sample.dtype))
+        if latents is not None and s_y < t_y:
+            latents = self._latents.step(model_output.latent_prediction, latents, t_y, s_y, random)
+        if not return_dict:
+            return sample, latents
+        return LaddSchedulerOutput(prev_sample=sample, prev_latents=latents)
+
+    def add_noise(
+        self, original_samples: Tensor, timesteps: Tensor, generator: Generators = None
+    ) -> Tensor:
+        """Clean tokens `(B, S)` masked to the times `timesteps` in [0, 1], `(B,)` or a scalar."""
+        random, times = self._noising(original_samples, timesteps, generator)
+        return self._tokens.add_noise(original_samples, times, random)
+
+    def add_latent_noise(self, latents: Tensor, timesteps: Tensor, generator: Generators = None) -> Tensor:
+        """Clean latents noised to the times `timesteps` in [0, 1], `(B,)` or a scalar."""
+        random, times = self._noising(latents, timesteps, generator)
+        return self._channel().add_noise(latents, times, random)
+
+    def _channel(self) -> LatentChannel:
+        if self._latents is None:
+            raise ValueError("There are no latents here (`latent_type` 'none'): use a model that has them.")
+        return self._latents
+
+    def _noising(self, clean: Tensor, timesteps: Tensor, generator: Generators) -> tuple[RowGenerator, Tensor]:
+        times = torch.as_tensor(timesteps, dtype=torch.float64, device=clean.device)
+        if times.numel() and not 0 <= float(times.min()) <= float(times.max()) <= 1:
+            raise ValueError(
+                f"`timesteps` run from {float(times.min())} to {float(times.max())}; noise is added at times from 0 "
+                "(clean) to 1 (pure noise)."
+            )
+        return RowGenerator.from_generator(generator, len(clean), clean.device), times.expand(len(clean))
+
+    def _without_mask(self, logits: Tensor) -> Tensor:
+        """The logits with the mask token at minus infinity, where the denoiser has not put it there itself."""
+        mask_id = self._tokens.mask_id
+        is_mask = torch.arange(logits.shape[-1], device=logits.device) == mask_id
+        return logits.masked_fill(is_mask, -torch.inf)
+
+    def _interval(self, timestep: int | Tensor) -> tuple[Point, Point]:
+        index = self._index(timestep)
+        return self._grid[index], self._grid[index + 1]
+
+    def _index(self, timestep: int | Tensor) -> int:
+        index = int(timestep)
+        if not self._grid:
+            raise ValueError("The scheduler has no steps yet: call `set_timesteps(num_steps)` first.")
+        if not 0 <= index < len(self._grid) - 1:
+            raise ValueError(f"Step {index} does not exist; `timesteps` run from 0 to {len(self._grid) - 2}.")
+        return index
+
+
+def check_draw(temperature: float, top_p: float) -> None:
+    """Raises `ValueError` unless tokens can be drawn with these."""
+    if temperature < 0:
+        raise ValueError(f"`temperature` is {temperature}; give 0 (greedy) or more, 1 for the model's own law.")
+    if not 0 < top_p <= 1:
+        raise ValueError(f"`top_p` is {top_p}; give a mass above 0 and up to 1 (everything).")

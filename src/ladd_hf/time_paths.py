@@ -1,0 +1,94 @@
+"""Paths in the square of the two times, the one idea that sampling, the bound and training share.
+
+A point (t_x, t_y) says how noisy the tokens and the latents are. Generation walks a path from all noise to all clean:
+`joint` the diagonal, `sequential` the latents' side first and then the tokens'. Along any path on which neither time
+rises, the forward process is Markov, so the path has its own reverse process and its own bound. Paper, sections 7, 8.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class TimePath:
+    """A polyline of points (t_x, t_y) in generative direction; it ends at (0, 0) and no time ever rises.
+
+    Args:
+        vertices: the corners, at least two. `t_x` starts at 1. `t_y` starts at 1, or at 0 where the latents are given
+            (or do not exist).
+    """
+
+    vertices: tuple[Point, ...]
+
+    def __post_init__(self) -> None:
+        steps = list(zip(self.vertices, self.vertices[1:], strict=False))
+        falls = all(a[0] >= b[0] and a[1] >= b[1] and a != b for a, b in steps)
+        if not steps or not falls or self.vertices[0] not in ((1, 1), (1, 0)) or self.vertices[-1] != (0, 0):
+            raise ValueError(
+                f"The path {self.vertices} is not accepted: give corners (t_x, t_y) from (1, 1), or from (1, 0) where "
+                "latents are given, to (0, 0), along which no time rises."
+            )
+
+    @property
+    def legs(self) -> list[tuple[Point, Point]]:
+        """The straight pieces, in generative direction."""
+        return list(zip(self.vertices, self.vertices[1:], strict=False))
+
+    def at(self, position: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Points of the path and how fast the two times pass there.
+
+        Args:
+            position: `(n,)` in [0, 1], 0 at the clean end; every leg takes an equal share.
+
+        Returns:
+            t_x, t_y, |dt_x / dposition|, |dt_y / dposition|, each `(n,)`.
+        """
+        corners = torch.tensor(self.vertices[::-1], dtype=position.dtype, device=position.device)  # clean end first
+        scaled = position * len(self.legs)
+        leg = scaled.long().clamp(max=len(self.legs) - 1)
+        start, rate = corners[leg], corners[leg + 1] - corners[leg]  # (n, 2)
+        times = start + (scaled - leg)[:, None] * rate
+        rate = rate * len(self.legs)
+        return times[:, 0], times[:, 1], rate[:, 0], rate[:, 1]
+
+    def grid(self, steps_per_leg: Sequence[int], spacing: str = "uniform") -> list[Point]:
+        """The points of a run with so many steps on each leg: one more than there are steps, first to last."""
+        remaining = GRID_SPACINGS.get(spacing)
+        if remaining is None:
+            raise ValueError(f"Grid spacing {spacing!r} is unknown; give one of {sorted(GRID_SPACINGS)}.")
+        points = [self.vertices[0]]
+        for ((x0, y0), (x1, y1)), steps in zip(self.legs, steps_per_leg, strict=True):
+            for step in range(1, steps):
+                left = remaining(step / steps)
+                points.append((x1 + (x0 - x1) * left, y1 + (y0 - y1) * left))
+            points.append((x1, y1))
+        return points
+
+
+# How much of a leg's noise is left once a share of its steps is done.
+GRID_SPACINGS = {
+    "uniform": lambda done: 1 - done,
+    "cosine": lambda done: math.cos(math.pi / 2 * done),  # few tokens while little is known, many at the end
+}
+
+JOINT = TimePath(((1, 1), (0, 0)))
+SEQUENTIAL = TimePath(((1, 1), (1, 0), (0, 0)))
+TOKENS_ONLY = TimePath(((1, 0), (0, 0)))
+TIME_PATHS = {"joint": JOINT, "sequential": SEQUENTIAL, "tokens": TOKENS_ONLY}
+
+
+def time_path(spec: str | TimePath) -> TimePath:
+    """A path by name (`joint`, `sequential`, `tokens`: latents clean throughout), or the path itself."""
+    if isinstance(spec, TimePath):
+        return spec
+    if spec not in TIME_PATHS:
+        raise ValueError(f"Path {spec!r} is unknown; give one of {sorted(TIME_PATHS)} or a `TimePath`.")
+    return TIME_PATHS[spec]

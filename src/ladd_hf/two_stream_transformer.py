@@ -1,0 +1,235 @@
+"""Transformer blocks of one or two streams that meet in one attention (MM-DiT). Paper, section 5.
+
+The token stream and the latent stream have weights of their own and attend over the concatenation [tokens; latents].
+With one stream it is the plain bidirectional transformer of MDLM, of the encoder and of the latent denoiser.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from .configuration_ladd import LaddConfig
+
+Rotary = tuple[Tensor, Tensor]
+
+
+def rotary_embedding(positions: Tensor, head_dim: int, theta: float, dtype: torch.dtype) -> Rotary:
+    """Cosines and sines of rotary positions, which may be fractions: `(B, 1, length, head_dim)` each.
+
+    `positions` is `(B, length)`. Position 0 turns nothing.
+    """
+    exponent = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
+    angles = positions.float()[:, None, :, None] * theta**-exponent  # (B, 1, length, head_dim / 2)
+    angles = torch.cat([angles, angles], dim=-1)
+    return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def apply_rotary(states: Tensor, rotary: Rotary) -> Tensor:
+    """Turns `(B, heads, length, head_dim)` queries or keys by their positions."""
+    cos, sin = rotary
+    first, second = states.chunk(2, dim=-1)
+    return states * cos + torch.cat([-second, first], dim=-1) * sin
+
+
+def eager_attention_forward(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **kwargs: Any,
+) -> tuple[Tensor, Tensor]:
+    """Attention spelled out: `(B, heads, length, head_dim)` in, `(B, length, heads, head_dim)` and weights out."""
+    scores = query @ key.transpose(2, 3) * scaling
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    weights = F.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+    weights = F.dropout(weights, p=dropout, training=module.training)
+    return (weights @ value).transpose(1, 2), weights
+
+
+class TimestepEmbedding(nn.Module):
+    """Time in [0, 1], `(B,)`, to a conditioning vector `(B, cond_hidden_size)`: 256 sinusoids and a two-layer MLP."""
+
+    frequencies = 256
+
+    def __init__(self, cond_hidden_size: int) -> None:
+        super().__init__()
+        self.up_proj = nn.Linear(self.frequencies, cond_hidden_size)
+        self.down_proj = nn.Linear(cond_hidden_size, cond_hidden_size)
+
+    def forward(self, timesteps: Tensor) -> Tensor:
+        half = self.frequencies // 2
+        exponent = torch.arange(half, device=timesteps.device, dtype=torch.float32) / half
+        angles = 1000 * timesteps.float()[:, None] * 10000**-exponent
+        sinusoids = torch.cat([angles.cos(), angles.sin()], dim=-1).to(self.up_proj.weight.dtype)
+        return self.down_proj(F.silu(self.up_proj(sinusoids)))
+
+
+class Modulation(nn.Module):
+    """Vectors that shift, scale and gate a stream: a map of the conditioning vector that starts at zero.
+
+    Without conditioning (`cond_hidden_size` 0) they are the same learned vectors for every input.
+    """
+
+    def __init__(self, cond_hidden_size: int, hidden_size: int, count: int) -> None:
+        super().__init__()
+        self.count = count
+        self.weight = nn.Parameter(torch.zeros(count * hidden_size, cond_hidden_size)) if cond_hidden_size else None
+        self.bias = nn.Parameter(torch.zeros(count * hidden_size))
+
+    def forward(self, conditioning: Tensor | None) -> tuple[Tensor, ...]:
+        """`conditioning` is `(B, cond_hidden_size)`; returns `count` vectors `(B or 1, 1, hidden_size)`."""
+        if self.weight is None or conditioning is None:
+            vectors = self.bias[None, None]
+        else:
+            vectors = F.linear(F.silu(conditioning), self.weight, self.bias)[:, None]
+        return vectors.chunk(self.count, dim=-1)
+
+
+class Stream(nn.Module):
+    """One stream's own weights in a block: norms, modulation, projections and MLP. States are `(B, length, hidden)`."""
+
+    def __init__(self, config: LaddConfig, hidden_size: int, cond_hidden_size: int) -> None:
+        super().__init__()
+        self.modulation = Modulation(cond_hidden_size, hidden_size, count=6)
+        self.attention_norm = nn.LayerNorm(hidden_size, eps=config.layer_norm_eps, bias=False)
+        self.qkv_proj = nn.Linear(hidden_size, 3 * hidden_size, bias=False)
+        self.o_proj = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.mlp_norm = nn.LayerNorm(hidden_size, eps=config.layer_norm_eps, bias=False)
+        self.up_proj = nn.Linear(hidden_size, config.mlp_ratio * hidden_size)
+        self.down_proj = nn.Linear(config.mlp_ratio * hidden_size, hidden_size)
+
+    def project(self, states: Tensor, modulation: tuple[Tensor, ...]) -> Tensor:
+        """Queries, keys and values side by side, `(B, length, 3 * hidden)`."""
+        shift, scale, _, _, _, _ = modulation
+        return self.qkv_proj(torch.addcmul(shift, self.attention_norm(states), 1 + scale))
+
+    def update(self, states: Tensor, attended: Tensor, modulation: tuple[Tensor, ...]) -> Tensor:
+        """The states after the gated attention and the gated MLP."""
+        _, _, attention_gate, shift, scale, mlp_gate = modulation
+        states = torch.addcmul(states, attention_gate, self.o_proj(attended))
+        hidden = torch.addcmul(shift, self.mlp_norm(states), 1 + scale)
+        hidden = self.down_proj(F.gelu(self.up_proj(hidden), approximate="tanh"))
+        return torch.addcmul(states, mlp_gate, hidden)
+
+
+class JointAttention(nn.Module):
+    """Bidirectional attention over all streams, through transformers' attention interface. It has no weights."""
+
+    def __init__(self, config: LaddConfig, num_heads: int) -> None:
+        super().__init__()
+        self.config = config
+        self.num_heads = num_heads
+        self.num_key_value_groups = 1
+        self.is_causal = False
+        self.attention_dropout = config.attention_dropout
+
+    def forward(
+        self, qkv: Tensor, rotary: Rotary, attention_mask: Tensor | None, **kwargs: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        """`qkv` is `(B, length, 3 * hidden)`; returns `(B, length, hidden)` and the weights, where they are computed."""
+        batch, length, width = qkv.shape
+        qkv = qkv.view(batch, length, 3, self.num_heads, width // (3 * self.num_heads))
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, length, head_dim)
+        attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+        attended, weights = attend(
+            self,
+            apply_rotary(query, rotary),
+            apply_rotary(key, rotary),
+            value,
+            attention_mask,
+            dropout=self.attention_dropout if self.training else 0.0,
+            scaling=1 / math.sqrt(query.shape[-1]),
+            **kwargs,
+        )
+        return attended.reshape(batch, length, -1), weights
+
+
+class LaddBlock(GradientCheckpointingLayer):
+    """One block: each stream modulated, one attention over all, each stream updated.
+
+    Args:
+        config: for widths of the MLP, norms and attention.
+        streams: names of the streams, in the order of the concatenation.
+        hidden_size, num_heads: of every stream.
+        cond_hidden_size: size of the conditioning vector, 0 without one.
+    """
+
+    def __init__(
+        self, config: LaddConfig, streams: tuple[str, ...], hidden_size: int, num_heads: int, cond_hidden_size: int = 0
+    ) -> None:
+        super().__init__()
+        self.streams = nn.ModuleDict({name: Stream(config, hidden_size, cond_hidden_size) for name in streams})
+        self.attention = JointAttention(config, num_heads)
+
+    def forward(
+        self,
+        states: Tensor,
+        other_states: Tensor | None = None,
+        conditioning: Tensor | None = None,
+        rotary: Rotary | None = None,
+        attention_mask: Tensor | None = None,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor | None]:
+        """First (and second) stream's states in and out, `(B, length, hidden)` each."""
+        inputs = [states] if other_states is None else [states, other_states]
+        streams = list(self.streams.values())
+        modulations = [stream.modulation(conditioning) for stream in streams]
+        projected = [s.project(x, m) for s, x, m in zip(streams, inputs, modulations, strict=True)]
+        qkv = projected[0] if len(projected) == 1 else torch.cat(projected, dim=1)
+        attended, _ = self.attention(qkv, rotary, attention_mask, **kwargs)
+        parts = attended.split([x.shape[1] for x in inputs], dim=1)
+        outputs = [s.update(x, a, m) for s, x, a, m in zip(streams, inputs, parts, modulations, strict=True)]
+        return outputs[0], outputs[1] if len(outputs) == 2 else None
+
+
+class ZeroInitLinear(nn.Linear):
+    """A linear map that starts at zero; the type tells the model's `_init_weights`."""
+
+
+class OutputHead(nn.Module):
+    """Modulated norm and a linear map that starts at zero: `(..., hidden)` to `(..., size)`."""
+
+    def __init__(self, hidden_size: int, size: int, cond_hidden_size: int, eps: float) -> None:
+        super().__init__()
+        self.modulation = Modulation(cond_hidden_size, hidden_size, count=2)
+        self.norm = nn.LayerNorm(hidden_size, eps=eps, bias=False)
+        self.proj = ZeroInitLinear(hidden_size, size)
+
+    def modulate(self, states: Tensor, conditioning: Tensor | None) -> Tensor:
+        """The normalised, shifted and scaled states, `(B, length, hidden)`."""
+        shift, scale = self.modulation(conditioning)
+        return torch.addcmul(shift, self.norm(states), 1 + scale)
+
+    def forward(self, states: Tensor, conditioning: Tensor | None) -> Tensor:
+        return self.proj(self.modulate(states, conditioning))
+
+
+class ResidualMLP(nn.Module):
+    """The wide shallow head for high-dimensional latents: residual layers of a larger width. Paper, section 5."""
+
+    def __init__(self, hidden_size: int, width: int, num_layers: int, eps: float) -> None:
+        super().__init__()
+        self.in_proj = nn.Linear(hidden_size, width)
+        self.norms = nn.ModuleList([nn.LayerNorm(width, eps=eps, bias=False) for _ in range(num_layers)])
+        self.layers = nn.ModuleList([nn.Linear(width, width) for _ in range(num_layers)])
+
+    def forward(self, states: Tensor) -> Tensor:
+        """`(B, length, hidden)` to `(B, length, width)`."""
+        states = self.in_proj(states)
+        for norm, layer in zip(self.norms, self.layers, strict=True):
+            states = states + F.silu(layer(norm(states)))
+        return states
