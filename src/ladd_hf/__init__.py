@@ -10,6 +10,8 @@ from .pipelines import LaddPipeline, LaddPipelineOutput
 from .randomness import RowGenerator
 from .schedulers import LaddJointScheduler, LaddScheduler, LaddSchedulerOutput, LaddSequentialScheduler
 from .time_paths import TimePath
+from .trainer import LaddTrainer
+from .training_args import LaddTrainingArguments
 from .training_noise import TrainingNoise
 
 AutoConfig.register(LaddConfig.model_type, LaddConfig, exist_ok=True)
@@ -30,6 +32,8 @@ __all__ = [
     "LaddScheduler",
     "LaddSchedulerOutput",
     "LaddSequentialScheduler",
+    "LaddTrainer",
+    "LaddTrainingArguments",
     "Nelbo",
     "RowGenerator",
     "TimePath",

@@ -22,21 +22,21 @@ Rotary = tuple[Tensor, Tensor]
 
 
 def rotary_embedding(positions: Tensor, head_dim: int, theta: float, dtype: torch.dtype) -> Rotary:
-    """Cosines and sines of rotary positions, which may be fractions: `(B, 1, length, head_dim)` each.
+    """Cosines and signed sines of rotary positions, which may be fractions: `(B, length, 1, 1, head_dim)` each.
 
     `positions` is `(B, length)`. Position 0 turns nothing.
     """
     exponent = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
-    angles = positions.float()[:, None, :, None] * theta**-exponent  # (B, 1, length, head_dim / 2)
-    angles = torch.cat([angles, angles], dim=-1)
-    return angles.cos().to(dtype), angles.sin().to(dtype)
+    angles = positions.float()[..., None] * theta**-exponent  # (B, length, head_dim / 2)
+    cos, sin = angles.cos(), angles.sin()
+    cos, sin = torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
+    return cos[:, :, None, None].to(dtype), sin[:, :, None, None].to(dtype)
 
 
 def apply_rotary(states: Tensor, rotary: Rotary) -> Tensor:
-    """Turns `(B, heads, length, head_dim)` queries or keys by their positions."""
+    """Turns queries and keys `(B, length, 2, heads, head_dim)` by their positions: dimension i pairs with i + half."""
     cos, sin = rotary
-    first, second = states.chunk(2, dim=-1)
-    return states * cos + torch.cat([-second, first], dim=-1) * sin
+    return torch.addcmul(states * cos, states.roll(states.shape[-1] // 2, dims=-1), sin)
 
 
 def eager_attention_forward(
@@ -97,12 +97,30 @@ class Modulation(nn.Module):
         return vectors.chunk(self.count, dim=-1)
 
 
-class Stream(nn.Module):
-    """One stream's own weights in a block: norms, modulation, projections and MLP. States are `(B, length, hidden)`."""
+def modulated_norm(norm: nn.LayerNorm, states: Tensor, shift: Tensor | None, scale: Tensor | None) -> Tensor:
+    """norm(states) (1 + scale) + shift, in one kernel where shift and scale are the same for the whole batch."""
+    if shift is None or scale is None:
+        return norm(states)
+    if scale.shape[0] == 1:
+        weight = norm.weight * (1 + scale[0, 0])
+        return F.layer_norm(states, norm.normalized_shape, weight, shift[0, 0], norm.eps)
+    return torch.addcmul(shift, norm(states), 1 + scale)
 
-    def __init__(self, config: LaddConfig, hidden_size: int, cond_hidden_size: int) -> None:
+
+def gated_sum(states: Tensor, gate: Tensor | None, update: Tensor) -> Tensor:
+    """states + gate update."""
+    return states + update if gate is None else torch.addcmul(states, gate, update)
+
+
+class Stream(nn.Module):
+    """One stream's own weights in a block: norms, modulation, projections and MLP. States are `(B, length, hidden)`.
+
+    Without a modulation (`cond_hidden_size` of `None`) nothing is shifted, scaled or gated: an encoder's stream.
+    """
+
+    def __init__(self, config: LaddConfig, hidden_size: int, cond_hidden_size: int | None) -> None:
         super().__init__()
-        self.modulation = Modulation(cond_hidden_size, hidden_size, count=6)
+        self.modulation = None if cond_hidden_size is None else Modulation(cond_hidden_size, hidden_size, count=6)
         self.attention_norm = nn.LayerNorm(hidden_size, eps=config.layer_norm_eps, bias=False)
         self.qkv_proj = nn.Linear(hidden_size, 3 * hidden_size, bias=False)
         self.o_proj = nn.Linear(hidden_size, hidden_size, bias=False)
@@ -110,18 +128,22 @@ class Stream(nn.Module):
         self.up_proj = nn.Linear(hidden_size, config.mlp_ratio * hidden_size)
         self.down_proj = nn.Linear(config.mlp_ratio * hidden_size, hidden_size)
 
-    def project(self, states: Tensor, modulation: tuple[Tensor, ...]) -> Tensor:
-        """Queries, keys and values side by side, `(B, length, 3 * hidden)`."""
-        shift, scale, _, _, _, _ = modulation
-        return self.qkv_proj(torch.addcmul(shift, self.attention_norm(states), 1 + scale))
+    def modulate(self, conditioning: Tensor | None) -> tuple[Tensor | None, ...]:
+        """Shift, scale and gate of the attention, then of the MLP; all `None` without a modulation."""
+        return (None,) * 6 if self.modulation is None else self.modulation(conditioning)
 
-    def update(self, states: Tensor, attended: Tensor, modulation: tuple[Tensor, ...]) -> Tensor:
+    def project(self, states: Tensor, modulation: tuple[Tensor | None, ...]) -> Tensor:
+        """Queries, keys and values side by side, `(B, length, 3 * hidden)`."""
+        shift, scale, *_ = modulation
+        return self.qkv_proj(modulated_norm(self.attention_norm, states, shift, scale))
+
+    def update(self, states: Tensor, attended: Tensor, modulation: tuple[Tensor | None, ...]) -> Tensor:
         """The states after the gated attention and the gated MLP."""
         _, _, attention_gate, shift, scale, mlp_gate = modulation
-        states = torch.addcmul(states, attention_gate, self.o_proj(attended))
-        hidden = torch.addcmul(shift, self.mlp_norm(states), 1 + scale)
+        states = gated_sum(states, attention_gate, self.o_proj(attended))
+        hidden = modulated_norm(self.mlp_norm, states, shift, scale)
         hidden = self.down_proj(F.gelu(self.up_proj(hidden), approximate="tanh"))
-        return torch.addcmul(states, mlp_gate, hidden)
+        return gated_sum(states, mlp_gate, hidden)
 
 
 class JointAttention(nn.Module):
@@ -141,14 +163,15 @@ class JointAttention(nn.Module):
         """`qkv` is `(B, length, 3 * hidden)`; returns `(B, length, hidden)` and the weights, where they are computed."""
         batch, length, width = qkv.shape
         qkv = qkv.view(batch, length, 3, self.num_heads, width // (3 * self.num_heads))
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, length, head_dim)
+        query, key = apply_rotary(qkv[:, :, :2], rotary).transpose(1, 3).unbind(2)  # (B, heads, length, head_dim)
+        value = qkv[:, :, 2].transpose(1, 2)
         attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
         attended, weights = attend(
             self,
-            apply_rotary(query, rotary),
-            apply_rotary(key, rotary),
+            query,
+            key,
             value,
             attention_mask,
             dropout=self.attention_dropout if self.training else 0.0,
@@ -165,11 +188,11 @@ class LaddBlock(GradientCheckpointingLayer):
         config: for widths of the MLP, norms and attention.
         streams: names of the streams, in the order of the concatenation.
         hidden_size, num_heads: of every stream.
-        cond_hidden_size: size of the conditioning vector, 0 without one.
+        cond_hidden_size: size of the conditioning vector; 0 modulates without one, `None` not at all.
     """
 
     def __init__(
-        self, config: LaddConfig, streams: tuple[str, ...], hidden_size: int, num_heads: int, cond_hidden_size: int = 0
+        self, config: LaddConfig, streams: tuple[str, ...], hidden_size: int, num_heads: int, cond_hidden_size: int | None = None
     ) -> None:
         super().__init__()
         self.streams = nn.ModuleDict({name: Stream(config, hidden_size, cond_hidden_size) for name in streams})
@@ -186,8 +209,8 @@ class LaddBlock(GradientCheckpointingLayer):
     ) -> tuple[Tensor, Tensor | None]:
         """First (and second) stream's states in and out, `(B, length, hidden)` each."""
         inputs = [states] if other_states is None else [states, other_states]
-        streams = list(self.streams.values())
-        modulations = [stream.modulation(conditioning) for stream in streams]
+        streams = list(self.streams.values())[: len(inputs)]
+        modulations = [stream.modulate(conditioning) for stream in streams]
         projected = [s.project(x, m) for s, x, m in zip(streams, inputs, modulations, strict=True)]
         qkv = projected[0] if len(projected) == 1 else torch.cat(projected, dim=1)
         attended, _ = self.attention(qkv, rotary, attention_mask, **kwargs)
@@ -212,7 +235,7 @@ class OutputHead(nn.Module):
     def modulate(self, states: Tensor, conditioning: Tensor | None) -> Tensor:
         """The normalised, shifted and scaled states, `(B, length, hidden)`."""
         shift, scale = self.modulation(conditioning)
-        return torch.addcmul(shift, self.norm(states), 1 + scale)
+        return modulated_norm(self.norm, states, shift, scale)
 
     def forward(self, states: Tensor, conditioning: Tensor | None) -> Tensor:
         return self.proj(self.modulate(states, conditioning))

@@ -55,7 +55,8 @@ class SawtoothDistribution:
     def __post_init__(self) -> None:
         if not isinstance(self.length, Integral) or self.length < 2:
             raise ValueError(
-                f"`length` is {self.length!r}, but a sawtooth has an integer number of 2 or more tokens: give that."
+                f"`length` is {self.length!r}, but an integer of 2 or more is accepted: give the number of tokens of a "
+                "sequence."
             )
 
     def probabilities(self, shifts: ArrayLike) -> FloatArray:
@@ -228,7 +229,9 @@ def _mean_token_entropy() -> float:
 def _count_vectors(groups: int, copies: int) -> tuple[FloatArray, FloatArray]:
     """All vectors of `groups` counts in 0..copies, `(n, groups)`, and how many sequences have each, `(n,)`."""
     levels = copies + 1
-    counts = np.arange(levels**groups)[:, None] // levels ** np.arange(groups) % levels  # digits to the base `levels`
+    counts = (
+        np.arange(levels**groups)[:, None] // levels ** np.arange(groups) % levels
+    )  # digits to the base `levels`
     ways = np.array([math.comb(copies, count) for count in range(levels)], dtype=np.float64)
     return counts.astype(np.float64), ways[counts].prod(1)
 

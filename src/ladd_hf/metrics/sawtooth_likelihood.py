@@ -1,6 +1,6 @@
 """How likely generated sequences are under the true binary sawtooth distribution.
 
-`evaluate.load("<this file>", module_type="measurement")` finds what to import line by line: one import on each.
+`evaluate.load("<this file>", module_type="measurement")` reads the imports line by line: no import spans two lines.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import datasets
 import evaluate
 from numpy.typing import ArrayLike
 
-from ladd_hf.data.sawtooth import SawtoothDistribution
-from ladd_hf.data.sawtooth import binary_sequences
+from ladd_hf.data.sawtooth import SawtoothDistribution, binary_sequences
 
 _DESCRIPTION = """\
 The exact negative log-likelihood of sequences under the binary sawtooth distribution, the synthetic experiment of \
@@ -30,12 +29,15 @@ Returns, all in nats per token:
     entropy_per_token: what perfect samples give on average.
     entropy_per_token_stderr: standard error of that number, 0.0 where it is exact (even S up to 32, odd S up to 25).
 
-Samples above the entropy are implausible; samples below it are too uniform, such as those of a model that draws
-the likeliest sequences only.
+Samples above the entropy are implausible; samples below it are too alike, such as those of a model that draws the
+likeliest sequences only.
 """
 
 _CITATION = """\
-@misc{arxiv2510.18114,
+@misc{shariatian2025ladd,
+    title = {Latent-Augmented Discrete Diffusion Models},
+    author = {Shariatian, Dario and Durmus, Alain and Simsekli, Umut and Peluchetti, Stefano},
+    year = {2025},
     eprint = {2510.18114},
     archivePrefix = {arXiv},
     url = {https://arxiv.org/abs/2510.18114}
@@ -65,8 +67,10 @@ class SawtoothLikelihood(evaluate.Measurement):
 
     def add_batch(self, *, data: ArrayLike, **kwargs: Any) -> None:
         """Adds `(n, S)` sequences to those that the next `compute()` measures."""
-        # Here, since what evaluate itself would say of a wrong shape or id is an Arrow error.
-        super().add_batch(data=binary_sequences(data).tolist(), **kwargs)
+        # Checked before evaluate writes them to its file, where an error would be one of Arrow's and leave locks behind.
+        sequences = binary_sequences(data)
+        SawtoothDistribution(sequences.shape[1])
+        super().add_batch(data=sequences.tolist(), **kwargs)
 
     def _compute(self, data: ArrayLike) -> dict[str, float]:
         sequences = binary_sequences(data)

@@ -1,0 +1,88 @@
+"""Exponential moving average of the weights during training: what is evaluated and published."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.training_utils import EMAModel
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import TrainerCallback
+
+EMA_FILE = "ema.safetensors"
+
+
+class EMACallback(TrainerCallback):
+    """Averages a model's parameters after each optimiser step and keeps the average with the checkpoints.
+
+    Early averages decay less, (1 + n) / (10 + n) after n steps, so that a short run is not mostly its start.
+
+    Args:
+        model: the model, not wrapped.
+        decay: of the average.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.model = model
+        self.decay = decay
+        self.average: EMAModel | None = None
+
+    def start(self) -> None:
+        """Starts the average at the current weights, on their device."""
+        self.average = EMAModel(self.model.parameters(), decay=self.decay, foreach=True)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.average is None or state.global_step == 0:
+            self.start()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.average.step(self.model.parameters())
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Within it, the model has the averaged weights."""
+        if self.average is None:
+            yield
+            return
+        self.average.store(self.model.parameters())
+        self.average.copy_to(self.model.parameters())
+        try:
+            yield
+        finally:
+            self.average.restore(self.model.parameters())
+
+    @torch.no_grad()
+    def load_into(self, module: nn.Module) -> None:
+        """Gives a part of the model its averaged weights for good, as when the encoder is fixed."""
+        if self.average is None:
+            return
+        chosen = {id(parameter) for parameter in module.parameters()}
+        for parameter, averaged in zip(self.model.parameters(), self.average.shadow_params, strict=True):
+            if id(parameter) in chosen:
+                parameter.copy_(averaged)
+
+    def save(self, folder: str | Path) -> None:
+        """Writes the average to a checkpoint's folder."""
+        if self.average is None:
+            return
+        names = [name for name, _ in self.model.named_parameters()]
+        tensors = {n: t.detach().contiguous() for n, t in zip(names, self.average.shadow_params, strict=True)}
+        metadata = {"optimization_step": str(self.average.optimization_step)}
+        save_file(tensors, str(Path(folder) / EMA_FILE), metadata=metadata)
+
+    def load(self, folder: str | Path, step: int) -> None:
+        """Reads the average of a checkpoint after `step` optimiser steps. Raises `ValueError` if it has none."""
+        path = Path(folder) / EMA_FILE
+        if not path.exists():
+            raise ValueError(
+                f"The checkpoint {folder} has no {EMA_FILE}: it was trained without EMA, so go on with `ema_decay` 0."
+            )
+        self.start()
+        tensors = load_file(str(path))
+        for (name, _), averaged in zip(self.model.named_parameters(), self.average.shadow_params, strict=True):
+            averaged.copy_(tensors[name])
+        self.average.optimization_step = step

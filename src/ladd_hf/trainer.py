@@ -1,0 +1,247 @@
+"""[`LaddTrainer`]: transformers' Trainer with the paper's objective, stages, EMA weights and the bound. Section 6."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback
+from transformers.trainer_utils import EvalLoopOutput, get_last_checkpoint
+
+from .ema import EMACallback
+from .loss_monitor import LossMonitor
+from .modeling_ladd import LaddForDiffusionLM
+from .pipelines import LaddPipeline
+from .pipelines.pipeline_ladd import check_tokenizer
+from .randomness import RowGenerator
+from .schedulers import LaddScheduler
+from .training_args import LaddTrainingArguments
+from .training_noise import TrainingNoise
+
+
+class LaddTrainer(Trainer):
+    """Trains a [`LaddForDiffusionLM`].
+
+    A batch has `input_ids` `(B, S)`, perhaps `attention_mask`, and perhaps `labels` with -100 where a token is context
+    that is neither noised nor scored. Differences from `Trainer`:
+
+    * The loss is the paper's, each part is logged, and a part that is not finite stops the run.
+    * An example's noise depends on the seed and on its place in the run, not on the number of processes or of
+      accumulated batches, and goes on where it was after a resume.
+    * `evaluate` gives the bound along `args.nelbo_paths`; `eval_loss` is the first, in nats per token.
+    * Evaluation and saved models use the averaged weights; checkpoints hold both.
+
+    Raises `ValueError` for an output folder that already holds a run, unless it is resumed.
+    """
+
+    # The loss is a mean over each batch, which the Trainer then divides by the number of accumulated batches.
+    loss_is_scaled_for_ga = False
+    args: LaddTrainingArguments
+
+    def __init__(
+        self,
+        model: LaddForDiffusionLM | None = None,
+        args: LaddTrainingArguments | None = None,
+        data_collator: Callable | None = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        processing_class: PreTrainedTokenizerBase | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        args = LaddTrainingArguments("trainer_output") if args is None else args
+        if isinstance(processing_class, PreTrainedTokenizerBase) and model is not None:
+            check_tokenizer(processing_class, model.config)
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=data_collator or stack_examples,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=processing_class,
+            callbacks=callbacks,
+            **kwargs,
+        )
+        self.ema = EMACallback(self.model, args.ema_decay) if args.ema_decay else None
+        if self.ema is not None:
+            self.add_callback(self.ema)
+        self._monitor = LossMonitor()
+        self._microstep = (-1, 0)  # optimiser step, batches accumulated in it so far
+
+    # --- training ---
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
+        """As `Trainer.train`; refuses an output folder with a run in it, unless that is resumed."""
+        last = get_last_checkpoint(self.args.output_dir) if os.path.isdir(self.args.output_dir) else None
+        if not resume_from_checkpoint and last is not None:
+            if not self.args.resume_if_exists:
+                raise ValueError(
+                    f"The output folder {self.args.output_dir} already holds a run (up to {os.path.basename(last)}): "
+                    "choose another folder, or go on with it (`resume_from_checkpoint=True` or `resume_if_exists`)."
+                )
+            resume_from_checkpoint = last
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
+        self._set_stage()
+        step, micro = self._microstep
+        self._microstep = (self.state.global_step, micro + 1 if step == self.state.global_step else 0)
+        return super().training_step(model, inputs, *args, **kwargs)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """One draw of the objective, its noise named by the examples' places in the run."""
+        # 1. The clean tokens
+        tokens = inputs["input_ids"]
+        labels = inputs.get("labels")
+        # 2. The loss, in one call of the wrapped model
+        outputs = model(
+            input_ids=tokens,
+            labels=tokens if labels is None else labels,
+            attention_mask=inputs.get("attention_mask"),
+            objective=self.args.objective_at(self.state.global_step),
+            noise=self._noise(len(tokens), tokens.device),
+            loss_only=True,
+        )
+        # 3. Its parts, for the log
+        self._monitor.add({"loss": outputs.loss, **outputs.loss_parts}, self.state.global_step)
+        if tokens.device.type == "cpu":
+            self._monitor.check()  # costs nothing where there is no device to wait for
+        return (outputs.loss, outputs) if return_outputs else outputs.loss
+
+    def _noise(self, batch_size: int, device: torch.device) -> TrainingNoise:
+        """Numbers the examples of this batch: step by step, accumulated batch by batch, process by process."""
+        step, micro = self._microstep
+        batch = (step * self.args.gradient_accumulation_steps + micro) * self.args.world_size
+        first = (batch + self.args.process_index) * self.args.train_batch_size
+        return TrainingNoise(self.args.seed, torch.arange(first, first + batch_size, device=device))
+
+    def _set_stage(self) -> None:
+        """Fixes the encoder where stage 2 begins, at its averaged weights, which are the ones that will be published."""
+        model = self._ladd_model()
+        frozen = bool(self.args.stage_1_steps) and not self.args.in_stage_1(self.state.global_step)
+        if model.encoder is None or model.latent_encoder_frozen == frozen:
+            return
+        if frozen and self.ema is not None:
+            self.ema.load_into(model.encoder)
+            if model.quantizer is not None:
+                self.ema.load_into(model.quantizer)
+        model.freeze_latent_encoder(frozen)
+
+    def _ladd_model(self) -> LaddForDiffusionLM:
+        return self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the parts of the loss, averaged over batches and processes since the last log."""
+        if "loss" in logs:
+            self._monitor.check()
+            parts = self._monitor.means()
+            parts.pop("loss", None)
+            gathered = {name: self.accelerator.gather(value).mean().item() for name, value in parts.items()}
+            logs = {**logs, **gathered}
+        super().log(logs, start_time)
+
+    # --- evaluation ---
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        prefix = kwargs.get("metric_key_prefix", "eval")
+        kwargs["prediction_loss_only"] = False
+        with self._averaged():
+            output = super().evaluation_loop(*args, **kwargs)
+        output.metrics.update(self._bound_metrics(output.predictions, prefix))
+        return output
+
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[None, Tensor, None]:
+        """The bound of each example: `(B, 1 + 2 paths)`: scored tokens, then token and latent nats along each path.
+
+        Its noise is seeded by the example's own tokens: the same in any order, batch or number of processes.
+        """
+        inputs = self._prepare_inputs(inputs)
+        tokens, mask = inputs["input_ids"], inputs.get("attention_mask")
+        columns: list[Tensor] = []
+        with self.compute_loss_context_manager():
+            for path in self.args.nelbo_paths:
+                random = RowGenerator.from_content(self.args.seed, tokens)
+                bound = self._ladd_model().nelbo(tokens, mask, path, self.args.nelbo_samples, random)
+                columns = columns or [bound.num_tokens.double()]
+                columns += [bound.token_nats, bound.latent_nats]
+        return None, torch.stack(columns, dim=1), None
+
+    def _bound_metrics(self, predictions: Any, prefix: str) -> dict[str, float]:
+        """Nats per token of the whole evaluation set, by path and by part."""
+        values = np.asarray(predictions, dtype=np.float64)
+        tokens = values[:, 0].sum()
+        metrics = {}
+        for index, path in enumerate(self.args.nelbo_paths):
+            token_nats, latent_nats = values[:, 1 + 2 * index].sum() / tokens, values[:, 2 + 2 * index].sum() / tokens
+            metrics[f"{prefix}_{path}_token_nats"] = float(token_nats)
+            metrics[f"{prefix}_{path}_latent_nats"] = float(latent_nats)
+            metrics[f"{prefix}_{path}_nelbo"] = float(token_nats + latent_nats)
+        metrics[f"{prefix}_loss"] = metrics[f"{prefix}_{self.args.nelbo_paths[0]}_nelbo"]
+        metrics[f"{prefix}_perplexity"] = float(np.exp(metrics[f"{prefix}_loss"]))
+        return metrics
+
+    # --- averaged weights ---
+
+    def _averaged(self) -> Any:
+        """The model with its averaged weights; as it is, without EMA or before training."""
+        return self.ema.applied() if self.ema is not None else nullcontext()
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Saves the averaged weights. Checkpoints, which training goes on from, get the plain ones and the average."""
+        if _internal_call:
+            super().save_model(output_dir, _internal_call=True)
+            if self.ema is not None and self.args.should_save:
+                self.ema.save(output_dir or self.args.output_dir)
+            return
+        with self._averaged():
+            super().save_model(output_dir)
+
+    def save_pipeline(self, output_dir: str, scheduler: LaddScheduler | None = None) -> LaddPipeline:
+        """Saves a whole pipeline with the averaged weights, to load with `LaddPipeline.from_pretrained`."""
+        tokenizer = self.processing_class if isinstance(self.processing_class, PreTrainedTokenizerBase) else None
+        with self._averaged():
+            pipeline = LaddPipeline(self._ladd_model(), scheduler=scheduler, tokenizer=tokenizer)
+            if self.args.should_save:
+                pipeline.save_pretrained(output_dir)
+        return pipeline
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        self._monitor.check()  # never overwrite good checkpoints with weights that a bad loss has spoilt
+        super()._save_checkpoint(model, trial)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self.ema is not None:
+            step = int(os.path.basename(os.path.normpath(resume_from_checkpoint)).rsplit("-", 1)[-1])
+            self.ema.load(resume_from_checkpoint, step)
+
+    def _load_best_model(self) -> None:
+        super()._load_best_model()
+        if self.ema is not None:
+            self.ema.load(self.state.best_model_checkpoint, self.state.best_global_step)
+
+
+def stack_examples(examples: list[dict[str, Any]]) -> dict[str, Tensor]:
+    """Collates examples of one length: every column stacked to `(B, ...)`, ids as int64."""
+    batch = {}
+    for name in examples[0]:
+        column = torch.stack([torch.as_tensor(example[name]) for example in examples])
+        batch[name] = column.long() if not column.is_floating_point() else column
+    return batch

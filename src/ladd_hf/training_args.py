@@ -1,0 +1,101 @@
+"""Arguments of [`LaddTrainer`]: transformers' own, and the objective's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+from transformers import TrainingArguments
+
+from .objective import TrainingObjective
+from .time_paths import time_path
+
+
+@dataclass
+class LaddTrainingArguments(TrainingArguments):
+    """transformers' `TrainingArguments` with the settings of the paper's objective (section 6).
+
+    In two stages, the first `stage_1_steps` train encoder and token denoiser, the rest the denoiser of both channels
+    with the encoder fixed. With `stage_1_steps` of 0 everything is trained at once, the latents' weight w_y rising
+    linearly to `latent_loss_weight`. The fields that stage 1 has of its own start with `stage_1_`.
+    """
+
+    time_distribution: str = field(
+        default="independent",
+        metadata={"help": "Times t_x, t_y: 'joint' (shared), 'sequential', 'independent' or 'tokens'."},
+    )
+    token_weighting: str = field(default="plain", metadata={"help": "Token loss: 'plain' or 'elbo' (the bound's weight)."})
+    latent_weighting: str = field(default="plain", metadata={"help": "Latent loss: 'plain' or 'elbo'."})
+    token_loss_weight: float = field(default=1.0, metadata={"help": "w_x."})
+    latent_loss_weight: float = field(default=1.0, metadata={"help": "w_y."})
+    latent_warmup_steps: int = field(default=0, metadata={"help": "One stage: w_y rises linearly over so many steps."})
+    latent_warmup_delay: float = field(
+        default=0.0, metadata={"help": "One stage: w_y stays 0 for this share of the warm-up first; the paper's is 0.2."}
+    )
+    min_time: float = field(default=1e-4, metadata={"help": "Smallest time drawn."})
+    time_shift: float = field(
+        default=1.0, metadata={"help": "a in t <- a t / (1 + (a - 1) t); the paper's is sqrt(latent size / 4096)."}
+    )
+    fully_masked_share: float = field(default=0.0, metadata={"help": "Share of examples with every token masked."})
+    latent_dropout: float = field(default=0.0, metadata={"help": "Share of examples without latents (p_cfg)."})
+    encoder_corruption: float = field(
+        default=0.0, metadata={"help": "Upper end of p_r, the probability to hide a masked token from the encoder."}
+    )
+    contrastive_weight: float = field(default=0.0, metadata={"help": "Weight of the two-view InfoNCE."})
+    contrastive_mask_ratio: float = field(default=0.3, metadata={"help": "Share of tokens masked in each view."})
+    contrastive_temperature: float = field(default=0.1, metadata={"help": "Temperature of the InfoNCE."})
+    conditional_independence_weight: float = field(default=0.0, metadata={"help": "Weight of that loss."})
+    latent_kl_weight: float = field(default=0.0, metadata={"help": "Weight of the latents' KL to a normal."})
+
+    stage_1_steps: int = field(default=0, metadata={"help": "Steps of stage 1; 0 trains in one stage."})
+    stage_1_time_distribution: str = field(default="tokens", metadata={"help": "Times in stage 1."})
+    stage_1_fully_masked_share: float = field(default=0.0, metadata={"help": "As without stage_1_, in stage 1."})
+    stage_1_latent_dropout: float = field(default=0.0, metadata={"help": "As without stage_1_, in stage 1."})
+
+    ema_decay: float = field(default=0.9999, metadata={"help": "Decay of the averaged weights; 0 switches EMA off."})
+    nelbo_paths: list[str] = field(
+        default_factory=lambda: ["joint"], metadata={"help": "Evaluation: the bound along these paths; eval_loss is the first."}
+    )
+    nelbo_samples: int = field(default=4, metadata={"help": "Evaluation: points of the path per example."})
+    resume_if_exists: bool = field(
+        default=False, metadata={"help": "Go on from the last checkpoint of an output folder that holds a run."}
+    )
+
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Drop data columns the model does not take."})
+    logging_nan_inf_filter: bool = field(
+        default=False, metadata={"help": "Replace non-finite losses in logs; here training stops instead."}
+    )
+    label_names: list[str] | None = field(default_factory=list, metadata={"help": "Columns with labels."})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("stage_1_steps", "latent_warmup_steps"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"`{name}` is {getattr(self, name)}; give a number of steps, 0 for none.")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"`ema_decay` is {self.ema_decay}; give a decay from 0 (no EMA) to below 1.")
+        for path in self.nelbo_paths:
+            time_path(path)
+        self.objective_at(0)
+        self.objective_at(self.stage_1_steps)
+
+    def in_stage_1(self, step: int) -> bool:
+        """Whether step number `step`, from 0, belongs to stage 1."""
+        return step < self.stage_1_steps
+
+    def objective_at(self, step: int) -> TrainingObjective:
+        """What is trained at step number `step`, from 0. Raises `ValueError` for settings it does not accept."""
+        options = {f.name: getattr(self, f.name) for f in fields(TrainingObjective)}
+        if self.in_stage_1(step):
+            options["latent_loss_weight"] = 0.0
+            for name in ("time_distribution", "fully_masked_share", "latent_dropout"):
+                options[name] = getattr(self, f"stage_1_{name}")
+        elif not self.stage_1_steps:
+            options["latent_loss_weight"] *= self._warmup(step)
+        return TrainingObjective(**options)
+
+    def _warmup(self, step: int) -> float:
+        """Share of w_y at a step: 0 during the delay, then a line up to 1."""
+        if not self.latent_warmup_steps:
+            return 1.0
+        delay = self.latent_warmup_delay * self.latent_warmup_steps
+        return min(max((step - delay) / max(self.latent_warmup_steps - delay, 1), 0.0), 1.0)
