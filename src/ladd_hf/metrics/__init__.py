@@ -1,5 +1,6 @@
 """Measurements of generated sequences, one per file, each usable through `evaluate`."""
 
+from ladd_hf.metrics.quality_by_evaluations import gap_closed, quality_by_evaluations
 from ladd_hf.metrics.sawtooth_likelihood import SawtoothLikelihood
 
-__all__ = ["SawtoothLikelihood"]
+__all__ = ["SawtoothLikelihood", "gap_closed", "quality_by_evaluations"]

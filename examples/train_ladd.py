@@ -1,0 +1,334 @@
+"""Trains LADD and its baseline MDLM alike, and shows what few evaluations of each are worth.
+
+    accelerate launch examples/train_ladd.py                                        # sawtooth, Di-LADD, minutes
+    accelerate launch examples/train_ladd.py --config examples/configs/sawtooth-co.yaml
+    accelerate launch examples/train_ladd.py --max_steps 200 --seed 1 --output_dir out/quick
+
+A recipe is a YAML file of the fields below; flags override it, and `--help` lists them all.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import platform
+import sys
+import time
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+import yaml
+from transformers import HfArgumentParser, PrinterCallback, TrainerCallback, set_seed
+from transformers.utils import logging
+
+import ladd_hf
+from ladd_hf import (
+    LaddConfig,
+    LaddForDiffusionLM,
+    LaddJointScheduler,
+    LaddPipeline,
+    LaddScheduler,
+    LaddSequentialScheduler,
+    LaddTrainer,
+    LaddTrainingArguments,
+)
+from ladd_hf.configuration_ladd import MODEL_SIZES
+from ladd_hf.data import SawtoothDistribution, sawtooth_dataset
+from ladd_hf.metrics import gap_closed, quality_by_evaluations
+from ladd_hf.model_card import model_card
+
+DEFAULT_RECIPE = Path(__file__).parent / "configs" / "sawtooth-di.yaml"
+METHODS = {"none": "MDLM", "continuous": "Co-LADD", "discrete": "Di-LADD"}
+
+
+@dataclass
+class RunArguments:
+    """What is done besides training."""
+
+    config: str = field(default=str(DEFAULT_RECIPE), metadata={"help": "Recipe: a YAML file of these fields."})
+    length: int = field(default=32, metadata={"help": "Tokens per sequence."})
+    baseline: bool = field(default=True, metadata={"help": "Train MDLM with the same tokens, optimiser and steps."})
+    budgets: list[int] = field(
+        default_factory=lambda: [1, 2, 4, 8, 16, 32, 128], metadata={"help": "Numbers of evaluations to sample with."}
+    )
+    num_samples: int = field(default=2000, metadata={"help": "Samples for each number of evaluations."})
+    sample_batch_size: int = field(default=2000, metadata={"help": "Samples drawn at once."})
+    num_eval_sequences: int = field(default=500, metadata={"help": "Held-out sequences for the bound; 0: none."})
+
+
+@dataclass
+class ModelArguments:
+    """The model: a size or sizes, and its latents. `None` leaves the choice to `LaddConfig`."""
+
+    size: str | None = field(default=None, metadata={"help": f"One of {', '.join(MODEL_SIZES)}."})
+    hidden_size: int | None = None
+    num_hidden_layers: int | None = None
+    num_attention_heads: int | None = None
+    cond_hidden_size: int | None = None
+    initializer_range: float | None = None
+    latent_type: str = "discrete"
+    latent_length: int | None = None
+    latent_dim: int | None = None
+    codebook_size: int | None = None
+    latent_positions: str | None = None
+    latent_noise_schedule: str | None = None
+    latent_prediction_type: str | None = None
+    latent_normalization: str | None = None
+    latent_head_layers: int | None = None
+    separate_latent_denoiser: bool | None = None
+    encoder_readout: str | None = None
+    encoder_num_hidden_layers: int | None = None
+    encoder_variance: str | None = None
+    quantizer: str | None = None
+    fsq_levels: list[int] | None = None
+    commitment_weight: float | None = None
+    token_noise_schedule: str | None = None
+    token_time_conditioning: bool | None = None
+
+    def config(self, vocab_size: int, length: int, latents: bool) -> LaddConfig:
+        """The model's configuration, or with `latents=False` the baseline's: the same token stream."""
+        of_latents = ("latent_", "encoder_", "codebook_", "separate_", "quantizer", "fsq_", "commitment_")
+        options = {name: value for name, value in asdict(self).items() if value is not None and name != "size"}
+        if not latents:
+            options = {name: value for name, value in options.items() if not name.startswith(of_latents)}
+        options |= {"vocab_size": vocab_size, "max_position_embeddings": length}
+        return LaddConfig.from_size(self.size, **options) if self.size else LaddConfig(**options)
+
+
+@dataclass
+class SchedulerArguments:
+    """The inference schedules that are compared and saved."""
+
+    spacing: str = field(default="uniform", metadata={"help": "Grid of times: 'uniform' or 'cosine'."})
+    latent_solver: str = field(default="ddim", metadata={"help": "'ddim' or 'ddpm', for continuous latents."})
+    latent_share: float = field(default=0.5, metadata={"help": "Sequential: share of the steps for the latents."})
+    max_latent_steps: int | None = field(default=None, metadata={"help": "Sequential: at most so many of them."})
+
+    def joint(self) -> LaddScheduler:
+        return LaddJointScheduler(spacing=self.spacing, latent_solver=self.latent_solver)
+
+    def sequential(self) -> LaddScheduler:
+        return LaddSequentialScheduler(**asdict(self))
+
+
+class ProgressLines(TrainerCallback):
+    """One line per log: step, loss and its parts, time left."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.start, self.first_step = time.time(), state.global_step
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        if not state.is_world_process_zero or not logs or "loss" not in logs:
+            return
+        done = max(state.global_step - self.first_step, 1)
+        left = (time.time() - self.start) / done * (state.max_steps - state.global_step)
+        hidden = ("epoch", "learning_rate", "grad_norm")
+        parts = "  ".join(f"{name} {value:.4g}" for name, value in logs.items() if name not in hidden)
+        print(f"  step {state.global_step:>6}/{state.max_steps}  {parts}  ({left:.0f} s left)", flush=True)
+
+
+def parse_arguments(
+    argv: list[str],
+) -> tuple[RunArguments, ModelArguments, SchedulerArguments, LaddTrainingArguments]:
+    """Recipe first, flags over it. Exits with a message for a recipe that is missing or has unknown fields."""
+    kinds = (RunArguments, ModelArguments, SchedulerArguments, LaddTrainingArguments)
+    parser = HfArgumentParser(kinds, description=__doc__.split("\n")[0])
+    parser.set_defaults(output_dir=None)
+    config_parser = HfArgumentParser(RunArguments, add_help=False, conflict_handler="resolve")
+    recipe = Path(config_parser.parse_known_args(argv)[0].config)
+    if not recipe.is_file():
+        parser.error(f"--config {recipe} is not a file; give a recipe such as {DEFAULT_RECIPE}.")
+    settings = yaml.safe_load(recipe.read_text()) or {}
+    known = {f.name for kind in kinds for f in fields(kind) if f.init}
+    if unknown := sorted(set(settings) - known):
+        parser.error(f"{recipe} has unknown fields {unknown}; --help lists the fields of a recipe.")
+    settings.setdefault("output_dir", f"out/{recipe.stem}")
+    parser.set_defaults(**settings)
+    return parser.parse_args_into_dataclasses(argv)
+
+
+def train(
+    label: str, config: LaddConfig, training: LaddTrainingArguments, run: RunArguments, data: tuple[Any, Any]
+) -> tuple[LaddTrainer, float]:
+    """Trains one model from the run's seed; returns its trainer and the seconds it took."""
+    set_seed(training.seed)
+    model = LaddForDiffusionLM(config)
+    if training.process_index == 0:
+        print(f"\n{label}: {model.num_parameters():,} parameters, {training.max_steps:,} steps", flush=True)
+    trainer = LaddTrainer(
+        model, training, train_dataset=data[0], eval_dataset=data[1], callbacks=[ProgressLines()]
+    )
+    trainer.remove_callback(PrinterCallback)
+    start = time.time()
+    trainer.train()
+    return trainer, time.time() - start
+
+
+def baseline_arguments(training: LaddTrainingArguments, folder: Path) -> LaddTrainingArguments:
+    """The same training without what only latents have."""
+    arguments = copy.deepcopy(training)
+    arguments.output_dir = str(folder)
+    arguments.stage_1_steps = 0
+    arguments.fully_masked_share = 0.0
+    arguments.latent_dropout = arguments.encoder_corruption = 0.0
+    arguments.time_distribution = "independent"
+    return arguments
+
+
+def show_table(quality: dict[str, dict[int, float]], gaps: dict[str, dict[int, float]], floor: float) -> str:
+    """The scores as a table: a row per method and schedule, a column per number of evaluations."""
+    budgets = sorted({budget for scores in quality.values() for budget in scores})
+    width = max(len(label) for label in (*quality, *gaps)) + 12
+    lines = ["evaluations".ljust(width) + "".join(f"{budget:>9}" for budget in budgets)]
+    for label, scores in quality.items():
+        cells = (f"{scores[budget]:9.4f}" if budget in scores else " " * 8 + "-" for budget in budgets)
+        lines.append(label.ljust(width) + "".join(cells))
+    for label, shares in gaps.items():
+        cells = (f"{shares[budget]:9.1%}" if budget in shares else " " * 8 + "-" for budget in budgets)
+        lines.append(f"{label} closes".ljust(width) + "".join(cells))
+    lines.append(f"entropy of the data: {floor:.4f} (no law can do better on average)")
+    return "\n".join(lines)
+
+
+def plot(quality: dict[str, dict[int, float]], floor: float, path: Path) -> None:
+    """Quality against evaluations, as a PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 4))
+    for label, scores in quality.items():
+        axes.plot(list(scores), list(scores.values()), marker="o", label=label)
+    axes.axhline(floor, color="black", linestyle=":", label="entropy of the data")
+    axes.set_xscale("log", base=2)
+    axes.set_xlabel("denoiser evaluations")
+    axes.set_ylabel("nats per token under the exact likelihood")
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
+
+
+def main(argv: list[str]) -> None:
+    run, model_arguments, schedulers, training = parse_arguments(argv)
+    logging.set_verbosity_error()
+    start, folder = time.time(), Path(training.output_dir)
+    if (folder / "results.json").exists() and not training.resume_if_exists:
+        raise SystemExit(
+            f"{folder} already holds the results of a run: give another --output_dir, or --resume_if_exists to go on."
+        )
+
+    # 1. Data: fresh sequences, each seen once, the same for both models
+    data = SawtoothDistribution(run.length)
+    count = training.max_steps * training.train_batch_size * training.world_size * training.gradient_accumulation_steps
+    train_set = sawtooth_dataset(count, run.length, seed=training.seed)
+    eval_set = sawtooth_dataset(run.num_eval_sequences, run.length, seed=training.seed + 2**20)
+    entropy = data.entropy().nats / run.length
+
+    # 2. Training
+    folders = {"ladd": folder / METHODS[model_arguments.latent_type].lower(), "mdlm": folder / "mdlm"}
+    trainers: dict[str, LaddTrainer] = {}
+    seconds: dict[str, float] = {}
+    if run.baseline and model_arguments.latent_type != "none":
+        config = model_arguments.config(data.vocab_size, run.length, latents=False)
+        arguments = baseline_arguments(training, folders["mdlm"] / "training")
+        trainers["mdlm"], seconds["mdlm"] = train("MDLM", config, arguments, run, (train_set, eval_set))
+    config = model_arguments.config(data.vocab_size, run.length, latents=True)
+    method = METHODS[config.latent_type]
+    arguments = copy.deepcopy(training)
+    arguments.output_dir = str(folders["ladd"] / "training")
+    trainers["ladd"], seconds["ladd"] = train(method, config, arguments, run, (train_set, eval_set))
+    bounds = {name: trainer.evaluate() for name, trainer in trainers.items()} if run.num_eval_sequences else {}
+    if training.process_index != 0:
+        return
+
+    # 3. Pipelines, and the quality of their samples
+    quality: dict[str, dict[int, float]] = {}
+    saved: dict[str, dict[str, dict[int, float]]] = {}
+    print(f"\nSampling {run.num_samples:,} sequences at each number of evaluations", flush=True)
+    for name, trainer in trainers.items():
+        is_baseline = trainer.model.config.latent_type == "none"
+        plans = {"MDLM": schedulers.joint()}
+        if not is_baseline:
+            plans = {f"{method} joint": schedulers.joint(), f"{method} sequential": schedulers.sequential()}
+        for label, scheduler in plans.items():  # the last one is the one that stays saved
+            pipeline = trainer.save_pipeline(str(folders[name]), scheduler)
+            pipeline = LaddPipeline.from_pretrained(str(folders[name])).to(training.device)
+            pipeline.set_progress_bar_config(disable=True)
+            quality[label] = quality_by_evaluations(
+                pipeline,
+                run.budgets,
+                lambda samples: -float(data.log_likelihood(samples.numpy()).mean()) / run.length,
+                run.num_samples,
+                run.sample_batch_size,
+                training.seed,
+            )
+        saved[name] = {label: quality[label] for label in plans}
+    gaps = {
+        label: {n: gap_closed(quality["MDLM"][n], score, entropy) for n, score in scores.items()}
+        for label, scores in quality.items()
+        if "MDLM" in quality and label != "MDLM"
+    }
+
+    # 4. Results: table, JSON, plot, cards
+    print(f"\nNats per token under the exact likelihood, {run.num_samples:,} samples\n")
+    print(show_table(quality, gaps, entropy))
+    for name, metrics in bounds.items():
+        label = METHODS[trainers[name].model.config.latent_type]
+        print(f"{label}: bound on held-out sequences {metrics['eval_loss']:.4f} nats per token")
+    command = f"accelerate launch examples/train_ladd.py {' '.join(argv)}".strip()
+    facts = {
+        "data": f"binary sawtooth of length {run.length}, {count:,} fresh sequences",
+        "steps": training.max_steps,
+        "batch size": training.train_batch_size * training.world_size * training.gradient_accumulation_steps,
+        "learning rate": f"{training.learning_rate} ({training.lr_scheduler_type}, {training.warmup_steps} warm-up)",
+        "EMA decay": training.ema_decay,
+        "seed": training.seed,
+        "dtype": str(trainers["ladd"].model.dtype).removeprefix("torch."),
+        "sampling": "temperature 1, no nucleus",
+        "device": "CPU" if training.device.type == "cpu" else torch.cuda.get_device_name(),
+        "versions": f"ladd_hf {ladd_hf.__version__}, torch {torch.__version__}, transformers "
+        f"{transformers.__version__}, Python {platform.python_version()}",
+    }
+    measure = (
+        f"Negative log-likelihood in nats per token under the exact law of the data, {run.num_samples:,} samples per "
+        "column."
+    )
+    for name, trainer in trainers.items():
+        label = METHODS[trainer.model.config.latent_type]
+        sizes = {"parameters": f"{trainer.model.num_parameters():,}"}
+        card = model_card(
+            f"{label} on the sawtooth of length {run.length}",
+            label,
+            "the binary sawtooth of the paper's synthetic experiment",
+            sizes | facts,
+            command,
+            saved[name],
+            measure,
+            entropy,
+        )
+        card.save(folders[name] / "README.md")
+    results = {
+        "command": command,
+        "facts": facts,
+        "entropy": entropy,
+        "quality": quality,
+        "gap_closed": gaps,
+        "bounds": bounds,
+        "seconds": {**seconds, "everything": time.time() - start},
+    }
+    (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    plot(quality, entropy, folder / "results.png")
+    print(f"\nTable, plot and pipelines are in {folder} ({time.time() - start:.0f} s in all). Next, try:\n")
+    print(
+        f'  python -c "from ladd_hf import LaddPipeline; '
+        f"print(LaddPipeline.from_pretrained('{folders['ladd']}')(num_steps=2, batch_size=4).sequences)\"\n"
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,53 @@
+"""Sample quality against the number of denoiser evaluations: the trade that latents are there to improve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ..pipelines import LaddPipeline
+
+
+def quality_by_evaluations(
+    pipeline: LaddPipeline,
+    budgets: Sequence[int],
+    score: Callable[[Tensor], float],
+    num_samples: int = 2000,
+    batch_size: int = 2000,
+    seed: int = 0,
+) -> dict[int, float]:
+    """Scores `num_samples` samples at each budget of evaluations the scheduler can walk.
+
+    Args:
+        pipeline: what generates.
+        budgets: numbers of evaluations; those too small for the scheduler's path are left out.
+        score: maps `(num_samples, S)` ids to a number, such as their nats per token under a judge.
+        num_samples, batch_size: samples per budget, and how many are drawn at once; the samples do not depend on it.
+        seed: each sample has a generator of its own, seeded by this and its number.
+    """
+    scores = {}
+    for budget in budgets:
+        if budget < len(pipeline.scheduler.path.legs) and pipeline.model.config.latent_type != "none":
+            continue
+        batches = []
+        for start in range(0, num_samples, batch_size):
+            rows = range(start, min(start + batch_size, num_samples))
+            generators = [torch.Generator().manual_seed(seed * num_samples + row) for row in rows]
+            batches.append(
+                pipeline(
+                    num_steps=budget,
+                    batch_size=len(generators),
+                    generator=generators,
+                    output_type="seq",
+                    skip_idle_rows=True,
+                ).sequences.cpu()
+            )
+        scores[budget] = score(torch.cat(batches))
+    return scores
+
+
+def gap_closed(baseline: float, score: float, floor: float) -> float:
+    """Share of a baseline's distance to the best possible score that is gone: 1 at the floor, 0 at the baseline."""
+    return (baseline - score) / (baseline - floor)
