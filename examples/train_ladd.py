@@ -21,8 +21,9 @@ from typing import Any
 import torch
 import transformers
 import yaml
+from diffusers.utils import logging as diffusers_logging
 from transformers import HfArgumentParser, PrinterCallback, TrainerCallback, set_seed
-from transformers.utils import logging
+from transformers.utils import logging as transformers_logging
 
 import ladd_hf
 from ladd_hf import (
@@ -158,9 +159,7 @@ def train(
     model = LaddForDiffusionLM(config)
     if training.process_index == 0:
         print(f"\n{label}: {model.num_parameters():,} parameters, {training.max_steps:,} steps", flush=True)
-    trainer = LaddTrainer(
-        model, training, train_dataset=data[0], eval_dataset=data[1], callbacks=[ProgressLines()]
-    )
+    trainer = LaddTrainer(model, training, train_dataset=data[0], eval_dataset=data[1], callbacks=[ProgressLines()])
     trainer.remove_callback(PrinterCallback)
     start = time.time()
     trainer.train()
@@ -215,7 +214,9 @@ def plot(quality: dict[str, dict[int, float]], floor: float, path: Path) -> None
 
 def main(argv: list[str]) -> None:
     run, model_arguments, schedulers, training = parse_arguments(argv)
-    logging.set_verbosity_error()
+    for library in (transformers_logging, diffusers_logging):
+        library.set_verbosity_error()
+        library.disable_progress_bar()
     start, folder = time.time(), Path(training.output_dir)
     if (folder / "results.json").exists() and not training.resume_if_exists:
         raise SystemExit(
@@ -235,12 +236,12 @@ def main(argv: list[str]) -> None:
     seconds: dict[str, float] = {}
     if run.baseline and model_arguments.latent_type != "none":
         config = model_arguments.config(data.vocab_size, run.length, latents=False)
-        arguments = baseline_arguments(training, folders["mdlm"] / "training")
+        arguments = baseline_arguments(training, folder / "checkpoints" / "mdlm")
         trainers["mdlm"], seconds["mdlm"] = train("MDLM", config, arguments, run, (train_set, eval_set))
     config = model_arguments.config(data.vocab_size, run.length, latents=True)
     method = METHODS[config.latent_type]
     arguments = copy.deepcopy(training)
-    arguments.output_dir = str(folders["ladd"] / "training")
+    arguments.output_dir = str(folder / "checkpoints" / folders["ladd"].name)
     trainers["ladd"], seconds["ladd"] = train(method, config, arguments, run, (train_set, eval_set))
     bounds = {name: trainer.evaluate() for name, trainer in trainers.items()} if run.num_eval_sequences else {}
     if training.process_index != 0:

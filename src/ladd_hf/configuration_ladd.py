@@ -44,12 +44,12 @@ class LaddConfig(PreTrainedConfig):
         latent_head_layers, latent_head_hidden_size (`int`): a residual MLP of so many layers of that width before the
             latents' output; 0 layers for a linear head.
         separate_latent_denoiser (`bool`): a second network that denoises continuous latents with no tokens in it, for
-            sequential inference; `latent_denoiser_num_layers` deep (as the first, if not given).
+            sequential inference; `latent_denoiser_num_layers` deep, 0 for as many as the first.
         token_noise_schedule, latent_noise_schedule (`str` or `dict`): see `noise_schedules`; linear for tokens, `sqrt`
             for continuous latents and `polynomial` of degree 2 for codes, if not given.
         latent_prediction_type (`"sample"`, `"epsilon"`): what the network predicts of continuous latents.
-        encoder_num_hidden_layers, encoder_hidden_size, encoder_num_attention_heads (`int`): sizes of the encoder; as
-            the denoiser's, if not given.
+        encoder_num_hidden_layers, encoder_hidden_size, encoder_num_attention_heads (`int`): sizes of the encoder; 0 for
+            the denoiser's.
         encoder_readout (`"last"`, `"chunk"`): latents are read at the last M positions (the reference), or each from
             the hidden states of its own chunk of text, concatenated.
         latent_normalization (`"none"`, `"l2"`): `l2` scales each latent to length sqrt(D), so to unit mean square.
@@ -93,15 +93,15 @@ class LaddConfig(PreTrainedConfig):
     latent_head_layers: int = 0
     latent_head_hidden_size: int = 2048
     separate_latent_denoiser: bool = False
-    latent_denoiser_num_layers: int | None = None
+    latent_denoiser_num_layers: int = 0
 
     token_noise_schedule: str | dict[str, Any] = "linear"
     latent_noise_schedule: str | dict[str, Any] | None = None
     latent_prediction_type: Literal["sample", "epsilon"] = "sample"
 
-    encoder_num_hidden_layers: int | None = None
-    encoder_hidden_size: int | None = None
-    encoder_num_attention_heads: int | None = None
+    encoder_num_hidden_layers: int = 0
+    encoder_hidden_size: int = 0
+    encoder_num_attention_heads: int = 0
     encoder_readout: Literal["last", "chunk"] = "last"
     latent_normalization: Literal["none", "l2"] = "none"
     encoder_variance: Literal["none", "fixed", "learned"] = "none"
@@ -139,7 +139,9 @@ class LaddConfig(PreTrainedConfig):
     def from_size(cls, size: str, **kwargs: Any) -> "LaddConfig":
         """A configuration of one of the paper's sizes, `XXS`, `XS`, `S`, `B`, `L` or `XL`; `kwargs` set the rest."""
         if size not in MODEL_SIZES:
-            raise ValueError(f"Size {size!r} is unknown; give one of {', '.join(MODEL_SIZES)}, or the sizes themselves.")
+            raise ValueError(
+                f"Size {size!r} is unknown; give one of {', '.join(MODEL_SIZES)}, or the sizes themselves."
+            )
         names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "cond_hidden_size")
         return cls(**{**dict(zip(names, MODEL_SIZES[size], strict=True)), **kwargs})
 
@@ -167,7 +169,7 @@ class LaddConfig(PreTrainedConfig):
             self._validate_latents()
 
     def _validate_tokens(self) -> None:
-        if not 0 <= self.mask_token_id < self.vocab_size:
+        if self.mask_token_id is None or not 0 <= self.mask_token_id < self.vocab_size:
             raise ValueError(
                 f"`mask_token_id` {self.mask_token_id} lies outside the vocabulary: `vocab_size` counts the mask "
                 f"token, so give an id from 0 to {self.vocab_size - 1}, or a larger `vocab_size`."
@@ -205,7 +207,7 @@ class LaddConfig(PreTrainedConfig):
                     f"`latent_type` is 'continuous', but a codebook is set (`codebook_size` {self.codebook_size}, "
                     f"`fsq_levels` {self.fsq_levels}): leave it out, or choose the latent type 'discrete'."
                 )
-            gaussian_schedule(self.latent_noise_schedule)
+            gaussian_schedule(self.latent_noise_schedule or "")
             return
         if self.separate_latent_denoiser or self.encoder_variance != "none":
             raise ValueError(
@@ -217,8 +219,9 @@ class LaddConfig(PreTrainedConfig):
                 f"`latent_type` is 'discrete' with `codebook_size` {self.codebook_size}: give at least 2 codes, the "
                 "mask code not counted."
             )
-        fits = self.fsq_levels is not None and math.prod(self.fsq_levels) == self.codebook_size
-        if self.quantizer == "finite_scalar" and not (fits and min(self.fsq_levels) > 2):
+        levels = self.fsq_levels or [0]
+        fits = min(levels) > 2 and math.prod(levels) == self.codebook_size
+        if self.quantizer == "finite_scalar" and not fits:
             raise ValueError(
                 f"Finite scalar quantisation got `fsq_levels` {self.fsq_levels} and `codebook_size` "
                 f"{self.codebook_size}: give levels of at least 3 each whose product is the codebook size, such as "
@@ -229,7 +232,7 @@ class LaddConfig(PreTrainedConfig):
                 f"`fsq_levels` {self.fsq_levels} are for the quantizer 'finite_scalar', not {self.quantizer!r}: leave "
                 "them out or change the quantizer."
             )
-        mask_schedule(self.latent_noise_schedule)
+        mask_schedule(self.latent_noise_schedule or "")
 
 
 __all__ = ["MODEL_SIZES", "LaddConfig"]

@@ -29,11 +29,12 @@ class EMACallback(TrainerCallback):
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.model = model
         self.decay = decay
-        self.average: EMAModel | None = None
+        self.average: Any = None
 
-    def start(self) -> None:
-        """Starts the average at the current weights, on their device."""
+    def start(self) -> Any:
+        """Starts the average at the current weights, on their device, and returns it."""
         self.average = EMAModel(self.model.parameters(), decay=self.decay, foreach=True)
+        return self.average
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.average is None or state.global_step == 0:
@@ -81,8 +82,7 @@ class EMACallback(TrainerCallback):
             raise ValueError(
                 f"The checkpoint {folder} has no {EMA_FILE}: it was trained without EMA, so go on with `ema_decay` 0."
             )
-        self.start()
-        tensors = load_file(str(path))
-        for (name, _), averaged in zip(self.model.named_parameters(), self.average.shadow_params, strict=True):
+        average, tensors = self.start(), load_file(str(path))
+        for (name, _), averaged in zip(self.model.named_parameters(), average.shadow_params, strict=True):
             averaged.copy_(tensors[name])
-        self.average.optimization_step = step
+        average.optimization_step = step

@@ -6,6 +6,8 @@ One object per kind keeps everything that continuous latents and codes do differ
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -26,6 +28,28 @@ from .randomness import RowGenerator
 
 # The bound of continuous latents depends on the smallest noise; it is taken over steps of this length in time.
 _BOUND_STEP = 1e-3
+
+
+@dataclass
+class EncodedLatents:
+    """Clean latents of a batch.
+
+    Attributes:
+        vectors: `(B, M, D)` with a gradient to the encoder: the continuous latents, or the codes' codebook vectors.
+        kl: `(B,)` nats between the encoder's Gaussian and a standard normal; 0.5 |y_0|^2 where it has no variance.
+        codes: `(B, M)` codes, or `None` for continuous latents.
+        commitment_loss: the quantiser's, scalar.
+    """
+
+    vectors: Tensor
+    kl: Tensor
+    codes: Tensor | None = None
+    commitment_loss: Tensor = field(default_factory=lambda: torch.zeros(()))
+
+    @property
+    def clean(self) -> Tensor:
+        """What the latent channel diffuses: the codes, or the vectors."""
+        return self.vectors if self.codes is None else self.codes
 
 
 class LatentChannel(ABC):
@@ -135,9 +159,7 @@ class ContinuousLatents(LatentChannel):
         solver: `ddim` or `ddpm`, the reverse step.
     """
 
-    def __init__(
-        self, schedule: GaussianSchedule, predicts_noise: bool, latent_dim: int, solver: str = "ddim"
-    ) -> None:
+    def __init__(self, schedule: GaussianSchedule, predicts_noise: bool, latent_dim: int, solver: str = "ddim") -> None:
         if solver not in LATENT_SOLVERS:
             raise ValueError(f"Latent solver {solver!r} is unknown; give one of {sorted(LATENT_SOLVERS)}.")
         self.schedule = schedule
@@ -199,14 +221,15 @@ class ContinuousLatents(LatentChannel):
 
 def token_channel(config: LaddConfig) -> MaskedChannel:
     """The token channel of a model's configuration."""
-    return MaskedChannel(mask_schedule(config.token_noise_schedule), config.mask_token_id)
+    return MaskedChannel(mask_schedule(config.token_noise_schedule), cast(int, config.mask_token_id))
 
 
 def latent_channel(config: LaddConfig, solver: str = "ddim") -> LatentChannel | None:
     """The latent channel of a model's configuration, `None` without latents; `solver` is for sampling."""
     if config.latent_type == "none":
         return None
+    spec = config.latent_noise_schedule or ""
     if config.latent_type == "discrete":
-        return DiscreteLatents(mask_schedule(config.latent_noise_schedule), config.codebook_size)
-    schedule = gaussian_schedule(config.latent_noise_schedule)
+        return DiscreteLatents(mask_schedule(spec), config.codebook_size)
+    schedule = gaussian_schedule(spec)
     return ContinuousLatents(schedule, config.latent_prediction_type == "epsilon", config.latent_dim, solver)

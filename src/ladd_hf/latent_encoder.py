@@ -4,7 +4,6 @@ Paper, section 4."""
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -13,30 +12,9 @@ from transformers import PreTrainedConfig
 from transformers.masking_utils import create_bidirectional_mask
 
 from .configuration_ladd import LaddConfig
+from .latent_channels import EncodedLatents
 from .randomness import RowGenerator
 from .two_stream_transformer import LaddBlock, rotary_embedding
-
-
-@dataclass
-class EncodedLatents:
-    """Clean latents of a batch.
-
-    Attributes:
-        vectors: `(B, M, D)` with a gradient to the encoder: the continuous latents, or the codes' codebook vectors.
-        kl: `(B,)` nats between the encoder's Gaussian and a standard normal; 0.5 |y_0|^2 where it has no variance.
-        codes: `(B, M)` codes, or `None` for continuous latents.
-        commitment_loss: the quantiser's, scalar.
-    """
-
-    vectors: Tensor
-    kl: Tensor
-    codes: Tensor | None = None
-    commitment_loss: Tensor | None = None
-
-    @property
-    def clean(self) -> Tensor:
-        """What the latent channel diffuses: the codes, or the vectors."""
-        return self.vectors if self.codes is None else self.codes
 
 
 def row_lengths(attention_mask: Tensor | None, tokens: Tensor) -> Tensor:

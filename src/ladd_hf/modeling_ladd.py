@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,8 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_ladd import LaddConfig
-from .latent_channels import latent_channel, token_channel
-from .latent_encoder import EncodedLatents, LaddEncoder, rope_theta, row_lengths
+from .latent_channels import EncodedLatents, latent_channel, token_channel
+from .latent_encoder import LaddEncoder, rope_theta, row_lengths
 from .nelbo import Nelbo, nelbo
 from .objective import TrainingObjective, training_loss
 from .quantizers import QUANTIZERS, Quantizer, initialize_quantizer
@@ -175,7 +175,7 @@ class LaddPreTrainedModel(PreTrainedModel):
             init.zeros_(module.weight)
             init.zeros_(module.bias)
         elif isinstance(module, LatentInput) and module.slots is not None:
-            init.normal_(module.slots, std=self.config.initializer_range)
+            init.normal_(module.slots, std=cast(float, self.config.initializer_range))
         elif isinstance(module, LaddModel) and module.mask_vector is not None:
             init.normal_(module.mask_vector, std=1.0)
         initialize_quantizer(module, self.config)
@@ -190,7 +190,7 @@ class LaddModel(LaddPreTrainedModel):
     def __init__(self, config: LaddConfig) -> None:
         super().__init__(config)
         has_latents = config.latent_type != "none"
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_tokens: nn.Module = nn.Embedding(config.vocab_size, config.hidden_size)
         self.latent_input = LatentInput(config) if has_latents else None
         discrete = config.latent_type == "discrete"
         self.mask_vector = nn.Parameter(torch.zeros(config.latent_dim)) if discrete else None
@@ -208,10 +208,10 @@ class LaddModel(LaddPreTrainedModel):
         self.gradient_checkpointing = False
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Embedding:
+    def get_input_embeddings(self) -> nn.Module:
         return self.embed_tokens
 
-    def set_input_embeddings(self, value: nn.Embedding) -> None:
+    def set_input_embeddings(self, value: nn.Module) -> None:
         self.embed_tokens = value
 
     @merge_with_config_defaults
@@ -237,7 +237,11 @@ class LaddModel(LaddPreTrainedModel):
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Give exactly one of `input_ids` and `inputs_embeds`.")
         states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
-        latent_states = None if latent_vectors is None else self.latent_input(latent_vectors)
+        latent_states = None
+        if latent_vectors is not None:
+            if self.latent_input is None:
+                raise ValueError("This model has no latents (`latent_type` 'none'): call it without `latent_vectors`.")
+            latent_states = self.latent_input(latent_vectors)
         conditioning = self._conditioning(len(states), token_timesteps, latent_timesteps, latent_vectors is not None)
 
         lengths = row_lengths(attention_mask, states)
@@ -245,9 +249,7 @@ class LaddModel(LaddPreTrainedModel):
         everything = states if latent_states is None else torch.cat([states, latent_states], dim=1)
         if attention_mask is not None and latent_states is not None:
             attention_mask = nn.functional.pad(attention_mask, (0, latent_states.shape[1]), value=1)
-        mask = create_bidirectional_mask(
-            config=self.config, inputs_embeds=everything, attention_mask=attention_mask
-        )
+        mask = create_bidirectional_mask(config=self.config, inputs_embeds=everything, attention_mask=attention_mask)
         for block in self.blocks:
             states, latent_states = block(states, latent_states, conditioning, rotary, mask, **kwargs)
         return LaddModelOutput(states, latent_states, conditioning)
@@ -481,7 +483,11 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         if config.latent_type == "none":
             raise ValueError("This model has no latents (`latent_type` 'none'): call it without `latents`.")
         rank = 3 if config.latent_type == "continuous" else 2
-        if latents.ndim != rank or latents.is_floating_point() != (rank == 3) or latents.shape[1] != config.latent_length:
+        if (
+            latents.ndim != rank
+            or latents.is_floating_point() != (rank == 3)
+            or latents.shape[1] != config.latent_length
+        ):
             expected = (
                 f"floats of shape (batch, {config.latent_length}, {config.latent_dim})"
                 if rank == 3
@@ -490,18 +496,18 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
             raise ValueError(
                 f"`latents` have shape {tuple(latents.shape)} and dtype {latents.dtype}; this model takes {expected}."
             )
-        if rank == 3:
+        if rank == 3 or self.quantizer is None or self.model.mask_vector is None:
             return latents.to(self.model.latent_input.up_proj.weight.dtype)
-        masked = latents == config.codebook_size
+        masked, mask_vector = latents == config.codebook_size, self.model.mask_vector
         if clean_vectors is None:
             clean_vectors = self.quantizer.codes_to_vectors(latents.masked_fill(masked, 0))
-        return torch.where(masked[..., None], self.model.mask_vector, clean_vectors.to(self.model.mask_vector.dtype))
+        return torch.where(masked[..., None], mask_vector, clean_vectors.to(mask_vector))
 
     def _token_logits(self, states: Tensor) -> Tensor:
         """The vocabulary projection with the mask token at minus infinity, which costs nothing put into the bias."""
         head = self.token_head.proj
-        is_mask = torch.arange(head.out_features, device=states.device) == self.config.mask_token_id
-        return nn.functional.linear(states, head.weight, head.bias.masked_fill(is_mask, -torch.inf))
+        is_mask = torch.arange(head.out_features, device=states.device).eq(self.token_channel.mask_id)
+        return nn.functional.linear(states, head.weight, head.bias.masked_fill(is_mask, float("-inf")))
 
     def _clean_tokens(
         self, input_ids: Tensor | None, labels: Tensor, attention_mask: Tensor | None

@@ -81,10 +81,10 @@ def nelbo(
     """
     if num_samples < 1:
         raise ValueError(f"`num_samples` is {num_samples}; give at least 1 point per example.")
-    channel, latents = denoiser.latent_channel, None
+    channel = denoiser.latent_channel
     route = TOKENS_ONLY if channel is None else time_path(path)
     random = random or RowGenerator.from_generator(None, len(tokens), tokens.device)
-    encoded = denoiser.encode(tokens, attention_mask) if channel is not None else None
+    clean = denoiser.encode(tokens, attention_mask).clean if channel is not None else tokens
     start = random.uniform()
     token_draws, latent_draws = [], []
     for sample in range(num_samples):
@@ -92,8 +92,7 @@ def nelbo(
         t_x, t_y, token_rate, latent_rate = route.at(position)
         noised = denoiser.token_channel.add_noise(tokens, t_x, random)
         masked = maskable & (noised == denoiser.token_channel.mask_id)
-        if encoded is not None:
-            latents = channel.add_noise(encoded.clean, t_y, random)
+        latents = channel.add_noise(clean, t_y, random) if channel is not None else None
         scored = masked & (token_rate > 0)[:, None]
         output = denoiser.denoise(
             torch.where(masked, denoiser.token_channel.mask_id, tokens),
@@ -107,9 +106,9 @@ def nelbo(
         cross_entropy[scored] = F.cross_entropy(output.logits.double(), tokens[scored], reduction="none")
         weight = torch.where(token_rate > 0, token_rate * denoiser.token_channel.schedule.weight(t_x), 0.0)
         token_draws.append(weight * cross_entropy.sum(1))
-        if encoded is not None:
+        if channel is not None and latents is not None:
             moving = torch.where(latent_rate > 0, t_y, 1.0)
-            integrand = channel.bound(output.latent_prediction, encoded.clean, latents, moving)
+            integrand = channel.bound(output.latent_prediction, clean, latents, moving)
             latent_draws.append(torch.where(latent_rate > 0, latent_rate * integrand, 0.0))
     token_nats, token_stderr = _mean_and_error(torch.stack(token_draws))
     nothing = (torch.zeros_like(token_nats), torch.zeros_like(token_nats))

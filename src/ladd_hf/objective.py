@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .latent_channels import LatentChannel, MaskedChannel
+from .latent_channels import EncodedLatents, LatentChannel, MaskedChannel
 from .randomness import RowGenerator
 from .training_noise import TimePoints, TrainingNoise, draw_times
 
@@ -73,11 +73,13 @@ class Denoiser(Protocol):
     token_channel: MaskedChannel
     latent_channel: LatentChannel | None
 
-    def denoise(self, input_ids: Tensor, latents: Tensor | None = None, **kwargs: Any) -> Any:
+    def denoise(self, input_ids: Tensor | None, latents: Tensor | None = None, **kwargs: Any) -> Any:
         """The contract's call: `.logits` `(n, V)` at `logits_mask`, and `.latent_prediction`."""
 
-    def encode(self, tokens: Tensor, attention_mask: Tensor | None, random: RowGenerator | None = None) -> Any:
-        """Clean latents (`EncodedLatents`) of tokens."""
+    def encode(
+        self, tokens: Tensor, attention_mask: Tensor | None = None, random: RowGenerator | None = None
+    ) -> EncodedLatents:
+        """Clean latents of tokens."""
 
 
 @dataclass
@@ -89,18 +91,24 @@ class LossParts:
 
 
 @dataclass
-class NoisyBatch:
-    """A batch at its drawn times. Shapes: ids and masks `(B, S)`, latents `(B, M)` or `(B, M, D)`, the rest `(B,)`."""
+class NoisyTokens:
+    """A batch's tokens at their drawn times: ids and masks `(B, S)`."""
 
-    tokens: Tensor
+    clean: Tensor
     maskable: Tensor
     attention_mask: Tensor | None
     noisy: Tensor
     masked: Tensor
     times: TimePoints
-    encoded: Any = None
-    latents: Tensor | None = None
-    dropped: Tensor | None = None
+
+
+@dataclass
+class NoisyLatents:
+    """Its latents at theirs: what the encoder gave, noisy latents `(B, M)` or `(B, M, D)`, dropped examples `(B,)`."""
+
+    encoded: EncodedLatents
+    noisy: Tensor
+    dropped: Tensor
 
 
 def training_loss(
@@ -121,84 +129,95 @@ def training_loss(
         objective: the terms and their weights.
         noise: the examples' randomness.
     """
-    random = noise.generator()
-    batch = _noise_tokens(denoiser, tokens, maskable, attention_mask, objective, noise, random)
-    if denoiser.latent_channel is not None:
-        _noise_latents(denoiser, batch, objective, random)
-    output = _denoise(denoiser, batch)
+    random, channel, latents = noise.generator(), denoiser.latent_channel, None
+    batch = _noise_tokens(denoiser.token_channel, tokens, maskable, attention_mask, objective, noise, random)
+    if channel is not None:
+        latents = _noise_latents(denoiser, channel, batch, objective, random)
+    output = _denoise(denoiser, batch, latents, batch.noisy, batch.times.token_times)
 
+    # Each term with its weight
     terms = {"token_loss": (_token_loss(denoiser, output.logits, batch, objective), objective.token_loss_weight)}
     watched = {}
-    if denoiser.latent_channel is not None:
-        latent_loss = _latent_loss(denoiser.latent_channel, output.latent_prediction, batch, objective)
+    if channel is not None and latents is not None:
+        latent_loss = _latent_loss(channel, output.latent_prediction, latents, batch.times, objective)
         terms["latent_loss"] = (latent_loss, objective.latent_loss_weight)
-        if batch.encoded.codes is not None:
-            terms["commitment_loss"] = (batch.encoded.commitment_loss, 1.0)
-            watched["codes_in_batch"] = _distinct(batch.encoded.codes, denoiser.latent_channel)
+        if latents.encoded.codes is not None:
+            terms["commitment_loss"] = (latents.encoded.commitment_loss, 1.0)
+            watched["codes_in_batch"] = _distinct(latents.encoded.codes)
         elif objective.latent_kl_weight:
-            terms["latent_kl_loss"] = (batch.encoded.kl.mean(), objective.latent_kl_weight)
+            terms["latent_kl_loss"] = (latents.encoded.kl.mean(), objective.latent_kl_weight)
         if objective.contrastive_weight:
-            loss = _contrastive_loss(denoiser, batch, objective, random)
-            terms["contrastive_loss"] = (loss, objective.contrastive_weight)
+            terms["contrastive_loss"] = (
+                _contrastive_loss(denoiser, batch, objective, random),
+                objective.contrastive_weight,
+            )
         if objective.conditional_independence_weight:
-            loss = _conditional_independence_loss(denoiser, output.logits, batch)
-            terms["conditional_independence_loss"] = (loss, objective.conditional_independence_weight)
+            terms["conditional_independence_loss"] = (
+                _conditional_independence_loss(denoiser, output.logits, batch, latents),
+                objective.conditional_independence_weight,
+            )
     total = torch.stack([weight * term for term, weight in terms.values()]).sum()
     return LossParts(total, {name: term.detach() for name, (term, _) in terms.items()} | watched)
 
 
 def _noise_tokens(
-    denoiser: Denoiser,
+    channel: MaskedChannel,
     tokens: Tensor,
     maskable: Tensor,
     attention_mask: Tensor | None,
     objective: TrainingObjective,
     noise: TrainingNoise,
     random: RowGenerator,
-) -> NoisyBatch:
+) -> NoisyTokens:
     times = draw_times(objective.time_distribution, noise.positions(), objective.min_time, objective.time_shift)
     full = random.uniform() < objective.fully_masked_share  # (B,)
     times.token_times = torch.where(full, 1.0, times.token_times)
     times.token_rates = torch.where(full, 1.0, times.token_rates)
-    channel = denoiser.token_channel
     masked = maskable & (channel.add_noise(tokens, times.token_times, random) == channel.mask_id)
     noisy = torch.where(masked, channel.mask_id, tokens)
-    return NoisyBatch(tokens, maskable, attention_mask, noisy, masked, times)
+    return NoisyTokens(tokens, maskable, attention_mask, noisy, masked, times)
 
 
 def _noise_latents(
-    denoiser: Denoiser, batch: NoisyBatch, objective: TrainingObjective, random: RowGenerator
-) -> None:
-    """Encodes the batch's tokens, some of the masked ones hidden, and noises or drops the latents."""
-    channel = denoiser.latent_channel
+    denoiser: Denoiser,
+    channel: LatentChannel,
+    batch: NoisyTokens,
+    objective: TrainingObjective,
+    random: RowGenerator,
+) -> NoisyLatents:
+    """Encodes the batch's tokens, some of the masked ones hidden, and noises the latents, or drops them (t_y = 1)."""
     hiding = objective.encoder_corruption * random.uniform(1)  # (B, 1)
-    hidden = batch.masked & (random.uniform(batch.tokens.shape[1]) < hiding)
-    batch.encoded = denoiser.encode(
-        torch.where(hidden, denoiser.token_channel.mask_id, batch.tokens), batch.attention_mask, random
-    )
-    noisy = channel.add_noise(batch.encoded.clean, batch.times.latent_times, random)
-    batch.dropped = random.uniform() < objective.latent_dropout  # (B,)
-    rows = batch.dropped.view(-1, *(1 for _ in noisy.shape[1:]))
-    batch.latents = torch.where(rows, channel.dropped(noisy), noisy)
-    batch.times.latent_times = torch.where(batch.dropped, 1.0, batch.times.latent_times)
+    hidden = batch.masked & (random.uniform(batch.clean.shape[1]) < hiding)
+    encoder_input = torch.where(hidden, denoiser.token_channel.mask_id, batch.clean)
+    encoded = denoiser.encode(encoder_input, batch.attention_mask, random)
+    noisy = channel.add_noise(encoded.clean, batch.times.latent_times, random)
+    dropped = random.uniform() < objective.latent_dropout  # (B,)
+    noisy = torch.where(dropped.view(-1, *(1 for _ in noisy.shape[1:])), channel.dropped(noisy), noisy)
+    batch.times.latent_times = torch.where(dropped, 1.0, batch.times.latent_times)
+    return NoisyLatents(encoded, noisy, dropped)
 
 
-def _denoise(denoiser: Denoiser, batch: NoisyBatch, tokens: Tensor | None = None, t_x: Tensor | None = None) -> Any:
-    """The denoiser at the batch's point, or at other noisy tokens with the same latents; logits where masked."""
+def _denoise(
+    denoiser: Denoiser, batch: NoisyTokens, latents: NoisyLatents | None, noisy_tokens: Tensor, token_times: Tensor
+) -> Any:
+    """One evaluation, with logits where the batch is masked."""
+    of_latents: dict[str, Tensor] = {}
+    if latents is not None:
+        of_latents = {"latents": latents.noisy, "latent_timesteps": batch.times.latent_times}
+        if latents.encoded.codes is not None:
+            of_latents["latent_vectors"] = latents.encoded.vectors
     return denoiser.denoise(
-        batch.noisy if tokens is None else tokens,
-        batch.latents,
-        token_timesteps=batch.times.token_times if t_x is None else t_x,
-        latent_timesteps=batch.times.latent_times if batch.latents is not None else None,
+        noisy_tokens,
+        token_timesteps=token_times,
         attention_mask=batch.attention_mask,
         logits_mask=batch.masked,
-        latent_vectors=batch.encoded.vectors if batch.encoded is not None else None,
+        **of_latents,
     )
 
 
-def _token_loss(denoiser: Denoiser, logits: Tensor, batch: NoisyBatch, objective: TrainingObjective) -> Tensor:
+def _token_loss(denoiser: Denoiser, logits: Tensor, batch: NoisyTokens, objective: TrainingObjective) -> Tensor:
     """L_x: cross-entropy at the masked positions, averaged over all that could be masked. `logits` are `(n, V)`."""
-    cross_entropy = F.cross_entropy(logits.float(), batch.tokens[batch.masked], reduction="none")  # (n,)
+    cross_entropy = F.cross_entropy(logits.float(), batch.clean[batch.masked], reduction="none")  # (n,)
     times, rates = batch.times.token_times, batch.times.token_rates
     weight = (rates > 0).double()
     if objective.token_weighting == "elbo":
@@ -208,28 +227,27 @@ def _token_loss(denoiser: Denoiser, logits: Tensor, batch: NoisyBatch, objective
 
 
 def _latent_loss(
-    channel: LatentChannel, prediction: Tensor, batch: NoisyBatch, objective: TrainingObjective
+    channel: LatentChannel, prediction: Tensor, latents: NoisyLatents, times: TimePoints, objective: TrainingObjective
 ) -> Tensor:
-    """L_y: squared error or cross-entropy over masked codes, averaged over the examples with latents."""
-    clean, noisy = batch.encoded.clean.detach(), batch.latents
-    times, rates = batch.times.latent_times, batch.times.latent_rates
+    """L_y: squared error or cross-entropy over masked codes, averaged over the examples that keep their latents."""
+    clean, rates = latents.encoded.clean.detach(), times.latent_rates
     if objective.latent_weighting == "elbo":
-        moving = torch.where(rates > 0, times, 1.0)  # the weight at a time that stands still may be infinite
-        loss = rates * channel.bound(prediction, clean, noisy, moving) / clean.shape[1]
+        moving = torch.where(rates > 0, times.latent_times, 1.0)  # the weight may be infinite where time stands still
+        loss = rates * channel.bound(prediction, clean, latents.noisy, moving) / clean.shape[1]
     else:
-        loss = (rates > 0) * channel.loss(prediction, clean, noisy, times)
-    kept = ~batch.dropped
+        loss = (rates > 0) * channel.loss(prediction, clean, latents.noisy, times.latent_times)
+    kept = ~latents.dropped
     return (loss * kept).sum().float() / kept.sum().clamp(min=1)
 
 
 def _contrastive_loss(
-    denoiser: Denoiser, batch: NoisyBatch, objective: TrainingObjective, random: RowGenerator
+    denoiser: Denoiser, batch: NoisyTokens, objective: TrainingObjective, random: RowGenerator
 ) -> Tensor:
     """InfoNCE with in-batch negatives: two maskings of a text shall have latents more alike than two texts."""
     views = []
     for _ in range(2):
-        hidden = batch.maskable & (random.uniform(batch.tokens.shape[1]) < objective.contrastive_mask_ratio)
-        view = torch.where(hidden, denoiser.token_channel.mask_id, batch.tokens)
+        hidden = batch.maskable & (random.uniform(batch.clean.shape[1]) < objective.contrastive_mask_ratio)
+        view = torch.where(hidden, denoiser.token_channel.mask_id, batch.clean)
         pooled = denoiser.encode(view, batch.attention_mask, random).vectors.mean(1)  # (B, D)
         views.append(F.normalize(pooled.float(), dim=-1))
     similarity = views[0] @ views[1].T / objective.contrastive_temperature  # (B, B)
@@ -237,18 +255,20 @@ def _contrastive_loss(
     return 0.5 * (F.cross_entropy(similarity, own) + F.cross_entropy(similarity.T, own))
 
 
-def _conditional_independence_loss(denoiser: Denoiser, logits: Tensor, batch: NoisyBatch) -> Tensor:
+def _conditional_independence_loss(
+    denoiser: Denoiser, logits: Tensor, batch: NoisyTokens, latents: NoisyLatents
+) -> Tensor:
     """KL from the prediction given (x_t, y_t), held fixed, to the prediction given y_t with every token masked."""
-    everything = torch.where(batch.maskable, denoiser.token_channel.mask_id, batch.tokens)
-    blind = _denoise(denoiser, batch, everything, torch.ones_like(batch.times.token_times)).logits  # (n, V)
     mask_id = denoiser.token_channel.mask_id
+    all_masked = torch.where(batch.maskable, mask_id, batch.clean)
+    blind = _denoise(denoiser, batch, latents, all_masked, torch.ones_like(batch.times.token_times)).logits  # (n, V)
     keep = torch.arange(logits.shape[-1], device=logits.device) != mask_id  # its logit is minus infinity in both
     informed_log, blind_log = (x[:, keep].float().log_softmax(-1) for x in (logits.detach(), blind))
     divergence = F.kl_div(blind_log, informed_log, reduction="sum", log_target=True)
     return divergence / batch.maskable.sum().clamp(min=1)
 
 
-def _distinct(codes: Tensor, channel: LatentChannel) -> Tensor:
+def _distinct(codes: Tensor) -> Tensor:
     """How many different codes a batch uses, without waiting for the device."""
-    used = torch.zeros(channel.mask_id, device=codes.device)
-    return used.index_fill(0, codes.flatten(), 1.0).sum()
+    ordered = codes.flatten().sort().values
+    return 1 + (ordered.diff() != 0).sum().float()

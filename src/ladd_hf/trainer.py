@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback
-from transformers.trainer_utils import EvalLoopOutput, get_last_checkpoint
+from transformers.trainer_utils import EvalLoopOutput, TrainOutput, get_last_checkpoint
 
 from .ema import EMACallback
 from .loss_monitor import LossMonitor
@@ -67,7 +67,7 @@ class LaddTrainer(Trainer):
             callbacks=callbacks,
             **kwargs,
         )
-        self.ema = EMACallback(self.model, args.ema_decay) if args.ema_decay else None
+        self.ema = EMACallback(self._ladd_model(), args.ema_decay) if args.ema_decay else None
         if self.ema is not None:
             self.add_callback(self.ema)
         self._monitor = LossMonitor()
@@ -75,17 +75,18 @@ class LaddTrainer(Trainer):
 
     # --- training ---
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
         """As `Trainer.train`; refuses an output folder with a run in it, unless that is resumed."""
-        last = get_last_checkpoint(self.args.output_dir) if os.path.isdir(self.args.output_dir) else None
+        folder = str(self.args.output_dir)
+        last = get_last_checkpoint(folder) if os.path.isdir(folder) else None
         if not resume_from_checkpoint and last is not None:
             if not self.args.resume_if_exists:
                 raise ValueError(
-                    f"The output folder {self.args.output_dir} already holds a run (up to {os.path.basename(last)}): "
+                    f"The output folder {folder} already holds a run (up to {os.path.basename(last)}): "
                     "choose another folder, or go on with it (`resume_from_checkpoint=True` or `resume_if_exists`)."
                 )
             resume_from_checkpoint = last
-        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
         self._set_stage()
@@ -127,7 +128,7 @@ class LaddTrainer(Trainer):
         return TrainingNoise(self.args.seed, torch.arange(first, first + batch_size, device=device))
 
     def _set_stage(self) -> None:
-        """Fixes the encoder where stage 2 begins, at its averaged weights, which are the ones that will be published."""
+        """Fixes the encoder where stage 2 begins, at its averaged weights: the ones that will be published."""
         model = self._ladd_model()
         frozen = bool(self.args.stage_1_steps) and not self.args.in_stage_1(self.state.global_step)
         if model.encoder is None or model.latent_encoder_frozen == frozen:
@@ -158,8 +159,8 @@ class LaddTrainer(Trainer):
         kwargs["prediction_loss_only"] = False
         with self._averaged():
             output = super().evaluation_loop(*args, **kwargs)
-        output.metrics.update(self._bound_metrics(output.predictions, prefix))
-        return output
+        metrics = {**(output.metrics or {}), **self._bound_metrics(output.predictions, prefix)}
+        return output._replace(metrics=metrics)
 
     def prediction_step(
         self,
@@ -208,7 +209,7 @@ class LaddTrainer(Trainer):
         if _internal_call:
             super().save_model(output_dir, _internal_call=True)
             if self.ema is not None and self.args.should_save:
-                self.ema.save(output_dir or self.args.output_dir)
+                self.ema.save(output_dir or str(self.args.output_dir))
             return
         with self._averaged():
             super().save_model(output_dir)
@@ -234,8 +235,9 @@ class LaddTrainer(Trainer):
 
     def _load_best_model(self) -> None:
         super()._load_best_model()
-        if self.ema is not None:
-            self.ema.load(self.state.best_model_checkpoint, self.state.best_global_step)
+        best = self.state.best_model_checkpoint
+        if self.ema is not None and best is not None:
+            self.ema.load(best, self.state.best_global_step or 0)
 
 
 def stack_examples(examples: list[dict[str, Any]]) -> dict[str, Tensor]:

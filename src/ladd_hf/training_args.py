@@ -23,13 +23,13 @@ class LaddTrainingArguments(TrainingArguments):
         default="independent",
         metadata={"help": "Times t_x, t_y: 'joint' (shared), 'sequential', 'independent' or 'tokens'."},
     )
-    token_weighting: str = field(default="plain", metadata={"help": "Token loss: 'plain' or 'elbo' (the bound's weight)."})
+    token_weighting: str = field(default="plain", metadata={"help": "Token loss: 'plain' or 'elbo', the bound's."})
     latent_weighting: str = field(default="plain", metadata={"help": "Latent loss: 'plain' or 'elbo'."})
     token_loss_weight: float = field(default=1.0, metadata={"help": "w_x."})
     latent_loss_weight: float = field(default=1.0, metadata={"help": "w_y."})
     latent_warmup_steps: int = field(default=0, metadata={"help": "One stage: w_y rises linearly over so many steps."})
     latent_warmup_delay: float = field(
-        default=0.0, metadata={"help": "One stage: w_y stays 0 for this share of the warm-up first; the paper's is 0.2."}
+        default=0.0, metadata={"help": "One stage: share of the warm-up with w_y at 0 first; the paper's is 0.2."}
     )
     min_time: float = field(default=1e-4, metadata={"help": "Smallest time drawn."})
     time_shift: float = field(
@@ -53,7 +53,8 @@ class LaddTrainingArguments(TrainingArguments):
 
     ema_decay: float = field(default=0.9999, metadata={"help": "Decay of the averaged weights; 0 switches EMA off."})
     nelbo_paths: list[str] = field(
-        default_factory=lambda: ["joint"], metadata={"help": "Evaluation: the bound along these paths; eval_loss is the first."}
+        default_factory=lambda: ["joint"],
+        metadata={"help": "Evaluation: paths of the bound; eval_loss is the first."},
     )
     nelbo_samples: int = field(default=4, metadata={"help": "Evaluation: points of the path per example."})
     resume_if_exists: bool = field(

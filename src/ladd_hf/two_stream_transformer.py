@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -160,7 +160,7 @@ class JointAttention(nn.Module):
     def forward(
         self, qkv: Tensor, rotary: Rotary, attention_mask: Tensor | None, **kwargs: Any
     ) -> tuple[Tensor, Tensor | None]:
-        """`qkv` is `(B, length, 3 * hidden)`; returns `(B, length, hidden)` and the weights, where they are computed."""
+        """`qkv` is `(B, length, 3 * hidden)`; returns `(B, length, hidden)` and the weights, if they are computed."""
         batch, length, width = qkv.shape
         qkv = qkv.view(batch, length, 3, self.num_heads, width // (3 * self.num_heads))
         query, key = apply_rotary(qkv[:, :, :2], rotary).transpose(1, 3).unbind(2)  # (B, heads, length, head_dim)
@@ -192,7 +192,12 @@ class LaddBlock(GradientCheckpointingLayer):
     """
 
     def __init__(
-        self, config: LaddConfig, streams: tuple[str, ...], hidden_size: int, num_heads: int, cond_hidden_size: int | None = None
+        self,
+        config: LaddConfig,
+        streams: tuple[str, ...],
+        hidden_size: int,
+        num_heads: int,
+        cond_hidden_size: int | None = None,
     ) -> None:
         super().__init__()
         self.streams = nn.ModuleDict({name: Stream(config, hidden_size, cond_hidden_size) for name in streams})
@@ -209,7 +214,7 @@ class LaddBlock(GradientCheckpointingLayer):
     ) -> tuple[Tensor, Tensor | None]:
         """First (and second) stream's states in and out, `(B, length, hidden)` each."""
         inputs = [states] if other_states is None else [states, other_states]
-        streams = list(self.streams.values())[: len(inputs)]
+        streams = cast(list[Stream], list(self.streams.values()))[: len(inputs)]
         modulations = [stream.modulate(conditioning) for stream in streams]
         projected = [s.project(x, m) for s, x, m in zip(streams, inputs, modulations, strict=True)]
         qkv = projected[0] if len(projected) == 1 else torch.cat(projected, dim=1)
@@ -230,7 +235,7 @@ class OutputHead(nn.Module):
         super().__init__()
         self.modulation = Modulation(cond_hidden_size, hidden_size, count=2)
         self.norm = nn.LayerNorm(hidden_size, eps=eps, bias=False)
-        self.proj = ZeroInitLinear(hidden_size, size)
+        self.proj: nn.Linear = ZeroInitLinear(hidden_size, size)
 
     def modulate(self, states: Tensor, conditioning: Tensor | None) -> Tensor:
         """The normalised, shifted and scaled states, `(B, length, hidden)`."""

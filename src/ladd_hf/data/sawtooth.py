@@ -63,7 +63,8 @@ class SawtoothDistribution:
         """p_i(u), the probability that token i is 1 given the shift: `(...)` shifts to `(..., S)` float64."""
         shifts = np.asarray(shifts, dtype=np.float64)
         wave = 2 * (np.arange(self.length) / self.length + shifts[..., None])  # (..., S)
-        return _LOWEST + (_HIGHEST - _LOWEST) * (1 - np.abs(2 * (wave % 1) - 1))
+        p: FloatArray = _LOWEST + (_HIGHEST - _LOWEST) * (1 - np.abs(2 * (wave % 1) - 1))
+        return p
 
     def sample(self, num_sequences: int, seed: int = 0) -> NDArray[np.uint8]:
         """Draws `(num_sequences, S)` uint8 tokens; row i depends on `seed` and i only, not on `num_sequences`."""
@@ -107,7 +108,8 @@ class SawtoothDistribution:
 
     def _counts(self, tokens: NDArray[np.uint8]) -> FloatArray:
         """Ones among the positions of equal p_i, all that p(x) depends on: `(N, S)` to `(N, S / copies)`."""
-        return tokens.reshape(len(tokens), self.copies, -1).sum(1, dtype=np.float64)
+        counts: FloatArray = tokens.reshape(len(tokens), self.copies, -1).sum(1, dtype=np.float64)
+        return counts
 
     @functools.cached_property
     def _mixture(self) -> tuple[FloatArray, FloatArray]:
@@ -229,18 +231,17 @@ def _mean_token_entropy() -> float:
 def _count_vectors(groups: int, copies: int) -> tuple[FloatArray, FloatArray]:
     """All vectors of `groups` counts in 0..copies, `(n, groups)`, and how many sequences have each, `(n,)`."""
     levels = copies + 1
-    counts = (
-        np.arange(levels**groups)[:, None] // levels ** np.arange(groups) % levels
-    )  # digits to the base `levels`
+    counts = np.arange(levels**groups)[:, None] // levels ** np.arange(groups) % levels  # digits to the base `levels`
     ways = np.array([math.comb(copies, count) for count in range(levels)], dtype=np.float64)
     return counts.astype(np.float64), ways[counts].prod(1)
 
 
 def _log_sum_exp(values: FloatArray) -> FloatArray:
     """log(sum(exp(values))) over the last axis, overwriting `values` to spare memory: `(N, K)` to `(N,)`."""
-    highest = values.max(axis=1)
+    highest: FloatArray = values.max(axis=1)
     values -= highest[:, None]
-    return np.log(np.exp(values, out=values).sum(axis=1)) + highest
+    highest += np.log(np.exp(values, out=values).sum(axis=1))
+    return highest
 
 
 def sawtooth_dataset(num_sequences: int, length: int = 32, seed: int = 0) -> datasets.Dataset:

@@ -35,15 +35,15 @@ def quality_by_evaluations(
         for start in range(0, num_samples, batch_size):
             rows = range(start, min(start + batch_size, num_samples))
             generators = [torch.Generator().manual_seed(seed * num_samples + row) for row in rows]
-            batches.append(
-                pipeline(
-                    num_steps=budget,
-                    batch_size=len(generators),
-                    generator=generators,
-                    output_type="seq",
-                    skip_idle_rows=True,
-                ).sequences.cpu()
+            sequences, _, _ = pipeline(
+                num_steps=budget,
+                batch_size=len(generators),
+                generator=generators,
+                output_type="seq",
+                return_dict=False,
+                skip_idle_rows=True,
             )
+            batches.append(sequences.cpu())
         scores[budget] = score(torch.cat(batches))
     return scores
 

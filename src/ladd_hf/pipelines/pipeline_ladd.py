@@ -10,12 +10,13 @@ import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import BaseOutput
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from ..configuration_ladd import LaddConfig
+from ..modeling_ladd import LaddPreTrainedModel
 from ..randomness import RowGenerator
 from ..schedulers import LaddJointScheduler, LaddScheduler
-from ..schedulers.scheduling_utils import Generators, check_draw
+from ..schedulers.scheduling_utils import check_draw
 
 Prompt = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | Tensor
 
@@ -56,7 +57,7 @@ class LaddPipeline(DiffusionPipeline):
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: LaddPreTrainedModel,
         scheduler: LaddScheduler | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
     ) -> None:
@@ -159,7 +160,9 @@ class LaddPipeline(DiffusionPipeline):
                 progress.update()
 
         # 4. Texts
-        texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True) if output_type == "text" else None
+        texts = None
+        if output_type == "text" and self.tokenizer is not None:
+            texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         self.maybe_free_model_hooks()
         if not return_dict:
             return (tokens if texts is None else texts, latents, steps)
@@ -210,13 +213,11 @@ class LaddPipeline(DiffusionPipeline):
             latents = None if latents is None else latents[busy]
             if not len(tokens):
                 return tokens.new_zeros((0, self.model.config.vocab_size), dtype=torch.float32)
-        if guidance_scale == 1:
+        if guidance_scale == 1 or latents is None:
             return self.model(tokens, latents, **times, logits_mask=unmask)
         return self._guided(tokens, latents, times, unmask, guidance_scale)
 
-    def _guided(
-        self, tokens: Tensor, latents: Tensor, times: dict[str, Tensor], unmask: Tensor, scale: float
-    ) -> Any:
+    def _guided(self, tokens: Tensor, latents: Tensor, times: dict[str, Any], unmask: Tensor, scale: float) -> Any:
         """Classifier-free guidance on the latents, both halves in one batch. Paper, section 6."""
         rows = len(tokens)
         doubled = {name: torch.cat([t.expand(rows), t.expand(rows)]) for name, t in times.items()}
@@ -240,13 +241,14 @@ class LaddPipeline(DiffusionPipeline):
             return None
         if isinstance(prompt, Tensor):
             prompt = prompt.tolist()
-        if isinstance(prompt, str) or (prompt and isinstance(prompt[0], int)):
-            prompt = [prompt]
-        if any(isinstance(one, str) for one in prompt):
+        several: list[Any] = [prompt] if isinstance(prompt, str) else list(prompt)
+        if several and isinstance(several[0], int):
+            several = [several]
+        if any(isinstance(one, str) for one in several):
             if self.tokenizer is None:
                 raise ValueError("`prompt` is text, but the pipeline has no tokenizer: add one, or give token ids.")
-            prompt = [self.tokenizer(one, add_special_tokens=False)["input_ids"] for one in prompt]
-        return [list(one) for one in prompt]
+            several = [self.tokenizer(one, add_special_tokens=False)["input_ids"] for one in several]
+        return [list(one) for one in several]
 
     @staticmethod
     def _batch_size(batch_size: int | None, prompts: list[list[int]] | None, latents: Tensor | None) -> int:
@@ -262,14 +264,10 @@ class LaddPipeline(DiffusionPipeline):
                 )
         return given
 
-    def _start_tokens(
-        self, prompts: list[list[int]] | None, rows: int, length: int, device: torch.device
-    ) -> Tensor:
+    def _start_tokens(self, prompts: list[list[int]] | None, rows: int, length: int, device: torch.device) -> Tensor:
         config = self.model.config
         if not 1 <= length <= config.max_position_embeddings:
-            raise ValueError(
-                f"`length` is {length}; this model writes 1 to {config.max_position_embeddings} tokens."
-            )
+            raise ValueError(f"`length` is {length}; this model writes 1 to {config.max_position_embeddings} tokens.")
         tokens = torch.full((rows, length), config.mask_token_id, device=device)
         for row, ids in enumerate((prompts or []) if len(prompts or []) != 1 else (prompts or []) * rows):
             if len(ids) > length:

@@ -58,9 +58,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
     def _setup(self) -> None:
         """Builds the two noise processes from the registered configuration; each subclass ends its `__init__` so."""
         if self.config.spacing not in GRID_SPACINGS:
-            raise ValueError(
-                f"Grid spacing {self.config.spacing!r} is unknown; give one of {sorted(GRID_SPACINGS)}."
-            )
+            raise ValueError(f"Grid spacing {self.config.spacing!r} is unknown; give one of {sorted(GRID_SPACINGS)}.")
         processes: Any = self.config
         self._tokens = token_channel(processes)
         self._latents = latent_channel(processes, self.config.latent_solver)
@@ -193,14 +191,12 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
             drawn = draw_categorical(self._without_mask(logits), uniform, temperature, top_p)
             sample = sample.masked_scatter(unmask, drawn.to(sample.dtype))
         if latents is not None and s_y < t_y:
-            latents = self._latents.step(model_output.latent_prediction, latents, t_y, s_y, random)
+            latents = self._channel().step(model_output.latent_prediction, latents, t_y, s_y, random)
         if not return_dict:
             return sample, latents
         return LaddSchedulerOutput(prev_sample=sample, prev_latents=latents)
 
-    def add_noise(
-        self, original_samples: Tensor, timesteps: Tensor, generator: Generators = None
-    ) -> Tensor:
+    def add_noise(self, original_samples: Tensor, timesteps: Tensor, generator: Generators = None) -> Tensor:
         """Clean tokens `(B, S)` masked to the times `timesteps` in [0, 1], `(B,)` or a scalar."""
         random, times = self._noising(original_samples, timesteps, generator)
         return self._tokens.add_noise(original_samples, times, random)
