@@ -199,10 +199,13 @@ class LaddModel(LaddPreTrainedModel):
         self.latent_time_embedding = TimestepEmbedding(config.cond_hidden_size) if time_conditioned[1] else None
         self.cond_hidden_size = config.cond_hidden_size if any(time_conditioned) else 0
         streams = ("token", "latent") if has_latents else ("token",)
+        # With a latent denoiser of their own, the latents' states after the last block would be read by nobody.
+        last = config.num_hidden_layers - 1 if config.separate_latent_denoiser else None
+        sizes = config.hidden_size, config.num_attention_heads, self.cond_hidden_size
         self.blocks = nn.ModuleList(
             [
-                LaddBlock(config, streams, config.hidden_size, config.num_attention_heads, self.cond_hidden_size)
-                for _ in range(config.num_hidden_layers)
+                LaddBlock(config, streams, *sizes, read_only="latent" if layer == last else None)
+                for layer in range(config.num_hidden_layers)
             ]
         )
         self.gradient_checkpointing = False

@@ -21,7 +21,7 @@ class LaddTrainingArguments(TrainingArguments):
 
     time_distribution: str = field(
         default="independent",
-        metadata={"help": "Times t_x, t_y: 'joint' (shared), 'sequential', 'independent' or 'tokens'."},
+        metadata={"help": "Times: 'joint' (shared), 'sequential', 'independent', 'tokens', or several joined by '+'."},
     )
     token_weighting: str = field(default="plain", metadata={"help": "Token loss: 'plain' or 'elbo', the bound's."})
     latent_weighting: str = field(default="plain", metadata={"help": "Latent loss: 'plain' or 'elbo'."})

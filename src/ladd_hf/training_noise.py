@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from .randomness import RowGenerator
-from .time_paths import time_path
+from .time_paths import TIME_PATHS, time_path
+
+TIME_DISTRIBUTIONS = (*TIME_PATHS, "independent")
 
 # Inverse powers of the plastic number, for the R2 low-discrepancy sequence (Roberts 2018).
 _PLASTIC = 1.32471795724474602596
@@ -64,19 +66,43 @@ def draw_times(distribution: str, positions: Tensor, min_time: float = 0.0, shif
     """Points of the time square.
 
     Args:
-        distribution: a path's name (both times from one number), or `independent` (the whole square).
+        distribution: a path's name (both times from one number), or `independent` (the whole square); or several,
+            joined by `+`, which share the examples evenly.
         positions: `(B, 2)` numbers in [0, 1).
         min_time: moving times are at least this.
         shift: a in t <- a t / (1 + (a - 1) t); 1 leaves times alone, more shifts them towards noise.
+
+    Raises `ValueError` for a name that is none of these.
     """
+    names = check_distribution(distribution)
     first, second = positions.unbind(1)
-    one = torch.ones_like(first)
-    drawn = (first, second, one, one) if distribution == "independent" else time_path(distribution).at(first)
+    scaled = first * len(names)
+    part = scaled.long().clamp(max=len(names) - 1)  # which distribution an example is of
+    drawn = torch.stack([torch.stack(_points(name, scaled - part, second)) for name in names])  # (names, 4, B)
+    t_x, t_y, token_rate, latent_rate = drawn[part, :, torch.arange(len(first), device=first.device)].unbind(1)
 
     def shifted(t: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
         scale = 1 + (shift - 1) * t
         return torch.where(rate > 0, (shift * t / scale).clamp(min=min_time), t), rate * shift / scale**2
 
-    token_times, token_rates = shifted(drawn[0], drawn[2])
-    latent_times, latent_rates = shifted(drawn[1], drawn[3])
+    token_times, token_rates = shifted(t_x, token_rate)
+    latent_times, latent_rates = shifted(t_y, latent_rate)
     return TimePoints(token_times, latent_times, token_rates, latent_rates)
+
+
+def check_distribution(distribution: str) -> list[str]:
+    """The distributions that a name such as `independent` or `sequential+joint` stands for; else a `ValueError`."""
+    names = distribution.split("+")
+    if not all(name in TIME_DISTRIBUTIONS for name in names):
+        raise ValueError(
+            f"`time_distribution` {distribution!r} is unknown; give one of {list(TIME_DISTRIBUTIONS)}, or several "
+            "joined by '+', such as 'sequential+joint'."
+        )
+    return names
+
+
+def _points(name: str, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Times and rates of one distribution, `(B,)` each."""
+    if name == "independent":
+        return first, second, torch.ones_like(first), torch.ones_like(first)
+    return time_path(name).at(first)

@@ -115,14 +115,21 @@ def gated_sum(states: Tensor, gate: Tensor | None, update: Tensor) -> Tensor:
 class Stream(nn.Module):
     """One stream's own weights in a block: norms, modulation, projections and MLP. States are `(B, length, hidden)`.
 
-    Without a modulation (`cond_hidden_size` of `None`) nothing is shifted, scaled or gated: an encoder's stream.
+    Without a modulation (`cond_hidden_size` of `None`) nothing is shifted, scaled or gated: an encoder's stream. A
+    stream that is `read_only` is attended to but has no output, as the last block's where nothing reads it.
     """
 
-    def __init__(self, config: LaddConfig, hidden_size: int, cond_hidden_size: int | None) -> None:
+    def __init__(
+        self, config: LaddConfig, hidden_size: int, cond_hidden_size: int | None, read_only: bool = False
+    ) -> None:
         super().__init__()
-        self.modulation = None if cond_hidden_size is None else Modulation(cond_hidden_size, hidden_size, count=6)
+        self.read_only = read_only
+        count = 2 if read_only else 6
+        self.modulation = None if cond_hidden_size is None else Modulation(cond_hidden_size, hidden_size, count)
         self.attention_norm = nn.LayerNorm(hidden_size, eps=config.layer_norm_eps, bias=False)
         self.qkv_proj = nn.Linear(hidden_size, 3 * hidden_size, bias=False)
+        if read_only:
+            return
         self.o_proj = nn.Linear(hidden_size, hidden_size, bias=False)
         self.mlp_norm = nn.LayerNorm(hidden_size, eps=config.layer_norm_eps, bias=False)
         self.up_proj = nn.Linear(hidden_size, config.mlp_ratio * hidden_size)
@@ -138,7 +145,9 @@ class Stream(nn.Module):
         return self.qkv_proj(modulated_norm(self.attention_norm, states, shift, scale))
 
     def update(self, states: Tensor, attended: Tensor, modulation: tuple[Tensor | None, ...]) -> Tensor:
-        """The states after the gated attention and the gated MLP."""
+        """The states after the gated attention and the gated MLP; as they were, if read only."""
+        if self.read_only:
+            return states
         _, _, attention_gate, shift, scale, mlp_gate = modulation
         states = gated_sum(states, attention_gate, self.o_proj(attended))
         hidden = modulated_norm(self.mlp_norm, states, shift, scale)
@@ -189,6 +198,7 @@ class LaddBlock(GradientCheckpointingLayer):
         streams: names of the streams, in the order of the concatenation.
         hidden_size, num_heads: of every stream.
         cond_hidden_size: size of the conditioning vector; 0 modulates without one, `None` not at all.
+        read_only: name of a stream whose output nothing needs.
     """
 
     def __init__(
@@ -198,9 +208,12 @@ class LaddBlock(GradientCheckpointingLayer):
         hidden_size: int,
         num_heads: int,
         cond_hidden_size: int | None = None,
+        read_only: str | None = None,
     ) -> None:
         super().__init__()
-        self.streams = nn.ModuleDict({name: Stream(config, hidden_size, cond_hidden_size) for name in streams})
+        self.streams = nn.ModuleDict(
+            {name: Stream(config, hidden_size, cond_hidden_size, name == read_only) for name in streams}
+        )
         self.attention = JointAttention(config, num_heads)
 
     def forward(

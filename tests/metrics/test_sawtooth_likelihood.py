@@ -98,7 +98,8 @@ def test_evaluate_loads_the_file_without_a_network(monkeypatch, tmp_path, measur
         ([[0, 1], [1]], "differ in length or nesting, but .* is accepted: give sequences of one length"),
     ],
 )
-def test_other_data_is_refused_and_the_measurement_stays_usable(measurement, samples, data, message):
+def test_other_data_is_refused_before_anything_is_written(measurement, samples, tmp_path, data, message):
     with pytest.raises(ValueError, match=message):
         measurement.compute(data=data)
+    assert not list(tmp_path.rglob("*.arrow"))
     assert math.isfinite(measurement.compute(data=samples[:2])["nats_per_token"])

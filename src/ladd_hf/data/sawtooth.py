@@ -40,8 +40,8 @@ class SawtoothDistribution:
     Token ids are 0 and 1; a model of them has `vocab_size` 3, with `mask_token_id` 2.
 
     Args:
-        length: S, the number of tokens of a sequence. Memory and time of a likelihood grow with S^2 per sequence (and
-            a table of S^3 / 8 numbers), which is comfortable up to about 512.
+        length: S, the number of tokens of a sequence. A likelihood takes time of the order of S^3 per sequence, and a
+            table of S^3 / 8 numbers (S^3 for odd S), which is comfortable up to about 512.
 
     Raises:
         ValueError: `length` is not an integer of 2 or more.

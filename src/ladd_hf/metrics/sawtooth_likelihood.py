@@ -67,7 +67,7 @@ class SawtoothLikelihood(evaluate.Measurement):
 
     def add_batch(self, *, data: ArrayLike, **kwargs: Any) -> None:
         """Adds `(n, S)` sequences to those that the next `compute()` measures."""
-        # Checked before evaluate writes to its file: there an error would be one of Arrow's, and leave locks behind.
+        # Checked before evaluate opens its file: later, an error would be one of Arrow's or leave the file locked.
         sequences = binary_sequences(data)
         SawtoothDistribution(sequences.shape[1])
         super().add_batch(data=sequences.tolist(), **kwargs)
