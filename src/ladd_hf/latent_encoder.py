@@ -48,6 +48,10 @@ def read_chunks(states: Tensor, lengths: Tensor, latent_length: int, chunk_size:
     return read.view(states.shape[0], latent_length, -1)
 
 
+class LatentReadout(nn.Linear):
+    """The map from states to latents; the type tells the model's `_init_weights` to start it at unit variance."""
+
+
 class LaddEncoder(nn.Module):
     """A bidirectional transformer over the clean tokens, read out into M vectors of size D."""
 
@@ -62,7 +66,7 @@ class LaddEncoder(nn.Module):
         )
         self.norm = nn.LayerNorm(hidden, eps=config.layer_norm_eps, bias=False)
         width = hidden * self.chunk_size if config.encoder_readout == "chunk" else hidden
-        self.readout = nn.Linear(width, config.latent_dim)
+        self.readout = LatentReadout(width, config.latent_dim)
         self.log_variance = nn.Linear(width, config.latent_dim) if config.encoder_variance == "learned" else None
 
     def forward(

@@ -16,7 +16,7 @@ from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_ladd import LaddConfig
 from .latent_channels import EncodedLatents, latent_channel, token_channel
-from .latent_encoder import LaddEncoder, rope_theta, row_lengths
+from .latent_encoder import LaddEncoder, LatentReadout, rope_theta, row_lengths
 from .nelbo import Nelbo, nelbo
 from .objective import TrainingObjective, training_loss
 from .quantizers import QUANTIZERS, Quantizer, initialize_quantizer
@@ -174,6 +174,8 @@ class LaddPreTrainedModel(PreTrainedModel):
         elif isinstance(module, ZeroInitLinear):
             init.zeros_(module.weight)
             init.zeros_(module.bias)
+        elif isinstance(module, LatentReadout):
+            init.normal_(module.weight, std=module.in_features**-0.5)
         elif isinstance(module, LatentInput) and module.slots is not None:
             init.normal_(module.slots, std=cast(float, self.config.initializer_range))
         elif isinstance(module, LaddModel) and module.mask_vector is not None:

@@ -1,0 +1,66 @@
+"""Small builders that the tests share: one configuration and one model per kind of latents."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ladd_hf import LaddConfig, LaddForDiffusionLM
+
+_SIZES = {
+    "vocab_size": 11,
+    "mask_token_id": 10,
+    "pad_token_id": 0,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "cond_hidden_size": 16,
+    "max_position_embeddings": 12,
+}
+_LATENTS = {"latent_length": 4, "latent_dim": 3}
+_DISCRETE = {"latent_type": "discrete", **_LATENTS}
+_KINDS = {
+    "none": {},
+    "continuous": {"latent_type": "continuous", **_LATENTS},
+    "separate": {"latent_type": "continuous", "separate_latent_denoiser": True, **_LATENTS},
+    "discrete": {"quantizer": "finite_scalar", "fsq_levels": [3, 3], **_DISCRETE},
+    "vector": {"quantizer": "vector", "codebook_size": 8, **_DISCRETE},
+    "gumbel": {"quantizer": "gumbel", "codebook_size": 8, **_DISCRETE},
+}
+
+
+def _config(kind, **overrides):
+    return LaddConfig(**{**_SIZES, **_KINDS[kind], **overrides})
+
+
+def _model(kind, **overrides):
+    torch.manual_seed(0)
+    return LaddForDiffusionLM(_config(kind, **overrides)).eval()
+
+
+def _stirred_model(kind, **overrides):
+    if kind == "vector":
+        overrides = {"codebook_kmeans_init": False, **overrides}
+    model = _model(kind, **overrides)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.15 * torch.randn_like(parameter))
+    return model
+
+
+@pytest.fixture(scope="session")
+def tiny_config():
+    """`tiny_config(kind, **overrides)`: kinds none, continuous, separate, discrete, vector, gumbel."""
+    return _config
+
+
+@pytest.fixture(scope="session")
+def tiny_model():
+    """`tiny_model(kind, **overrides)`: fresh weights of seed 0, for evaluation; output heads start at zero."""
+    return _model
+
+
+@pytest.fixture(scope="session")
+def stirred_model():
+    """`stirred_model(kind, **overrides)`: noise on every weight, so that all inputs reach all outputs."""
+    return _stirred_model

@@ -1,0 +1,95 @@
+"""The main job, made tiny: from data to samples, tables and shareable folders."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ladd_hf import LaddConfig, LaddPipeline, LaddSequentialScheduler
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPES = sorted((ROOT / "examples" / "configs").glob("*.yaml"))
+TINY = (
+    "--max_steps 4 --stage_1_steps 2 --per_device_train_batch_size 8 --num_samples 20 --budgets 1 2 4 "
+    "--num_eval_sequences 10 --warmup_steps 1 --logging_steps 1"
+).split()
+
+
+def train(*flags: str, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *launcher, "examples/train_ladd.py", *flags]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    folder = tmp_path_factory.mktemp("run") / "out"
+    launcher = ("-m", "accelerate.commands.launch", "--num_processes", "1")
+    return folder, train(*TINY, "--output_dir", str(folder), launcher=launcher)
+
+
+def test_the_main_job_prints_a_table_of_quality_against_evaluations(outcome):
+    _, process = outcome
+    assert process.returncode == 0, process.stderr[-3000:]
+    rows = [line for line in process.stdout.splitlines() if re.match(r"(MDLM|Di-LADD)[ a-z]*  +[\d-]", line)]
+    assert [row.split("  ")[0] for row in rows] == ["MDLM", "Di-LADD joint", "Di-LADD sequential"]
+    assert all(len(row.split()) >= 4 for row in rows)
+
+
+def test_its_results_are_written_as_json_and_as_a_plot(outcome):
+    folder, _ = outcome
+    results = json.loads((folder / "results.json").read_text())
+    assert set(results["quality"]) == {"MDLM", "Di-LADD joint", "Di-LADD sequential"}
+    assert set(results["quality"]["MDLM"]) == {"1", "2", "4"}
+    assert set(results["quality"]["Di-LADD sequential"]) == {"2", "4"}  # one evaluation can not walk two legs
+    assert 0.5 < results["entropy"] < 0.6
+    assert (folder / "results.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_both_pipelines_load_and_write_and_have_a_card(outcome):
+    folder, _ = outcome
+    for name in ("mdlm", "di-ladd"):
+        assert (folder / name / "model_index.json").is_file()
+        pipeline = LaddPipeline.from_pretrained(folder / name)
+        assert pipeline(num_steps=2, batch_size=3).sequences.shape == (3, 32)
+        card = (folder / name / "README.md").read_text()
+        assert "LaddPipeline.from_pretrained" in card and "Nats" not in card.split("---")[1]
+    assert isinstance(LaddPipeline.from_pretrained(folder / "di-ladd").scheduler, LaddSequentialScheduler)
+
+
+def test_an_output_folder_with_results_is_refused_and_left_as_it_is(outcome):
+    folder, _ = outcome
+    before = (folder / "results.json").read_text()
+    process = train(*TINY, "--output_dir", str(folder))
+    assert process.returncode != 0
+    assert "already holds the results of a run" in process.stderr
+    assert (folder / "results.json").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("max_step: 3\n", "unknown fields ['max_step']"), (None, "is not a file")]
+)
+def test_a_wrong_recipe_is_named(tmp_path, text, message):
+    recipe = tmp_path / "recipe.yaml"
+    if text is not None:
+        recipe.write_text(text)
+    process = train("--config", str(recipe))
+    assert process.returncode != 0
+    assert message in process.stderr
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_describes_a_model_and_two_stages(recipe):
+    settings = yaml.safe_load(recipe.read_text())
+    names = set(LaddConfig(vocab_size=3).to_dict())
+    options = {name: value for name, value in settings.items() if name in names}
+    options |= {"vocab_size": 3, "max_position_embeddings": settings["length"]}
+    config = LaddConfig.from_size(settings["size"], **options) if "size" in settings else LaddConfig(**options)
+    assert config.latent_type == ("discrete" if recipe.stem.endswith("-di") else "continuous")
+    assert config.latent_length == 1
+    assert 0 < settings["stage_1_steps"] < settings["max_steps"]

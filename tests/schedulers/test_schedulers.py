@@ -1,0 +1,589 @@
+"""Schedulers walk their path in exactly the steps they are given, by the reverse process of the method."""
+
+from __future__ import annotations
+
+import itertools
+from types import SimpleNamespace
+
+import pytest
+import torch
+from scipy import stats
+
+from ladd_hf import LaddConfig, LaddJointScheduler, LaddSchedulerOutput, LaddSequentialScheduler, RowGenerator
+from ladd_hf.noise_schedules import MASK_SCHEDULES, mask_schedule
+from ladd_hf.time_paths import SEQUENTIAL
+
+ALMOST_NEVER = 1e-4  # p-values below this are failures; the seeds are fixed
+SCHEDULERS = {"joint": LaddJointScheduler, "sequential": LaddSequentialScheduler}
+KINDS = ("none", "discrete", "continuous")
+
+
+@pytest.fixture(params=sorted(SCHEDULERS))
+def scheduler_class(request):
+    return SCHEDULERS[request.param]
+
+
+@pytest.fixture
+def scheduler_for(tiny_config):
+    """`scheduler_for(class, kind, **config overrides)`: a scheduler with a tiny model's noise processes."""
+    return lambda scheduler_class, kind, **overrides: scheduler_class().for_model(tiny_config(kind, **overrides))
+
+
+def rows(count, seed=0):
+    return RowGenerator.from_seed(seed, torch.arange(count))
+
+
+def output_of(seed, batch_size, kind, length=12, vocab=11):
+    """A denoiser's output of the tiny sizes, with everything at random."""
+    generator = torch.Generator().manual_seed(seed)
+    size = {"discrete": 9, "continuous": 3}.get(kind)
+    prediction = None if size is None else torch.randn(batch_size, 4, size, generator=generator)
+    return SimpleNamespace(
+        logits=torch.randn(batch_size, length, vocab, generator=generator), latent_prediction=prediction
+    )
+
+
+def row_of(output, index):
+    prediction = output.latent_prediction
+    return SimpleNamespace(
+        logits=output.logits[index], latent_prediction=None if prediction is None else prediction[index]
+    )
+
+
+def run(scheduler, kind, num_steps, batch_size=3, tokens=None, seed=0, latents=None):
+    """A whole run with a denoiser that says anything; yields (step, before, after) of (tokens, latents)."""
+    scheduler.set_timesteps(num_steps, latents_given=latents is not None)
+    random = rows(batch_size, seed)
+    tokens = torch.full((batch_size, 12), 10) if tokens is None else tokens
+    latents = scheduler.prior_latents(4, random, batch_size) if latents is None else latents
+    for step in scheduler.timesteps:
+        before = tokens, latents
+        output = output_of(100 + int(step), batch_size, kind)
+        tokens, latents = scheduler.step(output, step, tokens, latents, generator=random, return_dict=False)
+        yield int(step), before, (tokens, latents)
+
+
+# --- the steps and their times ---
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("num_steps", [2, 3, 8, 33])
+def test_there_are_exactly_as_many_steps_as_asked_for(scheduler_class, kind, num_steps, scheduler_for):
+    scheduler = scheduler_for(scheduler_class, kind)
+    for steps in (num_steps, num_steps + 1):  # the second call starts anew
+        scheduler.set_timesteps(steps)
+        assert scheduler.timesteps.tolist() == list(range(steps))
+        assert scheduler.num_inference_steps == steps
+
+
+@pytest.mark.parametrize("num_steps", [0, -1, 4.0, 2.5, "4", None])
+def test_a_number_of_steps_that_is_no_positive_whole_number_is_refused(scheduler_class, num_steps, scheduler_for):
+    with pytest.raises(ValueError, match="`num_steps`"):
+        scheduler_for(scheduler_class, "discrete").set_timesteps(num_steps)
+
+
+def test_one_step_is_too_few_for_latents_first_and_then_tokens(scheduler_for):
+    scheduler = scheduler_for(LaddSequentialScheduler, "discrete")
+    with pytest.raises(ValueError, match="at least 2"):
+        scheduler.set_timesteps(1)
+    scheduler.set_timesteps(1, latents_given=True)  # nothing but tokens to write
+    assert scheduler.times(0)[1] == 0
+    scheduler_for(LaddSequentialScheduler, "none").set_timesteps(1)
+    scheduler_for(LaddJointScheduler, "discrete").set_timesteps(1)
+
+
+@pytest.mark.parametrize("spacing", ["uniform", "cosine"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_times_start_as_noise_and_no_time_ever_rises(scheduler_class, kind, spacing, tiny_config):
+    scheduler = scheduler_class(spacing=spacing).for_model(tiny_config(kind))
+    scheduler.set_timesteps(7)
+    t_x, t_y = (torch.cat(times) for times in zip(*map(scheduler.times, scheduler.timesteps), strict=True))
+    assert t_x[0] == 1 and t_y[0] == (0 if kind == "none" else 1)
+    assert (t_x.diff() <= 0).all() and (t_y.diff() <= 0).all()
+    assert (t_x > 0).all()  # the last evaluation still has something to reveal
+
+
+def test_joint_steps_move_both_times_together(scheduler_for):
+    scheduler = scheduler_for(LaddJointScheduler, "discrete")
+    scheduler.set_timesteps(8)
+    for step in range(8):
+        t_x, t_y = scheduler.times(step)
+        assert float(t_x) == float(t_y) == pytest.approx(1 - step / 8)
+        assert scheduler.moves_tokens(step) and scheduler.moves_latents(step)
+
+
+def test_a_cosine_grid_keeps_more_noise_at_every_step_than_a_uniform_one(tiny_config):
+    for scheduler_class, latents_given in itertools.product(SCHEDULERS.values(), (False, True)):
+        grids = []
+        for spacing in ("uniform", "cosine"):
+            scheduler = scheduler_class(spacing=spacing).for_model(tiny_config("discrete"))
+            scheduler.set_timesteps(8, latents_given=latents_given)
+            grids.append(torch.tensor([[float(time) for time in scheduler.times(step)] for step in range(8)]))
+        assert (grids[1] >= grids[0] - 1e-6).all() and (grids[1] > grids[0] + 0.01).any()
+
+
+def latent_steps(scheduler, num_steps):
+    scheduler.set_timesteps(num_steps)
+    moves = [scheduler.moves_latents(step) for step in range(num_steps)]
+    assert moves == sorted(moves, reverse=True), "latents come first"
+    assert [scheduler.moves_tokens(step) for step in range(num_steps)] == [not moved for moved in moves]
+    return sum(moves)
+
+
+@pytest.mark.parametrize(
+    ("options", "num_steps", "expected"),
+    [
+        ({}, 2, {1}),
+        ({}, 3, {1, 2}),
+        ({}, 8, {4}),
+        ({"latent_share": 0.25}, 8, {2}),
+        ({"latent_share": 0.75}, 8, {6}),
+        ({"latent_share": 0.01}, 8, {1}),  # at least one step for each of the two
+        ({"latent_share": 0.99}, 8, {7}),
+        ({"latent_share": 0.99}, 2, {1}),
+        ({"latent_share": 0.99}, 3, {2}),
+        ({"max_latent_steps": 1}, 8, {1}),
+        ({"max_latent_steps": 1}, 2, {1}),
+        ({"max_latent_steps": 3}, 8, {3}),
+        ({"max_latent_steps": 100}, 8, {4}),
+        ({"latent_share": 0.75, "max_latent_steps": 5}, 8, {5}),
+    ],
+    ids=str,
+)
+def test_sequential_shares_its_steps_between_latents_and_tokens(options, num_steps, expected, tiny_config):
+    scheduler = LaddSequentialScheduler(**options).for_model(tiny_config("discrete"))
+    assert latent_steps(scheduler, num_steps) in expected
+
+
+def test_every_split_of_the_steps_leaves_both_phases_one(tiny_config):
+    for share, num_steps in itertools.product((0.001, 0.3, 0.5, 0.9, 0.999), range(2, 12)):
+        scheduler = LaddSequentialScheduler(latent_share=share).for_model(tiny_config("discrete"))
+        assert 1 <= latent_steps(scheduler, num_steps) <= num_steps - 1
+
+
+@pytest.mark.parametrize("options", [{"latent_share": x} for x in (0, 1, -0.1, 2)] + [{"max_latent_steps": 0}])
+def test_a_split_without_latent_or_token_steps_is_refused(options):
+    with pytest.raises(ValueError, match=r"`(latent_share|max_latent_steps)`"):
+        LaddSequentialScheduler(**options)
+
+
+@pytest.mark.parametrize("options", [{"spacing": "log"}, {"token_noise_schedule": "linaer"}])
+def test_unknown_spacings_and_noise_schedules_are_refused(scheduler_class, options):
+    with pytest.raises(ValueError, match="unknown; give one of"):
+        scheduler_class(**options)
+
+
+def test_an_unknown_latent_solver_is_refused(scheduler_class, tiny_config):
+    options = scheduler_class.process_options(tiny_config("continuous"))
+    with pytest.raises(ValueError, match=r"ddim.*ddpm"):
+        scheduler_class(latent_solver="euler", **options)
+
+
+def test_steps_that_do_not_exist_are_refused(scheduler_class, scheduler_for):
+    scheduler = scheduler_for(scheduler_class, "none")
+    tokens = torch.full((1, 12), 10)
+    with pytest.raises(ValueError, match="set_timesteps"):
+        scheduler.draw_unmask(0, tokens)
+    scheduler.set_timesteps(4)
+    for step in (4, -1):
+        for call in (scheduler.times, lambda at: scheduler.draw_unmask(at, tokens)):
+            with pytest.raises(ValueError, match="from 0 to 3"):
+                call(step)
+
+
+# --- configuration ---
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_saving_and_loading_keeps_every_option(scheduler_class, kind, tiny_config, tmp_path):
+    config = tiny_config(kind, token_noise_schedule={"name": "polynomial", "degree": 3})
+    scheduler = scheduler_class(spacing="cosine", latent_solver="ddpm").for_model(config)
+    scheduler.save_pretrained(tmp_path)
+    loaded = scheduler_class.from_pretrained(tmp_path)
+    own = {name for name in scheduler.config if not name.startswith("_")}
+    assert {name: loaded.config[name] for name in own} == {name: scheduler.config[name] for name in own}
+    assert loaded.for_model(config) is loaded
+    runs = [list(run(each, kind, 4))[-1][2][0] for each in (scheduler, loaded)]
+    assert torch.equal(*runs)
+
+
+def test_schedulers_are_built_from_each_others_configuration(tiny_config):
+    sequential = LaddSequentialScheduler(latent_share=0.25, spacing="cosine").for_model(tiny_config("discrete"))
+    joint = LaddJointScheduler.from_config(sequential.config)
+    back = LaddSequentialScheduler.from_config(joint.config)
+    for each in (joint, back):
+        assert each.config.spacing == "cosine" and each.config.codebook_size == 9 and each.config.mask_token_id == 10
+    joint.set_timesteps(4)
+    assert joint.moves_tokens(0) and joint.moves_latents(0)
+    back.set_timesteps(4)
+    assert back.path == SEQUENTIAL and not back.moves_tokens(0)
+
+
+def test_a_scheduler_takes_its_noise_processes_from_the_model_and_keeps_its_own_options(tiny_config):
+    config = tiny_config("continuous", token_noise_schedule="cosine", latent_prediction_type="epsilon")
+    plain = LaddSequentialScheduler(latent_share=0.75, latent_solver="ddpm")
+    fitted = plain.for_model(config)
+    for name in LaddSequentialScheduler.process_options(config):
+        assert fitted.config[name] == getattr(config, name)
+    assert fitted.config.latent_share == 0.75 and fitted.config.latent_solver == "ddpm"
+    assert plain.config.mask_token_id is None  # and is not changed itself
+    assert fitted.for_model(config) is fitted
+
+
+# --- one step ---
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_returns_the_same_as_a_tuple_and_as_an_output(scheduler_class, kind, scheduler_for):
+    scheduler = scheduler_for(scheduler_class, kind)
+    scheduler.set_timesteps(4)
+    tokens, latents, output = torch.full((3, 12), 10), scheduler.prior_latents(4, rows(3), 3), output_of(0, 3, kind)
+    as_output = scheduler.step(output, 1, tokens, latents, generator=rows(3))
+    as_tuple = scheduler.step(output, 1, tokens, latents, generator=rows(3), return_dict=False)
+    assert isinstance(as_output, LaddSchedulerOutput) and isinstance(as_tuple, tuple) and len(as_tuple) == 2
+    assert torch.equal(as_output.prev_sample, as_tuple[0])
+    assert as_tuple[1] is None if kind == "none" else torch.equal(as_output.prev_latents, as_tuple[1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_positions_drawn_before_the_step_are_those_it_would_draw_itself(scheduler_class, kind, scheduler_for):
+    scheduler = scheduler_for(scheduler_class, kind)
+    scheduler.set_timesteps(4)
+    tokens, latents, output = torch.full((3, 12), 10), scheduler.prior_latents(4, rows(3), 3), output_of(0, 3, kind)
+    for step in range(4):
+        inside = scheduler.step(output, step, tokens, latents, generator=rows(3))
+        random = rows(3)
+        unmask = scheduler.draw_unmask(step, tokens, random)
+        outside = scheduler.step(output, step, tokens, latents, unmask=unmask, generator=random)
+        assert torch.equal(inside.prev_sample, outside.prev_sample)
+        if kind != "none":
+            assert torch.equal(inside.prev_latents, outside.prev_latents)
+        random = rows(3)
+        unmask = scheduler.draw_unmask(step, tokens, random)
+        only_there = SimpleNamespace(logits=output.logits[unmask], latent_prediction=output.latent_prediction)
+        short = scheduler.step(only_there, step, tokens, latents, unmask=unmask, generator=random)
+        assert torch.equal(short.prev_sample, outside.prev_sample)
+
+
+def test_logits_alone_are_an_output_where_there_are_no_latents(scheduler_for):
+    scheduler, tokens, output = (
+        scheduler_for(LaddJointScheduler, "none"),
+        torch.full((2, 12), 10),
+        output_of(0, 2, "none"),
+    )
+    scheduler.set_timesteps(1)
+    whole = scheduler.step(output, 0, tokens, generator=rows(2)).prev_sample
+    assert torch.equal(scheduler.step(output.logits, 0, tokens, generator=rows(2)).prev_sample, whole)
+
+
+def test_which_positions_are_revealed_does_not_depend_on_the_logits(scheduler_for):
+    scheduler, tokens = scheduler_for(LaddJointScheduler, "none"), torch.full((50, 12), 10)
+    scheduler.set_timesteps(3)
+    results = [
+        scheduler.step(output_of(seed, 50, "none"), 1, tokens, generator=rows(50)).prev_sample for seed in (0, 1)
+    ]
+    assert torch.equal(results[0] == 10, results[1] == 10)
+    assert not torch.equal(*results)
+
+
+def test_the_mask_token_is_never_produced_even_where_the_logits_want_it(scheduler_class, scheduler_for):
+    scheduler, output = scheduler_for(scheduler_class, "none"), output_of(0, 20, "none")
+    output.logits[..., 10] = 50.0
+    scheduler.set_timesteps(1)
+    for temperature in (0, 1.0, 5.0):
+        after = scheduler.step(output, 0, torch.full((20, 12), 10), temperature=temperature, generator=rows(20))
+        assert (after.prev_sample != 10).all()
+
+
+def test_temperature_zero_takes_the_most_likely_token_and_top_p_leaves_out_the_unlikely(scheduler_for):
+    scheduler, output = scheduler_for(LaddJointScheduler, "none"), output_of(0, 20, "none")
+    output.logits[..., 10] = -torch.inf
+    best, worst = output.logits.argmax(-1), output.logits[..., :10].argmin(-1)
+    scheduler.set_timesteps(1)
+
+    def drawn(**options):
+        return scheduler.step(output, 0, torch.full((20, 12), 10), generator=rows(20), **options).prev_sample
+
+    assert torch.equal(drawn(temperature=0), best)
+    assert torch.equal(drawn(top_p=1e-6), best)
+    assert not torch.equal(drawn(), best)
+    assert (drawn(top_p=0.7) != worst).all()
+    assert (drawn(temperature=100.0) == worst).any()
+
+
+@pytest.mark.parametrize("options", [{"temperature": -0.1}, {"top_p": 0}, {"top_p": 1.1}, {"top_p": -1}])
+def test_a_negative_temperature_and_a_top_p_that_is_no_share_are_refused(scheduler_class, options, scheduler_for):
+    scheduler = scheduler_for(scheduler_class, "none")
+    scheduler.set_timesteps(2)
+    with pytest.raises(ValueError, match=f"`{next(iter(options))}`"):
+        scheduler.step(output_of(0, 1, "none"), 0, torch.full((1, 12), 10), **options)
+
+
+@pytest.mark.parametrize("solver", ["ddim", "ddpm"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_batched_step_equals_the_steps_of_its_rows_alone_and_in_any_order(scheduler_class, kind, solver, tiny_config):
+    scheduler = scheduler_class(latent_solver=solver).for_model(tiny_config(kind))
+    scheduler.set_timesteps(4)
+    tokens, latents, output = torch.full((3, 12), 10), scheduler.prior_latents(4, rows(3), 3), output_of(0, 3, kind)
+    tokens[1, 5:] = 7
+    examples = torch.arange(3)
+
+    def step(at, index):
+        random = RowGenerator.from_seed(0, examples[index])
+        own = None if latents is None else latents[index]
+        return scheduler.step(row_of(output, index), at, tokens[index], own, generator=random)
+
+    for at in range(4):
+        together = step(at, slice(None))
+        for index in ([0], [1], [2], [2, 0, 1]):
+            part = step(at, index)
+            assert torch.equal(part.prev_sample, together.prev_sample[index])
+            if kind != "none":
+                assert torch.equal(part.prev_latents, together.prev_latents[index])
+
+
+def test_a_list_of_generators_gives_each_row_its_own_run(scheduler_class, scheduler_for):
+    scheduler, output, tokens = scheduler_for(scheduler_class, "none"), output_of(0, 2, "none"), torch.full((2, 12), 10)
+    scheduler.set_timesteps(2)
+    together = scheduler.step(output, 0, tokens, generator=[torch.Generator().manual_seed(i) for i in (4, 5)])
+    for index, seed in enumerate((4, 5)):
+        generator = torch.Generator().manual_seed(seed)
+        alone = scheduler.step(row_of(output, [index]), 0, tokens[:1], generator=generator)
+        assert torch.equal(alone.prev_sample[0], together.prev_sample[index])
+    with pytest.raises(ValueError, match="list of 1 generators"):
+        scheduler.step(output, 0, tokens, generator=[torch.Generator()])
+
+
+# --- a whole run ---
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("num_steps", [2, 3, 8])
+def test_visible_tokens_never_change_and_the_last_step_reveals_all_the_others(
+    scheduler_class, kind, num_steps, scheduler_for
+):
+    scheduler, prompt = scheduler_for(scheduler_class, kind), torch.full((3, 12), 10)
+    prompt[0, 2:5], prompt[1, ::2] = 1, 0
+    for step, (before, _), (after, _) in run(scheduler, kind, num_steps, tokens=prompt):
+        visible = before != 10
+        assert torch.equal(after[visible], before[visible])
+        if step == num_steps - 1:
+            assert (after != 10).all()
+    assert torch.equal(after[prompt != 10], prompt[prompt != 10])
+
+
+@pytest.mark.parametrize("name", sorted(MASK_SCHEDULES))
+def test_the_last_step_reveals_everything_whatever_the_noise_schedule_leaves_at_time_zero(
+    scheduler_class, name, scheduler_for
+):
+    scheduler = scheduler_for(scheduler_class, "discrete", token_noise_schedule=name, latent_noise_schedule=name)
+    *_, (_, _, (tokens, codes)) = run(scheduler, "discrete", 4, batch_size=200)
+    assert (tokens != 10).all() and (codes != 9).all()
+
+
+@pytest.mark.parametrize("name", sorted(MASK_SCHEDULES))
+def test_after_each_step_the_schedules_share_is_visible(name, scheduler_for):
+    scheduler = scheduler_for(LaddJointScheduler, "discrete", token_noise_schedule=name, latent_noise_schedule="cosine")
+    count = 400
+    for step, _, (tokens, codes) in run(scheduler, "discrete", 5, batch_size=count):
+        for ids, mask_id, schedule in ((tokens, 10, name), (codes, 9, "cosine")):
+            alpha = mask_schedule(schedule).alpha(torch.tensor([1.0, 1 - (step + 1) / 5], dtype=torch.float64))
+            share = 1.0 if step == 4 else float(1 - (1 - alpha[1]) / (1 - alpha[0]))
+            visible = int((ids != mask_id).sum())
+            assert stats.binomtest(visible, ids.numel(), min(share, 1.0)).pvalue > ALMOST_NEVER
+
+
+@pytest.mark.parametrize("kind", ["discrete", "continuous"])
+def test_sequential_writes_no_token_before_the_latents_are_clean_and_leaves_them_alone_then(kind, scheduler_for):
+    states = [after for _, _, after in run(scheduler_for(LaddSequentialScheduler, kind), kind, 6)]
+    for tokens, _ in states[:3]:
+        assert (tokens == 10).all()
+    for _, latents in states[2:]:
+        assert torch.equal(latents, states[2][1])
+    assert not torch.equal(states[0][1], states[2][1])
+    if kind == "discrete":
+        assert (states[2][1] != 9).all()
+    else:  # the last step of the latents returns what is predicted there
+        assert torch.equal(states[2][1], output_of(102, 3, kind).latent_prediction)
+
+
+@pytest.mark.parametrize("kind", ["discrete", "continuous"])
+def test_given_latents_stay_as_they_are_and_all_steps_go_to_the_tokens(scheduler_class, kind, scheduler_for):
+    given = torch.zeros(3, 4, dtype=torch.int64) if kind == "discrete" else torch.randn(3, 4, 3)
+    scheduler = scheduler_for(scheduler_class, kind)
+    for step, _, after in run(scheduler, kind, 5, latents=given):
+        assert torch.equal(after[1], given)
+        assert float(scheduler.times(step)[0]) == pytest.approx(1 - step / 5) and scheduler.times(step)[1] == 0
+    assert (after[0] != 10).all()
+
+
+# --- noise and latents at the ends ---
+
+
+def test_prior_latents_are_noise_of_the_models_kind(scheduler_class, scheduler_for):
+    assert scheduler_for(scheduler_class, "none").prior_latents(4, None, 2) is None
+    codes = scheduler_for(scheduler_class, "discrete").prior_latents(4, None, 2)
+    assert codes.tolist() == [[9] * 4] * 2
+    vectors = scheduler_for(scheduler_class, "continuous").prior_latents(4, torch.Generator().manual_seed(0), 2000)
+    assert vectors.shape == (2000, 4, 3)
+    assert stats.kstest(vectors.flatten().numpy(), "norm").pvalue > ALMOST_NEVER
+    fewer = scheduler_for(scheduler_class, "continuous").prior_latents(4, torch.Generator().manual_seed(0), 3)
+    assert torch.equal(fewer, vectors[:3])
+
+
+@pytest.mark.parametrize("name", sorted(MASK_SCHEDULES))
+def test_add_noise_masks_the_schedules_share_at_each_rows_time(scheduler_class, name, scheduler_for):
+    scheduler = scheduler_for(scheduler_class, "none", token_noise_schedule=name)
+    clean, times = torch.full((3, 10_000), 4), torch.tensor([0.1, 0.5, 0.9])
+    noisy = scheduler.add_noise(clean, times, rows(3))
+    for row, alpha in zip(noisy, mask_schedule(name).alpha(times).tolist(), strict=True):
+        assert set(row.tolist()) <= {4, 10}
+        assert stats.binomtest(int((row == 4).sum()), len(row), alpha).pvalue > ALMOST_NEVER
+    assert torch.equal(scheduler.add_noise(clean, 0.5, rows(3))[1], noisy[1])  # one time for all rows
+
+
+def test_add_latent_noise_noises_to_each_rows_time(scheduler_class, scheduler_for):
+    clean, times = torch.full((2, 4000, 3), 0.5), torch.tensor([0.2, 0.9], dtype=torch.float64)
+    scheduler = scheduler_for(scheduler_class, "continuous")
+    noisy = scheduler.add_latent_noise(clean, times, rows(2))
+    variance = (1 - times).sqrt() * (1 - 2e-4) + 1e-4  # a(t)^2 of the default schedule
+    expected = torch.stack([0.5 * variance.sqrt(), (1 - variance).sqrt()])
+    actual = torch.stack([noisy.mean((1, 2)), noisy.std((1, 2))]).double()
+    torch.testing.assert_close(actual, expected, rtol=0, atol=0.04)
+    codes = scheduler_for(scheduler_class, "discrete").add_latent_noise(torch.zeros(1, 9000).long(), 0.6, rows(1))
+    assert stats.binomtest(int((codes == 9).sum()), 9000, 0.6**2).pvalue > ALMOST_NEVER
+
+
+@pytest.mark.parametrize("times", [-0.1, 1.1, float("nan"), torch.tensor([0.2, 3.0])], ids=str)
+def test_noise_beyond_the_two_ends_of_time_is_refused(scheduler_class, times, scheduler_for):
+    with pytest.raises(ValueError, match="`timesteps`"):
+        scheduler_for(scheduler_class, "none").add_noise(torch.zeros(2, 5).long(), times)
+
+
+def test_a_scheduler_without_latents_says_so(scheduler_class, scheduler_for):
+    scheduler, latents = scheduler_for(scheduler_class, "none"), torch.zeros(1, 4, 3)
+    for call in (
+        lambda: scheduler.check_latents(latents, 1, 4),
+        lambda: scheduler.dropped_latents(latents),
+        lambda: scheduler.add_latent_noise(latents, 0.5),
+    ):
+        with pytest.raises(ValueError, match="no latents"):
+            call()
+
+
+# --- the exact law, with an exact denoiser ---
+
+
+class ExactDenoiser:
+    """The exact predictions of a small distribution: a code decides the law of three binary tokens, drawn apart.
+
+    p(x, c) = p(c) prod_i p(x_i | c). Given the code tokens are independent; without it they are not.
+    """
+
+    code_law = torch.tensor([0.35, 0.65], dtype=torch.float64)
+    ones = torch.tensor([[0.9, 0.8, 0.15], [0.2, 0.05, 0.7]], dtype=torch.float64)  # p(x_i = 1 | c)
+
+    def __init__(self, latent_type="discrete"):
+        latents = {"latent_type": "discrete", "latent_length": 1, "latent_dim": 2, "codebook_size": 2}
+        self.config = LaddConfig(
+            vocab_size=3, max_position_embeddings=3, **(latents if latent_type == "discrete" else {})
+        )
+        self.given_code = torch.stack([1 - self.ones, self.ones], dim=-1)  # (codes, places, symbols)
+
+    def __call__(self, input_ids, latents=None, logits_mask=None, **times):
+        posterior = self.code_law.repeat(len(input_ids), 1)
+        for place in range(3):
+            for symbol in range(2):
+                seen = (input_ids[:, place] == symbol)[:, None]
+                posterior = torch.where(seen, posterior * self.given_code[:, place, symbol], posterior)
+        posterior = posterior / posterior.sum(1, keepdim=True)
+        prediction = posterior[:, None].log()
+        if latents is not None:
+            known = torch.nn.functional.one_hot(latents[:, 0], 3)[:, :2].double()
+            posterior = torch.where(latents == 2, posterior, known)
+        law = torch.einsum("bc,cis->bis", posterior, self.given_code)
+        law = torch.cat([law, torch.zeros(len(law), 3, 1)], dim=-1)
+        logits = law.log()
+        return SimpleNamespace(logits=logits[logits_mask], latent_prediction=prediction)
+
+    def joint_law(self):
+        """p(x) of all eight sequences."""
+        return self.laws_by_code().T @ self.code_law
+
+    def laws_by_code(self):
+        """p(x | c), `(codes, 8)`."""
+        sequences = torch.tensor(list(itertools.product((0, 1), repeat=3)))
+        return torch.stack([torch.stack([table[range(3), x].prod() for x in sequences]) for table in self.given_code])
+
+    def product_of_marginals(self):
+        marginal = self.code_law @ self.ones
+        sequences = torch.tensor(list(itertools.product((0, 1), repeat=3))).double()
+        return (sequences * marginal + (1 - sequences) * (1 - marginal)).prod(1)
+
+
+def counts_of(scheduler, denoiser, num_steps, count=20_000, latents=None, ignore_codes=False):
+    """How often each of the eight sequences is sampled."""
+    scheduler = scheduler.for_model(denoiser.config)
+    scheduler.set_timesteps(num_steps, latents_given=latents is not None)
+    random = rows(count)
+    tokens = torch.full((count, 3), 2)
+    latents = scheduler.prior_latents(1, random, count) if latents is None else latents
+    for step in scheduler.timesteps:
+        unmask = scheduler.draw_unmask(step, tokens, random)
+        shown = scheduler.dropped_latents(latents) if ignore_codes else latents
+        output = denoiser(tokens, shown, logits_mask=unmask)
+        tokens, latents = scheduler.step(
+            output, step, tokens, latents, unmask=unmask, generator=random, return_dict=False
+        )
+    return (tokens * torch.tensor([4, 2, 1])).sum(1).bincount(minlength=8)
+
+
+def p_value(counts, law):
+    return stats.chisquare(counts.numpy(), (law * counts.sum()).numpy()).pvalue
+
+
+@pytest.mark.parametrize("num_steps", [2, 4])
+def test_the_sequential_sampler_with_an_exact_denoiser_draws_from_the_exact_distribution(num_steps):
+    denoiser = ExactDenoiser()
+    scheduler = LaddSequentialScheduler(max_latent_steps=1)
+    assert p_value(counts_of(scheduler, denoiser, num_steps), denoiser.joint_law()) > ALMOST_NEVER
+
+
+def test_the_same_test_rejects_a_sampler_that_ignores_the_code():
+    denoiser = ExactDenoiser()
+    counts = counts_of(LaddSequentialScheduler(), denoiser, 2, ignore_codes=True)
+    assert p_value(counts, denoiser.joint_law()) < ALMOST_NEVER
+    assert p_value(counts, denoiser.product_of_marginals()) > ALMOST_NEVER
+
+
+def test_one_step_without_latents_draws_from_the_product_of_the_marginals():
+    denoiser = ExactDenoiser("none")
+    counts = counts_of(LaddJointScheduler(), denoiser, 1)
+    assert p_value(counts, denoiser.product_of_marginals()) > ALMOST_NEVER
+    assert p_value(counts, denoiser.joint_law()) < ALMOST_NEVER
+
+
+def test_one_joint_step_gains_nothing_from_a_code_that_is_written_with_the_tokens():
+    denoiser = ExactDenoiser()
+    counts = counts_of(LaddJointScheduler(), denoiser, 1)
+    assert p_value(counts, denoiser.product_of_marginals()) > ALMOST_NEVER
+
+
+@pytest.mark.parametrize("latent_type", ["none", "discrete"])
+def test_more_joint_steps_come_closer_to_the_exact_distribution(latent_type):
+    denoiser = ExactDenoiser(latent_type)
+    distances = []
+    for num_steps in (1, 4, 64):
+        counts = counts_of(LaddJointScheduler(), denoiser, num_steps)
+        distances.append(float((counts / counts.sum() - denoiser.joint_law()).abs().sum()) / 2)
+    assert distances[0] > 2 * distances[1] > 4 * distances[2]
+    assert distances[2] < 0.02
+
+
+@pytest.mark.parametrize("code", [0, 1])
+@pytest.mark.parametrize("num_steps", [1, 3])
+def test_tokens_of_a_given_code_are_drawn_from_their_law_given_it(scheduler_class, code, num_steps):
+    denoiser = ExactDenoiser()
+    counts = counts_of(scheduler_class(), denoiser, num_steps, latents=torch.full((20_000, 1), code))
+    assert p_value(counts, denoiser.laws_by_code()[code]) > ALMOST_NEVER
+    assert p_value(counts, denoiser.laws_by_code()[1 - code]) < ALMOST_NEVER

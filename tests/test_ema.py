@@ -1,0 +1,163 @@
+"""The averaged weights are the average that a loop would compute, and come and go without a trace."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors import safe_open
+from torch import nn
+
+from ladd_hf.ema import EMA_FILE, EMACallback
+
+
+def small_model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+
+
+def weights_of(model):
+    return [weight.detach().clone() for weight in model.parameters()]
+
+
+def assert_equal(left, right):
+    assert all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+@torch.no_grad()
+def move(model, steps, callback=None):
+    """So many steps of an optimiser, as far as the average is concerned; returns the weights after each."""
+    path = []
+    for _ in range(steps):
+        for weight in model.parameters():
+            weight.add_(torch.randn_like(weight))
+        path.append(weights_of(model))
+        if callback is not None:
+            callback.on_step_end(None, None, None)
+    return path
+
+
+def started(model, decay):
+    ema = EMACallback(model, decay)
+    ema.on_train_begin(None, SimpleNamespace(global_step=0), None)
+    return ema
+
+
+@pytest.mark.parametrize("decay", [0.3, 0.9, 0.9999])
+def test_the_average_is_that_of_a_loop_whose_early_decays_are_smaller(decay):
+    model = small_model()
+    ema = started(model, decay)
+    path = move(model, 30, ema)
+    average = path[0]  # the first step's decay is 0: the start, mere noise, is forgotten
+    for done, weights in enumerate(path[1:], start=1):
+        rate = min(decay, (1 + done) / (10 + done))
+        average = [rate * old + (1 - rate) * new for old, new in zip(average, weights, strict=True)]
+    with ema.applied():
+        for weight, expected in zip(model.parameters(), average, strict=True):
+            torch.testing.assert_close(weight.detach(), expected)
+
+
+def test_weights_that_stand_still_are_their_own_average():
+    model = small_model()
+    ema = started(model, 0.9)
+    frozen = model[0].requires_grad_(False)
+    move(model, 5, ema)
+    with ema.applied():
+        averaged = weights_of(frozen)
+    assert_equal(averaged, weights_of(frozen))
+
+
+def test_applied_weights_are_put_back_even_after_an_error():
+    model = small_model()
+    ema = started(model, 0.9)
+    move(model, 5, ema)
+    before = weights_of(model)
+    with pytest.raises(RuntimeError, match="inside"), ema.applied():
+        assert not torch.equal(weights_of(model)[0], before[0])
+        raise RuntimeError("inside")
+    assert_equal(weights_of(model), before)
+
+
+def test_applying_twice_at_once_is_applying_once():
+    model = small_model()
+    ema = started(model, 0.9)
+    move(model, 5, ema)
+    before = weights_of(model)
+    with ema.applied():
+        averaged = weights_of(model)
+        with ema.applied():
+            assert_equal(weights_of(model), averaged)
+        assert_equal(weights_of(model), averaged)
+    assert_equal(weights_of(model), before)
+
+
+def test_before_training_the_model_is_its_own_average(tmp_path):
+    model = small_model()
+    ema, before = EMACallback(model, 0.9), weights_of(model)
+    with ema.applied():
+        assert_equal(weights_of(model), before)
+    ema.load_into(model)
+    ema.save(tmp_path)
+    assert_equal(weights_of(model), before)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_part_can_be_given_its_average_for_good():
+    model = small_model()
+    ema = started(model, 0.9)
+    move(model, 5, ema)
+    before = weights_of(model)
+    with ema.applied():
+        averaged = weights_of(model)
+    ema.load_into(model[1])
+    assert_equal(weights_of(model[1]), averaged[2:])
+    assert_equal(weights_of(model[0]), before[:2])
+
+
+def test_a_loaded_average_goes_on_as_if_it_had_never_stopped(tmp_path):
+    model = small_model()
+    ema = started(model, 0.97)
+    move(model, 6, ema)
+    ema.save(tmp_path)
+    middle, generator = weights_of(model), torch.get_rng_state()
+    move(model, 6, ema)
+    with ema.applied():
+        expected = weights_of(model)
+
+    twin = small_model()
+    resumed = EMACallback(twin, 0.97)
+    with torch.no_grad():
+        for weight, value in zip(twin.parameters(), middle, strict=True):
+            weight.copy_(value)
+    resumed.load(tmp_path)
+    resumed.on_train_begin(None, SimpleNamespace(global_step=6), None)
+    torch.set_rng_state(generator)
+    move(twin, 6, resumed)
+    with resumed.applied():
+        assert_equal(weights_of(twin), expected)
+
+
+def test_the_saved_average_carries_the_models_names(tmp_path):
+    model = small_model()
+    ema = started(model, 0.9)
+    move(model, 3, ema)
+    ema.save(tmp_path)
+    with ema.applied(), safe_open(tmp_path / EMA_FILE, "pt") as file:
+        assert set(file.keys()) == {name for name, _ in model.named_parameters()}
+        assert all(torch.equal(file.get_tensor(name), weight) for name, weight in model.named_parameters())
+
+
+def test_a_checkpoint_without_an_average_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=f"has no {EMA_FILE}: it was trained without EMA"):
+        EMACallback(small_model(), 0.9).load(tmp_path)
+
+
+def test_a_new_run_starts_its_average_anew():
+    model = small_model()
+    ema = started(model, 0.9)
+    move(model, 5, ema)
+    ema.on_train_begin(None, SimpleNamespace(global_step=0), None)
+    before = weights_of(model)
+    with ema.applied():
+        assert_equal(weights_of(model), before)

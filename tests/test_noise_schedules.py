@@ -1,0 +1,195 @@
+"""Noise schedules run from clean to noise, and their derivatives and weights are those of the method."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from ladd_hf.noise_schedules import GAUSSIAN_SCHEDULES, MASK_SCHEDULES, gaussian_schedule, mask_schedule
+
+MASK_SPECS = [
+    *sorted(MASK_SCHEDULES),
+    {"name": "polynomial", "degree": 3},
+    {"name": "polynomial", "degree": 0.5},
+    {"name": "log_linear", "eps": 0.1},
+    {"name": "geometric", "sigma_min": 1e-3, "sigma_max": 10.0},
+]
+GAUSSIAN_SPECS = [*sorted(GAUSSIAN_SCHEDULES), {"name": "polynomial", "degree": 3}, {"name": "sqrt", "eps": 0.01}]
+# What a schedule leaves visible at t = 1 and masks at t = 0 by its definition.
+LEFT_AT_ONE = {"log_linear": 1e-3, "geometric": math.exp(-20.0)}
+LOST_AT_ZERO = {"geometric": -math.expm1(-1e-4)}
+
+
+def inside(count=200):
+    """Times strictly between 0 and 1."""
+    return torch.linspace(0, 1, count + 2, dtype=torch.float64)[1:-1]
+
+
+def ends():
+    return torch.tensor([0.0, 1.0], dtype=torch.float64)
+
+
+# --- masked channels ---
+
+
+@pytest.mark.parametrize("name", sorted(MASK_SCHEDULES))
+def test_alpha_falls_from_all_visible_to_all_masked(name):
+    clean, noise = mask_schedule(name).alpha(ends()).tolist()
+    assert clean == pytest.approx(1 - LOST_AT_ZERO.get(name, 0), abs=1e-12)
+    assert noise == pytest.approx(LEFT_AT_ONE.get(name, 0), abs=1e-12)
+
+
+@pytest.mark.parametrize("spec", MASK_SPECS, ids=str)
+def test_alpha_is_a_probability_that_always_falls(spec):
+    alpha = mask_schedule(spec).alpha(torch.linspace(0, 1, 500, dtype=torch.float64))
+    assert (alpha.diff() < 0).all()
+    assert alpha.min() >= -1e-12 and alpha.max() <= 1
+
+
+@pytest.mark.parametrize("spec", MASK_SPECS, ids=str)
+def test_alpha_derivative_is_the_derivative_of_alpha(spec):
+    schedule, t = mask_schedule(spec), inside().requires_grad_()
+    (slope,) = torch.autograd.grad(schedule.alpha(t).sum(), t)
+    torch.testing.assert_close(schedule.alpha_derivative(t), slope, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("spec", MASK_SPECS, ids=str)
+def test_weight_is_the_speed_of_masking_over_the_share_that_is_masked(spec):
+    schedule, t = mask_schedule(spec), inside()
+    expected = -schedule.alpha_derivative(t) / (1 - schedule.alpha(t))
+    torch.testing.assert_close(schedule.weight(t), expected, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("spec", MASK_SPECS, ids=str)
+def test_weight_does_not_lose_its_precision_near_the_clean_end(spec):
+    schedule, t = mask_schedule(spec), torch.tensor([1e-4, 1e-3, 1e-2])
+    torch.testing.assert_close(schedule.weight(t), schedule.weight(t.double()).float(), rtol=2e-5, atol=0)
+
+
+@pytest.mark.parametrize("degree", [1, 2, 3.5])
+def test_polynomial_weight_is_degree_over_t(degree):
+    t = inside()
+    schedule = mask_schedule({"name": "polynomial", "degree": degree})
+    torch.testing.assert_close(schedule.weight(t), degree / t)
+    torch.testing.assert_close(schedule.alpha(t), 1 - t**degree)
+
+
+def test_linear_alpha_is_the_time_that_is_left_and_its_weight_one_over_t():
+    t = inside()
+    torch.testing.assert_close(mask_schedule("linear").alpha(t), 1 - t)
+    torch.testing.assert_close(mask_schedule("linear").weight(t), 1 / t)
+
+
+def test_polynomial_is_of_degree_two_by_default_and_keeps_more_visible_than_linear():
+    t = inside()
+    torch.testing.assert_close(mask_schedule("polynomial").alpha(t), 1 - t**2)
+    assert (mask_schedule("polynomial").alpha(t) > mask_schedule("linear").alpha(t)).all()
+
+
+def test_log_linear_is_linear_but_for_what_it_leaves_visible():
+    t, eps = inside(), 0.05
+    torch.testing.assert_close(mask_schedule({"name": "log_linear", "eps": eps}).alpha(t), 1 - (1 - eps) * t)
+
+
+def test_geometric_noise_interpolates_its_ends_geometrically():
+    schedule = mask_schedule({"name": "geometric", "sigma_min": 1e-3, "sigma_max": 10.0})
+    middle = schedule.alpha(torch.tensor(0.5, dtype=torch.float64))
+    assert float(middle) == pytest.approx(math.exp(-math.sqrt(1e-3 * 10.0)))
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 1, 1)])
+def test_schedules_keep_the_shape_and_the_precision_of_the_times(shape):
+    for dtype in (torch.float32, torch.float64):
+        t = torch.full(shape, 0.3, dtype=dtype)
+        for name in MASK_SCHEDULES:
+            schedule = mask_schedule(name)
+            for value in (schedule.alpha(t), schedule.alpha_derivative(t), schedule.weight(t)):
+                assert value.shape == shape and value.dtype == dtype
+        for name in GAUSSIAN_SCHEDULES:
+            for value in (gaussian_schedule(name).signal(t), gaussian_schedule(name).noise(t)):
+                assert value.shape == shape and value.dtype == dtype
+
+
+# --- continuous latents ---
+
+
+@pytest.mark.parametrize("spec", GAUSSIAN_SPECS, ids=str)
+def test_signal_and_noise_keep_the_variance(spec):
+    schedule, t = gaussian_schedule(spec), torch.linspace(0, 1, 101, dtype=torch.float64)
+    torch.testing.assert_close(schedule.signal(t) ** 2 + schedule.noise(t) ** 2, torch.ones_like(t))
+    torch.testing.assert_close(schedule.signal(t) ** 2, schedule.signal_variance(t))
+    assert (schedule.signal(t) > 0).all() and (schedule.noise(t) > 0).all()
+
+
+@pytest.mark.parametrize("spec", GAUSSIAN_SPECS, ids=str)
+def test_signal_falls_from_one_to_zero_squeezed_by_eps(spec):
+    schedule = gaussian_schedule(spec)
+    variance = schedule.signal_variance(torch.linspace(0, 1, 500, dtype=torch.float64))
+    eps = spec.get("eps", 1e-4) if isinstance(spec, dict) else 1e-4
+    assert (variance.diff() < 0).all()
+    assert float(variance[-1]) == pytest.approx(eps, rel=1e-9)
+    assert float(variance[0]) <= 1 - eps
+    assert float(variance[0]) == pytest.approx(1 - eps, abs=2e-4 if spec == "cosine" else 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("spec", "raw"),
+    [
+        ("sqrt", lambda t: (1 - t).sqrt()),
+        ("linear", lambda t: 1 - t),
+        ("polynomial", lambda t: 1 - t**2),
+        ({"name": "polynomial", "degree": 3}, lambda t: 1 - t**3),
+        ("cosine", lambda t: torch.cos(math.pi / 2 * (t + 0.008) / 1.008) ** 2),
+    ],
+    ids=str,
+)
+def test_signal_variance_is_the_schedule_of_the_method_squeezed(spec, raw):
+    t = torch.linspace(0, 1, 101, dtype=torch.float64)
+    torch.testing.assert_close(gaussian_schedule(spec).signal_variance(t), 1e-4 + (1 - 2e-4) * raw(t))
+
+
+# --- what is refused ---
+
+
+@pytest.mark.parametrize("build", [mask_schedule, gaussian_schedule])
+@pytest.mark.parametrize("spec", ["linaer", {"name": "quartic"}, {"degree": 2}, {}, ""], ids=str)
+def test_unknown_names_are_refused_with_the_names_there_are(build, spec):
+    with pytest.raises(ValueError, match=r"unknown; give one of \[.*'linear'"):
+        build(spec)
+
+
+@pytest.mark.parametrize(
+    ("build", "spec"),
+    [
+        (mask_schedule, {"name": "linear", "degree": 2}),
+        (mask_schedule, {"name": "polynomial", "power": 2}),
+        (gaussian_schedule, {"name": "sqrt", "degree": 2}),
+    ],
+    ids=str,
+)
+def test_options_a_schedule_does_not_take_are_refused(build, spec):
+    with pytest.raises(ValueError, match="does not take these options"):
+        build(spec)
+
+
+@pytest.mark.parametrize(
+    ("build", "spec"),
+    [
+        (mask_schedule, {"name": "polynomial", "degree": 0}),
+        (mask_schedule, {"name": "polynomial", "degree": -1}),
+        (mask_schedule, {"name": "log_linear", "eps": 2.0}),
+        (mask_schedule, {"name": "log_linear", "eps": 0}),
+        (mask_schedule, {"name": "geometric", "sigma_min": 5.0, "sigma_max": 1.0}),
+        (mask_schedule, {"name": "geometric", "sigma_min": 0.0}),
+        (gaussian_schedule, {"name": "polynomial", "degree": 0}),
+        (gaussian_schedule, {"name": "polynomial", "degree": -1}),
+        (gaussian_schedule, {"name": "sqrt", "eps": 0.7}),
+        (gaussian_schedule, {"name": "linear", "eps": -0.1}),
+    ],
+    ids=str,
+)
+def test_options_that_give_no_way_from_clean_to_noise_are_refused(build, spec):
+    with pytest.raises(ValueError, match=f"{spec['name']}|eps"):
+        build(spec)

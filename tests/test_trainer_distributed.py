@@ -1,0 +1,129 @@
+"""Two processes train what one process with twice the batch trains. Run by torchrun, this file is the training."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import ladd_hf
+from ladd_hf import LaddForDiffusionLM, LaddTrainer, LaddTrainingArguments
+
+TWO_STAGES = {"stage_1_steps": 2, "stage_1_fully_masked_share": 0.5, "encoder_corruption": 0.5}
+RUNS = {
+    "none": {},
+    "discrete": {**TWO_STAGES, "gradient_accumulation_steps": 2},
+    "checkpointed": {**TWO_STAGES, "activation_checkpointing": True},
+    "vector": TWO_STAGES,
+}
+KINDS = {"checkpointed": "discrete"}
+
+
+def train(folder: Path, name: str, batch_size: int) -> None:
+    """Trains the model saved in `folder / name` for four steps; writes what each rank has learnt and logged."""
+    # The arguments come first: they start the process group that the codebook has to know of.
+    args = LaddTrainingArguments(
+        str(folder / f"{name}-run-{batch_size}"),
+        use_cpu=True,
+        ddp_backend="gloo" if "RANK" in os.environ else None,
+        disable_tqdm=True,
+        save_strategy="no",
+        logging_steps=1,
+        max_steps=4,
+        per_device_train_batch_size=batch_size,
+        per_device_eval_batch_size=2,
+        optim="sgd",
+        learning_rate=0.05,
+        lr_scheduler_type="constant",
+        ema_decay=0.9,
+        **RUNS[name],
+    )
+    model = LaddForDiffusionLM.from_pretrained(folder / name)
+    data = torch.load(folder / "data.pt")
+    trainer = LaddTrainer(model, args, train_dataset=data, eval_dataset=data[:7])
+    trainer.train()
+    metrics = trainer.evaluate()
+    rank = f"{name}-{args.world_size}-{args.process_index}"
+    learnt = dict(model.state_dict()) | {f"average {i}": w for i, w in enumerate(trainer.ema.average.shadow_params)}
+    save_file({key: value.clone() for key, value in learnt.items()}, folder / f"{rank}.safetensors")
+    history = [entry for entry in trainer.state.log_history if "loss" in entry]
+    (folder / f"{rank}.json").write_text(json.dumps({"history": history, "bound": metrics["eval_loss"]}))
+
+
+def launch(folder: Path) -> None:
+    environment = dict(os.environ, OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
+    environment["PYTHONPATH"] = str(Path(ladd_hf.__file__).parents[1])
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    run = subprocess.run(
+        [*torchrun, __file__, str(folder)], env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert run.returncode == 0, run.stderr[-5000:]
+
+
+@pytest.fixture(scope="module")
+def results(stirred_model, tiny_model, tmp_path_factory):
+    """What each rank of two, and the one of one, ended with: `results[name][world_size, rank]`."""
+    folder = tmp_path_factory.mktemp("distributed")
+    for name in RUNS:
+        build = tiny_model if name == "vector" else stirred_model  # with k-means still to come
+        build(KINDS.get(name, name)).save_pretrained(folder / name)
+    generator = torch.Generator().manual_seed(0)
+    texts = torch.randint(1, 10, (64, 12), generator=generator)
+    torch.save([{"input_ids": row} for row in texts], folder / "data.pt")
+    launch(folder)
+    for name in RUNS:
+        train(folder, name, batch_size=16)
+    return {
+        name: {
+            (world, rank): (
+                load_file(folder / f"{name}-{world}-{rank}.safetensors"),
+                json.loads((folder / f"{name}-{world}-{rank}.json").read_text()),
+            )
+            for world, rank in ((1, 0), (2, 0), (2, 1))
+        }
+        for name in RUNS
+    }
+
+
+@pytest.mark.parametrize("name", ["none", "discrete", "checkpointed"])
+def test_two_processes_log_the_losses_of_one_with_twice_the_batch(name, results):
+    one, two = (results[name][world, 0][1]["history"] for world in (1, 2))
+    assert len(one) == len(two) == 4
+    for term in ("loss", "token_loss", *(() if name == "none" else ("latent_loss",))):
+        assert [e[term] for e in two] == pytest.approx([e[term] for e in one], abs=1e-4), term
+
+
+@pytest.mark.parametrize("name", ["none", "discrete", "checkpointed"])
+def test_two_processes_end_with_the_weights_of_one_with_twice_the_batch(name, results):
+    one, two = results[name][1, 0][0], results[name][2, 0][0]
+    start = one["model.embed_tokens.weight"]
+    assert one.keys() == two.keys() and start.isfinite().all()
+    for key, weight in one.items():
+        torch.testing.assert_close(two[key], weight, atol=1e-5, rtol=1e-4, msg=f"{name}: {key}")
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_both_processes_end_with_the_same_weights_and_codebook(name, results):
+    first, second = (results[name][2, rank][0] for rank in (0, 1))
+    assert first.keys() == second.keys()
+    assert not [key for key in first if not torch.equal(first[key], second[key])]
+    if name == "vector":
+        assert first["quantizer.quantize._codebook.initted"]
+        assert first["quantizer.quantize._codebook.embed"].unique(dim=1).shape[1] > 1
+
+
+@pytest.mark.parametrize("name", ["none", "discrete"])
+def test_two_processes_find_the_bound_that_one_finds(name, results):
+    bounds = [results[name][key][1]["bound"] for key in ((1, 0), (2, 0), (2, 1))]
+    assert bounds == pytest.approx([bounds[0]] * 3, rel=1e-4)
+
+
+if __name__ == "__main__":
+    for run_name in RUNS:
+        train(Path(sys.argv[1]), run_name, batch_size=8)

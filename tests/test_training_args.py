@@ -1,0 +1,134 @@
+"""The arguments say what is trained at each step: stage 1, then stage 2, or one stage with a warm-up."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+
+import pytest
+
+from ladd_hf import LaddTrainingArguments, TrainingObjective
+
+
+def arguments(**options):
+    return LaddTrainingArguments("out", use_cpu=True, **options)
+
+
+def test_every_term_of_the_objective_is_an_argument_with_the_same_default():
+    args, objective = arguments(), TrainingObjective()
+    for field in dataclasses.fields(TrainingObjective):
+        assert getattr(args, field.name) == getattr(objective, field.name), field.name
+    assert args.objective_at(0) == objective
+
+
+def test_every_argument_of_ours_explains_itself():
+    theirs = {field.name for field in dataclasses.fields(LaddTrainingArguments.__mro__[1])}
+    mine = [field for field in dataclasses.fields(LaddTrainingArguments) if field.name not in theirs]
+    assert len(mine) > 15 and all(field.metadata.get("help") for field in mine)
+
+
+def test_what_is_set_is_trained():
+    options = {
+        "time_distribution": "joint",
+        "token_weighting": "elbo",
+        "latent_weighting": "elbo",
+        "token_loss_weight": 0.5,
+        "latent_loss_weight": 0.25,
+        "min_time": 0.01,
+        "time_shift": 2.0,
+        "fully_masked_share": 0.1,
+        "latent_dropout": 0.2,
+        "encoder_corruption": 0.3,
+        "contrastive_weight": 0.4,
+        "contrastive_mask_ratio": 0.5,
+        "contrastive_temperature": 0.6,
+        "conditional_independence_weight": 0.7,
+        "latent_kl_weight": 0.8,
+    }
+    assert set(options) == {field.name for field in dataclasses.fields(TrainingObjective)}
+    assert arguments(**options).objective_at(7) == TrainingObjective(**options)
+
+
+# --- two stages ---
+
+
+def test_stage_1_trains_no_latents_and_has_times_of_its_own():
+    args = arguments(
+        stage_1_steps=10,
+        time_distribution="independent",
+        latent_loss_weight=0.5,
+        latent_dropout=0.15,
+        fully_masked_share=0.1,
+        encoder_corruption=0.9,
+        stage_1_fully_masked_share=0.6,
+        stage_1_latent_dropout=0.05,
+    )
+    for step in (0, 9):
+        assert args.in_stage_1(step)
+        assert args.objective_at(step) == TrainingObjective(
+            time_distribution="tokens",
+            latent_loss_weight=0.0,
+            latent_dropout=0.05,
+            fully_masked_share=0.6,
+            encoder_corruption=0.9,
+        )
+    for step in (10, 1000):
+        assert not args.in_stage_1(step)
+        assert args.objective_at(step) == TrainingObjective(
+            latent_loss_weight=0.5, latent_dropout=0.15, fully_masked_share=0.1, encoder_corruption=0.9
+        )
+
+
+def test_stage_2_has_no_warm_up():
+    args = arguments(stage_1_steps=10, latent_warmup_steps=100)
+    assert args.objective_at(10).latent_loss_weight == 1.0
+
+
+# --- one stage ---
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.2, 1.0])
+def test_the_latents_weight_waits_then_rises_on_a_line(delay):
+    args = arguments(latent_loss_weight=0.5, latent_warmup_steps=100, latent_warmup_delay=delay)
+    weights = [args.objective_at(step).latent_loss_weight for step in range(151)]
+    assert all(weight == 0 for weight in weights[: round(100 * delay) + 1])
+    assert all(weight == 0.5 for weight in weights[101:])
+    if delay < 1:
+        assert weights[100] == 0.5
+        slopes = [b - a for a, b in itertools.pairwise(weights)][round(100 * delay) : 100]
+        assert slopes == pytest.approx([0.5 / (100 - 100 * delay)] * len(slopes))
+    assert {args.objective_at(step).token_loss_weight for step in range(0, 151, 10)} == {1.0}
+
+
+def test_without_a_warm_up_latents_count_from_the_first_step():
+    assert arguments().objective_at(0).latent_loss_weight == 1.0
+
+
+# --- what is refused ---
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stage_1_steps": -1}, "`stage_1_steps` is -1; give a number of steps"),
+        ({"latent_warmup_steps": -5}, "`latent_warmup_steps` is -5"),
+        ({"latent_warmup_delay": 1.5}, "`latent_warmup_delay` is 1.5"),
+        ({"latent_warmup_delay": -0.2}, "`latent_warmup_delay` is -0.2"),
+        ({"ema_decay": 1.0}, "`ema_decay` is 1.0; give a decay from 0"),
+        ({"ema_decay": -0.1}, "`ema_decay` is -0.1"),
+        ({"ema_decay": math.nan}, "`ema_decay` is nan"),
+        ({"nelbo_paths": ["diagonal"]}, "'diagonal' is unknown; give one of"),
+        ({"nelbo_paths": []}, "`nelbo_paths` is empty"),
+        ({"nelbo_samples": 0}, "`nelbo_samples` is 0"),
+        ({"time_distribution": "diagonal"}, "`time_distribution` 'diagonal' is unknown"),
+        ({"stage_1_steps": 5, "stage_1_time_distribution": "diagonal"}, "`time_distribution` 'diagonal' is unknown"),
+        ({"stage_1_steps": 5, "time_distribution": "diagonal"}, "`time_distribution` 'diagonal' is unknown"),
+        ({"token_weighting": "bound"}, "`token_weighting` 'bound' is unknown"),
+        ({"fully_masked_share": 2.0}, "`fully_masked_share` is 2.0"),
+        ({"stage_1_steps": 5, "stage_1_latent_dropout": -1.0}, "`latent_dropout` is -1.0"),
+    ],
+)
+def test_values_that_cannot_work_are_refused_before_anything_is_trained(options, message):
+    with pytest.raises(ValueError, match=message):
+        arguments(**options)
