@@ -40,6 +40,11 @@ def discrete(schedule="polynomial"):
     return DiscreteLatents(mask_schedule(schedule), MASK_CODE)
 
 
+def step(channel, prediction, noisy, t, s, random):
+    """A whole reverse step: which latents change is drawn first, whatever the prediction says."""
+    return channel.step(prediction, noisy, t, s, random, channel.draw_moves(noisy, t, s, random))
+
+
 def exact_logits(codes, certainty=200.0):
     """Logits over codes that are sure of the clean ones."""
     return certainty * torch.nn.functional.one_hot(codes, CODES).float()
@@ -129,7 +134,7 @@ def test_the_bound_of_a_denoiser_that_knows_nothing_is_the_log_of_the_number_of_
 def test_a_step_reveals_some_masked_codes_from_the_logits_and_leaves_the_others():
     clean = torch.arange(CODES).repeat(60, 1)
     noisy = torch.where(torch.rand(clean.shape, generator=torch.Generator().manual_seed(0)) < 0.5, MASK_CODE, 3)
-    after = discrete().step(exact_logits(clean), noisy, 0.8, 0.4, rows(60))
+    after = step(discrete(), exact_logits(clean), noisy, 0.8, 0.4, rows(60))
     masked = noisy == MASK_CODE
     assert (after[~masked] == 3).all()
     stayed = after[masked] == MASK_CODE
@@ -137,15 +142,35 @@ def test_a_step_reveals_some_masked_codes_from_the_logits_and_leaves_the_others(
     assert torch.equal(after[masked][~stayed], clean[masked][~stayed])
 
 
+def test_exactly_the_codes_that_were_drawn_to_move_are_revealed():
+    channel, noisy = discrete(), torch.where(torch.arange(60 * 4).view(60, 4) % 3 == 0, 2, MASK_CODE)
+    moves = channel.draw_moves(noisy, 0.8, 0.4, rows(60))
+    assert (noisy[moves] == MASK_CODE).all() and 0 < moves.sum() < (noisy == MASK_CODE).sum()
+    results = [channel.step(normals(seed, 60, 4, CODES), noisy, 0.8, 0.4, rows(60), moves) for seed in (0, 1)]
+    for after in results:
+        assert torch.equal(after != noisy, moves)
+    assert not torch.equal(*results)
+
+
+def test_a_batch_in_which_no_code_moves_stays_as_it_is():
+    noisy = torch.full((2, 4), MASK_CODE)
+    none = torch.zeros(2, 4, dtype=torch.bool)
+    assert torch.equal(discrete().step(normals(0, 2, 4, CODES), noisy, 0.8, 0.4, rows(2), none), noisy)
+
+
+def test_all_vectors_move_in_every_step():
+    assert continuous().draw_moves(torch.zeros(2, 4, 3), 0.8, 0.4, rows(2)).tolist() == [[True] * 4] * 2
+
+
 def test_the_last_step_reveals_every_code_and_never_the_mask_code():
     noisy = torch.full((50, 4), MASK_CODE)
-    after = discrete().step(normals(0, 50, 4, CODES), noisy, 0.1, 0.0, rows(50))
+    after = step(discrete(), normals(0, 50, 4, CODES), noisy, 0.1, 0.0, rows(50))
     assert after.min() >= 0 and after.max() < CODES
 
 
 def test_codes_are_drawn_by_the_softmax_of_their_logits():
     logits = normals(1, CODES)
-    after = discrete().step(logits.expand(5000, 4, -1), torch.full((5000, 4), MASK_CODE), 1.0, 0.0, rows(5000))
+    after = step(discrete(), logits.expand(5000, 4, -1), torch.full((5000, 4), MASK_CODE), 1.0, 0.0, rows(5000))
     law = logits.double().softmax(-1) * after.numel()
     assert stats.chisquare(after.flatten().bincount(minlength=CODES), law).pvalue > ALMOST_NEVER
 
@@ -224,7 +249,7 @@ def test_the_bound_of_a_constant_error_integrates_to_half_the_whole_drop_of_the_
 def test_the_last_step_returns_the_predicted_vectors(solver):
     noisy, prediction = normals(0, 2, 4, 3), normals(1, 2, 4, 3)
     channel = continuous(solver=solver)
-    assert torch.equal(channel.step(prediction, noisy, 0.4, 0.0, rows(2)), prediction)
+    assert torch.equal(step(channel, prediction, noisy, 0.4, 0.0, rows(2)), prediction)
 
 
 @pytest.mark.parametrize("solver", ["ddim", "ddpm"])
@@ -232,7 +257,7 @@ def test_the_last_step_from_the_exact_noise_returns_the_exact_vectors(solver):
     channel, t = continuous(predicts_noise=True, solver=solver), torch.full((2,), 0.4)
     clean = normals(0, 2, 4, 3)
     noisy = channel.add_noise(clean, t, rows(2))
-    after = channel.step(rows(2).normal(4, 3), noisy, 0.4, 0.0, rows(2))
+    after = step(channel, rows(2).normal(4, 3), noisy, 0.4, 0.0, rows(2))
     torch.testing.assert_close(after, clean, rtol=1e-4, atol=1e-5)
 
 
@@ -246,7 +271,7 @@ def test_steps_of_an_exact_denoiser_keep_the_law_of_the_forward_process(solver, 
     for t, s in ((1.0, 0.7), (0.7, 0.5), (0.5, 0.2)):
         time = torch.tensor(t, dtype=torch.float64)
         noise = (state - channel.schedule.signal(time) * clean) / channel.schedule.noise(time)
-        state = channel.step(noise if predicts_noise else clean, state, t, s, random)
+        state = step(channel, noise if predicts_noise else clean, state, t, s, random)
     end = torch.tensor(0.2, dtype=torch.float64)
     standardised = (state - channel.schedule.signal(end) * 0.7) / channel.schedule.noise(end)
     assert stats.kstest(standardised.flatten().numpy(), "norm").pvalue > ALMOST_NEVER
@@ -255,7 +280,7 @@ def test_steps_of_an_exact_denoiser_keep_the_law_of_the_forward_process(solver, 
 def test_ddim_steps_are_deterministic_and_ddpm_steps_are_drawn():
     noisy, prediction = normals(0, 2, 4, 3), normals(1, 2, 4, 3)
     ddim, ddpm = (
-        [continuous(solver=solver).step(prediction, noisy, 0.8, 0.3, rows(2, seed)) for seed in (0, 1)]
+        [step(continuous(solver=solver), prediction, noisy, 0.8, 0.3, rows(2, seed)) for seed in (0, 1)]
         for solver in ("ddim", "ddpm")
     )
     assert torch.equal(*ddim) and not torch.isclose(*ddpm).any()

@@ -392,6 +392,7 @@ def test_a_frozen_encoder_gets_no_gradient_and_a_thawed_one_does(kind, stirred_m
         {name: weight for name, weight in model.state_dict().items() if name.startswith("quantizer.")}
     )
     model.freeze_latent_encoder()
+    assert not any(weight.requires_grad for name, weight in model.named_parameters() if name in mine)
     found = gradients(model, loss_of(model, some_tokens(8), objective=EVERYTHING).loss)
     assert not found.keys() & set(mine) and found
     assert all(torch.equal(model.state_dict()[name], weight) for name, weight in state.items())

@@ -76,8 +76,14 @@ class LatentChannel(ABC):
         """The bound's integrand at times `t`, in nats per example and unit of time, `(B,)`."""
 
     @abstractmethod
-    def step(self, prediction: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator) -> Tensor:
-        """Latents at time s from those at time t > s and the denoiser's prediction there."""
+    def draw_moves(self, noisy: Tensor, t: float, s: float, random: RowGenerator) -> Tensor:
+        """Which latents the step t -> s will change, `(B, M)` bool: drawn before, and whatever, the denoiser says."""
+
+    @abstractmethod
+    def step(
+        self, prediction: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator, moves: Tensor
+    ) -> Tensor:
+        """Latents at time s from those at time t > s, the denoiser's prediction there and `draw_moves`."""
 
     @abstractmethod
     def check(self, latents: Tensor, batch_size: int, length: int) -> None:
@@ -125,11 +131,14 @@ class DiscreteLatents(MaskedChannel, LatentChannel):
     def bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
         return self.schedule.weight(t) * self._cross_entropy(prediction, clean, noisy).sum(1)
 
-    def step(self, prediction: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator) -> Tensor:
-        reveal = self.draw_unmask(noisy, t, s, random)
-        uniform = random.uniform(noisy.shape[1])
-        drawn = draw_categorical(prediction.flatten(0, 1), uniform.flatten()).view_as(noisy)
-        return torch.where(reveal, drawn, noisy)
+    def draw_moves(self, noisy: Tensor, t: float, s: float, random: RowGenerator) -> Tensor:
+        return self.draw_unmask(noisy, t, s, random)
+
+    def step(
+        self, prediction: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator, moves: Tensor
+    ) -> Tensor:
+        drawn = draw_categorical(prediction[moves], random.uniform(noisy.shape[1])[moves])
+        return noisy.masked_scatter(moves, drawn)
 
     def check(self, latents: Tensor, batch_size: int, length: int) -> None:
         shape = (batch_size, length)
@@ -186,7 +195,12 @@ class ContinuousLatents(LatentChannel):
         weight = weigh(self.schedule, times, times - _BOUND_STEP) / _BOUND_STEP
         return weight * self._squared_error(prediction, clean, noisy, t).sum((1, 2))
 
-    def step(self, prediction: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator) -> Tensor:
+    def draw_moves(self, noisy: Tensor, t: float, s: float, random: RowGenerator) -> Tensor:
+        return torch.ones(noisy.shape[:2], dtype=torch.bool, device=noisy.device)
+
+    def step(
+        self, prediction: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator, moves: Tensor
+    ) -> Tensor:
         clean = self.predicted_sample(prediction, noisy, t)
         if s <= 0:
             return clean

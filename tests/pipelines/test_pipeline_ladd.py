@@ -189,7 +189,7 @@ def test_leaving_out_idle_rows_changes_no_sample(build, kind, scheduler, guidanc
     assert results[0].nfe == results[1].nfe == 16
     if kind != "none":
         torch.testing.assert_close(results[0].latents, results[1].latents)
-    if kind == "none" or scheduler == "sequential":  # otherwise every row's latents move in every step
+    if kind in ("none", "discrete") or scheduler == "sequential":  # vectors of every row move in every joint step
         assert work[1] < work[0]
 
 
@@ -231,8 +231,8 @@ def test_logits_are_computed_exactly_where_tokens_are_revealed(build, kind, sche
         assert call.logits_rows == int(call.logits_mask.sum())
         assert (call.input_ids[call.logits_mask] == MASK).all()
         if after is not None and after.input_ids is not None:
-            changed = after.input_ids != call.input_ids
-            assert torch.equal(changed, call.logits_mask)
+            changed = after.input_ids[:3] != call.input_ids[:3]  # guided batches hold every row twice
+            assert torch.equal(changed, call.logits_mask[:3])
         revealed += int(call.logits_mask[:3].sum())
     assert revealed == 3 * 12  # each position once
 
@@ -285,10 +285,8 @@ def test_prompts_are_texts_where_there_is_a_tokenizer(build, tokenizer):
         assert text.startswith("bad")
     first, second = pipe(["a", "hide"], num_steps=4, length=7).texts
     assert first.startswith("a") and second.startswith("hide")
-    assert torch.equal(
-        pipe("bad", num_steps=4, generator=seeded()).sequences,
-        pipe([2, 1, 4], num_steps=4, generator=seeded()).sequences,
-    )
+    by_text, by_ids = (pipe(prompt, num_steps=4, batch_size=8, generator=seeded()) for prompt in ("bad", [2, 1, 4]))
+    assert torch.equal(by_text.sequences, by_ids.sequences)  # nothing is added around a prompt
 
 
 def test_masks_inside_a_prompt_are_filled_in(build, tokenizer):

@@ -265,6 +265,26 @@ def test_positions_drawn_before_the_step_are_those_it_would_draw_itself(schedule
         assert torch.equal(short.prev_sample, outside.prev_sample)
 
 
+@pytest.mark.parametrize("kind", ["discrete", "continuous"])
+def test_latent_moves_drawn_before_the_step_are_those_it_would_draw_itself(scheduler_class, kind, scheduler_for):
+    scheduler, tokens, output = scheduler_for(scheduler_class, kind), torch.full((3, 12), 10), output_of(0, 3, kind)
+    scheduler.set_timesteps(4)
+    latents = scheduler.prior_latents(4, rows(3), 3)
+    for step in range(4):
+        inside = scheduler.step(output, step, tokens, latents, generator=rows(3))
+        random = rows(3)
+        unmask = scheduler.draw_unmask(step, tokens, random)
+        moves = scheduler.draw_latent_moves(step, latents, random)
+        given = {"unmask": unmask, "latent_moves": moves}
+        outside = scheduler.step(output, step, tokens, latents, generator=random, **given)
+        assert torch.equal(inside.prev_sample, outside.prev_sample)
+        assert torch.equal(inside.prev_latents, outside.prev_latents)
+        assert (moves is None) != scheduler.moves_latents(step)
+        if moves is not None:
+            changed = outside.prev_latents != latents
+            assert torch.equal(changed if kind == "discrete" else changed.all(-1), moves)
+
+
 def test_logits_alone_are_an_output_where_there_are_no_latents(scheduler_for):
     scheduler, tokens, output = (
         scheduler_for(LaddJointScheduler, "none"),

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ..configuration_ladd import LaddConfig
-from ..modeling_ladd import LaddPreTrainedModel
+from ..modeling_ladd import LaddOutput, LaddPreTrainedModel
 from ..randomness import RowGenerator
 from ..schedulers import LaddJointScheduler, LaddScheduler
 from ..schedulers.scheduling_utils import check_draw
@@ -137,16 +137,20 @@ class LaddPipeline(DiffusionPipeline):
         with self.progress_bar(total=steps) as progress:
             for index, timestep in enumerate(self.scheduler.timesteps.tolist()):
                 unmask = self.scheduler.draw_unmask(timestep, tokens, random)
+                moves = self.scheduler.draw_latent_moves(timestep, latents, random)
                 without_tokens = alone and not self.scheduler.moves_tokens(timestep)
-                output = self._denoise(
-                    None if without_tokens else tokens, latents, timestep, unmask, guidance_scale, skip_idle_rows
-                )
+                shown = None if without_tokens else tokens
+                if skip_idle_rows:
+                    output = self._denoise_busy_rows(shown, latents, timestep, unmask, moves, guidance_scale)
+                else:
+                    output = self._denoise(shown, latents, timestep, unmask, guidance_scale)
                 tokens, latents = self.scheduler.step(
                     output,
                     timestep,
                     tokens,
                     latents,
                     unmask=unmask,
+                    latent_moves=moves,
                     temperature=temperature,
                     top_p=top_p,
                     generator=random,
@@ -194,28 +198,44 @@ class LaddPipeline(DiffusionPipeline):
             )
 
     def _denoise(
+        self, tokens: Tensor | None, latents: Tensor | None, timestep: int, unmask: Tensor, guidance_scale: float
+    ) -> Any:
+        """One evaluation: logits at `unmask`, in row-major order, and the latents' prediction."""
+        t_x, t_y = self.scheduler.times(timestep)
+        times = {"token_timesteps": t_x, "latent_timesteps": t_y if latents is not None else None}
+        if tokens is None:
+            return self.model(None, latents, **times)
+        if guidance_scale == 1 or latents is None:
+            return self.model(tokens, latents, **times, logits_mask=unmask)
+        return self._guided(tokens, latents, times, unmask, guidance_scale)
+
+    def _denoise_busy_rows(
         self,
         tokens: Tensor | None,
         latents: Tensor | None,
         timestep: int,
         unmask: Tensor,
+        moves: Tensor | None,
         guidance_scale: float,
-        skip_idle_rows: bool,
     ) -> Any:
-        """One evaluation: logits at `unmask`, in row-major order, and the latents' prediction for every row."""
-        t_x, t_y = self.scheduler.times(timestep)
-        times = {"token_timesteps": t_x, "latent_timesteps": t_y if latents is not None else None}
-        if tokens is None:
-            return self.model(None, latents, **times)
-        if skip_idle_rows and not (latents is not None and self.scheduler.moves_latents(timestep)):
-            busy = unmask.any(1)
-            tokens, unmask = tokens[busy], unmask[busy]
-            latents = None if latents is None else latents[busy]
-            if not len(tokens):
-                return tokens.new_zeros((0, self.model.config.vocab_size), dtype=torch.float32)
-        if guidance_scale == 1 or latents is None:
-            return self.model(tokens, latents, **times, logits_mask=unmask)
-        return self._guided(tokens, latents, times, unmask, guidance_scale)
+        """The same, of the rows in which the step changes something; the others' latent prediction is never read."""
+        busy = unmask.any(1) if moves is None else unmask.any(1) | moves.any(1)
+        if busy.all():
+            return self._denoise(tokens, latents, timestep, unmask, guidance_scale)
+        if not busy.any():
+            nothing = torch.zeros((), device=unmask.device)
+            config = self.model.config
+            return LaddOutput(
+                logits=nothing.expand(0, config.vocab_size),
+                latent_prediction=None if moves is None else nothing.expand(*moves.shape, config.codebook_size),
+            )
+        tokens, latents = (None if whole is None else whole[busy] for whole in (tokens, latents))
+        output = self._denoise(tokens, latents, timestep, unmask[busy], guidance_scale)
+        if moves is not None:
+            prediction = output.latent_prediction
+            whole = prediction.new_zeros((len(busy), *prediction.shape[1:]))
+            output.latent_prediction = whole.index_put((busy,), prediction)
+        return output
 
     def _guided(self, tokens: Tensor, latents: Tensor, times: dict[str, Any], unmask: Tensor, scale: float) -> Any:
         """Classifier-free guidance on the latents, both halves in one batch. Paper, section 6."""

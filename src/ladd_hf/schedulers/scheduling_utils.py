@@ -150,6 +150,17 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
             return torch.zeros_like(sample, dtype=torch.bool)
         return self._tokens.draw_unmask(sample, t_x, s_x, random)
 
+    def draw_latent_moves(
+        self, timestep: int | Tensor, latents: Tensor | None, generator: Generators = None
+    ) -> Tensor | None:
+        """Which latents the step changes, `(B, M)` bool: the codes it reveals, or all continuous ones, before any
+        evaluation. `None` where it changes none."""
+        (_, t_y), (_, s_y) = self._interval(timestep)
+        if latents is None or s_y == t_y:
+            return None
+        random = RowGenerator.from_generator(generator, len(latents), latents.device)
+        return self._channel().draw_moves(latents, t_y, s_y, random)
+
     def step(
         self,
         model_output: Any,
@@ -158,6 +169,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         latents: Tensor | None = None,
         *,
         unmask: Tensor | None = None,
+        latent_moves: Tensor | None = None,
         temperature: float = 1.0,
         top_p: float = 1.0,
         generator: Generators = None,
@@ -172,6 +184,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
             sample: `(B, S)` tokens at t_x.
             latents: `(B, M, D)` or `(B, M)` latents at t_y.
             unmask: `(B, S)` bool from `draw_unmask`; drawn here if not given.
+            latent_moves: `(B, M)` bool from `draw_latent_moves`; drawn here if not given.
             temperature: of the token draw; 0 takes the most likely token.
             top_p: nucleus of the token draw.
             generator: one generator, a list with one per row, or a `RowGenerator` that serves a whole run.
@@ -191,7 +204,10 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
             drawn = draw_categorical(self._without_mask(logits), uniform, temperature, top_p)
             sample = sample.masked_scatter(unmask, drawn.to(sample.dtype))
         if latents is not None and s_y < t_y:
-            latents = self._channel().step(model_output.latent_prediction, latents, t_y, s_y, random)
+            if latent_moves is None:
+                latent_moves = self._channel().draw_moves(latents, t_y, s_y, random)
+            prediction = model_output.latent_prediction
+            latents = self._channel().step(prediction, latents, t_y, s_y, random, latent_moves)
         if not return_dict:
             return sample, latents
         return LaddSchedulerOutput(prev_sample=sample, prev_latents=latents)
