@@ -254,6 +254,7 @@ def test_the_denoiser_is_called_on_the_path_with_logits_where_they_are_scored():
     positions = torch.stack([torch.where(t_y > 0, 0.5 + t_y / 2, t_x / 2) for *_, t_x, t_y in calls])
     steps = positions[1:] - positions[:-1]
     torch.testing.assert_close(steps, torch.full_like(steps, 1 / 6))
+    assert positions[0].unique().numel() == len(SEQUENCES) and positions[0].max() < 1 / 6, "from a random start"
 
 
 # --- what is reported ---

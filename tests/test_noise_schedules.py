@@ -22,6 +22,11 @@ LEFT_AT_ONE = {"log_linear": 1e-3, "geometric": math.exp(-20.0)}
 LOST_AT_ZERO = {"geometric": -math.expm1(-1e-4)}
 
 
+def label(value):
+    """A parameter's name in a test's name: no address of a function, which is another one in every run."""
+    return value.__name__ if callable(value) else str(value)
+
+
 def inside(count=200):
     """Times strictly between 0 and 1."""
     return torch.linspace(0, 1, count + 2, dtype=torch.float64)[1:-1]
@@ -143,7 +148,7 @@ def test_signal_falls_from_one_to_zero_squeezed_by_eps(spec):
         ({"name": "polynomial", "degree": 3}, lambda t: 1 - t**3),
         ("cosine", lambda t: torch.cos(math.pi / 2 * (t + 0.008) / 1.008) ** 2),
     ],
-    ids=str,
+    ids=label,
 )
 def test_signal_variance_is_the_schedule_of_the_method_squeezed(spec, raw):
     t = torch.linspace(0, 1, 101, dtype=torch.float64)
@@ -167,7 +172,7 @@ def test_unknown_names_are_refused_with_the_names_there_are(build, spec):
         (mask_schedule, {"name": "polynomial", "power": 2}),
         (gaussian_schedule, {"name": "sqrt", "degree": 2}),
     ],
-    ids=str,
+    ids=label,
 )
 def test_options_a_schedule_does_not_take_are_refused(build, spec):
     with pytest.raises(ValueError, match="does not take these options"):
@@ -188,7 +193,7 @@ def test_options_a_schedule_does_not_take_are_refused(build, spec):
         (gaussian_schedule, {"name": "sqrt", "eps": 0.7}),
         (gaussian_schedule, {"name": "linear", "eps": -0.1}),
     ],
-    ids=str,
+    ids=label,
 )
 def test_options_that_give_no_way_from_clean_to_noise_are_refused(build, spec):
     with pytest.raises(ValueError, match=f"{spec['name']}|eps"):

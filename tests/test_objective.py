@@ -299,6 +299,24 @@ def test_some_latents_are_dropped_and_the_others_pay_as_if_they_were_alone():
     torch.testing.assert_close(loss.parts["latent_loss"], clean[~dropped].detach().square().mean())
 
 
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_a_share_of_the_examples_hears_its_codes_unrounded(share):
+    class Rounding(ExactDenoiser):
+        def encode(self, tokens, attention_mask, random=None):
+            encoded = super().encode(tokens, attention_mask, random)
+            encoded.unquantized = encoded.vectors + 0.25
+            return encoded
+
+    denoiser, tokens = Rounding(), SEQUENCES.repeat(100, 1)
+    loss_of(denoiser, TrainingObjective(quantizer_dropout=share), tokens)
+    (call,) = denoiser.calls
+    shift = call["latent_vectors"] - denoiser._codes(tokens)[..., None]
+    unrounded = shift.flatten(1).amax(1) > 0
+    torch.testing.assert_close(shift, torch.where(unrounded, 0.25, 0.0)[:, None, None].expand_as(shift))
+    assert abs(unrounded.double().mean() - share) <= 5 * math.sqrt(share * (1 - share) / len(tokens))
+    assert (call["latents"] == denoiser._codes(tokens))[call["latents"] != K].all(), "codes are as they were"
+
+
 # --- encoder corruption ---
 
 
@@ -427,6 +445,7 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_parts_losses():
         ({"latent_weighting": None}, "`latent_weighting` None is unknown"),
         ({"fully_masked_share": 1.5}, "`fully_masked_share` is 1.5; give a share from 0 to 1"),
         ({"latent_dropout": -0.1}, "`latent_dropout` is -0.1"),
+        ({"quantizer_dropout": 1.1}, "`quantizer_dropout` is 1.1"),
         ({"encoder_corruption": 2}, "`encoder_corruption` is 2"),
         ({"contrastive_mask_ratio": math.nan}, "`contrastive_mask_ratio` is nan"),
         ({"min_time": -0.1}, "`min_time` is -0.1"),

@@ -219,6 +219,45 @@ def test_an_untrained_codebook_does_not_start_on_what_it_shall_not_learn_from(mo
     assert_same(before, state_of(quantizer))
 
 
+# --- before the choice ---
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_unquantised_latents_have_a_gradient_of_their_own(kind, make_quantizer):
+    quantizer = learned(make_quantizer(kind))
+    latents = torch.randn(16, 4, 3, requires_grad=True)
+    quantized = quantizer(latents, False)
+    assert quantized.unquantized.shape == quantized.vectors.shape
+    (gradient,) = torch.autograd.grad((quantized.unquantized * torch.randn(16, 4, 3)).sum(), latents)
+    assert gradient.isfinite().all() and gradient.abs().amax(-1).min() > 0
+
+
+def test_unquantised_scalars_round_to_the_codes_vectors(make_quantizer):
+    quantizer = make_quantizer("discrete", fsq_levels=[3, 4, 5], codebook_size=60)
+    quantized = quantizer(3 * torch.randn(500, 4, 3), False)
+    half_width = torch.tensor([3, 4, 5]) // 2
+    torch.testing.assert_close((quantized.unquantized * half_width).round() / half_width, quantized.vectors)
+    assert (quantized.unquantized - quantized.vectors).abs().max() > 0.1
+
+
+def test_unquantised_directions_are_nearest_to_the_codes_vectors(make_quantizer):
+    quantizer = learned(make_quantizer("vector"))
+    book = copy.deepcopy(quantizer)
+    quantized = quantizer(torch.randn(16, 4, 3), False)
+    vectors = book.codes_to_vectors(torch.arange(8)[None])[0]
+    torch.testing.assert_close(quantized.unquantized.norm(dim=-1), torch.ones(16, 4))
+    assert torch.equal(torch.cdist(quantized.unquantized.flatten(0, 1), vectors).argmin(1), quantized.codes.flatten())
+
+
+def test_an_undecided_gumbel_choice_becomes_the_decided_one_as_it_cools(make_quantizer):
+    latents = torch.randn(16, 4, 3)
+    cold = make_quantizer("gumbel", gumbel_temperature=1e-4)(latents, False)
+    torch.testing.assert_close(cold.unquantized, cold.vectors, atol=1e-4, rtol=0)
+    warm = make_quantizer("gumbel", gumbel_temperature=1.0)(latents, False)
+    assert torch.equal(cold.codes, warm.codes)
+    assert (warm.unquantized - warm.vectors).abs().max() > 0.1
+
+
 # --- finite scalars and Gumbel-softmax ---
 
 

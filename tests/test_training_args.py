@@ -39,6 +39,7 @@ def test_what_is_set_is_trained():
         "time_shift": 2.0,
         "fully_masked_share": 0.1,
         "latent_dropout": 0.2,
+        "quantizer_dropout": 0.9,
         "encoder_corruption": 0.3,
         "contrastive_weight": 0.4,
         "contrastive_mask_ratio": 0.5,
@@ -63,6 +64,7 @@ def test_stage_1_trains_no_latents_and_has_times_of_its_own():
         encoder_corruption=0.9,
         stage_1_fully_masked_share=0.6,
         stage_1_latent_dropout=0.05,
+        stage_1_quantizer_dropout=0.4,
     )
     for step in (0, 9):
         assert args.in_stage_1(step)
@@ -70,6 +72,7 @@ def test_stage_1_trains_no_latents_and_has_times_of_its_own():
             time_distribution="tokens",
             latent_loss_weight=0.0,
             latent_dropout=0.05,
+            quantizer_dropout=0.4,
             fully_masked_share=0.6,
             encoder_corruption=0.9,
         )

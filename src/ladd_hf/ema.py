@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 from diffusers.training_utils import EMAModel
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 from transformers import TrainerCallback
 
@@ -30,6 +31,7 @@ class EMACallback(TrainerCallback):
         self.model = model
         self.decay = decay
         self.average: Any = None
+        self._applied = False
 
     def start(self) -> Any:
         """Starts the average at the current weights, on their device, and returns it."""
@@ -45,16 +47,18 @@ class EMACallback(TrainerCallback):
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Within it, the model has the averaged weights."""
-        if self.average is None:
+        """Within it, the model has the averaged weights; its own before training, or where they are applied already."""
+        if self.average is None or self._applied:
             yield
             return
         self.average.store(self.model.parameters())
         self.average.copy_to(self.model.parameters())
+        self._applied = True
         try:
             yield
         finally:
             self.average.restore(self.model.parameters())
+            self._applied = False
 
     @torch.no_grad()
     def load_into(self, module: nn.Module) -> None:
@@ -75,14 +79,15 @@ class EMACallback(TrainerCallback):
         metadata = {"optimization_step": str(self.average.optimization_step)}
         save_file(tensors, str(Path(folder) / EMA_FILE), metadata=metadata)
 
-    def load(self, folder: str | Path, step: int) -> None:
-        """Reads the average of a checkpoint after `step` optimiser steps. Raises `ValueError` if it has none."""
+    def load(self, folder: str | Path) -> None:
+        """Reads the average of a checkpoint. Raises `ValueError` if it has none."""
         path = Path(folder) / EMA_FILE
         if not path.exists():
             raise ValueError(
                 f"The checkpoint {folder} has no {EMA_FILE}: it was trained without EMA, so go on with `ema_decay` 0."
             )
-        average, tensors = self.start(), load_file(str(path))
-        for (name, _), averaged in zip(self.model.named_parameters(), average.shadow_params, strict=True):
-            averaged.copy_(tensors[name])
-        average.optimization_step = step
+        average = self.start()
+        with safe_open(str(path), "pt") as file:
+            for (name, _), averaged in zip(self.model.named_parameters(), average.shadow_params, strict=True):
+                averaged.copy_(file.get_tensor(name))
+            average.optimization_step = int(file.metadata()["optimization_step"])

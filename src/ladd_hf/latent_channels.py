@@ -39,12 +39,14 @@ class EncodedLatents:
         kl: `(B,)` nats between the encoder's Gaussian and a standard normal; 0.5 |y_0|^2 where it has no variance.
         codes: `(B, M)` codes, or `None` for continuous latents.
         commitment_loss: the quantiser's, scalar.
+        unquantized: `(B, M, D)`, what the codes' vectors round, or `None` for continuous latents.
     """
 
     vectors: Tensor
     kl: Tensor
     codes: Tensor | None = None
     commitment_loss: Tensor = field(default_factory=lambda: torch.zeros(()))
+    unquantized: Tensor | None = None
 
     @property
     def clean(self) -> Tensor:
@@ -183,6 +185,7 @@ class ContinuousLatents(LatentChannel):
         return torch.zeros_like(latents)
 
     def add_noise(self, clean: Tensor, t: Tensor, random: RowGenerator) -> Tensor:
+        clean = clean.float()  # half precision would not hold the noise of small times
         noise = random.normal(*clean.shape[1:]).to(clean)
         return add_gaussian_noise(self.schedule, clean, noise, self._times(t, clean))
 
@@ -223,10 +226,10 @@ class ContinuousLatents(LatentChannel):
             )
 
     def _squared_error(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
-        target = clean
+        target = clean.float()
         if self.predicts_noise:
-            target = noise_from_sample(self.schedule, noisy, clean, self._times(t, clean))
-        return (prediction.float() - target.float()).square()
+            target = noise_from_sample(self.schedule, noisy.float(), target, self._times(t, target))
+        return (prediction.float() - target.detach()).square()
 
     @staticmethod
     def _times(t: Tensor, latents: Tensor) -> Tensor:

@@ -63,6 +63,10 @@ def _draw_rows(logits: Tensor, uniform: Tensor, temperature: float, top_p: float
         probabilities = nucleus(probabilities, top_p)
     distribution = probabilities.cumsum(-1)
     total = distribution[:, -1:]
-    # A threshold that rounds up to the total would fall behind the last possible category.
-    threshold = torch.minimum(uniform[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(distribution, threshold, right=True)[:, 0]
+    if not total.isfinite().all():
+        raise ValueError(
+            "The denoiser's logits hold nan, plus infinity or a row of minus infinities: no token can be drawn from "
+            "them; look for the first non-finite weight or activation of the model."
+        )
+    # uniform <= 1 - 2^-53, so the threshold stays below the total, and within the possible categories.
+    return torch.searchsorted(distribution, uniform[:, None] * total, right=True)[:, 0]

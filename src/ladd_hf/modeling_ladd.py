@@ -285,7 +285,7 @@ class LaddModel(LaddPreTrainedModel):
         if self.config.latent_positions == "learned":
             slots = torch.zeros_like(slots)
         elif self.config.latent_positions == "concatenated":
-            slots = slots + count
+            slots = slots + lengths[:, None]
         else:  # the middle of the chunk of the row's own text that a latent stands for
             slots = (slots + 0.5) * lengths[:, None] / latent_states.shape[1] - 0.5
         slots = slots.expand(len(lengths), -1)
@@ -335,6 +335,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         labels: Tensor | None = None,
         latent_vectors: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
+        predict_latents: bool = True,
         objective: TrainingObjective | None = None,
         noise: TrainingNoise | None = None,
         loss_only: bool = False,
@@ -354,6 +355,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
             latent_vectors: `(B, M, D)` vectors of the clean codes, in place of the codebook's, to train an encoder
                 through them.
             inputs_embeds: `(B, S, hidden_size)` instead of `input_ids`.
+            predict_latents: with `separate_latent_denoiser`, whether to run it as well; not where latents are clean.
             objective: what `loss` is made of; the paper's defaults if not given.
             noise: the examples' randomness; from torch's global generator if not given.
             loss_only: leave out everything but the loss.
@@ -371,6 +373,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
                 logits_mask=logits_mask,
                 latent_vectors=latent_vectors,
                 inputs_embeds=inputs_embeds,
+                predict_latents=predict_latents,
                 **kwargs,
             )
         if labels is not None:
@@ -393,12 +396,13 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         logits_mask: Tensor | None = None,
         latent_vectors: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
+        predict_latents: bool = True,
         **kwargs: Any,
     ) -> LaddOutput:
         """One evaluation, as `forward` without a loss."""
         vectors = None if latents is None else self._latent_vectors(latents, latent_vectors)
         prediction = None
-        if self.latent_denoiser is not None and vectors is not None:
+        if self.latent_denoiser is not None and vectors is not None and predict_latents:
             if latent_timesteps is None:
                 raise ValueError("The latent denoiser is conditioned on time: give `latent_timesteps`.")
             prediction = self.latent_denoiser(vectors, latent_timesteps.expand(len(vectors)))
@@ -434,15 +438,18 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
     ) -> EncodedLatents:
         """Clean latents of `(B, S)` tokens with what training needs of them; see [`EncodedLatents`].
 
-        Raises `ValueError` for a model without latents.
+        The codebook learns only where gradients are computed, and not in stage 2. Raises `ValueError` for a model
+        without latents.
         """
         if self.encoder is None:
             raise ValueError("This model has no latents (`latent_type` 'none'), so there is nothing to encode.")
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.latent_encoder_frozen):
             encoded = self.encoder(tokens, attention_mask, random)
             if self.quantizer is not None:
-                quantized = self.quantizer(encoded.vectors, self.latent_encoder_frozen, random)
-                encoded = EncodedLatents(quantized.vectors, encoded.kl, quantized.codes, quantized.loss)
+                quantized = self.quantizer(encoded.vectors, not torch.is_grad_enabled(), random)
+                encoded = EncodedLatents(
+                    quantized.vectors, encoded.kl, quantized.codes, quantized.loss, quantized.unquantized
+                )
         return encoded
 
     @torch.no_grad()
@@ -488,11 +495,8 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         if config.latent_type == "none":
             raise ValueError("This model has no latents (`latent_type` 'none'): call it without `latents`.")
         rank = 3 if config.latent_type == "continuous" else 2
-        if (
-            latents.ndim != rank
-            or latents.is_floating_point() != (rank == 3)
-            or latents.shape[1] != config.latent_length
-        ):
+        shape = (config.latent_length, config.latent_dim)[: rank - 1]
+        if latents.shape[1:] != shape or latents.is_floating_point() != (rank == 3):
             expected = (
                 f"floats of shape (batch, {config.latent_length}, {config.latent_dim})"
                 if rank == 3

@@ -93,6 +93,8 @@ class LogLinearMaskSchedule(ExponentialMaskSchedule):
     """sigma(t) = -log(1 - (1 - eps) t), so alpha(t) = 1 - (1 - eps) t: linear, with `eps` still visible at t = 1."""
 
     def __init__(self, eps: float = 1e-3) -> None:
+        if not 0 < eps < 1:
+            raise ValueError(f"The log_linear schedule got eps {eps}; give a share that stays visible, such as 1e-3.")
         self.eps = eps
 
     def sigma(self, t: Tensor) -> Tensor:
@@ -106,6 +108,10 @@ class GeometricMaskSchedule(ExponentialMaskSchedule):
     """sigma(t) = sigma_min^(1 - t) sigma_max^t."""
 
     def __init__(self, sigma_min: float = 1e-4, sigma_max: float = 20.0) -> None:
+        if not 0 < sigma_min < sigma_max:
+            raise ValueError(
+                f"The geometric schedule got noise from {sigma_min} to {sigma_max}; give 0 < `sigma_min` < `sigma_max`."
+            )
         self.sigma_min, self.sigma_max = sigma_min, sigma_max
 
     def sigma(self, t: Tensor) -> Tensor:
@@ -124,6 +130,8 @@ class GaussianSchedule:
     """
 
     def __init__(self, signal_variance: Callable[[Tensor], Tensor], eps: float = 1e-4) -> None:
+        if not 0 < eps < 0.5:
+            raise ValueError(f"The Gaussian schedule got eps {eps}; give a share between 0 and 0.5, such as 1e-4.")
         self._signal_variance = signal_variance
         self.eps = eps
 
@@ -155,14 +163,14 @@ GAUSSIAN_SCHEDULES: dict[str, Callable[..., GaussianSchedule]] = {
     "sqrt": lambda eps=1e-4: GaussianSchedule(lambda t: (1 - t).clamp(min=0).sqrt(), eps),
     "cosine": lambda eps=1e-4: GaussianSchedule(_cosine_signal, eps),
     "linear": lambda eps=1e-4: GaussianSchedule(lambda t: 1 - t, eps),
-    "polynomial": lambda degree=2.0, eps=1e-4: GaussianSchedule(lambda t: 1 - t**degree, eps),
+    "polynomial": lambda degree=2.0, eps=1e-4: GaussianSchedule(PolynomialMaskSchedule(degree).alpha, eps),
 }
 
 
 def _build(registry: Mapping[str, Callable[..., Any]], kind: str, spec: str | Mapping[str, Any]) -> Any:
-    options: dict[str, Any] = {"name": spec} if isinstance(spec, str) else dict(spec)
+    options: dict[str, Any] = dict(spec) if isinstance(spec, Mapping) else {"name": spec}
     name = options.pop("name", None)
-    if name not in registry:
+    if not isinstance(name, str) or name not in registry:
         raise ValueError(
             f"{kind} noise schedule {spec!r} is unknown; give one of {sorted(registry)}, or a mapping such as "
             '{"name": "polynomial", "degree": 3}.'

@@ -29,6 +29,8 @@ class TrainingObjective:
         time_shift: a in t <- a t / (1 + (a - 1) t), in the paper sqrt(latent size / 4096); 1 leaves times alone.
         fully_masked_share: share of examples whose tokens are all masked (t_x = 1), so that only latents can help.
         latent_dropout: share of examples whose latents are dropped (p_cfg); needed for guidance.
+        quantizer_dropout: share of examples whose visible codes enter the denoiser unrounded, so that the encoder hears
+            from the first step on what would help, while its codes may all still be one.
         encoder_corruption: each example draws p from U[0, this], and each token that is masked in x_t is hidden from
             the encoder with probability p (p_r; the reference uses 0.9).
         contrastive_weight, contrastive_mask_ratio, contrastive_temperature: InfoNCE of two maskings of the encoder's
@@ -46,6 +48,7 @@ class TrainingObjective:
     time_shift: float = 1.0
     fully_masked_share: float = 0.0
     latent_dropout: float = 0.0
+    quantizer_dropout: float = 0.0
     encoder_corruption: float = 0.0
     contrastive_weight: float = 0.0
     contrastive_mask_ratio: float = 0.3
@@ -58,9 +61,20 @@ class TrainingObjective:
         for name in ("token_weighting", "latent_weighting"):
             if getattr(self, name) not in ("plain", "elbo"):
                 raise ValueError(f"`{name}` {getattr(self, name)!r} is unknown; give 'plain' or 'elbo'.")
-        for name in ("fully_masked_share", "latent_dropout", "encoder_corruption", "contrastive_mask_ratio"):
+        for name in (
+            "fully_masked_share",
+            "latent_dropout",
+            "quantizer_dropout",
+            "encoder_corruption",
+            "contrastive_mask_ratio",
+        ):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"`{name}` is {getattr(self, name)}; give a share from 0 to 1.")
+        if not 0 <= self.min_time < 1:
+            raise ValueError(f"`min_time` is {self.min_time}; give a time from 0 to below 1, such as 1e-4.")
+        for name in ("time_shift", "contrastive_temperature"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"`{name}` is {getattr(self, name)}; give a number above 0.")
 
 
 class Denoiser(Protocol):
@@ -190,6 +204,9 @@ def _noise_latents(
     dropped = random.uniform() < objective.latent_dropout  # (B,)
     noisy = torch.where(dropped.view(-1, *(1 for _ in noisy.shape[1:])), channel.dropped(noisy), noisy)
     batch.times.latent_times = torch.where(dropped, 1.0, batch.times.latent_times)
+    if encoded.unquantized is not None and objective.quantizer_dropout:
+        unrounded = random.uniform(1, 1) < objective.quantizer_dropout  # (B, 1, 1)
+        encoded.vectors = torch.where(unrounded, encoded.unquantized, encoded.vectors)
     return NoisyLatents(encoded, noisy, dropped)
 
 

@@ -19,11 +19,19 @@ from .randomness import RowGenerator
 
 @dataclass
 class QuantizedLatents:
-    """`vectors` `(B, M, D)`: the codes' vectors, gradients pass to the input; `codes` `(B, M)`; `loss`: commitment."""
+    """What a quantiser gives.
+
+    Attributes:
+        vectors: `(B, M, D)`, the codes' vectors, with a gradient that passes to the input.
+        codes: `(B, M)` int64.
+        loss: commitment, scalar.
+        unquantized: `(B, M, D)`, where the latents lie between the codes' vectors, before the choice of a code.
+    """
 
     vectors: Tensor
     codes: Tensor
     loss: Tensor
+    unquantized: Tensor
 
 
 class Quantizer(nn.Module, ABC):
@@ -54,6 +62,7 @@ class VectorQuantizer(Quantizer):
             commitment_weight=config.commitment_weight,
             rotation_trick=False,  # the paper's gradient is the plain straight-through one
         )
+        self._started = False
 
     def forward(self, latents: Tensor, frozen: bool, random: RowGenerator | None = None) -> QuantizedLatents:
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
@@ -62,11 +71,21 @@ class VectorQuantizer(Quantizer):
                 "The model was built before the process group, so each process would learn its own codebook: create "
                 "the training arguments (or accelerate's PartialState) first, then the model."
             )
+        if (frozen or not self.training) and not self._has_started():
+            codes = torch.zeros(latents.shape[:2], dtype=torch.int64, device=latents.device)
+            return QuantizedLatents(torch.zeros_like(latents), codes, latents.new_zeros(()), latents)
         vectors, codes, loss = self.quantize(latents.float(), freeze_codebook=frozen)
-        return QuantizedLatents(vectors.to(latents.dtype), codes.long(), loss.sum())
+        return QuantizedLatents(
+            vectors.to(latents.dtype), codes.long(), loss.sum(), nn.functional.normalize(latents, dim=-1)
+        )
 
     def codes_to_vectors(self, codes: Tensor) -> Tensor:
         return self.quantize.get_output_from_indices(codes)
+
+    def _has_started(self) -> bool:
+        """Whether the codebook has had its k-means start, which only training may give it: it starts on its data."""
+        self._started = self._started or bool(self.quantize._codebook.initted)
+        return self._started
 
 
 class FiniteScalarQuantizer(Quantizer):
@@ -79,10 +98,19 @@ class FiniteScalarQuantizer(Quantizer):
 
     def forward(self, latents: Tensor, frozen: bool, random: RowGenerator | None = None) -> QuantizedLatents:
         vectors, codes = self.quantize(latents)
-        return QuantizedLatents(vectors, codes.long(), vectors.new_zeros(()))
+        return QuantizedLatents(vectors, codes.long(), vectors.new_zeros(()), self._unquantized(latents))
+
+    def _unquantized(self, latents: Tensor) -> Tensor:
+        """The coordinates bounded as the quantiser bounds them, but not rounded, in the codes' space."""
+        levels = self.quantize._levels
+        half = (levels - 1) * (1 + 1e-3) / 2
+        offset = 0.5 * (levels % 2 == 0)
+        bounded = torch.tanh(self.quantize.project_in(latents).float() + torch.atanh(offset / half)) * half - offset
+        return self.quantize.project_out((bounded / (levels // 2)).to(latents.dtype))
 
     def codes_to_vectors(self, codes: Tensor) -> Tensor:
-        return self.quantize.indices_to_codes(codes)
+        codebook = self.quantize.implicit_codebook  # (K, number of levels); exact in half precision too
+        return self.quantize.project_out(codebook[codes])
 
 
 class Codebook(nn.Embedding):
@@ -108,7 +136,7 @@ class GumbelQuantizer(Quantizer):
         hard = nn.functional.one_hot(codes, logits.shape[-1]).to(soft)
         choice = hard + soft - soft.detach()  # the hard choice, with the soft one's gradient
         vectors = choice.to(latents.dtype) @ self.codebook.weight
-        return QuantizedLatents(vectors, codes, vectors.new_zeros(()))
+        return QuantizedLatents(vectors, codes, vectors.new_zeros(()), soft.to(latents.dtype) @ self.codebook.weight)
 
     def codes_to_vectors(self, codes: Tensor) -> Tensor:
         return self.codebook(codes)

@@ -37,6 +37,11 @@ def _mix(state: Tensor) -> Tensor:
     return state ^ shift_right(state, 31)
 
 
+def bits_to_uniform(bits: Tensor) -> Tensor:
+    """The upper 53 of 64 bits as float64 numbers in [0, 1)."""
+    return ((bits >> 11) & ((1 << 53) - 1)).to(torch.float64) * 2.0**-53
+
+
 class RowGenerator:
     """One stream of random numbers per row of a batch.
 
@@ -104,16 +109,17 @@ class RowGenerator:
     def __len__(self) -> int:
         return self.keys.shape[0]
 
-    def uniform(self, *shape: int) -> Tensor:
-        """Uniform numbers in [0, 1): `(batch_size, *shape)` float64, with all 53 bits of the mantissa random."""
-        count = math.prod(shape)
+    def bits(self, count: int) -> Tensor:
+        """Random 64-bit integers: `(batch_size, count)` int64."""
         places = torch.arange(self._drawn + 1, self._drawn + count + 1, device=self.keys.device)
         self._drawn += count
-        bits = _mix(self.keys[:, None] + places * _GOLDEN)
-        numbers = ((bits >> 11) & ((1 << 53) - 1)).to(torch.float64) * 2.0**-53
-        return numbers.view(len(self), *shape)
+        return _mix(self.keys[:, None] + places * _GOLDEN)
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Uniform numbers in [0, 1): `(batch_size, *shape)` float64, with all 53 bits of the mantissa random."""
+        return bits_to_uniform(self.bits(math.prod(shape))).view(len(self), *shape)
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers: `(batch_size, *shape)` float64, by the inverse of the distribution function."""
-        # Half a unit in the last place keeps the argument inside (0, 1).
-        return torch.special.ndtri(self.uniform(*shape) + 2.0**-54)
+        # Half a unit in the last place, and a limit where that rounds up, keep the argument inside (0, 1).
+        return torch.special.ndtri((self.uniform(*shape) + 2.0**-54).clamp(max=1 - 2.0**-53))

@@ -230,14 +230,13 @@ class LaddTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         if self.ema is not None:
-            step = int(os.path.basename(os.path.normpath(resume_from_checkpoint)).rsplit("-", 1)[-1])
-            self.ema.load(resume_from_checkpoint, step)
+            self.ema.load(resume_from_checkpoint)
 
     def _load_best_model(self) -> None:
         super()._load_best_model()
         best = self.state.best_model_checkpoint
         if self.ema is not None and best is not None:
-            self.ema.load(best, self.state.best_global_step or 0)
+            self.ema.load(best)
 
 
 def stack_examples(examples: list[dict[str, Any]]) -> dict[str, Tensor]:

@@ -37,6 +37,9 @@ class LaddTrainingArguments(TrainingArguments):
     )
     fully_masked_share: float = field(default=0.0, metadata={"help": "Share of examples with every token masked."})
     latent_dropout: float = field(default=0.0, metadata={"help": "Share of examples without latents (p_cfg)."})
+    quantizer_dropout: float = field(
+        default=0.0, metadata={"help": "Share of examples whose codes enter the denoiser unrounded; keeps codes alive."}
+    )
     encoder_corruption: float = field(
         default=0.0, metadata={"help": "Upper end of p_r, the probability to hide a masked token from the encoder."}
     )
@@ -50,6 +53,7 @@ class LaddTrainingArguments(TrainingArguments):
     stage_1_time_distribution: str = field(default="tokens", metadata={"help": "Times in stage 1."})
     stage_1_fully_masked_share: float = field(default=0.0, metadata={"help": "As without stage_1_, in stage 1."})
     stage_1_latent_dropout: float = field(default=0.0, metadata={"help": "As without stage_1_, in stage 1."})
+    stage_1_quantizer_dropout: float = field(default=0.0, metadata={"help": "As without stage_1_, in stage 1."})
 
     ema_decay: float = field(default=0.9999, metadata={"help": "Decay of the averaged weights; 0 switches EMA off."})
     nelbo_paths: list[str] = field(
@@ -74,6 +78,12 @@ class LaddTrainingArguments(TrainingArguments):
                 raise ValueError(f"`{name}` is {getattr(self, name)}; give a number of steps, 0 for none.")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"`ema_decay` is {self.ema_decay}; give a decay from 0 (no EMA) to below 1.")
+        if not 0 <= self.latent_warmup_delay <= 1:
+            raise ValueError(f"`latent_warmup_delay` is {self.latent_warmup_delay}; give a share from 0 to 1.")
+        if not self.nelbo_paths:
+            raise ValueError("`nelbo_paths` is empty; give at least one path, such as 'joint'.")
+        if self.nelbo_samples < 1:
+            raise ValueError(f"`nelbo_samples` is {self.nelbo_samples}; give at least 1 point per example.")
         for path in self.nelbo_paths:
             time_path(path)
         self.objective_at(0)
@@ -88,7 +98,7 @@ class LaddTrainingArguments(TrainingArguments):
         options = {f.name: getattr(self, f.name) for f in fields(TrainingObjective)}
         if self.in_stage_1(step):
             options["latent_loss_weight"] = 0.0
-            for name in ("time_distribution", "fully_masked_share", "latent_dropout"):
+            for name in ("time_distribution", "fully_masked_share", "latent_dropout", "quantizer_dropout"):
                 options[name] = getattr(self, f"stage_1_{name}")
         elif not self.stage_1_steps:
             options["latent_loss_weight"] *= self._warmup(step)

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .randomness import RowGenerator
+from .randomness import RowGenerator, bits_to_uniform
 from .time_paths import TIME_PATHS, time_path
 
 TIME_DISTRIBUTIONS = (*TIME_PATHS, "independent")
 
-# Inverse powers of the plastic number, for the R2 low-discrepancy sequence (Roberts 2018).
+# Inverse powers of the plastic number, for the R2 low-discrepancy sequence (Roberts 2018), in units of 2^-64: products
+# with an example's number wrap around at 1 by themselves, and stay exact however large it is.
 _PLASTIC = 1.32471795724474602596
-_R2_STEPS = (1 / _PLASTIC, 1 / _PLASTIC**2)
+_R2_STEPS = [int(2**64 / _PLASTIC**power) - 2**64 for power in (1, 2)]  # both above 2^63, so negative as int64
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,9 @@ class TrainingNoise:
         Each is a random start plus the example's number times an irrational step, modulo 1: consecutive examples
         cover both times evenly, however the run is cut into batches.
         """
-        steps = torch.tensor(_R2_STEPS, dtype=torch.float64, device=self.examples.device)
-        start = RowGenerator.from_seed(self.seed, torch.full_like(self.examples[:1], -1)).uniform(2)
-        return (start + self.examples[:, None] * steps) % 1
+        steps = torch.tensor(_R2_STEPS, device=self.examples.device)
+        start = RowGenerator.from_seed(self.seed, torch.full_like(self.examples[:1], -1)).bits(2)
+        return bits_to_uniform(start + self.examples[:, None] * steps)
 
 
 @dataclass

@@ -60,6 +60,8 @@ def build(stirred_model):
     """`build(kind, scheduler="joint", tokenizer=None, **config overrides)`: a quiet pipeline around a tiny model."""
 
     def build(kind, scheduler="joint", tokenizer=None, **overrides):
+        if kind == "separate":  # its latents are denoised before the tokens: there is one schedule for it
+            scheduler = "sequential"
         pipe = LaddPipeline(stirred_model(kind, **overrides), SCHEDULERS[scheduler](), tokenizer)
         pipe.set_progress_bar_config(disable=True)
         return pipe
@@ -257,6 +259,13 @@ def test_a_separate_latent_denoiser_writes_its_latents_without_tokens(build):
     assert [call.input_ids is None for call in calls] == [True] * 3 + [False] * 3
     assert sum(call is not None for call in denoised) == 3, "latents that are clean are not denoised again"
     assert len(denoised) == 6, "six evaluations of a network, each of one of the two"
+
+
+def test_a_joint_run_of_a_separate_latent_denoiser_is_refused(build):
+    pipe = build("separate")
+    pipe.scheduler = LaddJointScheduler()
+    with pytest.raises(ValueError, match="LaddSequentialScheduler"):
+        pipe(num_steps=4)
 
 
 # --- prompts ---
@@ -540,7 +549,7 @@ def test_a_saved_pipeline_loads_and_gives_the_same_samples(build, kind, schedule
     pipe.save_pretrained(tmp_path)
     loaded = LaddPipeline.from_pretrained(tmp_path)
     loaded.set_progress_bar_config(disable=True)
-    assert type(loaded.scheduler) is SCHEDULERS[scheduler]
+    assert type(loaded.scheduler) is type(pipe.scheduler)
     assert (loaded.tokenizer is not None) == with_tokenizer
     before, after = (each(num_steps=3, batch_size=2, generator=seeded()) for each in (pipe, loaded))
     assert torch.equal(before.sequences, after.sequences)

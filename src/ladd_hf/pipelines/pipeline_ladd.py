@@ -103,8 +103,8 @@ class LaddPipeline(DiffusionPipeline):
                 steps then go to the tokens.
             output_type: `text` (the default with a tokenizer) or `seq`.
             return_dict: return a [`LaddPipelineOutput`] or a tuple of (texts or sequences, latents, nfe).
-            callback_on_step_end: called as `callback(pipe, step, timestep, tensors)` after each step; what it returns
-                replaces the tensors it was given.
+            callback_on_step_end: called as `callback(pipe, step, timestep, tensors)` after each step; the `tokens`
+                and `latents` it returns replace the loop's.
             callback_on_step_end_tensor_inputs: which of `tokens`, `latents`, `unmask` it is given.
             skip_idle_rows: leave out of each evaluation the rows in which the step reveals nothing. The samples are
                 the same, sooner, where there are more steps than tokens.
@@ -121,7 +121,7 @@ class LaddPipeline(DiffusionPipeline):
         prompts = self._prompt_ids(prompt)
         rows = self._batch_size(batch_size, prompts, latents)
         random = RowGenerator.from_generator(generator, rows, device)
-        tokens = self._start_tokens(prompts, rows, length or config.max_position_embeddings, device)
+        tokens = self._start_tokens(prompts, rows, config.max_position_embeddings if length is None else length, device)
 
         # 2. The path, from its noisy end
         self.scheduler.set_timesteps(steps, device=device, latents_given=latents is not None)
@@ -133,6 +133,11 @@ class LaddPipeline(DiffusionPipeline):
             raise ValueError(
                 "This model denoises its latents without seeing tokens, so they would ignore the prompt: generate "
                 "without a prompt, or give `latents`."
+            )
+        if alone and self.scheduler.moves_latents(0) and self.scheduler.moves_tokens(0):
+            raise ValueError(
+                "This model denoises its latents with a network of their own, before the tokens: use "
+                "`LaddSequentialScheduler`, or give `latents`."
             )
         with self.progress_bar(total=steps) as progress:
             for index, timestep in enumerate(self.scheduler.timesteps.tolist()):
@@ -202,10 +207,12 @@ class LaddPipeline(DiffusionPipeline):
     ) -> Any:
         """One evaluation: logits at `unmask`, in row-major order, and the latents' prediction."""
         t_x, t_y = self.scheduler.times(timestep)
-        times = {"token_timesteps": t_x, "latent_timesteps": t_y if latents is not None else None}
+        times: dict[str, Any] = {"token_timesteps": t_x, "latent_timesteps": t_y if latents is not None else None}
         if tokens is None:
             return self.model(None, latents, **times)
-        if guidance_scale == 1 or latents is None:
+        if getattr(self.model.config, "separate_latent_denoiser", False):
+            times["predict_latents"] = False  # an evaluation is one of one network
+        if guidance_scale == 1 or latents is None or not self.scheduler.moves_tokens(timestep):
             return self.model(tokens, latents, **times, logits_mask=unmask)
         return self._guided(tokens, latents, times, unmask, guidance_scale)
 
@@ -240,7 +247,7 @@ class LaddPipeline(DiffusionPipeline):
     def _guided(self, tokens: Tensor, latents: Tensor, times: dict[str, Any], unmask: Tensor, scale: float) -> Any:
         """Classifier-free guidance on the latents, both halves in one batch. Paper, section 6."""
         rows = len(tokens)
-        doubled = {name: torch.cat([t.expand(rows), t.expand(rows)]) for name, t in times.items()}
+        doubled = {name: t.repeat(2 * rows) if isinstance(t, Tensor) else t for name, t in times.items()}
         doubled["latent_timesteps"][rows:] = 1.0  # latents that are pure noise say nothing
         output = self.model(
             torch.cat([tokens, tokens]),
@@ -252,7 +259,8 @@ class LaddPipeline(DiffusionPipeline):
         output.logits = torch.where(
             conditional.isneginf(), conditional, unconditional + scale * (conditional - unconditional)
         )
-        output.latent_prediction = output.latent_prediction[:rows]
+        if output.latent_prediction is not None:
+            output.latent_prediction = output.latent_prediction[:rows]
         return output
 
     def _prompt_ids(self, prompt: Prompt | None) -> list[list[int]] | None:
@@ -292,6 +300,11 @@ class LaddPipeline(DiffusionPipeline):
         for row, ids in enumerate((prompts or []) if len(prompts or []) != 1 else (prompts or []) * rows):
             if len(ids) > length:
                 raise ValueError(f"The prompt of row {row} has {len(ids)} tokens, more than the `length` {length}.")
+            if not all(0 <= one < config.vocab_size for one in ids):
+                raise ValueError(
+                    f"The prompt of row {row} has ids outside of the vocabulary: give ids from 0 to "
+                    f"{config.vocab_size - 1}."
+                )
             tokens[row, : len(ids)] = torch.tensor(ids, dtype=tokens.dtype)
         return tokens
 

@@ -197,15 +197,15 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         random = RowGenerator.from_generator(generator, len(sample), sample.device)
         if unmask is None:
             unmask = self.draw_unmask(timestep, sample, random)
+        if latent_moves is None:
+            latent_moves = self.draw_latent_moves(timestep, latents, random)
         if s_x < t_x:
             logits = getattr(model_output, "logits", model_output)
             logits = logits[unmask] if logits.ndim == 3 else logits  # (n, V)
             uniform = random.uniform(sample.shape[1])[unmask]
             drawn = draw_categorical(self._without_mask(logits), uniform, temperature, top_p)
             sample = sample.masked_scatter(unmask, drawn.to(sample.dtype))
-        if latents is not None and s_y < t_y:
-            if latent_moves is None:
-                latent_moves = self._channel().draw_moves(latents, t_y, s_y, random)
+        if latents is not None and latent_moves is not None:
             prediction = model_output.latent_prediction
             latents = self._channel().step(prediction, latents, t_y, s_y, random, latent_moves)
         if not return_dict:
@@ -257,7 +257,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
 
 def check_draw(temperature: float, top_p: float) -> None:
     """Raises `ValueError` unless tokens can be drawn with these."""
-    if temperature < 0:
+    if not temperature >= 0:  # nan as well
         raise ValueError(f"`temperature` is {temperature}; give 0 (greedy) or more, 1 for the model's own law.")
     if not 0 < top_p <= 1:
         raise ValueError(f"`top_p` is {top_p}; give a mass above 0 and up to 1 (everything).")
