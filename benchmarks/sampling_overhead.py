@@ -40,6 +40,7 @@ class Recorder:
         self.model, self.config, self.calls = model, model.config, []
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluates, and remembers the arguments."""
         self.calls.append((args, kwargs))
         return self.model(*args, **kwargs)
 
@@ -102,6 +103,7 @@ def timed(run: Any, device: str) -> float:
 
 
 def main() -> None:
+    """Prints the table; writes it as JSON where asked to."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--vocabularies", type=int, nargs="+", default=[3, 32, 1000])
     parser.add_argument("--hidden_size", type=int, default=256)

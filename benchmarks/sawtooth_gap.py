@@ -29,6 +29,7 @@ def run(recipe: str, seed: int, folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Prints the table; writes it as JSON where asked to."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--recipes", nargs="+", default=["sawtooth-di", "sawtooth-co"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])

@@ -109,9 +109,11 @@ class SchedulerArguments:
     max_latent_steps: int | None = field(default=None, metadata={"help": "Sequential: at most so many of them."})
 
     def joint(self) -> LaddScheduler:
+        """The diagonal."""
         return LaddJointScheduler(spacing=self.spacing, latent_solver=self.latent_solver)
 
     def sequential(self) -> LaddScheduler:
+        """Latents first."""
         return LaddSequentialScheduler(**asdict(self))
 
 
@@ -119,9 +121,11 @@ class ProgressLines(TrainerCallback):
     """One line per log: step, loss and its parts, time left."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Starts the clock."""
         self.start, self.first_step = time.time(), state.global_step
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Prints the line."""
         if not state.is_world_process_zero or not logs or "loss" not in logs:
             return
         done = max(state.global_step - self.first_step, 1)
@@ -213,6 +217,7 @@ def plot(quality: dict[str, dict[int, float]], floor: float, path: Path) -> None
 
 
 def main(argv: list[str]) -> None:
+    """The whole job: data, training, samples, results."""
     run, model_arguments, schedulers, training = parse_arguments(argv)
     for library in (transformers_logging, diffusers_logging):
         library.set_verbosity_error()

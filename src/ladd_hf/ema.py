@@ -39,10 +39,12 @@ class EMACallback(TrainerCallback):
         return self.average
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Starts the average where a run starts anew; a resumed run goes on with the one it loaded."""
         if self.average is None or state.global_step == 0:
             self.start()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Takes the weights of this optimiser step into the average."""
         self.average.step(self.model.parameters())
 
     @contextmanager

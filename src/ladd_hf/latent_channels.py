@@ -122,27 +122,34 @@ class DiscreteLatents(MaskedChannel, LatentChannel):
     """Codes out of `codebook_size`, masked like tokens (Di-LADD)."""
 
     def prior(self, length: int, random: RowGenerator) -> Tensor:
+        """All mask codes, `(B, M)`."""
         return torch.full((len(random), length), self.mask_id, device=random.keys.device)
 
     def dropped(self, latents: Tensor) -> Tensor:
+        """All mask codes, in the shape of `latents`."""
         return torch.full_like(latents, self.mask_id)
 
     def loss(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+        """Cross-entropy at the masked codes over the number of codes, `(B,)` nats; `prediction` is `(B, M, K)`."""
         return self._cross_entropy(prediction, clean, noisy).mean(1)
 
     def bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+        """-alpha'(t) / (1 - alpha(t)) times the cross-entropy summed over masked codes, `(B,)` nats."""
         return self.schedule.weight(t) * self._cross_entropy(prediction, clean, noisy).sum(1)
 
     def draw_moves(self, noisy: Tensor, t: float, s: float, random: RowGenerator) -> Tensor:
+        """Which codes are revealed, `(B, M)` bool."""
         return self.draw_unmask(noisy, t, s, random)
 
     def step(
         self, prediction: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator, moves: Tensor
     ) -> Tensor:
+        """Reveals the codes of `moves`, drawn from the predicted logits `(B, M, K)`; the others stay as they are."""
         drawn = draw_categorical(prediction[moves], random.uniform(noisy.shape[1])[moves])
         return noisy.masked_scatter(moves, drawn)
 
     def check(self, latents: Tensor, batch_size: int, length: int) -> None:
+        """Raises `ValueError` unless `latents` are `(batch_size, length)` int64 codes without the mask code."""
         shape = (batch_size, length)
         if latents.dtype != torch.int64 or latents.shape != shape:
             raise ValueError(
@@ -179,31 +186,38 @@ class ContinuousLatents(LatentChannel):
         self.solver = LATENT_SOLVERS[solver]
 
     def prior(self, length: int, random: RowGenerator) -> Tensor:
+        """Standard normal latents, `(B, M, D)` float32."""
         return random.normal(length, self.latent_dim).float()
 
     def dropped(self, latents: Tensor) -> Tensor:
+        """Zeros, in the shape of `latents`."""
         return torch.zeros_like(latents)
 
     def add_noise(self, clean: Tensor, t: Tensor, random: RowGenerator) -> Tensor:
+        """y_t = a(t) y_0 + s(t) noise at times `t` `(B,)`, `(B, M, D)` float32 whatever the precision of `clean`."""
         clean = clean.float()  # half precision would not hold the noise of small times
         noise = random.normal(*clean.shape[1:]).to(clean)
         return add_gaussian_noise(self.schedule, clean, noise, self._times(t, clean))
 
     def loss(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+        """Mean squared error of y_0, or of the noise, `(B,)`. The target is held fixed."""
         return self._squared_error(prediction, clean, noisy, t).mean((1, 2))
 
     def bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+        """The squared error weighed as in the bound over a step of 1e-3 in time, `(B,)` nats per unit of time."""
         times = t.double().clamp(min=_BOUND_STEP)
         weigh = noise_weight if self.predicts_noise else sample_weight
         weight = weigh(self.schedule, times, times - _BOUND_STEP) / _BOUND_STEP
         return weight * self._squared_error(prediction, clean, noisy, t).sum((1, 2))
 
     def draw_moves(self, noisy: Tensor, t: float, s: float, random: RowGenerator) -> Tensor:
+        """All of them, `(B, M)` bool: noise leaves every latent at every step."""
         return torch.ones(noisy.shape[:2], dtype=torch.bool, device=noisy.device)
 
     def step(
         self, prediction: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator, moves: Tensor
     ) -> Tensor:
+        """One step of the solver, `(B, M, D)`; the last one (s = 0) returns the predicted y_0."""
         clean = self.predicted_sample(prediction, noisy, t)
         if s <= 0:
             return clean
@@ -218,6 +232,7 @@ class ContinuousLatents(LatentChannel):
         return sample_from_noise(self.schedule, noisy, prediction.to(noisy), time)
 
     def check(self, latents: Tensor, batch_size: int, length: int) -> None:
+        """Raises `ValueError` unless `latents` are `(batch_size, length, latent_dim)` of a floating dtype."""
         shape = (batch_size, length, self.latent_dim)
         if not latents.is_floating_point() or latents.shape != shape:
             raise ValueError(

@@ -214,9 +214,11 @@ class LaddModel(LaddPreTrainedModel):
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
+        """The token embedding."""
         return self.embed_tokens
 
     def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replaces the token embedding."""
         self.embed_tokens = value
 
     @merge_with_config_defaults
@@ -318,9 +320,11 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         self.post_init()
 
     def get_output_embeddings(self) -> nn.Linear:
+        """The vocabulary projection."""
         return self.token_head.proj
 
     def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
+        """Replaces the vocabulary projection."""
         self.token_head.proj = new_embeddings
 
     @can_return_tuple

@@ -39,12 +39,15 @@ class PolynomialMaskSchedule(MaskSchedule):
         self.degree = degree
 
     def alpha(self, t: Tensor) -> Tensor:
+        """1 - t^degree."""
         return 1 - t**self.degree
 
     def alpha_derivative(self, t: Tensor) -> Tensor:
+        """-degree t^(degree - 1)."""
         return -self.degree * t ** (self.degree - 1)
 
     def weight(self, t: Tensor) -> Tensor:
+        """degree / t."""
         return self.degree / t  # the quotient of the two above, without their cancellation near t = 0
 
 
@@ -59,12 +62,15 @@ class CosineMaskSchedule(MaskSchedule):
     """alpha(t) = cos(pi t / 2)."""
 
     def alpha(self, t: Tensor) -> Tensor:
+        """cos(pi t / 2)."""
         return torch.cos(math.pi / 2 * t)
 
     def alpha_derivative(self, t: Tensor) -> Tensor:
+        """-pi / 2 sin(pi t / 2)."""
         return -math.pi / 2 * torch.sin(math.pi / 2 * t)
 
     def weight(self, t: Tensor) -> Tensor:
+        """pi / 2 / tan(pi t / 4)."""
         return math.pi / 2 / torch.tan(math.pi / 4 * t)  # sin x / (1 - cos x) = 1 / tan(x / 2)
 
 
@@ -80,12 +86,15 @@ class ExponentialMaskSchedule(MaskSchedule):
         """d sigma / d t."""
 
     def alpha(self, t: Tensor) -> Tensor:
+        """exp(-sigma(t))."""
         return torch.exp(-self.sigma(t))
 
     def alpha_derivative(self, t: Tensor) -> Tensor:
+        """-sigma'(t) exp(-sigma(t))."""
         return -self.sigma_derivative(t) * self.alpha(t)
 
     def weight(self, t: Tensor) -> Tensor:
+        """sigma'(t) / (exp(sigma(t)) - 1)."""
         return self.sigma_derivative(t) / torch.expm1(self.sigma(t))
 
 
@@ -98,9 +107,11 @@ class LogLinearMaskSchedule(ExponentialMaskSchedule):
         self.eps = eps
 
     def sigma(self, t: Tensor) -> Tensor:
+        """-log(1 - (1 - eps) t)."""
         return -torch.log1p(-(1 - self.eps) * t)
 
     def sigma_derivative(self, t: Tensor) -> Tensor:
+        """(1 - eps) / (1 - (1 - eps) t)."""
         return (1 - self.eps) / (1 - (1 - self.eps) * t)
 
 
@@ -115,9 +126,11 @@ class GeometricMaskSchedule(ExponentialMaskSchedule):
         self.sigma_min, self.sigma_max = sigma_min, sigma_max
 
     def sigma(self, t: Tensor) -> Tensor:
+        """sigma_min^(1 - t) sigma_max^t."""
         return self.sigma_min ** (1 - t) * self.sigma_max**t
 
     def sigma_derivative(self, t: Tensor) -> Tensor:
+        """sigma(t) log(sigma_max / sigma_min)."""
         return self.sigma(t) * math.log(self.sigma_max / self.sigma_min)
 
 

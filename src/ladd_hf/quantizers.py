@@ -65,6 +65,7 @@ class VectorQuantizer(Quantizer):
         self._started = False
 
     def forward(self, latents: Tensor, frozen: bool, random: RowGenerator | None = None) -> QuantizedLatents:
+        """Nearest codes; in training and not `frozen`, the codebook moves towards what it is shown."""
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         if self.training and not frozen and distributed and not self.quantize._codebook.use_ddp:
             raise RuntimeError(
@@ -80,6 +81,7 @@ class VectorQuantizer(Quantizer):
         )
 
     def codes_to_vectors(self, codes: Tensor) -> Tensor:
+        """Rows of the codebook, unit vectors `(B, M, D)`."""
         return self.quantize.get_output_from_indices(codes)
 
     def _has_started(self) -> bool:
@@ -97,6 +99,7 @@ class FiniteScalarQuantizer(Quantizer):
             self.quantize = FSQ(levels=list(config.fsq_levels or ()), dim=config.latent_dim)
 
     def forward(self, latents: Tensor, frozen: bool, random: RowGenerator | None = None) -> QuantizedLatents:
+        """Bounded and rounded coordinates; there is no codebook to learn, so `frozen` changes nothing."""
         vectors, codes = self.quantize(latents)
         return QuantizedLatents(vectors, codes.long(), vectors.new_zeros(()), self._unquantized(latents))
 
@@ -109,6 +112,7 @@ class FiniteScalarQuantizer(Quantizer):
         return self.quantize.project_out((bounded / (levels // 2)).to(latents.dtype))
 
     def codes_to_vectors(self, codes: Tensor) -> Tensor:
+        """The levels a code stands for, projected to `(B, M, D)`."""
         codebook = self.quantize.implicit_codebook  # (K, number of levels); exact in half precision too
         return self.quantize.project_out(codebook[codes])
 
@@ -127,6 +131,7 @@ class GumbelQuantizer(Quantizer):
         self.codebook = Codebook(config.codebook_size, config.latent_dim)
 
     def forward(self, latents: Tensor, frozen: bool, random: RowGenerator | None = None) -> QuantizedLatents:
+        """Codes drawn with `random` in training, the likeliest ones otherwise; the gradient is the softmax's."""
         logits = self.code_logits(latents).float()  # (B, M, K)
         if self.training and not frozen and random is not None:
             uniform = random.uniform(*logits.shape[1:]).clamp(1e-300, 1 - 1e-16)
@@ -139,6 +144,7 @@ class GumbelQuantizer(Quantizer):
         return QuantizedLatents(vectors, codes, vectors.new_zeros(()), soft.to(latents.dtype) @ self.codebook.weight)
 
     def codes_to_vectors(self, codes: Tensor) -> Tensor:
+        """Rows of the learned codebook, `(B, M, D)`."""
         return self.codebook(codes)
 
 

@@ -89,6 +89,7 @@ class LaddTrainer(Trainer):
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
+        """As `Trainer.training_step`; fixes or frees the encoder for the stage, and counts accumulated batches."""
         self._set_stage()
         step, micro = self._microstep
         self._microstep = (self.state.global_step, micro + 1 if step == self.state.global_step else 0)
@@ -155,6 +156,7 @@ class LaddTrainer(Trainer):
     # --- evaluation ---
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        """As `Trainer.evaluation_loop`, with the averaged weights, and the bound among its metrics."""
         prefix = kwargs.get("metric_key_prefix", "eval")
         kwargs["prediction_loss_only"] = False
         with self._averaged():

@@ -69,6 +69,7 @@ class TimestepEmbedding(nn.Module):
         self.down_proj = nn.Linear(cond_hidden_size, cond_hidden_size)
 
     def forward(self, timesteps: Tensor) -> Tensor:
+        """`(B,)` times to `(B, cond_hidden_size)`."""
         half = self.frequencies // 2
         exponent = torch.arange(half, device=timesteps.device, dtype=torch.float32) / half
         angles = 1000 * timesteps.float()[:, None] * 10000**-exponent
@@ -256,6 +257,7 @@ class OutputHead(nn.Module):
         return modulated_norm(self.norm, states, shift, scale)
 
     def forward(self, states: Tensor, conditioning: Tensor | None) -> Tensor:
+        """`(B, length, hidden)` and `(B, cond_hidden_size)` or `None` to `(B, length, size)`."""
         return self.proj(self.modulate(states, conditioning))
 
 

@@ -38,7 +38,9 @@ class LaddJointScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks for 
 
     @property
     def path(self) -> TimePath:
+        """The diagonal of the time square."""
         return JOINT
 
     def steps_per_leg(self, num_steps: int) -> list[int]:
+        """All of them on its one leg."""
         return [num_steps]

@@ -44,9 +44,11 @@ class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks
 
     @property
     def path(self) -> TimePath:
+        """The side of the latents, then the side of the tokens."""
         return SEQUENTIAL
 
     def steps_per_leg(self, num_steps: int) -> list[int]:
+        """`latent_share` of them for the latents, at most `max_latent_steps`. Raises `ValueError` below 2."""
         if num_steps < 2:
             raise ValueError(
                 f"`num_steps` is {num_steps}, but the sequential schedule needs at least 2: one evaluation for the "
