@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import platform
 import sys
 import time
@@ -57,6 +58,9 @@ class RunArguments:
     )
     num_samples: int = field(default=2000, metadata={"help": "Samples for each number of evaluations."})
     sample_batch_size: int = field(default=2000, metadata={"help": "Samples drawn at once."})
+    cpu_threads: int = field(
+        default=0, metadata={"help": "Threads of a CPU run; 0: the cores, shared by the processes."}
+    )
     num_eval_sequences: int = field(default=500, metadata={"help": "Held-out sequences for the bound; 0: none."})
 
 
@@ -222,6 +226,8 @@ def main(argv: list[str]) -> None:
     for library in (transformers_logging, diffusers_logging):
         library.set_verbosity_error()
         library.disable_progress_bar()
+    if training.device.type == "cpu":  # accelerate allows a process one thread unless told otherwise
+        torch.set_num_threads(run.cpu_threads or max(1, (os.cpu_count() or 1) // training.world_size))
     start, folder = time.time(), Path(training.output_dir)
     if (folder / "results.json").exists() and not training.resume_if_exists:
         raise SystemExit(
