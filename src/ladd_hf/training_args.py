@@ -53,7 +53,9 @@ class LaddTrainingArguments(TrainingArguments):
     stage_1_time_distribution: str = field(default="tokens", metadata={"help": "Times in stage 1."})
     stage_1_fully_masked_share: float = field(default=0.0, metadata={"help": "As without stage_1_, in stage 1."})
     stage_1_latent_dropout: float = field(default=0.0, metadata={"help": "As without stage_1_, in stage 1."})
-    stage_1_quantizer_dropout: float = field(default=0.0, metadata={"help": "As without stage_1_, in stage 1."})
+    stage_1_quantizer_dropout: float = field(
+        default=0.0, metadata={"help": "As without stage_1_, where stage 1 begins; it fades to 0 where it ends."}
+    )
 
     ema_decay: float = field(default=0.9999, metadata={"help": "Decay of the averaged weights; 0 switches EMA off."})
     nelbo_paths: list[str] = field(
@@ -100,6 +102,7 @@ class LaddTrainingArguments(TrainingArguments):
             options["latent_loss_weight"] = 0.0
             for name in ("time_distribution", "fully_masked_share", "latent_dropout", "quantizer_dropout"):
                 options[name] = getattr(self, f"stage_1_{name}")
+            options["quantizer_dropout"] *= 1 - step / self.stage_1_steps
         elif not self.stage_1_steps:
             options["latent_loss_weight"] *= self._warmup(step)
         return TrainingObjective(**options)
