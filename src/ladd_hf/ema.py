@@ -38,8 +38,9 @@ class EMACallback(TrainerCallback):
         self.average = EMAModel(self.model.parameters(), decay=self.decay, foreach=True)
         return self.average
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         """Starts the average where a run starts anew; a resumed run goes on with the one it loaded."""
+        self.model = self.model if model is None else model  # a `model_init` makes a new one for each run
         if self.average is None or state.global_step == 0:
             self.start()
 

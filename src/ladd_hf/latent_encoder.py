@@ -101,6 +101,12 @@ class LaddEncoder(nn.Module):
 
     def _read(self, states: Tensor, lengths: Tensor) -> Tensor:
         if self.config.encoder_readout == "chunk":
+            if states.shape[1] > self.config.max_position_embeddings:
+                raise ValueError(
+                    f"A text has {states.shape[1]} tokens, but the latents' chunks cover no more than "
+                    f"`max_position_embeddings` ({self.config.max_position_embeddings}): give shorter texts, or a "
+                    "model for longer ones."
+                )
             return read_chunks(states, lengths, self.config.latent_length, self.chunk_size)
         return read_last(states, lengths, self.config.latent_length)
 

@@ -476,6 +476,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         path: str | TimePath = "joint",
         num_samples: int = 8,
         generator: torch.Generator | list[torch.Generator] | RowGenerator | None = None,
+        labels: Tensor | None = None,
     ) -> Nelbo:
         """Bound on the negative log-likelihood of `(B, S)` tokens along a path of the two times. Paper, section 7.
 
@@ -485,13 +486,14 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
             path: `joint`, `sequential` or a `TimePath`.
             num_samples: points of the path per example, each one evaluation.
             generator: one generator, a list with one per row, or `None` for the global one.
+            labels: `(B, S)`, -100 where a token is context that is neither noised nor scored.
 
         Returns:
             [`Nelbo`]: token and latent part apart, in nats, with standard errors.
         """
-        maskable = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
+        tokens, maskable = self._clean_tokens(input_ids, input_ids if labels is None else labels, attention_mask)
         random = RowGenerator.from_generator(generator, len(input_ids), input_ids.device)
-        return nelbo(self, input_ids, maskable, attention_mask, path, num_samples, random)
+        return nelbo(self, tokens, maskable, attention_mask, path, num_samples, random)
 
     def _latent_vectors(self, latents: Tensor, clean_vectors: Tensor | None) -> Tensor:
         """What enters the latent stream, `(B, M, D)`: codes as their vectors, the mask code as a learned one."""

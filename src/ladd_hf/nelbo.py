@@ -90,7 +90,7 @@ def nelbo(
     for sample in range(num_samples):
         position = ((start + sample) / num_samples).clamp(min=_SMALLEST_POSITION)
         t_x, t_y, token_rate, latent_rate = route.at(position)
-        noised = denoiser.token_channel.add_noise(tokens, t_x, random)
+        noised = denoiser.token_channel.add_noise(tokens, t_x, random.branch())
         masked = maskable & (noised == denoiser.token_channel.mask_id)
         latents = channel.add_noise(clean, t_y, random) if channel is not None else None
         scored = masked & (token_rate > 0)[:, None]

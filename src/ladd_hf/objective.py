@@ -183,7 +183,7 @@ def _noise_tokens(
     full = random.uniform() < objective.fully_masked_share  # (B,)
     times.token_times = torch.where(full, 1.0, times.token_times)
     times.token_rates = torch.where(full, 1.0, times.token_rates)
-    masked = maskable & (channel.add_noise(tokens, times.token_times, random) == channel.mask_id)
+    masked = maskable & (channel.add_noise(tokens, times.token_times, random.branch()) == channel.mask_id)
     noisy = torch.where(masked, channel.mask_id, tokens)
     return NoisyTokens(tokens, maskable, attention_mask, noisy, masked, times)
 
@@ -197,7 +197,7 @@ def _noise_latents(
 ) -> NoisyLatents:
     """Encodes the batch's tokens, some of the masked ones hidden, and noises the latents, or drops them (t_y = 1)."""
     hiding = objective.encoder_corruption * random.uniform(1)  # (B, 1)
-    hidden = batch.masked & (random.uniform(batch.clean.shape[1]) < hiding)
+    hidden = batch.masked & (random.branch().uniform(batch.clean.shape[1]) < hiding)
     encoder_input = torch.where(hidden, denoiser.token_channel.mask_id, batch.clean)
     encoded = denoiser.encode(encoder_input, batch.attention_mask, random)
     noisy = channel.add_noise(encoded.clean, batch.times.latent_times, random)
@@ -259,7 +259,7 @@ def _contrastive_loss(
     """InfoNCE with in-batch negatives: two maskings of a text shall have latents more alike than two texts."""
     views = []
     for _ in range(2):
-        hidden = batch.maskable & (random.uniform(batch.clean.shape[1]) < objective.contrastive_mask_ratio)
+        hidden = batch.maskable & (random.branch().uniform(batch.clean.shape[1]) < objective.contrastive_mask_ratio)
         view = torch.where(hidden, denoiser.token_channel.mask_id, batch.clean)
         pooled = denoiser.encode(view, batch.attention_mask, random).vectors.mean(1)  # (B, D)
         views.append(F.normalize(pooled.float(), dim=-1))

@@ -96,18 +96,23 @@ class RowGenerator:
         return cls(_mix((examples.long() + 1) * _GOLDEN + seed_key))
 
     @classmethod
-    def from_content(cls, seed: int, content: Tensor) -> RowGenerator:
-        """Row keys from a seed and what the rows hold: `content` is `(batch_size, length)` int64.
+    def from_content(cls, seed: int, content: Tensor, mask: Tensor | None = None) -> RowGenerator:
+        """Row keys from a seed and what the rows hold: `content` `(batch_size, length)` int64, but where `mask` is 0.
 
         Evaluation noise seeded so is the same whatever the order, batch or process an example is evaluated in.
         """
         keys = cls.from_seed(seed, torch.zeros(len(content), dtype=torch.int64, device=content.device)).keys
-        for column in content.long().unbind(1):
-            keys = _mix(keys + (column + 1) * _GOLDEN)
+        counts = torch.ones_like(content, dtype=torch.bool) if mask is None else mask.bool()
+        for column, counted in zip(content.long().unbind(1), counts.unbind(1), strict=True):
+            keys = torch.where(counted, _mix(keys + (column + 1) * _GOLDEN), keys)
         return cls(keys)
 
     def __len__(self) -> int:
         return self.keys.shape[0]
+
+    def branch(self) -> RowGenerator:
+        """Streams of their own, out of one number of each of these: whatever they give, these move on by one."""
+        return RowGenerator(self.bits(1)[:, 0])
 
     def bits(self, count: int) -> Tensor:
         """Random 64-bit integers: `(batch_size, count)` int64."""

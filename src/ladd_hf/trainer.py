@@ -116,7 +116,7 @@ class LaddTrainer(Trainer):
             loss_only=True,
         )
         # 3. Its parts, for the log
-        self._monitor.add({"loss": outputs.loss, **outputs.loss_parts}, self.state.global_step)
+        self._monitor.add({**outputs.loss_parts, "loss": outputs.loss}, self.state.global_step)
         if tokens.device.type == "cpu":
             self._monitor.check()  # costs nothing where there is no device to wait for
         return (outputs.loss, outputs) if return_outputs else outputs.loss
@@ -131,8 +131,8 @@ class LaddTrainer(Trainer):
     def _set_stage(self) -> None:
         """Fixes the encoder where stage 2 begins, at its averaged weights: the ones that will be published."""
         model = self._ladd_model()
-        frozen = bool(self.args.stage_1_steps) and not self.args.in_stage_1(self.state.global_step)
-        if model.encoder is None or model.latent_encoder_frozen == frozen:
+        frozen = not self.args.in_stage_1(self.state.global_step)
+        if not self.args.stage_1_steps or model.encoder is None or model.latent_encoder_frozen == frozen:
             return
         if frozen and self.ema is not None:
             self.ema.load_into(model.encoder)
@@ -176,12 +176,12 @@ class LaddTrainer(Trainer):
         Its noise is seeded by the example's own tokens: the same in any order, batch or number of processes.
         """
         inputs = self._prepare_inputs(inputs)
-        tokens, mask = inputs["input_ids"], inputs.get("attention_mask")
+        tokens, mask, labels = inputs["input_ids"], inputs.get("attention_mask"), inputs.get("labels")
         columns: list[Tensor] = []
         with self.compute_loss_context_manager():
             for path in self.args.nelbo_paths:
-                random = RowGenerator.from_content(self.args.seed, tokens)
-                bound = self._ladd_model().nelbo(tokens, mask, path, self.args.nelbo_samples, random)
+                random = RowGenerator.from_content(self.args.seed, tokens, mask)
+                bound = self._ladd_model().nelbo(tokens, mask, path, self.args.nelbo_samples, random, labels)
                 columns = columns or [bound.num_tokens.double()]
                 columns += [bound.token_nats, bound.latent_nats]
         return None, torch.stack(columns, dim=1), None
@@ -208,13 +208,13 @@ class LaddTrainer(Trainer):
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Saves the averaged weights. Checkpoints, which training goes on from, get the plain ones and the average."""
-        if _internal_call:
+        if _internal_call and output_dir is not None:
             super().save_model(output_dir, _internal_call=True)
             if self.ema is not None and self.args.should_save:
-                self.ema.save(output_dir or str(self.args.output_dir))
+                self.ema.save(output_dir)
             return
         with self._averaged():
-            super().save_model(output_dir)
+            super().save_model(output_dir, _internal_call)
 
     def save_pipeline(self, output_dir: str, scheduler: LaddScheduler | None = None) -> LaddPipeline:
         """Saves a whole pipeline with the averaged weights, to load with `LaddPipeline.from_pretrained`."""

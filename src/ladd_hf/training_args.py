@@ -75,6 +75,10 @@ class LaddTrainingArguments(TrainingArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.data_seed is None:
+            self.data_seed = self.seed  # else the order of the data hangs on who called torch.manual_seed last
+        if self.ddp_find_unused_parameters is None and self.stage_1_steps:
+            self.ddp_find_unused_parameters = True  # the encoder of stage 2, with activation checkpointing too
         for name in ("stage_1_steps", "latent_warmup_steps"):
             if getattr(self, name) < 0:
                 raise ValueError(f"`{name}` is {getattr(self, name)}; give a number of steps, 0 for none.")
