@@ -227,7 +227,8 @@ def main(argv: list[str]) -> None:
         library.set_verbosity_error()
         library.disable_progress_bar()
     if training.device.type == "cpu":  # accelerate allows a process one thread unless told otherwise
-        torch.set_num_threads(run.cpu_threads or max(1, (os.cpu_count() or 1) // training.world_size))
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(run.cpu_threads or max(1, cores // training.world_size))
     start, folder = time.time(), Path(training.output_dir)
     if (folder / "results.json").exists() and not training.resume_if_exists:
         raise SystemExit(
