@@ -196,7 +196,7 @@ def show_table(quality: dict[str, dict[int, float]], gaps: dict[str, dict[int, f
     for label, shares in gaps.items():
         cells = (f"{shares[budget]:9.1%}" if budget in shares else " " * 8 + "-" for budget in budgets)
         lines.append(f"{label} closes".ljust(width) + "".join(cells))
-    lines.append(f"entropy of the data: {floor:.4f} (no law can do better on average)")
+    lines.append(f"entropy of the data: {floor:.4f} (what the data itself scores; lower is more typical than it)")
     return "\n".join(lines)
 
 
@@ -298,7 +298,7 @@ def main(argv: list[str]) -> None:
         "data": f"binary sawtooth of length {run.length}, {count:,} fresh sequences",
         "steps": training.max_steps,
         "batch size": training.train_batch_size * training.world_size * training.gradient_accumulation_steps,
-        "learning rate": f"{training.learning_rate} ({training.lr_scheduler_type}, {training.warmup_steps} warm-up)",
+        "learning rate": f"{training.learning_rate} ({training.lr_scheduler_type.value}, {training.warmup_steps} warm-up)",
         "EMA decay": training.ema_decay,
         "seed": training.seed,
         "dtype": str(trainers["ladd"].model.dtype).removeprefix("torch."),

@@ -33,7 +33,7 @@ def model_card(
         command: that trains it again.
         quality: score by number of evaluations, for each schedule.
         measure: what the scores are, in a sentence.
-        floor: the best possible score, where it is known.
+        floor: what the data itself scores, where it is known.
         num_steps: evaluations in the usage example.
         tags: more tags for the metadata.
     """

@@ -49,5 +49,5 @@ def quality_by_evaluations(
 
 
 def gap_closed(baseline: float, score: float, floor: float) -> float:
-    """Share of a baseline's distance to the best possible score that is gone: 1 at the floor, 0 at the baseline."""
+    """Share of a baseline's distance to the floor that is gone: 0 at the baseline, 1 at the floor, more below it."""
     return (baseline - score) / (baseline - floor)
