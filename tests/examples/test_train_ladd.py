@@ -37,7 +37,8 @@ def test_the_main_job_prints_a_table_of_quality_against_evaluations(outcome):
     _, process = outcome
     assert process.returncode == 0, process.stderr[-3000:]
     rows = [line for line in process.stdout.splitlines() if re.match(r"(MDLM|Di-LADD)[ a-z]*  +[\d-]", line)]
-    assert [row.split("  ")[0] for row in rows] == ["MDLM", "Di-LADD joint", "Di-LADD sequential"]
+    labels = ["MDLM", "Di-LADD joint", "Di-LADD sequential", "Di-LADD joint closes", "Di-LADD sequential closes"]
+    assert [row.split("  ")[0] for row in rows] == labels
     assert all(len(row.split()) >= 4 for row in rows)
 
 

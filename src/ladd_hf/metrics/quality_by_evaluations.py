@@ -49,5 +49,5 @@ def quality_by_evaluations(
 
 
 def gap_closed(baseline: float, score: float, floor: float) -> float:
-    """Share of a baseline's distance to the floor that is gone: 0 at the baseline, 1 at the floor, more below it."""
+    """Share of the distance from a baseline to a floor that is gone: 0 at the baseline, more than 1 below the floor."""
     return (baseline - score) / (baseline - floor)
