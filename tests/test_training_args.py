@@ -66,16 +66,17 @@ def test_stage_1_trains_no_latents_and_has_times_of_its_own():
         stage_1_latent_dropout=0.05,
         stage_1_quantizer_dropout=0.4,
     )
-    for step in (0, 9):
+    for step, quantizer_dropout in ((0, 0.4), (5, 0.2)):  # which fades out over the stage
         assert args.in_stage_1(step)
         assert args.objective_at(step) == TrainingObjective(
             time_distribution="tokens",
             latent_loss_weight=0.0,
             latent_dropout=0.05,
-            quantizer_dropout=0.4,
+            quantizer_dropout=quantizer_dropout,
             fully_masked_share=0.6,
             encoder_corruption=0.9,
         )
+    assert args.in_stage_1(9)
     for step in (10, 1000):
         assert not args.in_stage_1(step)
         assert args.objective_at(step) == TrainingObjective(
