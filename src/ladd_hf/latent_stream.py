@@ -1,0 +1,87 @@
+"""The ends of the latent stream, in and out, and the network that denoises latents without tokens. Paper, section 5."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .configuration_ladd import LaddConfig
+from .latent_encoder import rope_theta
+from .two_stream_transformer import (
+    LaddBlock,
+    Modulation,
+    OutputHead,
+    ResidualMLP,
+    Rotary,
+    TimestepEmbedding,
+    rotary_embedding,
+)
+
+
+class LatentInput(nn.Module):
+    """Latents into a stream: an MLP D -> 4H -> H, and learned slots where they have no rotary positions."""
+
+    def __init__(self, config: LaddConfig) -> None:
+        super().__init__()
+        self.up_proj = nn.Linear(config.latent_dim, 4 * config.hidden_size)
+        self.down_proj = nn.Linear(4 * config.hidden_size, config.hidden_size)
+        slots = config.latent_positions == "learned"
+        self.slots = nn.Parameter(torch.zeros(config.latent_length, config.hidden_size)) if slots else None
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """`(B, M, D)` to `(B, M, hidden_size)`."""
+        states = self.down_proj(nn.functional.silu(self.up_proj(vectors)))
+        return states if self.slots is None else states + self.slots
+
+
+class LatentHead(nn.Module):
+    """Latents out of a stream, to D numbers or K logits, over the optional wide MLP. Paper, section 5."""
+
+    def __init__(self, config: LaddConfig, cond_hidden_size: int) -> None:
+        super().__init__()
+        hidden, eps = config.hidden_size, config.layer_norm_eps
+        self.wide: ResidualMLP | None = None
+        if config.latent_head_layers:
+            self.wide = ResidualMLP(hidden, config.latent_head_hidden_size, config.latent_head_layers, eps)
+        size = config.latent_dim if config.latent_type == "continuous" else config.codebook_size
+        self.output = OutputHead(config.latent_head_hidden_size if self.wide else hidden, size, 0, eps)
+        self.modulation = Modulation(cond_hidden_size, hidden, count=2)
+
+    def forward(self, states: Tensor, conditioning: Tensor | None) -> Tensor:
+        """`(B, M, hidden_size)` to `(B, M, D or K)`."""
+        shift, scale = self.modulation(conditioning)
+        states = torch.addcmul(shift, states, 1 + scale)
+        return self.output(states if self.wide is None else self.wide(states), None)
+
+
+class LatentDenoiser(nn.Module):
+    """The second network of sequential Co-LADD in the paper: y_t to its prediction, with no tokens in it."""
+
+    def __init__(self, config: LaddConfig) -> None:
+        super().__init__()
+        self.config = config
+        hidden, cond = config.hidden_size, config.cond_hidden_size
+        self.latent_input = LatentInput(config)
+        self.time_embedding = TimestepEmbedding(cond)
+        self.blocks = nn.ModuleList(
+            [
+                LaddBlock(config, ("latent",), hidden, config.num_attention_heads, cond)
+                for _ in range(config.latent_denoiser_num_layers)
+            ]
+        )
+        self.head = LatentHead(config, cond)
+
+    def forward(self, latents: Tensor, timesteps: Tensor) -> Tensor:
+        """`(B, M, D)` latents at `(B,)` times to `(B, M, D)`."""
+        states = self.latent_input(latents)
+        positions = torch.arange(latents.shape[1], device=latents.device)[None]
+        rotary = model_rotary(self.config, positions, states.dtype)
+        conditioning = self.time_embedding(timesteps)
+        for block in self.blocks:
+            states, _ = block(states, None, conditioning, rotary)
+        return self.head(states, conditioning)
+
+
+def model_rotary(config: LaddConfig, positions: Tensor, dtype: torch.dtype) -> Rotary:
+    """Rotary embedding at the denoiser's head size."""
+    return rotary_embedding(positions, config.hidden_size // config.num_attention_heads, rope_theta(config), dtype)
