@@ -57,7 +57,7 @@ class RunArguments:
         default_factory=lambda: [1, 2, 4, 8, 16, 32, 128], metadata={"help": "Numbers of evaluations to sample with."}
     )
     num_samples: int = field(default=2000, metadata={"help": "Samples for each number of evaluations."})
-    sample_batch_size: int = field(default=2000, metadata={"help": "Samples drawn at once."})
+    sample_batch_size: int = field(default=500, metadata={"help": "Samples drawn at once."})
     cpu_threads: int = field(
         default=0, metadata={"help": "Threads of a CPU run; 0: the cores, shared by the processes."}
     )
@@ -298,7 +298,8 @@ def main(argv: list[str]) -> None:
         "data": f"binary sawtooth of length {run.length}, {count:,} fresh sequences",
         "steps": training.max_steps,
         "batch size": training.train_batch_size * training.world_size * training.gradient_accumulation_steps,
-        "learning rate": f"{training.learning_rate} ({training.lr_scheduler_type.value}, {training.warmup_steps} warm-up)",
+        "learning rate": f"{training.learning_rate} ({training.lr_scheduler_type.value})",
+        "warm-up steps": training.warmup_steps,
         "EMA decay": training.ema_decay,
         "seed": training.seed,
         "dtype": str(trainers["ladd"].model.dtype).removeprefix("torch."),

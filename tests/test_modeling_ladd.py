@@ -1,4 +1,4 @@
-"""The model keeps the denoiser's contract for every kind of latents, and trains, saves and loads as promised."""
+"""The model keeps the denoiser's contract for every kind of latents."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import re
 
 import pytest
 import torch
+from helpers.model_calls import KINDS, LATENT_KINDS, MASK, TIMES, call, loss_of, noised, some_latents, some_tokens
 
-from ladd_hf import LaddForDiffusionLM, LaddModel, RowGenerator, TrainingNoise, TrainingObjective
+from ladd_hf import TrainingObjective
 
-KINDS = ("none", "continuous", "separate", "discrete", "vector", "gumbel")
-LATENT_KINDS = KINDS[1:]
-MASK, TIMES = 10, torch.tensor([0.2, 0.9])
 EVERYTHING = TrainingObjective(
     latent_dropout=0.3,
     encoder_corruption=0.5,
@@ -25,36 +23,6 @@ EVERYTHING = TrainingObjective(
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)
-
-
-def some_tokens(rows=2, length=12):
-    return torch.randint(1, 10, (rows, length))
-
-
-def noised(tokens):
-    return torch.where(torch.rand(tokens.shape) < 0.5, MASK, tokens)
-
-
-def some_latents(model, rows=2):
-    """Noisy latents of the model's kind; some codes masked."""
-    config = model.config
-    if config.latent_type == "none":
-        return None
-    if config.latent_type == "continuous":
-        return torch.randn(rows, 4, 3)
-    return torch.randint(0, config.codebook_size + 1, (rows, 4))
-
-
-def call(model, tokens, **kwargs):
-    """The contract's call at times that nobody has to think about."""
-    latents = kwargs.pop("latents", some_latents(model, len(tokens)))
-    return model(tokens, latents, TIMES[: len(tokens)], TIMES[: len(tokens)].flip(0), **kwargs)
-
-
-def loss_of(model, tokens, **kwargs):
-    kwargs.setdefault("labels", tokens)
-    kwargs.setdefault("noise", TrainingNoise(0, torch.arange(len(tokens))))
-    return model(tokens, loss_only=True, **kwargs)
 
 
 def gradients(model, loss):
@@ -268,100 +236,6 @@ def test_the_loss_alone_needs_labels(stirred_model):
         stirred_model("none")(some_tokens(), loss_only=True)
 
 
-# --- the loss ---
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_with_labels_the_loss_comes_beside_the_logits_of_the_given_ids(kind, stirred_model):
-    model = stirred_model(kind)
-    clean, latents = some_tokens(), some_latents(model)
-    given = noised(clean)
-    noise = TrainingNoise(0, torch.arange(2))
-    output = call(model, given, latents=latents, labels=clean, noise=noise)
-    assert torch.equal(output.logits, call(model, given, latents=latents).logits)
-    assert output.loss.ndim == 0 and torch.equal(output.loss, loss_of(model, clean).loss)
-    assert loss_of(model, clean).logits is None
-    assert "token_loss" in output.loss_parts and all(not part.requires_grad for part in output.loss_parts.values())
-
-
-def test_the_loss_is_drawn_from_the_global_generator_unless_given_noise(stirred_model):
-    model, tokens = stirred_model("none"), some_tokens()
-    torch.manual_seed(3)
-    one, other = (model(tokens, labels=tokens).loss for _ in range(2))
-    torch.manual_seed(3)
-    assert torch.equal(model(tokens, labels=tokens).loss, one) and not torch.equal(one, other)
-
-
-@pytest.mark.parametrize("kind", ["none", "continuous", "discrete"])
-def test_padding_contributes_nothing_to_loss_or_gradient(kind, stirred_model):
-    model = stirred_model(kind).train()
-    tokens = some_tokens(4)
-    attention_mask = (torch.arange(12) < torch.tensor([12, 7, 5, 9])[:, None]).long()
-    changed = torch.where(attention_mask.bool(), tokens, tokens % 9 + 1)
-    one, other = (loss_of(model, t, attention_mask=attention_mask, objective=EVERYTHING) for t in (tokens, changed))
-    assert torch.equal(one.loss, other.loss)
-    before, after = gradients(model, one.loss), gradients(model, other.loss)
-    assert all(torch.equal(before[name], after[name]) for name in before)
-    assert not torch.equal(loss_of(model, tokens).loss, loss_of(model, changed).loss), "without a mask it does"
-
-
-def test_ignored_labels_are_context_that_is_neither_noised_nor_scored(stirred_model, monkeypatch):
-    model = stirred_model("none")
-    tokens = some_tokens(4)
-    labels = tokens.clone()
-    labels[:, :5] = -100
-    seen = []
-    denoise = model.denoise
-    monkeypatch.setattr(
-        model, "denoise", lambda ids, *a, **k: seen.append((ids, k["logits_mask"])) or denoise(ids, *a, **k)
-    )
-    objective = TrainingObjective(fully_masked_share=1.0)
-    loss = loss_of(model, tokens, labels=labels, objective=objective).loss
-    ((noisy, scored),) = seen
-    assert torch.equal(noisy[:, :5], tokens[:, :5]) and (noisy[:, 5:] == MASK).all()
-    assert not scored[:, :5].any() and scored[:, 5:].all()
-    logits = denoise(noisy).logits[:, 5:]
-    expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 5:].flatten())
-    torch.testing.assert_close(loss, expected)
-
-
-@pytest.mark.parametrize("kind", ["none", "discrete"])
-def test_a_row_of_ignored_labels_changes_nothing(kind, stirred_model):
-    model = stirred_model(kind)
-    tokens = some_tokens(3)
-    labels = tokens.clone()
-    labels[2] = -100
-    objective = TrainingObjective(latent_loss_weight=0.0)
-    noise = [TrainingNoise(0, torch.arange(rows)) for rows in (2, 3)]
-    two = loss_of(model, tokens[:2], noise=noise[0], objective=objective)
-    three = loss_of(model, tokens, labels=labels, noise=noise[1], objective=objective)
-    torch.testing.assert_close(two.loss, three.loss)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_weight_learns(kind, stirred_model):
-    model = stirred_model(kind).train()
-    found = gradients(model, loss_of(model, some_tokens(8)).loss)
-    assert {name for name, _ in model.named_parameters() if name not in found or not found[name].any()} == set()
-
-
-@pytest.mark.parametrize("kind", ["continuous", "discrete"])
-def test_every_weight_has_a_gradient_in_stage_1_too(kind, stirred_model):
-    """Data parallelism and the optimiser see each weight in each step, though some gradients are zero."""
-    model = stirred_model(kind).train()
-    objective = TrainingObjective(time_distribution="tokens", latent_loss_weight=0.0)
-    found = gradients(model, loss_of(model, some_tokens(), objective=objective).loss)
-    assert found.keys() == dict(model.named_parameters()).keys()
-
-
-@pytest.mark.parametrize("kind", LATENT_KINDS)
-def test_the_token_loss_teaches_the_encoder(kind, stirred_model):
-    model = stirred_model(kind).train()
-    objective = TrainingObjective(latent_loss_weight=0.0, time_distribution="tokens")
-    found = gradients(model, loss_of(model, some_tokens(8), objective=objective).loss)
-    assert all(found[name].any() for name, _ in model.named_parameters() if name.startswith("encoder."))
-
-
 # --- the encoder ---
 
 
@@ -412,136 +286,3 @@ def test_a_model_without_latents_has_no_weights_for_them(tiny_model):
     assert not [name for name in names if re.search("latent|encoder|quantizer|mask_vector", name)]
     shared = [name for name, _ in tiny_model("continuous").named_parameters()]
     assert set(names) <= set(shared), "it is the same network without the latent stream"
-
-
-# --- the bound ---
-
-
-@pytest.mark.parametrize("path", ["joint", "sequential"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_bound_of_a_row_is_that_of_the_row_alone(kind, path, stirred_model):
-    model = stirred_model(kind)
-    tokens = some_tokens(3)
-    attention_mask = (torch.arange(12) < torch.tensor([12, 7, 9])[:, None]).long()
-    generators = [torch.Generator().manual_seed(row) for row in range(3)]
-    together = model.nelbo(tokens, attention_mask, path, 2, generators)
-    assert together.num_tokens.tolist() == [12, 7, 9]
-    for row in range(3):
-        one = slice(row, row + 1)
-        generator = torch.Generator().manual_seed(row)
-        alone = model.nelbo(tokens[one], attention_mask[one], path, 2, [generator])
-        for name in ("token_nats", "latent_nats"):
-            torch.testing.assert_close(getattr(together, name)[one], getattr(alone, name), atol=1e-4, rtol=1e-4)
-    assert (together.latent_nats.abs().sum() > 0) == (kind != "none")
-
-
-def test_the_bound_takes_no_gradient(stirred_model):
-    bound = stirred_model("discrete").nelbo(some_tokens(), generator=RowGenerator(torch.arange(2)))
-    assert not bound.total_nats.requires_grad
-
-
-# --- saving, copying, precision ---
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_loaded_model_is_the_saved_one(kind, stirred_model, tmp_path):
-    model = stirred_model(kind)
-    model.save_pretrained(tmp_path)
-    loaded, info = LaddForDiffusionLM.from_pretrained(tmp_path, output_loading_info=True)
-    assert not any(info[name] for name in ("missing_keys", "unexpected_keys", "mismatched_keys"))
-    before, after = model.state_dict(), loaded.state_dict()
-    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
-    tokens, latents = noised(some_tokens()), some_latents(model)
-    outputs = [call(m, tokens, latents=latents) for m in (model, loaded.eval())]
-    assert torch.equal(outputs[0].logits, outputs[1].logits)
-    clean = some_tokens()
-    assert torch.equal(loss_of(model, clean).loss, loss_of(loaded, clean).loss)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_copy_is_equal_and_lives_its_own_life(kind, stirred_model):
-    model = stirred_model(kind)
-    twin = copy.deepcopy(model)
-    tokens, latents = some_tokens(), some_latents(model)
-    before = call(model, tokens, latents=latents).logits
-    assert torch.equal(call(twin, tokens, latents=latents).logits, before)
-    with torch.no_grad():
-        for weight in twin.parameters():
-            weight.mul_(0.5)
-    assert torch.equal(call(model, tokens, latents=latents).logits, before)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_half_precision_predicts_roughly_the_same(kind, stirred_model, tmp_path):
-    model = stirred_model(kind)
-    model.save_pretrained(tmp_path)
-    half = LaddForDiffusionLM.from_pretrained(tmp_path, dtype=torch.bfloat16)
-    tokens, latents = noised(some_tokens()), some_latents(model)
-    expected, logits = (call(m, tokens, latents=latents).logits[..., :MASK] for m in (model, half))
-    assert logits.dtype == torch.bfloat16
-    assert torch.cosine_similarity(expected.flatten(), logits.float().flatten(), dim=0) > 0.99
-    loss = loss_of(half, some_tokens()).loss
-    assert loss.dtype == torch.float32 and loss.isfinite()
-    if kind != "none":
-        half.latent_channel.check(half.encode_latents(some_tokens()), 2, 4)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_mixed_precision_trains(kind, stirred_model):
-    model = stirred_model(kind).train()
-    with torch.autocast("cpu", torch.bfloat16):
-        loss = loss_of(model, some_tokens(4)).loss
-    found = gradients(model, loss)
-    assert loss.isfinite() and all(g.isfinite().all() and g.dtype == torch.float32 for g in found.values())
-
-
-def test_input_and_output_embeddings_can_be_one_matrix(tiny_model, tmp_path):
-    model = tiny_model("continuous", tie_word_embeddings=True)
-    assert model.token_head.proj.weight is model.model.embed_tokens.weight
-    assert model.model.embed_tokens.weight.std() > 0.05, "the head's zero start does not wipe the embeddings out"
-    model.save_pretrained(tmp_path)
-    loaded = LaddForDiffusionLM.from_pretrained(tmp_path)
-    assert loaded.token_head.proj.weight is loaded.model.embed_tokens.weight
-    assert torch.equal(loaded.model.embed_tokens.weight, model.model.embed_tokens.weight)
-    apart = tiny_model("continuous")
-    assert apart.token_head.proj.weight is not apart.model.embed_tokens.weight
-
-
-def test_a_grown_vocabulary_keeps_the_mask_out(stirred_model):
-    model = stirred_model("none")
-    tokens = some_tokens()
-    before = model(tokens).logits
-    model.resize_token_embeddings(14)
-    after = model(tokens).logits
-    assert after.shape == (2, 12, 14) and (after[..., MASK] == -torch.inf).all()
-    torch.testing.assert_close(after[..., :MASK], before[..., :MASK])
-
-
-# --- what can be looked at ---
-
-
-@pytest.mark.parametrize("kind", ["none", "continuous"])
-def test_hidden_states_and_attentions_come_where_asked_for(kind, stirred_model):
-    model = stirred_model(kind)
-    model.set_attn_implementation("eager")
-    tokens = some_tokens()
-    output = call(model, tokens, output_hidden_states=True, output_attentions=True)
-    assert [s.shape for s in output.hidden_states] == [(2, 12, 32)] * 3
-    assert torch.equal(output.hidden_states[0], model.get_input_embeddings()(tokens))
-    places = 12 if kind == "none" else 16
-    assert [a.shape for a in output.attentions] == [(2, 2, places, places)] * 2
-    for weights in output.attentions:
-        torch.testing.assert_close(weights.sum(-1), torch.ones(2, 2, places))
-    silent = call(model, tokens)
-    assert silent.hidden_states is None and silent.attentions is None
-
-
-def test_the_base_model_gives_the_states_the_heads_read(stirred_model):
-    model = stirred_model("continuous")
-    tokens, latents = some_tokens(), torch.randn(2, 4, 3)
-    states = model.model(tokens, latents, latent_timesteps=TIMES)
-    assert isinstance(model.model, LaddModel)
-    assert states.latent_hidden_state.shape == (2, 4, 32) and states.conditioning.shape == (2, 16)
-    hidden = model.token_head.modulate(states.last_hidden_state, states.conditioning)
-    logits = model(tokens, latents, latent_timesteps=TIMES).logits
-    torch.testing.assert_close(model.token_head.proj(hidden)[..., :MASK], logits[..., :MASK])

@@ -8,56 +8,19 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers.exact_denoiser import SEQUENCES, ExactDenoiser, K, M, S, V, random_table
 from torch.nn import functional as F
 
 from ladd_hf import RowGenerator, TrainingNoise, TrainingObjective
-from ladd_hf.latent_channels import ContinuousLatents, DiscreteLatents, EncodedLatents, MaskedChannel
+from ladd_hf.latent_channels import ContinuousLatents, EncodedLatents, MaskedChannel
 from ladd_hf.modeling_ladd import LaddOutput
 from ladd_hf.nelbo import nelbo
 from ladd_hf.noise_schedules import gaussian_schedule, mask_schedule
 from ladd_hf.objective import training_loss
 from ladd_hf.training_noise import draw_times
 
-V, S, K, M = 3, 3, 3, 2  # tokens and codes of the toy; ids V and K are the masks
-SEQUENCES = torch.tensor(list(itertools.product(range(V), repeat=S)))
-TABLE = (1.5 * torch.randn(V**S, generator=torch.Generator().manual_seed(0)).double()).softmax(0)
+TABLE = random_table()
 DISTRIBUTIONS = ("joint", "sequential", "independent", "tokens")
-
-
-class ExactDenoiser:
-    """Posteriors of tokens and codes under `TABLE`, by summing over all that is consistent; keeps what it was shown."""
-
-    def __init__(self, with_codes=True):
-        self.token_channel = MaskedChannel(mask_schedule("linear"), V)
-        self.latent_channel = DiscreteLatents(mask_schedule("polynomial"), K) if with_codes else None
-        self.calls, self.encoded = [], []
-        self.codes = self._codes(SEQUENCES)
-
-    def encode(self, tokens, attention_mask, random=None):
-        self.encoded.append(tokens)
-        codes, nothing = self._codes(tokens), torch.zeros(len(tokens))
-        return EncodedLatents(codes[..., None].float(), nothing, codes, nothing.sum())
-
-    @staticmethod
-    def _codes(tokens):
-        return torch.stack([(tokens[:, 0] + tokens[:, 1]) % V, (tokens[:, 2] > 0).long()], dim=1)
-
-    def denoise(self, input_ids, latents=None, logits_mask=None, **kwargs):
-        self.calls.append({"input_ids": input_ids, "latents": latents, "logits_mask": logits_mask, **kwargs})
-        consistent = ((input_ids[:, None] == SEQUENCES) | (input_ids[:, None] == V)).all(-1)  # (B, V^S)
-        prediction = None
-        if latents is not None:
-            consistent &= ((latents[:, None] == self.codes) | (latents[:, None] == K)).all(-1)
-        weights = consistent * TABLE
-        if latents is not None:
-            prediction = self._log_marginals(weights, self.codes, K)
-        logits = self._log_marginals(weights, SEQUENCES, V)
-        logits = torch.cat([logits, torch.full_like(logits[..., :1], -torch.inf)], dim=-1)  # the mask token
-        return LaddOutput(logits=logits[logits_mask], latent_prediction=prediction)
-
-    @staticmethod
-    def _log_marginals(weights, values, size):
-        return torch.einsum("bn,nsv->bsv", weights, F.one_hot(values, size).double()).log()
 
 
 class LinearDenoiser:
@@ -153,7 +116,7 @@ def drawn_parts(denoiser, draws=40, rows=10, **options):
 @pytest.mark.parametrize("weighting", ["plain", "elbo"])
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_the_expected_loss_is_the_integral_over_times_and_masks(distribution, weighting):
-    denoiser = ExactDenoiser()
+    denoiser = ExactDenoiser(TABLE)
     expected = expected_parts(denoiser, distribution, weighting)
     drawn = drawn_parts(denoiser, time_distribution=distribution, token_weighting=weighting, latent_weighting=weighting)
     for name, (mean, error) in drawn.items():
@@ -163,7 +126,7 @@ def test_the_expected_loss_is_the_integral_over_times_and_masks(distribution, we
 
 
 def test_distributions_that_share_the_examples_have_the_mean_of_their_losses():
-    denoiser = ExactDenoiser()
+    denoiser = ExactDenoiser(TABLE)
     both = [expected_parts(denoiser, distribution, "elbo") for distribution in ("sequential", "joint")]
     weights = {"token_weighting": "elbo", "latent_weighting": "elbo"}
     drawn = drawn_parts(denoiser, time_distribution="sequential+joint", **weights)
@@ -174,7 +137,7 @@ def test_distributions_that_share_the_examples_have_the_mean_of_their_losses():
 @pytest.mark.parametrize("time_shift", [1.0, 3.0])
 @pytest.mark.parametrize("path", ["joint", "sequential"])
 def test_the_loss_with_the_bounds_weights_is_the_bound(path, time_shift):
-    denoiser = ExactDenoiser()
+    denoiser = ExactDenoiser(TABLE)
     weights = {"token_weighting": "elbo", "latent_weighting": "elbo"}
     drawn = drawn_parts(denoiser, time_distribution=path, time_shift=time_shift, **weights)
     tokens, everything = SEQUENCES.repeat(200, 1), torch.ones(200 * V**S, S, dtype=torch.bool)
@@ -204,14 +167,14 @@ def test_the_total_is_the_weighted_sum_of_the_terms():
 
 
 def test_the_codes_a_batch_uses_are_counted_beside_the_loss():
-    denoiser = ExactDenoiser()
+    denoiser = ExactDenoiser(TABLE)
     parts = loss_of(denoiser, TrainingObjective()).parts
     assert parts["codes_in_batch"] == denoiser.codes.unique().numel() == 3
     assert loss_of(denoiser, TrainingObjective(), SEQUENCES[:1]).parts["codes_in_batch"] == 1
 
 
 def test_without_latents_there_is_a_token_loss_and_nothing_else():
-    denoiser = ExactDenoiser(with_codes=False)
+    denoiser = ExactDenoiser(TABLE, with_codes=False)
     loss = loss_of(denoiser, TrainingObjective(latent_dropout=0.5, contrastive_weight=1.0))
     assert loss.parts.keys() == {"token_loss"} and torch.equal(loss.total, loss.parts["token_loss"])
     (call,) = denoiser.calls
@@ -265,7 +228,7 @@ def test_fully_masked_texts_leave_prompts_visible_and_are_scored_where_only_late
 
 
 def test_times_are_given_to_the_denoiser_and_clean_latents_come_clean():
-    denoiser = ExactDenoiser()
+    denoiser = ExactDenoiser(TABLE)
     loss_of(denoiser, TrainingObjective(time_distribution="tokens"))
     (call,) = denoiser.calls
     assert not call["latent_timesteps"].any() and torch.equal(call["latents"], denoiser.codes)
@@ -276,13 +239,13 @@ def test_times_are_given_to_the_denoiser_and_clean_latents_come_clean():
 # --- latent dropout ---
 
 
-@pytest.mark.parametrize("make", [ExactDenoiser, LinearDenoiser])
-def test_dropped_latents_say_nothing_and_cost_nothing(make):
-    denoiser = make()
-    tokens = SEQUENCES if make is ExactDenoiser else texts()
+@pytest.mark.parametrize("kind", ["codes", "continuous"])
+def test_dropped_latents_say_nothing_and_cost_nothing(kind):
+    denoiser = ExactDenoiser(TABLE) if kind == "codes" else LinearDenoiser()
+    tokens = SEQUENCES if kind == "codes" else texts()
     loss = loss_of(denoiser, TrainingObjective(latent_dropout=1.0), tokens)
     (call,) = denoiser.calls
-    nothing = K if make is ExactDenoiser else 0
+    nothing = K if kind == "codes" else 0
     assert (call["latents"] == nothing).all() and (call["latent_timesteps"] == 1).all()
     assert loss.parts["latent_loss"] == 0 and loss.parts["token_loss"] > 0
 
@@ -307,7 +270,7 @@ def test_a_share_of_the_examples_hears_its_codes_unrounded(share):
             encoded.unquantized = encoded.vectors + 0.25
             return encoded
 
-    denoiser, tokens = Rounding(), SEQUENCES.repeat(100, 1)
+    denoiser, tokens = Rounding(TABLE), SEQUENCES.repeat(100, 1)
     loss_of(denoiser, TrainingObjective(quantizer_dropout=share), tokens)
     (call,) = denoiser.calls
     shift = call["latent_vectors"] - denoiser._codes(tokens)[..., None]

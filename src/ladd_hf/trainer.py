@@ -17,7 +17,7 @@ from .ema import EMACallback
 from .loss_monitor import LossMonitor
 from .modeling_ladd import LaddForDiffusionLM
 from .pipelines import LaddPipeline
-from .pipelines.pipeline_ladd import check_tokenizer
+from .pipelines.pipeline_inputs import check_tokenizer
 from .randomness import RowGenerator
 from .schedulers import LaddScheduler
 from .training_args import LaddTrainingArguments

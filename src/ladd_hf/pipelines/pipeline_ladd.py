@@ -12,13 +12,11 @@ from diffusers.utils import BaseOutput
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from ..configuration_ladd import LaddConfig
 from ..modeling_ladd import LaddOutput, LaddPreTrainedModel
 from ..randomness import RowGenerator
 from ..schedulers import LaddJointScheduler, LaddScheduler
 from ..schedulers.scheduling_utils import check_draw
-
-Prompt = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | Tensor
+from .pipeline_inputs import Prompt, check_tokenizer, number_of_rows, one_number_of_steps, prompt_ids, start_tokens
 
 
 @dataclass
@@ -111,34 +109,27 @@ class LaddPipeline(DiffusionPipeline):
 
         Raises `ValueError` with one sentence for arguments that do not fit each other or the model.
         """
-        steps = _one_of(num_steps, num_inference_steps)
-        self.check_inputs(temperature, top_p, guidance_scale, output_type, callback_on_step_end_tensor_inputs)
+        # 1. Arguments
+        steps = one_number_of_steps(num_steps, num_inference_steps)
+        self.check_inputs(
+            prompt, temperature, top_p, guidance_scale, latents, output_type, callback_on_step_end_tensor_inputs
+        )
         output_type = output_type or ("seq" if self.tokenizer is None else "text")
         config, device = self.model.config, self._execution_device
         self.scheduler = self.scheduler.for_model(config)
 
-        # 1. Rows, their randomness, and what is visible from the start
-        prompts = self._prompt_ids(prompt)
-        rows = self._batch_size(batch_size, prompts, latents)
+        # 2. Rows, their randomness, and what is visible from the start
+        prompts = prompt_ids(prompt, self.tokenizer)
+        rows = number_of_rows(batch_size, prompts, latents)
         random = RowGenerator.from_generator(generator, rows, device)
-        tokens = self._start_tokens(prompts, rows, config.max_position_embeddings if length is None else length, device)
+        tokens = start_tokens(prompts, rows, length, config, device)
 
-        # 2. The path, from its noisy end
+        # 3. The path, from its noisy end
         self.scheduler.set_timesteps(steps, device=device, latents_given=latents is not None)
         latents = self._start_latents(latents, random, device)
 
-        # 3. The steps
+        # 4. The steps
         alone = getattr(config, "separate_latent_denoiser", False)
-        if alone and prompts is not None and latents is not None and self.scheduler.moves_latents(0):
-            raise ValueError(
-                "This model denoises its latents without seeing tokens, so they would ignore the prompt: generate "
-                "without a prompt, or give `latents`."
-            )
-        if alone and self.scheduler.moves_latents(0) and self.scheduler.moves_tokens(0):
-            raise ValueError(
-                "This model denoises its latents with a network of their own, before the tokens: use "
-                "`LaddSequentialScheduler`, or give `latents`."
-            )
         with self.progress_bar(total=steps) as progress:
             for index, timestep in enumerate(self.scheduler.timesteps.tolist()):
                 unmask = self.scheduler.draw_unmask(timestep, tokens, random)
@@ -168,7 +159,7 @@ class LaddPipeline(DiffusionPipeline):
                     tokens, latents = changed.get("tokens", tokens), changed.get("latents", latents)
                 progress.update()
 
-        # 4. Texts
+        # 5. Texts
         texts = None
         if output_type == "text" and self.tokenizer is not None:
             texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
@@ -179,13 +170,15 @@ class LaddPipeline(DiffusionPipeline):
 
     def check_inputs(
         self,
+        prompt: Prompt | None,
         temperature: float,
         top_p: float,
         guidance_scale: float,
+        latents: Tensor | None,
         output_type: str | None,
         callback_tensors: Sequence[str],
     ) -> None:
-        """Raises `ValueError` for options of a call that can not work."""
+        """Raises `ValueError` for options of a call that can not work, alone or together."""
         check_draw(temperature, top_p)
         if output_type not in (None, "text", "seq"):
             raise ValueError(f"`output_type` is {output_type!r}; give 'text' or 'seq'.")
@@ -201,6 +194,17 @@ class LaddPipeline(DiffusionPipeline):
                 f"`callback_on_step_end_tensor_inputs` has {sorted(unknown)}; the loop has "
                 f"{self._callback_tensor_inputs}."
             )
+        if getattr(self.model.config, "separate_latent_denoiser", False) and latents is None:
+            if prompt is not None:
+                raise ValueError(
+                    "This model denoises its latents without seeing tokens, so they would ignore the prompt: generate "
+                    "without a prompt, or give `latents`."
+                )
+            if any(start[0] > end[0] and start[1] > end[1] for start, end in self.scheduler.path.legs):
+                raise ValueError(
+                    "This model denoises its latents with a network of their own, before the tokens: use "
+                    "`LaddSequentialScheduler`, or give `latents`."
+                )
 
     def _denoise(
         self, tokens: Tensor | None, latents: Tensor | None, timestep: int, unmask: Tensor, guidance_scale: float
@@ -263,79 +267,9 @@ class LaddPipeline(DiffusionPipeline):
             output.latent_prediction = output.latent_prediction[:rows]
         return output
 
-    def _prompt_ids(self, prompt: Prompt | None) -> list[list[int]] | None:
-        """The prompts as lists of ids, one list if one prompt serves all rows."""
-        if prompt is None:
-            return None
-        if isinstance(prompt, Tensor):
-            prompt = prompt.tolist()
-        several: list[Any] = [prompt] if isinstance(prompt, str) else list(prompt)
-        if several and isinstance(several[0], int):
-            several = [several]
-        if any(isinstance(one, str) for one in several):
-            if self.tokenizer is None:
-                raise ValueError("`prompt` is text, but the pipeline has no tokenizer: add one, or give token ids.")
-            several = [self.tokenizer(one, add_special_tokens=False)["input_ids"] for one in several]
-        return [list(one) for one in several]
-
-    @staticmethod
-    def _batch_size(batch_size: int | None, prompts: list[list[int]] | None, latents: Tensor | None) -> int:
-        given = batch_size
-        if given is None:
-            given = max(len(prompts or [0]), 1 if latents is None else len(latents))
-        if given < 1:
-            raise ValueError(f"`batch_size` is {given}; give at least 1 sequence.")
-        for name, value in (("prompt", prompts), ("latents", latents)):
-            if value is not None and len(value) not in ({1, given} if name == "prompt" else {given}):
-                raise ValueError(
-                    f"`{name}` has {len(value)} rows for a batch of {given}: give as many, or another `batch_size`."
-                )
-        return given
-
-    def _start_tokens(self, prompts: list[list[int]] | None, rows: int, length: int, device: torch.device) -> Tensor:
-        config = self.model.config
-        if not 1 <= length <= config.max_position_embeddings:
-            raise ValueError(f"`length` is {length}; this model writes 1 to {config.max_position_embeddings} tokens.")
-        tokens = torch.full((rows, length), config.mask_token_id, device=device)
-        for row, ids in enumerate((prompts or []) if len(prompts or []) != 1 else (prompts or []) * rows):
-            if len(ids) > length:
-                raise ValueError(f"The prompt of row {row} has {len(ids)} tokens, more than the `length` {length}.")
-            if not all(0 <= one < config.vocab_size for one in ids):
-                raise ValueError(
-                    f"The prompt of row {row} has ids outside of the vocabulary: give ids from 0 to "
-                    f"{config.vocab_size - 1}."
-                )
-            tokens[row, : len(ids)] = torch.tensor(ids, dtype=tokens.dtype)
-        return tokens
-
     def _start_latents(self, latents: Tensor | None, random: RowGenerator, device: torch.device) -> Tensor | None:
         config = self.model.config
         if latents is None:
             return self.scheduler.prior_latents(config.latent_length, random, len(random))
         self.scheduler.check_latents(latents, len(random), config.latent_length)
         return latents.to(device)
-
-
-def check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: LaddConfig) -> None:
-    """Raises `ValueError` unless the tokenizer's mask token is the model's."""
-    if tokenizer.mask_token_id is None:
-        raise ValueError(
-            "The tokenizer has no mask token, which the model writes over: add one with "
-            '`tokenizer.add_special_tokens({"mask_token": "[MASK]"})`, as the model\'s id '
-            f"{config.mask_token_id}."
-        )
-    if tokenizer.mask_token_id != config.mask_token_id:
-        raise ValueError(
-            f"The tokenizer's mask token has id {tokenizer.mask_token_id}, the model's `mask_token_id` is "
-            f"{config.mask_token_id}: use the tokenizer the model was trained with."
-        )
-
-
-def _one_of(num_steps: int | None, num_inference_steps: int | None) -> int:
-    if num_steps is not None and num_inference_steps is not None:
-        raise ValueError(
-            f"Both `num_steps` ({num_steps}) and `num_inference_steps` ({num_inference_steps}) are given, and they "
-            "mean the same: give one."
-        )
-    given = num_steps if num_steps is not None else num_inference_steps
-    return 32 if given is None else given

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -65,6 +66,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         self.num_inference_steps: int | None = None
         self.timesteps = torch.arange(0)
         self._grid: list[Point] = []
+        self.token_times = self.latent_times = torch.zeros(0)
 
     @property
     @abstractmethod
@@ -98,10 +100,11 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         With `latents_given`, or for a model without latents, all of them go to the tokens: t_y is 0 throughout.
         Raises `ValueError` for less than one step, and for too few to walk every leg.
         """
-        if not isinstance(num_inference_steps, int) or num_inference_steps < 1:
+        if not isinstance(num_inference_steps, Integral) or num_inference_steps < 1:
             raise ValueError(
                 f"`num_steps` is {num_inference_steps!r}; give a whole number of denoiser evaluations, at least 1."
             )
+        num_inference_steps = int(num_inference_steps)
         if latents_given or self._latents is None:
             path, steps = TOKENS_ONLY, [num_inference_steps]
         else:

@@ -1,0 +1,56 @@
+"""What the pipeline's tests sample with, and how they watch it."""
+
+from __future__ import annotations
+
+import inspect
+from types import SimpleNamespace
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from ladd_hf import LaddJointScheduler, LaddSequentialScheduler
+
+KINDS = ("none", "continuous", "discrete", "vector", "gumbel", "separate")
+WITH_LATENTS = KINDS[1:]
+GUIDED = (
+    *((kind, 1.0) for kind in ("none", "discrete", "continuous", "separate")),
+    ("discrete", 2.0),
+    ("separate", 2.0),
+)
+SCHEDULERS = {"joint": LaddJointScheduler, "sequential": LaddSequentialScheduler}
+MASK = 10
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def clean_latents(kind, count, seed=0):
+    if kind in ("continuous", "separate"):
+        return torch.randn(count, 4, 3, generator=seeded(seed))
+    return torch.randint(8, (count, 4), generator=seeded(seed))
+
+
+def tiny_tokenizer(mask_id=MASK, mask_token="[MASK]"):
+    """One token per letter: [PAD] 0, a to i 1 to 9, [MASK] 10; with special tokens, a text would end in a [PAD]."""
+    words = ["[PAD]", *"abcdefghi"]
+    words.insert(mask_id, "[MASK]")
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[PAD]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A [PAD]", special_tokens=[("[PAD]", 0)])
+    tokenizer.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", mask_token=mask_token)
+
+
+def watch(model):
+    """Notes every evaluation of a model: what it was called with, and how many rows of logits it computed."""
+    calls = []
+
+    def note(module, args, kwargs, output):
+        bound = inspect.signature(module.forward).bind(*args, **kwargs)
+        rows = None if output.logits is None else len(output.logits)
+        calls.append(SimpleNamespace(**{"latents": None, **bound.arguments}, logits_rows=rows))
+
+    model.register_forward_hook(note, with_kwargs=True)
+    return calls

@@ -1,0 +1,148 @@
+"""The model's loss and bound score what they should, and every weight learns."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from helpers.model_calls import KINDS, LATENT_KINDS, MASK, call, loss_of, noised, some_latents, some_tokens
+
+from ladd_hf import RowGenerator, TrainingNoise, TrainingObjective
+
+EVERYTHING = TrainingObjective(
+    latent_dropout=0.3,
+    encoder_corruption=0.5,
+    contrastive_weight=0.1,
+    conditional_independence_weight=0.1,
+    latent_kl_weight=0.01,
+)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+def gradients(model, loss):
+    model.zero_grad()
+    loss.backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+# --- the loss ---
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_with_labels_the_loss_comes_beside_the_logits_of_the_given_ids(kind, stirred_model):
+    model = stirred_model(kind)
+    clean, latents = some_tokens(), some_latents(model)
+    given = noised(clean)
+    noise = TrainingNoise(0, torch.arange(2))
+    output = call(model, given, latents=latents, labels=clean, noise=noise)
+    assert torch.equal(output.logits, call(model, given, latents=latents).logits)
+    assert output.loss.ndim == 0 and torch.equal(output.loss, loss_of(model, clean).loss)
+    assert loss_of(model, clean).logits is None
+    assert "token_loss" in output.loss_parts and all(not part.requires_grad for part in output.loss_parts.values())
+
+
+def test_the_loss_is_drawn_from_the_global_generator_unless_given_noise(stirred_model):
+    model, tokens = stirred_model("none"), some_tokens()
+    torch.manual_seed(3)
+    one, other = (model(tokens, labels=tokens).loss for _ in range(2))
+    torch.manual_seed(3)
+    assert torch.equal(model(tokens, labels=tokens).loss, one) and not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("kind", ["none", "continuous", "discrete"])
+def test_padding_contributes_nothing_to_loss_or_gradient(kind, stirred_model):
+    model = stirred_model(kind).train()
+    tokens = some_tokens(4)
+    attention_mask = (torch.arange(12) < torch.tensor([12, 7, 5, 9])[:, None]).long()
+    changed = torch.where(attention_mask.bool(), tokens, tokens % 9 + 1)
+    one, other = (loss_of(model, t, attention_mask=attention_mask, objective=EVERYTHING) for t in (tokens, changed))
+    assert torch.equal(one.loss, other.loss)
+    before, after = gradients(model, one.loss), gradients(model, other.loss)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not torch.equal(loss_of(model, tokens).loss, loss_of(model, changed).loss), "without a mask it does"
+
+
+def test_ignored_labels_are_context_that_is_neither_noised_nor_scored(stirred_model, monkeypatch):
+    model = stirred_model("none")
+    tokens = some_tokens(4)
+    labels = tokens.clone()
+    labels[:, :5] = -100
+    seen = []
+    denoise = model.denoise
+    monkeypatch.setattr(
+        model, "denoise", lambda ids, *a, **k: seen.append((ids, k["logits_mask"])) or denoise(ids, *a, **k)
+    )
+    objective = TrainingObjective(fully_masked_share=1.0)
+    loss = loss_of(model, tokens, labels=labels, objective=objective).loss
+    ((noisy, scored),) = seen
+    assert torch.equal(noisy[:, :5], tokens[:, :5]) and (noisy[:, 5:] == MASK).all()
+    assert not scored[:, :5].any() and scored[:, 5:].all()
+    logits = denoise(noisy).logits[:, 5:]
+    expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 5:].flatten())
+    torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.parametrize("kind", ["none", "discrete"])
+def test_a_row_of_ignored_labels_changes_nothing(kind, stirred_model):
+    model = stirred_model(kind)
+    tokens = some_tokens(3)
+    labels = tokens.clone()
+    labels[2] = -100
+    objective = TrainingObjective(latent_loss_weight=0.0)
+    noise = [TrainingNoise(0, torch.arange(rows)) for rows in (2, 3)]
+    two = loss_of(model, tokens[:2], noise=noise[0], objective=objective)
+    three = loss_of(model, tokens, labels=labels, noise=noise[1], objective=objective)
+    torch.testing.assert_close(two.loss, three.loss)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_weight_learns(kind, stirred_model):
+    model = stirred_model(kind).train()
+    found = gradients(model, loss_of(model, some_tokens(8)).loss)
+    assert {name for name, _ in model.named_parameters() if name not in found or not found[name].any()} == set()
+
+
+@pytest.mark.parametrize("kind", ["continuous", "discrete"])
+def test_every_weight_has_a_gradient_in_stage_1_too(kind, stirred_model):
+    """Data parallelism and the optimiser see each weight in each step, though some gradients are zero."""
+    model = stirred_model(kind).train()
+    objective = TrainingObjective(time_distribution="tokens", latent_loss_weight=0.0)
+    found = gradients(model, loss_of(model, some_tokens(), objective=objective).loss)
+    assert found.keys() == dict(model.named_parameters()).keys()
+
+
+@pytest.mark.parametrize("kind", LATENT_KINDS)
+def test_the_token_loss_teaches_the_encoder(kind, stirred_model):
+    model = stirred_model(kind).train()
+    objective = TrainingObjective(latent_loss_weight=0.0, time_distribution="tokens")
+    found = gradients(model, loss_of(model, some_tokens(8), objective=objective).loss)
+    assert all(found[name].any() for name, _ in model.named_parameters() if name.startswith("encoder."))
+
+
+# --- the bound ---
+
+
+@pytest.mark.parametrize("path", ["joint", "sequential"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_bound_of_a_row_is_that_of_the_row_alone(kind, path, stirred_model):
+    model = stirred_model(kind)
+    tokens = some_tokens(3)
+    attention_mask = (torch.arange(12) < torch.tensor([12, 7, 9])[:, None]).long()
+    generators = [torch.Generator().manual_seed(row) for row in range(3)]
+    together = model.nelbo(tokens, attention_mask, path, 2, generators)
+    assert together.num_tokens.tolist() == [12, 7, 9]
+    for row in range(3):
+        one = slice(row, row + 1)
+        generator = torch.Generator().manual_seed(row)
+        alone = model.nelbo(tokens[one], attention_mask[one], path, 2, [generator])
+        for name in ("token_nats", "latent_nats"):
+            torch.testing.assert_close(getattr(together, name)[one], getattr(alone, name), atol=1e-4, rtol=1e-4)
+    assert (together.latent_nats.abs().sum() > 0) == (kind != "none")
+
+
+def test_the_bound_takes_no_gradient(stirred_model):
+    bound = stirred_model("discrete").nelbo(some_tokens(), generator=RowGenerator(torch.arange(2)))
+    assert not bound.total_nats.requires_grad
