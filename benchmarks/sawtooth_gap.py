@@ -49,6 +49,8 @@ def main() -> None:
                 row["gap_closed"] = results["gap_closed"][label]
                 row["versions"] = results["facts"]["versions"]
                 rows.append(row)
+                if options.json:  # after each run, so that a later one that fails loses nothing
+                    options.json.write_text(json.dumps(rows, indent=2) + "\n")
                 shares = "  ".join(f"{n}: {share:.1%}" for n, share in row["gap_closed"].items())
                 best = results["quality"]["MDLM"]["128"]
                 at_two = results["quality"][label]["2"]
@@ -58,8 +60,6 @@ def main() -> None:
                     f"{results['seconds']['everything']:.0f} s in all",
                     flush=True,
                 )
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
     accelerate launch examples/train_ladd.py --config examples/configs/sawtooth-co.yaml
     accelerate launch examples/train_ladd.py --max_steps 200 --seed 1 --output_dir out/quick
 
-A recipe is a YAML file of the fields below; flags override it, and `--help` lists them all.
+A recipe is a YAML file of the fields below, given with `--config` or as the first argument; flags override it, and
+`--help` lists them all.
 """
 
 from __future__ import annotations
@@ -146,6 +147,8 @@ def parse_arguments(
     kinds = (RunArguments, ModelArguments, SchedulerArguments, LaddTrainingArguments)
     parser = HfArgumentParser(kinds, description=__doc__.split("\n")[0])
     parser.set_defaults(output_dir=None)
+    if argv and argv[0].endswith((".yaml", ".yml")):
+        argv = ["--config", *argv]
     config_parser = HfArgumentParser(RunArguments, add_help=False, conflict_handler="resolve")
     recipe = Path(config_parser.parse_known_args(argv)[0].config)
     if not recipe.is_file():
@@ -156,7 +159,10 @@ def parse_arguments(
         parser.error(f"{recipe} has unknown fields {unknown}; --help lists the fields of a recipe.")
     settings.setdefault("output_dir", f"out/{recipe.stem}")
     parser.set_defaults(**settings)
-    return parser.parse_args_into_dataclasses(argv)
+    *arguments, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
+    if unknown:
+        parser.error(f"{' '.join(unknown)} is not understood; --help lists all flags.")
+    return tuple(arguments)
 
 
 def train(

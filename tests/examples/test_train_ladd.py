@@ -79,9 +79,15 @@ def test_a_wrong_recipe_is_named(tmp_path, text, message):
     recipe = tmp_path / "recipe.yaml"
     if text is not None:
         recipe.write_text(text)
-    process = train("--config", str(recipe))
+    process = train(str(recipe))
     assert process.returncode != 0
     assert message in process.stderr
+
+
+def test_a_flag_that_does_not_exist_is_named():
+    process = train("--config", "examples/configs/sawtooth-di.yaml", "--stepps", "3")
+    assert process.returncode != 0
+    assert "--stepps 3 is not understood" in process.stderr and "Traceback" not in process.stderr
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
