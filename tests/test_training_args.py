@@ -80,8 +80,8 @@ def test_stage_1_trains_no_latents_and_has_times_of_its_own():
     for step in (10, 1000):
         assert not args.in_stage_1(step)
         assert args.objective_at(step) == TrainingObjective(
-            latent_loss_weight=0.5, latent_dropout=0.15, fully_masked_share=0.1, encoder_corruption=0.9
-        )
+            latent_loss_weight=0.5, latent_dropout=0.15, fully_masked_share=0.1
+        ), "what shapes the encoder ends with stage 1"
 
 
 def test_stage_2_has_no_warm_up():

@@ -171,6 +171,18 @@ def test_the_shift_is_the_papers_formula(shift):
         assert ((times.token_times > t) == (shift > 1)).all(), "more than 1 shifts towards noise"
 
 
+def test_tokens_with_a_time_of_their_own_are_not_shifted():
+    for distribution in ("independent", "sequential", "tokens", "sequential+independent"):
+        plain, shifted = times_of(distribution), times_of(distribution, shift=3.0)
+        assert torch.equal(shifted.token_times, plain.token_times)
+        assert torch.equal(shifted.token_rates, plain.token_rates)
+        moving = plain.latent_rates > 0
+        assert (shifted.latent_times[moving] > plain.latent_times[moving]).all()
+    both = times_of("joint+independent", shift=3.0)
+    plain = times_of("joint+independent")
+    assert ((both.token_times > plain.token_times).double().mean() - 0.5).abs() < 0.01
+
+
 @pytest.mark.parametrize("distribution", ["joint", "sequential", "independent"])
 def test_the_rate_is_how_fast_a_shifted_time_passes(distribution):
     generator = torch.Generator().manual_seed(0)

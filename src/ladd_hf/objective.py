@@ -26,7 +26,8 @@ class TrainingObjective:
         token_weighting, latent_weighting: `plain`, the average over the sequence; `elbo`, the bound's weight.
         token_loss_weight, latent_loss_weight: w_x, w_y.
         min_time: smallest time drawn.
-        time_shift: a in t <- a t / (1 + (a - 1) t), in the paper sqrt(latent size / 4096); 1 leaves times alone.
+        time_shift: a in t <- a t / (1 + (a - 1) t) of the latents' times, and of the tokens' where they are one; in the
+            paper sqrt(latent size / 4096); 1 leaves times alone.
         fully_masked_share: share of examples whose tokens are all masked (t_x = 1), so that only latents can help.
         latent_dropout: share of examples whose latents are dropped (p_cfg); needed for guidance.
         quantizer_dropout: share of examples whose visible codes enter the denoiser unrounded, so that the encoder hears
@@ -166,7 +167,10 @@ def training_loss(
                 _conditional_independence_loss(denoiser, output.logits, batch, latents),
                 objective.conditional_independence_weight,
             )
-    total = torch.stack([weight * term for term, weight in terms.values()]).sum()
+    # A term without weight is left out, so that what only it would teach gets no gradient and the optimiser no history.
+    total = sum(
+        (weight * term for term, weight in terms.values() if weight), start=torch.zeros_like(terms["token_loss"][0])
+    )
     return LossParts(total, {name: term.detach() for name, (term, _) in terms.items()} | watched)
 
 

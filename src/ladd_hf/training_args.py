@@ -9,14 +9,18 @@ from transformers import TrainingArguments
 from .objective import TrainingObjective
 from .time_paths import time_path
 
+# Terms that shape the encoder, so that they end where it is fixed.
+_OF_THE_ENCODER = ("encoder_corruption", "contrastive_weight", "latent_kl_weight", "quantizer_dropout")
+
 
 @dataclass
 class LaddTrainingArguments(TrainingArguments):
     """transformers' `TrainingArguments` with the settings of the paper's objective (section 6).
 
     In two stages, the first `stage_1_steps` train encoder and token denoiser, the rest the denoiser of both channels
-    with the encoder fixed. With `stage_1_steps` of 0 everything is trained at once, the latents' weight w_y rising
-    linearly to `latent_loss_weight`. The fields that stage 1 has of its own start with `stage_1_`.
+    with the encoder fixed, and without the terms that only shape the encoder (corruption of its input, InfoNCE, KL).
+    With `stage_1_steps` of 0 everything is trained at once, the latents' weight w_y rising linearly to
+    `latent_loss_weight`. The fields that stage 1 has of its own start with `stage_1_`.
     """
 
     time_distribution: str = field(
@@ -77,8 +81,8 @@ class LaddTrainingArguments(TrainingArguments):
         super().__post_init__()
         if self.data_seed is None:
             self.data_seed = self.seed  # else the order of the data hangs on who called torch.manual_seed last
-        if self.ddp_find_unused_parameters is None and self.stage_1_steps:
-            self.ddp_find_unused_parameters = True  # the encoder of stage 2, with activation checkpointing too
+        if self.ddp_find_unused_parameters is None and (self.stage_1_steps or self.latent_warmup_steps):
+            self.ddp_find_unused_parameters = True  # the latents' head before it is trained, the encoder of stage 2
         for name in ("stage_1_steps", "latent_warmup_steps"):
             if getattr(self, name) < 0:
                 raise ValueError(f"`{name}` is {getattr(self, name)}; give a number of steps, 0 for none.")
@@ -107,7 +111,9 @@ class LaddTrainingArguments(TrainingArguments):
             for name in ("time_distribution", "fully_masked_share", "latent_dropout", "quantizer_dropout"):
                 options[name] = getattr(self, f"stage_1_{name}")
             options["quantizer_dropout"] *= 1 - step / self.stage_1_steps
-        elif not self.stage_1_steps:
+        elif self.stage_1_steps:
+            options |= dict.fromkeys(_OF_THE_ENCODER, 0.0)
+        else:
             options["latent_loss_weight"] *= self._warmup(step)
         return TrainingObjective(**options)
 

@@ -71,7 +71,8 @@ def draw_times(distribution: str, positions: Tensor, min_time: float = 0.0, shif
             joined by `+`, which share the examples evenly.
         positions: `(B, 2)` numbers in [0, 1).
         min_time: moving times are at least this.
-        shift: a in t <- a t / (1 + (a - 1) t); 1 leaves times alone, more shifts them towards noise.
+        shift: a in t <- a t / (1 + (a - 1) t) of the latents' times, and of the tokens' where it is the same time; 1
+            leaves times alone, more shifts them towards noise.
 
     Raises `ValueError` for a name that is none of these.
     """
@@ -82,12 +83,14 @@ def draw_times(distribution: str, positions: Tensor, min_time: float = 0.0, shif
     drawn = torch.stack([torch.stack(_points(name, scaled - part, second)) for name in names])  # (names, 4, B)
     t_x, t_y, token_rate, latent_rate = drawn[part, :, torch.arange(len(first), device=first.device)].unbind(1)
 
-    def shifted(t: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
-        scale = 1 + (shift - 1) * t
-        return torch.where(rate > 0, (shift * t / scale).clamp(min=min_time), t), rate * shift / scale**2
+    def shifted(t: Tensor, rate: Tensor, by: Tensor) -> tuple[Tensor, Tensor]:
+        scale = 1 + (by - 1) * t
+        return torch.where(rate > 0, (by * t / scale).clamp(min=min_time), t), rate * by / scale**2
 
-    token_times, token_rates = shifted(t_x, token_rate)
-    latent_times, latent_rates = shifted(t_y, latent_rate)
+    apart = torch.tensor([name == "independent" for name in names], device=first.device)[part]
+    of_latents = torch.full_like(first, shift)
+    token_times, token_rates = shifted(t_x, token_rate, torch.where(apart | (latent_rate == 0), 1.0, of_latents))
+    latent_times, latent_rates = shifted(t_y, latent_rate, of_latents)
     return TimePoints(token_times, latent_times, token_rates, latent_rates)
 
 
