@@ -19,11 +19,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def run(recipe: str, seed: int, folder: Path) -> dict[str, Any]:
-    """One run of a recipe in a process of its own; its results."""
+def run(recipe: str, seed: int, folder: Path, flags: list[str]) -> dict[str, Any]:
+    """One run of a recipe in a process of its own, with further flags of the example; its results."""
     output = folder / f"{recipe}-{seed}"
     command = [sys.executable, "-m", "accelerate.commands.launch", "examples/train_ladd.py"]
-    command += ["--config", f"examples/configs/{recipe}.yaml", "--seed", str(seed), "--output_dir", str(output)]
+    command += ["--config", f"examples/configs/{recipe}.yaml", "--seed", str(seed), "--output_dir", str(output), *flags]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     return json.loads((output / "results.json").read_text())
 
@@ -34,12 +34,12 @@ def main() -> None:
     parser.add_argument("--recipes", nargs="+", default=["sawtooth-di", "sawtooth-co"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    options, flags = parser.parse_known_args()  # flags that are not its own go to the example
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for recipe in options.recipes:
             for seed in options.seeds:
-                results = run(recipe, seed, Path(folder))
+                results = run(recipe, seed, Path(folder), flags)
                 label = next(name for name in results["gap_closed"] if name.endswith("sequential"))
                 row = {
                     "recipe": recipe,

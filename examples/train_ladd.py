@@ -2,7 +2,7 @@
 
     accelerate launch examples/train_ladd.py                                        # sawtooth, Di-LADD, minutes
     accelerate launch examples/train_ladd.py --config examples/configs/sawtooth-co.yaml
-    accelerate launch examples/train_ladd.py --max_steps 200 --seed 1 --output_dir out/quick
+    accelerate launch examples/train_ladd.py --max_steps 200 --stage_1_steps 100 --seed 1 --output_dir out/quick
 
 A recipe is a YAML file of the fields below, given with `--config` or as the first argument; flags override it, and
 `--help` lists them all.
@@ -80,23 +80,33 @@ class ModelArguments:
     latent_dim: int | None = None
     codebook_size: int | None = None
     latent_positions: str | None = None
+    latent_time_conditioning: bool | None = None
     latent_noise_schedule: str | None = None
     latent_prediction_type: str | None = None
     latent_normalization: str | None = None
     latent_head_layers: int | None = None
+    latent_head_hidden_size: int | None = None
     separate_latent_denoiser: bool | None = None
+    latent_denoiser_num_layers: int | None = None
     encoder_readout: str | None = None
     encoder_num_hidden_layers: int | None = None
+    encoder_hidden_size: int | None = None
+    encoder_num_attention_heads: int | None = None
     encoder_variance: str | None = None
+    encoder_std: float | None = None
     quantizer: str | None = None
     fsq_levels: list[int] | None = None
+    codebook_decay: float | None = None
+    codebook_kmeans_init: bool | None = None
+    codebook_dead_code_threshold: int | None = None
     commitment_weight: float | None = None
+    gumbel_temperature: float | None = None
     token_noise_schedule: str | None = None
     token_time_conditioning: bool | None = None
 
     def config(self, vocab_size: int, length: int, latents: bool) -> LaddConfig:
         """The model's configuration, or with `latents=False` the baseline's: the same token stream."""
-        of_latents = ("latent_", "encoder_", "codebook_", "separate_", "quantizer", "fsq_", "commitment_")
+        of_latents = ("latent_", "encoder_", "codebook_", "separate_", "quantizer", "fsq_", "commitment_", "gumbel_")
         options = {name: value for name, value in asdict(self).items() if value is not None and name != "size"}
         if not latents:
             options = {name: value for name, value in options.items() if not name.startswith(of_latents)}
@@ -185,10 +195,23 @@ def baseline_arguments(training: LaddTrainingArguments, folder: Path) -> LaddTra
     arguments = copy.deepcopy(training)
     arguments.output_dir = str(folder)
     arguments.stage_1_steps = 0
-    arguments.fully_masked_share = 0.0
-    arguments.latent_dropout = arguments.encoder_corruption = 0.0
+    arguments.fully_masked_share = arguments.latent_dropout = arguments.encoder_corruption = 0.0
+    arguments.quantizer_dropout = arguments.contrastive_weight = arguments.latent_kl_weight = 0.0
+    arguments.conditional_independence_weight = 0.0
+    arguments.latent_target_gradient = False
     arguments.time_distribution = "independent"
     return arguments
+
+
+def describe_bound(method: str, path: str, metrics: dict[str, float]) -> str:
+    """What evaluation found, in words that claim no more than it is."""
+    tokens, latents = metrics[f"eval_{path}_token_nats"], metrics[f"eval_{path}_latent_nats"]
+    parts = f"tokens {tokens:.4f} + latents {latents:.4f}"
+    if method == "MDLM":
+        return f"{method}: bound on held-out sequences {tokens:.4f} nats per token"
+    if method == "Co-LADD":
+        return f"{method}: held-out sequences, nats per token: {parts} (relative to the smallest noise: no bound)"
+    return f"{method}: bound on held-out sequences {tokens + latents:.4f} nats per token ({parts})"
 
 
 def show_table(quality: dict[str, dict[int, float]], gaps: dict[str, dict[int, float]], floor: float) -> str:
@@ -236,10 +259,8 @@ def main(argv: list[str]) -> None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(run.cpu_threads or max(1, cores // training.world_size))
     start, folder = time.time(), Path(training.output_dir)
-    if (folder / "results.json").exists() and not training.resume_if_exists:
-        raise SystemExit(
-            f"{folder} already holds the results of a run: give another --output_dir, or --resume_if_exists to go on."
-        )
+    if (folder / "results.json").exists():
+        raise SystemExit(f"{folder} already holds the results of a run: give another --output_dir.")
 
     # 1. Data: fresh sequences, each seen once, the same for both models
     data = SawtoothDistribution(run.length)
@@ -275,7 +296,7 @@ def main(argv: list[str]) -> None:
         if not is_baseline:
             plans = {f"{method} joint": schedulers.joint(), f"{method} sequential": schedulers.sequential()}
         for label, scheduler in plans.items():  # the last one is the one that stays saved
-            pipeline = trainer.save_pipeline(str(folders[name]), scheduler)
+            trainer.save_pipeline(str(folders[name]), scheduler)
             pipeline = LaddPipeline.from_pretrained(str(folders[name])).to(training.device)
             pipeline.set_progress_bar_config(disable=True)
             quality[label] = quality_by_evaluations(
@@ -298,7 +319,7 @@ def main(argv: list[str]) -> None:
     print(show_table(quality, gaps, entropy))
     for name, metrics in bounds.items():
         label = METHODS[trainers[name].model.config.latent_type]
-        print(f"{label}: bound on held-out sequences {metrics['eval_loss']:.4f} nats per token")
+        print(describe_bound(label, training.nelbo_paths[0], metrics))
     command = f"accelerate launch examples/train_ladd.py {' '.join(argv)}".strip()
     facts = {
         "data": f"binary sawtooth of length {run.length}, {count:,} fresh sequences",
@@ -310,7 +331,7 @@ def main(argv: list[str]) -> None:
         "seed": training.seed,
         "dtype": str(trainers["ladd"].model.dtype).removeprefix("torch."),
         "sampling": "temperature 1, no nucleus",
-        "device": "CPU" if training.device.type == "cpu" else torch.cuda.get_device_name(),
+        "device": torch.cuda.get_device_name() if training.device.type == "cuda" else training.device.type.upper(),
         "versions": f"ladd_hf {ladd_hf.__version__}, torch {torch.__version__}, transformers "
         f"{transformers.__version__}, Python {platform.python_version()}",
     }

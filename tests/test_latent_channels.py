@@ -120,7 +120,7 @@ def test_a_denoiser_that_is_sure_and_right_has_no_loss():
     assert (discrete().loss(wrong, clean, noisy, t) > 100).all()
 
 
-@pytest.mark.parametrize("name", ["linear", "polynomial", "cosine"])
+@pytest.mark.parametrize("name", sorted(MASK_SCHEDULES))
 def test_the_bound_of_a_denoiser_that_knows_nothing_is_the_log_of_the_number_of_codes(name):
     # The integral over time of weight times the masked share is 1: each code is paid for once, and log K is its price.
     channel, count, length = discrete(name), 40_000, 4

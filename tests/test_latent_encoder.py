@@ -200,3 +200,10 @@ def test_draws_lie_around_the_mean_with_the_fixed_deviation(make_encoder):
 def test_only_a_learned_variance_has_weights(variance, tiny_config):
     encoder = LaddEncoder(tiny_config("continuous", encoder_variance=variance))
     assert (encoder.log_variance is not None) == (variance == "learned")
+
+
+@pytest.mark.parametrize("mask", [[0, 1, 1], [1, 0, 1]])
+def test_padding_before_a_token_is_refused(mask):
+    for dtype in (torch.int64, torch.bool):
+        with pytest.raises(ValueError, match=r"padding before a token; .* so pad at the end"):
+            row_lengths(torch.tensor([[1, 1, 1], mask], dtype=dtype), torch.zeros(2, 3))

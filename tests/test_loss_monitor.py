@@ -68,3 +68,21 @@ def test_numbers_pass():
     monitor.check()
     monitor.add(parts(a=1e30, b=-1e-30, c=0), 0)
     monitor.check()
+
+
+def test_what_is_guarded_is_not_averaged():
+    monitor = LossMonitor()
+    monitor.guard("norm", torch.tensor(3.0), 0)
+    assert monitor.means() == {}
+    monitor.guard("norm", torch.tensor(math.inf), 1)
+    with pytest.raises(NonFiniteLossError, match="`norm` was not finite at step 2"):
+        monitor.check()
+
+
+def test_every_process_stops_where_one_of_them_fails():
+    monitor = LossMonitor()
+    monitor.add(parts(a=1, b=2), 0)
+    monitor.check(lambda own: own)
+    of_another = torch.tensor([[math.inf, 7.0]], dtype=torch.float64)  # there, b failed at step 8
+    with pytest.raises(NonFiniteLossError, match="`b` was not finite at step 8"):
+        monitor.check(lambda own: torch.cat([own, of_another]))

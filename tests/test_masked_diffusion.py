@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -229,3 +230,12 @@ def test_logits_of_low_precision_are_drawn_in_float64(dtype):
     logits = torch.randn(500, generator=torch.Generator().manual_seed(0)).to(dtype).expand(2000, -1)
     uniform = RowGenerator.from_seed(0, torch.arange(2000)).uniform()
     assert torch.equal(draw_categorical(logits, uniform), draw_categorical(logits.double(), uniform))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_logits_that_are_no_numbers_are_refused_greedy_or_not(temperature, bad):
+    logits = torch.zeros(3, 4)
+    logits[1, 2] = bad
+    with pytest.raises(ValueError, match="logits hold nan, plus infinity or a row of minus infinities"):
+        draw_categorical(logits, torch.zeros(3, dtype=torch.float64), temperature)

@@ -153,6 +153,23 @@ def test_a_tuple_is_returned_where_asked_for(stirred_model):
     assert torch.equal(logits, output.logits) and torch.equal(prediction, output.latent_prediction)
 
 
+def test_an_output_layer_with_something_around_it_is_called_as_it_is(stirred_model):
+    """An adapter on the vocabulary projection must not be passed by."""
+
+    class Adapter(torch.nn.Module):
+        def __init__(self, base):
+            super().__init__()
+            self.base = base
+
+        def forward(self, states):
+            return 2 * self.base(states)
+
+    model, tokens = stirred_model("none"), noised(some_tokens())
+    plain = call(model, tokens).logits
+    model.set_output_embeddings(Adapter(model.get_output_embeddings()))
+    torch.testing.assert_close(call(model, tokens).logits, 2 * plain)
+
+
 # --- time ---
 
 

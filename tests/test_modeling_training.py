@@ -124,6 +124,44 @@ def test_the_token_loss_teaches_the_encoder(kind, stirred_model):
     assert all(found[name].any() for name, _ in model.named_parameters() if name.startswith("encoder."))
 
 
+def test_the_two_views_of_the_contrastive_loss_do_not_move_the_codebook(stirred_model):
+    objective = TrainingObjective(contrastive_weight=1.0)
+    books = []
+    for tried in (objective, TrainingObjective()):
+        model = stirred_model("vector").train()
+        loss_of(model, some_tokens(), objective=tried)
+        books.append(model.quantizer.quantize._codebook.embed_avg.clone())
+    assert torch.equal(*books)
+
+
+def test_a_frozen_encoder_has_no_dropout_in_training(stirred_model):
+    model = stirred_model("continuous", attention_dropout=0.5, attn_implementation="eager").train()
+    tokens = some_tokens()
+    free = [model.encode(tokens).vectors for _ in range(2)]
+    model.freeze_latent_encoder()
+    assert model.training and not model.encoder.training
+    model.train()
+    frozen = [model.encode(tokens).vectors for _ in range(2)]
+    assert torch.equal(*frozen) and not torch.equal(*free)
+    model.freeze_latent_encoder(False)
+    assert model.encoder.training
+
+
+@pytest.mark.parametrize("predicts", ["sample", "epsilon"])
+def test_the_latent_target_has_a_gradient_only_where_asked_for(predicts, stirred_model):
+    """At equal noise and visible tokens, only the target can tell the encoder anything when the prediction is fixed."""
+    found = {}
+    for asked in (False, True):
+        model = stirred_model("continuous", separate_latent_denoiser=True, latent_prediction_type=predicts)
+        model.latent_denoiser.forward = lambda latents, timesteps: torch.zeros_like(latents)
+        objective = TrainingObjective(token_loss_weight=0.0, latent_target_gradient=asked)
+        loss = loss_of(model, some_tokens(), objective=objective).loss
+        found[asked] = loss.requires_grad and any(
+            name.startswith("encoder") and grad.any() for name, grad in gradients(model, loss).items()
+        )
+    assert found == {False: False, True: predicts == "sample"}, "noise is drawn, whatever the latents are"
+
+
 # --- the bound ---
 
 

@@ -11,6 +11,7 @@ from helpers.exact_denoiser import SEQUENCES, ExactDenoiser, K, M, S, V, random_
 from ladd_hf import RowGenerator, TimePath
 from ladd_hf.modeling_ladd import LaddOutput
 from ladd_hf.nelbo import nelbo
+from ladd_hf.noise_schedules import MASK_SCHEDULES
 
 STAIRS = TimePath(((1, 1), (1, 0.4), (0.3, 0.4), (0.3, 0), (0, 0)))
 PATHS = {"joint": "joint", "sequential": "sequential", "stairs": STAIRS}
@@ -85,7 +86,7 @@ def test_along_the_sequential_path_the_parts_are_codes_and_tokens_given_codes():
     assert not given["latent_nats"][0].any()
 
 
-@pytest.mark.parametrize("schedule", ["linear", "polynomial", "cosine", {"name": "polynomial", "degree": 0.7}])
+@pytest.mark.parametrize("schedule", [*sorted(MASK_SCHEDULES), {"name": "polynomial", "degree": 0.7}], ids=str)
 def test_the_bound_does_not_depend_on_the_noise_schedules(schedule):
     denoiser = ExactDenoiser(random_table(), True, token_schedule=schedule, code_schedule=schedule)
     assert_within_error(bound(denoiser, "joint")["total_nats"], -denoiser.log_likelihood())
@@ -196,7 +197,8 @@ def test_the_denoiser_is_called_on_the_path_with_logits_where_they_are_scored():
         assert (t_x[codes_move] == 1).all() and (noisy[codes_move] == V).all()
         assert (latents[~codes_move] != K).all()
         assert not scored[codes_move].any() and torch.equal(scored[~codes_move], noisy[~codes_move] == V)
-    positions = torch.stack([torch.where(t_y > 0, 0.5 + t_y / 2, t_x / 2) for *_, t_x, t_y in calls])
+    # Times are squares of evenly spread positions on each side.
+    positions = torch.stack([torch.where(t_y > 0, 0.5 + t_y.sqrt() / 2, t_x.sqrt() / 2) for *_, t_x, t_y in calls])
     steps = positions[1:] - positions[:-1]
     torch.testing.assert_close(steps, torch.full_like(steps, 1 / 6))
     assert positions[0].unique().numel() == len(SEQUENCES) and positions[0].max() < 1 / 6, "from a random start"

@@ -275,6 +275,16 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_step_and_term(head, te
     assert not (tmp_path / "run" / "checkpoint-4").exists()
 
 
+@pytest.mark.parametrize("bad", [math.inf, math.nan])
+def test_a_gradient_that_is_no_number_stops_the_run_before_it_reaches_the_weights(bad, make_trainer):
+    trainer = make_trainer("none")
+    weight = trainer.model.token_head.proj.weight
+    weight.register_hook(lambda grad: torch.full_like(grad, bad) if trainer.state.global_step == 2 else grad)
+    with pytest.raises(NonFiniteLossError, match="`gradient norm` was not finite at step 3"):
+        trainer.train()
+    assert weight.isfinite().all() and trainer.state.global_step == 2
+
+
 def test_no_checkpoint_is_written_after_a_loss_that_is_no_number(make_trainer, tmp_path):
     trainer = make_trainer("none", max_steps=1)
     trainer.train()
@@ -469,10 +479,10 @@ def test_a_model_made_by_the_trainer_is_the_one_that_is_averaged(make_trainer, t
 def test_a_saved_pipeline_loads_and_writes(make_trainer, tmp_path):
     trainer = make_trainer("discrete", max_steps=2)
     trainer.train()
-    returned = trainer.save_pipeline(str(tmp_path / "pipeline"), scheduler=LaddSequentialScheduler())
+    trainer.save_pipeline(str(tmp_path / "pipeline"), scheduler=LaddSequentialScheduler())
     loaded = LaddPipeline.from_pretrained(tmp_path / "pipeline")
     loaded.set_progress_bar_config(disable=True)
-    assert isinstance(returned, LaddPipeline) and isinstance(loaded.scheduler, LaddSequentialScheduler)
+    assert isinstance(loaded.scheduler, LaddSequentialScheduler)
     assert_same(dict(loaded.model.state_dict()), averaged_weights(trainer))
     written = loaded(num_steps=4, batch_size=2, generator=torch.Generator().manual_seed(0))
     assert written.sequences.shape == (2, 12) and (written.sequences != 10).all() and written.nfe == 4
@@ -489,3 +499,37 @@ def test_a_tokenizer_with_another_mask_token_is_refused(make_trainer):
     make_trainer("none", trainer_options={"processing_class": right})
     with pytest.raises(ValueError, match="mask token has id 11, the model's `mask_token_id` is 10"):
         make_trainer("none", trainer_options={"processing_class": wrong})
+
+
+def test_an_output_folder_with_a_finished_model_is_refused_and_left_as_it_is(make_trainer, tmp_path):
+    make_trainer("none", max_steps=1).save_model()
+    before = (tmp_path / "run" / "model.safetensors").read_bytes()
+    for resume in (False, True):
+        with pytest.raises(
+            ValueError, match=r"already holds a model .* and no checkpoint to go on from: choose another"
+        ):
+            make_trainer("none", max_steps=1, resume_if_exists=resume).train()
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("none", {"latent_dropout": 0.1}, "`latent_dropout` is 0.1, which does nothing .* 'none'"),
+        ("discrete", {"latent_kl_weight": 0.1}, "`latent_kl_weight` is 0.1, which does nothing .* 'discrete'"),
+        ("continuous", {"quantizer_dropout": 0.1}, "`quantizer_dropout` is 0.1, which does nothing .* 'continuous'"),
+        ("none", {"stage_1_steps": 2, "stage_1_latent_dropout": 0.1}, "`latent_dropout` is 0.1, which does nothing"),
+    ],
+)
+def test_terms_that_the_model_does_not_have_are_refused(kind, options, message, make_trainer):
+    with pytest.raises(ValueError, match=message):
+        make_trainer(kind, **options)
+
+
+def test_texts_of_different_lengths_are_padded_with_the_models_token(make_trainer):
+    data = [{"input_ids": row["input_ids"][: 6 + index % 7]} for index, row in enumerate(texts())]
+    make_trainer("discrete", data=data, max_steps=2).train()
+    with pytest.raises(ValueError, match="there is no padding token"):
+        trainer = make_trainer("discrete", folder="other", data=data, max_steps=2)
+        trainer.data_collator.pad_token_id = None
+        trainer.train()

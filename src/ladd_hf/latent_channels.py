@@ -78,6 +78,10 @@ class LatentChannel(ABC):
         """The bound's integrand at times `t`, in nats per example and unit of time, `(B,)`."""
 
     @abstractmethod
+    def step_bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor, s: Tensor) -> Tensor:
+        """The bound's term of a run's step t -> s, in nats per example, `(B,)`; 0 where s = t."""
+
+    @abstractmethod
     def draw_moves(self, noisy: Tensor, t: float, s: float, random: RowGenerator) -> Tensor:
         """Which latents the step t -> s will change, `(B, M)` bool: drawn before, and whatever, the denoiser says."""
 
@@ -113,6 +117,12 @@ class MaskedChannel:
         alpha_t, alpha_s = (self.alpha_at(time) for time in (t, s))
         return draw_unmask(ids == self.mask_id, alpha_t, alpha_s, random.uniform(ids.shape[1]))
 
+    def reveal_probability(self, t: Tensor, s: Tensor) -> Tensor:
+        """Probability that the step t -> s reveals a masked place, `(B,)`; at time 0 everything is visible."""
+        alpha_t = self.schedule.alpha(t)
+        alpha_s = torch.where(s <= 0, 1.0, self.schedule.alpha(s))
+        return torch.where(t == s, 0.0, (alpha_s - alpha_t) / (1 - alpha_t))
+
     def alpha_at(self, time: float) -> float:
         """alpha(t) as a number; at time 0 everything is visible, whatever the schedule leaves there."""
         return 1.0 if time <= 0 else float(self.schedule.alpha(torch.tensor(time, dtype=torch.float64)))
@@ -136,6 +146,10 @@ class DiscreteLatents(MaskedChannel, LatentChannel):
     def bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
         """-alpha'(t) / (1 - alpha(t)) times the cross-entropy summed over masked codes, `(B,)` nats."""
         return self.schedule.weight(t) * self._cross_entropy(prediction, clean, noisy).sum(1)
+
+    def step_bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor, s: Tensor) -> Tensor:
+        """The probability of being revealed times the cross-entropy summed over masked codes, `(B,)` nats."""
+        return self.reveal_probability(t, s) * self._cross_entropy(prediction, clean, noisy).sum(1)
 
     def draw_moves(self, noisy: Tensor, t: float, s: float, random: RowGenerator) -> Tensor:
         """Which codes are revealed, `(B, M)` bool."""
@@ -200,15 +214,22 @@ class ContinuousLatents(LatentChannel):
         return add_gaussian_noise(self.schedule, clean, noise, self._times(t, clean))
 
     def loss(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
-        """Mean squared error of y_0, or of the noise, `(B,)`. The target is held fixed."""
+        """Mean squared error of y_0, or of the noise, `(B,)`."""
         return self._squared_error(prediction, clean, noisy, t).mean((1, 2))
 
     def bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
         """The squared error weighed as in the bound over a step of 1e-3 in time, `(B,)` nats per unit of time."""
         times = t.double().clamp(min=_BOUND_STEP)
-        weigh = noise_weight if self.predicts_noise else sample_weight
-        weight = weigh(self.schedule, times, times - _BOUND_STEP) / _BOUND_STEP
+        weight = self._weight(times, times - _BOUND_STEP) / _BOUND_STEP
         return weight * self._squared_error(prediction, clean, noisy, t).sum((1, 2))
+
+    def step_bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor, s: Tensor) -> Tensor:
+        """KL from the posterior to the DDPM step t -> s, `(B,)` nats: the weighed squared error."""
+        return self._weight(t.double(), s.double()) * self._squared_error(prediction, clean, noisy, t).sum((1, 2))
+
+    def _weight(self, t: Tensor, s: Tensor) -> Tensor:
+        weigh = noise_weight if self.predicts_noise else sample_weight
+        return weigh(self.schedule, t, s)
 
     def draw_moves(self, noisy: Tensor, t: float, s: float, random: RowGenerator) -> Tensor:
         """All of them, `(B, M)` bool: noise leaves every latent at every step."""
@@ -243,8 +264,8 @@ class ContinuousLatents(LatentChannel):
     def _squared_error(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
         target = clean.float()
         if self.predicts_noise:
-            target = noise_from_sample(self.schedule, noisy.float(), target, self._times(t, target))
-        return (prediction.float() - target.detach()).square()
+            target = noise_from_sample(self.schedule, noisy.float(), target, self._times(t, target)).detach()
+        return (prediction.float() - target).square()
 
     @staticmethod
     def _times(t: Tensor, latents: Tensor) -> Tensor:

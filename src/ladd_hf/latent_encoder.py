@@ -18,9 +18,18 @@ from .two_stream_transformer import LaddBlock, rotary_embedding
 
 
 def row_lengths(attention_mask: Tensor | None, tokens: Tensor) -> Tensor:
-    """Number of real tokens in each row, `(B,)`."""
+    """Number of real tokens in each row, `(B,)`.
+
+    Raises `ValueError` for padding before or within a text (on a CPU: elsewhere looking would stall the device).
+    """
     if attention_mask is None:
         return torch.full((tokens.shape[0],), tokens.shape[1], device=tokens.device)
+    looked_at = attention_mask.device.type == "cpu" and not torch.compiler.is_compiling()
+    if looked_at and (attention_mask.int().diff(dim=1) > 0).any():
+        raise ValueError(
+            "`attention_mask` has padding before a token; latents stand for places of a text counted from its start, "
+            "so pad at the end (`padding_side='right'`)."
+        )
     return attention_mask.sum(1)
 
 

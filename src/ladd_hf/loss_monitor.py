@@ -1,6 +1,8 @@
-"""Sums of the loss's parts between two logs, and the guard against losses that are no numbers."""
+"""Sums of the loss's parts between two logs, and the guard against losses and gradients that are no numbers."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -25,18 +27,29 @@ class LossMonitor:
             if name not in self._sums:
                 self._sums[name] = torch.zeros_like(value)
                 self._counts[name] = 0
-            if name not in self._first_bad:
-                self._first_bad[name] = torch.full_like(value, -1.0)
             self._sums[name] += value
             self._counts[name] += 1
-            seen = self._first_bad[name]
-            seen.copy_(torch.where((seen < 0) & ~value.isfinite(), float(step), seen))
+            self.guard(name, value, step)
 
-    def check(self) -> None:
-        """Raises [`NonFiniteLossError`] with step and part if a value was infinite or nan. Waits for the device."""
-        bad = {name: int(step) for name, step in self._first_bad.items() if step >= 0}
-        if bad:
-            name, step = min(bad.items(), key=lambda item: item[1])
+    def guard(self, name: str, value: Tensor, step: int) -> None:
+        """Has `check` name this scalar if it is not finite, and does no more with it."""
+        value = value.detach().double()
+        seen = self._first_bad.setdefault(name, torch.full_like(value, torch.inf))
+        seen.copy_(torch.where(seen.isinf() & ~value.isfinite(), float(step), seen))
+
+    def check(self, gather: Callable[[Tensor], Tensor] | None = None) -> None:
+        """Raises [`NonFiniteLossError`] with step and part if a value was infinite or nan. Waits for the device.
+
+        `gather` stacks the processes' tensors: with it, all of them call this, and all of them raise.
+        """
+        if not self._first_bad:
+            return
+        steps = torch.stack(list(self._first_bad.values()))  # (parts,)
+        if gather is not None:
+            steps = gather(steps[None]).amin(0)
+        step, part = (int(x) if x.isfinite() else -1 for x in steps.min(0))
+        if step >= 0:
+            name = list(self._first_bad)[part]
             raise NonFiniteLossError(
                 f"`{name}` was not finite at step {step + 1}: training stops, and the last checkpoint is as it was. "
                 "Lower the learning rate, clip gradients, or look at that step's data."

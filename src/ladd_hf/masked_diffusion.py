@@ -51,6 +51,7 @@ def draw_categorical(logits: Tensor, uniform: Tensor, temperature: float = 1.0, 
         `(n,)` int64 categories.
     """
     if temperature == 0:
+        _check_finite(logits.amax(-1))  # nan is the largest of numbers here
         return logits.argmax(-1)
     rows = max(1, _DRAW_CHUNK // logits.shape[-1])
     pieces = zip(logits.split(rows), uniform.split(rows), strict=True)
@@ -63,10 +64,14 @@ def _draw_rows(logits: Tensor, uniform: Tensor, temperature: float, top_p: float
         probabilities = nucleus(probabilities, top_p)
     distribution = probabilities.cumsum(-1)
     total = distribution[:, -1:]
-    if not total.isfinite().all():
+    _check_finite(total)
+    # uniform <= 1 - 2^-53, so the threshold stays below the total, and within the possible categories.
+    return torch.searchsorted(distribution, uniform[:, None] * total, right=True)[:, 0]
+
+
+def _check_finite(values: Tensor) -> None:
+    if not values.isfinite().all():
         raise ValueError(
             "The denoiser's logits hold nan, plus infinity or a row of minus infinities: no token can be drawn from "
             "them; look for the first non-finite weight or activation of the model."
         )
-    # uniform <= 1 - 2^-53, so the threshold stays below the total, and within the possible categories.
-    return torch.searchsorted(distribution, uniform[:, None] * total, right=True)[:, 0]

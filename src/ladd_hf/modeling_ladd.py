@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -22,7 +23,7 @@ from .nelbo import Nelbo, nelbo
 from .objective import TrainingObjective, training_loss
 from .quantizers import QUANTIZERS, Quantizer, initialize_quantizer
 from .randomness import RowGenerator
-from .time_paths import TimePath
+from .time_paths import Point, TimePath
 from .training_noise import TrainingNoise
 from .two_stream_transformer import (
     JointAttention,
@@ -281,7 +282,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
                 latents alone.
             latents: `(B, M, D)` noisy latents or `(B, M)` codes, the mask code where noised; `None`: tokens alone.
             token_timesteps, latent_timesteps: `(B,)` times in [0, 1], where the model is conditioned on them.
-            attention_mask: `(B, S)`, 0 at padding.
+            attention_mask: `(B, S)`, 0 at padding, which comes after the text.
             logits_mask: `(B, S)` bool: compute logits only there, in row-major order.
             labels: `(B, S)` clean tokens, -100 where a token is neither noised nor scored (its `input_ids` stay
                 visible). Times and noise are drawn, and `loss` is their training loss.
@@ -367,19 +368,23 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         )
 
     def encode(
-        self, tokens: Tensor, attention_mask: Tensor | None = None, random: RowGenerator | None = None
+        self,
+        tokens: Tensor,
+        attention_mask: Tensor | None = None,
+        random: RowGenerator | None = None,
+        update_codebook: bool = True,
     ) -> EncodedLatents:
         """Clean latents of `(B, S)` tokens with what training needs of them; see [`EncodedLatents`].
 
-        The codebook learns only where gradients are computed, and not in stage 2. Raises `ValueError` for a model
-        without latents.
+        The codebook learns only where gradients are computed and `update_codebook` allows it, and not in stage 2.
+        Raises `ValueError` for a model without latents.
         """
         if self.encoder is None:
             raise ValueError("This model has no latents (`latent_type` 'none'), so there is nothing to encode.")
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.latent_encoder_frozen):
             encoded = self.encoder(tokens, attention_mask, random)
             if self.quantizer is not None:
-                quantized = self.quantizer(encoded.vectors, not torch.is_grad_enabled(), random)
+                quantized = self.quantizer(encoded.vectors, not (torch.is_grad_enabled() and update_codebook), random)
                 encoded = EncodedLatents(
                     quantized.vectors, encoded.kl, quantized.codes, quantized.loss, quantized.unquantized
                 )
@@ -396,13 +401,23 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         for module in (self.encoder, self.quantizer):
             if module is not None:
                 module.requires_grad_(not frozen)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> LaddForDiffusionLM:
+        """As of any module, but that a frozen encoder stays as it is for evaluation, without dropout."""
+        super().train(mode)
+        if mode and self.latent_encoder_frozen:
+            for module in (self.encoder, self.quantizer):
+                if module is not None:
+                    module.eval()
+        return self
 
     @torch.no_grad()
     def nelbo(
         self,
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
-        path: str | TimePath = "joint",
+        path: str | TimePath | Sequence[Point] = "joint",
         num_samples: int = 8,
         generator: torch.Generator | list[torch.Generator] | RowGenerator | None = None,
         labels: Tensor | None = None,
@@ -412,7 +427,8 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         Args:
             input_ids: `(B, S)` clean tokens.
             attention_mask: `(B, S)`; padding is not scored.
-            path: `joint`, `sequential` or a `TimePath`.
+            path: `joint`, `sequential` or a `TimePath`; or the points of a run, such as `JOINT.grid([8])` of
+                `time_paths`, for the bound of what its steps write.
             num_samples: points of the path per example, each one evaluation.
             generator: one generator, a list with one per row, or `None` for the global one.
             labels: `(B, S)`, -100 where a token is context that is neither noised nor scored.
@@ -450,7 +466,9 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
     def _token_logits(self, states: Tensor) -> Tensor:
         """The vocabulary projection with the mask token at minus infinity, which costs nothing put into the bias."""
         head = self.token_head.proj
-        is_mask = torch.arange(head.out_features, device=states.device).eq(self.token_channel.mask_id)
+        is_mask = torch.arange(self.config.vocab_size, device=states.device).eq(self.token_channel.mask_id)
+        if type(head) is not nn.Linear:  # an adapter around it, or a quantised one
+            return head(states).masked_fill(is_mask, float("-inf"))
         return nn.functional.linear(states, head.weight, head.bias.masked_fill(is_mask, float("-inf")))
 
     def _clean_tokens(

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .latent_channels import LatentChannel, MaskedChannel
 from .objective import Denoiser
 from .randomness import RowGenerator
-from .time_paths import TOKENS_ONLY, TimePath, time_path
+from .time_paths import TOKENS_ONLY, Point, TimePath, time_path
 
 # Positions on the path stay this far from its clean end, where the weight is infinite and nothing is masked.
-_SMALLEST_POSITION = 1e-9
+_SMALLEST_POSITION = 1e-6
 
 
 @dataclass
@@ -55,6 +57,10 @@ class Nelbo:
         """Nats per token over ln 2: bits per character, where tokens are characters."""
         return self.nats_per_token / math.log(2)
 
+    def bits_per_character(self, num_characters: int) -> float:
+        """The whole bound in bits over the characters of the batch's texts."""
+        return float(self.total_nats.sum()) / (num_characters * math.log(2))
+
 
 @torch.no_grad()
 def nelbo(
@@ -62,7 +68,7 @@ def nelbo(
     tokens: Tensor,
     maskable: Tensor,
     attention_mask: Tensor | None = None,
-    path: str | TimePath = "joint",
+    path: str | TimePath | Sequence[Point] = "joint",
     num_samples: int = 8,
     random: RowGenerator | None = None,
 ) -> Nelbo:
@@ -73,47 +79,128 @@ def nelbo(
         tokens: `(B, S)` clean tokens.
         maskable: `(B, S)` bool, the tokens that are scored.
         attention_mask: `(B, S)`, or `None` without padding.
-        path: `joint`, `sequential` or a `TimePath`; without latents only the tokens' time exists.
+        path: `joint`, `sequential` or a `TimePath`: the bound in continuous time, an integral along it. Or the points
+            (t_x, t_y) of a run, as `TimePath.grid` lays them: the bound of what that run of N steps writes, a sum
+            over its steps, which is larger and approaches the integral. Without latents only t_x exists.
         num_samples: points per example; each costs one evaluation of the denoiser.
         random: the examples' randomness; from torch's global generator, if not given.
 
-    Raises `ValueError` for less than one sample.
+    Raises `ValueError` for less than one sample, and for points that are no run.
     """
     if num_samples < 1:
         raise ValueError(f"`num_samples` is {num_samples}; give at least 1 point per example.")
-    channel = denoiser.latent_channel
-    route = TOKENS_ONLY if channel is None else time_path(path)
+    channel, masking = denoiser.latent_channel, denoiser.token_channel
+    route = _route(path, with_latents=channel is not None)
     random = random or RowGenerator.from_generator(None, len(tokens), tokens.device)
     clean = denoiser.encode(tokens, attention_mask).clean if channel is not None else tokens
     start = random.uniform()
     token_draws, latent_draws = [], []
     for sample in range(num_samples):
-        position = ((start + sample) / num_samples).clamp(min=_SMALLEST_POSITION)
-        t_x, t_y, token_rate, latent_rate = route.at(position)
-        noised = denoiser.token_channel.add_noise(tokens, t_x, random.branch())
-        masked = maskable & (noised == denoiser.token_channel.mask_id)
-        latents = channel.add_noise(clean, t_y, random) if channel is not None else None
-        scored = masked & (token_rate > 0)[:, None]
+        points = route.at(((start + sample) / num_samples).clamp(min=_SMALLEST_POSITION))
+        noised = masking.add_noise(tokens, points.t_x, random.branch())
+        masked = maskable & (noised == masking.mask_id)
+        latents = channel.add_noise(clean, points.t_y, random) if channel is not None else None
+        token_weights = points.token_weights(masking)
+        scored = masked & (token_weights > 0)[:, None]
         output = denoiser.denoise(
-            torch.where(masked, denoiser.token_channel.mask_id, tokens),
+            torch.where(masked, masking.mask_id, tokens),
             latents,
-            token_timesteps=t_x,
-            latent_timesteps=None if latents is None else t_y,
+            token_timesteps=points.t_x,
+            latent_timesteps=None if latents is None else points.t_y,
             attention_mask=attention_mask,
             logits_mask=scored,
         )
         cross_entropy = torch.zeros(tokens.shape, dtype=torch.float64, device=tokens.device)
         cross_entropy[scored] = F.cross_entropy(output.logits.double(), tokens[scored], reduction="none")
-        weight = torch.where(token_rate > 0, token_rate * denoiser.token_channel.schedule.weight(t_x), 0.0)
-        token_draws.append(weight * cross_entropy.sum(1))
+        token_draws.append(token_weights * cross_entropy.sum(1))
         if channel is not None and latents is not None:
-            moving = torch.where(latent_rate > 0, t_y, 1.0)
-            integrand = channel.bound(output.latent_prediction, clean, latents, moving)
-            latent_draws.append(torch.where(latent_rate > 0, latent_rate * integrand, 0.0))
+            latent_draws.append(points.latent_terms(channel, output.latent_prediction, clean, latents))
     token_nats, token_stderr = _mean_and_error(torch.stack(token_draws))
     nothing = (torch.zeros_like(token_nats), torch.zeros_like(token_nats))
     latent_nats, latent_stderr = _mean_and_error(torch.stack(latent_draws)) if latent_draws else nothing
     return Nelbo(token_nats, latent_nats, token_stderr, latent_stderr, maskable.sum(1))
+
+
+@dataclass
+class _PathPoints:
+    """Points of a path in continuous time, `(B,)` each, and how fast the two times pass there."""
+
+    t_x: Tensor
+    t_y: Tensor
+    token_rates: Tensor
+    latent_rates: Tensor
+
+    def token_weights(self, channel: MaskedChannel) -> Tensor:
+        """The bound's weight of the tokens' cross-entropy, `(B,)`."""
+        return torch.where(self.token_rates > 0, self.token_rates * channel.schedule.weight(self.t_x), 0.0)
+
+    def latent_terms(self, channel: LatentChannel, prediction: Tensor, clean: Tensor, noisy: Tensor) -> Tensor:
+        """The latents' integrand, `(B,)` nats."""
+        moving = torch.where(self.latent_rates > 0, self.t_y, 1.0)  # the weight may be infinite where time stands still
+        integrand = channel.bound(prediction, clean, noisy, moving)
+        return torch.where(self.latent_rates > 0, self.latent_rates * integrand, 0.0)
+
+
+@dataclass
+class _RunSteps:
+    """Steps of a run, from (t_x, t_y) to (s_x, s_y), `(B,)` each, out of `count` steps."""
+
+    t_x: Tensor
+    t_y: Tensor
+    s_x: Tensor
+    s_y: Tensor
+    count: int
+
+    def token_weights(self, channel: MaskedChannel) -> Tensor:
+        """Times the number of steps, the probability that a masked token is revealed, `(B,)`."""
+        return self.count * channel.reveal_probability(self.t_x, self.s_x)
+
+    def latent_terms(self, channel: LatentChannel, prediction: Tensor, clean: Tensor, noisy: Tensor) -> Tensor:
+        """Times the number of steps, the latents' term of the step, `(B,)` nats."""
+        return self.count * channel.step_bound(prediction, clean, noisy, self.t_y, self.s_y)
+
+
+class _Continuous:
+    """A path, for all of its points; more of them are drawn near the clean end of each leg.
+
+    There the linear schedule masks a token with probability t and weighs it by 1 / t: at times drawn evenly the square
+    of that has no mean, and no standard error could be trusted. Squared positions give it one.
+    """
+
+    def __init__(self, path: TimePath) -> None:
+        self.path = path
+
+    def at(self, position: Tensor) -> _PathPoints:
+        """Points at positions in [0, 1], 0 at the clean end."""
+        legs = len(self.path.legs)
+        leg = (position * legs).floor().clamp(max=legs - 1)
+        share = position * legs - leg
+        t_x, t_y, token_rates, latent_rates = self.path.at((leg + share.square()) / legs)
+        return _PathPoints(t_x, t_y, 2 * share * token_rates, 2 * share * latent_rates)
+
+
+class _Run:
+    """A run over points of the time square, for its steps."""
+
+    def __init__(self, grid: Sequence[Point]) -> None:
+        self.path = TimePath(tuple(grid))  # which raises where they are no run
+
+    def at(self, position: Tensor) -> _RunSteps:
+        """The steps at positions in [0, 1], the last step first; each takes an equal share."""
+        corners = torch.tensor(self.path.vertices[::-1], dtype=position.dtype, device=position.device)
+        count = len(corners) - 1
+        step = (position * count).long().clamp(max=count - 1)
+        (t_x, t_y), (s_x, s_y) = corners[step + 1].unbind(1), corners[step].unbind(1)
+        return _RunSteps(t_x, t_y, s_x, s_y, count)
+
+
+def _route(path: str | TimePath | Sequence[Point], with_latents: bool) -> _Continuous | _Run:
+    if isinstance(path, str | TimePath):
+        return _Continuous(time_path(path) if with_latents else TOKENS_ONLY)
+    if with_latents:
+        return _Run(path)
+    times = [t_x for t_x, _ in path]
+    return _Run([(t, 0.0) for index, t in enumerate(times) if index == 0 or t != times[index - 1]])
 
 
 def _mean_and_error(draws: Tensor) -> tuple[Tensor, Tensor]:

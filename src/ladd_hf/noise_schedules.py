@@ -14,12 +14,13 @@ from torch import Tensor
 class MaskSchedule(ABC):
     """alpha(t): the probability that a token (or a latent code) is still visible at time t. Paper, section 2.
 
+    It falls from 1 at t = 0 to 0 at t = 1, both exactly, so that the bound is one and a run starts from pure noise.
     All methods map a tensor of times in [0, 1] to a tensor of the same shape.
     """
 
     @abstractmethod
     def alpha(self, t: Tensor) -> Tensor:
-        """Probability of being visible at time t: falls from 1 (or close to it) to 0 (or close to it)."""
+        """Probability of being visible at time t: falls from 1 to 0."""
 
     @abstractmethod
     def alpha_derivative(self, t: Tensor) -> Tensor:
@@ -74,64 +75,40 @@ class CosineMaskSchedule(MaskSchedule):
         return math.pi / 2 / torch.tan(math.pi / 4 * t)  # sin x / (1 - cos x) = 1 / tan(x / 2)
 
 
-class ExponentialMaskSchedule(MaskSchedule):
-    """alpha(t) = exp(-sigma(t)) for a total noise sigma(t) that rises with t."""
+class GeometricMaskSchedule(MaskSchedule):
+    """exp(-sigma(t)) for a total noise sigma(t) = sigma_min^(1 - t) sigma_max^t, stretched to end at 1 and at 0.
 
-    @abstractmethod
-    def sigma(self, t: Tensor) -> Tensor:
-        """Total noise up to time t."""
-
-    @abstractmethod
-    def sigma_derivative(self, t: Tensor) -> Tensor:
-        """d sigma / d t."""
-
-    def alpha(self, t: Tensor) -> Tensor:
-        """exp(-sigma(t))."""
-        return torch.exp(-self.sigma(t))
-
-    def alpha_derivative(self, t: Tensor) -> Tensor:
-        """-sigma'(t) exp(-sigma(t))."""
-        return -self.sigma_derivative(t) * self.alpha(t)
-
-    def weight(self, t: Tensor) -> Tensor:
-        """sigma'(t) / (exp(sigma(t)) - 1)."""
-        return self.sigma_derivative(t) / torch.expm1(self.sigma(t))
-
-
-class LogLinearMaskSchedule(ExponentialMaskSchedule):
-    """sigma(t) = -log(1 - (1 - eps) t), so alpha(t) = 1 - (1 - eps) t: linear, with `eps` still visible at t = 1."""
-
-    def __init__(self, eps: float = 1e-3) -> None:
-        if not 0 < eps < 1:
-            raise ValueError(f"The log_linear schedule got eps {eps}; give a share that stays visible, such as 1e-3.")
-        self.eps = eps
-
-    def sigma(self, t: Tensor) -> Tensor:
-        """-log(1 - (1 - eps) t)."""
-        return -torch.log1p(-(1 - self.eps) * t)
-
-    def sigma_derivative(self, t: Tensor) -> Tensor:
-        """(1 - eps) / (1 - (1 - eps) t)."""
-        return (1 - self.eps) / (1 - (1 - self.eps) * t)
-
-
-class GeometricMaskSchedule(ExponentialMaskSchedule):
-    """sigma(t) = sigma_min^(1 - t) sigma_max^t."""
+    Unstretched, a share exp(-sigma_max) would still be visible at t = 1 and one of 1 - exp(-sigma_min) hidden at t = 0:
+    the bound would miss what happens there, and a run starts and ends with nothing and with everything visible.
+    """
 
     def __init__(self, sigma_min: float = 1e-4, sigma_max: float = 20.0) -> None:
         if not 0 < sigma_min < sigma_max:
             raise ValueError(
                 f"The geometric schedule got noise from {sigma_min} to {sigma_max}; give 0 < `sigma_min` < `sigma_max`."
             )
-        self.sigma_min, self.sigma_max = sigma_min, sigma_max
+        self.sigma_min, self.log_ratio = sigma_min, math.log(sigma_max / sigma_min)
+        self._visible_range = -math.expm1(sigma_min - sigma_max)  # exp(-sigma(0)) - exp(-sigma(1)), over exp(-sigma(0))
 
-    def sigma(self, t: Tensor) -> Tensor:
-        """sigma_min^(1 - t) sigma_max^t."""
-        return self.sigma_min ** (1 - t) * self.sigma_max**t
+    def alpha(self, t: Tensor) -> Tensor:
+        """(exp(-sigma(t)) - exp(-sigma(1))) / (exp(-sigma(0)) - exp(-sigma(1)))."""
+        return 1 + torch.expm1(-self._added_noise(t)) / self._visible_range
 
-    def sigma_derivative(self, t: Tensor) -> Tensor:
-        """sigma(t) log(sigma_max / sigma_min)."""
-        return self.sigma(t) * math.log(self.sigma_max / self.sigma_min)
+    def alpha_derivative(self, t: Tensor) -> Tensor:
+        """-sigma'(t) exp(-sigma(t)) / (exp(-sigma(0)) - exp(-sigma(1)))."""
+        return -self._noise_rate(t) * torch.exp(-self._added_noise(t)) / self._visible_range
+
+    def weight(self, t: Tensor) -> Tensor:
+        """sigma'(t) / (exp(sigma(t) - sigma(0)) - 1)."""
+        return self._noise_rate(t) / torch.expm1(self._added_noise(t))
+
+    def _added_noise(self, t: Tensor) -> Tensor:
+        """sigma(t) - sigma(0)."""
+        return self.sigma_min * torch.expm1(self.log_ratio * t)
+
+    def _noise_rate(self, t: Tensor) -> Tensor:
+        """sigma'(t)."""
+        return self.sigma_min * self.log_ratio * torch.exp(self.log_ratio * t)
 
 
 class GaussianSchedule:
@@ -169,7 +146,8 @@ MASK_SCHEDULES: dict[str, Callable[..., MaskSchedule]] = {
     "linear": LinearMaskSchedule,
     "polynomial": PolynomialMaskSchedule,
     "cosine": CosineMaskSchedule,
-    "log_linear": LogLinearMaskSchedule,
+    # In MDLM's code alpha(t) = 1 - (1 - eps) t: stretched to end at 0, where a run starts, it is the linear schedule.
+    "log_linear": LinearMaskSchedule,
     "geometric": GeometricMaskSchedule,
 }
 GAUSSIAN_SCHEDULES: dict[str, Callable[..., GaussianSchedule]] = {

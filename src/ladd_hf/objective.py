@@ -13,6 +13,18 @@ from .latent_channels import EncodedLatents, LatentChannel, MaskedChannel
 from .randomness import RowGenerator
 from .training_noise import TimePoints, TrainingNoise, check_distribution, draw_times
 
+# Terms that need codes, vectors, or any latents.
+_OF_CODES = ("quantizer_dropout",)
+_OF_VECTORS = ("latent_kl_weight", "latent_target_gradient")
+_OF_LATENTS = (
+    *_OF_CODES,
+    *_OF_VECTORS,
+    "latent_dropout",
+    "encoder_corruption",
+    "contrastive_weight",
+    "conditional_independence_weight",
+)
+
 
 @dataclass(frozen=True)
 class TrainingObjective:
@@ -38,6 +50,8 @@ class TrainingObjective:
             input.
         conditional_independence_weight: of the KL from the prediction given (x_t, y_t) to the one given y_t alone.
         latent_kl_weight: of the KL from continuous latents to a standard normal.
+        latent_target_gradient: whether continuous latents, as the target of L_y, have a gradient too. Then an encoder
+            can please the loss by making its latents all alike; the bound's own gradient has it.
     """
 
     time_distribution: str = "independent"
@@ -56,6 +70,7 @@ class TrainingObjective:
     contrastive_temperature: float = 0.1
     conditional_independence_weight: float = 0.0
     latent_kl_weight: float = 0.0
+    latent_target_gradient: bool = False
 
     def __post_init__(self) -> None:
         check_distribution(self.time_distribution)
@@ -71,11 +86,29 @@ class TrainingObjective:
         ):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"`{name}` is {getattr(self, name)}; give a share from 0 to 1.")
+        for name in (
+            "token_loss_weight",
+            "latent_loss_weight",
+            "contrastive_weight",
+            "conditional_independence_weight",
+            "latent_kl_weight",
+        ):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"`{name}` is {getattr(self, name)}; give a weight of 0 (off) or more.")
         if not 0 <= self.min_time < 1:
             raise ValueError(f"`min_time` is {self.min_time}; give a time from 0 to below 1, such as 1e-4.")
         for name in ("time_shift", "contrastive_temperature"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"`{name}` is {getattr(self, name)}; give a number above 0.")
+
+    def check_fits(self, latent_type: str) -> None:
+        """Raises `ValueError` for terms that a model with this type of latents does not have."""
+        missing = {"continuous": _OF_CODES, "discrete": _OF_VECTORS}.get(latent_type, _OF_LATENTS)
+        if given := [name for name in missing if getattr(self, name)]:
+            raise ValueError(
+                f"`{given[0]}` is {getattr(self, given[0])}, which does nothing for a model whose `latent_type` is "
+                f"{latent_type!r}: leave it at its default."
+            )
 
 
 class Denoiser(Protocol):
@@ -88,9 +121,13 @@ class Denoiser(Protocol):
         """The contract's call: `.logits` `(n, V)` at `logits_mask`, and `.latent_prediction`."""
 
     def encode(
-        self, tokens: Tensor, attention_mask: Tensor | None = None, random: RowGenerator | None = None
+        self,
+        tokens: Tensor,
+        attention_mask: Tensor | None = None,
+        random: RowGenerator | None = None,
+        update_codebook: bool = True,
     ) -> EncodedLatents:
-        """Clean latents of tokens."""
+        """Clean latents of tokens; a codebook that learns from what it is shown may do so where it is allowed."""
 
 
 @dataclass
@@ -247,7 +284,9 @@ def _latent_loss(
     channel: LatentChannel, prediction: Tensor, latents: NoisyLatents, times: TimePoints, objective: TrainingObjective
 ) -> Tensor:
     """L_y: squared error or cross-entropy over masked codes, averaged over the examples that keep their latents."""
-    clean, rates = latents.encoded.clean.detach(), times.latent_rates
+    clean, rates = latents.encoded.clean, times.latent_rates
+    if not objective.latent_target_gradient:
+        clean = clean.detach()
     if objective.latent_weighting == "elbo":
         moving = torch.where(rates > 0, times.latent_times, 1.0)  # the weight may be infinite where time stands still
         loss = rates * channel.bound(prediction, clean, latents.noisy, moving) / clean.shape[1]
@@ -265,7 +304,7 @@ def _contrastive_loss(
     for _ in range(2):
         hidden = batch.maskable & (random.branch().uniform(batch.clean.shape[1]) < objective.contrastive_mask_ratio)
         view = torch.where(hidden, denoiser.token_channel.mask_id, batch.clean)
-        pooled = denoiser.encode(view, batch.attention_mask, random).vectors.mean(1)  # (B, D)
+        pooled = denoiser.encode(view, batch.attention_mask, random, update_codebook=False).vectors.mean(1)  # (B, D)
         views.append(F.normalize(pooled.float(), dim=-1))
     similarity = views[0] @ views[1].T / objective.contrastive_temperature  # (B, B)
     own = torch.arange(len(similarity), device=similarity.device)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput, get_last_checkpoint
 
+from .data.collator import LaddCollator
 from .ema import EMACallback
 from .loss_monitor import LossMonitor
 from .modeling_ladd import LaddForDiffusionLM
@@ -23,20 +24,26 @@ from .schedulers import LaddScheduler
 from .training_args import LaddTrainingArguments
 from .training_noise import TrainingNoise
 
+# What a finished run leaves in its folder, checkpoints apart.
+_FILES_OF_A_MODEL = ("model_index.json", "model.safetensors", "model.safetensors.index.json", "training_args.bin")
+
 
 class LaddTrainer(Trainer):
     """Trains a [`LaddForDiffusionLM`].
 
-    A batch has `input_ids` `(B, S)`, perhaps `attention_mask`, and perhaps `labels` with -100 where a token is context
-    that is neither noised nor scored. Differences from `Trainer`:
+    An example has `input_ids`, and perhaps `labels` with -100 where a token is context that is neither noised nor
+    scored; texts of different lengths are padded at their ends. Differences from `Trainer`:
 
     * The loss is the paper's, each part is logged, and a part that is not finite stops the run.
     * An example's noise depends on the seed and on its place in the run, not on the number of processes or of
       accumulated batches, and goes on where it was after a resume.
-    * `evaluate` gives the bound along `args.nelbo_paths`; `eval_loss` is the first, in nats per token.
+    * `evaluate` gives the bound along `args.nelbo_paths`, tokens' and latents' part apart; `eval_loss` is the first
+      path's sum, in nats per token. For continuous latents that sum is no bound on the likelihood (see [`Nelbo`]), and
+      there is no perplexity.
     * Evaluation and saved models use the averaged weights; checkpoints hold both.
 
-    Raises `ValueError` for an output folder that already holds a run, unless it is resumed.
+    Raises `ValueError` for an output folder that already holds a run, unless it is resumed, and `NonFiniteLossError`
+    for losses and gradients that are no numbers.
     """
 
     # The loss is a mean over each batch, which the Trainer then divides by the number of accumulated batches.
@@ -55,18 +62,24 @@ class LaddTrainer(Trainer):
         **kwargs: Any,
     ) -> None:
         args = LaddTrainingArguments("trainer_output") if args is None else args
-        if isinstance(processing_class, PreTrainedTokenizerBase) and model is not None:
-            check_tokenizer(processing_class, model.config)
+        tokenizer = processing_class if isinstance(processing_class, PreTrainedTokenizerBase) else None
+        if tokenizer is not None and model is not None:
+            check_tokenizer(tokenizer, model.config)
+        if data_collator is None:
+            padding = (x.pad_token_id for x in (tokenizer, getattr(model, "config", None)) if x is not None)
+            data_collator = LaddCollator(next((x for x in padding if x is not None), None))
         super().__init__(
             model=model,
             args=args,
-            data_collator=data_collator or stack_examples,
+            data_collator=data_collator,
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             processing_class=processing_class,
             callbacks=callbacks,
             **kwargs,
         )
+        for step in (0, args.stage_1_steps):
+            args.objective_at(step).check_fits(self._ladd_model().config.latent_type)
         self.ema = EMACallback(self._ladd_model(), args.ema_decay) if args.ema_decay else None
         if self.ema is not None:
             self.add_callback(self.ema)
@@ -77,16 +90,30 @@ class LaddTrainer(Trainer):
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
         """As `Trainer.train`; refuses an output folder with a run in it, unless that is resumed."""
+        if not resume_from_checkpoint:
+            resume_from_checkpoint = self._checkpoint_to_resume()
+        output = super().train(resume_from_checkpoint, *args, **kwargs)
+        self._monitor.check(self.accelerator.gather)
+        return output
+
+    def _checkpoint_to_resume(self) -> str | None:
+        """The last checkpoint of an output folder that may be resumed. Raises `ValueError` for a run that may not."""
         folder = str(self.args.output_dir)
         last = get_last_checkpoint(folder) if os.path.isdir(folder) else None
-        if not resume_from_checkpoint and last is not None:
-            if not self.args.resume_if_exists:
-                raise ValueError(
-                    f"The output folder {folder} already holds a run (up to {os.path.basename(last)}): "
-                    "choose another folder, or go on with it (`resume_from_checkpoint=True` or `resume_if_exists`)."
-                )
-            resume_from_checkpoint = last
-        return super().train(resume_from_checkpoint, *args, **kwargs)
+        if last is not None and self.args.resume_if_exists:
+            return last
+        if last is not None:
+            raise ValueError(
+                f"The output folder {folder} already holds a run (up to {os.path.basename(last)}): "
+                "choose another folder, or go on with it (`resume_from_checkpoint=True` or `resume_if_exists`)."
+            )
+        held = [name for name in _FILES_OF_A_MODEL if os.path.exists(os.path.join(folder, name))]
+        if held:
+            raise ValueError(
+                f"The output folder {folder} already holds a model ({', '.join(held)}) and no checkpoint to go on "
+                "from: choose another folder."
+            )
+        return None
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
         """As `Trainer.training_step`; fixes or frees the encoder for the stage, and counts accumulated batches."""
@@ -121,6 +148,15 @@ class LaddTrainer(Trainer):
             self._monitor.check()  # costs nothing where there is no device to wait for
         return (outputs.loss, outputs) if return_outputs else outputs.loss
 
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm)
+        if not self.args.fp16:  # its loss scaling overflows on purpose, and skips such steps
+            value = torch.as_tensor(norm)
+            self._monitor.guard("gradient norm", value, self.state.global_step)
+            if value.device.type == "cpu":
+                self._monitor.check()  # before the optimiser spoils the weights
+        return norm
+
     def _noise(self, batch_size: int, device: torch.device) -> TrainingNoise:
         """Numbers the examples of this batch: step by step, accumulated batch by batch, process by process."""
         step, micro = self._microstep
@@ -146,7 +182,7 @@ class LaddTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the parts of the loss, averaged over batches and processes since the last log."""
         if "loss" in logs:
-            self._monitor.check()
+            self._monitor.check(self.accelerator.gather)
             parts = self._monitor.means()
             parts.pop("loss", None)
             gathered = {name: self.accelerator.gather(value).mean().item() for name, value in parts.items()}
@@ -197,7 +233,8 @@ class LaddTrainer(Trainer):
             metrics[f"{prefix}_{path}_latent_nats"] = float(latent_nats)
             metrics[f"{prefix}_{path}_nelbo"] = float(token_nats + latent_nats)
         metrics[f"{prefix}_loss"] = metrics[f"{prefix}_{self.args.nelbo_paths[0]}_nelbo"]
-        metrics[f"{prefix}_perplexity"] = float(np.exp(metrics[f"{prefix}_loss"]))
+        if self._ladd_model().config.latent_type != "continuous":
+            metrics[f"{prefix}_perplexity"] = float(np.exp(metrics[f"{prefix}_loss"]))
         return metrics
 
     # --- averaged weights ---
@@ -213,20 +250,22 @@ class LaddTrainer(Trainer):
             if self.ema is not None and self.args.should_save:
                 self.ema.save(output_dir)
             return
+        self._monitor.check()
         with self._averaged():
             super().save_model(output_dir, _internal_call)
 
-    def save_pipeline(self, output_dir: str, scheduler: LaddScheduler | None = None) -> LaddPipeline:
+    def save_pipeline(self, output_dir: str, scheduler: LaddScheduler | None = None) -> None:
         """Saves a whole pipeline with the averaged weights, to load with `LaddPipeline.from_pretrained`."""
+        self._monitor.check()
         tokenizer = self.processing_class if isinstance(self.processing_class, PreTrainedTokenizerBase) else None
         with self._averaged():
             pipeline = LaddPipeline(self._ladd_model(), scheduler=scheduler, tokenizer=tokenizer)
             if self.args.should_save:
                 pipeline.save_pretrained(output_dir)
-        return pipeline
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        self._monitor.check()  # never overwrite good checkpoints with weights that a bad loss has spoilt
+        # never overwrite good checkpoints with weights that a bad loss has spoilt, in whichever process
+        self._monitor.check(self.accelerator.gather)
         super()._save_checkpoint(model, trial)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
@@ -239,12 +278,3 @@ class LaddTrainer(Trainer):
         best = self.state.best_model_checkpoint
         if self.ema is not None and best is not None:
             self.ema.load(best)
-
-
-def stack_examples(examples: list[dict[str, Any]]) -> dict[str, Tensor]:
-    """Collates examples of one length: every column stacked to `(B, ...)`, ids as int64."""
-    batch = {}
-    for name in examples[0]:
-        column = torch.stack([torch.as_tensor(example[name]) for example in examples])
-        batch[name] = column.long() if not column.is_floating_point() else column
-    return batch

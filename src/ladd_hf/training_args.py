@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 
 from transformers import TrainingArguments
+from transformers.trainer_utils import HubStrategy
 
 from .objective import TrainingObjective
 from .time_paths import time_path
@@ -52,6 +53,9 @@ class LaddTrainingArguments(TrainingArguments):
     contrastive_temperature: float = field(default=0.1, metadata={"help": "Temperature of the InfoNCE."})
     conditional_independence_weight: float = field(default=0.0, metadata={"help": "Weight of that loss."})
     latent_kl_weight: float = field(default=0.0, metadata={"help": "Weight of the latents' KL to a normal."})
+    latent_target_gradient: bool = field(
+        default=False, metadata={"help": "Let the latent loss move continuous latents as its target, too."}
+    )
 
     stage_1_steps: int = field(default=0, metadata={"help": "Steps of stage 1; 0 trains in one stage."})
     stage_1_time_distribution: str = field(default="tokens", metadata={"help": "Times in stage 1."})
@@ -75,6 +79,9 @@ class LaddTrainingArguments(TrainingArguments):
     logging_nan_inf_filter: bool = field(
         default=False, metadata={"help": "Replace non-finite losses in logs; here training stops instead."}
     )
+    hub_strategy: str = field(
+        default="end", metadata={"help": "When to push: 'end' pushes averaged weights; others need `ema_decay` 0."}
+    )
     label_names: list[str] | None = field(default_factory=list, metadata={"help": "Columns with labels."})
 
     def __post_init__(self) -> None:
@@ -83,9 +90,19 @@ class LaddTrainingArguments(TrainingArguments):
             self.data_seed = self.seed  # else the order of the data hangs on who called torch.manual_seed last
         if self.ddp_find_unused_parameters is None and (self.stage_1_steps or self.latent_warmup_steps):
             self.ddp_find_unused_parameters = True  # the latents' head before it is trained, the encoder of stage 2
+        if 0 < self.max_steps < self.stage_1_steps:
+            raise ValueError(
+                f"`stage_1_steps` is {self.stage_1_steps}, but `max_steps` {self.max_steps} ends before stage 2, in "
+                "which the latents are learnt: give fewer steps to stage 1, or more in all."
+            )
         for name in ("stage_1_steps", "latent_warmup_steps"):
             if getattr(self, name) < 0:
                 raise ValueError(f"`{name}` is {getattr(self, name)}; give a number of steps, 0 for none.")
+        if self.push_to_hub and self.ema_decay and self.hub_strategy != "end":
+            raise ValueError(
+                f"`hub_strategy` {HubStrategy(self.hub_strategy).value!r} would push a checkpoint's plain weights, not "
+                "the averaged ones: give 'end', or `ema_decay` 0."
+            )
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"`ema_decay` is {self.ema_decay}; give a decay from 0 (no EMA) to below 1.")
         if not 0 <= self.latent_warmup_delay <= 1:

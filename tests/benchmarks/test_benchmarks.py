@@ -26,9 +26,22 @@ def test_sampling_overhead_prints_a_ratio_for_each_schedule(tmp_path):
     assert all(row["ratio"] > 0 for row in rows)
 
 
-def test_the_gap_benchmark_lists_its_options():
-    process = subprocess.run(
-        [sys.executable, "benchmarks/sawtooth_gap.py", "--help"], cwd=ROOT, capture_output=True, text=True
-    )
-    assert process.returncode == 0
-    assert "--seeds" in process.stdout
+def test_the_gap_benchmark_gives_the_share_that_each_recipe_and_seed_closes(tmp_path):
+    recipes = ["--recipes", "sawtooth-co", "--seeds", "3"]
+    tiny = "--max_steps 3 --stage_1_steps 1 --warmup_steps 1 --per_device_train_batch_size 8 --num_samples 20"
+    tiny += " --budgets 2 4 128 --num_eval_sequences 10 --length 8"
+    command = [
+        sys.executable,
+        "benchmarks/sawtooth_gap.py",
+        *recipes,
+        *tiny.split(),
+        "--json",
+        str(tmp_path / "x.json"),
+    ]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr[-3000:]
+    (row,) = json.loads((tmp_path / "x.json").read_text())
+    assert (row["recipe"], row["seed"]) == ("sawtooth-co", 3) and set(row["gap_closed"]) == {"2", "4", "128"}
+    baseline, score = (row["quality"][name]["4"] for name in ("MDLM", "Co-LADD sequential"))
+    assert abs(row["gap_closed"]["4"] - (baseline - score) / (baseline - row["entropy"])) < 1e-12
+    assert "sawtooth-co, seed 3: gap closed at  2:" in process.stdout

@@ -1,5 +1,6 @@
 """Training and evaluation data."""
 
+from ladd_hf.data.collator import LaddCollator
 from ladd_hf.data.sawtooth import Entropy, SawtoothDistribution, sawtooth_dataset
 
-__all__ = ["Entropy", "SawtoothDistribution", "sawtooth_dataset"]
+__all__ = ["Entropy", "LaddCollator", "SawtoothDistribution", "sawtooth_dataset"]

@@ -1,0 +1,64 @@
+"""Batches of token sequences, padded where their lengths differ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# What a column that runs along the text is padded with; `input_ids` with the padding token.
+_PADDING = {"attention_mask": 0, "labels": -100}
+
+
+class LaddCollator:
+    """Stacks examples to `(B, S)` tensors, ids as int64; texts of different lengths are padded at their ends.
+
+    Args:
+        pad_token_id: what `input_ids` are padded with; without it all texts must be equally long.
+
+    Raises `ValueError` for texts of different lengths without a padding token, and for columns that are no numbers.
+    """
+
+    def __init__(self, pad_token_id: int | None = None) -> None:
+        self.pad_token_id = pad_token_id
+
+    def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """A batch; `attention_mask` is added where something is padded."""
+        columns = {name: [self._numbers(name, example[name]) for example in examples] for name in examples[0]}
+        lengths = torch.tensor([len(ids) for ids in columns["input_ids"]])
+        longest = int(lengths.max())
+        if int(lengths.min()) < longest and "attention_mask" not in columns:
+            columns["attention_mask"] = [torch.ones(length, dtype=torch.int64) for length in lengths.tolist()]
+        return {name: torch.stack([self._pad(name, x, longest) for x in column]) for name, column in columns.items()}
+
+    def _pad(self, name: str, values: Tensor, length: int) -> Tensor:
+        if values.ndim == 0 or len(values) == length:
+            return values
+        if name not in ("input_ids", *_PADDING):
+            raise ValueError(
+                f"The column {name!r} has {len(values)} entries where the batch's longest text has {length} tokens, "
+                "and there is no telling what to pad it with: remove it, or give a `data_collator` of your own."
+            )
+        if self.pad_token_id is None:
+            raise ValueError(
+                f"The texts of a batch have {len(values)} to {length} tokens, and there is no padding token: set "
+                "`pad_token_id` in the model's configuration, pass a tokenizer that has one as `processing_class`, or "
+                "make all texts equally long."
+            )
+        return torch.nn.functional.pad(values, (0, length - len(values)), value=_PADDING.get(name, self.pad_token_id))
+
+    @staticmethod
+    def _numbers(name: str, values: Any) -> Tensor:
+        if isinstance(values, Tensor):
+            tensor = values
+        else:
+            array = np.asarray(values)
+            if array.dtype.kind not in "biuf":
+                raise ValueError(
+                    f"The column {name!r} holds {array.dtype} values, not numbers: tokenize texts first, and remove "
+                    "the columns that the model does not take."
+                )
+            tensor = torch.from_numpy(array)
+        return tensor if tensor.is_floating_point() else tensor.long()

@@ -1,0 +1,43 @@
+"""Examples become batches: stacked, padded at their ends, or refused in one sentence."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from ladd_hf.data import LaddCollator
+
+
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
+def test_texts_of_one_length_are_stacked_as_they_are(kind):
+    batch = LaddCollator()([{"input_ids": kind([1, 2]), "weight": 0.5}, {"input_ids": kind([3, 4]), "weight": 2.0}])
+    assert batch["input_ids"].tolist() == [[1, 2], [3, 4]] and batch["input_ids"].dtype == torch.int64
+    assert batch["weight"].tolist() == [0.5, 2.0]
+    assert "attention_mask" not in batch
+
+
+def test_shorter_texts_are_padded_at_their_ends():
+    examples = [{"input_ids": [5, 6, 7], "labels": [5, -100, 7]}, {"input_ids": [8], "labels": [8]}]
+    batch = LaddCollator(pad_token_id=9)(examples)
+    assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 9, 9]]
+    assert batch["labels"].tolist() == [[5, -100, 7], [8, -100, -100]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+
+
+def test_masks_of_a_tokenizer_are_kept():
+    examples = [{"input_ids": [5, 6, 7], "attention_mask": [1, 1, 0]}, {"input_ids": [8], "attention_mask": [1]}]
+    assert LaddCollator(pad_token_id=0)(examples)["attention_mask"].tolist() == [[1, 1, 0], [1, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("examples", "pad", "message"),
+    [
+        ([{"input_ids": [1, 2]}, {"input_ids": [1]}], None, "have 1 to 2 tokens, and there is no padding token"),
+        ([{"input_ids": [1], "text": "a"}], 0, "'text' holds <U1 values, not numbers: tokenize texts first"),
+        ([{"input_ids": [1, 2], "x": [1, 2]}, {"input_ids": [1], "x": [1]}], 0, "'x' has 1 entries where"),
+    ],
+)
+def test_what_can_not_be_stacked_is_named(examples, pad, message):
+    with pytest.raises(ValueError, match=message):
+        LaddCollator(pad)(examples)
