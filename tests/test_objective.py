@@ -36,7 +36,7 @@ class LinearDenoiser:
         self.prediction = torch.zeros(1, 1, size).requires_grad_()
         self.calls, self.encoded = [], []
 
-    def encode(self, tokens, attention_mask, random=None):
+    def encode(self, tokens, attention_mask, random=None, update_codebook=True):
         self.encoded.append(tokens)
         vectors = self.encoder[tokens].mean(1, keepdim=True)  # (B, 1, D)
         return EncodedLatents(vectors, 0.5 * vectors.square().sum((1, 2)))
@@ -265,7 +265,7 @@ def test_some_latents_are_dropped_and_the_others_pay_as_if_they_were_alone():
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_a_share_of_the_examples_hears_its_codes_unrounded(share):
     class Rounding(ExactDenoiser):
-        def encode(self, tokens, attention_mask, random=None):
+        def encode(self, tokens, attention_mask, random=None, update_codebook=True):
             encoded = super().encode(tokens, attention_mask, random)
             encoded.unquantized = encoded.vectors + 0.25
             return encoded

@@ -46,6 +46,7 @@ def test_what_is_set_is_trained():
         "contrastive_temperature": 0.6,
         "conditional_independence_weight": 0.7,
         "latent_kl_weight": 0.8,
+        "latent_target_gradient": True,
     }
     assert set(options) == {field.name for field in dataclasses.fields(TrainingObjective)}
     assert arguments(**options).objective_at(7) == TrainingObjective(**options)

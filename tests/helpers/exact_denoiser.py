@@ -37,7 +37,7 @@ class ExactDenoiser:
         self.latent_channel = DiscreteLatents(mask_schedule(code_schedule), K) if with_codes else None
         self.codes = self._codes(SEQUENCES)
 
-    def encode(self, tokens, attention_mask, random=None):
+    def encode(self, tokens, attention_mask, random=None, update_codebook=True):
         self.encoded.append(tokens)
         codes, nothing = self._codes(tokens), torch.zeros(len(tokens))
         return EncodedLatents(codes[..., None].float(), nothing, codes, nothing.sum())

@@ -1,0 +1,194 @@
+"""Breaks the mathematics in known ways and checks that the suite notices each of them.
+
+    python tests/mutations.py              # all of them, a few minutes
+    python tests/mutations.py weight ddpm  # those whose name contains one of these
+
+Each mutation replaces one piece of a source file in a copy of the package and runs the tests named beside it against
+the copy: at least one must fail. `tests/laws/test_mutations.py` keeps the list true, and `docs/laws.md` shows it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One way to break the package: `old` becomes `new` in `file`, and `caught_by` must fail."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    caught_by: str
+
+
+MUTATIONS = [
+    Mutation(
+        "swap alpha_s and alpha_t",
+        "masked_diffusion.py",
+        "stay = (1 - alpha_s) / (1 - alpha_t) if alpha_t < 1 else 0.0",
+        "stay = 1 - (1 - alpha_s) / (1 - alpha_t) if 0 < alpha_s < 1 else 0.0",
+        "tests/laws/test_sampler_laws.py",
+    ),
+    Mutation(
+        "reveal with the probability of the forward process",
+        "masked_diffusion.py",
+        "stay = (1 - alpha_s) / (1 - alpha_t) if alpha_t < 1 else 0.0",
+        "stay = 1 - (alpha_s - alpha_t)",
+        "tests/laws/test_sampler_laws.py",
+    ),
+    Mutation(
+        "draw with float32 Gumbel noise",
+        "masked_diffusion.py",
+        "    probabilities = torch.softmax(logits.double() / temperature, dim=-1)  # (n, K)\n",
+        "    noise = torch.rand(logits.shape).clamp(1e-7, 1 - 1e-7)\n"
+        "    return (logits.float() / temperature - (-noise.log()).log()).argmax(-1)\n"
+        "    probabilities = torch.softmax(logits.double() / temperature, dim=-1)  # (n, K)\n",
+        "tests/test_masked_diffusion.py",
+    ),
+    Mutation(
+        "draw in float32",
+        "masked_diffusion.py",
+        "torch.softmax(logits.double() / temperature, dim=-1)",
+        "torch.softmax(logits.float() / temperature, dim=-1)",
+        "tests/test_masked_diffusion.py",
+    ),
+    Mutation(
+        "forget the last step",
+        "pipelines/pipeline_ladd.py",
+        "enumerate(self.scheduler.timesteps.tolist())",
+        "enumerate(self.scheduler.timesteps.tolist()[:-1])",
+        "tests/pipelines/test_pipeline_ladd.py",
+    ),
+    Mutation(
+        "let the mask token be written",
+        "modeling_ladd.py",
+        'head.bias.masked_fill(is_mask, float("-inf"))',
+        "head.bias.masked_fill(is_mask, 20.0)",
+        "tests/test_modeling_ladd.py",
+    ),
+    Mutation(
+        "flip the sign of the schedule's derivative",
+        "noise_schedules.py",
+        "return -self.degree * t ** (self.degree - 1)",
+        "return self.degree * t ** (self.degree - 1)",
+        "tests/test_noise_schedules.py",
+    ),
+    Mutation(
+        "flip the sign of the DDIM direction",
+        "gaussian_diffusion.py",
+        "return schedule.signal(s) * latents + schedule.noise(s) * direction",
+        "return schedule.signal(s) * latents - schedule.noise(s) * direction",
+        "tests/laws/test_continuous_laws.py",
+    ),
+    Mutation(
+        "forget the root of the DDPM variance",
+        "gaussian_diffusion.py",
+        "(step_variance * noise_s / noise_t).sqrt()",
+        "(step_variance * noise_s / noise_t)",
+        "tests/laws/test_continuous_laws.py",
+    ),
+    Mutation(
+        "drop the weight of the bound",
+        "nelbo.py",
+        "self.token_rates * channel.schedule.weight(self.t_x)",
+        "self.token_rates",
+        "tests/laws/test_bounds.py",
+    ),
+    Mutation(
+        "drop the weight of the training loss",
+        "objective.py",
+        "weight = rates * denoiser.token_channel.schedule.weight(times)",
+        "weight = rates",
+        "tests/test_objective.py",
+    ),
+    Mutation(
+        "drop the rates of the path",
+        "nelbo.py",
+        "torch.where(self.latent_rates > 0, self.latent_rates * integrand, 0.0)",
+        "torch.where(self.latent_rates > 0, integrand, 0.0)",
+        "tests/laws/test_bounds.py",
+    ),
+    Mutation(
+        "swap alpha_s and alpha_t in the bound of a run",
+        "latent_channels.py",
+        "(alpha_s - alpha_t) / (1 - alpha_t)",
+        "(alpha_s - alpha_t) / (1 - alpha_s.clamp(max=1 - 1e-9))",
+        "tests/laws/test_bounds.py",
+    ),
+    Mutation(
+        "score visible codes too",
+        "latent_channels.py",
+        "return loss * (noisy == self.mask_id)",
+        "return loss",
+        "tests/laws/test_bounds.py",
+    ),
+    Mutation(
+        "walk the tokens first",
+        "time_paths.py",
+        "SEQUENTIAL = TimePath(((1, 1), (1, 0), (0, 0)))",
+        "SEQUENTIAL = TimePath(((1, 1), (0, 1), (0, 0)))",
+        "tests/laws/test_sampler_laws.py",
+    ),
+    Mutation(
+        "use the other spacing",
+        "time_paths.py",
+        "math.cos(math.pi / 2 * done)",
+        "1 - math.cos(math.pi / 2 * (1 - done))",
+        "tests/laws/test_sampler_laws.py",
+    ),
+    Mutation(
+        "cut the encoder's gradient through the codes",
+        "objective.py",
+        'of_latents["latent_vectors"] = latents.encoded.vectors',
+        'of_latents["latent_vectors"] = latents.encoded.vectors.detach()',
+        "tests/test_modeling_training.py",
+    ),
+    Mutation(
+        "let a row's randomness depend on its place in the batch",
+        "randomness.py",
+        "return _mix(self.keys[:, None] + places * _GOLDEN)",
+        "return _mix(self.keys[:, None] + torch.arange(len(self.keys))[:, None] + places * _GOLDEN)",
+        "tests/test_randomness.py",
+    ),
+]
+
+
+def survives(mutation: Mutation) -> bool:
+    """Whether the tests pass on a package broken so."""
+    with tempfile.TemporaryDirectory() as folder:
+        package = Path(folder) / "ladd_hf"
+        shutil.copytree(ROOT / "src" / "ladd_hf", package, ignore=shutil.ignore_patterns("__pycache__"))
+        path = package / mutation.file
+        path.write_text(path.read_text().replace(mutation.old, mutation.new))
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", mutation.caught_by]
+        environment = {**os.environ, "PYTHONPATH": folder}
+        process = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    if process.returncode not in (0, 1):  # neither passed nor failed: they did not run
+        raise RuntimeError(process.stdout[-2000:] + process.stderr[-2000:])
+    return process.returncode == 0
+
+
+def main(wanted: list[str]) -> int:
+    """Tries the mutations; returns how many nobody noticed."""
+    alive = 0
+    for mutation in MUTATIONS:
+        if wanted and not any(word in mutation.name for word in wanted):
+            continue
+        survived = survives(mutation)
+        alive += survived
+        print(f"{'SURVIVES' if survived else 'caught  '}  {mutation.name}  ({mutation.caught_by})", flush=True)
+    return alive
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
