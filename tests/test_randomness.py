@@ -88,17 +88,19 @@ def test_a_stream_is_splitmix64_of_its_key():
     assert numbers.tolist() == [splitmix64(key, 50) for key in keys]
 
 
-def test_numbers_depend_on_their_place_in_the_stream_and_not_on_the_calls_that_draw_them():
-    at_once = from_seed(0, 1, 2).uniform(2, 3, 2)
-    random = from_seed(0, 1, 2)
-    pieces = [random.uniform(1), random.uniform(5), random.uniform(3, 2)]
-    assert torch.equal(torch.cat([piece.flatten(1) for piece in pieces], dim=1), at_once.flatten(1))
+def test_a_longer_draw_begins_with_the_shorter_and_moves_later_ones_no_further():
+    """So a text's numbers are the same however far its batch is padded."""
+    short, long = from_seed(0, 1, 2), from_seed(0, 1, 2)
+    for count in (3, 1, 4):
+        assert torch.equal(short.uniform(count), long.uniform(count + 5)[:, :count])
+    assert torch.equal(short.normal(2, 3), long.normal(4, 3)[:, :2])
 
 
-def test_a_draw_of_nothing_leaves_the_stream_where_it_is():
-    random = from_seed(0, 1)
-    assert random.uniform(0).shape == (1, 0)
-    assert torch.equal(random.uniform(2), from_seed(0, 1).uniform(2))
+def test_each_call_has_numbers_of_its_own():
+    random = from_seed(0, *range(50))
+    draws = torch.cat([random.bits(20) for _ in range(30)])
+    assert draws.unique().numel() == draws.numel()
+    assert random.uniform(0).shape == (50, 0)
 
 
 def test_uniform_numbers_are_uniform_over_rows_and_over_places():

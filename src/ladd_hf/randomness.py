@@ -1,9 +1,9 @@
 """Random numbers that belong to an example, not to its batch.
 
-Every row of a batch carries a 64-bit key, and its n-th random number is a fixed function of (key, n): the SplitMix64
-generator of Steele, Lea and Flood (2014), evaluated at any place of its stream, for all rows at once. So a sample does
-not depend on the batch it is drawn in, on its place there, on the device or on the number of processes, and no loop
-over rows is needed. One `torch.Generator` or a list of them supplies the keys.
+Every row of a batch carries a 64-bit key, and its random numbers are fixed functions of the key and of their place in
+its stream: the SplitMix64 generator of Steele, Lea and Flood (2014), evaluated at any place, for all rows at once. So a
+sample does not depend on the batch it is drawn in, on its place or its padding there, on the device or on the number of
+processes, and no loop over rows is needed. One `torch.Generator` or a list of them supplies the keys.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ _GOLDEN = _signed(0x9E3779B97F4A7C15)
 _MIX_1 = _signed(0xBF58476D1CE4E5B9)
 _MIX_2 = _signed(0x94D049BB133111EB)
 _KEY_LIMIT = 2**63 - 1
+_PLACES_PER_CALL = 2**32  # of a stream: a call's numbers do not depend on how many an earlier call asked for
 
 
 def _mix(state: Tensor) -> Tensor:
@@ -48,7 +49,8 @@ class RowGenerator:
     Args:
         keys: `(batch_size,)` int64, the rows' keys. Equal keys give equal streams.
 
-    All methods advance every row's stream by the same count, so rows stay independent of each other's presence.
+    The numbers of a call depend on the key, on which call it is and on their places in it: rows stay independent of
+    each other's presence, and a text of how far its batch is padded.
     """
 
     def __init__(self, keys: Tensor) -> None:
@@ -58,7 +60,7 @@ class RowGenerator:
                 "accepted: build it with `RowGenerator.from_generator` or `RowGenerator.from_seed`."
             )
         self.keys = keys
-        self._drawn = 0
+        self._calls = 0
 
     @classmethod
     def from_generator(
@@ -111,13 +113,14 @@ class RowGenerator:
         return self.keys.shape[0]
 
     def branch(self) -> RowGenerator:
-        """Streams of their own, out of one number of each of these: whatever they give, these move on by one."""
+        """Streams of their own, out of one number of each of these: whatever they give, these move on by one call."""
         return RowGenerator(self.bits(1)[:, 0])
 
     def bits(self, count: int) -> Tensor:
         """Random 64-bit integers: `(batch_size, count)` int64."""
-        places = torch.arange(self._drawn + 1, self._drawn + count + 1, device=self.keys.device)
-        self._drawn += count
+        first = self._calls * _PLACES_PER_CALL + 1
+        places = torch.arange(first, first + count, device=self.keys.device)
+        self._calls += 1
         return _mix(self.keys[:, None] + places * _GOLDEN)
 
     def uniform(self, *shape: int) -> Tensor:
