@@ -64,3 +64,9 @@ def tiny_model():
 def stirred_model():
     """`stirred_model(kind, **overrides)`: noise on every weight, so that all inputs reach all outputs."""
     return _stirred_model
+
+
+@pytest.fixture
+def torch_seed():
+    """The global generator at seed 0 where a test begins."""
+    torch.manual_seed(0)

@@ -6,28 +6,11 @@ import copy
 
 import pytest
 import torch
-from helpers.model_calls import KINDS, MASK, TIMES, call, loss_of, noised, some_latents, some_tokens
+from helpers.model_calls import KINDS, MASK, TIMES, call, gradients, loss_of, noised, some_latents, some_tokens
 
-from ladd_hf import LaddForDiffusionLM, LaddModel, TrainingObjective
+from ladd_hf import LaddForDiffusionLM, LaddModel
 
-EVERYTHING = TrainingObjective(
-    latent_dropout=0.3,
-    encoder_corruption=0.5,
-    contrastive_weight=0.1,
-    conditional_independence_weight=0.1,
-    latent_kl_weight=0.01,
-)
-
-
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
-def gradients(model, loss):
-    model.zero_grad()
-    loss.backward()
-    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+pytestmark = pytest.mark.usefixtures("torch_seed")
 
 
 # --- saving, copying, precision ---

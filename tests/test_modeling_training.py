@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers.model_calls import KINDS, LATENT_KINDS, MASK, call, loss_of, noised, some_latents, some_tokens
+from helpers.model_calls import (
+    EVERYTHING,
+    KINDS,
+    LATENT_KINDS,
+    MASK,
+    call,
+    gradients,
+    loss_of,
+    noised,
+    some_latents,
+    some_tokens,
+)
 
 from ladd_hf import RowGenerator, TrainingNoise, TrainingObjective
 
-EVERYTHING = TrainingObjective(
-    latent_dropout=0.3,
-    encoder_corruption=0.5,
-    contrastive_weight=0.1,
-    conditional_independence_weight=0.1,
-    latent_kl_weight=0.01,
-)
-
-
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
-def gradients(model, loss):
-    model.zero_grad()
-    loss.backward()
-    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+pytestmark = pytest.mark.usefixtures("torch_seed")
 
 
 # --- the loss ---

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import torch
 
-from ladd_hf import TrainingNoise
+from ladd_hf import TrainingNoise, TrainingObjective
 
 KINDS = ("none", "continuous", "separate", "discrete", "vector", "gumbel")
 LATENT_KINDS = KINDS[1:]
 MASK, TIMES = 10, torch.tensor([0.2, 0.9])
+EVERYTHING = TrainingObjective(
+    latent_dropout=0.3,
+    encoder_corruption=0.5,
+    contrastive_weight=0.1,
+    conditional_independence_weight=0.1,
+    latent_kl_weight=0.01,
+)
 
 
 def some_tokens(rows=2, length=12):
@@ -39,3 +46,10 @@ def loss_of(model, tokens, **kwargs):
     kwargs.setdefault("labels", tokens)
     kwargs.setdefault("noise", TrainingNoise(0, torch.arange(len(tokens))))
     return model(tokens, loss_only=True, **kwargs)
+
+
+def gradients(model, loss):
+    """Of every weight that has one, by name."""
+    model.zero_grad()
+    loss.backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
