@@ -130,7 +130,7 @@ MUTATIONS = [
         "latent_channels.py",
         "return loss * (noisy == self.mask_id)",
         "return loss",
-        "tests/laws/test_bounds.py",
+        "tests/test_latent_channels.py",
     ),
     Mutation(
         "walk the tokens first",

@@ -467,7 +467,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         """The vocabulary projection with the mask token at minus infinity, which costs nothing put into the bias."""
         head = self.token_head.proj
         is_mask = torch.arange(self.config.vocab_size, device=states.device).eq(self.token_channel.mask_id)
-        if type(head) is not nn.Linear:  # an adapter around it, or a quantised one
+        if type(head) not in (nn.Linear, ZeroInitLinear):  # an adapter around it, or a quantised one
             return head(states).masked_fill(is_mask, float("-inf"))
         return nn.functional.linear(states, head.weight, head.bias.masked_fill(is_mask, float("-inf")))
 
