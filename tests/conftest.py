@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers.training import texts
 
-from ladd_hf import LaddConfig, LaddForDiffusionLM
+from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddTrainer, LaddTrainingArguments
 
 _SIZES = {
     "vocab_size": 11,
@@ -70,3 +71,32 @@ def stirred_model():
 def torch_seed():
     """The global generator at seed 0 where a test begins."""
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def make_trainer(tiny_model, tmp_path):
+    """`make_trainer(kind or model, folder="run", data=..., eval_data=..., callbacks=..., **arguments)`."""
+
+    def make(model, folder="run", data=None, eval_data=None, callbacks=None, trainer_options=None, **options):
+        arguments = {
+            "use_cpu": True,
+            "disable_tqdm": True,
+            "per_device_train_batch_size": 8,
+            "max_steps": 6,
+            "logging_steps": 1,
+            "save_strategy": "no",
+            "learning_rate": 3e-3,
+            "lr_scheduler_type": "constant",
+            "ema_decay": 0.9,
+            **options,
+        }
+        return LaddTrainer(
+            tiny_model(model) if isinstance(model, str) else model,
+            LaddTrainingArguments(str(tmp_path / folder), **arguments),
+            train_dataset=texts() if data is None else data,
+            eval_dataset=eval_data,
+            callbacks=callbacks,
+            **(trainer_options or {}),
+        )
+
+    return make

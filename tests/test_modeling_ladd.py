@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import re
 
 import pytest
 import torch
 from helpers.model_calls import (
-    EVERYTHING,
     KINDS,
     LATENT_KINDS,
     MASK,
     TIMES,
     call,
-    gradients,
-    loss_of,
     noised,
     some_latents,
     some_tokens,
@@ -146,6 +142,15 @@ def test_a_tuple_is_returned_where_asked_for(stirred_model):
     assert torch.equal(logits, output.logits) and torch.equal(prediction, output.latent_prediction)
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_hiding_the_mask_token_costs_no_pass_over_the_logits(tied, stirred_model):
+    """It is in the bias of the one projection, which is therefore not called as a module."""
+    model, calls = stirred_model("none", tie_word_embeddings=tied), []
+    model.get_output_embeddings().register_forward_hook(lambda *args: calls.append(args))
+    assert (call(model, noised(some_tokens())).logits[..., MASK] == -torch.inf).all()
+    assert not calls
+
+
 def test_an_output_layer_with_something_around_it_is_called_as_it_is(stirred_model):
     """An adapter on the vocabulary projection must not be passed by."""
 
@@ -244,55 +249,3 @@ def test_a_model_without_latents_refuses_them(stirred_model):
 def test_the_loss_alone_needs_labels(stirred_model):
     with pytest.raises(ValueError, match="`loss_only` needs `labels`"):
         stirred_model("none")(some_tokens(), loss_only=True)
-
-
-# --- the encoder ---
-
-
-@pytest.mark.parametrize("kind", LATENT_KINDS)
-def test_encoded_latents_are_what_the_channel_takes(kind, stirred_model):
-    model = stirred_model(kind)
-    tokens = some_tokens()
-    latents = model.encode_latents(tokens)
-    model.latent_channel.check(latents, 2, 4)
-    assert not latents.requires_grad
-    assert call(model, tokens, latents=latents).logits.shape == (2, 12, 11)
-
-
-@pytest.mark.parametrize("mode", [True, False])
-def test_asking_for_latents_or_for_the_bound_teaches_the_codebook_nothing(mode, stirred_model):
-    model = stirred_model("vector").train(mode)
-    before = copy.deepcopy(model.state_dict())
-    model.encode_latents(some_tokens(8))
-    model.nelbo(some_tokens(8), num_samples=1)
-    assert all(torch.equal(before[name], weight) for name, weight in model.state_dict().items())
-
-
-@pytest.mark.parametrize("kind", LATENT_KINDS)
-def test_a_frozen_encoder_gets_no_gradient_and_a_thawed_one_does(kind, stirred_model):
-    model = stirred_model(kind).train()
-    mine = [name for name, _ in model.named_parameters() if name.startswith(("encoder.", "quantizer."))]
-    state = copy.deepcopy(
-        {name: weight for name, weight in model.state_dict().items() if name.startswith("quantizer.")}
-    )
-    model.freeze_latent_encoder()
-    assert not any(weight.requires_grad for name, weight in model.named_parameters() if name in mine)
-    found = gradients(model, loss_of(model, some_tokens(8), objective=EVERYTHING).loss)
-    assert not found.keys() & set(mine) and found
-    assert all(torch.equal(model.state_dict()[name], weight) for name, weight in state.items())
-    assert not model.encode(some_tokens()).vectors.requires_grad
-    model.freeze_latent_encoder(False)
-    assert set(mine) <= gradients(model, loss_of(model, some_tokens(8), objective=EVERYTHING).loss).keys()
-
-
-def test_freezing_a_model_without_latents_changes_nothing(tiny_model):
-    model = tiny_model("none")
-    model.freeze_latent_encoder()
-    assert all(weight.requires_grad for weight in model.parameters())
-
-
-def test_a_model_without_latents_has_no_weights_for_them(tiny_model):
-    names = [name for name, _ in tiny_model("none").named_parameters()]
-    assert not [name for name in names if re.search("latent|encoder|quantizer|mask_vector", name)]
-    shared = [name for name, _ in tiny_model("continuous").named_parameters()]
-    assert set(names) <= set(shared), "it is the same network without the latent stream"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -90,13 +91,13 @@ def nelbo(
     if num_samples < 1:
         raise ValueError(f"`num_samples` is {num_samples}; give at least 1 point per example.")
     channel, masking = denoiser.latent_channel, denoiser.token_channel
-    route = _route(path, with_latents=channel is not None)
+    points_at = _route(path, with_latents=channel is not None)
     random = random or RowGenerator.from_generator(None, len(tokens), tokens.device)
     clean = denoiser.encode(tokens, attention_mask).clean if channel is not None else tokens
     start = random.uniform()
     token_draws, latent_draws = [], []
     for sample in range(num_samples):
-        points = route.at(((start + sample) / num_samples).clamp(min=_SMALLEST_POSITION))
+        points = points_at(((start + sample) / num_samples).clamp(min=_SMALLEST_POSITION))
         noised = masking.add_noise(tokens, points.t_x, random.branch())
         masked = maskable & (noised == masking.mask_id)
         latents = channel.add_noise(clean, points.t_y, random) if channel is not None else None
@@ -130,6 +131,19 @@ class _PathPoints:
     token_rates: Tensor
     latent_rates: Tensor
 
+    @classmethod
+    def at(cls, path: TimePath, position: Tensor) -> _PathPoints:
+        """Points at positions in [0, 1], more of them near the clean end of each leg.
+
+        There the linear schedule masks a token with probability t and weighs it by 1 / t: at times drawn evenly the
+        square of that has no mean, and no standard error could be trusted. Squared positions give it one.
+        """
+        legs = len(path.legs)
+        leg = (position * legs).floor().clamp(max=legs - 1)
+        share = position * legs - leg
+        t_x, t_y, token_rates, latent_rates = path.at((leg + share.square()) / legs)
+        return cls(t_x, t_y, 2 * share * token_rates, 2 * share * latent_rates)
+
     def token_weights(self, channel: MaskedChannel) -> Tensor:
         """The bound's weight of the tokens' cross-entropy, `(B,)`."""
         return torch.where(self.token_rates > 0, self.token_rates * channel.schedule.weight(self.t_x), 0.0)
@@ -151,6 +165,15 @@ class _RunSteps:
     s_y: Tensor
     count: int
 
+    @classmethod
+    def at(cls, run: TimePath, position: Tensor) -> _RunSteps:
+        """The steps at positions in [0, 1], the last step first; each takes an equal share."""
+        corners = torch.tensor(run.vertices[::-1], dtype=position.dtype, device=position.device)
+        count = len(corners) - 1
+        step = (position * count).long().clamp(max=count - 1)
+        (t_x, t_y), (s_x, s_y) = corners[step + 1].unbind(1), corners[step].unbind(1)
+        return cls(t_x, t_y, s_x, s_y, count)
+
     def token_weights(self, channel: MaskedChannel) -> Tensor:
         """Times the number of steps, the probability that a masked token is revealed, `(B,)`."""
         return self.count * channel.reveal_probability(self.t_x, self.s_x)
@@ -160,47 +183,14 @@ class _RunSteps:
         return self.count * channel.step_bound(prediction, clean, noisy, self.t_y, self.s_y)
 
 
-class _Continuous:
-    """A path, for all of its points; more of them are drawn near the clean end of each leg.
-
-    There the linear schedule masks a token with probability t and weighs it by 1 / t: at times drawn evenly the square
-    of that has no mean, and no standard error could be trusted. Squared positions give it one.
-    """
-
-    def __init__(self, path: TimePath) -> None:
-        self.path = path
-
-    def at(self, position: Tensor) -> _PathPoints:
-        """Points at positions in [0, 1], 0 at the clean end."""
-        legs = len(self.path.legs)
-        leg = (position * legs).floor().clamp(max=legs - 1)
-        share = position * legs - leg
-        t_x, t_y, token_rates, latent_rates = self.path.at((leg + share.square()) / legs)
-        return _PathPoints(t_x, t_y, 2 * share * token_rates, 2 * share * latent_rates)
-
-
-class _Run:
-    """A run over points of the time square, for its steps."""
-
-    def __init__(self, grid: Sequence[Point]) -> None:
-        self.path = TimePath(tuple(grid))  # which raises where they are no run
-
-    def at(self, position: Tensor) -> _RunSteps:
-        """The steps at positions in [0, 1], the last step first; each takes an equal share."""
-        corners = torch.tensor(self.path.vertices[::-1], dtype=position.dtype, device=position.device)
-        count = len(corners) - 1
-        step = (position * count).long().clamp(max=count - 1)
-        (t_x, t_y), (s_x, s_y) = corners[step + 1].unbind(1), corners[step].unbind(1)
-        return _RunSteps(t_x, t_y, s_x, s_y, count)
-
-
-def _route(path: str | TimePath | Sequence[Point], with_latents: bool) -> _Continuous | _Run:
+def _route(path: str | TimePath | Sequence[Point], with_latents: bool) -> Callable[[Tensor], _PathPoints | _RunSteps]:
+    """Maps positions in [0, 1], 0 at the clean end, to points of the path or to steps of the run."""
     if isinstance(path, str | TimePath):
-        return _Continuous(time_path(path) if with_latents else TOKENS_ONLY)
-    if with_latents:
-        return _Run(path)
-    times = [t_x for t_x, _ in path]
-    return _Run([(t, 0.0) for index, t in enumerate(times) if index == 0 or t != times[index - 1]])
+        return partial(_PathPoints.at, time_path(path) if with_latents else TOKENS_ONLY)
+    if not with_latents:
+        times = [t_x for t_x, _ in path]
+        path = [(t, 0.0) for index, t in enumerate(times) if index == 0 or t != times[index - 1]]
+    return partial(_RunSteps.at, TimePath(tuple(path)))  # which raises for points that are no run
 
 
 def _mean_and_error(draws: Tensor) -> tuple[Tensor, Tensor]:

@@ -151,7 +151,7 @@ class LaddTrainer(Trainer):
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm)
         if not self.args.fp16:  # its loss scaling overflows on purpose, and skips such steps
-            value = torch.as_tensor(norm)
+            value = torch.as_tensor(norm, device=self.args.device)  # some backends give a plain number
             self._monitor.guard("gradient norm", value, self.state.global_step)
             if value.device.type == "cpu":
                 self._monitor.check()  # before the optimiser spoils the weights

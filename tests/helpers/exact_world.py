@@ -23,11 +23,12 @@ class ExactWorld:
     """A joint distribution of tokens and codes, and its exact denoiser.
 
     Args:
-        table: probabilities `(V,) * S + (K,) * M`.
+        table: probabilities `(V,) * S + (K,) * M`, all positive, so that every state can be reached.
         length: S, how many of the axes are tokens.
     """
 
     def __init__(self, table, length):
+        assert (table > 0).all()
         self.table = table.double() / table.double().sum()
         self.length, self.codes = length, table.ndim - length
         self.vocab, self.codebook = table.shape[0], table.shape[-1] if self.codes else 0
@@ -119,7 +120,7 @@ class ExactWorld:
     def _moves(current, prediction, reveal, mask):
         """Law `(states, size + 1)` of one place's next value."""
         stays = torch.nn.functional.one_hot(current, mask + 1).double()
-        drawn = torch.nn.functional.pad(prediction.nan_to_num(), (0, 1))
+        drawn = torch.nn.functional.pad(prediction, (0, 1))
         return torch.where((current == mask)[:, None], (1 - reveal) * stays + reveal * drawn, stays)
 
 

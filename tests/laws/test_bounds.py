@@ -183,7 +183,6 @@ def test_a_single_point_per_example_is_unbiased(denoiser):
 
 
 def test_points_spread_evenly_err_less_than_independent_ones(denoiser):
-    """The figure is in docs/laws.md: the variance of 16 spread points against that of 16 apart."""
     repeats, points = 400, 16
     tokens = SEQUENCES.repeat(repeats, 1)
     everywhere = torch.ones_like(tokens, dtype=torch.bool)

@@ -1,0 +1,44 @@
+"""What the trainer's tests train on, and how they look at what it has learnt."""
+
+from __future__ import annotations
+
+import torch
+from transformers import TrainerCallback
+
+RICH = {"latent_dropout": 0.2, "encoder_corruption": 0.5, "fully_masked_share": 0.3, "time_distribution": "joint"}
+
+
+def texts(rows=64, length=12, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [{"input_ids": row} for row in torch.randint(1, 10, (rows, length), generator=generator)]
+
+
+def state_of(trainer):
+    """All that a run has learnt: weights, buffers, and the average."""
+    state = {name: weight.detach().clone() for name, weight in trainer.model.state_dict().items()}
+    return state | {f"average {i}": weight.clone() for i, weight in enumerate(trainer.ema.average.shadow_params)}
+
+
+def averaged_weights(trainer):
+    with trainer.ema.applied():
+        return {name: weight.clone() for name, weight in trainer.model.state_dict().items()}
+
+
+def assert_same(left, right):
+    assert left.keys() == right.keys()
+    different = [name for name in left if not torch.equal(left[name], right[name])]
+    assert not different, different
+
+
+def logged(trainer, name="loss"):
+    return [entry[name] for entry in trainer.state.log_history if name in entry]
+
+
+class Interfere(TrainerCallback):
+    """Calls `action(step, model)` after each step."""
+
+    def __init__(self, action):
+        self.action = action
+
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        self.action(state.global_step, model)
