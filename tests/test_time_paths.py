@@ -144,7 +144,8 @@ def test_a_cosine_grid_reveals_little_while_little_is_known_and_most_at_the_end(
         ((1, 1), (0.5, 0.5)),
         ((0, 1), (0, 0)),  # tokens do not start as noise
         ((0.5, 0.5), (0, 0)),
-        ((1, 0.5), (0, 0)),  # neither noise nor given
+        ((1, 1.5), (0, 0)),
+        ((1, -0.5), (0, 0)),
         ((0, 0), (1, 1)),  # the wrong way round
         ((1, 1), (0.5, 0.2), (0.6, 0), (0, 0)),  # tokens' time rises
         ((1, 1), (0.5, 0.2), (0.4, 0.3), (0, 0)),  # latents' time rises

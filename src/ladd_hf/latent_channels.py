@@ -112,10 +112,10 @@ class MaskedChannel:
         """`(B, length)` ids with each masked with probability 1 - alpha(t), `t` `(B,)`."""
         return add_mask_noise(clean, self.schedule.alpha(t), random.uniform(clean.shape[1]), self.mask_id)
 
-    def draw_unmask(self, ids: Tensor, t: float, s: float, random: RowGenerator) -> Tensor:
-        """Which masked places the step t -> s reveals, `(B, length)` bool."""
+    def draw_unmask(self, ids: Tensor, t: float, s: float, random: RowGenerator, remask: float = 0.0) -> Tensor:
+        """Which masked places the step t -> s reveals, `(B, length)` bool; `remask` as in `stay_masked_probability`."""
         alpha_t, alpha_s = (self.alpha_at(time) for time in (t, s))
-        return draw_unmask(ids == self.mask_id, alpha_t, alpha_s, random.uniform(ids.shape[1]))
+        return draw_unmask(ids == self.mask_id, alpha_t, alpha_s, random.uniform(ids.shape[1]), remask)
 
     def reveal_probability(self, t: Tensor, s: Tensor) -> Tensor:
         """Probability that the step t -> s reveals a masked place, `(B,)`; at time 0 everything is visible."""

@@ -21,14 +21,23 @@ def add_mask_noise(tokens: Tensor, alpha: Tensor, uniform: Tensor, mask_id: int)
     return torch.where(uniform < alpha[:, None], tokens, mask_id)
 
 
-def draw_unmask(masked: Tensor, alpha_t: float, alpha_s: float, uniform: Tensor) -> Tensor:
+def stay_masked_probability(alpha_t: float, alpha_s: float, remask: float = 0.0) -> float:
+    """Probability that a masked position stays masked in the reverse step t -> s, (1 - alpha_s) / (1 - alpha_t).
+
+    Where the step also masks visible positions again, each with probability `remask` (sigma), it is
+    (1 - alpha_s - sigma alpha_t) / (1 - alpha_t), which leaves the share of masked positions at s as it was: equation
+    6 of ReMDM (arXiv 2503.00307).
+    """
+    return (1 - alpha_s - remask * alpha_t) / (1 - alpha_t) if alpha_t < 1 else 0.0
+
+
+def draw_unmask(masked: Tensor, alpha_t: float, alpha_s: float, uniform: Tensor, remask: float = 0.0) -> Tensor:
     """Which masked positions the reverse step t -> s reveals: `(batch_size, length)` bool.
 
-    A masked position stays masked with probability (1 - alpha_s) / (1 - alpha_t), whatever the denoiser says, so the
-    positions can be drawn before it runs. At alpha_s = 1 everything that is masked is revealed.
+    The probability does not depend on what the denoiser says, so the positions can be drawn before it runs. At
+    alpha_s = 1 everything that is masked is revealed.
     """
-    stay = (1 - alpha_s) / (1 - alpha_t) if alpha_t < 1 else 0.0
-    return masked & (uniform >= stay)
+    return masked & (uniform >= stay_masked_probability(alpha_t, alpha_s, remask))
 
 
 def nucleus(probabilities: Tensor, top_p: float) -> Tensor:

@@ -186,11 +186,21 @@ class _RunSteps:
 def _route(path: str | TimePath | Sequence[Point], with_latents: bool) -> Callable[[Tensor], _PathPoints | _RunSteps]:
     """Maps positions in [0, 1], 0 at the clean end, to points of the path or to steps of the run."""
     if isinstance(path, str | TimePath):
-        return partial(_PathPoints.at, time_path(path) if with_latents else TOKENS_ONLY)
+        return partial(_PathPoints.at, _from_noise(time_path(path)) if with_latents else TOKENS_ONLY)
     if not with_latents:
         times = [t_x for t_x, _ in path]
         path = [(t, 0.0) for index, t in enumerate(times) if index == 0 or t != times[index - 1]]
-    return partial(_RunSteps.at, TimePath(tuple(path)))  # which raises for points that are no run
+    return partial(_RunSteps.at, _from_noise(TimePath(tuple(path))))  # which raises for points that are no run
+
+
+def _from_noise(path: TimePath) -> TimePath:
+    """The path itself. Raises `ValueError` where it starts with latents that are neither noise nor clean."""
+    if path.vertices[0] not in ((1, 1), (1, 0)):
+        raise ValueError(
+            f"The path starts at {path.vertices[0]}: what the latents cost down to that time would be missing; give a "
+            "path from (1, 1), or from (1, 0) for the tokens alone."
+        )
+    return path
 
 
 def _mean_and_error(draws: Tensor) -> tuple[Tensor, Tensor]:

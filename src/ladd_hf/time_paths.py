@@ -22,8 +22,8 @@ class TimePath:
     """A polyline of points (t_x, t_y) in generative direction; it ends at (0, 0) and no time ever rises.
 
     Args:
-        vertices: the corners, at least two. `t_x` starts at 1. `t_y` starts at 1, or at 0 where the latents are given
-            (or do not exist).
+        vertices: the corners, at least two. `t_x` starts at 1. `t_y` starts at 1, at 0 where the latents are given (or
+            do not exist), or between where they are given with some noise.
     """
 
     vertices: tuple[Point, ...]
@@ -31,11 +31,24 @@ class TimePath:
     def __post_init__(self) -> None:
         steps = list(zip(self.vertices, self.vertices[1:], strict=False))
         falls = all(a[0] >= b[0] and a[1] >= b[1] and a != b for a, b in steps)
-        if not steps or not falls or self.vertices[0] not in ((1, 1), (1, 0)) or self.vertices[-1] != (0, 0):
+        if not steps or not falls or self.vertices[-1] != (0, 0) or not self._starts_with_masks():
             raise ValueError(
-                f"The path {self.vertices} is not accepted: give corners (t_x, t_y) from (1, 1), or from (1, 0) where "
-                "latents are given, to (0, 0), along which no time rises."
+                f"The path {self.vertices} is not accepted: give corners (t_x, t_y) from (1, 1), or from (1, t_y) "
+                "where latents are given, to (0, 0), along which no time rises."
             )
+
+    def _starts_with_masks(self) -> bool:
+        t_x, t_y = self.vertices[0]
+        return t_x == 1 and 0 <= t_y <= 1
+
+    def starting_at(self, latent_time: float) -> TimePath:
+        """The path of latents that start at time `latent_time`: t_y never above it, and t_x from 1 as ever."""
+        corners = [(1.0, latent_time)]
+        for t_x, t_y in self.vertices:
+            corner = (t_x, min(t_y, latent_time))
+            if corner != corners[-1]:
+                corners.append(corner)
+        return self if latent_time == self.vertices[0][1] else TimePath(tuple(corners))
 
     @property
     def legs(self) -> list[tuple[Point, Point]]:

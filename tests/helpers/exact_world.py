@@ -84,11 +84,15 @@ class ExactWorld:
         codes = None if latents is None else marginals(self.values[:, self.length :], self.codebook)
         return marginals(self.values[:, : self.length], self.vocab), codes
 
-    def run_law(self, points, token_alpha=lambda t: 1 - t, code_alpha=lambda t: 1 - t**2):
+    def run_law(self, points, token_alpha=lambda t: 1 - t, code_alpha=lambda t: 1 - t**2, remask=None, start=None):
         """Law `(V^S,)` of the tokens that a run over `points` (t_x, t_y) of the time square writes, by enumeration.
 
         In a step each masked place stays masked with probability (1 - alpha(s)) / (1 - alpha(t)), and is otherwise
-        drawn from the prediction; at time 0 nothing is masked.
+        drawn from the prediction; at time 0 nothing is masked. With `remask(alpha_t, alpha_s)`, a visible token is
+        masked with that probability sigma, and a masked one revealed with probability
+        (alpha_s - (1 - sigma) alpha_t) / (1 - alpha_t).
+
+        `start` is the law of the codes at first, of K or the mask each, if not all of them are masked.
         """
         states = torch.tensor(
             list(itertools.product(*[range(self.vocab + 1)] * self.length, *[range(self.codebook + 1)] * self.codes))
@@ -96,10 +100,18 @@ class ExactWorld:
         tokens, codes = states[:, : self.length], states[:, self.length :]
         of_tokens, of_codes = self.predictions(tokens, codes if self.codes else None)
         mass = torch.zeros(len(states), dtype=torch.float64)
-        mass[-1] = 1.0  # all masked is the last state
+        if start is None:
+            mass[-1] = 1.0  # all masked is the last state
+        else:
+            mass[-start.numel() :] = start.flatten()  # the last states have all tokens masked
         for (t_x, t_y), (s_x, s_y) in itertools.pairwise(points):
+            sigma, reveal = 0.0, _reveal(token_alpha, t_x, s_x)
+            if remask is not None and s_x < t_x:
+                alpha_t, alpha_s = token_alpha(t_x), 1.0 if s_x == 0 else token_alpha(s_x)
+                sigma = remask(alpha_t, alpha_s)
+                reveal = (alpha_s - (1 - sigma) * alpha_t) / (1 - alpha_t)
             factors = [
-                self._moves(tokens[:, place], of_tokens[:, place], _reveal(token_alpha, t_x, s_x), self.vocab)
+                self._moves(tokens[:, place], of_tokens[:, place], reveal, self.vocab, sigma)
                 for place in range(self.length)
             ]
             factors += [
@@ -117,11 +129,34 @@ class ExactWorld:
         return mass[(slice(0, self.vocab),) * self.length].flatten()
 
     @staticmethod
-    def _moves(current, prediction, reveal, mask):
+    def _moves(current, prediction, reveal, mask, sigma=0.0):
         """Law `(states, size + 1)` of one place's next value."""
-        stays = torch.nn.functional.one_hot(current, mask + 1).double()
+        stays, masks = (torch.nn.functional.one_hot(x, mask + 1).double() for x in (current, torch.tensor([mask])))
         drawn = torch.nn.functional.pad(prediction, (0, 1))
-        return torch.where((current == mask)[:, None], (1 - reveal) * stays + reveal * drawn, stays)
+        of_visible = (1 - sigma) * stays + sigma * masks
+        return torch.where((current == mask)[:, None], (1 - reveal) * stays + reveal * drawn, of_visible)
+
+    def ordered_law(self, choose):
+        """Law `(V^S,)` of the tokens, without codes, where `choose(state, predictions)` says what is revealed next.
+
+        It gives pairs of a probability and of places to reveal at once; `state` is a tuple of S tokens, the mask V
+        where masked, and `predictions` `(S, V)` are what the denoiser says there.
+        """
+        law, waiting = torch.zeros([self.vocab] * self.length, dtype=torch.float64), {(self.vocab,) * self.length: 1.0}
+        while waiting:
+            state, mass = waiting.popitem()
+            if self.vocab not in state:
+                law[state] += mass
+                continue
+            predictions = self.predictions(torch.tensor([state]))[0][0]
+            for probability, places in choose(state, predictions):
+                for symbols in itertools.product(range(self.vocab), repeat=len(places)):
+                    after, chance = list(state), mass * probability
+                    for place, symbol in zip(places, symbols, strict=True):
+                        after[place] = symbol
+                        chance *= float(predictions[place, symbol])
+                    waiting[tuple(after)] = waiting.get(tuple(after), 0.0) + chance
+        return law.flatten()
 
 
 def _reveal(alpha, t, s):
@@ -142,10 +177,10 @@ def sequential_points(latent_steps, token_steps, spacing="uniform"):
     return [(1.0, t) for t, _ in latents] + [(t, 0.0) for t, _ in joint_points(token_steps, spacing)[1:]]
 
 
-def sample_counts(world, scheduler, num_steps, count=20_000, seed=0, latents=None, denoiser=None):
-    """How often a scheduler's run writes each of the V^S texts, `(V^S,)`."""
+def sample_counts(world, scheduler, num_steps, count=20_000, seed=0, latents=None, denoiser=None, latent_time=0.0):
+    """How often a scheduler's run writes each of the V^S texts, `(V^S,)`; `latents` are at `latent_time`."""
     scheduler = scheduler.for_model(world.config)
-    scheduler.set_timesteps(num_steps, latents_given=latents is not None)
+    scheduler.set_timesteps(num_steps, latent_time=1.0 if latents is None else latent_time)
     random = RowGenerator.from_seed(seed, torch.arange(count))
     tokens = torch.full((count, world.length), world.vocab)
     latents = scheduler.prior_latents(world.codes, random, count) if latents is None else latents

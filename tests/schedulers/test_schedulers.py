@@ -52,7 +52,7 @@ def row_of(output, index):
 
 def run(scheduler, kind, num_steps, batch_size=3, tokens=None, seed=0, latents=None):
     """A whole run with a denoiser that says anything; yields (step, before, after) of (tokens, latents)."""
-    scheduler.set_timesteps(num_steps, latents_given=latents is not None)
+    scheduler.set_timesteps(num_steps, latent_time=1.0 if latents is None else 0.0)
     random = rows(batch_size, seed)
     tokens = torch.full((batch_size, 12), 10) if tokens is None else tokens
     latents = scheduler.prior_latents(4, random, batch_size) if latents is None else latents
@@ -86,7 +86,7 @@ def test_one_step_is_too_few_for_latents_first_and_then_tokens(scheduler_for):
     scheduler = scheduler_for(LaddSequentialScheduler, "discrete")
     with pytest.raises(ValueError, match="at least 2"):
         scheduler.set_timesteps(1)
-    scheduler.set_timesteps(1, latents_given=True)  # nothing but tokens to write
+    scheduler.set_timesteps(1, latent_time=0.0)  # nothing but tokens to write
     assert scheduler.times(0)[1] == 0
     scheduler_for(LaddSequentialScheduler, "none").set_timesteps(1)
     scheduler_for(LaddJointScheduler, "discrete").set_timesteps(1)
@@ -113,11 +113,11 @@ def test_joint_steps_move_both_times_together(scheduler_for):
 
 
 def test_a_cosine_grid_keeps_more_noise_at_every_step_than_a_uniform_one(tiny_config):
-    for scheduler_class, latents_given in itertools.product(SCHEDULERS.values(), (False, True)):
+    for scheduler_class, latent_time in itertools.product(SCHEDULERS.values(), (1.0, 0.0)):
         grids = []
         for spacing in ("uniform", "cosine"):
             scheduler = scheduler_class(spacing=spacing).for_model(tiny_config("discrete"))
-            scheduler.set_timesteps(8, latents_given=latents_given)
+            scheduler.set_timesteps(8, latent_time=latent_time)
             grids.append(torch.tensor([[float(time) for time in scheduler.times(step)] for step in range(8)]))
         assert (grids[1] >= grids[0] - 1e-6).all() and (grids[1] > grids[0] + 0.01).any()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -12,7 +12,8 @@ from transformers import PreTrainedTokenizerBase
 
 from ..configuration_ladd import LaddConfig
 
-Prompt = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | Tensor | np.ndarray
+Prompt = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | Tensor | np.ndarray | Mapping[str, Any]
+Length = int | Sequence[int] | str | None
 
 DEFAULT_NUM_STEPS = 32
 
@@ -33,6 +34,9 @@ def prompt_ids(prompt: Prompt | None, tokenizer: PreTrainedTokenizerBase | None)
     tokenizer to read it."""
     if prompt is None:
         return None
+    if isinstance(prompt, Mapping):  # what a tokenizer gives, padded on whichever side
+        ids, mask = (torch.as_tensor(prompt[name]) for name in ("input_ids", "attention_mask"))
+        return [row[real.bool()].tolist() for row, real in zip(ids, mask, strict=True)]
     if isinstance(prompt, Tensor | np.ndarray):
         prompt = prompt.tolist()
     several: list[Any] = [prompt] if isinstance(prompt, str) else list(prompt)
@@ -45,11 +49,15 @@ def prompt_ids(prompt: Prompt | None, tokenizer: PreTrainedTokenizerBase | None)
     return [list(one) for one in several]
 
 
-def number_of_rows(batch_size: int | None, prompts: list[list[int]] | None, latents: Tensor | None) -> int:
-    """The batch size: as given, or as many as there are prompts or latents. Raises `ValueError` where they differ."""
+def number_of_rows(
+    batch_size: int | None, prompts: list[list[int]] | None, latents: Tensor | None, length: Length = None
+) -> int:
+    """The batch size: as given, or as many as there are prompts, latents or lengths. Raises `ValueError` where they
+    differ."""
     given = batch_size
     if given is None:
-        given = max(len(prompts or [0]), 1 if latents is None else len(latents))
+        lengths = 1 if length is None or isinstance(length, int | str) else len(length)
+        given = max(len(prompts or [0]), 1 if latents is None else len(latents), lengths)
     if given < 1:
         raise ValueError(f"`batch_size` is {given}; give at least 1 sequence.")
     for name, value in (("prompt", prompts), ("latents", latents)):
@@ -60,25 +68,52 @@ def number_of_rows(batch_size: int | None, prompts: list[list[int]] | None, late
     return given
 
 
+def sequence_lengths(length: Length, prompts: list[list[int]], rows: int, config: LaddConfig) -> list[int]:
+    """How many tokens each row has: one number for all, one each, `"prompt"` for as many as its prompt, or `None` for
+    as many as the model writes. Raises `ValueError` for lengths that the model or the batch has not."""
+    longest = config.max_position_embeddings
+    if length == "prompt" and prompts:
+        lengths = [len(ids) for ids in prompts]
+    elif length is None or isinstance(length, int):
+        lengths = [longest if length is None else length] * rows
+    elif isinstance(length, str) or len(length) != rows:
+        raise ValueError(
+            f"`length` is {length!r} for a batch of {rows}: give one number of tokens, one for each row, or 'prompt' "
+            "with a prompt that holds mask tokens to fill in."
+        )
+    else:
+        lengths = [int(one) for one in length]
+    if not all(1 <= one <= longest for one in lengths):
+        raise ValueError(f"`length` is {length}; this model writes 1 to {longest} tokens.")
+    if len(set(lengths)) > 1 and config.pad_token_id is None:
+        raise ValueError(
+            "The rows differ in length, but the model has no `pad_token_id` to fill the shorter ones with: give one "
+            "length for all."
+        )
+    return lengths
+
+
 def start_tokens(
-    prompts: list[list[int]] | None, rows: int, length: int | None, config: LaddConfig, device: torch.device
-) -> Tensor:
-    """`(rows, length)` mask tokens behind the prompts. Raises `ValueError` for ids or lengths the model has not."""
-    length = config.max_position_embeddings if length is None else length
-    if not 1 <= length <= config.max_position_embeddings:
-        raise ValueError(f"`length` is {length}; this model writes 1 to {config.max_position_embeddings} tokens.")
-    tokens = torch.full((rows, length), cast(int, config.mask_token_id), device=device)
-    prompts = prompts or []
-    for row, ids in enumerate(prompts * rows if len(prompts) == 1 else prompts):
-        if len(ids) > length:
-            raise ValueError(f"The prompt of row {row} has {len(ids)} tokens, more than the `length` {length}.")
+    prompts: list[list[int]], lengths: list[int], config: LaddConfig, device: torch.device
+) -> tuple[Tensor, Tensor | None]:
+    """`(rows, longest)` mask tokens behind the prompts, and the attention mask, `None` where no row is padded.
+
+    `prompts` are one for each row, or none. Raises `ValueError` for ids or lengths the model has not.
+    """
+    tokens = torch.full((len(lengths), max(lengths)), cast(int, config.mask_token_id))
+    for row, ids in enumerate(prompts):
+        if len(ids) > lengths[row]:
+            raise ValueError(f"The prompt of row {row} has {len(ids)} tokens, more than the `length` {lengths[row]}.")
         if not all(0 <= one < config.vocab_size for one in ids):
             raise ValueError(
                 f"The prompt of row {row} has ids outside of the vocabulary: give ids from 0 to "
                 f"{config.vocab_size - 1}."
             )
         tokens[row, : len(ids)] = torch.tensor(ids, dtype=tokens.dtype)
-    return tokens
+    if len(set(lengths)) == 1:
+        return tokens.to(device), None
+    real = torch.arange(tokens.shape[1]) < torch.tensor(lengths)[:, None]
+    return tokens.masked_fill(~real, cast(int, config.pad_token_id)).to(device), real.long().to(device)
 
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: LaddConfig) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from diffusers import DiffusionPipeline
@@ -12,11 +12,24 @@ from diffusers.utils import BaseOutput
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from ..modeling_ladd import LaddOutput, LaddPreTrainedModel
+from ..modeling_ladd import LaddPreTrainedModel
 from ..randomness import RowGenerator
 from ..schedulers import LaddJointScheduler, LaddScheduler
-from ..schedulers.scheduling_utils import check_draw
-from .pipeline_inputs import Prompt, check_tokenizer, number_of_rows, one_number_of_steps, prompt_ids, start_tokens
+from ..schedulers.scheduling_utils import Generators, check_draw
+from .endings import cut_at_eos, eos_ids, filler_id
+from .evaluation import Evaluation
+from .latent_editing import interpolate_latents
+from .logits_control import logits_processors, process_logits
+from .pipeline_inputs import (
+    Length,
+    Prompt,
+    check_tokenizer,
+    number_of_rows,
+    one_number_of_steps,
+    prompt_ids,
+    sequence_lengths,
+    start_tokens,
+)
 
 
 @dataclass
@@ -24,16 +37,18 @@ class LaddPipelineOutput(BaseOutput):
     """What a run gives.
 
     Attributes:
-        sequences: `(B, S)` token ids.
+        sequences: `(B, S)` token ids, padded behind rows that are shorter or ended.
         texts: the decoded sequences, or `None` for `output_type="seq"`.
         latents: `(B, M, D)` or `(B, M)` clean latents the sequences were written from, or `None`.
         nfe: number of denoiser evaluations, latents' steps included.
+        lengths: `(B,)` tokens of each row, padding not counted.
     """
 
     sequences: Tensor
     texts: list[str] | None = None
     latents: Tensor | None = None
     nfe: int = 0
+    lengths: Tensor | None = None
 
 
 class LaddPipeline(DiffusionPipeline):
@@ -71,8 +86,8 @@ class LaddPipeline(DiffusionPipeline):
         prompt: Prompt | None = None,
         num_steps: int | None = None,
         batch_size: int | None = None,
-        length: int | None = None,
-        generator: torch.Generator | list[torch.Generator] | None = None,
+        length: Length = None,
+        generator: Generators = None,
         temperature: float = 1.0,
         top_p: float = 1.0,
         guidance_scale: float = 1.0,
@@ -82,28 +97,42 @@ class LaddPipeline(DiffusionPipeline):
         callback_on_step_end: Callable[[Any, int, int, dict[str, Any]], dict[str, Any]] | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("tokens",),
         num_inference_steps: int | None = None,
+        latent_noise: float = 0.0,
+        banned_tokens: Sequence[int] | None = None,
+        logits_processor: Sequence[Any] | None = None,
+        stop_at_eos: bool = False,
         skip_idle_rows: bool = False,
     ) -> LaddPipelineOutput | tuple[Any, ...]:
         """Generates `batch_size` sequences with exactly `num_steps` evaluations of the denoiser.
 
         Args:
-            prompt: text or ids that the sequences start with, one for all or one per row; never changed.
+            prompt: text or ids that the sequences start with, one for all or one per row, or what a tokenizer gave,
+                padding and all. Never changed, but for its mask tokens, which are filled in (with `length="prompt"`,
+                and nothing else is).
             num_steps: number of denoiser evaluations, the latents' included; `num_inference_steps` is the same. 32 if
-                neither is given.
-            batch_size: number of sequences; the number of prompts or of latents, or 1, if not given.
-            length: tokens per sequence; the model's `max_position_embeddings` if not given.
+                neither is given. (A scheduler that unmasks by `first_hitting` stops once everything is written.)
+            batch_size: number of sequences; the number of prompts, of latents or of lengths, or 1, if not given.
+            length: tokens per sequence, one number or one per row, or `"prompt"`; the model's
+                `max_position_embeddings` if not given.
             generator: one generator, or a list with one per row: row i then equals the single run with generator i.
             temperature: of the token draw; 0 is greedy.
             top_p: nucleus of the token draw.
             guidance_scale: w in u + w (c - u), on the logits given the latents (c) and given none (u); 1 is without.
                 It needs a model trained with `latent_dropout`. Both are computed in one doubled batch.
-            latents: clean latents `(B, M, D)` or `(B, M)` to write from, from `encode_latents` or an earlier run; all
-                steps then go to the tokens.
+            latents: clean latents `(B, M, D)` or `(B, M)` to write from, from `encode` or an earlier run; all steps
+                then go to the tokens.
             output_type: `text` (the default with a tokenizer) or `seq`.
             return_dict: return a [`LaddPipelineOutput`] or a tuple of (texts or sequences, latents, nfe).
             callback_on_step_end: called as `callback(pipe, step, timestep, tensors)` after each step; the `tokens`
                 and `latents` it returns replace the loop's.
             callback_on_step_end_tensor_inputs: which of `tokens`, `latents`, `unmask` it is given.
+            latent_noise: time t_y in [0, 1] to which the given `latents` are noised again before they are resolved
+                along the scheduler's path: 0 writes from them as they are, 1 is as good as none.
+            banned_tokens: ids that are never written.
+            logits_processor: transformers' logits processors, or your own, called as
+                `processor(input_ids, scores)` with a line for each position that is written: its row's tokens as they
+                are, `(n, S)`, and the scores `(n, V)`; one that takes `positions` is given the places, `(n,)`.
+            stop_at_eos: end each text with the first end-of-sequence token that is written.
             skip_idle_rows: leave out of each evaluation the rows in which the step reveals nothing. The samples are
                 the same, sooner, where there are more steps than tokens.
 
@@ -112,34 +141,44 @@ class LaddPipeline(DiffusionPipeline):
         # 1. Arguments
         steps = one_number_of_steps(num_steps, num_inference_steps)
         self.check_inputs(
-            prompt, temperature, top_p, guidance_scale, latents, output_type, callback_on_step_end_tensor_inputs
+            prompt,
+            temperature,
+            top_p,
+            guidance_scale,
+            latents,
+            output_type,
+            callback_on_step_end_tensor_inputs,
+            latent_noise,
         )
         output_type = output_type or ("seq" if self.tokenizer is None else "text")
         config, device = self.model.config, self._execution_device
         self.scheduler = self.scheduler.for_model(config)
+        ends = eos_ids(config) if stop_at_eos else None
+        processors = logits_processors(logits_processor, banned_tokens, config)
 
         # 2. Rows, their randomness, and what is visible from the start
         prompts = prompt_ids(prompt, self.tokenizer)
-        rows = number_of_rows(batch_size, prompts, latents)
+        rows = number_of_rows(batch_size, prompts, latents, length)
         random = RowGenerator.from_generator(generator, rows, device)
-        tokens = start_tokens(prompts, rows, length, config, device)
+        prompts = (prompts or []) * (rows if len(prompts or []) == 1 else 1)
+        lengths = sequence_lengths(length, prompts, rows, config)
+        tokens, attention_mask = start_tokens(prompts, lengths, config, device)
+        written = tokens == config.mask_token_id
 
         # 3. The path, from its noisy end
-        self.scheduler.set_timesteps(steps, device=device, latents_given=latents is not None)
-        latents = self._start_latents(latents, random, device)
+        latent_time = 1.0 if latents is None else latent_noise
+        self.scheduler.set_timesteps(steps, device, latent_time, num_tokens=int(written.sum(1).amax()))
+        latents = self._start_latents(latents, latent_noise, random, device)
 
         # 4. The steps
-        alone = getattr(config, "separate_latent_denoiser", False)
-        with self.progress_bar(total=steps) as progress:
+        evaluate = Evaluation(self.model, self.scheduler, attention_mask, guidance_scale, skip_idle_rows)
+        with self.progress_bar(total=self.scheduler.num_inference_steps) as progress:
             for index, timestep in enumerate(self.scheduler.timesteps.tolist()):
                 unmask = self.scheduler.draw_unmask(timestep, tokens, random)
                 moves = self.scheduler.draw_latent_moves(timestep, latents, random)
-                without_tokens = alone and not self.scheduler.moves_tokens(timestep)
-                shown = None if without_tokens else tokens
-                if skip_idle_rows:
-                    output = self._denoise_busy_rows(shown, latents, timestep, unmask, moves, guidance_scale)
-                else:
-                    output = self._denoise(shown, latents, timestep, unmask, guidance_scale)
+                output = evaluate(tokens, latents, timestep, unmask, moves)
+                if processors and self.scheduler.moves_tokens(timestep):
+                    output.logits = process_logits(processors, output.logits, tokens, unmask)
                 tokens, latents = self.scheduler.step(
                     output,
                     timestep,
@@ -147,6 +186,7 @@ class LaddPipeline(DiffusionPipeline):
                     latents,
                     unmask=unmask,
                     latent_moves=moves,
+                    keep=~written,
                     temperature=temperature,
                     top_p=top_p,
                     generator=random,
@@ -160,13 +200,73 @@ class LaddPipeline(DiffusionPipeline):
                 progress.update()
 
         # 5. Texts
+        ending = torch.tensor(lengths, device=device)
+        if ends is not None:
+            tokens, ending = cut_at_eos(tokens, ending, written, ends, filler_id(config))
         texts = None
         if output_type == "text" and self.tokenizer is not None:
-            texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+            ids = [row[:end] for row, end in zip(tokens.tolist(), ending.tolist(), strict=True)]
+            texts = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
         self.maybe_free_model_hooks()
+        nfe = cast(int, self.scheduler.num_inference_steps)
         if not return_dict:
-            return (tokens if texts is None else texts, latents, steps)
-        return LaddPipelineOutput(sequences=tokens, texts=texts, latents=latents, nfe=steps)
+            return (tokens if texts is None else texts, latents, nfe)
+        return LaddPipelineOutput(sequences=tokens, texts=texts, latents=latents, nfe=nfe, lengths=ending)
+
+    # --- latents of texts ---
+
+    @torch.no_grad()
+    def encode(self, text: Prompt) -> Tensor:
+        """Clean latents of texts, `(B, M, D)` vectors or `(B, M)` codes, to give to a call as `latents`.
+
+        `text` is one text or several, or their ids, as a `prompt`. Raises `ValueError` for texts without a token or
+        longer than the model's, and for a model without latents.
+        """
+        config, device = self.model.config, self._execution_device
+        rows = prompt_ids(text, self.tokenizer) or []
+        if not rows or not all(1 <= len(ids) <= config.max_position_embeddings for ids in rows):
+            raise ValueError(
+                f"The texts have {[len(ids) for ids in rows]} tokens; the encoder takes 1 to "
+                f"{config.max_position_embeddings} each."
+            )
+        real = torch.arange(max(map(len, rows))) < torch.tensor([len(ids) for ids in rows])[:, None]
+        tokens = torch.full(real.shape, config.pad_token_id or 0)
+        tokens[real] = torch.tensor([one for ids in rows for one in ids])
+        return self.model.encode_latents(tokens.to(device), None if real.all() else real.long().to(device))
+
+    def variations(
+        self, text: Prompt, latent_noise: float = 0.5, batch_size: int = 1, **options: Any
+    ) -> LaddPipelineOutput | tuple[Any, ...]:
+        """Texts like `text`, one text or its ids: its latents, noised to the time `latent_noise` and resolved anew.
+
+        `options` are a call's; the texts are as long as `text`, unless they say otherwise.
+        """
+        (ids,) = self._single(text, "text")
+        latents = self.encode([ids])
+        options = {"length": len(ids), **options}
+        latents = latents.expand(batch_size, *latents.shape[1:])
+        return self(latents=latents, latent_noise=latent_noise, batch_size=batch_size, **options)
+
+    def interpolate(
+        self, first: Prompt, second: Prompt, batch_size: int = 5, **options: Any
+    ) -> LaddPipelineOutput | tuple[Any, ...]:
+        """`batch_size` texts on the way from one to another, written from latents between theirs.
+
+        The first row is written from the first text's latents, the last from the second's. Lengths go from one to the
+        other, unless `options`, which are a call's, say otherwise.
+        """
+        (ids,), (other_ids,) = self._single(first, "first"), self._single(second, "second")
+        weights = torch.linspace(0, 1, batch_size, dtype=torch.float64)
+        order = RowGenerator.from_seed(0, torch.zeros(1, dtype=torch.int64))  # the same places first, each time
+        latents = interpolate_latents(self.encode([ids]), self.encode([other_ids]), weights, order)
+        lengths = (len(ids) + weights * (len(other_ids) - len(ids))).round().long().tolist()
+        return self(latents=latents, batch_size=batch_size, **{"length": lengths, **options})
+
+    def _single(self, text: Prompt, name: str) -> list[list[int]]:
+        rows = prompt_ids(text, self.tokenizer) or []
+        if len(rows) != 1:
+            raise ValueError(f"`{name}` holds {len(rows)} texts; give one.")
+        return rows
 
     def check_inputs(
         self,
@@ -177,9 +277,14 @@ class LaddPipeline(DiffusionPipeline):
         latents: Tensor | None,
         output_type: str | None,
         callback_tensors: Sequence[str],
+        latent_noise: float = 0.0,
     ) -> None:
         """Raises `ValueError` for options of a call that can not work, alone or together."""
         check_draw(temperature, top_p)
+        if not 0 <= latent_noise <= 1 or (latent_noise and latents is None):
+            raise ValueError(
+                f"`latent_noise` is {latent_noise}; give a time from 0 (clean) to 1 (noise), with `latents` to noise."
+            )
         if output_type not in (None, "text", "seq"):
             raise ValueError(f"`output_type` is {output_type!r}; give 'text' or 'seq'.")
         if output_type == "text" and self.tokenizer is None:
@@ -194,7 +299,7 @@ class LaddPipeline(DiffusionPipeline):
                 f"`callback_on_step_end_tensor_inputs` has {sorted(unknown)}; the loop has "
                 f"{self._callback_tensor_inputs}."
             )
-        if getattr(self.model.config, "separate_latent_denoiser", False) and latents is None:
+        if getattr(self.model.config, "separate_latent_denoiser", False) and (latents is None or latent_noise):
             if prompt is not None:
                 raise ValueError(
                     "This model denoises its latents without seeing tokens, so they would ignore the prompt: generate "
@@ -206,70 +311,15 @@ class LaddPipeline(DiffusionPipeline):
                     "`LaddSequentialScheduler`, or give `latents`."
                 )
 
-    def _denoise(
-        self, tokens: Tensor | None, latents: Tensor | None, timestep: int, unmask: Tensor, guidance_scale: float
-    ) -> Any:
-        """One evaluation: logits at `unmask`, in row-major order, and the latents' prediction."""
-        t_x, t_y = self.scheduler.times(timestep)
-        times: dict[str, Any] = {"token_timesteps": t_x, "latent_timesteps": t_y if latents is not None else None}
-        if tokens is None:
-            return self.model(None, latents, **times)
-        if getattr(self.model.config, "separate_latent_denoiser", False):
-            times["predict_latents"] = False  # an evaluation is one of one network
-        if guidance_scale == 1 or latents is None or not self.scheduler.moves_tokens(timestep):
-            return self.model(tokens, latents, **times, logits_mask=unmask)
-        return self._guided(tokens, latents, times, unmask, guidance_scale)
-
-    def _denoise_busy_rows(
-        self,
-        tokens: Tensor | None,
-        latents: Tensor | None,
-        timestep: int,
-        unmask: Tensor,
-        moves: Tensor | None,
-        guidance_scale: float,
-    ) -> Any:
-        """The same, of the rows in which the step changes something; the others' latent prediction is never read."""
-        busy = unmask.any(1) if moves is None else unmask.any(1) | moves.any(1)
-        if busy.all():
-            return self._denoise(tokens, latents, timestep, unmask, guidance_scale)
-        if not busy.any():
-            nothing = torch.zeros((), device=unmask.device)
-            config = self.model.config
-            return LaddOutput(
-                logits=nothing.expand(0, config.vocab_size),
-                latent_prediction=None if moves is None else nothing.expand(*moves.shape, config.codebook_size),
-            )
-        tokens, latents = (None if whole is None else whole[busy] for whole in (tokens, latents))
-        output = self._denoise(tokens, latents, timestep, unmask[busy], guidance_scale)
-        if moves is not None:
-            prediction = output.latent_prediction
-            whole = prediction.new_zeros((len(busy), *prediction.shape[1:]))
-            output.latent_prediction = whole.index_put((busy,), prediction)
-        return output
-
-    def _guided(self, tokens: Tensor, latents: Tensor, times: dict[str, Any], unmask: Tensor, scale: float) -> Any:
-        """Classifier-free guidance on the latents, both halves in one batch. Paper, section 6."""
-        rows = len(tokens)
-        doubled = {name: t.repeat(2 * rows) if isinstance(t, Tensor) else t for name, t in times.items()}
-        doubled["latent_timesteps"][rows:] = 1.0  # latents that are pure noise say nothing
-        output = self.model(
-            torch.cat([tokens, tokens]),
-            torch.cat([latents, self.scheduler.dropped_latents(latents)]),
-            **doubled,
-            logits_mask=torch.cat([unmask, unmask]),
-        )
-        conditional, unconditional = output.logits.chunk(2)
-        output.logits = torch.where(
-            conditional.isneginf(), conditional, unconditional + scale * (conditional - unconditional)
-        )
-        if output.latent_prediction is not None:
-            output.latent_prediction = output.latent_prediction[:rows]
-        return output
-
-    def _start_latents(self, latents: Tensor | None, random: RowGenerator, device: torch.device) -> Tensor | None:
-        config = self.model.config
+    def _start_latents(
+        self, latents: Tensor | None, latent_noise: float, random: RowGenerator, device: torch.device
+    ) -> Tensor | None:
+        length = self.model.config.latent_length
         if latents is None:
-            return self.scheduler.prior_latents(config.latent_length, random, len(random))
-        self.scheduler.check_latents(latents, len(random), config.latent_length)
-        return latents.to(device)
+            return self.scheduler.prior_latents(length, random, len(random))
+        self.scheduler.check_latents(latents, len(random), length)
+        latents = latents.to(device)
+        if not latent_noise:
+            return latents
+        times = torch.tensor(latent_noise, dtype=torch.float64)
+        return self.scheduler.add_latent_noise(latents, times, random)

@@ -17,6 +17,10 @@ class LaddJointScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks for 
     Args:
         spacing: `uniform` or `cosine` grid of times.
         latent_solver: `ddim` or `ddpm`, the step of continuous latents.
+        unmasking: which tokens a step reveals: `ancestral` (the model's own law), `first_hitting` (evenly many at
+            random places), or the surest ones by `top_probability`, `margin` or `entropy`; see `unmasking.py`.
+        remasking, remasking_rate: `none`, or `cap` or `rescale` and the rate eta, to mask visible tokens again (ReMDM);
+            see `remasking.py`.
         mask_token_id, token_noise_schedule, latent_type, latent_dim, codebook_size, latent_noise_schedule,
             latent_prediction_type: the noise processes as in [`LaddConfig`]; a pipeline takes them from its model.
     """
@@ -26,6 +30,9 @@ class LaddJointScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks for 
         self,
         spacing: str = "uniform",
         latent_solver: str = "ddim",
+        unmasking: str = "ancestral",
+        remasking: str = "none",
+        remasking_rate: float = 0.0,
         mask_token_id: int | None = None,
         token_noise_schedule: str | dict[str, Any] = "linear",
         latent_type: str = "none",

@@ -17,8 +17,8 @@ class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks
     Args:
         latent_share: share of the steps that goes to the latents, rounded, at least one step for each of the two.
         max_latent_steps: no more than so many go to the latents; one is exact where the latent is a single code.
-        spacing, latent_solver, mask_token_id, token_noise_schedule, latent_type, latent_dim, codebook_size,
-            latent_noise_schedule, latent_prediction_type: as in [`LaddJointScheduler`].
+        spacing, latent_solver, unmasking, remasking, remasking_rate, mask_token_id, token_noise_schedule, latent_type,
+            latent_dim, codebook_size, latent_noise_schedule, latent_prediction_type: as in [`LaddJointScheduler`].
     """
 
     @register_to_config
@@ -28,6 +28,9 @@ class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks
         max_latent_steps: int | None = None,
         spacing: str = "uniform",
         latent_solver: str = "ddim",
+        unmasking: str = "ancestral",
+        remasking: str = "none",
+        remasking_rate: float = 0.0,
         mask_token_id: int | None = None,
         token_noise_schedule: str | dict[str, Any] = "linear",
         latent_type: str = "none",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from ..latent_channels import LatentChannel, latent_channel, token_channel
 from ..masked_diffusion import draw_categorical
 from ..randomness import RowGenerator
 from ..time_paths import GRID_SPACINGS, TOKENS_ONLY, Point, TimePath
+from .remasking import REMASKINGS, check_remasking
+from .unmasking import TokenStep, unmasking
 
 Generators = torch.Generator | Sequence[torch.Generator] | RowGenerator | None
 
@@ -52,6 +55,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
     The step from (t_x, t_y) to (s_x, s_y) reveals each masked token with probability
     (alpha(s_x) - alpha(t_x)) / (1 - alpha(t_x)), drawn from the denoiser, does the same with latent codes, and moves
     continuous latents by the chosen solver. The last step reveals all that is masked. Paper, sections 2, 3 and 8.
+    The options `unmasking` and `remasking` change how tokens are revealed: see `unmasking.py` and `remasking.py`.
     """
 
     order = 1
@@ -63,6 +67,8 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         processes: Any = self.config
         self._tokens = token_channel(processes)
         self._latents = latent_channel(processes, self.config.latent_solver)
+        self._unmasking = unmasking(self.config.unmasking)
+        check_remasking(self.config.remasking, self.config.remasking_rate, self.config.unmasking)
         self.num_inference_steps: int | None = None
         self.timesteps = torch.arange(0)
         self._grid: list[Point] = []
@@ -83,7 +89,15 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         return {name: getattr(config, name) for name in PROCESS_FIELDS}
 
     def for_model(self, config: LaddConfig) -> LaddScheduler:
-        """This scheduler, or where its noise processes are not the model's, a copy with the model's."""
+        """This scheduler, or where its noise processes are not the model's, a copy with the model's.
+
+        Raises `ValueError` where it reveals tokens in a way that the model can not follow.
+        """
+        if config.token_time_conditioning and not self._unmasking.exact_with_token_times:
+            raise ValueError(
+                f"The model is told t_x (`token_time_conditioning`), which `unmasking` {self.config.unmasking!r} does "
+                "not draw: use 'ancestral'."
+            )
         options = self.process_options(config)
         if all(self.config.get(name) == value for name, value in options.items()):
             return self
@@ -93,25 +107,35 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         self,
         num_inference_steps: int,
         device: torch.device | str | None = None,
-        latents_given: bool = False,
+        latent_time: float = 1.0,
+        num_tokens: int | None = None,
     ) -> None:
         """Lays `num_inference_steps` steps, one denoiser evaluation each, on the path.
 
-        With `latents_given`, or for a model without latents, all of them go to the tokens: t_y is 0 throughout.
-        Raises `ValueError` for less than one step, and for too few to walk every leg.
+        Args:
+            num_inference_steps: how many.
+            device: of `timesteps`.
+            latent_time: t_y at which the latents start: 1 for noise, 0 for latents that are given, in between for given
+                ones with noise. At 0, or for a model without latents, all steps go to the tokens.
+            num_tokens: how many tokens a row has to write at most: `first_hitting` makes no more steps of them.
+
+        Raises `ValueError` for less than one step, for too few to walk every leg, and for a time outside of [0, 1].
         """
         if not isinstance(num_inference_steps, Integral) or num_inference_steps < 1:
             raise ValueError(
                 f"`num_steps` is {num_inference_steps!r}; give a whole number of denoiser evaluations, at least 1."
             )
-        num_inference_steps = int(num_inference_steps)
-        if latents_given or self._latents is None:
-            path, steps = TOKENS_ONLY, [num_inference_steps]
-        else:
-            path, steps = self.path, self.steps_per_leg(num_inference_steps)
+        if not 0 <= latent_time <= 1:
+            raise ValueError(f"`latent_time` is {latent_time}; give a time from 0 (clean) to 1 (pure noise).")
+        path, steps = TOKENS_ONLY, [int(num_inference_steps)]
+        if latent_time > 0 and self._latents is not None:
+            path, steps = self.path.starting_at(latent_time), self.steps_per_leg(int(num_inference_steps))
+        if num_tokens is not None and self._unmasking.one_evaluation_per_token:
+            of_tokens = [start[0] > end[0] for start, end in path.legs]
+            steps = [min(n, max(num_tokens, 1)) if moves else n for n, moves in zip(steps, of_tokens, strict=True)]
         self._grid = path.grid(steps, self.config.spacing)
-        self.num_inference_steps = num_inference_steps
-        self.timesteps = torch.arange(num_inference_steps, device=device)
+        self.num_inference_steps = sum(steps)
+        self.timesteps = torch.arange(self.num_inference_steps, device=device)
         token_times, latent_times = zip(*self._grid, strict=True)
         self.token_times = torch.tensor(token_times, dtype=torch.float32, device=device)
         self.latent_times = torch.tensor(latent_times, dtype=torch.float32, device=device)
@@ -146,12 +170,13 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         self._channel().check(latents, batch_size, latent_length)
 
     def draw_unmask(self, timestep: int | Tensor, sample: Tensor, generator: Generators = None) -> Tensor:
-        """Which positions of `sample` `(B, S)` the step reveals, bool: drawn before any logits, which do not matter."""
-        (t_x, _), (s_x, _) = self._interval(timestep)
-        random = RowGenerator.from_generator(generator, len(sample), sample.device)
-        if s_x == t_x:
+        """At which positions of `sample` `(B, S)` the step needs logits, bool: those it reveals, drawn before any
+        evaluation, or all that it chooses among by their logits (`unmasking` by confidence)."""
+        step = self._token_step(timestep)
+        if step is None:
             return torch.zeros_like(sample, dtype=torch.bool)
-        return self._tokens.draw_unmask(sample, t_x, s_x, random)
+        random = RowGenerator.from_generator(generator, len(sample), sample.device)
+        return self._unmasking.candidates(self._tokens, sample, step, random)
 
     def draw_latent_moves(
         self, timestep: int | Tensor, latents: Tensor | None, generator: Generators = None
@@ -173,6 +198,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         *,
         unmask: Tensor | None = None,
         latent_moves: Tensor | None = None,
+        keep: Tensor | None = None,
         temperature: float = 1.0,
         top_p: float = 1.0,
         generator: Generators = None,
@@ -188,6 +214,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
             latents: `(B, M, D)` or `(B, M)` latents at t_y.
             unmask: `(B, S)` bool from `draw_unmask`; drawn here if not given.
             latent_moves: `(B, M)` bool from `draw_latent_moves`; drawn here if not given.
+            keep: `(B, S)` bool, visible tokens that no `remasking` may mask again, such as a prompt's.
             temperature: of the token draw; 0 takes the most likely token.
             top_p: nucleus of the token draw.
             generator: one generator, a list with one per row, or a `RowGenerator` that serves a whole run.
@@ -196,24 +223,56 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         Raises `ValueError` for a negative temperature or a `top_p` outside of (0, 1].
         """
         check_draw(temperature, top_p)
-        (t_x, t_y), (s_x, s_y) = self._interval(timestep)
+        (_, t_y), (_, s_y) = self._interval(timestep)
         random = RowGenerator.from_generator(generator, len(sample), sample.device)
         if unmask is None:
             unmask = self.draw_unmask(timestep, sample, random)
         if latent_moves is None:
             latent_moves = self.draw_latent_moves(timestep, latents, random)
-        if s_x < t_x:
+        step = self._token_step(timestep)
+        if step is not None:
             logits = getattr(model_output, "logits", model_output)
-            logits = logits[unmask] if logits.ndim == 3 else logits  # (n, V)
-            uniform = random.uniform(sample.shape[1])[unmask]
-            drawn = draw_categorical(self._without_mask(logits), uniform, temperature, top_p)
-            sample = sample.masked_scatter(unmask, drawn.to(sample.dtype))
+            logits = self._without_mask(logits[unmask] if logits.ndim == 3 else logits)  # (n, V)
+            sample = self._reveal(step, sample, unmask, logits, random, keep, temperature, top_p)
         if latents is not None and latent_moves is not None:
             prediction = model_output.latent_prediction
             latents = self._channel().step(prediction, latents, t_y, s_y, random, latent_moves)
         if not return_dict:
             return sample, latents
         return LaddSchedulerOutput(prev_sample=sample, prev_latents=latents)
+
+    def _token_step(self, timestep: int | Tensor) -> TokenStep | None:
+        """The tokens' part of a step, `None` where they stand still."""
+        (t_x, _), (s_x, _) = self._interval(timestep)
+        if s_x == t_x:
+            return None
+        times = [t for t, _ in self._grid[self._index(timestep) :]]
+        steps_left = sum(later < time for time, later in itertools.pairwise(times))
+        alpha_t, alpha_s = self._tokens.alpha_at(t_x), self._tokens.alpha_at(s_x)
+        remask = REMASKINGS[self.config.remasking](self.config.remasking_rate, alpha_t, alpha_s)
+        return TokenStep(t_x, s_x, steps_left, remask)
+
+    def _reveal(
+        self,
+        step: TokenStep,
+        sample: Tensor,
+        unmask: Tensor,
+        logits: Tensor,
+        random: RowGenerator,
+        keep: Tensor | None,
+        temperature: float,
+        top_p: float,
+    ) -> Tensor:
+        """Tokens `(B, S)` at s_x: the chosen ones of `unmask` drawn from `logits` `(n, V)`, some masked again."""
+        chosen = self._unmasking.chosen(unmask, logits, self._tokens, step)
+        uniform = random.uniform(sample.shape[1])
+        of_chosen = logits if chosen is unmask else logits[chosen[unmask]]
+        drawn = draw_categorical(of_chosen, uniform[chosen], temperature, top_p)
+        revealed = sample.masked_scatter(chosen, drawn.to(sample.dtype))
+        if self.config.remasking == "none":
+            return revealed
+        again = (sample != self._tokens.mask_id) & (random.uniform(sample.shape[1]) < step.remask)
+        return revealed.masked_fill(again if keep is None else again & ~keep, self._tokens.mask_id)
 
     def add_noise(self, original_samples: Tensor, timesteps: Tensor, generator: Generators = None) -> Tensor:
         """Clean tokens `(B, S)` masked to the times `timesteps` in [0, 1], `(B,)` or a scalar."""

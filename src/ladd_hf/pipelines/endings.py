@@ -1,0 +1,43 @@
+"""Where a generated text ends."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..configuration_ladd import LaddConfig
+
+
+def eos_ids(config: LaddConfig) -> list[int]:
+    """The ids that end a sequence. Raises `ValueError` for a model that has none."""
+    if config.eos_token_id is None:
+        raise ValueError(
+            "`stop_at_eos` is set, but the model has no `eos_token_id`: set it in the model's configuration."
+        )
+    return [config.eos_token_id] if isinstance(config.eos_token_id, int) else list(config.eos_token_id)
+
+
+def filler_id(config: LaddConfig) -> int:
+    """What stands behind the end of a text: padding, or the end-of-sequence token again where there is none."""
+    return eos_ids(config)[0] if config.pad_token_id is None else config.pad_token_id
+
+
+def cut_at_eos(
+    tokens: Tensor, lengths: Tensor, written: Tensor, eos_ids: list[int], filler: int
+) -> tuple[Tensor, Tensor]:
+    """Ends each row with its first end-of-sequence token that was generated; `filler` stands after it.
+
+    Args:
+        tokens: `(B, S)`.
+        lengths: `(B,)` tokens of each row.
+        written: `(B, S)` bool, the tokens that were generated: a prompt may hold end-of-sequence tokens.
+        eos_ids: the ids that end a sequence.
+        filler: id that takes the place of what follows.
+
+    Returns the tokens and their new lengths, the end-of-sequence token counted.
+    """
+    place = torch.arange(tokens.shape[1], device=tokens.device)
+    ends = torch.isin(tokens, torch.tensor(eos_ids, device=tokens.device)) & written
+    first = torch.where(ends, place + 1, tokens.shape[1]).amin(1)
+    lengths = torch.minimum(lengths, first)
+    return tokens.masked_fill(place >= lengths[:, None], filler), lengths
