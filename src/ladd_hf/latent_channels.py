@@ -24,6 +24,7 @@ from .gaussian_diffusion import (
 )
 from .masked_diffusion import add_mask_noise, draw_categorical, draw_unmask
 from .noise_schedules import GaussianSchedule, MaskSchedule, gaussian_schedule, mask_schedule
+from .precision import at_least_float32
 from .randomness import RowGenerator
 
 # The bound of continuous latents depends on the smallest noise; it is taken over steps of this length in time.
@@ -177,7 +178,8 @@ class DiscreteLatents(MaskedChannel, LatentChannel):
             )
 
     def _cross_entropy(self, logits: Tensor, clean: Tensor, noisy: Tensor) -> Tensor:
-        loss = F.cross_entropy(logits.flatten(0, 1).float(), clean.flatten(), reduction="none").view_as(clean)
+        logits = at_least_float32(logits.flatten(0, 1))
+        loss = F.cross_entropy(logits, clean.flatten(), reduction="none").view_as(clean)
         return loss * (noisy == self.mask_id)
 
 
@@ -208,8 +210,8 @@ class ContinuousLatents(LatentChannel):
         return torch.zeros_like(latents)
 
     def add_noise(self, clean: Tensor, t: Tensor, random: RowGenerator) -> Tensor:
-        """y_t = a(t) y_0 + s(t) noise at times `t` `(B,)`, `(B, M, D)` float32 whatever the precision of `clean`."""
-        clean = clean.float()  # half precision would not hold the noise of small times
+        """y_t = a(t) y_0 + s(t) noise at times `t` `(B,)`, `(B, M, D)` of float32 at least."""
+        clean = at_least_float32(clean)  # half precision would not hold the noise of small times
         noise = random.normal(*clean.shape[1:]).to(clean)
         return add_gaussian_noise(self.schedule, clean, noise, self._times(t, clean))
 
@@ -262,10 +264,10 @@ class ContinuousLatents(LatentChannel):
             )
 
     def _squared_error(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
-        target = clean.float()
+        target, noisy = at_least_float32(clean), at_least_float32(noisy)
         if self.predicts_noise:
-            target = noise_from_sample(self.schedule, noisy.float(), target, self._times(t, target)).detach()
-        return (prediction.float() - target).square()
+            target = noise_from_sample(self.schedule, noisy, target, self._times(t, target)).detach()
+        return (at_least_float32(prediction) - target).square()
 
     @staticmethod
     def _times(t: Tensor, latents: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .latent_channels import EncodedLatents, LatentChannel, MaskedChannel
+from .precision import at_least_float32
 from .randomness import RowGenerator
 from .training_noise import TimePoints, TrainingNoise, check_distribution, draw_times
 
@@ -271,7 +272,7 @@ def _denoise(
 
 def _token_loss(denoiser: Denoiser, logits: Tensor, batch: NoisyTokens, objective: TrainingObjective) -> Tensor:
     """L_x: cross-entropy at the masked positions, averaged over all that could be masked. `logits` are `(n, V)`."""
-    cross_entropy = F.cross_entropy(logits.float(), batch.clean[batch.masked], reduction="none")  # (n,)
+    cross_entropy = F.cross_entropy(at_least_float32(logits), batch.clean[batch.masked], reduction="none")  # (n,)
     times, rates = batch.times.token_times, batch.times.token_rates
     weight = (rates > 0).double()
     if objective.token_weighting == "elbo":
@@ -293,7 +294,8 @@ def _latent_loss(
     else:
         loss = (rates > 0) * channel.loss(prediction, clean, latents.noisy, times.latent_times)
     kept = ~latents.dropped
-    return (loss * kept).sum().float() / kept.sum().clamp(min=1)
+    total = (loss * kept).sum() / kept.sum().clamp(min=1)
+    return total.to(at_least_float32(prediction).dtype)  # the bound's weights are float64
 
 
 def _contrastive_loss(
@@ -305,7 +307,7 @@ def _contrastive_loss(
         hidden = batch.maskable & (random.branch().uniform(batch.clean.shape[1]) < objective.contrastive_mask_ratio)
         view = torch.where(hidden, denoiser.token_channel.mask_id, batch.clean)
         pooled = denoiser.encode(view, batch.attention_mask, random, update_codebook=False).vectors.mean(1)  # (B, D)
-        views.append(F.normalize(pooled.float(), dim=-1))
+        views.append(F.normalize(at_least_float32(pooled), dim=-1))
     similarity = views[0] @ views[1].T / objective.contrastive_temperature  # (B, B)
     own = torch.arange(len(similarity), device=similarity.device)
     return 0.5 * (F.cross_entropy(similarity, own) + F.cross_entropy(similarity.T, own))
@@ -319,7 +321,7 @@ def _conditional_independence_loss(
     all_masked = torch.where(batch.maskable, mask_id, batch.clean)
     blind = _denoise(denoiser, batch, latents, all_masked, torch.ones_like(batch.times.token_times)).logits  # (n, V)
     keep = torch.arange(logits.shape[-1], device=logits.device) != mask_id  # its logit is minus infinity in both
-    informed_log, blind_log = (x[:, keep].float().log_softmax(-1) for x in (logits.detach(), blind))
+    informed_log, blind_log = (at_least_float32(x[:, keep]).log_softmax(-1) for x in (logits.detach(), blind))
     divergence = F.kl_div(blind_log, informed_log, reduction="sum", log_target=True)
     return divergence / batch.maskable.sum().clamp(min=1)
 
