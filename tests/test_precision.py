@@ -1,4 +1,4 @@
-"""A model in bfloat16 agrees with itself in float32 within stated tolerances; losses are computed in float32 at least."""
+"""A model in bfloat16 agrees with itself in float32 within stated tolerances, and losses are float32 at least."""
 
 from __future__ import annotations
 
