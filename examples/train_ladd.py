@@ -120,12 +120,16 @@ class SchedulerArguments:
 
     spacing: str = field(default="uniform", metadata={"help": "Grid of times: 'uniform' or 'cosine'."})
     latent_solver: str = field(default="ddim", metadata={"help": "'ddim' or 'ddpm', for continuous latents."})
+    unmasking: str = field(default="ancestral", metadata={"help": "Order of tokens: see docs/generation.md."})
+    remasking: str = field(default="none", metadata={"help": "'none', 'cap' or 'rescale': masks tokens again (ReMDM)."})
+    remasking_rate: float = field(default=0.0, metadata={"help": "Its rate."})
     latent_share: float = field(default=0.5, metadata={"help": "Sequential: share of the steps for the latents."})
     max_latent_steps: int | None = field(default=None, metadata={"help": "Sequential: at most so many of them."})
 
     def joint(self) -> LaddScheduler:
         """The diagonal."""
-        return LaddJointScheduler(spacing=self.spacing, latent_solver=self.latent_solver)
+        of_sequential = ("latent_share", "max_latent_steps")
+        return LaddJointScheduler(**{k: v for k, v in asdict(self).items() if k not in of_sequential})
 
     def sequential(self) -> LaddScheduler:
         """Latents first."""

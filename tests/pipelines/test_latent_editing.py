@@ -38,6 +38,11 @@ def test_texts_of_no_or_too_many_tokens_are_not_encoded(build, ids, tokens):
         build("discrete").encode(ids)
 
 
+def test_ids_the_model_has_not_are_not_encoded(build):
+    with pytest.raises(ValueError, match=r"Text 1 has ids outside.*0 to 10"):
+        build("discrete").encode([[1], [2, 11]])
+
+
 def test_a_model_without_latents_encodes_nothing(build):
     with pytest.raises(ValueError, match="no latents"):
         build("none").encode([1, 2])

@@ -93,6 +93,12 @@ def sequence_lengths(length: Length, prompts: list[list[int]], rows: int, config
     return lengths
 
 
+def check_ids(ids: list[int], config: LaddConfig, name: str) -> None:
+    """Raises `ValueError` for ids that the model has not."""
+    if not all(0 <= one < config.vocab_size for one in ids):
+        raise ValueError(f"{name} has ids outside of the vocabulary: give ids from 0 to {config.vocab_size - 1}.")
+
+
 def start_tokens(
     prompts: list[list[int]], lengths: list[int], config: LaddConfig, device: torch.device
 ) -> tuple[Tensor, Tensor | None]:
@@ -104,11 +110,7 @@ def start_tokens(
     for row, ids in enumerate(prompts):
         if len(ids) > lengths[row]:
             raise ValueError(f"The prompt of row {row} has {len(ids)} tokens, more than the `length` {lengths[row]}.")
-        if not all(0 <= one < config.vocab_size for one in ids):
-            raise ValueError(
-                f"The prompt of row {row} has ids outside of the vocabulary: give ids from 0 to "
-                f"{config.vocab_size - 1}."
-            )
+        check_ids(ids, config, f"The prompt of row {row}")
         tokens[row, : len(ids)] = torch.tensor(ids, dtype=tokens.dtype)
     if len(set(lengths)) == 1:
         return tokens.to(device), None

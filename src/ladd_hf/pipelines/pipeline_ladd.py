@@ -23,6 +23,7 @@ from .logits_control import logits_processors, process_logits
 from .pipeline_inputs import (
     Length,
     Prompt,
+    check_ids,
     check_tokenizer,
     number_of_rows,
     one_number_of_steps,
@@ -229,6 +230,8 @@ class LaddPipeline(DiffusionPipeline):
                 f"The texts have {[len(ids) for ids in rows]} tokens; the encoder takes 1 to "
                 f"{config.max_position_embeddings} each."
             )
+        for number, ids in enumerate(rows):
+            check_ids(ids, config, f"Text {number}")
         real = torch.arange(max(map(len, rows))) < torch.tensor([len(ids) for ids in rows])[:, None]
         tokens = torch.full(real.shape, config.pad_token_id or 0)
         tokens[real] = torch.tensor([one for ids in rows for one in ids])
