@@ -49,17 +49,17 @@ MUTATIONS = [
     Mutation(
         "draw with float32 Gumbel noise",
         "masked_diffusion.py",
-        "    probabilities = torch.softmax(logits.double() / temperature, dim=-1)  # (n, K)\n",
+        "    probabilities = torch.softmax(logits, dim=-1)  # (n, K)\n",
         "    noise = torch.rand(logits.shape).clamp(1e-7, 1 - 1e-7)\n"
-        "    return (logits.float() / temperature - (-noise.log()).log()).argmax(-1)\n"
-        "    probabilities = torch.softmax(logits.double() / temperature, dim=-1)  # (n, K)\n",
+        "    return (logits.float() - (-noise.log()).log()).argmax(-1)\n"
+        "    probabilities = torch.softmax(logits, dim=-1)  # (n, K)\n",
         "tests/test_masked_diffusion.py",
     ),
     Mutation(
         "draw in float32",
         "masked_diffusion.py",
-        "torch.softmax(logits.double() / temperature, dim=-1)",
-        "torch.softmax(logits.float() / temperature, dim=-1)",
+        "logits = logits.double()",
+        "logits = logits.float()",
         "tests/test_masked_diffusion.py",
     ),
     Mutation(
@@ -184,8 +184,8 @@ MUTATIONS = [
     Mutation(
         "write from latents with noise as if they were clean",
         "time_paths.py",
-        "corners = [(1.0, latent_time)]",
-        "corners = [(1.0, latent_time / 2)]",
+        "min(self.vertices[0][1], latent_time))], [], 0",
+        "min(self.vertices[0][1], latent_time / 2))], [], 0",
         "tests/laws/test_unmasking_laws.py",
     ),
     Mutation(
@@ -193,6 +193,13 @@ MUTATIONS = [
         "pipelines/evaluation.py",
         "without + self.guidance_scale * (given - without)",
         "given + self.guidance_scale * (without - given)",
+        "tests/pipelines/test_pipeline_guidance.py",
+    ),
+    Mutation(
+        "let guidance move the latents by the unconditional half",
+        "pipelines/evaluation.py",
+        "output.latent_prediction[:rows]",
+        "output.latent_prediction[rows:]",
         "tests/pipelines/test_pipeline_guidance.py",
     ),
     Mutation(

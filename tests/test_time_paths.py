@@ -162,6 +162,26 @@ def test_polylines_that_are_no_path_from_noise_to_clean_are_refused(vertices):
         TimePath(vertices)
 
 
+STAIRS = ((1, 1), (1, 0.6), (0.5, 0.3), (0, 0))
+
+
+@pytest.mark.parametrize(
+    ("vertices", "time", "expected", "steps"),
+    [
+        (((1, 1), (0, 0)), 0.5, ((1, 0.5), (0, 0)), [2]),
+        (((1, 1), (1, 0), (0, 0)), 0.5, ((1, 0.5), (1, 0), (0, 0)), [2, 3]),
+        (STAIRS, 1.0, STAIRS, [2, 3, 4]),
+        (STAIRS, 0.8, ((1, 0.8), (1, 0.6), (0.5, 0.3), (0, 0)), [2, 3, 4]),
+        (STAIRS, 0.5, ((1, 0.5), (0.5, 0.3), (0, 0)), [5, 4]),
+        (STAIRS, 0.2, ((1, 0.2), (0.5, 0.2), (0, 0)), [5, 4]),
+    ],
+    ids=str,
+)
+def test_a_path_from_latents_with_less_noise_never_exceeds_it_and_keeps_all_steps(vertices, time, expected, steps):
+    path, shared = TimePath(vertices).starting_at(time, [2, 3, 4][: len(vertices) - 1])
+    assert path.vertices == expected and shared == steps
+
+
 def test_an_unknown_path_or_spacing_is_refused_with_the_names_there_are():
     with pytest.raises(ValueError, match=r"joint.*sequential.*tokens"):
         time_path("diagonal")

@@ -68,7 +68,10 @@ def draw_categorical(logits: Tensor, uniform: Tensor, temperature: float = 1.0, 
 
 
 def _draw_rows(logits: Tensor, uniform: Tensor, temperature: float, top_p: float) -> Tensor:
-    probabilities = torch.softmax(logits.double() / temperature, dim=-1)  # (n, K)
+    logits = logits.double()
+    if temperature != 1:
+        logits = (logits - logits.amax(-1, keepdim=True)) / temperature  # however small the temperature
+    probabilities = torch.softmax(logits, dim=-1)  # (n, K)
     if top_p < 1:
         probabilities = nucleus(probabilities, top_p)
     distribution = probabilities.cumsum(-1)

@@ -16,6 +16,7 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_ladd import LaddConfig
+from .evaluation_mode import evaluation_mode
 from .latent_channels import EncodedLatents, latent_channel, token_channel
 from .latent_encoder import LaddEncoder, LatentReadout, row_lengths
 from .latent_stream import LatentDenoiser, LatentHead, LatentInput, model_rotary
@@ -393,7 +394,8 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
     @torch.no_grad()
     def encode_latents(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Clean latents of `(B, S)` tokens: `(B, M, D)` vectors or `(B, M)` codes, to generate from or to compare."""
-        return self.encode(input_ids, attention_mask).clean
+        with evaluation_mode(self):
+            return self.encode(input_ids, attention_mask).clean
 
     def freeze_latent_encoder(self, frozen: bool = True) -> None:
         """Fixes the encoder and the quantiser, as in stage 2 of the training, or lets them learn again."""
@@ -435,10 +437,17 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
 
         Returns:
             [`Nelbo`]: token and latent part apart, in nats, with standard errors.
+
+        Raises `ValueError` for tokens that are no batch of whole texts, and for a path that is none.
         """
+        if input_ids.ndim != 2:
+            raise ValueError(f"`input_ids` have shape {tuple(input_ids.shape)}; give (batch, length).")
         tokens, maskable = self._clean_tokens(input_ids, input_ids if labels is None else labels, attention_mask)
+        if (maskable & (tokens == self.config.mask_token_id)).any():
+            raise ValueError("`input_ids` hold the mask token, whose likelihood is zero: give whole texts.")
         random = RowGenerator.from_generator(generator, len(input_ids), input_ids.device)
-        return nelbo(self, tokens, maskable, attention_mask, path, num_samples, random)
+        with evaluation_mode(self):
+            return nelbo(self, tokens, maskable, attention_mask, path, num_samples, random)
 
     def _latent_vectors(self, latents: Tensor, clean_vectors: Tensor | None) -> Tensor:
         """What enters the latent stream, `(B, M, D)`: codes as their vectors, the mask code as a learned one."""

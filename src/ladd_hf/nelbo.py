@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral, Real
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,8 +28,10 @@ class Nelbo:
 
     Attributes:
         token_nats: integral of the weighted token cross-entropy.
-        latent_nats: the same of the latents. For discrete codes `total_nats` bounds -log p(x). For continuous latents
-            with a deterministic encoder this part depends on the smallest noise: it is ELBO-style, no bound.
+        latent_nats: the same of the latents. For discrete codes `total_nats` bounds -log p(x), along paths from (1, 1);
+            along one from (1, 0), such as `tokens`, it bounds that of the tokens given their codes, which may be less.
+            For continuous latents with a deterministic encoder this part depends on the smallest noise: it is
+            ELBO-style, no bound.
         token_stderr, latent_stderr: standard errors of the two over the drawn times (nan for a single one).
         num_tokens: tokens of each example, padding not counted.
     """
@@ -88,7 +92,7 @@ def nelbo(
 
     Raises `ValueError` for less than one sample, and for points that are no run.
     """
-    if num_samples < 1:
+    if not isinstance(num_samples, Integral) or num_samples < 1:
         raise ValueError(f"`num_samples` is {num_samples}; give at least 1 point per example.")
     channel, masking = denoiser.latent_channel, denoiser.token_channel
     points_at = _route(path, with_latents=channel is not None)
@@ -185,12 +189,19 @@ class _RunSteps:
 
 def _route(path: str | TimePath | Sequence[Point], with_latents: bool) -> Callable[[Tensor], _PathPoints | _RunSteps]:
     """Maps positions in [0, 1], 0 at the clean end, to points of the path or to steps of the run."""
+    if not isinstance(path, str | TimePath) and not _is_points(path):
+        raise ValueError(f"`path` is {path!r}; give a name, a `TimePath`, or the points (t_x, t_y) of a run.")
     if isinstance(path, str | TimePath):
         return partial(_PathPoints.at, _from_noise(time_path(path)) if with_latents else TOKENS_ONLY)
     if not with_latents:
         times = [t_x for t_x, _ in path]
         path = [(t, 0.0) for index, t in enumerate(times) if index == 0 or t != times[index - 1]]
     return partial(_RunSteps.at, _from_noise(TimePath(tuple(path))))  # which raises for points that are no run
+
+
+def _is_points(path: Any) -> bool:
+    pairs = isinstance(path, Sequence) and all(isinstance(point, Sequence) and len(point) == 2 for point in path)
+    return pairs and all(isinstance(time, Real) for point in path for time in point)
 
 
 def _from_noise(path: TimePath) -> TimePath:

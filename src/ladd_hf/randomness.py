@@ -82,6 +82,8 @@ class RowGenerator:
             source = "cpu" if generator is None else generator.device
             keys = torch.randint(_KEY_LIMIT, (batch_size,), generator=generator, device=source)
         else:
+            if not isinstance(generator, Sequence) or not all(isinstance(one, torch.Generator) for one in generator):
+                raise ValueError(f"`generator` is {generator!r}; give a torch.Generator, or a list with one per row.")
             if len(generator) != batch_size:
                 raise ValueError(
                     f"`generator` is a list of {len(generator)} generators for a batch of {batch_size}: give one "

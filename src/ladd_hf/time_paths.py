@@ -41,14 +41,20 @@ class TimePath:
         t_x, t_y = self.vertices[0]
         return t_x == 1 and 0 <= t_y <= 1
 
-    def starting_at(self, latent_time: float) -> TimePath:
-        """The path of latents that start at time `latent_time`: t_y never above it, and t_x from 1 as ever."""
-        corners = [(1.0, latent_time)]
-        for t_x, t_y in self.vertices:
+    def starting_at(self, latent_time: float, steps_per_leg: Sequence[int]) -> tuple[TimePath, list[int]]:
+        """The path of latents that start at time `latent_time`: t_y never above it, and t_x from 1 as ever.
+
+        A leg that is nothing but latents above that time falls away, and its steps go to the next.
+        """
+        corners, steps, waiting = [(self.vertices[0][0], min(self.vertices[0][1], latent_time))], [], 0
+        for (t_x, t_y), count in zip(self.vertices[1:], steps_per_leg, strict=True):
             corner = (t_x, min(t_y, latent_time))
+            waiting += count
             if corner != corners[-1]:
                 corners.append(corner)
-        return self if latent_time == self.vertices[0][1] else TimePath(tuple(corners))
+                steps.append(waiting)
+                waiting = 0
+        return TimePath(tuple(corners)), steps
 
     @property
     def legs(self) -> list[tuple[Point, Point]]:

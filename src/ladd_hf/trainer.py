@@ -21,6 +21,7 @@ from .pipelines import LaddPipeline
 from .pipelines.pipeline_inputs import check_tokenizer
 from .randomness import RowGenerator
 from .schedulers import LaddScheduler
+from .time_paths import time_path
 from .training_args import LaddTrainingArguments
 from .training_noise import TrainingNoise
 
@@ -38,8 +39,8 @@ class LaddTrainer(Trainer):
     * An example's noise depends on the seed and on its place in the run, not on the number of processes or of
       accumulated batches, and goes on where it was after a resume.
     * `evaluate` gives the bound along `args.nelbo_paths`, tokens' and latents' part apart; `eval_loss` is the first
-      path's sum, in nats per token. For continuous latents that sum is no bound on the likelihood (see [`Nelbo`]), and
-      there is no perplexity.
+      path's sum, in nats per token. For continuous latents, and along a path of the tokens alone, that sum is no bound
+      on the texts' likelihood (see [`Nelbo`]), and there is no perplexity.
     * Evaluation and saved models use the averaged weights; checkpoints hold both.
 
     Raises `ValueError` for an output folder that already holds a run, unless it is resumed, and `NonFiniteLossError`
@@ -233,7 +234,8 @@ class LaddTrainer(Trainer):
             metrics[f"{prefix}_{path}_latent_nats"] = float(latent_nats)
             metrics[f"{prefix}_{path}_nelbo"] = float(token_nats + latent_nats)
         metrics[f"{prefix}_loss"] = metrics[f"{prefix}_{self.args.nelbo_paths[0]}_nelbo"]
-        if self._ladd_model().config.latent_type != "continuous":
+        kind = self._ladd_model().config.latent_type
+        if kind == "none" or (kind == "discrete" and time_path(self.args.nelbo_paths[0]).vertices[0] == (1, 1)):
             metrics[f"{prefix}_perplexity"] = float(np.exp(metrics[f"{prefix}_loss"]))
         return metrics
 

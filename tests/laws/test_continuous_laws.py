@@ -6,6 +6,7 @@ import itertools
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
@@ -131,6 +132,29 @@ def test_many_steps_approach_a_mixture_and_few_do_not(solver):
     distances = [stats.kstest(run(world, n, solver).numpy(), world.distribution).statistic for n in (2, 16, 128)]
     assert distances[0] > 2 * distances[1] > 4 * distances[2]
     assert distances[2] < 0.03
+
+
+def mixture_run(world, num_steps, grid):
+    """P(y_0 <= y) after a DDPM run, as a function: the law of each step on a grid, by quadrature."""
+    density, width = stats.norm.pdf(grid), grid[1] - grid[0]
+    for step in range(num_steps - 1):
+        t, s = 1 - step / num_steps, 1 - (step + 1) / num_steps
+        a2, b2 = signal_variance(t), signal_variance(s)
+        added, clean = 1 - a2 / b2, world.posterior_mean(torch.tensor(grid), t).numpy()
+        mean = math.sqrt(a2 / b2) * (1 - b2) / (1 - a2) * grid + math.sqrt(b2) * added / (1 - a2) * clean
+        spread = math.sqrt(added * (1 - b2) / (1 - a2))
+        density = stats.norm.pdf(grid[:, None], mean[None], spread) @ density * width
+    last = world.posterior_mean(torch.tensor(grid), 1 / num_steps).numpy()  # rises with y_t
+    below = np.cumsum(density) * width - 0.5 * density * width
+    return lambda y: np.interp(y, last, below, left=0.0, right=1.0)
+
+
+@pytest.mark.parametrize(("num_steps", "other"), [(1, 2), (2, 3), (3, 4), (8, 4)])
+def test_ddpm_runs_towards_a_mixture_have_the_law_of_quadrature(num_steps, other):
+    world, grid = GaussianWorld((0.3, -1.5, 0.3), (0.7, 1.0, 0.4)), np.linspace(-7, 7, 2801)
+    latents = run(world, num_steps, "ddpm").numpy()
+    assert stats.kstest(latents, mixture_run(world, num_steps, grid)).pvalue > ALMOST_NEVER
+    assert stats.kstest(latents, mixture_run(world, other, grid)).pvalue < ALMOST_NEVER
 
 
 def test_ddim_is_a_function_of_its_start_and_ddpm_is_not():

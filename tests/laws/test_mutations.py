@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from mutations import MUTATIONS, ROOT
+from mutations import MUTATIONS, ROOT, survives
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
@@ -11,6 +11,22 @@ def test_each_mutation_finds_its_piece_once_and_its_tests(mutation):
     source = (ROOT / "src" / "ladd_hf" / mutation.file).read_text()
     assert source.count(mutation.old) == 1 and mutation.old != mutation.new
     assert (ROOT / mutation.caught_by).is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        "flip the sign of the DDIM direction",
+        "swap alpha_s and alpha_t",
+        "drop the weight of the bound",
+        "draw with float32 Gumbel noise",
+        "forget the last step",
+    ],
+)
+def test_the_suite_notices(name):
+    (mutation,) = (m for m in MUTATIONS if m.name == name)
+    assert not survives(mutation)
 
 
 def test_each_mutation_is_in_the_documents_table():

@@ -100,6 +100,23 @@ def test_the_surest_tokens_come_first_as_many_as_the_schedule_reveals_on_average
         assert p_value(counts, least) < ALMOST_NEVER
 
 
+@pytest.mark.parametrize("spacing", ["uniform", "cosine"])
+@pytest.mark.parametrize("num_steps", [3, 8, 24])
+def test_by_confidence_as_many_are_masked_after_each_step_as_on_average_rounded_down(num_steps, spacing):
+    world = ExactWorld.at_random(vocab=2, length=12, codebook=2, codes=0)
+    scheduler = LaddJointScheduler(spacing=spacing, unmasking="entropy").for_model(world.config)
+    scheduler.set_timesteps(num_steps)
+    tokens = torch.full((1, 12), world.vocab)
+    tokens[0, :2] = 1  # a prompt
+    keep = tokens != world.vocab
+    for step in range(num_steps):
+        tokens, _ = scheduler.step(
+            world(tokens), step, tokens, keep=keep, generator=torch.Generator(), return_dict=False
+        )
+        left = joint_points(num_steps, spacing)[step + 1][0]
+        assert int((tokens == world.vocab).sum()) == math.floor(10 * left + 1e-9)
+
+
 def test_three_measures_of_confidence_are_three_orders():
     likeliest, most_ahead, least_spread = [0.6, 0.39, 0.01], [0.58, 0.21, 0.21], [0.52, 0.479, 0.001]
     places = [torch.tensor(p).double() for p in ([0.34, 0.33, 0.33], likeliest, most_ahead, least_spread)]
@@ -200,7 +217,9 @@ def test_the_law_of_remasking_approaches_the_datas_where_the_rate_falls_with_the
 
 @pytest.mark.parametrize("remasking", ["none", "rescale"])
 def test_remasking_writes_visible_tokens_again_but_for_those_to_keep(remasking):
-    scheduler = LaddJointScheduler(remasking=remasking, remasking_rate=1.0).for_model(BARE.config)
+    scheduler = LaddJointScheduler(remasking=remasking, remasking_rate=float(remasking != "none")).for_model(
+        BARE.config
+    )
     scheduler.set_timesteps(12)
     generator = torch.Generator().manual_seed(0)
     tokens = torch.tensor([[0, 1, 2, 2]]).repeat(500, 1)

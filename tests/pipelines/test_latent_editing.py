@@ -32,10 +32,15 @@ def test_encoded_texts_have_the_latents_of_the_model_each_as_it_is_alone(build, 
         torch.testing.assert_close(pipe.encode(ids[0]), alone)
 
 
-@pytest.mark.parametrize(("ids", "tokens"), [([1] * 13, r"\[13\]"), ([[1], []], r"\[1, 0\]"), ([], r"\[\]")], ids=str)
-def test_texts_of_no_or_too_many_tokens_are_not_encoded(build, ids, tokens):
+@pytest.mark.parametrize(("ids", "tokens"), [([1] * 13, r"\[13\]"), ([[1], []], r"\[1, 0\]"), ("", r"\[0\]")], ids=str)
+def test_texts_of_no_or_too_many_tokens_are_not_encoded(build, tokenizer, ids, tokens):
     with pytest.raises(ValueError, match=f"{tokens} tokens; the encoder takes 1 to 12"):
-        build("discrete").encode(ids)
+        build("discrete", tokenizer=tokenizer).encode(ids)
+
+
+def test_a_text_with_gaps_is_not_encoded(build, tokenizer):
+    with pytest.raises(ValueError, match="Text 0 holds the mask token"):
+        build("discrete", tokenizer=tokenizer).encode("a[MASK]")
 
 
 def test_ids_the_model_has_not_are_not_encoded(build):

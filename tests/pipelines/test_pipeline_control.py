@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 from helpers.sampling import KINDS, MASK, clean_latents, seeded, watch
@@ -33,19 +34,55 @@ def test_the_length_of_its_prompt_is_that_of_a_text_with_gaps_to_fill(build, tok
     assert result.texts[0][0] == "a" and result.texts[0][2] == "c" and result.texts[1].endswith("ed")
 
 
+@pytest.mark.parametrize("form", ["flat", "ragged", "without a mask", "arrays"])
+def test_a_tokenizers_answer_is_a_prompt_in_any_of_its_forms(build, tokenizer, form):
+    pipe = build("none", tokenizer=tokenizer)
+    texts = ["bad"] if form == "flat" else ["bad", "a"]
+    answer = tokenizer("bad" if form == "flat" else texts, add_special_tokens=False)
+    if form == "without a mask":
+        answer = {"input_ids": answer["input_ids"]}
+    if form == "arrays":
+        answer = {"input_ids": [np.array(ids) for ids in answer["input_ids"]]}
+    by_answer, by_text = (pipe(prompt, num_steps=4, generator=seeded()).sequences for prompt in (answer, texts))
+    assert torch.equal(by_answer, by_text) and len(by_text) == len(texts)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        (3, "lists of token ids"),
+        ([[1.5, 2.0]], "no token id"),
+        ([[True]], "no token id"),
+        (torch.tensor([1.0]), "lists of token ids"),
+        (torch.tensor(1), "lists of token ids"),
+        (torch.zeros(1, 1, 1, dtype=torch.int64), "no token id"),
+        (["a", [3]], "both texts and ids"),
+    ],
+    ids=str,
+)
+def test_what_is_no_prompt_is_refused(build, tokenizer, prompt, said):
+    with pytest.raises(ValueError, match=said):
+        build("none", tokenizer=tokenizer)(prompt, num_steps=2)
+
+
 # --- lengths ---
 
 
+@pytest.mark.parametrize("unmasking", ["ancestral", "first_hitting", "entropy"])
+@pytest.mark.parametrize("num_steps", [5, 12])
 @pytest.mark.parametrize("kind", KINDS)
-def test_rows_of_their_own_lengths_are_padded_and_the_same_as_alone(build, kind, scheduler):
+def test_rows_of_their_own_lengths_are_padded_and_the_same_as_alone(build, kind, scheduler, num_steps, unmasking):
     pipe, lengths = build(kind, scheduler), [3, 12, 7]
+    pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, unmasking=unmasking)
     calls = watch(pipe.model)
-    together = pipe(num_steps=5, length=lengths, generator=[seeded(i) for i in range(3)])
+    together = pipe(num_steps=num_steps, length=lengths, generator=[seeded(i) for i in range(3)])
     assert together.lengths.tolist() == lengths and together.sequences.shape == (3, 12)
     assert all(call.attention_mask.sum(1).tolist() == lengths for call in calls if call.input_ids is not None)
     for row, length in enumerate(lengths):
-        alone = pipe(num_steps=5, length=length, generator=[seeded(row)])
+        alone = pipe(num_steps=num_steps, length=length, generator=[seeded(row)])
         assert torch.equal(together.sequences[row, :length], alone.sequences[0])
+        if kind != "none":
+            torch.testing.assert_close(together.latents[row], alone.latents[0])
         assert (together.sequences[row, length:] == PAD).all()
 
 
@@ -65,6 +102,8 @@ def test_leaving_out_idle_rows_changes_no_sample_of_padded_rows(build, kind, gui
         ("all", "for a batch of 3"),
         ([3, 13, 4], "1 to 12 tokens"),
         ([3, 0, 4], "1 to 12 tokens"),
+        ([3, 4.7, 4], "1 to 12 tokens"),
+        (4.0, "for a batch of 3"),
     ],
     ids=str,
 )
@@ -95,6 +134,13 @@ def test_a_text_ends_with_its_first_written_end_of_sequence(build, tokenizer, eo
         assert text == tokenizer.decode(before[:expected], skip_special_tokens=True)
     assert len(set(ended.lengths.tolist())) > 3
     assert whole.lengths.tolist() == [12] * 20
+
+
+def test_an_end_of_sequence_in_a_gap_ends_nothing(build):
+    pipe = build("none", eos_token_id=5)
+    result = pipe([[MASK, MASK, MASK, 7, MASK, MASK]] * 40, num_steps=4, length="prompt", stop_at_eos=True)
+    assert (result.sequences[:, 3] == 7).all()
+    assert (result.sequences[:, :3] == 5).any() and result.lengths.min() == 5
 
 
 def test_without_padding_the_end_of_sequence_fills_what_follows_it(build):
@@ -163,10 +209,19 @@ def test_the_warpers_of_transformers_work(build):
         ({"banned_tokens": [-1]}, "ids from 0 to 10"),
         ({"banned_tokens": range(10)}, "leave no token"),
         ({"logits_processor": [SuppressTokensLogitsProcessor(range(11))]}, "leave no token"),
+        ({"banned_tokens": ["a"]}, "ids from 0 to 10"),
+        ({"banned_tokens": [2.5]}, "ids from 0 to 10"),
+        ({"logits_processor": lambda input_ids, scores: None}, "returned no scores"),
+        ({"generator": 3}, "`generator` is 3"),
+        ({"batch_size": 2.5}, "`batch_size` is 2"),
+        ({"latents": [[1, 2, 3, 4]]}, "give a tensor"),
+        ({"guidance_scale": float("nan")}, "`guidance_scale`"),
+        ({"temperature": float("inf")}, "`temperature`"),
+        ({"callback_on_step_end": lambda *given: {"token": 1}}, "callback returned"),
     ],
-    ids=["beyond", "negative", "all of them", "all by a processor"],
+    ids=lambda value: str(next(iter(value))) if isinstance(value, dict) else "",
 )
-def test_control_that_leaves_nothing_to_write_is_refused(build, options, said):
+def test_control_that_can_not_work_is_refused(build, options, said):
     with pytest.raises(ValueError, match=said):
         build("none")(num_steps=2, **options)
 
@@ -180,7 +235,10 @@ def test_first_hitting_stops_when_everything_is_written(build, kind, scheduler):
     pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, unmasking="first_hitting")
     calls = watch(pipe.model)
     result = pipe([1, 2], num_steps=60, length=7, batch_size=2, generator=seeded())
-    latent_steps = 30 if kind != "none" and scheduler == "sequential" else 0
+    if kind != "none" and scheduler == "joint":  # the latents go on
+        assert result.nfe == len(calls) == 60 and sum(call.logits_rows for call in calls) == 10
+        return
+    latent_steps = 30 if kind != "none" else 0
     assert result.nfe == len(calls) == latent_steps + 5
     assert all(call.logits_rows == 2 for call in calls[latent_steps:]), "one token in each of two rows"
     assert (result.sequences != MASK).all()

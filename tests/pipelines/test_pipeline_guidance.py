@@ -58,6 +58,27 @@ def test_guidance_of_a_sequential_run_does_not_touch_its_latents_and_costs_nothi
     assert [len(call.latents) for call in calls] == [2, 2, 4, 4]  # doubled where tokens are written
 
 
+@pytest.mark.parametrize("kind", ["discrete", "continuous"])
+def test_guidance_of_a_joint_step_moves_latents_by_the_conditional_half(build, kind):
+    first = []
+
+    def keep_first(pipe, step, timestep, tensors):
+        if step == 0:
+            first.append(tensors["latents"].clone())
+
+    pipe = build(kind, "joint")
+    for scale in (1.0, 3.0):
+        pipe(
+            num_steps=3,
+            batch_size=40,
+            guidance_scale=scale,
+            generator=seeded(),
+            callback_on_step_end=keep_first,
+            callback_on_step_end_tensor_inputs=["latents"],
+        )
+    torch.testing.assert_close(*first)
+
+
 def test_guidance_without_latents_is_refused(build):
     with pytest.raises(ValueError, match="`guidance_scale` is 2"):
         build("none")(num_steps=2, guidance_scale=2)

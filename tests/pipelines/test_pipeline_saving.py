@@ -67,6 +67,23 @@ def test_a_run_changes_neither_the_models_mode_nor_its_weights(build, kind, sche
     assert torch.equal(pipe(num_steps=4, batch_size=2, generator=seeded()).sequences, result.sequences)
 
 
+@pytest.mark.parametrize("kind", ["none", "discrete", "continuous"])
+def test_a_model_in_training_generates_encodes_and_is_measured_without_dropout(build, kind):
+    pipe = build(kind, attention_dropout=0.5)
+    texts = torch.arange(24).view(2, 12) % 9
+
+    def everything():
+        results = [pipe(num_steps=4, batch_size=8, generator=seeded()).sequences]
+        results += [pipe.model.nelbo(texts, generator=seeded()).total_nats]
+        return results if kind == "none" else [*results, pipe.encode(texts), pipe.model.encode_latents(texts)]
+
+    expected = everything()
+    pipe.model.train()
+    for value, other in zip(everything(), expected, strict=True):
+        torch.testing.assert_close(value, other, rtol=0, atol=0)
+    assert all(module.training for module in pipe.model.modules())
+
+
 def test_a_run_keeps_no_gradients(build):
     result = build("continuous")(num_steps=2)
     assert not result.latents.requires_grad

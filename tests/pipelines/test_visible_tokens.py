@@ -16,12 +16,13 @@ runs = st.fixed_dictionaries(
         "top_p": st.sampled_from([0.5, 1.0]),
         "guidance_scale": st.sampled_from([1.0, 1.5]),
         "skip_idle_rows": st.booleans(),
+        "stop_at_eos": st.booleans(),
         "banned_tokens": st.sampled_from([None, [2, 3]]),
     }
 )
 ways = st.one_of(
     st.fixed_dictionaries({"unmasking": st.sampled_from(["first_hitting", "top_probability", "margin", "entropy"])}),
-    st.fixed_dictionaries({"remasking": st.sampled_from(["cap", "rescale"]), "remasking_rate": st.floats(0, 1)}),
+    st.fixed_dictionaries({"remasking": st.sampled_from(["cap", "rescale"]), "remasking_rate": st.floats(0.01, 1)}),
     st.just({}),
 )
 prompts = st.lists(st.lists(st.integers(0, MASK), min_size=1, max_size=12), min_size=1, max_size=4)
@@ -39,7 +40,7 @@ prompts = st.lists(st.lists(st.integers(0, MASK), min_size=1, max_size=12), min_
     latent_noise=st.sampled_from([None, 0.0, 0.5]),
 )
 def test_visible_tokens_are_never_changed(build, prompt, options, way, kind, schedule, spacing, extra, latent_noise):
-    pipe = build(kind)
+    pipe = build(kind, eos_token_id=5)
     pipe.scheduler = SCHEDULERS[schedule](spacing=spacing, **way)
     lengths = [min(12, len(ids) + extra) for ids in prompt]
     if latent_noise is not None:
@@ -49,4 +50,5 @@ def test_visible_tokens_are_never_changed(build, prompt, options, way, kind, sch
         written = result.sequences[row]
         visible = torch.tensor([token != MASK for token in ids])
         assert torch.equal(written[: len(ids)][visible], torch.tensor(ids)[visible])
-        assert (written[:length] < MASK).all() and (written[length:] == PAD).all()
+        end = int(result.lengths[row])
+        assert end <= length and (written[:end] < MASK).all() and (written[end:] == PAD).all()

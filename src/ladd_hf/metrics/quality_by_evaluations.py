@@ -35,7 +35,7 @@ def quality_by_evaluations(
         for start in range(0, num_samples, batch_size):
             rows = range(start, min(start + batch_size, num_samples))
             generators = [torch.Generator().manual_seed(seed * num_samples + row) for row in rows]
-            sequences, _, _ = pipeline(
+            sequences, *_ = pipeline(
                 num_steps=budget,
                 batch_size=len(generators),
                 generator=generators,

@@ -10,7 +10,7 @@ from ..configuration_ladd import LaddConfig
 
 def eos_ids(config: LaddConfig) -> list[int]:
     """The ids that end a sequence. Raises `ValueError` for a model that has none."""
-    if config.eos_token_id is None:
+    if config.eos_token_id in (None, []):
         raise ValueError(
             "`stop_at_eos` is set, but the model has no `eos_token_id`: set it in the model's configuration."
         )
@@ -27,6 +27,8 @@ def cut_at_eos(
 ) -> tuple[Tensor, Tensor]:
     """Ends each row with its first end-of-sequence token that was generated; `filler` stands after it.
 
+    One that is followed by a token that was there from the start ends nothing: it stands in a gap.
+
     Args:
         tokens: `(B, S)`.
         lengths: `(B,)` tokens of each row.
@@ -37,7 +39,9 @@ def cut_at_eos(
     Returns the tokens and their new lengths, the end-of-sequence token counted.
     """
     place = torch.arange(tokens.shape[1], device=tokens.device)
-    ends = torch.isin(tokens, torch.tensor(eos_ids, device=tokens.device)) & written
+    given = ~written & (place < lengths[:, None])
+    last_given = torch.where(given, place, -1).amax(1)
+    ends = torch.isin(tokens, torch.tensor(eos_ids, device=tokens.device)) & written & (place > last_given[:, None])
     first = torch.where(ends, place + 1, tokens.shape[1]).amin(1)
     lengths = torch.minimum(lengths, first)
     return tokens.masked_fill(place >= lengths[:, None], filler), lengths

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,7 +21,8 @@ class Evaluation:
         scheduler: knows the times of a step.
         attention_mask: `(B, S)`, 0 at padding, or `None`.
         guidance_scale: w in u + w (c - u), on token logits given the latents (c) and given none (u); 1 is without.
-        skip_idle_rows: leave out rows in which the step changes nothing.
+        skip_idle_rows: leave out rows in which the step changes nothing, and evaluations in which no row is left.
+        count: evaluations made so far.
     """
 
     model: Any
@@ -29,6 +30,7 @@ class Evaluation:
     attention_mask: Tensor | None = None
     guidance_scale: float = 1.0
     skip_idle_rows: bool = False
+    count: int = field(default=0, init=False)
 
     def __call__(self, tokens: Tensor, latents: Tensor | None, timestep: int, unmask: Tensor, moves: Any) -> Any:
         """Logits `(n, V)` at `unmask` `(B, S)`, in row-major order, and the latents' prediction.
@@ -49,6 +51,7 @@ class Evaluation:
         return output
 
     def _denoise(self, tokens: Tensor, latents: Tensor | None, mask: Tensor | None, timestep: int, unmask: Any) -> Any:
+        self.count += 1
         t_x, t_y = self.scheduler.times(timestep)
         options: dict[str, Any] = {"token_timesteps": t_x, "latent_timesteps": None if latents is None else t_y}
         if getattr(self.model.config, "separate_latent_denoiser", False):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, cast
 
+import numpy as np
 from torch import FloatTensor, LongTensor, Tensor
 from transformers import LogitsProcessorList, SuppressTokensLogitsProcessor
 
@@ -15,9 +17,12 @@ def logits_processors(
     given: Sequence[Any] | None, banned_tokens: Sequence[int] | None, config: LaddConfig
 ) -> LogitsProcessorList:
     """The processors of a run, those that ban tokens last. Raises `ValueError` for ids the model has not."""
-    processors = LogitsProcessorList(given or [])
-    banned = list(banned_tokens or [])
-    if any(not 0 <= one < config.vocab_size for one in banned):
+    if callable(given) and not isinstance(given, LogitsProcessorList):
+        given = [given]
+    processors = LogitsProcessorList([] if given is None else given)
+    banned = banned_tokens.tolist() if isinstance(banned_tokens, Tensor | np.ndarray) else banned_tokens
+    banned = [] if banned is None else list(banned) if isinstance(banned, Sequence) else [banned]
+    if any(not isinstance(one, Integral) or not 0 <= one < config.vocab_size for one in banned):
         raise ValueError(f"`banned_tokens` are {banned}; give ids from 0 to {config.vocab_size - 1}.")
     if len(set(banned) | {config.mask_token_id}) == config.vocab_size:
         raise ValueError("`banned_tokens` leave no token to write: ban fewer.")
@@ -36,7 +41,11 @@ def process_logits(processors: LogitsProcessorList, logits: Tensor, tokens: Tens
     if not processors or not len(logits):
         return logits
     rows, positions = unmask.nonzero(as_tuple=True)
-    processed = processors(cast(LongTensor, tokens[rows]), cast(FloatTensor, logits), positions=positions)
+    processed: Tensor | None = processors(
+        cast(LongTensor, tokens[rows]), cast(FloatTensor, logits), positions=positions
+    )
+    if processed is None or processed.shape != logits.shape:
+        raise ValueError("A logits processor returned no scores of the shape that it was given: return them all.")
     if processed.isneginf().all(-1).any():
         raise ValueError("The logits processors leave no token to write at some position: forbid fewer.")
     return processed

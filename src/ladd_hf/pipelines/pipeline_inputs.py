@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any, cast
 
 import numpy as np
@@ -29,24 +31,52 @@ def one_number_of_steps(num_steps: int | None, num_inference_steps: int | None) 
     return DEFAULT_NUM_STEPS if given is None else given
 
 
+def whole_number(value: Any, name: str) -> int:
+    """A number of at least 1, whichever library's. Raises `ValueError` for anything else."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"`{name}` is {value!r}; give a whole number of at least 1.")
+    return int(value)
+
+
 def prompt_ids(prompt: Prompt | None, tokenizer: PreTrainedTokenizerBase | None) -> list[list[int]] | None:
     """The prompts as lists of ids, one list if one prompt serves all rows. Raises `ValueError` for text with no
-    tokenizer to read it."""
+    tokenizer to read it, and for what is neither text nor ids."""
     if prompt is None:
         return None
-    if isinstance(prompt, Mapping):  # what a tokenizer gives, padded on whichever side
-        ids, mask = (torch.as_tensor(prompt[name]) for name in ("input_ids", "attention_mask"))
-        return [row[real.bool()].tolist() for row, real in zip(ids, mask, strict=True)]
-    if isinstance(prompt, Tensor | np.ndarray):
-        prompt = prompt.tolist()
-    several: list[Any] = [prompt] if isinstance(prompt, str) else list(prompt)
-    if several and isinstance(several[0], int):
-        several = [several]
-    if any(isinstance(one, str) for one in several):
+    if isinstance(prompt, Mapping):  # what a tokenizer gives, padded on whichever side or not at all
+        rows = _rows(prompt["input_ids"])
+        masks = _rows(prompt["attention_mask"]) if "attention_mask" in prompt else [[1] * len(row) for row in rows]
+        return [[one for one, real in zip(*both, strict=True) if real] for both in zip(rows, masks, strict=True)]
+    several = [prompt] if isinstance(prompt, str) else prompt
+    if not isinstance(several, Tensor | np.ndarray) and any(isinstance(one, str) for one in _listed(several)):
         if tokenizer is None:
             raise ValueError("`prompt` is text, but the pipeline has no tokenizer: add one, or give token ids.")
-        several = [tokenizer(one, add_special_tokens=False)["input_ids"] for one in several]
-    return [list(one) for one in several]
+        if not all(isinstance(one, str) for one in several):
+            raise ValueError("`prompt` holds both texts and ids: give the one or the other.")
+        return [list(tokenizer(one, add_special_tokens=False)["input_ids"]) for one in several]
+    return _rows(several)
+
+
+def _rows(ids: Any) -> list[list[int]]:
+    """One list of ids or several, of whichever library, as lists of lists."""
+    rows = _listed(ids)
+    if not rows:
+        raise ValueError("`prompt` holds neither text nor ids: leave it out, or give some.")
+    if isinstance(rows[0], Integral):
+        rows = [rows]
+    rows = [_listed(row) for row in rows]
+    for one in itertools.chain.from_iterable(rows):
+        if isinstance(one, bool) or not isinstance(one, Integral):
+            raise ValueError(f"A prompt holds {one!r}, which is no token id: give whole numbers, or text.")
+    return [[int(one) for one in row] for row in rows]
+
+
+def _listed(ids: Any) -> list[Any]:
+    if isinstance(ids, Tensor | np.ndarray):
+        ids = ids.tolist()
+    if not isinstance(ids, Sequence):
+        raise ValueError(f"A prompt holds {ids!r}; give texts, or lists of token ids.")
+    return list(ids)
 
 
 def number_of_rows(
@@ -54,36 +84,40 @@ def number_of_rows(
 ) -> int:
     """The batch size: as given, or as many as there are prompts, latents or lengths. Raises `ValueError` where they
     differ."""
-    given = batch_size
-    if given is None:
-        lengths = 1 if length is None or isinstance(length, int | str) else len(length)
-        given = max(len(prompts or [0]), 1 if latents is None else len(latents), lengths)
-    if given < 1:
-        raise ValueError(f"`batch_size` is {given}; give at least 1 sequence.")
-    for name, value in (("prompt", prompts), ("latents", latents)):
-        if value is not None and len(value) not in ({1, given} if name == "prompt" else {given}):
-            raise ValueError(
-                f"`{name}` has {len(value)} rows for a batch of {given}: give as many, or another `batch_size`."
-            )
-    return given
+    if batch_size is not None:
+        rows = whole_number(batch_size, "batch_size")
+    else:
+        lengths = len(length) if isinstance(length, Sequence | np.ndarray | Tensor) and length != "prompt" else 1
+        rows = max(len(prompts or [0]), 1 if latents is None or not latents.ndim else len(latents), lengths)
+    if prompts is not None and len(prompts) not in (1, rows):
+        raise ValueError(
+            f"`prompt` has {len(prompts)} rows for a batch of {rows}: give as many, or another `batch_size`."
+        )
+    if latents is not None and (not latents.ndim or len(latents) != rows):
+        raise ValueError(
+            f"`latents` have shape {tuple(latents.shape)} for a batch of {rows}: give one line for each row, or "
+            "another `batch_size`."
+        )
+    return rows
 
 
 def sequence_lengths(length: Length, prompts: list[list[int]], rows: int, config: LaddConfig) -> list[int]:
     """How many tokens each row has: one number for all, one each, `"prompt"` for as many as its prompt, or `None` for
     as many as the model writes. Raises `ValueError` for lengths that the model or the batch has not."""
     longest = config.max_position_embeddings
-    if length == "prompt" and prompts:
+    given = length.tolist() if isinstance(length, Tensor | np.ndarray) else length
+    if isinstance(given, str) and given == "prompt" and prompts:
         lengths = [len(ids) for ids in prompts]
-    elif length is None or isinstance(length, int):
-        lengths = [longest if length is None else length] * rows
-    elif isinstance(length, str) or len(length) != rows:
+    elif given is None or isinstance(given, Integral):
+        lengths = [longest if given is None else int(given)] * rows
+    elif isinstance(given, str) or not isinstance(given, Sequence) or len(given) != rows:
         raise ValueError(
             f"`length` is {length!r} for a batch of {rows}: give one number of tokens, one for each row, or 'prompt' "
             "with a prompt that holds mask tokens to fill in."
         )
     else:
-        lengths = [int(one) for one in length]
-    if not all(1 <= one <= longest for one in lengths):
+        lengths = [cast(int, one) for one in given]
+    if not all(isinstance(one, Integral) and 1 <= one <= longest for one in lengths):
         raise ValueError(f"`length` is {length}; this model writes 1 to {longest} tokens.")
     if len(set(lengths)) > 1 and config.pad_token_id is None:
         raise ValueError(
@@ -93,10 +127,12 @@ def sequence_lengths(length: Length, prompts: list[list[int]], rows: int, config
     return lengths
 
 
-def check_ids(ids: list[int], config: LaddConfig, name: str) -> None:
-    """Raises `ValueError` for ids that the model has not."""
+def check_ids(ids: list[int], config: LaddConfig, name: str, masked: bool = True) -> None:
+    """Raises `ValueError` for ids that the model has not, and for the mask token's where nothing may be masked."""
     if not all(0 <= one < config.vocab_size for one in ids):
         raise ValueError(f"{name} has ids outside of the vocabulary: give ids from 0 to {config.vocab_size - 1}.")
+    if not masked and config.mask_token_id in ids:
+        raise ValueError(f"{name} holds the mask token: only whole texts have latents; fill its gaps in first.")
 
 
 def start_tokens(

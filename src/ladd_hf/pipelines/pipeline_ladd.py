@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
@@ -12,6 +13,7 @@ from diffusers.utils import BaseOutput
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from ..evaluation_mode import evaluation_mode
 from ..modeling_ladd import LaddPreTrainedModel
 from ..randomness import RowGenerator
 from ..schedulers import LaddJointScheduler, LaddScheduler
@@ -30,6 +32,7 @@ from .pipeline_inputs import (
     prompt_ids,
     sequence_lengths,
     start_tokens,
+    whole_number,
 )
 
 
@@ -107,7 +110,7 @@ class LaddPipeline(DiffusionPipeline):
         """Generates `batch_size` sequences with exactly `num_steps` evaluations of the denoiser.
 
         Args:
-            prompt: text or ids that the sequences start with, one for all or one per row, or what a tokenizer gave,
+            prompt: text or ids that the sequences start with, one for all or one per row, or all that a tokenizer gave,
                 padding and all. Never changed, but for its mask tokens, which are filled in (with `length="prompt"`,
                 and nothing else is).
             num_steps: number of denoiser evaluations, the latents' included; `num_inference_steps` is the same. 32 if
@@ -123,10 +126,11 @@ class LaddPipeline(DiffusionPipeline):
             latents: clean latents `(B, M, D)` or `(B, M)` to write from, from `encode` or an earlier run; all steps
                 then go to the tokens.
             output_type: `text` (the default with a tokenizer) or `seq`.
-            return_dict: return a [`LaddPipelineOutput`] or a tuple of (texts or sequences, latents, nfe).
+            return_dict: return a [`LaddPipelineOutput`] or a tuple of (texts or sequences, latents, nfe, lengths).
             callback_on_step_end: called as `callback(pipe, step, timestep, tensors)` after each step; the `tokens`
                 and `latents` it returns replace the loop's.
-            callback_on_step_end_tensor_inputs: which of `tokens`, `latents`, `unmask` it is given.
+            callback_on_step_end_tensor_inputs: which of `tokens`, `latents`, `unmask` it is given; `unmask` is where
+                the step had logits, which with an order by confidence is more than it revealed.
             latent_noise: time t_y in [0, 1] to which the given `latents` are noised again before they are resolved
                 along the scheduler's path: 0 writes from them as they are, 1 is as good as none.
             banned_tokens: ids that are never written.
@@ -135,7 +139,8 @@ class LaddPipeline(DiffusionPipeline):
                 are, `(n, S)`, and the scores `(n, V)`; one that takes `positions` is given the places, `(n,)`.
             stop_at_eos: end each text with the first end-of-sequence token that is written.
             skip_idle_rows: leave out of each evaluation the rows in which the step reveals nothing. The samples are
-                the same, sooner, where there are more steps than tokens.
+                the same, sooner, where there are more steps than tokens; evaluations left without a row are not made,
+                and not counted.
 
         Raises `ValueError` with one sentence for arguments that do not fit each other or the model.
         """
@@ -173,7 +178,8 @@ class LaddPipeline(DiffusionPipeline):
 
         # 4. The steps
         evaluate = Evaluation(self.model, self.scheduler, attention_mask, guidance_scale, skip_idle_rows)
-        with self.progress_bar(total=self.scheduler.num_inference_steps) as progress:
+        total = self.scheduler.num_inference_steps
+        with evaluation_mode(self.model), self.progress_bar(total=total) as progress:
             for index, timestep in enumerate(self.scheduler.timesteps.tolist()):
                 unmask = self.scheduler.draw_unmask(timestep, tokens, random)
                 moves = self.scheduler.draw_latent_moves(timestep, latents, random)
@@ -197,6 +203,10 @@ class LaddPipeline(DiffusionPipeline):
                     state = {"tokens": tokens, "latents": latents, "unmask": unmask}
                     given = {name: state[name] for name in callback_on_step_end_tensor_inputs}
                     changed = callback_on_step_end(self, index, timestep, given) or {}
+                    if unknown := set(changed) - set(self._callback_tensor_inputs):
+                        raise ValueError(
+                            f"The callback returned {sorted(unknown)}; the loop takes back 'tokens' and 'latents'."
+                        )
                     tokens, latents = changed.get("tokens", tokens), changed.get("latents", latents)
                 progress.update()
 
@@ -209,10 +219,9 @@ class LaddPipeline(DiffusionPipeline):
             ids = [row[:end] for row, end in zip(tokens.tolist(), ending.tolist(), strict=True)]
             texts = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
         self.maybe_free_model_hooks()
-        nfe = cast(int, self.scheduler.num_inference_steps)
         if not return_dict:
-            return (tokens if texts is None else texts, latents, nfe)
-        return LaddPipelineOutput(sequences=tokens, texts=texts, latents=latents, nfe=nfe, lengths=ending)
+            return (tokens if texts is None else texts, latents, evaluate.count, ending)
+        return LaddPipelineOutput(sequences=tokens, texts=texts, latents=latents, nfe=evaluate.count, lengths=ending)
 
     # --- latents of texts ---
 
@@ -231,10 +240,12 @@ class LaddPipeline(DiffusionPipeline):
                 f"{config.max_position_embeddings} each."
             )
         for number, ids in enumerate(rows):
-            check_ids(ids, config, f"Text {number}")
+            check_ids(ids, config, f"Text {number}", masked=False)
         real = torch.arange(max(map(len, rows))) < torch.tensor([len(ids) for ids in rows])[:, None]
         tokens = torch.full(real.shape, config.pad_token_id or 0)
         tokens[real] = torch.tensor([one for ids in rows for one in ids])
+        if (hook := getattr(self.model, "_hf_hook", None)) is not None:
+            hook.pre_forward(self.model)  # a model that is kept off the device comes to it for its forward alone
         return self.model.encode_latents(tokens.to(device), None if real.all() else real.long().to(device))
 
     def variations(
@@ -245,6 +256,7 @@ class LaddPipeline(DiffusionPipeline):
         `options` are a call's; the texts are as long as `text`, unless they say otherwise.
         """
         (ids,) = self._single(text, "text")
+        batch_size = whole_number(batch_size, "batch_size")
         latents = self.encode([ids])
         options = {"length": len(ids), **options}
         latents = latents.expand(batch_size, *latents.shape[1:])
@@ -259,6 +271,7 @@ class LaddPipeline(DiffusionPipeline):
         other, unless `options`, which are a call's, say otherwise.
         """
         (ids,), (other_ids,) = self._single(first, "first"), self._single(second, "second")
+        batch_size = whole_number(batch_size, "batch_size")
         weights = torch.linspace(0, 1, batch_size, dtype=torch.float64)
         order = RowGenerator.from_seed(0, torch.zeros(1, dtype=torch.int64))  # the same places first, each time
         latents = interpolate_latents(self.encode([ids]), self.encode([other_ids]), weights, order)
@@ -292,6 +305,10 @@ class LaddPipeline(DiffusionPipeline):
             raise ValueError(f"`output_type` is {output_type!r}; give 'text' or 'seq'.")
         if output_type == "text" and self.tokenizer is None:
             raise ValueError("`output_type` is 'text', but the pipeline has no tokenizer: add one, or ask for 'seq'.")
+        if not math.isfinite(guidance_scale):
+            raise ValueError(f"`guidance_scale` is {guidance_scale}; give a number, 1 for no guidance.")
+        if latents is not None and not isinstance(latents, Tensor):
+            raise ValueError(f"`latents` is a {type(latents).__name__}; give a tensor, as `encode` does.")
         if guidance_scale != 1 and self.model.config.latent_type == "none":
             raise ValueError(
                 f"`guidance_scale` is {guidance_scale}, but the model has no latents to guide by: leave it at 1."

@@ -43,8 +43,11 @@ def check_remasking(name: str, eta: float, unmasking: str) -> None:
     """Raises `ValueError` for an unknown remasking, a rate that is none, and an order it does not go with."""
     if name not in REMASKINGS:
         raise ValueError(f"`remasking` {name!r} is unknown; give one of {list(REMASKINGS)}.")
-    if not 0 <= eta <= 1:
-        raise ValueError(f"`remasking_rate` is {eta}; give a probability from 0 to 1.")
+    if not 0 <= eta <= 1 or (eta > 0) != (name != "none"):
+        raise ValueError(
+            f"`remasking` is {name!r} and `remasking_rate` {eta}: give a kind and a rate above 0 and up to 1, or "
+            "'none' and 0."
+        )
     if name != "none" and unmasking != "ancestral":
         raise ValueError(
             f"`remasking` {name!r} goes with the ancestral law, whose step it changes, but `unmasking` is "

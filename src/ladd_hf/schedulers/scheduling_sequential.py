@@ -41,8 +41,10 @@ class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks
     ) -> None:
         if not 0 < latent_share < 1:
             raise ValueError(f"`latent_share` is {latent_share}; give a share of the steps between 0 and 1.")
-        if max_latent_steps is not None and max_latent_steps < 1:
-            raise ValueError(f"`max_latent_steps` is {max_latent_steps}; give at least 1, or None for no limit.")
+        if max_latent_steps is not None and (max_latent_steps < 1 or int(max_latent_steps) != max_latent_steps):
+            raise ValueError(
+                f"`max_latent_steps` is {max_latent_steps}; give a whole number of at least 1, or None for no limit."
+            )
         self._setup()
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from diffusers.utils import BaseOutput
 from torch import Tensor
 
 from ..configuration_ladd import LaddConfig
+from ..gaussian_diffusion import LATENT_SOLVERS
 from ..latent_channels import LatentChannel, latent_channel, token_channel
 from ..masked_diffusion import draw_categorical
 from ..randomness import RowGenerator
@@ -67,6 +69,10 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         processes: Any = self.config
         self._tokens = token_channel(processes)
         self._latents = latent_channel(processes, self.config.latent_solver)
+        if self.config.latent_solver not in LATENT_SOLVERS:
+            raise ValueError(
+                f"Latent solver {self.config.latent_solver!r} is unknown; give one of {sorted(LATENT_SOLVERS)}."
+            )
         self._unmasking = unmasking(self.config.unmasking)
         check_remasking(self.config.remasking, self.config.remasking_rate, self.config.unmasking)
         self.num_inference_steps: int | None = None
@@ -117,7 +123,8 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
             device: of `timesteps`.
             latent_time: t_y at which the latents start: 1 for noise, 0 for latents that are given, in between for given
                 ones with noise. At 0, or for a model without latents, all steps go to the tokens.
-            num_tokens: how many tokens a row has to write at most: `first_hitting` makes no more steps of them.
+            num_tokens: how many tokens a row has to write at most: where tokens move alone, `first_hitting` makes no
+                more steps.
 
         Raises `ValueError` for less than one step, for too few to walk every leg, and for a time outside of [0, 1].
         """
@@ -129,10 +136,10 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
             raise ValueError(f"`latent_time` is {latent_time}; give a time from 0 (clean) to 1 (pure noise).")
         path, steps = TOKENS_ONLY, [int(num_inference_steps)]
         if latent_time > 0 and self._latents is not None:
-            path, steps = self.path.starting_at(latent_time), self.steps_per_leg(int(num_inference_steps))
+            path, steps = self.path.starting_at(latent_time, self.steps_per_leg(int(num_inference_steps)))
         if num_tokens is not None and self._unmasking.one_evaluation_per_token:
-            of_tokens = [start[0] > end[0] for start, end in path.legs]
-            steps = [min(n, max(num_tokens, 1)) if moves else n for n, moves in zip(steps, of_tokens, strict=True)]
+            tokens_alone = [start[1] == end[1] for start, end in path.legs]
+            steps = [min(n, max(num_tokens, 1)) if alone else n for n, alone in zip(steps, tokens_alone, strict=True)]
         self._grid = path.grid(steps, self.config.spacing)
         self.num_inference_steps = sum(steps)
         self.timesteps = torch.arange(self.num_inference_steps, device=device)
@@ -214,7 +221,8 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
             latents: `(B, M, D)` or `(B, M)` latents at t_y.
             unmask: `(B, S)` bool from `draw_unmask`; drawn here if not given.
             latent_moves: `(B, M)` bool from `draw_latent_moves`; drawn here if not given.
-            keep: `(B, S)` bool, visible tokens that no `remasking` may mask again, such as a prompt's.
+            keep: `(B, S)` bool, tokens that were there from the start, such as a prompt's: no `remasking` masks them
+                again, and they do not count among those to write. None, if not given.
             temperature: of the token draw; 0 takes the most likely token.
             top_p: nucleus of the token draw.
             generator: one generator, a list with one per row, or a `RowGenerator` that serves a whole run.
@@ -243,6 +251,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
 
     def _token_step(self, timestep: int | Tensor) -> TokenStep | None:
         """The tokens' part of a step, `None` where they stand still."""
+        self._check_mask()
         (t_x, _), (s_x, _) = self._interval(timestep)
         if s_x == t_x:
             return None
@@ -264,7 +273,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         top_p: float,
     ) -> Tensor:
         """Tokens `(B, S)` at s_x: the chosen ones of `unmask` drawn from `logits` `(n, V)`, some masked again."""
-        chosen = self._unmasking.chosen(unmask, logits, self._tokens, step)
+        chosen = self._unmasking.chosen(unmask, logits, self._tokens, step, keep)
         uniform = random.uniform(sample.shape[1])
         of_chosen = logits if chosen is unmask else logits[chosen[unmask]]
         drawn = draw_categorical(of_chosen, uniform[chosen], temperature, top_p)
@@ -276,6 +285,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
 
     def add_noise(self, original_samples: Tensor, timesteps: Tensor, generator: Generators = None) -> Tensor:
         """Clean tokens `(B, S)` masked to the times `timesteps` in [0, 1], `(B,)` or a scalar."""
+        self._check_mask()
         random, times = self._noising(original_samples, timesteps, generator)
         return self._tokens.add_noise(original_samples, times, random)
 
@@ -288,6 +298,13 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         if self._latents is None:
             raise ValueError("There are no latents here (`latent_type` 'none'): use a model that has them.")
         return self._latents
+
+    def _check_mask(self) -> None:
+        if self._tokens.mask_id is None:
+            raise ValueError(
+                "The scheduler does not know the mask token: give `mask_token_id`, or take the model's with "
+                "`scheduler.for_model(model.config)`."
+            )
 
     def _noising(self, clean: Tensor, timesteps: Tensor, generator: Generators) -> tuple[RowGenerator, Tensor]:
         times = torch.as_tensor(timesteps, dtype=torch.float64, device=clean.device)
@@ -319,7 +336,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
 
 def check_draw(temperature: float, top_p: float) -> None:
     """Raises `ValueError` unless tokens can be drawn with these."""
-    if not temperature >= 0:  # nan as well
+    if not 0 <= temperature < math.inf:  # nan is refused as well
         raise ValueError(f"`temperature` is {temperature}; give 0 (greedy) or more, 1 for the model's own law.")
     if not 0 < top_p <= 1:
         raise ValueError(f"`top_p` is {top_p}; give a mass above 0 and up to 1 (everything).")

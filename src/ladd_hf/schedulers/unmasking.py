@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from ..latent_channels import MaskedChannel
-from ..masked_diffusion import stay_masked_probability
 from ..randomness import RowGenerator
 
 
@@ -43,8 +42,13 @@ class Unmasking(ABC):
     def candidates(self, channel: MaskedChannel, tokens: Tensor, step: TokenStep, random: RowGenerator) -> Tensor:
         """Positions at which the step needs logits, of `tokens` `(B, S)`: drawn before any evaluation."""
 
-    def chosen(self, candidates: Tensor, logits: Tensor, channel: MaskedChannel, step: TokenStep) -> Tensor:
-        """Those of the candidates that are revealed; `logits` are `(n, V)` at the candidates. All, unless said so."""
+    def chosen(
+        self, candidates: Tensor, logits: Tensor, channel: MaskedChannel, step: TokenStep, keep: Tensor | None
+    ) -> Tensor:
+        """Those of the candidates that are revealed, all of them unless a subclass says otherwise.
+
+        `logits` are `(n, V)` at the candidates; `keep` are tokens that were there from the start, such as a prompt.
+        """
         return candidates
 
 
@@ -95,15 +99,20 @@ class ConfidenceUnmasking(Unmasking):
         """All masked tokens."""
         return tokens == channel.mask_id
 
-    def chosen(self, candidates: Tensor, logits: Tensor, channel: MaskedChannel, step: TokenStep) -> Tensor:
-        """The surest ones; of equally sure ones the first."""
+    def chosen(
+        self, candidates: Tensor, logits: Tensor, channel: MaskedChannel, step: TokenStep, keep: Tensor | None
+    ) -> Tensor:
+        """The surest ones, of equally sure ones the first, so that as many are masked at s as there are on average."""
         scores = self.confidence(logits.double().log_softmax(-1))
+        scores = (
+            scores * 1e5
+        ).round()  # places that differ by less are alike: else the network's rounding would choose
         order = torch.full(candidates.shape, torch.inf, dtype=torch.float64, device=candidates.device)
         order[candidates] = -scores
-        masked = candidates.sum(1)
-        stay = stay_masked_probability(channel.alpha_at(step.t), channel.alpha_at(step.s))
-        staying = (masked * stay + 1e-9).floor().long()  # a whole number stays whole
-        return _first(order, masked - staying)
+        to_write = candidates.shape[1] if keep is None else (~keep).sum(1)
+        share = 1 - channel.alpha_at(step.s)
+        staying = torch.as_tensor(to_write * share + 1e-9, device=candidates.device).floor()  # whole numbers stay whole
+        return _first(order, candidates.sum(1) - staying)
 
 
 def _first(order: Tensor, count: Tensor) -> Tensor:
