@@ -20,7 +20,7 @@ from helpers.model_calls import (
     some_tokens,
 )
 
-from ladd_hf import RowGenerator, TrainingNoise, TrainingObjective
+from ladd_hf import RowGenerator, TimePath, TrainingNoise, TrainingObjective
 
 pytestmark = pytest.mark.usefixtures("torch_seed")
 
@@ -235,3 +235,20 @@ def test_the_bound_of_a_row_is_that_of_the_row_alone(kind, path, stirred_model):
 def test_the_bound_takes_no_gradient(stirred_model):
     bound = stirred_model("discrete").nelbo(some_tokens(), generator=RowGenerator(torch.arange(2)))
     assert not bound.total_nats.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("tokens", "options", "said"),
+    [
+        (torch.full((2, 12), MASK), {}, "hold the mask token"),
+        (torch.ones(12, dtype=torch.int64), {}, r"shape \(12,\)"),
+        (torch.ones(2, 12, dtype=torch.int64), {"path": None}, "`path` is None"),
+        (torch.ones(2, 12, dtype=torch.int64), {"path": ["joint"]}, "points"),
+        (torch.ones(2, 12, dtype=torch.int64), {"path": TimePath(((1, 0.5), (0, 0)))}, "would be missing"),
+        (torch.ones(2, 12, dtype=torch.int64), {"num_samples": 2.5}, "`num_samples` is 2"),
+    ],
+    ids=["masks", "one text", "no path", "a list of names", "half a path", "half a sample"],
+)
+def test_a_bound_that_is_none_is_refused(tokens, options, said, stirred_model):
+    with pytest.raises(ValueError, match=said):
+        stirred_model("discrete").nelbo(tokens, **options)

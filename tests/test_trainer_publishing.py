@@ -43,6 +43,20 @@ def test_evaluation_gives_the_bound_whatever_the_batch_and_the_order(kind, make_
     assert results[0]["eval_perplexity"] == pytest.approx(math.exp(results[0]["eval_loss"]))
 
 
+@pytest.mark.parametrize(
+    ("kind", "path", "is_bound"),
+    [
+        ("none", "tokens", True),
+        ("discrete", "joint", True),
+        ("discrete", "tokens", False),  # of the tokens given their codes
+        ("continuous", "joint", False),
+    ],
+)
+def test_there_is_a_perplexity_where_there_is_a_bound_on_the_texts(kind, path, is_bound, make_trainer):
+    metrics = make_trainer(kind, eval_data=texts(4), nelbo_paths=[path], nelbo_samples=1).evaluate()
+    assert ("eval_perplexity" in metrics) == is_bound
+
+
 def pad_to_the_longest(examples):
     longest = max(len(example["input_ids"]) for example in examples)
     rows = [torch.nn.functional.pad(e["input_ids"], (0, longest - len(e["input_ids"]))) for e in examples]
