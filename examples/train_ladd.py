@@ -24,6 +24,7 @@ import torch
 import transformers
 import yaml
 from diffusers.utils import logging as diffusers_logging
+from huggingface_hub.errors import StrictDataclassError
 from transformers import HfArgumentParser, PrinterCallback, TrainerCallback, set_seed
 from transformers.utils import logging as transformers_logging
 
@@ -75,7 +76,7 @@ class ModelArguments:
     num_attention_heads: int | None = None
     cond_hidden_size: int | None = None
     initializer_range: float | None = None
-    latent_type: str = "discrete"
+    latent_type: str = field(default="discrete", metadata={"help": "'none', 'continuous' or 'discrete'."})
     latent_length: int | None = None
     latent_dim: int | None = None
     codebook_size: int | None = None
@@ -94,7 +95,7 @@ class ModelArguments:
     encoder_num_attention_heads: int | None = None
     encoder_variance: str | None = None
     encoder_std: float | None = None
-    quantizer: str | None = None
+    quantizer: str | None = field(default=None, metadata={"help": "'vector', 'finite_scalar' or 'gumbel'."})
     fsq_levels: list[int] | None = None
     codebook_decay: float | None = None
     codebook_kmeans_init: bool | None = None
@@ -266,6 +267,16 @@ def main(argv: list[str]) -> None:
     if (folder / "results.json").exists():
         raise SystemExit(f"{folder} already holds the results of a run: give another --output_dir.")
 
+    # 0. Everything that can be wrong, before anything is trained
+    vocab_size = SawtoothDistribution.vocab_size
+    try:
+        configs = {"ladd": model_arguments.config(vocab_size, run.length, latents=True)}
+        configs["mdlm"] = model_arguments.config(vocab_size, run.length, latents=False)
+        for scheduler in (schedulers.joint(), schedulers.sequential()):
+            scheduler.for_model(configs["ladd"])
+    except (ValueError, StrictDataclassError) as error:
+        raise SystemExit(f"{error}") from error
+
     # 1. Data: fresh sequences, each seen once, the same for both models
     data = SawtoothDistribution(run.length)
     count = training.max_steps * training.train_batch_size * training.world_size * training.gradient_accumulation_steps
@@ -278,14 +289,12 @@ def main(argv: list[str]) -> None:
     trainers: dict[str, LaddTrainer] = {}
     seconds: dict[str, float] = {}
     if run.baseline and model_arguments.latent_type != "none":
-        config = model_arguments.config(data.vocab_size, run.length, latents=False)
         arguments = baseline_arguments(training, folder / "checkpoints" / "mdlm")
-        trainers["mdlm"], seconds["mdlm"] = train("MDLM", config, arguments, run, (train_set, eval_set))
-    config = model_arguments.config(data.vocab_size, run.length, latents=True)
-    method = METHODS[config.latent_type]
+        trainers["mdlm"], seconds["mdlm"] = train("MDLM", configs["mdlm"], arguments, run, (train_set, eval_set))
+    method = METHODS[configs["ladd"].latent_type]
     arguments = copy.deepcopy(training)
     arguments.output_dir = str(folder / "checkpoints" / folders["ladd"].name)
-    trainers["ladd"], seconds["ladd"] = train(method, config, arguments, run, (train_set, eval_set))
+    trainers["ladd"], seconds["ladd"] = train(method, configs["ladd"], arguments, run, (train_set, eval_set))
     bounds = {name: trainer.evaluate() for name, trainer in trainers.items()} if run.num_eval_sequences else {}
     if training.process_index != 0:
         return
@@ -370,7 +379,7 @@ def main(argv: list[str]) -> None:
     plot(quality, entropy, folder / "results.png")
     print(f"\nTable, plot and pipelines are in {folder} ({time.time() - start:.0f} s in all). Next, try:\n")
     print(
-        f'  python -c "from ladd_hf import LaddPipeline; '
+        f'  {sys.executable} -c "from ladd_hf import LaddPipeline; '
         f"print(LaddPipeline.from_pretrained('{folders['ladd']}')(num_steps=2, batch_size=4).sequences)\"\n"
     )
 

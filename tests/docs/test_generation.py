@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LogitsProcessor, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from ladd_hf import LaddJointScheduler, LaddPipeline, LaddSequentialScheduler
 
@@ -32,7 +32,8 @@ def names(stirred_model):
         "texts": ["The cat", "A dog sat"],
         "mask_id": size - 1,
         "period": vocabulary["."],
-        "LogitsProcessor": LogitsProcessor,
+        "LaddPipeline": LaddPipeline,
+        "LaddSequentialScheduler": LaddSequentialScheduler,
     }
 
 

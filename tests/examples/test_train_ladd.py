@@ -90,6 +90,24 @@ def test_a_flag_that_does_not_exist_is_named():
     assert "--stepps 3 is not understood" in process.stderr and "Traceback" not in process.stderr
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--unmasking", "sorted"), "`unmasking` 'sorted' is unknown"),
+        (("--latent_solver", "euler"), "'euler' is unknown"),
+        (("--quantizer", "none"), "quantizer"),
+        (("--latent_type", "both"), "latent_type"),
+        (("--size", "XXXL"), "Size 'XXXL' is unknown"),
+    ],
+    ids=lambda flags: flags[0] if isinstance(flags, tuple) else "",
+)
+def test_settings_that_can_not_work_are_refused_before_anything_is_trained(tmp_path, flags, message):
+    process = train(*TINY, *flags, "--output_dir", str(tmp_path / "out"))
+    assert process.returncode != 0
+    assert message in process.stderr and "Traceback" not in process.stderr
+    assert "step" not in process.stdout
+
+
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_describes_a_model_and_two_stages(recipe):
     settings = yaml.safe_load(recipe.read_text())
