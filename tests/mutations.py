@@ -186,7 +186,7 @@ MUTATIONS = [
         "time_paths.py",
         "min(self.vertices[0][1], latent_time))], [], 0",
         "min(self.vertices[0][1], latent_time / 2))], [], 0",
-        "tests/laws/test_unmasking_laws.py",
+        "tests/pipelines/test_latent_editing.py",
     ),
     Mutation(
         "guide towards the unconditional law",

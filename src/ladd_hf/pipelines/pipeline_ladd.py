@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import BaseOutput
+from huggingface_hub import snapshot_download
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -34,6 +35,8 @@ from .pipeline_inputs import (
     start_tokens,
     whole_number,
 )
+
+_DOWNLOAD_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
 
 
 @dataclass
@@ -83,6 +86,16 @@ class LaddPipeline(DiffusionPipeline):
         if tokenizer is not None:
             check_tokenizer(tokenizer, model.config)
         self.register_modules(model=model, scheduler=scheduler, tokenizer=tokenizer)
+
+    @classmethod
+    def download(cls, pretrained_model_name: str, **kwargs: Any) -> str:
+        """Fetches a pipeline's repository from the Hub and returns its folder in the cache.
+
+        It takes `cache_dir`, `force_download`, `local_files_only`, `token` and `revision`. The repository's own Python
+        files are left there: this class and the installed package are the code.
+        """
+        options = {name: kwargs[name] for name in _DOWNLOAD_OPTIONS if name in kwargs}
+        return snapshot_download(pretrained_model_name, ignore_patterns=["*.py"], **options)
 
     @torch.no_grad()
     def __call__(
