@@ -25,8 +25,8 @@ def stay_masked_probability(alpha_t: float, alpha_s: float, remask: float = 0.0)
     """Probability that a masked position stays masked in the reverse step t -> s, (1 - alpha_s) / (1 - alpha_t).
 
     Where the step also masks visible positions again, each with probability `remask` (sigma), it is
-    (1 - alpha_s - sigma alpha_t) / (1 - alpha_t), which leaves the share of masked positions at s as it was: equation
-    6 of ReMDM (arXiv 2503.00307).
+    (1 - alpha_s - sigma alpha_t) / (1 - alpha_t), which leaves the share of masked positions at s as it was, as in
+    ReMDM (arXiv 2503.00307).
     """
     return (1 - alpha_s - remask * alpha_t) / (1 - alpha_t) if alpha_t < 1 else 0.0
 

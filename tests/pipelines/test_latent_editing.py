@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from accelerate.hooks import ModelHook, add_hook_to_module
 from helpers.sampling import MASK, WITH_LATENTS, seeded, watch
 
 from ladd_hf import RowGenerator
@@ -51,6 +52,20 @@ def test_ids_the_model_has_not_are_not_encoded(build):
 def test_a_model_without_latents_encodes_nothing(build):
     with pytest.raises(ValueError, match="no latents"):
         build("none").encode([1, 2])
+
+
+def test_a_model_that_is_kept_elsewhere_is_brought_in_to_encode(build):
+    brought = []
+
+    class Brings(ModelHook):
+        def pre_forward(self, module, *args, **kwargs):
+            brought.append(module)
+            return args, kwargs
+
+    pipe = build("discrete")
+    add_hook_to_module(pipe.model, Brings())
+    pipe.encode([1, 2, 3])
+    assert brought == [pipe.model]
 
 
 # --- variations ---

@@ -28,7 +28,9 @@ ways = st.one_of(
 prompts = st.lists(st.lists(st.integers(0, MASK), min_size=1, max_size=12), min_size=1, max_size=4)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     prompt=prompts,
     options=runs,

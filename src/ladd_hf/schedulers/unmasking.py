@@ -104,9 +104,7 @@ class ConfidenceUnmasking(Unmasking):
     ) -> Tensor:
         """The surest ones, of equally sure ones the first, so that as many are masked at s as there are on average."""
         scores = self.confidence(logits.double().log_softmax(-1))
-        scores = (
-            scores * 1e5
-        ).round()  # places that differ by less are alike: else the network's rounding would choose
+        scores = (scores * 1e5).round()  # closer ones are alike, else the network's rounding would choose
         order = torch.full(candidates.shape, torch.inf, dtype=torch.float64, device=candidates.device)
         order[candidates] = -scores
         to_write = candidates.shape[1] if keep is None else (~keep).sum(1)
@@ -122,7 +120,7 @@ def _first(order: Tensor, count: Tensor) -> Tensor:
 
 
 def top_probability(log_probabilities: Tensor) -> Tensor:
-    """Probability of the likeliest token, `(n,)`, as in MaskGIT (arXiv 2202.04200) and LLaDA (arXiv 2502.09992)."""
+    """Log-probability of the likeliest token, `(n,)`, as in MaskGIT (arXiv 2202.04200) and LLaDA (arXiv 2502.09992)."""
     return log_probabilities.amax(-1)
 
 
