@@ -9,9 +9,10 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from ladd_hf import RowGenerator
-from ladd_hf.latent_encoder import LaddEncoder, read_chunks, read_last, row_lengths
+from ladd_hf.latent_encoder import LaddEncoder, read_chunks, read_last, row_spans
 
 LENGTHS = torch.tensor([12, 7, 4, 3, 1])
+START = torch.zeros_like(LENGTHS)
 
 
 @pytest.fixture(autouse=True)
@@ -25,24 +26,28 @@ def make_encoder(stirred_model):
     return lambda **overrides: stirred_model("continuous", **overrides).encoder
 
 
-def padding_mask(lengths, size=12):
-    return (torch.arange(size) < lengths[:, None]).long()
+def padding_mask(lengths, size=12, side="right"):
+    mask = (torch.arange(size) < lengths[:, None]).long()
+    return mask if side == "right" else mask.flip(1)
 
 
 # --- read-outs ---
 
 
-def test_lengths_are_counted_from_the_mask_or_are_the_whole_row():
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool])
+def test_texts_span_what_the_mask_says_or_the_whole_row(dtype):
     tokens = torch.zeros(5, 12, dtype=torch.long)
-    assert torch.equal(row_lengths(padding_mask(LENGTHS), tokens), LENGTHS)
-    assert torch.equal(row_lengths(padding_mask(LENGTHS).bool(), tokens), LENGTHS)
-    assert row_lengths(None, tokens).tolist() == [12] * 5
+    for side, begins in (("right", torch.zeros_like(LENGTHS)), ("left", 12 - LENGTHS)):
+        starts, lengths = row_spans(padding_mask(LENGTHS, side=side).to(dtype), tokens)
+        assert torch.equal(starts, begins) and torch.equal(lengths, LENGTHS)
+    starts, lengths = row_spans(None, tokens)
+    assert starts.tolist() == [0] * 5 and lengths.tolist() == [12] * 5
 
 
 @pytest.mark.parametrize("latent_length", [1, 3, 4])
 def test_the_last_states_are_those_of_the_last_real_tokens(latent_length):
     states = torch.randn(5, 12, 6)
-    read = read_last(states, LENGTHS, latent_length)
+    read = read_last(states, START, LENGTHS, latent_length)
     assert read.shape == (5, latent_length, 6)
     for row, length in enumerate(LENGTHS.tolist()):
         for latent in range(latent_length):
@@ -67,7 +72,7 @@ def chunks_by_loop(states, lengths, latent_length, chunk_size):
 def test_chunks_are_those_of_the_definition(latent_length):
     states = torch.randn(5, 12, 6)
     chunk_size = -(-12 // latent_length)
-    read = read_chunks(states, LENGTHS, latent_length, chunk_size)
+    read = read_chunks(states, START, LENGTHS, latent_length, chunk_size)
     assert torch.equal(read, chunks_by_loop(states, LENGTHS, latent_length, chunk_size))
 
 
@@ -75,7 +80,7 @@ def test_chunks_are_those_of_the_definition(latent_length):
 def test_every_real_token_belongs_to_exactly_one_chunk_and_padding_to_none(latent_length):
     lengths = torch.arange(1, 13)
     ranks = torch.arange(1, 13.0).expand(12, -1)[..., None]  # rank + 1, so that a missing one is told apart
-    read = read_chunks(ranks, lengths, latent_length, -(-12 // latent_length))
+    read = read_chunks(ranks, torch.zeros_like(lengths), lengths, latent_length, -(-12 // latent_length))
     for row, length in enumerate(lengths.tolist()):
         chunks = [[int(rank) for rank in chunk if rank] for chunk in read[row].tolist()]
         assert [rank for chunk in chunks for rank in chunk] == list(range(1, length + 1)), "all, in order"
@@ -85,17 +90,19 @@ def test_every_real_token_belongs_to_exactly_one_chunk_and_padding_to_none(laten
 # --- the encoder ---
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("readout", ["last", "chunk"])
-def test_a_padded_row_has_the_latents_of_the_shorter_row_alone(readout, make_encoder):
+def test_a_padded_row_has_the_latents_of_the_shorter_row_alone(readout, side, make_encoder):
     encoder = make_encoder(encoder_readout=readout)
     tokens = torch.randint(1, 10, (5, 12))
-    together = encoder(tokens, padding_mask(LENGTHS)).vectors
+    mask = padding_mask(LENGTHS, side=side)
+    together = encoder(tokens, mask).vectors
     assert together.shape == (5, 4, 3)
-    for row, length in enumerate(LENGTHS.tolist()):
-        alone = encoder(tokens[row : row + 1, :length]).vectors
+    for row in range(len(LENGTHS)):
+        alone = encoder(tokens[row][mask[row].bool()][None]).vectors
         torch.testing.assert_close(together[row : row + 1], alone, atol=1e-5, rtol=0)
-    refilled = torch.where(padding_mask(LENGTHS).bool(), tokens, 0)
-    assert torch.equal(encoder(refilled, padding_mask(LENGTHS)).vectors, together)
+    refilled = torch.where(mask.bool(), tokens, 0)
+    assert torch.equal(encoder(refilled, mask).vectors, together)
 
 
 @pytest.mark.parametrize("readout", ["last", "chunk"])
@@ -202,8 +209,8 @@ def test_only_a_learned_variance_has_weights(variance, tiny_config):
     assert (encoder.log_variance is not None) == (variance == "learned")
 
 
-@pytest.mark.parametrize("mask", [[0, 1, 1], [1, 0, 1]])
-def test_padding_before_a_token_is_refused(mask):
+@pytest.mark.parametrize("mask", [[0, 1, 0, 1], [1, 0, 0, 1], [1, 0, 1, 0]])
+def test_padding_within_a_text_is_refused(mask):
     for dtype in (torch.int64, torch.bool):
-        with pytest.raises(ValueError, match=r"padding before a token; .* so pad at the end"):
-            row_lengths(torch.tensor([[1, 1, 1], mask], dtype=dtype), torch.zeros(2, 3))
+        with pytest.raises(ValueError, match=r"padding within a text; .* pad it at its end or before its start"):
+            row_spans(torch.tensor([[1, 1, 1, 1], mask], dtype=dtype), torch.zeros(2, 4))

@@ -91,26 +91,26 @@ def test_attention_scores_depend_on_differences_of_positions_only(shift):
 
 def test_aligned_latents_stand_at_the_mean_position_of_their_chunk(tiny_model):
     model = tiny_model("continuous").model  # 4 latents
-    lengths = torch.tensor([12, 8])
-    places = model._positions(torch.zeros(2, 12, 32), torch.zeros(2, 4, 32), lengths)[:, 12:]
-    for row, length in enumerate(lengths.tolist()):
+    mask = torch.tensor([[1] * 12, [1] * 8 + [0] * 4])
+    places = model._positions(torch.zeros(2, 12, 32), torch.zeros(2, 4, 32), mask)[:, 12:]
+    for row, length in enumerate([12, 8]):
         chunks = torch.arange(length, dtype=torch.float32).view(4, -1)
         torch.testing.assert_close(places[row], chunks.mean(1))
 
 
 def test_aligned_latents_stand_between_tokens_where_chunks_are_no_whole_number_of_them(tiny_model):
     model = tiny_model("continuous").model
-    places = model._positions(torch.zeros(1, 6, 32), torch.zeros(1, 4, 32), torch.tensor([6]))[0, 6:]
+    places = model._positions(torch.zeros(1, 6, 32), torch.zeros(1, 4, 32), None)[0, 6:]
     torch.testing.assert_close(places, (torch.arange(4) + 0.5) * 6 / 4 - 0.5)
     assert places.min() >= 0 and places.max() <= 5, "inside the text"
 
 
 def test_concatenated_latents_follow_the_last_token_and_learned_ones_differ_by_slots(tiny_model, stirred_model):
-    states, latents, lengths = torch.zeros(1, 6, 32), torch.zeros(1, 4, 32), torch.tensor([6])
+    states, latents = torch.zeros(1, 6, 32), torch.zeros(1, 4, 32)
     concatenated = tiny_model("continuous", latent_positions="concatenated").model
-    assert concatenated._positions(states, latents, lengths)[0, 6:].tolist() == [6, 7, 8, 9]
+    assert concatenated._positions(states, latents, None)[0, 6:].tolist() == [6, 7, 8, 9]
     learned = stirred_model("continuous", latent_positions="learned")
-    assert learned.model._positions(states, latents, lengths)[0, 6:].unique().numel() == 1
+    assert learned.model._positions(states, latents, None)[0, 6:].unique().numel() == 1
     out = learned(torch.ones(1, 6, dtype=torch.long), torch.ones(1, 4, 3), latent_timesteps=torch.ones(1))
     assert (out.latent_prediction[0, 1:] - out.latent_prediction[0, :-1]).abs().amax(1).min() > 1e-3
 
@@ -167,16 +167,16 @@ def test_what_stands_in_the_padding_changes_nothing(positions, stirred_model):
     assert not torch.allclose(seen, outputs[0].latent_prediction[1], atol=1e-4), "without a mask it does"
 
 
+@pytest.mark.parametrize("padding", [(0, 4), (4, 0), (1, 3)])
 @pytest.mark.parametrize("positions", POSITIONS)
-def test_a_padded_row_equals_the_shorter_row_alone(positions, stirred_model):
+def test_a_padded_row_equals_the_shorter_row_alone(positions, padding, stirred_model):
     model = stirred_model("continuous", latent_positions=positions)
     short = torch.randint(1, 10, (1, 7))
-    padded = torch.cat([short, torch.zeros(1, 4, dtype=torch.long)], dim=1)
-    attention_mask = torch.tensor([[1] * 7 + [0] * 4])
+    padded, attention_mask = (torch.nn.functional.pad(x, padding) for x in (short, torch.ones_like(short)))
     latents, times = torch.randn(1, 4, 3), torch.full((1,), 0.5)
     alone = model(short, latents, latent_timesteps=times)
     together = model(padded, latents, latent_timesteps=times, attention_mask=attention_mask)
-    torch.testing.assert_close(together.logits[:, :7], alone.logits, atol=1e-5, rtol=0)
+    torch.testing.assert_close(together.logits[:, padding[0] :][:, :7], alone.logits, atol=1e-5, rtol=0)
     torch.testing.assert_close(together.latent_prediction, alone.latent_prediction, atol=1e-5, rtol=0)
 
 

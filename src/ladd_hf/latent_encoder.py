@@ -17,42 +17,44 @@ from .randomness import RowGenerator
 from .two_stream_transformer import LaddBlock, rotary_embedding
 
 
-def row_lengths(attention_mask: Tensor | None, tokens: Tensor) -> Tensor:
-    """Number of real tokens in each row, `(B,)`.
+def row_spans(attention_mask: Tensor | None, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Where each row's real tokens begin, and how many there are: `(B,)` each. Padding may stand on either side.
 
-    Raises `ValueError` for padding before or within a text (on a CPU: elsewhere looking would stall the device).
+    Raises `ValueError` for padding within a text (on a CPU: elsewhere looking would stall the device).
     """
     if attention_mask is None:
-        return torch.full((tokens.shape[0],), tokens.shape[1], device=tokens.device)
-    looked_at = attention_mask.device.type == "cpu" and not torch.compiler.is_compiling()
-    if looked_at and (attention_mask.int().diff(dim=1) > 0).any():
+        starts = torch.zeros(tokens.shape[0], dtype=torch.int64, device=tokens.device)
+        return starts, starts + tokens.shape[1]
+    real = attention_mask.bool()
+    looked_at = real.device.type == "cpu" and not torch.compiler.is_compiling()
+    if looked_at and ((real[:, 1:] & ~real[:, :-1]).sum(1) + real[:, 0] > 1).any():
         raise ValueError(
-            "`attention_mask` has padding before a token; latents stand for places of a text counted from its start, "
-            "so pad at the end (`padding_side='right'`)."
+            "`attention_mask` has padding within a text; latents stand for places of a text, which must be in one "
+            "piece: pad it at its end or before its start."
         )
-    return attention_mask.sum(1)
+    return real.int().argmax(1), real.sum(1)
 
 
-def read_last(states: Tensor, lengths: Tensor, latent_length: int) -> Tensor:
+def read_last(states: Tensor, starts: Tensor, lengths: Tensor, latent_length: int) -> Tensor:
     """The states at each row's last M real tokens: `(B, S, H)` to `(B, M, H)`."""
     offsets = torch.arange(latent_length, device=states.device) - latent_length
-    places = (lengths[:, None] + offsets).clamp(min=0)  # (B, M)
+    places = starts[:, None] + (lengths[:, None] + offsets).clamp(min=0)  # (B, M)
     return states.gather(1, places[..., None].expand(-1, -1, states.shape[-1]))
 
 
-def read_chunks(states: Tensor, lengths: Tensor, latent_length: int, chunk_size: int) -> Tensor:
+def read_chunks(states: Tensor, starts: Tensor, lengths: Tensor, latent_length: int, chunk_size: int) -> Tensor:
     """Each chunk's own states side by side: `(B, S, H)` to `(B, M, chunk_size * H)`.
 
     Of L real tokens, those of rank r with floor(r M / L) = j make chunk j; missing ones count as zeros. `chunk_size`
     is the size of the largest chunk that can occur.
     """
     chunk = torch.arange(latent_length, device=states.device)
-    start = (chunk * lengths[:, None] + latent_length - 1) // latent_length  # (B, M): first r with r M >= j L
+    first = (chunk * lengths[:, None] + latent_length - 1) // latent_length  # (B, M): first r with r M >= j L
     end = ((chunk + 1) * lengths[:, None] + latent_length - 1) // latent_length
-    places = start[..., None] + torch.arange(chunk_size, device=states.device)  # (B, M, chunk_size)
-    inside = places < end[..., None]
-    flat = places.clamp(max=states.shape[1] - 1).flatten(1)  # (B, M * chunk_size)
-    read = states.gather(1, flat[..., None].expand(-1, -1, states.shape[-1]))
+    ranks = first[..., None] + torch.arange(chunk_size, device=states.device)  # (B, M, chunk_size)
+    inside = ranks < end[..., None]
+    places = (starts[:, None, None] + ranks).clamp(max=states.shape[1] - 1).flatten(1)  # (B, M * chunk_size)
+    read = states.gather(1, places[..., None].expand(-1, -1, states.shape[-1]))
     read = read * inside.flatten(1)[..., None]
     return read.view(states.shape[0], latent_length, -1)
 
@@ -85,7 +87,7 @@ class LaddEncoder(nn.Module):
 
         `random` supplies the noise of an encoder with a variance; without it, the latents are its mean.
         """
-        states = self._read(self._hidden_states(tokens, attention_mask), row_lengths(attention_mask, tokens))
+        states = self._read(self._hidden_states(tokens, attention_mask), *row_spans(attention_mask, tokens))
         vectors = self.readout(states)
         if self.config.latent_normalization == "l2":
             vectors = F.normalize(vectors, dim=-1) * self.config.latent_dim**0.5
@@ -108,7 +110,7 @@ class LaddEncoder(nn.Module):
             states, _ = block(states, None, None, rotary, mask)
         return self.norm(states)
 
-    def _read(self, states: Tensor, lengths: Tensor) -> Tensor:
+    def _read(self, states: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
         if self.config.encoder_readout == "chunk":
             if states.shape[1] > self.config.max_position_embeddings:
                 raise ValueError(
@@ -116,8 +118,8 @@ class LaddEncoder(nn.Module):
                     f"`max_position_embeddings` ({self.config.max_position_embeddings}): give shorter texts, or a "
                     "model for longer ones."
                 )
-            return read_chunks(states, lengths, self.config.latent_length, self.chunk_size)
-        return read_last(states, lengths, self.config.latent_length)
+            return read_chunks(states, starts, lengths, self.config.latent_length, self.chunk_size)
+        return read_last(states, starts, lengths, self.config.latent_length)
 
     def _log_variance(self, states: Tensor) -> Tensor | None:
         if self.config.encoder_variance == "fixed":

@@ -30,6 +30,7 @@ class LatentInput(nn.Module):
 
     def forward(self, vectors: Tensor) -> Tensor:
         """`(B, M, D)` to `(B, M, hidden_size)`."""
+        vectors = vectors.to(self.down_proj.bias.dtype)  # the bias is a float even where weights are quantised
         states = self.down_proj(nn.functional.silu(self.up_proj(vectors)))
         return states if self.slots is None else states + self.slots
 

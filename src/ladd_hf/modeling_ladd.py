@@ -18,7 +18,7 @@ from transformers.utils.output_capturing import capture_outputs
 from .configuration_ladd import LaddConfig
 from .evaluation_mode import evaluation_mode
 from .latent_channels import EncodedLatents, latent_channel, token_channel
-from .latent_encoder import LaddEncoder, LatentReadout, row_lengths
+from .latent_encoder import LaddEncoder, LatentReadout, row_spans
 from .latent_stream import LatentDenoiser, LatentHead, LatentInput, model_rotary
 from .nelbo import Nelbo, nelbo
 from .objective import TrainingObjective, training_loss
@@ -182,8 +182,8 @@ class LaddModel(LaddPreTrainedModel):
             latent_states = self.latent_input(latent_vectors)
         conditioning = self._conditioning(len(states), token_timesteps, latent_timesteps, latent_vectors is not None)
 
-        lengths = row_lengths(attention_mask, states)
-        rotary = model_rotary(self.config, self._positions(states, latent_states, lengths), states.dtype)
+        positions = self._positions(states, latent_states, attention_mask)
+        rotary = model_rotary(self.config, positions, states.dtype)
         everything = states if latent_states is None else torch.cat([states, latent_states], dim=1)
         if attention_mask is not None and latent_states is not None:
             attention_mask = nn.functional.pad(attention_mask, (0, latent_states.shape[1]), value=1)
@@ -208,12 +208,14 @@ class LaddModel(LaddPreTrainedModel):
             embedded.append(embedding(timesteps.expand(batch_size)))
         return sum(embedded[1:], embedded[0]) if embedded else None
 
-    def _positions(self, states: Tensor, latent_states: Tensor | None, lengths: Tensor) -> Tensor:
-        """Rotary positions of tokens and latents, `(B, S + M)`, fractions where latents stand for chunks."""
+    def _positions(self, states: Tensor, latent_states: Tensor | None, attention_mask: Tensor | None) -> Tensor:
+        """Rotary positions of tokens and latents, `(B, S + M)`, counted from where each row's text begins; fractions
+        where latents stand for chunks."""
         count = states.shape[1]
         tokens = torch.arange(count, device=states.device, dtype=torch.float32)
         if latent_states is None:
-            return tokens[None]
+            return tokens[None]  # attention sees differences alone
+        starts, lengths = row_spans(attention_mask, states)
         slots = torch.arange(latent_states.shape[1], device=states.device, dtype=torch.float32)
         if self.config.latent_positions == "learned":
             slots = torch.zeros_like(slots)
@@ -222,7 +224,7 @@ class LaddModel(LaddPreTrainedModel):
         else:  # the middle of the chunk of the row's own text that a latent stands for
             slots = (slots + 0.5) * lengths[:, None] / latent_states.shape[1] - 0.5
         slots = slots.expand(len(lengths), -1)
-        return torch.cat([tokens.expand(len(lengths), -1), slots], dim=1)
+        return torch.cat([tokens - starts[:, None], slots], dim=1)
 
 
 class LaddForDiffusionLM(LaddPreTrainedModel):
@@ -283,7 +285,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
                 latents alone.
             latents: `(B, M, D)` noisy latents or `(B, M)` codes, the mask code where noised; `None`: tokens alone.
             token_timesteps, latent_timesteps: `(B,)` times in [0, 1], where the model is conditioned on them.
-            attention_mask: `(B, S)`, 0 at padding, which comes after the text.
+            attention_mask: `(B, S)`, 0 at padding, before or after a text.
             logits_mask: `(B, S)` bool: compute logits only there, in row-major order.
             labels: `(B, S)` clean tokens, -100 where a token is neither noised nor scored (its `input_ids` stay
                 visible). Times and noise are drawn, and `loss` is their training loss.
@@ -466,7 +468,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
                 f"`latents` have shape {tuple(latents.shape)} and dtype {latents.dtype}; this model takes {expected}."
             )
         if rank == 3 or self.quantizer is None or self.model.mask_vector is None:
-            return latents.to(self.model.latent_input.up_proj.weight.dtype)
+            return latents
         masked, mask_vector = latents == config.codebook_size, self.model.mask_vector
         if clean_vectors is None:
             clean_vectors = self.quantizer.codes_to_vectors(latents.masked_fill(masked, 0))
