@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any, cast
 
 import torch
@@ -15,6 +17,7 @@ from transformers.modeling_outputs import ModelOutput
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
+from .code_on_hub import code_included
 from .configuration_ladd import LaddConfig
 from .evaluation_mode import evaluation_mode
 from .latent_channels import EncodedLatents, latent_channel, token_channel
@@ -94,6 +97,25 @@ class LaddPreTrainedModel(PreTrainedModel):
     # The loss is a mean over the batch; the Trainer must not divide it again by a number of items.
     accepts_loss_kwargs = False
     _can_record_outputs = {"hidden_states": LaddBlock, "attentions": JointAttention}
+    model_tags = ["ladd", "masked-diffusion", "diffusion-language-model"]
+
+    @wraps(PreTrainedModel.save_pretrained)
+    def save_pretrained(self, *args: Any, push_to_hub: bool = False, **kwargs: Any) -> None:
+        """As of any model; what is pushed takes its code along."""
+        with self._code() if push_to_hub else nullcontext():
+            super().save_pretrained(*args, push_to_hub=push_to_hub, **kwargs)
+
+    @wraps(PreTrainedModel.push_to_hub)
+    def push_to_hub(self, *args: Any, **kwargs: Any) -> str:
+        """As of any model, its code taken along: it loads with `trust_remote_code=True` without this package."""
+        with self._code():
+            return super().push_to_hub(*args, **kwargs)
+
+    def _code(self) -> AbstractContextManager[None]:
+        if type(self) not in (LaddModel, LaddForDiffusionLM):
+            return nullcontext()  # a class of the user's own, whose code is the user's to give
+        auto_classes = {"AutoConfig": LaddConfig, "AutoModel": LaddModel, "AutoModelForMaskedLM": LaddForDiffusionLM}
+        return code_included(self, auto_classes)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

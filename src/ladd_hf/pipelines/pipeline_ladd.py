@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ..evaluation_mode import evaluation_mode
-from ..modeling_ladd import LaddPreTrainedModel
+from ..modeling_ladd import LaddForDiffusionLM, LaddPreTrainedModel
 from ..randomness import RowGenerator
 from ..schedulers import LaddJointScheduler, LaddScheduler
 from ..schedulers.scheduling_utils import Generators, check_draw
@@ -35,6 +37,7 @@ from .pipeline_inputs import (
     start_tokens,
     whole_number,
 )
+from .self_contained import without_files, write_imports
 
 _DOWNLOAD_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
 
@@ -96,6 +99,20 @@ class LaddPipeline(DiffusionPipeline):
         """
         options = {name: kwargs[name] for name in _DOWNLOAD_OPTIONS if name in kwargs}
         return snapshot_download(pretrained_model_name, ignore_patterns=["*.py"], **options)
+
+    @classmethod
+    def load_config(cls, *args: Any, **kwargs: Any) -> Any:
+        """As of any pipeline; the classes are this package's, not the files that stand for them in the repository."""
+        loaded = super().load_config(*args, **kwargs)
+        config, *rest = loaded if isinstance(loaded, tuple) else (loaded,)
+        modules = {one.__name__: one.__module__ for one in (LaddForDiffusionLM, *LaddScheduler.__subclasses__())}
+        config = without_files(config, modules)
+        return (config, *rest) if rest else config
+
+    def to_json_file(self, json_file_path: str | os.PathLike) -> None:
+        """Writes `model_index.json`, and beside it what lets diffusers load the pipeline by itself."""
+        super().to_json_file(json_file_path)
+        write_imports(Path(json_file_path), type(self))
 
     @torch.no_grad()
     def __call__(

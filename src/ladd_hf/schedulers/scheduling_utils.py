@@ -90,6 +90,11 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         """How `num_steps` evaluations are shared among the path's legs. Raises `ValueError` for too few."""
 
     @classmethod
+    def _get_compatibles(cls) -> list[type[LaddScheduler]]:
+        """All that walk a path: `from_config` keeps the options of one for when another has been in between."""
+        return LaddScheduler.__subclasses__()
+
+    @classmethod
     def process_options(cls, config: LaddConfig) -> dict[str, Any]:
         """The options of a scheduler that a model's configuration decides."""
         return {name: getattr(config, name) for name in PROCESS_FIELDS}

@@ -1,0 +1,50 @@
+"""A saved pipeline says itself where its classes come from, so that diffusers alone can load it.
+
+`DiffusionPipeline.from_pretrained(repository, trust_remote_code=True)` looks for a pipeline's classes in files beside
+its parts. The ones written here import them from `ladd_hf`, which need not have been imported before.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+# The file that stands for this package's module of a part.
+FILES = {"model": "modeling", "scheduler": "scheduling"}
+PIPELINE_FILE = "pipeline"
+PACKAGE = __name__.split(".")[0]
+
+
+def _write_import(folder: Path, stem: str, name: str) -> list[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{stem}.py").write_text(f"from {PACKAGE} import {name}\n\n__all__ = [{name!r}]\n", encoding="utf-8")
+    return [stem, name]
+
+
+def write_imports(index_path: Path, pipeline_class: type) -> None:
+    """Writes the files beside a saved `model_index.json`, and names them in it.
+
+    Classes from elsewhere, such as a tokenizer or a scheduler of the user's own, stay as they are named.
+    """
+    index = json.loads(index_path.read_text(encoding="utf-8"))
+    module, name = pipeline_class.__module__, pipeline_class.__name__
+    if module.split(".")[0] == PACKAGE:
+        index["_class_name"] = _write_import(index_path.parent, PIPELINE_FILE, name)
+    for part, stem in FILES.items():
+        module, name = index.get(part) or (None, None)
+        if module is not None and module.split(".")[0] == PACKAGE:
+            index[part] = _write_import(index_path.parent / part, stem, name)
+    index_path.write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def without_files(index: dict[str, Any], modules: dict[str, str]) -> dict[str, Any]:
+    """The content of a `model_index.json` with the names of `modules`, by class, in place of those files."""
+    resolved = dict(index)
+    if isinstance(index.get("_class_name"), list | tuple):
+        resolved["_class_name"] = index["_class_name"][1]
+    for part, stem in FILES.items():
+        file, name = index.get(part) or (None, None)
+        if file == stem and name in modules:
+            resolved[part] = [modules[name], name]
+    return resolved
