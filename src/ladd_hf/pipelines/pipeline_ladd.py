@@ -37,7 +37,7 @@ from .pipeline_inputs import (
     start_tokens,
     whole_number,
 )
-from .self_contained import without_files, write_imports
+from .self_contained import index_of_a_model, without_files, write_imports
 
 _DOWNLOAD_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
 
@@ -101,13 +101,16 @@ class LaddPipeline(DiffusionPipeline):
         return snapshot_download(pretrained_model_name, ignore_patterns=["*.py"], **options)
 
     @classmethod
-    def load_config(cls, *args: Any, **kwargs: Any) -> Any:
-        """As of any pipeline; the classes are this package's, not the files that stand for them in the repository."""
-        loaded = super().load_config(*args, **kwargs)
-        config, *rest = loaded if isinstance(loaded, tuple) else (loaded,)
+    def load_config(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> Any:
+        """As of any pipeline. Its classes are this package's, not the files that stand for them in the repository, and
+        a folder that holds a model alone is a pipeline with the default scheduler."""
+        folder = Path(pretrained_model_name_or_path)
+        index = None if (folder / cls.config_name).is_file() else index_of_a_model(folder)
+        loaded = super().load_config(folder, **kwargs) if index is None else index
         modules = {one.__name__: one.__module__ for one in (LaddForDiffusionLM, *LaddScheduler.__subclasses__())}
-        config = without_files(config, modules)
-        return (config, *rest) if rest else config
+        if isinstance(loaded, tuple):
+            return without_files(loaded[0], modules), *loaded[1:]
+        return without_files(loaded, modules)
 
     def to_json_file(self, json_file_path: str | os.PathLike) -> None:
         """Writes `model_index.json`, and beside it what lets diffusers load the pipeline by itself."""

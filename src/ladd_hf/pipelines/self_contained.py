@@ -38,6 +38,20 @@ def write_imports(index_path: Path, pipeline_class: type) -> None:
     index_path.write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
+def index_of_a_model(folder: Path) -> dict[str, Any] | None:
+    """What `model_index.json` would say of a folder or repository that holds a model alone, and perhaps its tokenizer;
+    `None` where it holds none of this package's. The pipeline's scheduler is then the default."""
+    config = folder / "config.json"
+    if not config.is_file() or json.loads(config.read_text(encoding="utf-8")).get("model_type") != "ladd":
+        return None
+    index: dict[str, Any] = {"_class_name": "LaddPipeline", "model": [FILES["model"], "LaddForDiffusionLM"]}
+    tokenizer = folder / "tokenizer_config.json"
+    if tokenizer.is_file():
+        name = json.loads(tokenizer.read_text(encoding="utf-8")).get("tokenizer_class") or "PreTrainedTokenizerFast"
+        index["tokenizer"] = ["transformers", name]
+    return index
+
+
 def without_files(index: dict[str, Any], modules: dict[str, str]) -> dict[str, Any]:
     """The content of a `model_index.json` with the names of `modules`, by class, in place of those files."""
     resolved = dict(index)
