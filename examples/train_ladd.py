@@ -13,7 +13,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import platform
 import sys
 import time
 from dataclasses import asdict, dataclass, field, fields
@@ -21,14 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 import yaml
 from diffusers.utils import logging as diffusers_logging
 from huggingface_hub.errors import StrictDataclassError
 from transformers import HfArgumentParser, PrinterCallback, TrainerCallback, set_seed
 from transformers.utils import logging as transformers_logging
 
-import ladd_hf
 from ladd_hf import (
     LaddConfig,
     LaddForDiffusionLM,
@@ -42,10 +39,10 @@ from ladd_hf import (
 from ladd_hf.configuration_ladd import MODEL_SIZES
 from ladd_hf.data import SawtoothDistribution, sawtooth_dataset
 from ladd_hf.metrics import gap_closed, quality_by_evaluations
-from ladd_hf.model_card import model_card
+from ladd_hf.model_card import METHODS, Conditions, SampleScores
+from ladd_hf.publishing import hardware, running_command, training_recipe
 
 DEFAULT_RECIPE = Path(__file__).parent / "configs" / "sawtooth-di.yaml"
-METHODS = {"none": "MDLM", "continuous": "Co-LADD", "discrete": "Di-LADD"}
 
 
 @dataclass
@@ -328,47 +325,41 @@ def main(argv: list[str]) -> None:
     }
 
     # 4. Results: table, JSON, plot, cards
+    command = running_command(training.world_size)
     print(f"\nNats per token under the exact likelihood, {run.num_samples:,} samples\n")
     print(show_table(quality, gaps, entropy))
     for name, metrics in bounds.items():
         label = METHODS[trainers[name].model.config.latent_type]
         print(describe_bound(label, training.nelbo_paths[0], metrics))
-    command = f"accelerate launch examples/train_ladd.py {' '.join(argv)}".strip()
-    facts = {
-        "data": f"binary sawtooth of length {run.length}, {count:,} fresh sequences",
-        "steps": training.max_steps,
-        "batch size": training.train_batch_size * training.world_size * training.gradient_accumulation_steps,
-        "learning rate": f"{training.learning_rate} ({training.lr_scheduler_type.value})",
-        "warm-up steps": training.warmup_steps,
-        "EMA decay": training.ema_decay,
-        "seed": training.seed,
-        "dtype": str(trainers["ladd"].model.dtype).removeprefix("torch."),
-        "sampling": "temperature 1, no nucleus",
-        "device": torch.cuda.get_device_name() if training.device.type == "cuda" else training.device.type.upper(),
-        "versions": f"ladd_hf {ladd_hf.__version__}, torch {torch.__version__}, transformers "
-        f"{transformers.__version__}, Python {platform.python_version()}",
-    }
-    measure = (
-        f"Negative log-likelihood in nats per token under the exact law of the data, {run.num_samples:,} samples per "
-        "column."
-    )
+    about = f"the binary sawtooth of length {run.length} ({count:,} fresh sequences)"
     for name, trainer in trainers.items():
         label = METHODS[trainer.model.config.latent_type]
-        sizes = {"parameters": f"{trainer.model.num_parameters():,}"}
-        card = model_card(
-            f"{label} on the sawtooth of length {run.length}",
-            label,
-            "the binary sawtooth of the paper's synthetic experiment",
-            sizes | facts,
-            command,
+        samples = SampleScores(
             saved[name],
-            measure,
-            entropy,
+            "nats per token",
+            "Negative log-likelihood in nats per token under the exact law of the data.",
+            Conditions(
+                f"binary sawtooth, length {run.length}",
+                str(trainer.model.dtype).removeprefix("torch."),
+                training.seed,
+                hardware(training.device),
+            ),
+            run.num_samples,
+            floor=entropy,
+        )
+        title = f"{label} on the sawtooth of length {run.length}"
+        card = trainer.model_card(
+            title,
+            f"user/{title.lower().replace(' ', '-')}",
+            about,
+            f"binary sawtooth, length {run.length}, {run.num_eval_sequences:,} held-out sequences",
+            command,
+            samples,
         )
         card.save(folders[name] / "README.md")
     results = {
         "command": command,
-        "facts": facts,
+        "facts": training_recipe(trainers["ladd"], about, command).facts,
         "entropy": entropy,
         "quality": quality,
         "gap_closed": gaps,

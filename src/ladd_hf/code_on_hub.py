@@ -24,7 +24,7 @@ def code_included(model: PreTrainedModel, auto_classes: dict[str, type]) -> Iter
     }
     # transformers asks a whole class whether its code is saved; here it is this one model, and for now
     model._auto_class = next(auto for auto, one in auto_classes.items() if isinstance(model, one))
-    model.is_remote_code = lambda: True
+    model.is_remote_code = lambda: True  # type: ignore[method-assign]
     try:
         yield
     finally:

@@ -2,62 +2,170 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 TEMPLATE = Path(__file__).with_name("model_card_template.md")
+TAGS = ("ladd", "masked-diffusion", "diffusion-language-model")
+METHODS = {"none": "MDLM", "continuous": "Co-LADD", "discrete": "Di-LADD"}
+TASK = "text-generation"
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How something was measured, which a figure means nothing without."""
+
+    dataset: str
+    dtype: str
+    seed: int
+    hardware: str
+
+    def __str__(self) -> str:
+        return f"{self.dataset}; {self.dtype}, seed {self.seed}, {self.hardware}"
+
+
+@dataclass(frozen=True)
+class SampleScores:
+    """Scores of samples by inference schedule and number of denoiser evaluations.
+
+    Attributes:
+        scores: for each schedule, the score at each number of evaluations.
+        metric: what it is called, such as `nats per token`.
+        measure: what it is, in a sentence.
+        conditions: dataset, dtype, seed and hardware.
+        num_samples: samples for each score.
+        temperature: they were drawn at.
+        floor: what the data itself scores, where it is known.
+    """
+
+    scores: Mapping[str, Mapping[int, float]]
+    metric: str
+    measure: str
+    conditions: Conditions
+    num_samples: int
+    temperature: float = 1.0
+    floor: float | None = None
+
+    @property
+    def budgets(self) -> list[int]:
+        """Every number of evaluations that occurs."""
+        return sorted({budget for scores in self.scores.values() for budget in scores})
+
+    def rows(self) -> dict[str, list[str]]:
+        """The cells of the table, one for each of `budgets`, by schedule."""
+        return {label: [_cell(scores.get(n)) for n in self.budgets] for label, scores in self.scores.items()}
+
+    def results(self) -> list[EvalResult]:
+        """The scores as the Hub's metadata."""
+        shared = {"temperature": self.temperature, "num_samples": self.num_samples}
+        return [
+            _result(self.conditions, self.metric, f"{label}, num_steps={n}", score, {"num_steps": n, **shared})
+            for label, scores in self.scores.items()
+            for n, score in scores.items()
+        ]
+
+
+@dataclass(frozen=True)
+class HeldOutBounds:
+    """Nats per token of held-out texts along paths of the two times.
+
+    Attributes:
+        nats: by path, the tokens' and the latents' part.
+        is_bound: whether their sum bounds the texts' negative log-likelihood: not for continuous latents.
+        step: of training, after which they were measured.
+        conditions: dataset, dtype, seed and hardware.
+    """
+
+    nats: Mapping[str, tuple[float, float]]
+    is_bound: bool
+    step: int
+    conditions: Conditions
+
+    def results(self) -> list[EvalResult]:
+        """The sums as the Hub's metadata."""
+        name = "bound on nats per token" if self.is_bound else "nats per token, relative to the smallest noise"
+        return [_result(self.conditions, name, f"{path} path", sum(parts), {}) for path, parts in self.nats.items()]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What it takes to judge or to repeat a training run.
+
+    Attributes:
+        method: `MDLM`, `Co-LADD` or `Di-LADD`.
+        data: what was trained on.
+        facts: name and value of everything else: sizes, tokenizer, steps, EMA, dtype, seed, hardware, versions.
+        command: that trains it again.
+    """
+
+    method: str
+    data: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    command: str = ""
 
 
 def model_card(
     name: str,
-    method: str,
-    data: str,
-    facts: Mapping[str, Any],
-    command: str,
-    quality: Mapping[str, Mapping[int, float]],
-    measure: str,
-    floor: float | None = None,
+    recipe: Recipe,
+    samples: SampleScores | None = None,
+    bounds: HeldOutBounds | None = None,
+    repository: str = "user/model",
     num_steps: int = 8,
+    text: bool = False,
     tags: Sequence[str] = (),
+    metadata: Mapping[str, Any] | None = None,
 ) -> ModelCard:
     """A card for a trained pipeline.
 
     Args:
         name: of the model.
-        method: `MDLM`, `Co-LADD` or `Di-LADD`.
-        data: what it was trained on, in a sentence.
-        facts: name and value of everything needed to judge or repeat the run: sizes, steps, EMA, dtype, seed, versions.
-        command: that trains it again.
-        quality: score by number of evaluations, for each schedule.
-        measure: what the scores are, in a sentence.
-        floor: what the data itself scores, where it is known.
+        recipe: how it was trained.
+        samples, bounds: what was measured of it.
+        repository: its name on the Hub, or its folder, for the usage example.
         num_steps: evaluations in the usage example.
+        text: whether the pipeline has a tokenizer, and so writes text.
         tags: more tags for the metadata.
+        metadata: more of the metadata, such as `language`, `datasets` or `license`.
     """
-    card_data = ModelCardData(
-        library_name="diffusers",
-        pipeline_tag="text-generation",
-        license="apache-2.0",
-        tags=["ladd", "masked-diffusion", "diffusion-language-model", *tags],
-    )
-    budgets = sorted({budget for scores in quality.values() for budget in scores})
-    rows = {label: [_cell(scores.get(budget)) for budget in budgets] for label, scores in quality.items()}
+    results = [*(samples.results() if samples else []), *(bounds.results() if bounds else [])]
+    data: dict[str, Any] = {"library_name": "diffusers", "pipeline_tag": TASK, "license": "apache-2.0"}
+    data |= {**(metadata or {}), "tags": list(dict.fromkeys([*TAGS, *tags]))}
+    if results:
+        data |= {"model_name": name, "eval_results": results}
     return ModelCard.from_template(
-        card_data,
+        ModelCardData(**data),
         template_path=str(TEMPLATE),
         name=name,
-        method=method,
-        data=data,
-        facts=facts,
-        command=command,
-        budgets=budgets,
-        rows=rows,
-        measure=measure,
-        floor=_cell(floor) if floor is not None else None,
+        recipe=recipe,
+        samples=samples,
+        floor=_cell(samples.floor) if samples and samples.floor is not None else None,
+        bounds=bounds,
+        repository=repository,
         num_steps=num_steps,
+        output="texts" if text else "sequences",
+    )
+
+
+def _result(conditions: Conditions, metric: str, name: str, value: float, settings: Mapping[str, Any]) -> EvalResult:
+    slug = re.sub(r"\W+", "-", conditions.dataset.lower()).strip("-")
+    return EvalResult(
+        task_type=TASK,
+        dataset_type=slug,
+        dataset_name=conditions.dataset,
+        metric_type=re.sub(r"\W+", "_", metric.lower()).strip("_"),
+        metric_name=f"{metric} ({name})",
+        metric_value=value,
+        metric_args={
+            **settings,
+            "dtype": conditions.dtype,
+            "seed": conditions.seed,
+            "hardware": conditions.hardware,
+        },
     )
 
 

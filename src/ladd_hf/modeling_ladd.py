@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -100,20 +101,31 @@ class LaddPreTrainedModel(PreTrainedModel):
     model_tags = ["ladd", "masked-diffusion", "diffusion-language-model"]
 
     @wraps(PreTrainedModel.save_pretrained)
-    def save_pretrained(self, *args: Any, push_to_hub: bool = False, **kwargs: Any) -> None:
+    def save_pretrained(  # type: ignore[override]
+        self,
+        save_directory: str | os.PathLike,
+        is_main_process: bool = True,
+        state_dict: dict[str, Tensor] | None = None,
+        push_to_hub: bool = False,
+        **kwargs: Any,
+    ) -> None:
         """As of any model; what is pushed takes its code along."""
-        with self._code() if push_to_hub else nullcontext():
-            super().save_pretrained(*args, push_to_hub=push_to_hub, **kwargs)
+        with self.code_included() if push_to_hub else nullcontext():
+            super().save_pretrained(save_directory, is_main_process, state_dict, push_to_hub, **kwargs)
 
     @wraps(PreTrainedModel.push_to_hub)
-    def push_to_hub(self, *args: Any, **kwargs: Any) -> str:
+    def push_to_hub(self, *args: Any, **kwargs: Any) -> str:  # type: ignore[override]
         """As of any model, its code taken along: it loads with `trust_remote_code=True` without this package."""
-        with self._code():
+        with self.code_included():
             return super().push_to_hub(*args, **kwargs)
 
-    def _code(self) -> AbstractContextManager[None]:
-        if type(self) not in (LaddModel, LaddForDiffusionLM):
-            return nullcontext()  # a class of the user's own, whose code is the user's to give
+    def code_included(self) -> AbstractContextManager[None]:
+        """Within it, saving the model writes its code as well, as pushing it does.
+
+        Not of a class of the user's own, whose code is the user's to give, nor with adapters, which have none.
+        """
+        if type(self) not in (LaddModel, LaddForDiffusionLM) or getattr(self, "_hf_peft_config_loaded", False):
+            return nullcontext()
         auto_classes = {"AutoConfig": LaddConfig, "AutoModel": LaddModel, "AutoModelForMaskedLM": LaddForDiffusionLM}
         return code_included(self, auto_classes)
 

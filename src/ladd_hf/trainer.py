@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from huggingface_hub import ModelCard
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput, get_last_checkpoint
@@ -16,9 +18,11 @@ from transformers.trainer_utils import EvalLoopOutput, TrainOutput, get_last_che
 from .data.collator import LaddCollator
 from .ema import EMACallback
 from .loss_monitor import LossMonitor
+from .model_card import SampleScores, model_card
 from .modeling_ladd import LaddForDiffusionLM
 from .pipelines import LaddPipeline
 from .pipelines.pipeline_inputs import check_tokenizer
+from .publishing import held_out_bounds, push_checkpoint, training_recipe
 from .randomness import RowGenerator
 from .schedulers import LaddScheduler
 from .time_paths import time_path
@@ -256,14 +260,81 @@ class LaddTrainer(Trainer):
         with self._averaged():
             super().save_model(output_dir, _internal_call)
 
-    def save_pipeline(self, output_dir: str, scheduler: LaddScheduler | None = None) -> None:
-        """Saves a whole pipeline with the averaged weights, to load with `LaddPipeline.from_pretrained`."""
+    def save_pipeline(
+        self, output_dir: str, scheduler: LaddScheduler | None = None, card: ModelCard | None = None
+    ) -> None:
+        """Saves a whole pipeline with the averaged weights, to load with `LaddPipeline.from_pretrained`, and its card:
+        `card`, or what the run itself tells."""
         self._monitor.check()
-        tokenizer = self.processing_class if isinstance(self.processing_class, PreTrainedTokenizerBase) else None
         with self._averaged():
-            pipeline = LaddPipeline(self._ladd_model(), scheduler=scheduler, tokenizer=tokenizer)
+            pipeline = LaddPipeline(self._ladd_model(), scheduler=scheduler, tokenizer=self._tokenizer())
             if self.args.should_save:
                 pipeline.save_pretrained(output_dir)
+                (card or self.model_card(repository=str(output_dir))).save(Path(output_dir) / "README.md")
+
+    def _tokenizer(self) -> PreTrainedTokenizerBase | None:
+        return self.processing_class if isinstance(self.processing_class, PreTrainedTokenizerBase) else None
+
+    # --- the Hub ---
+
+    def model_card(
+        self,
+        name: str | None = None,
+        repository: str | None = None,
+        data: str | None = None,
+        eval_data: str | None = None,
+        command: str | None = None,
+        samples: SampleScores | None = None,
+        **options: Any,
+    ) -> ModelCard:
+        """The card of this run: recipe, last evaluation, and `samples`' scores, if they have been measured.
+
+        Names, data sets and the command are looked up, if not given; `options` are [`~model_card.model_card`]'s.
+        """
+        repository = repository or self.hub_model_id or str(self.args.output_dir)
+        return model_card(
+            name or Path(repository).name,
+            training_recipe(self, data, command),
+            samples,
+            held_out_bounds(self, eval_data),
+            repository,
+            text=self._tokenizer() is not None,
+            **options,
+        )
+
+    def create_model_card(
+        self,
+        language: str | None = None,
+        license: str | None = None,
+        tags: str | list[str] | None = None,
+        model_name: str | None = None,
+        finetuned_from: str | None = None,
+        tasks: str | list[str] | None = None,
+        dataset_tags: str | list[str] | None = None,
+        dataset: str | list[str] | None = None,
+        dataset_args: str | list[str] | None = None,
+    ) -> None:
+        """Writes the run's card to the output folder; the arguments go into its metadata. Tasks are this library's."""
+        if not self.is_world_process_zero():
+            return
+        given = {"language": language, "license": license, "base_model": finetuned_from, "datasets": dataset_tags}
+        names = [dataset] if isinstance(dataset, str) else dataset
+        card = self.model_card(
+            model_name,
+            data=", ".join(names) if names else None,
+            tags=[tags] if isinstance(tags, str) else tags or [],
+            metadata={key: value for key, value in given.items() if value is not None},
+        )
+        card.save(Path(str(self.args.output_dir)) / "README.md")
+
+    def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
+        """As `Trainer.push_to_hub`: the averaged weights, their code, tokenizer and card."""
+        with self._ladd_model().code_included():
+            return super().push_to_hub(*args, **kwargs)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        with self._ladd_model().code_included():
+            push_checkpoint(self, checkpoint_folder)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         # never overwrite good checkpoints with weights that a bad loss has spoilt, in whichever process

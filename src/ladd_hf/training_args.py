@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 
 from transformers import TrainingArguments
-from transformers.trainer_utils import HubStrategy
 
 from .objective import TrainingObjective
 from .time_paths import time_path
@@ -79,9 +78,6 @@ class LaddTrainingArguments(TrainingArguments):
     logging_nan_inf_filter: bool = field(
         default=False, metadata={"help": "Replace non-finite losses in logs; here training stops instead."}
     )
-    hub_strategy: str = field(
-        default="end", metadata={"help": "When to push: 'end' pushes averaged weights; others need `ema_decay` 0."}
-    )
     label_names: list[str] | None = field(default_factory=list, metadata={"help": "Columns with labels."})
 
     def __post_init__(self) -> None:
@@ -98,11 +94,6 @@ class LaddTrainingArguments(TrainingArguments):
         for name in ("stage_1_steps", "latent_warmup_steps"):
             if getattr(self, name) < 0:
                 raise ValueError(f"`{name}` is {getattr(self, name)}; give a number of steps, 0 for none.")
-        if self.push_to_hub and self.ema_decay and self.hub_strategy != "end":
-            raise ValueError(
-                f"`hub_strategy` {HubStrategy(self.hub_strategy).value!r} would push a checkpoint's plain weights, not "
-                "the averaged ones: give 'end', or `ema_decay` 0."
-            )
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"`ema_decay` is {self.ema_decay}; give a decay from 0 (no EMA) to below 1.")
         if not 0 <= self.latent_warmup_delay <= 1:

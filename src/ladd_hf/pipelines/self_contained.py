@@ -28,11 +28,10 @@ def write_imports(index_path: Path, pipeline_class: type) -> None:
     Classes from elsewhere, such as a tokenizer or a scheduler of the user's own, stay as they are named.
     """
     index = json.loads(index_path.read_text(encoding="utf-8"))
-    module, name = pipeline_class.__module__, pipeline_class.__name__
-    if module.split(".")[0] == PACKAGE:
-        index["_class_name"] = _write_import(index_path.parent, PIPELINE_FILE, name)
+    if pipeline_class.__module__.split(".")[0] == PACKAGE:
+        index["_class_name"] = _write_import(index_path.parent, PIPELINE_FILE, pipeline_class.__name__)
     for part, stem in FILES.items():
-        module, name = index.get(part) or (None, None)
+        module, name = index.get(part) or ("", "")
         if module is not None and module.split(".")[0] == PACKAGE:
             index[part] = _write_import(index_path.parent / part, stem, name)
     index_path.write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
