@@ -9,13 +9,41 @@ import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import yaml
+from huggingface_hub.repocard_data import model_index_to_eval_results
+
+TOKEN = "hf_fake"
+
+
+def git_hash(data):
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+def errors_of_card(content):
+    """What is wrong with a card's metadata, as the Hub would see it."""
+    found = re.match(r"---\n(.*?)\n---", content, re.DOTALL)
+    try:
+        metadata = yaml.safe_load(found[1]) if found else {}
+        model_index_to_eval_results(metadata.get("model-index", []))
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+        return [{"message": repr(error)}]
+    return []
+
 
 class HubState:
-    """Repositories: name to the list of their commits, each a mapping of paths to contents."""
+    """Repositories: name to the list of their commits, each a mapping of paths to contents.
+
+    Repositories in `private` are shown to who has the token; `send_only[path] = n` breaks the next download of a file
+    off after n bytes, and `garbled[path]` is sent in its place.
+    """
 
     def __init__(self):
         self.commits: dict[str, list[tuple[str, dict[str, bytes]]]] = {}
         self.requests: list[str] = []
+        self.ranges: list[str] = []
+        self.private: set[str] = set()
+        self.send_only: dict[str, int] = {}
+        self.garbled: dict[str, bytes] = {}
 
     def create(self, repo):
         self.commits.setdefault(repo, [self._commit({})])
@@ -59,24 +87,43 @@ def handler_of(state):
         def missing(self, code):
             self.answer({"error": code}, 404, {"X-Error-Code": code, "X-Error-Message": code})
 
+        def hidden(self, repo):
+            """Whether the repository is private and the request has not the token; it is answered then."""
+            hide = repo in state.private and self.headers.get("Authorization") != f"Bearer {TOKEN}"
+            if hide:
+                self.answer({"error": "Repository not found"}, 401, {"X-Error-Code": "RepoNotFound"})
+            return hide
+
         def file(self, repo, revision, path):
+            if self.hidden(repo):
+                return None
             commit = state.at(repo, revision)
             if commit is None:
                 return self.missing("RevisionNotFound" if repo in state.commits else "RepoNotFound")
             if path not in commit[1]:
                 return self.missing("EntryNotFound")
             data = commit[1][path]
-            headers = {
-                "X-Repo-Commit": commit[0],
-                "ETag": f'"{hashlib.sha1(data).hexdigest()}"',
-                "Accept-Ranges": "bytes",
-            }
+            headers = {"X-Repo-Commit": commit[0], "ETag": f'"{git_hash(data)}"', "Accept-Ranges": "bytes"}
+            if self.command == "GET":
+                data = state.garbled.get(path, data)
+                if path in state.send_only:
+                    return self.broken_off(data, state.send_only.pop(path), headers)
+                if self.headers.get("Range"):
+                    state.ranges.append(self.headers["Range"])
             start = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
             if start and int(start[1]) < len(data):
                 first = int(start[1])
                 headers["Content-Range"] = f"bytes {first}-{len(data) - 1}/{len(data)}"
                 return self.answer(data[first:], 206, headers)
             return self.answer(data, 200, headers)
+
+        def broken_off(self, data, size, headers):
+            self.send_response(200)
+            for name, content in {**headers, "Content-Length": str(len(data))}.items():
+                self.send_header(name, content)
+            self.end_headers()
+            self.wfile.write(data[:size])
+            self.close_connection = True
 
         def do_HEAD(self):
             self.do_GET()
@@ -87,6 +134,8 @@ def handler_of(state):
             if found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
                 return self.file(*found.groups())
             if found := re.fullmatch(r"/api/models/([^/]+/[^/]+?)(?:/revision/([^/]+))?", path):
+                if self.hidden(found[1]):
+                    return None
                 commit = state.at(found[1], found[2] or "main")
                 if commit is None:
                     return self.missing("RevisionNotFound" if found[1] in state.commits else "RepoNotFound")
@@ -97,7 +146,7 @@ def handler_of(state):
                 if commit is None:
                     return self.missing("RevisionNotFound")
                 entries = [
-                    {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+                    {"type": "file", "path": name, "size": len(data), "oid": git_hash(data)}
                     for name, data in commit[1].items()
                 ]
                 return self.answer(entries)
@@ -113,7 +162,7 @@ def handler_of(state):
                 state.create(repo)
                 return self.answer({"url": f"http://{self.headers['Host']}/{repo}", "name": repo})
             if path == "/api/validate-yaml":
-                return self.answer({"errors": [], "warnings": []})
+                return self.answer({"errors": errors_of_card(json.loads(body)["content"]), "warnings": []})
             if re.fullmatch(r"/api/models/.+/preupload/.+", path):
                 files = [
                     {"path": one["path"], "uploadMode": "regular", "shouldIgnore": False}
@@ -155,7 +204,7 @@ class LoopbackHub:
         return {
             "HF_ENDPOINT": self.url,
             "HF_HOME": str(home),
-            "HF_TOKEN": "hf_fake",
+            "HF_TOKEN": TOKEN,
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",

@@ -1,40 +1,42 @@
-"""Models and pipelines are pushed to a Hub and pulled from it by another process with an empty cache."""
+"""What is pushed to a Hub is what another process pulls from it, with an empty cache."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
-import pytest
-from helpers.hub import LoopbackHub
-
-TESTS = Path(__file__).resolve().parents[1]
-PUSH = """
-import torch
-from conftest import _stirred_model
-from helpers.sampling import tiny_tokenizer
-from ladd_hf import LaddPipeline, LaddSequentialScheduler
-
-model = _stirred_model("discrete")
-model.push_to_hub("tester/model")
-pipe = LaddPipeline(model, LaddSequentialScheduler(max_latent_steps=1), tiny_tokenizer())
-pipe.push_to_hub("tester/pipeline")
-first = pipe(num_steps=3, batch_size=2, generator=torch.Generator().manual_seed(0)).texts
-print("texts", first)
-"""
 PULL = """
 import torch
-from ladd_hf import LaddForDiffusionLM, LaddPipeline
+from huggingface_hub import ModelCard
+from transformers import AutoTokenizer
+from ladd_hf import LaddForDiffusionLM, LaddPipeline, LaddSequentialScheduler
 from conftest import _stirred_model
 
 model, source = LaddForDiffusionLM.from_pretrained("tester/model"), _stirred_model("discrete")
 for name, value in source.state_dict().items():
     assert torch.equal(model.state_dict()[name], value), name
+assert AutoTokenizer.from_pretrained("tester/model").mask_token_id == model.config.mask_token_id
+assert "A card of its own" in ModelCard.load("tester/model").text
+assert LaddSequentialScheduler.from_pretrained("tester/scheduler").config.latent_share == 0.25
 pipe = LaddPipeline.from_pretrained("tester/pipeline")
 assert pipe.scheduler.config.max_latent_steps == 1
 print("texts", pipe(num_steps=3, batch_size=2, generator=torch.Generator().manual_seed(0)).texts)
+"""
+OF_A_MODEL = """
+from ladd_hf import LaddPipeline, LaddSequentialScheduler
+pipe = LaddPipeline.from_pretrained("tester/model", scheduler=LaddSequentialScheduler())
+assert pipe.scheduler.config.mask_token_id == pipe.model.config.mask_token_id
+assert len(pipe(num_steps=2, batch_size=3).texts) == 3
+"""
+ADAPTER = """
+import torch
+from ladd_hf import LaddForDiffusionLM
+
+model = LaddForDiffusionLM.from_pretrained("tester/base")
+plain = model(torch.arange(6)[None]).logits
+model.load_adapter("tester/adapter", adapter_name="small")
+adapted = model(torch.arange(6)[None]).logits
+assert not torch.allclose(plain[..., :10], adapted[..., :10])
+print("logits", adapted[0, :, :10].double().sum().item())
+at_once = LaddForDiffusionLM.from_pretrained("tester/adapter")  # it names its base
+assert torch.equal(at_once(torch.arange(6)[None]).logits, adapted)
 """
 MISSING = """
 from ladd_hf import LaddPipeline
@@ -42,62 +44,46 @@ LaddPipeline.from_pretrained("tester/nothing")
 """
 REVISIONS = """
 import sys
-from ladd_hf import LaddPipeline
-pipe = LaddPipeline.from_pretrained("tester/pipeline", revision=sys.argv[1])
-print("vocabulary", pipe.model.config.vocab_size)
+from ladd_hf import LaddForDiffusionLM, LaddPipeline
+print("vocabulary", LaddPipeline.from_pretrained("tester/pipeline", revision=sys.argv[1]).model.config.vocab_size)
+print("weights", LaddForDiffusionLM.from_pretrained("tester/model", revision=sys.argv[2]).num_parameters())
 """
 
 
-@pytest.fixture(scope="module")
-def hub():
-    with LoopbackHub() as hub:
-        yield hub
+def last_line(output, name):
+    return [line for line in output.splitlines() if line.startswith(name)][-1]
 
 
-@pytest.fixture(scope="module")
-def run(hub, tmp_path_factory):
-    """`run(code, *arguments)`: in a process of its own, with an empty cache."""
-
-    def run(code, *arguments):
-        environment = {**os.environ, **hub.environment(tmp_path_factory.mktemp("home")), "PYTHONPATH": str(TESTS)}
-        environment.pop("HF_HUB_OFFLINE", None)
-        command = [sys.executable, "-c", code, *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-
-    return run
+def test_what_is_pulled_is_what_was_pushed(pushed, succeed):
+    assert last_line(succeed(PULL), "texts") == last_line(pushed, "texts")
 
 
-@pytest.fixture(scope="module")
-def pushed(run):
-    process = run(PUSH)
-    assert process.returncode == 0, process.stderr[-3000:]
-    return process.stdout
+def test_a_models_repository_is_a_pipeline_too(pushed, succeed):
+    succeed(OF_A_MODEL)
 
 
-def last_line(output):
-    return [line for line in output.splitlines() if line.startswith("texts")][-1]
-
-
-def test_what_is_pulled_is_what_was_pushed(pushed, run):
-    process = run(PULL)
-    assert process.returncode == 0, process.stderr[-3000:]
-    assert last_line(process.stdout) == last_line(pushed)
+def test_an_adapter_is_pushed_alone_and_pulled_onto_its_base(pushed, succeed, hub):
+    _, files = hub.state.at("tester/adapter", "main")
+    assert {"adapter_config.json", "adapter_model.safetensors"} <= set(files)
+    assert not [name for name in files if name.endswith(".py") or name == "model.safetensors"]
+    assert last_line(succeed(ADAPTER), "logits") == last_line(pushed, "logits")
 
 
 def test_a_pushed_pipeline_is_a_whole_folder(pushed, hub):
     _, files = hub.state.at("tester/pipeline", "main")
-    assert {"model_index.json", "model/config.json", "model/model.safetensors"} <= set(files)
+    assert {"model_index.json", "model/config.json", "model/model.safetensors", "README.md"} <= set(files)
     assert {"scheduler/scheduler_config.json", "tokenizer/tokenizer.json"} <= set(files)
 
 
-def test_a_revision_is_pulled_by_its_name(pushed, hub, run):
-    revision, files = hub.state.at("tester/pipeline", "main")
-    hub.state.add("tester/pipeline", {"model_index.json": b"{}"}, set())  # a later commit that spoils it
+def test_revisions_are_pulled_by_their_names(pushed, hub, succeed):
+    (pipeline, files), (model, model_files) = (hub.state.at(f"tester/{name}", "main") for name in ("pipeline", "model"))
+    hub.state.add("tester/pipeline", {"model_index.json": b"{}"}, set())  # later commits that spoil them
+    hub.state.add("tester/model", {"config.json": b"{}"}, set())
     try:
-        process = run(REVISIONS, revision)
-        assert process.returncode == 0 and "vocabulary 11" in process.stdout, process.stderr[-3000:]
+        assert "vocabulary 11" in succeed(REVISIONS, pipeline, model)
     finally:
         hub.state.add("tester/pipeline", files, set())
+        hub.state.add("tester/model", model_files, set())
 
 
 def test_a_repository_that_does_not_exist_is_named(pushed, run):

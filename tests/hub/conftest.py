@@ -1,0 +1,92 @@
+"""A Hub on loopback, and processes that know no other."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+from helpers.hub import LoopbackHub
+
+TESTS = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="package")
+def hub():
+    with LoopbackHub() as hub:
+        yield hub
+
+
+@pytest.fixture(scope="package")
+def run(hub, tmp_path_factory):
+    """`run(code, *arguments, home=..., flags=(), **environment)`: the output of a process of its own, whose cache is
+    empty unless its `home` is given."""
+
+    def run(code, *arguments, home=None, flags=(), **environment):
+        variables = {**os.environ, **hub.environment(home or tmp_path_factory.mktemp("home")), "PYTHONPATH": str(TESTS)}
+        variables |= environment
+        for name in ("HF_HUB_OFFLINE", *(name for name, value in environment.items() if value is None)):
+            variables.pop(name, None)
+        command = [sys.executable, *flags, "-c", code, *map(str, arguments)]
+        return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300)
+
+    return run
+
+
+@pytest.fixture(scope="package")
+def succeed(run):
+    """As `run`, of a process that must end well; gives what it printed."""
+
+    def succeed(code, *arguments, **options):
+        process = run(code, *arguments, **options)
+        assert process.returncode == 0, process.stderr[-3000:]
+        return process.stdout
+
+    return succeed
+
+
+@pytest.fixture(scope="package")
+def without_package(tmp_path_factory):
+    """Options of `run` for an environment with every installed package but this one."""
+    folder = tmp_path_factory.mktemp("site")
+    for path in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
+        for entry in Path(path).iterdir():
+            if not entry.name.startswith(("ladd_hf", "_ladd_hf", "__editable__")) and entry.suffix != ".pth":
+                (folder / entry.name).symlink_to(entry)
+    return {"flags": ("-S",), "PYTHONPATH": str(folder)}  # -S: no site-packages but what the path names
+
+
+PUSH = """
+import torch
+from conftest import _stirred_model
+from helpers.sampling import tiny_tokenizer
+from huggingface_hub import ModelCard
+from peft import LoraConfig
+from ladd_hf import LaddJointScheduler, LaddPipeline, LaddSequentialScheduler
+
+model, tokenizer = _stirred_model("discrete"), tiny_tokenizer()
+model.push_to_hub("tester/model", private=False)
+tokenizer.push_to_hub("tester/model")
+ModelCard("---\\nlicense: apache-2.0\\n---\\n# A card of its own\\n").push_to_hub("tester/model")
+LaddSequentialScheduler(latent_share=0.25).push_to_hub("tester/scheduler")
+pipe = LaddPipeline(model, LaddSequentialScheduler(max_latent_steps=1), tokenizer)
+pipe.push_to_hub("tester/pipeline")
+print("texts", pipe(num_steps=3, batch_size=2, generator=torch.Generator().manual_seed(0)).texts)
+
+model = _stirred_model("none")
+model.push_to_hub("tester/base")
+model.config._name_or_path = model.name_or_path = "tester/base"
+torch.manual_seed(1)
+model.add_adapter(LoraConfig(target_modules=["qkv_proj"], init_lora_weights=False), "small")
+model.push_to_hub("tester/adapter")
+print("logits", model(torch.arange(6)[None]).logits[0, :, :10].double().sum().item())
+"""
+
+
+@pytest.fixture(scope="package")
+def pushed(succeed):
+    """What the process printed that pushed everything."""
+    return succeed(PUSH)
