@@ -1,42 +1,114 @@
-"""Model cards say what was measured, in a form the Hub's parser reads, with an example that runs."""
+"""Model cards say what was trained and measured, in a form the Hub's parser reads, with an example that runs."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+import pytest
+from helpers.hub import errors_of_card
+from helpers.sampling import tiny_tokenizer
 from huggingface_hub import ModelCard
 
 from ladd_hf import LaddPipeline
-from ladd_hf.model_card import model_card
+from ladd_hf.model_card import Conditions, HeldOutBounds, Recipe, SampleScores, model_card
+from ladd_hf.publishing import running_command
+
+CARDS = sorted((Path(__file__).resolve().parents[1] / "model_cards").glob("sawtooth-*.md"))
+CONDITIONS = Conditions("letters of nothing", "bfloat16", 3, "an abacus")
+SAMPLES = SampleScores(
+    {"joint": {2: 0.75, 8: 0.5}, "sequential": {8: 0.25}},
+    "nats per token",
+    "Nats per token, measured.",
+    CONDITIONS,
+    num_samples=1234,
+    temperature=0.5,
+    floor=0.125,
+)
+BOUNDS = HeldOutBounds({"joint": (0.5, 0.25)}, True, 70, CONDITIONS)
+RECIPE = Recipe("Di-LADD", "letters", {"EMA decay": 0.9}, "accelerate launch examples/train_ladd.py --seed 3")
 
 
-def build() -> ModelCard:
-    return model_card(
-        "A tiny model",
-        "Di-LADD",
-        "nothing",
-        {"seed": 3, "dtype": "float32"},
-        "accelerate launch examples/train_ladd.py --seed 3",
-        {"joint": {2: 0.75, 8: 0.5}, "sequential": {8: 0.25}},
-        "Nats per token.",
-        floor=0.125,
-        num_steps=2,
-    )
+def build(**options) -> ModelCard:
+    return model_card("A tiny model", RECIPE, SAMPLES, BOUNDS, "user/tiny", num_steps=2, **options)
 
 
-def test_a_card_holds_every_fact_and_figure(tmp_path):
-    build().save(tmp_path / "README.md")
-    card = ModelCard.load(tmp_path / "README.md")
-    assert card.data.library_name == "diffusers"
-    assert "ladd" in card.data.tags
-    for text in ("| seed | 3 |", "| joint | 0.7500 | 0.5000 |", "| sequential |  | 0.2500 |", "0.1250", "--seed 3"):
-        assert text in card.text
+def test_a_card_holds_every_fact_and_figure():
+    text = build(tags=["letters"], metadata={"language": "en"}).content
+    for fact in (
+        "| joint | 0.7500 | 0.5000 |",
+        "| sequential |  | 0.2500 |",
+        "The data itself scores 0.1250",
+        "1,234 samples for each figure, at temperature 0.5; letters of nothing; bfloat16, seed 3, an abacus.",
+        "| joint | 0.5000 | 0.2500 | 0.7500 |",
+        "After 70 steps",
+        "| EMA decay | 0.9 |",
+        "train_ladd.py --seed 3",
+        "Di-LADD trained on letters",
+        "pip install ladd_hf",
+    ):
+        assert fact in text, fact
 
 
-def test_the_example_of_a_card_runs(tmp_path, tiny_model, monkeypatch):
-    pipeline = LaddPipeline(tiny_model("discrete"))
-    pipeline.save_pretrained(tmp_path / "path" / "or" / "repository")
+def test_its_metadata_are_the_figures_and_come_back_from_the_hubs_parser(tmp_path):
+    build(tags=["letters"], metadata={"language": "en"}).save(tmp_path / "README.md")
+    data = ModelCard.load(tmp_path / "README.md").data
+    assert data.library_name == "diffusers" and data.language == "en" and {"ladd", "letters"} <= set(data.tags)
+    found = {(one.metric_type, one.metric_args.get("num_steps"), one.metric_value) for one in data.eval_results}
+    scores = {("nats_per_token", n, v) for by_steps in SAMPLES.scores.values() for n, v in by_steps.items()}
+    assert found == scores | {("bound_on_nats_per_token", None, 0.75)}
+    for result in data.eval_results:
+        assert result.metric_args["dtype"] == "bfloat16" and result.metric_args["hardware"] == "an abacus"
+        assert result.metric_args["seed"] == 3 and result.dataset_name == "letters of nothing"
+    sampled = [one for one in data.eval_results if one.metric_type == "nats_per_token"]
+    assert all(one.metric_args["temperature"] == 0.5 for one in sampled)
+
+
+def test_without_figures_there_are_no_tables():
+    card = model_card("A tiny model", RECIPE)
+    assert card.data.eval_results is None and "evaluations" not in card.text and "Held-out" not in card.text
+
+
+def test_what_is_no_bound_is_not_called_one():
+    card = model_card("Vectors", RECIPE, bounds=HeldOutBounds({"joint": (0.5, 0.25)}, False, 70, CONDITIONS))
+    assert "no bound" in card.text and not card.data.eval_results[0].metric_type.startswith("bound")
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_the_example_of_a_card_runs(text, tmp_path, tiny_model, monkeypatch, capsys):
+    pipeline = LaddPipeline(tiny_model("discrete"), tokenizer=tiny_tokenizer() if text else None)
+    pipeline.save_pretrained(tmp_path / "user" / "tiny")
     monkeypatch.chdir(tmp_path)
-    code = re.search(r"```python\n(.*?)```", build().text, re.DOTALL)
-    assert code is not None
-    exec(code.group(1), {})
+    (code,) = re.findall(r"```python\n(.*?)```", build(text=text).text, re.DOTALL)
+    exec(code, {})
+    printed = capsys.readouterr().out
+    assert ("tensor" in printed) != text
+
+
+@pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
+def test_the_cards_of_the_recipes_are_read_by_the_hub_and_name_what_repeats_them(path):
+    content = path.read_text()
+    card = ModelCard(content)
+    assert not errors_of_card(content) and errors_of_card(content.replace("metrics:", "metric:"))
+    assert len(card.data.eval_results) > 5
+    assert "accelerate launch examples/train_ladd.py" in card.text
+    for result in card.data.eval_results:
+        assert f"{result.metric_value:.4f}" in card.text
+
+
+@pytest.mark.parametrize(
+    ("environment", "world_size", "expected"),
+    [
+        ({}, 1, "python train.py --seed '1 2'"),
+        ({"ACCELERATE_MIXED_PRECISION": "no"}, 1, "accelerate launch train.py --seed '1 2'"),
+        ({"ACCELERATE_MIXED_PRECISION": "no"}, 4, "accelerate launch --num_processes 4 train.py --seed '1 2'"),
+        ({"TORCHELASTIC_RUN_ID": "x"}, 2, "torchrun --nproc_per_node 2 train.py --seed '1 2'"),
+    ],
+)
+def test_the_command_is_the_one_that_was_given(environment, world_size, expected, monkeypatch):
+    for name in ("ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.argv", ["train.py", "--seed", "1 2"])
+    assert running_command(world_size) == expected

@@ -135,7 +135,6 @@ def test_without_a_warm_up_latents_count_from_the_first_step():
         ({"latent_loss_weight": -1.0}, "`latent_loss_weight` is -1.0; give a weight of 0"),
         ({"contrastive_weight": math.nan}, "`contrastive_weight` is nan"),
         ({"stage_1_steps": 5, "max_steps": 4}, "`stage_1_steps` is 5, but `max_steps` 4 ends before stage 2"),
-        ({"push_to_hub": True, "hub_strategy": "every_save"}, "`hub_strategy` 'every_save' would push"),
     ],
 )
 def test_values_that_cannot_work_are_refused_before_anything_is_trained(options, message):

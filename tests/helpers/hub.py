@@ -33,14 +33,15 @@ def errors_of_card(content):
 class HubState:
     """Repositories: name to the list of their commits, each a mapping of paths to contents.
 
-    Repositories in `private` are shown to who has the token; `send_only[path] = n` breaks the next download of a file
-    off after n bytes, and `garbled[path]` is sent in its place.
+    Repositories in `private` are shown to who has the token; `send_only["repo/path"] = n` breaks the next download of
+    a file off after n bytes, and `garbled["repo/path"]` is sent in its place.
     """
 
     def __init__(self):
         self.commits: dict[str, list[tuple[str, dict[str, bytes]]]] = {}
         self.requests: list[str] = []
-        self.ranges: list[str] = []
+        self.messages: dict[str, str] = {}
+        self.ranges: dict[str, str] = {}
         self.private: set[str] = set()
         self.send_only: dict[str, int] = {}
         self.garbled: dict[str, bytes] = {}
@@ -105,11 +106,12 @@ def handler_of(state):
             data = commit[1][path]
             headers = {"X-Repo-Commit": commit[0], "ETag": f'"{git_hash(data)}"', "Accept-Ranges": "bytes"}
             if self.command == "GET":
-                data = state.garbled.get(path, data)
-                if path in state.send_only:
-                    return self.broken_off(data, state.send_only.pop(path), headers)
+                place = f"{repo}/{path}"
+                data = state.garbled.get(place, data)
+                if place in state.send_only:
+                    return self.broken_off(data, state.send_only.pop(place), headers)
                 if self.headers.get("Range"):
-                    state.ranges.append(self.headers["Range"])
+                    state.ranges[place] = self.headers["Range"]
             start = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
             if start and int(start[1]) < len(data):
                 first = int(start[1])
@@ -178,6 +180,7 @@ def handler_of(state):
                 }
                 deleted = {line["value"]["path"] for line in lines if line["key"] == "deletedFile"}
                 oid = state.add(found[1], changes, deleted)
+                state.messages[oid] = next(line["value"]["summary"] for line in lines if line["key"] == "header")
                 url = f"http://{self.headers['Host']}/{found[1]}/commit/{oid}"
                 return self.answer({"success": True, "commitOid": oid, "commitUrl": url})
             return self.missing("EntryNotFound")

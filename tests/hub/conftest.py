@@ -22,30 +22,19 @@ def hub():
 
 @pytest.fixture(scope="package")
 def run(hub, tmp_path_factory):
-    """`run(code, *arguments, home=..., flags=(), **environment)`: the output of a process of its own, whose cache is
-    empty unless its `home` is given."""
+    """`run(code, *arguments, flags=(), **environment)`: what a process of its own, with an empty cache, prints as
+    `name: value`, by name. It must end well."""
 
-    def run(code, *arguments, home=None, flags=(), **environment):
-        variables = {**os.environ, **hub.environment(home or tmp_path_factory.mktemp("home")), "PYTHONPATH": str(TESTS)}
+    def run(code, *arguments, flags=(), **environment):
+        variables = {**os.environ, **hub.environment(tmp_path_factory.mktemp("home")), "PYTHONPATH": str(TESTS)}
         variables |= environment
-        for name in ("HF_HUB_OFFLINE", *(name for name, value in environment.items() if value is None)):
-            variables.pop(name, None)
+        variables.pop("HF_HUB_OFFLINE", None)
         command = [sys.executable, *flags, "-c", code, *map(str, arguments)]
-        return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300)
+        process = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300)
+        assert process.returncode == 0, process.stderr[-3000:]
+        return dict(line.split(": ", 1) for line in process.stdout.splitlines() if ": " in line)
 
     return run
-
-
-@pytest.fixture(scope="package")
-def succeed(run):
-    """As `run`, of a process that must end well; gives what it printed."""
-
-    def succeed(code, *arguments, **options):
-        process = run(code, *arguments, **options)
-        assert process.returncode == 0, process.stderr[-3000:]
-        return process.stdout
-
-    return succeed
 
 
 @pytest.fixture(scope="package")
@@ -69,12 +58,13 @@ from ladd_hf import LaddJointScheduler, LaddPipeline, LaddSequentialScheduler
 
 model, tokenizer = _stirred_model("discrete"), tiny_tokenizer()
 model.push_to_hub("tester/model", private=False)
+model.push_to_hub("tester/spoilt")
 tokenizer.push_to_hub("tester/model")
 ModelCard("---\\nlicense: apache-2.0\\n---\\n# A card of its own\\n").push_to_hub("tester/model")
 LaddSequentialScheduler(latent_share=0.25).push_to_hub("tester/scheduler")
 pipe = LaddPipeline(model, LaddSequentialScheduler(max_latent_steps=1), tokenizer)
 pipe.push_to_hub("tester/pipeline")
-print("texts", pipe(num_steps=3, batch_size=2, generator=torch.Generator().manual_seed(0)).texts)
+print("texts:", pipe(num_steps=3, batch_size=2, generator=torch.Generator().manual_seed(0)).texts)
 
 model = _stirred_model("none")
 model.push_to_hub("tester/base")
@@ -82,11 +72,11 @@ model.config._name_or_path = model.name_or_path = "tester/base"
 torch.manual_seed(1)
 model.add_adapter(LoraConfig(target_modules=["qkv_proj"], init_lora_weights=False), "small")
 model.push_to_hub("tester/adapter")
-print("logits", model(torch.arange(6)[None]).logits[0, :, :10].double().sum().item())
+print("logits:", model(torch.arange(6)[None]).logits[0, :, :10].double().sum().item())
 """
 
 
 @pytest.fixture(scope="package")
-def pushed(succeed):
+def pushed(run):
     """What the process printed that pushed everything."""
-    return succeed(PUSH)
+    return run(PUSH)

@@ -2,91 +2,88 @@
 
 from __future__ import annotations
 
+import pytest
+
 PULL = """
-import torch
+import sys, torch
 from huggingface_hub import ModelCard
 from transformers import AutoTokenizer
 from ladd_hf import LaddForDiffusionLM, LaddPipeline, LaddSequentialScheduler
 from conftest import _stirred_model
 
-model, source = LaddForDiffusionLM.from_pretrained("tester/model"), _stirred_model("discrete")
-for name, value in source.state_dict().items():
-    assert torch.equal(model.state_dict()[name], value), name
-assert AutoTokenizer.from_pretrained("tester/model").mask_token_id == model.config.mask_token_id
-assert "A card of its own" in ModelCard.load("tester/model").text
-assert LaddSequentialScheduler.from_pretrained("tester/scheduler").config.latent_share == 0.25
+model, source = LaddForDiffusionLM.from_pretrained("tester/model"), _stirred_model("discrete").state_dict()
+print("differ:", [name for name, value in source.items() if not torch.equal(model.state_dict()[name], value)])
+print("mask token:", AutoTokenizer.from_pretrained("tester/model").mask_token_id == model.config.mask_token_id)
+print("card:", "A card of its own" in ModelCard.load("tester/model").text)
+print("scheduler:", LaddSequentialScheduler.from_pretrained("tester/scheduler").config.latent_share)
+
 pipe = LaddPipeline.from_pretrained("tester/pipeline")
-assert pipe.scheduler.config.max_latent_steps == 1
-print("texts", pipe(num_steps=3, batch_size=2, generator=torch.Generator().manual_seed(0)).texts)
-"""
-OF_A_MODEL = """
-from ladd_hf import LaddPipeline, LaddSequentialScheduler
+print("latent steps:", pipe.scheduler.config.max_latent_steps)
+print("texts:", pipe(num_steps=3, batch_size=2, generator=torch.Generator().manual_seed(0)).texts)
+
 pipe = LaddPipeline.from_pretrained("tester/model", scheduler=LaddSequentialScheduler())
-assert pipe.scheduler.config.mask_token_id == pipe.model.config.mask_token_id
-assert len(pipe(num_steps=2, batch_size=3).texts) == 3
-"""
-ADAPTER = """
-import torch
-from ladd_hf import LaddForDiffusionLM
+print("of a model:", len(pipe(num_steps=2, batch_size=3).texts), type(pipe.scheduler).__name__)
 
-model = LaddForDiffusionLM.from_pretrained("tester/base")
-plain = model(torch.arange(6)[None]).logits
+pipe = LaddPipeline.from_pretrained("tester/pipeline", revision=sys.argv[1])
+model = LaddForDiffusionLM.from_pretrained("tester/model", revision=sys.argv[2])
+print("revisions:", pipe.scheduler.config.max_latent_steps, model.config.eos_token_id)
+
+model, text = LaddForDiffusionLM.from_pretrained("tester/base"), torch.arange(6)[None]
+plain = model(text).logits
 model.load_adapter("tester/adapter", adapter_name="small")
-adapted = model(torch.arange(6)[None]).logits
-assert not torch.allclose(plain[..., :10], adapted[..., :10])
-print("logits", adapted[0, :, :10].double().sum().item())
-at_once = LaddForDiffusionLM.from_pretrained("tester/adapter")  # it names its base
-assert torch.equal(at_once(torch.arange(6)[None]).logits, adapted)
-"""
-MISSING = """
-from ladd_hf import LaddPipeline
-LaddPipeline.from_pretrained("tester/nothing")
-"""
-REVISIONS = """
-import sys
-from ladd_hf import LaddForDiffusionLM, LaddPipeline
-print("vocabulary", LaddPipeline.from_pretrained("tester/pipeline", revision=sys.argv[1]).model.config.vocab_size)
-print("weights", LaddForDiffusionLM.from_pretrained("tester/model", revision=sys.argv[2]).num_parameters())
+adapted = model(text).logits
+print("adapter changes:", not torch.allclose(plain[..., :10], adapted[..., :10]))
+print("logits:", adapted[0, :, :10].double().sum().item())
+print("at once:", torch.equal(LaddForDiffusionLM.from_pretrained("tester/adapter")(text).logits, adapted))
 """
 
 
-def last_line(output, name):
-    return [line for line in output.splitlines() if line.startswith(name)][-1]
+@pytest.fixture(scope="module")
+def pulled(pushed, hub, run):
+    """What the process printed that pulled everything; two repositories have had other commits in between."""
+    revisions = []
+    for repo, file, old, new in (
+        ("tester/pipeline", "scheduler/scheduler_config.json", b'"max_latent_steps": 1', b'"max_latent_steps": 7'),
+        ("tester/model", "config.json", b'"eos_token_id": null', b'"eos_token_id": 7'),
+    ):
+        content = hub.state.at(repo, "main")[1][file]
+        assert old in content
+        revisions.append(hub.state.add(repo, {file: content.replace(old, new)}, set()))
+        hub.state.add(repo, {file: content}, set())
+    return run(PULL, *revisions)
 
 
-def test_what_is_pulled_is_what_was_pushed(pushed, succeed):
-    assert last_line(succeed(PULL), "texts") == last_line(pushed, "texts")
+def test_a_model_is_what_was_pushed(pulled):
+    assert pulled["differ"] == "[]"
 
 
-def test_a_models_repository_is_a_pipeline_too(pushed, succeed):
-    succeed(OF_A_MODEL)
+def test_tokenizer_scheduler_and_card_are_what_was_pushed(pulled):
+    assert pulled["mask token"] == pulled["card"] == "True"
+    assert pulled["scheduler"] == "0.25"
 
 
-def test_an_adapter_is_pushed_alone_and_pulled_onto_its_base(pushed, succeed, hub):
+def test_a_pipeline_writes_what_it_wrote_before_it_was_pushed(pulled, pushed):
+    assert pulled["latent steps"] == "1"
+    assert pulled["texts"] == pushed["texts"]
+
+
+def test_a_models_repository_is_a_pipeline_too(pulled):
+    assert pulled["of a model"] == "3 LaddSequentialScheduler"
+
+
+def test_revisions_are_pulled_by_their_names(pulled):
+    assert pulled["latent steps"] == "1" and pulled["revisions"] == "7 7"
+
+
+def test_an_adapter_is_pushed_alone_and_pulled_onto_its_base(pulled, pushed, hub):
     _, files = hub.state.at("tester/adapter", "main")
     assert {"adapter_config.json", "adapter_model.safetensors"} <= set(files)
     assert not [name for name in files if name.endswith(".py") or name == "model.safetensors"]
-    assert last_line(succeed(ADAPTER), "logits") == last_line(pushed, "logits")
+    assert pulled["adapter changes"] == pulled["at once"] == "True"
+    assert pulled["logits"] == pushed["logits"]
 
 
 def test_a_pushed_pipeline_is_a_whole_folder(pushed, hub):
     _, files = hub.state.at("tester/pipeline", "main")
     assert {"model_index.json", "model/config.json", "model/model.safetensors", "README.md"} <= set(files)
     assert {"scheduler/scheduler_config.json", "tokenizer/tokenizer.json"} <= set(files)
-
-
-def test_revisions_are_pulled_by_their_names(pushed, hub, succeed):
-    (pipeline, files), (model, model_files) = (hub.state.at(f"tester/{name}", "main") for name in ("pipeline", "model"))
-    hub.state.add("tester/pipeline", {"model_index.json": b"{}"}, set())  # later commits that spoil them
-    hub.state.add("tester/model", {"config.json": b"{}"}, set())
-    try:
-        assert "vocabulary 11" in succeed(REVISIONS, pipeline, model)
-    finally:
-        hub.state.add("tester/pipeline", files, set())
-        hub.state.add("tester/model", model_files, set())
-
-
-def test_a_repository_that_does_not_exist_is_named(pushed, run):
-    process = run(MISSING)
-    assert process.returncode != 0
-    assert "RepositoryNotFoundError" in process.stderr and "tester/nothing" in process.stderr
