@@ -1,6 +1,8 @@
 """Configuration of LADD models: everything that shapes weights or defines the two noise processes."""
 
 import math
+from dataclasses import fields
+from difflib import get_close_matches
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
@@ -17,6 +19,8 @@ MODEL_SIZES: dict[str, tuple[int, int, int, int]] = {
     "L": (1024, 24, 16, 256),
     "XL": (1152, 28, 16, 256),
 }
+
+FORMAT_VERSION = 1
 
 # Settings that mean something for one type of latents alone.
 _OF_CONTINUOUS = ("separate_latent_denoiser", "latent_prediction_type", "encoder_variance")
@@ -69,7 +73,10 @@ class LaddConfig(PreTrainedConfig):
         codebook_decay, codebook_kmeans_init, codebook_dead_code_threshold, commitment_weight: of the learned codebook.
         gumbel_temperature (`float`): of the Gumbel-softmax choice.
 
-    Raises `ValueError` with one sentence for settings that contradict each other.
+        format_version (`int`): of this configuration; raised where a setting comes to mean something else.
+
+    Raises `ValueError` with one sentence for settings that contradict each other, for the name of a setting that is
+    misspelt, for a configuration of another kind of model, and for one of a newer format.
     """
 
     model_type = "ladd"
@@ -124,7 +131,10 @@ class LaddConfig(PreTrainedConfig):
     commitment_weight: float | int = 0.1
     gumbel_temperature: float | int = 1.0
 
+    format_version: int = FORMAT_VERSION
+
     def __post_init__(self, **kwargs: Any) -> None:
+        self._validate_names(kwargs)
         if self.mask_token_id is None:
             self.mask_token_id = self.vocab_size - 1
         if self.latent_time_conditioning is None:
@@ -185,6 +195,31 @@ class LaddConfig(PreTrainedConfig):
             self._validate_no_latents()
         else:
             self._validate_latents()
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As of any configuration; raises `ValueError` for one of another kind of model."""
+        kind = config_dict.get("model_type", cls.model_type)
+        if kind != cls.model_type:
+            raise ValueError(
+                f"The configuration is of a model of type {kind!r}, which is not {cls.model_type!r}: load it with the "
+                "library it was made with, or through transformers' Auto classes."
+            )
+        return super().from_dict(config_dict, **kwargs)
+
+    def _validate_names(self, others: dict[str, Any]) -> None:
+        """Refuses what a newer version wrote, and names that are nearly a setting's: transformers keeps any name."""
+        if self.format_version > FORMAT_VERSION:
+            raise ValueError(
+                f"The configuration has `format_version` {self.format_version}, of a newer ladd_hf; this one reads up "
+                f"to {FORMAT_VERSION}: upgrade with `pip install --upgrade ladd_hf`."
+            )
+        if "model_type" in others:  # read from a file, which other tools may have added to
+            return
+        known = [field.name for field in fields(LaddConfig)]
+        for name in others:
+            if name not in known and (meant := get_close_matches(name, known, n=1, cutoff=0.85)):
+                raise ValueError(f"There is no setting `{name}`; did you mean `{meant[0]}`?")
 
     def _validate_tokens(self) -> None:
         if self.mask_token_id is None or not 0 <= self.mask_token_id < self.vocab_size:

@@ -24,6 +24,7 @@ from .evaluation_mode import evaluation_mode
 from .latent_channels import EncodedLatents, latent_channel, token_channel
 from .latent_encoder import LaddEncoder, LatentReadout, row_spans
 from .latent_stream import LatentDenoiser, LatentHead, LatentInput, model_rotary
+from .loading import clear_errors, refuse_partial
 from .nelbo import Nelbo, nelbo
 from .objective import TrainingObjective, training_loss
 from .quantizers import QUANTIZERS, Quantizer, initialize_quantizer
@@ -99,6 +100,26 @@ class LaddPreTrainedModel(PreTrainedModel):
     accepts_loss_kwargs = False
     _can_record_outputs = {"hidden_states": LaddBlock, "attentions": JointAttention}
     model_tags = ["ladd", "masked-diffusion", "diffusion-language-model"]
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None, *args: Any, **kwargs: Any) -> Any:
+        """As of any model, but strict: safetensors unless `use_safetensors=False`, and exactly the model's weights.
+
+        Raises `ValueError` for a checkpoint that lacks weights or has others (with `output_loading_info=True` it loads
+        what there is and returns what was missing as well), `OSError` for files that can not be read.
+        """
+        with_info = kwargs.pop("output_loading_info", False)
+        from_files = kwargs.get("state_dict") is None
+        if from_files and kwargs.get("use_safetensors") is None:
+            kwargs["use_safetensors"] = True
+        load: Any = super().from_pretrained
+        with clear_errors(pretrained_model_name_or_path, kwargs):
+            model, info = load(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
+        if with_info:
+            return model, info
+        if from_files:
+            refuse_partial(pretrained_model_name_or_path, info, ignores_others=cls is LaddModel)
+        return model
 
     @wraps(PreTrainedModel.save_pretrained)
     def save_pretrained(  # type: ignore[override]
@@ -293,6 +314,20 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
     def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
         """Replaces the vocabulary projection."""
         self.token_head.proj = new_embeddings
+
+    def resize_token_embeddings(
+        self,
+        new_num_tokens: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        mean_resizing: bool = True,
+    ) -> nn.Embedding:
+        """As of any model, the encoder's embeddings with it. The mask token keeps its id."""
+        embeddings = super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+        if self.encoder is not None:
+            self.encoder.embed_tokens = self._get_resized_embeddings(
+                self.encoder.embed_tokens, self.config.vocab_size, mean_resizing=mean_resizing
+            )
+        return embeddings
 
     @can_return_tuple
     def forward(
@@ -512,7 +547,8 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         """The vocabulary projection with the mask token at minus infinity, which costs nothing put into the bias."""
         head = self.token_head.proj
         is_mask = torch.arange(self.config.vocab_size, device=states.device).eq(self.token_channel.mask_id)
-        if type(head) not in (nn.Linear, ZeroInitLinear):  # an adapter around it, or a quantised one
+        plain = type(head) in (nn.Linear, ZeroInitLinear) and not hasattr(head, "_hf_hook")
+        if not plain:  # an adapter around it, a quantised one, or one whose weights come when it is called
             return head(states).masked_fill(is_mask, float("-inf"))
         return nn.functional.linear(states, head.weight, head.bias.masked_fill(is_mask, float("-inf")))
 

@@ -73,7 +73,7 @@ class TimestepEmbedding(nn.Module):
         half = self.frequencies // 2
         exponent = torch.arange(half, device=timesteps.device, dtype=torch.float32) / half
         angles = 1000 * timesteps.float()[:, None] * 10000**-exponent
-        sinusoids = torch.cat([angles.cos(), angles.sin()], dim=-1).to(self.up_proj.weight.dtype)
+        sinusoids = torch.cat([angles.cos(), angles.sin()], dim=-1).to(self.up_proj.bias.dtype)  # weights may be int
         return self.down_proj(F.silu(self.up_proj(sinusoids)))
 
 
@@ -98,14 +98,19 @@ class Modulation(nn.Module):
         return vectors.chunk(self.count, dim=-1)
 
 
-def modulated_norm(norm: nn.LayerNorm, states: Tensor, shift: Tensor | None, scale: Tensor | None) -> Tensor:
+class ModulatedNorm(nn.LayerNorm):
     """norm(states) (1 + scale) + shift, in one kernel where shift and scale are the same for the whole batch."""
-    if shift is None or scale is None:
-        return norm(states)
-    if scale.shape[0] == 1:
-        weight = norm.weight * (1 + scale[0, 0])
-        return F.layer_norm(states, norm.normalized_shape, weight, shift[0, 0], norm.eps)
-    return torch.addcmul(shift, norm(states), 1 + scale)
+
+    def __init__(self, hidden_size: int, eps: float) -> None:
+        super().__init__(hidden_size, eps=eps, bias=False)
+
+    def forward(self, states: Tensor, shift: Tensor | None = None, scale: Tensor | None = None) -> Tensor:
+        """`(..., hidden)` states; shift and scale `(B or 1, 1, hidden)`, or neither."""
+        if shift is None or scale is None:
+            return super().forward(states)
+        if scale.shape[0] == 1:
+            return F.layer_norm(states, self.normalized_shape, self.weight * (1 + scale[0, 0]), shift[0, 0], self.eps)
+        return torch.addcmul(shift, super().forward(states), 1 + scale)
 
 
 def gated_sum(states: Tensor, gate: Tensor | None, update: Tensor) -> Tensor:
@@ -127,12 +132,12 @@ class Stream(nn.Module):
         self.read_only = read_only
         count = 2 if read_only else 6
         self.modulation = None if cond_hidden_size is None else Modulation(cond_hidden_size, hidden_size, count)
-        self.attention_norm = nn.LayerNorm(hidden_size, eps=config.layer_norm_eps, bias=False)
+        self.attention_norm = ModulatedNorm(hidden_size, config.layer_norm_eps)
         self.qkv_proj = nn.Linear(hidden_size, 3 * hidden_size, bias=False)
         if read_only:
             return
         self.o_proj = nn.Linear(hidden_size, hidden_size, bias=False)
-        self.mlp_norm = nn.LayerNorm(hidden_size, eps=config.layer_norm_eps, bias=False)
+        self.mlp_norm = ModulatedNorm(hidden_size, config.layer_norm_eps)
         self.up_proj = nn.Linear(hidden_size, config.mlp_ratio * hidden_size)
         self.down_proj = nn.Linear(config.mlp_ratio * hidden_size, hidden_size)
 
@@ -143,7 +148,7 @@ class Stream(nn.Module):
     def project(self, states: Tensor, modulation: tuple[Tensor | None, ...]) -> Tensor:
         """Queries, keys and values side by side, `(B, length, 3 * hidden)`."""
         shift, scale, *_ = modulation
-        return self.qkv_proj(modulated_norm(self.attention_norm, states, shift, scale))
+        return self.qkv_proj(self.attention_norm(states, shift, scale))
 
     def update(self, states: Tensor, attended: Tensor, modulation: tuple[Tensor | None, ...]) -> Tensor:
         """The states after the gated attention and the gated MLP; as they were, if read only."""
@@ -151,7 +156,7 @@ class Stream(nn.Module):
             return states
         _, _, attention_gate, shift, scale, mlp_gate = modulation
         states = gated_sum(states, attention_gate, self.o_proj(attended))
-        hidden = modulated_norm(self.mlp_norm, states, shift, scale)
+        hidden = self.mlp_norm(states, shift, scale)
         hidden = self.down_proj(F.gelu(self.up_proj(hidden), approximate="tanh"))
         return gated_sum(states, mlp_gate, hidden)
 
@@ -248,13 +253,13 @@ class OutputHead(nn.Module):
     def __init__(self, hidden_size: int, size: int, cond_hidden_size: int, eps: float) -> None:
         super().__init__()
         self.modulation = Modulation(cond_hidden_size, hidden_size, count=2)
-        self.norm = nn.LayerNorm(hidden_size, eps=eps, bias=False)
+        self.norm = ModulatedNorm(hidden_size, eps)
         self.proj: nn.Linear = ZeroInitLinear(hidden_size, size)
 
     def modulate(self, states: Tensor, conditioning: Tensor | None) -> Tensor:
         """The normalised, shifted and scaled states, `(B, length, hidden)`."""
         shift, scale = self.modulation(conditioning)
-        return modulated_norm(self.norm, states, shift, scale)
+        return self.norm(states, shift, scale)
 
     def forward(self, states: Tensor, conditioning: Tensor | None) -> Tensor:
         """`(B, length, hidden)` and `(B, cond_hidden_size)` or `None` to `(B, length, size)`."""

@@ -31,7 +31,7 @@ RIGHTLY_SKIPPED = {
     r"does not support sliding window": "attention is over everything",
     r"TP plan": "no plan for tensor parallelism is offered",
     r"does not support output_attentions": "weights are asked for with every other call; the suite looks for the name",
-    r"test is slow": "training compiled has a test of its own, test_compilation.py",
+    r"test is slow": "training compiled has a test of its own, test_modeling_compilation.py",
 }
 
 

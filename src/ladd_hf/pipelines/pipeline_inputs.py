@@ -155,7 +155,7 @@ def start_tokens(
 
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: LaddConfig) -> None:
-    """Raises `ValueError` unless the tokenizer's mask token is the model's."""
+    """Raises `ValueError` unless the tokenizer's mask token is the model's, and the model has all of its tokens."""
     if tokenizer.mask_token_id is None:
         raise ValueError(
             "The tokenizer has no mask token, which the model writes over: add one with "
@@ -166,4 +166,9 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: LaddConfig) -> N
         raise ValueError(
             f"The tokenizer's mask token has id {tokenizer.mask_token_id}, the model's `mask_token_id` is "
             f"{config.mask_token_id}: use the tokenizer the model was trained with."
+        )
+    if len(tokenizer) > config.vocab_size:
+        raise ValueError(
+            f"The tokenizer has {len(tokenizer)} tokens, the model's `vocab_size` is {config.vocab_size}: use the "
+            "tokenizer the model was trained with, or give the model more with `resize_token_embeddings`."
         )

@@ -1,0 +1,57 @@
+"""Loading of weights that says what is wrong, where transformers would go on with what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+_SHOWN = 5  # names in a message
+
+
+@contextmanager
+def clear_errors(source: Any, options: Mapping[str, Any]) -> Iterator[None]:
+    """Errors of files in one sentence: weights that are cut off, and pickled ones that nobody asked for."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise OSError(
+            f"The weights in {source} are no whole safetensors file ({error}): fetch or save them again."
+        ) from error
+    except OSError as error:
+        folder = Path(str(source)) / options.get("subfolder", "")
+        pickled = sorted(path.name for path in folder.glob("pytorch_model*.bin")) if folder.is_dir() else []
+        if pickled and options.get("use_safetensors"):
+            raise OSError(
+                f"{source} holds its weights as a pickle ({pickled[0]}), which can run code when it is read, not as "
+                "safetensors: if you trust it, give `use_safetensors=False`, and save the model again."
+            ) from error
+        raise
+
+
+def refuse_partial(source: Any, info: Mapping[str, Any], ignores_others: bool) -> None:
+    """Raises `ValueError` unless the weights of a checkpoint are exactly the model's.
+
+    Args:
+        source: where they come from, for the message.
+        info: what `output_loading_info=True` gives.
+        ignores_others: whether weights that the model has not are fine, as for a part of a larger model.
+    """
+    missing, others = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
+    wrong = [f"lacks {_names(missing)}"] if missing else []
+    if others and not ignores_others:
+        wrong.append(f"has {_names(others)} besides")
+    if wrong:
+        raise ValueError(
+            f"The checkpoint {source} does not fit the model: it {' and '.join(wrong)}. Load it with the class and the "
+            "configuration it was saved with; or give `output_loading_info=True` to start from what there is, the rest "
+            "initialised anew."
+        )
+
+
+def _names(keys: list[str]) -> str:
+    shown = ", ".join(keys[:_SHOWN])
+    return shown if len(keys) <= _SHOWN else f"{shown} and {len(keys) - _SHOWN} more"
