@@ -9,12 +9,12 @@ from torch import nn
 from ladd_hf.two_stream_transformer import (
     JointAttention,
     LaddBlock,
+    ModulatedNorm,
     Modulation,
     OutputHead,
     ResidualMLP,
     TimestepEmbedding,
     apply_rotary,
-    modulated_norm,
     rotary_embedding,
 )
 
@@ -250,14 +250,14 @@ def test_a_fresh_model_knows_nothing(kind, tiny_model):
 
 @pytest.mark.parametrize("eps", [1e-5, 1e-1])
 def test_the_one_kernel_modulated_norm_equals_the_general_one(eps):
-    norm = awaken(nn.LayerNorm(8, bias=False, eps=eps)).double()
+    norm, plain = (awaken(norm).double() for norm in (ModulatedNorm(8, eps), nn.LayerNorm(8, bias=False, eps=eps)))
     states = torch.randn(3, 5, 8, dtype=torch.float64)
     shift, scale = torch.randn(2, 1, 1, 8, dtype=torch.float64)
-    one_kernel = modulated_norm(norm, states, shift, scale)
-    general = modulated_norm(norm, states, shift.expand(3, 1, 8), scale.expand(3, 1, 8))
+    one_kernel = norm(states, shift, scale)
+    general = norm(states, shift.expand(3, 1, 8), scale.expand(3, 1, 8))
     torch.testing.assert_close(one_kernel, general)
-    torch.testing.assert_close(general, norm(states) * (1 + scale) + shift)
-    assert torch.equal(modulated_norm(norm, states, None, None), norm(states))
+    torch.testing.assert_close(general, plain(states) * (1 + scale) + shift)
+    assert torch.equal(norm(states), plain(states))
 
 
 def test_each_row_is_modulated_by_its_own_conditioning(tiny_config):
