@@ -162,7 +162,7 @@ def test_the_base_of_a_wrapped_or_compiled_model_is_found(stirred_model):
 def test_adapters_that_put_tokens_before_the_text_are_refused(stirred_model):
     sizes = {"token_dim": 32, "num_layers": 2, "num_attention_heads": 2, "num_transformer_submodules": 1}
     config = PromptTuningConfig(num_virtual_tokens=2, task_type="FEATURE_EXTRACTION", **sizes)
-    with pytest.raises(ValueError, match="PROMPT_TUNING.*use `LoraConfig`"):
+    with pytest.raises(ValueError, match=r"PROMPT_TUNING.*use `LoraConfig`"):
         base_model(get_peft_model(stirred_model("none"), config))
 
 

@@ -8,28 +8,29 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
 from torch import nn
 
-ADAPTER_FILE = "adapter_model.safetensors"
 
-
-def is_adapter(module: nn.Module) -> bool:
+def is_adapter(module: Any) -> bool:
     """Whether a module is one of peft's around a layer of the model."""
     return bool(getattr(module, "adapter_layer_names", ()))
 
 
+def adapter_layers(model: nn.Module) -> Iterator[Any]:
+    """The layers with adapters, as peft's modules."""
+    return filter(is_adapter, model.modules())
+
+
 def has_adapters(model: nn.Module) -> bool:
     """Whether any layer has adapters, active or not, added by `get_peft_model` or by `add_adapter`."""
-    return any(is_adapter(module) for module in model.modules())
+    return any(True for _ in adapter_layers(model))
 
 
 def adapter_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
     """The active adapters' own weights."""
-    for layer in filter(is_adapter, model.modules()):
+    for layer in adapter_layers(model):
         for name in layer.adapter_layer_names:
             weights: Any = getattr(layer, name, {})
             for adapter in layer.active_adapters:
@@ -61,46 +62,6 @@ def base_model(model: Any) -> Any:
                 "model takes adapters in its layers, such as LoRA: use `LoraConfig`."
             )
     return model.get_base_model()
-
-
-def check_trainable(model: Any) -> None:
-    """Raises `ValueError` for adapters of which nothing, or more than one, would be trained."""
-    if not has_adapters(model):
-        return
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ValueError(
-            "No weight of the model with adapters is trainable: load the adapter with `is_trainable=True`, or "
-            "`set_adapter` the one to train."
-        )
-    active = {name for layer in filter(is_adapter, model.modules()) for name in layer.active_adapters}
-    if len(active) > 1:
-        raise ValueError(
-            f"The adapters {sorted(active)} are active at once, and a checkpoint holds one: `set_adapter` the one to "
-            "train."
-        )
-
-
-def load_adapter_weights(model: Any, folder: str | Path) -> bool:
-    """Gives the active adapter of a model with `add_adapter` the weights saved in `folder`, to train on from there.
-
-    Returns whether it did: not for any other model. Raises `ValueError` for a folder with no such adapter in it.
-    """
-    if not getattr(model, "_hf_peft_config_loaded", False):
-        return False
-    from peft import set_peft_model_state_dict
-
-    path = Path(folder) / ADAPTER_FILE
-    if not path.is_file():
-        raise ValueError(f"The checkpoint {folder} has no {ADAPTER_FILE}: it is not of a model with an adapter.")
-    (adapter,) = model.active_adapters()
-    weights = {name.removeprefix("base_model.model."): value for name, value in load_file(path).items()}
-    result = set_peft_model_state_dict(model, weights, adapter)
-    if result.unexpected_keys:
-        raise ValueError(
-            f"The checkpoint {folder} has weights that the adapter {adapter!r} has not ({result.unexpected_keys[0]} "
-            "among them): add the adapter with the configuration that it was trained with."
-        )
-    return True
 
 
 def merged(model: Any) -> Any:
@@ -140,7 +101,7 @@ def _merged_layer(layer: Any) -> nn.Module:
 
 
 def _untie(model: Any) -> None:
-    """Gives the vocabulary projection weights of its own, where it has an adapter and shares them with the embedding."""
+    """Gives the vocabulary projection weights of its own, where one of it and the embedding has an adapter."""
     layers = (model.get_input_embeddings(), model.get_output_embeddings())
     if getattr(model.config, "tie_word_embeddings", False) and any(map(is_adapter, layers)):
         head = layers[1]

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput, get_last_checkpoint
 
-from .adapters import base_model, check_trainable, load_adapter_weights
+from .adapter_training import ADAPTER_FILE, check_trainable, load_adapter_weights
+from .adapters import base_model
 from .data.collator import LaddCollator
 from .ema import EMACallback
 from .loss_monitor import LossMonitor
@@ -35,7 +36,7 @@ _FILES_OF_A_MODEL = (
     "model_index.json",
     "model.safetensors",
     "model.safetensors.index.json",
-    "adapter_model.safetensors",
+    ADAPTER_FILE,
     "training_args.bin",
 )
 
@@ -53,8 +54,8 @@ class LaddTrainer(Trainer):
       path's sum, in nats per token. For continuous latents, and along a path of the tokens alone, that sum is no bound
       on the texts' likelihood (see [`Nelbo`]), and there is no perplexity.
     * Evaluation and saved models use the averaged weights; checkpoints hold both.
-    * A model with adapters of peft, by `get_peft_model` or `add_adapter`, is saved as its adapter; `save_pipeline` saves
-      it whole, the adapter merged in.
+    * A model with adapters of peft, by `get_peft_model` or `add_adapter`, is saved as its adapter; `save_pipeline`
+      saves it whole, the adapter merged in.
 
     Raises `ValueError` for an output folder that already holds a run, unless it is resumed, and `NonFiniteLossError`
     for losses and gradients that are no numbers.

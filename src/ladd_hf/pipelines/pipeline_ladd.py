@@ -119,7 +119,7 @@ class LaddPipeline(DiffusionPipeline):
         write_imports(Path(json_file_path), type(self))
 
     def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
-        """As of any pipeline. It is saved whole: with adapters, a copy of the model in which the active ones are merged.
+        """As of any pipeline, and whole: of a model with adapters, a copy in which the active ones are merged.
 
         `pipe.model.save_pretrained` saves an adapter alone.
         """
