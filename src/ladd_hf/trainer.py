@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput, get_last_checkpoint
 
+from .adapter_training import ADAPTER_FILE, check_trainable, load_adapter_weights
+from .adapters import base_model
 from .data.collator import LaddCollator
 from .ema import EMACallback
 from .loss_monitor import LossMonitor
@@ -30,7 +32,13 @@ from .training_args import LaddTrainingArguments
 from .training_noise import TrainingNoise
 
 # What a finished run leaves in its folder, checkpoints apart.
-_FILES_OF_A_MODEL = ("model_index.json", "model.safetensors", "model.safetensors.index.json", "training_args.bin")
+_FILES_OF_A_MODEL = (
+    "model_index.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    ADAPTER_FILE,
+    "training_args.bin",
+)
 
 
 class LaddTrainer(Trainer):
@@ -46,6 +54,8 @@ class LaddTrainer(Trainer):
       path's sum, in nats per token. For continuous latents, and along a path of the tokens alone, that sum is no bound
       on the texts' likelihood (see [`Nelbo`]), and there is no perplexity.
     * Evaluation and saved models use the averaged weights; checkpoints hold both.
+    * A model with adapters of peft, by `get_peft_model` or `add_adapter`, is saved as its adapter; `save_pipeline`
+      saves it whole, the adapter merged in.
 
     Raises `ValueError` for an output folder that already holds a run, unless it is resumed, and `NonFiniteLossError`
     for losses and gradients that are no numbers.
@@ -83,6 +93,7 @@ class LaddTrainer(Trainer):
             callbacks=callbacks,
             **kwargs,
         )
+        check_trainable(self.model)
         for step in (0, args.stage_1_steps):
             args.objective_at(step).check_fits(self._ladd_model().config.latent_type)
         self.ema = EMACallback(self._ladd_model(), args.ema_decay) if args.ema_decay else None
@@ -182,7 +193,7 @@ class LaddTrainer(Trainer):
         model.freeze_latent_encoder(frozen)
 
     def _ladd_model(self) -> LaddForDiffusionLM:
-        return self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+        return base_model(self.accelerator.unwrap_model(self.model, keep_torch_compile=False))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the parts of the loss, averaged over batches and processes since the last log."""
@@ -342,12 +353,14 @@ class LaddTrainer(Trainer):
         super()._save_checkpoint(model, trial)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if not load_adapter_weights(self.model, resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
         if self.ema is not None:
             self.ema.load(resume_from_checkpoint)
 
     def _load_best_model(self) -> None:
-        super()._load_best_model()
         best = self.state.best_model_checkpoint
+        if best is None or not load_adapter_weights(self.model, best):
+            super()._load_best_model()
         if self.ema is not None and best is not None:
             self.ema.load(best)
