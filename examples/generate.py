@@ -109,7 +109,7 @@ def main(argv: list[str]) -> None:
     for library in (transformers_logging, diffusers_logging):
         library.set_verbosity_error()
         library.disable_progress_bar()
-    state = PartialState(cpu=arguments.cpu)
+    state = PartialState(cpu=arguments.cpu or not torch.accelerator.is_available())
     lines = Path(arguments.prompts).read_text(encoding="utf-8").splitlines() if arguments.prompts else []
     prompts = [line for line in lines if line]
     if arguments.prompts and not prompts:
