@@ -7,7 +7,7 @@ Adapters are told by their attributes, not by their classes, so that a model loa
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from torch import nn
@@ -28,12 +28,12 @@ def has_adapters(model: nn.Module) -> bool:
     return any(True for _ in adapter_layers(model))
 
 
-def adapter_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
-    """The active adapters' own weights."""
+def adapter_parameters(model: nn.Module, names: Iterable[str] | None = None) -> Iterator[nn.Parameter]:
+    """The own weights of the adapters of these names; of the active ones, if no names are given."""
     for layer in adapter_layers(model):
         for name in layer.adapter_layer_names:
             weights: Any = getattr(layer, name, {})
-            for adapter in layer.active_adapters:
+            for adapter in layer.active_adapters if names is None else names:
                 if adapter in weights:
                     one = weights[adapter]
                     yield from one.parameters() if isinstance(one, nn.Module) else [one]
@@ -69,34 +69,52 @@ def merged(model: Any) -> Any:
 
     Adapters that are not active, or disabled, are left out. The model itself stays as it is.
     """
-    plain = copy.deepcopy(base_model(model))
-    _untie(plain)
-    _merge_layers(plain)
-    plain.__dict__.pop("peft_config", None)
-    plain.__dict__.pop("_hf_peft_config_loaded", None)
-    plain.requires_grad_(True)
-    if getattr(plain, "latent_encoder_frozen", False):
-        plain.freeze_latent_encoder()
-    return plain
+    return merge_adapters(copy.deepcopy(base_model(model)))
 
 
-def _merge_layers(module: nn.Module) -> None:
+def merge_adapters(model: Any) -> Any:
+    """Merges the active adapters into the model's own weights, takes all of them out, and returns the model."""
+    _untie(model)
+    return _plain(model, _merged_layer)
+
+
+def remove_adapters(model: Any) -> Any:
+    """Takes all adapters out, the model's own weights as they were, and returns the model."""
+    return _plain(model, _own_layer)
+
+
+def _plain(model: Any, layer_without: Callable[[Any], nn.Module]) -> Any:
+    _replace_layers(model, layer_without)
+    model.__dict__.pop("peft_config", None)
+    model.__dict__.pop("_hf_peft_config_loaded", None)
+    model.requires_grad_(True)
+    if getattr(model, "latent_encoder_frozen", False):
+        model.freeze_latent_encoder()
+    return model
+
+
+def _replace_layers(module: nn.Module, layer_without: Callable[[Any], nn.Module]) -> None:
     for name, child in list(module.named_children()):
         if is_adapter(child):
-            setattr(module, name, _merged_layer(child))
+            setattr(module, name, layer_without(child))
         else:
-            _merge_layers(child)
+            _replace_layers(child, layer_without)
 
 
 def _merged_layer(layer: Any) -> nn.Module:
-    if hasattr(layer, "original_module"):  # a whole module that is trained, or some of its rows
-        if layer.disable_adapters:
-            return layer.original_module
-        return layer.unload_and_optionally_merge_module(merge=True, safe_merge=True, adapter_names=None)
     if layer.disable_adapters:
+        return _own_layer(layer)
+    if hasattr(layer, "original_module"):  # a whole module that is trained, or some of its rows
+        return layer.unload_and_optionally_merge_module(merge=True, safe_merge=True, adapter_names=None)
+    layer.merge(safe_merge=True)
+    return layer.get_base_layer()
+
+
+def _own_layer(layer: Any) -> nn.Module:
+    if hasattr(layer, "original_module"):
+        return layer.original_module
+    if layer.merged:
         layer.unmerge()
-    else:
-        layer.merge(safe_merge=True)
     return layer.get_base_layer()
 
 

@@ -18,6 +18,7 @@ from transformers.modeling_outputs import ModelOutput
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
+from .adapter_loading import AdapterLoading
 from .adapters import adapter_parameters, has_adapters
 from .code_on_hub import code_included
 from .configuration_ladd import LaddConfig
@@ -83,7 +84,7 @@ class LaddOutput(ModelOutput):
     attentions: tuple[Tensor, ...] | None = None
 
 
-class LaddPreTrainedModel(PreTrainedModel):
+class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
     """Weights, names and abilities that both models share."""
 
     config: LaddConfig

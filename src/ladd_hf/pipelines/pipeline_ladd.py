@@ -26,6 +26,7 @@ from .endings import cut_at_eos, eos_ids, filler_id
 from .evaluation import Evaluation
 from .latent_editing import interpolate_latents
 from .logits_control import logits_processors, process_logits
+from .lora import LoraPipelineMixin
 from .pipeline_inputs import (
     Length,
     Prompt,
@@ -62,7 +63,7 @@ class LaddPipelineOutput(BaseOutput):
     lengths: Tensor | None = None
 
 
-class LaddPipeline(DiffusionPipeline):
+class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
     """Generates text with a LADD model.
 
     Args:
