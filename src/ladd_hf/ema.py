@@ -15,6 +15,7 @@ from torch import nn
 from transformers import TrainerCallback
 
 from .adapters import base_model, learnable_names
+from .sharding import is_sharded, reshard, sharded_like, whole
 
 EMA_FILE = "ema.safetensors"
 
@@ -41,10 +42,12 @@ class EMACallback(TrainerCallback):
     def start(self) -> Any:
         """Starts the average at the current weights, on their device, and returns it."""
         self._names = learnable_names(self.model)
-        self.average = EMAModel(self._parameters().values(), decay=self.decay, foreach=True)
+        together = not is_sharded(self.model)  # torch has no such kernels for sharded weights
+        self.average = EMAModel(self._parameters().values(), decay=self.decay, foreach=together)
         return self.average
 
     def _parameters(self) -> dict[str, nn.Parameter]:
+        reshard(self.model)
         return {name: one for name, one in self.model.named_parameters() if name in self._names}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
@@ -82,12 +85,15 @@ class EMACallback(TrainerCallback):
             if id(parameter) in chosen:
                 parameter.copy_(averaged)
 
-    def save(self, folder: str | Path) -> None:
-        """Writes the average to a checkpoint's folder."""
+    def save(self, folder: str | Path, write: bool = True) -> None:
+        """Writes the average to a checkpoint's folder. Every process has to call it, where weights are sharded, though
+        one alone is to `write`."""
         if self.average is None:
             return
         shadows = zip(self._parameters(), self.average.shadow_params, strict=True)
-        tensors = {name: averaged.detach().contiguous() for name, averaged in shadows}
+        tensors = {name: whole(averaged.detach()).contiguous() for name, averaged in shadows}
+        if not write:
+            return
         metadata = {"optimization_step": str(self.average.optimization_step)}
         save_file(tensors, str(Path(folder) / EMA_FILE), metadata=metadata)
 
@@ -101,5 +107,5 @@ class EMACallback(TrainerCallback):
         average = self.start()
         with safe_open(str(path), "pt") as file:
             for name, averaged in zip(self._parameters(), average.shadow_params, strict=True):
-                averaged.copy_(file.get_tensor(name))
+                averaged.copy_(sharded_like(averaged, file.get_tensor(name)))
             average.optimization_step = int(file.metadata()["optimization_step"])

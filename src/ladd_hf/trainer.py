@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -12,11 +13,12 @@ import numpy as np
 import torch
 from huggingface_hub import ModelCard
 from torch import Tensor, nn
+from torch.distributed.fsdp import register_fsdp_forward_method
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput, get_last_checkpoint
 
 from .adapter_training import ADAPTER_FILE, check_trainable, load_adapter_weights
-from .adapters import base_model
+from .adapters import base_model, has_adapters
 from .data.collator import LaddCollator
 from .ema import EMACallback
 from .loss_monitor import LossMonitor
@@ -27,6 +29,7 @@ from .pipelines.pipeline_inputs import check_tokenizer
 from .publishing import held_out_bounds, push_checkpoint, training_recipe
 from .randomness import RowGenerator
 from .schedulers import LaddScheduler
+from .sharding import check_sharding, is_sharded, whole
 from .time_paths import time_path
 from .training_args import LaddTrainingArguments
 from .training_noise import TrainingNoise
@@ -94,6 +97,7 @@ class LaddTrainer(Trainer):
             **kwargs,
         )
         check_trainable(self.model)
+        check_sharding(self.accelerator)
         for step in (0, args.stage_1_steps):
             args.objective_at(step).check_fits(self._ladd_model().config.latent_type)
         self.ema = EMACallback(self._ladd_model(), args.ema_decay) if args.ema_decay else None
@@ -167,6 +171,7 @@ class LaddTrainer(Trainer):
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm)
         if not self.args.fp16:  # its loss scaling overflows on purpose, and skips such steps
+            norm = whole(norm) if isinstance(norm, Tensor) else norm
             value = torch.as_tensor(norm, device=self.args.device)  # some backends give a plain number
             self._monitor.guard("gradient norm", value, self.state.global_step)
             if value.device.type == "cpu":
@@ -227,6 +232,8 @@ class LaddTrainer(Trainer):
 
         Its noise is seeded by the example's own tokens: the same in any order, batch or number of processes.
         """
+        if "nelbo" not in vars(self._ladd_model()):
+            register_fsdp_forward_method(self._ladd_model(), "nelbo")  # sharded weights come together for it, too
         inputs = self._prepare_inputs(inputs)
         tokens, mask, labels = inputs["input_ids"], inputs.get("attention_mask"), inputs.get("labels")
         columns: list[Tensor] = []
@@ -264,8 +271,8 @@ class LaddTrainer(Trainer):
         """Saves the averaged weights. Checkpoints, which training goes on from, get the plain ones and the average."""
         if _internal_call and output_dir is not None:
             super().save_model(output_dir, _internal_call=True)
-            if self.ema is not None and self.args.should_save:
-                self.ema.save(output_dir)
+            if self.ema is not None:
+                self.ema.save(output_dir, self.args.should_save)
             return
         self._monitor.check()
         with self._averaged():
@@ -278,10 +285,28 @@ class LaddTrainer(Trainer):
         `card`, or what the run itself tells."""
         self._monitor.check()
         with self._averaged():
-            pipeline = LaddPipeline(self._ladd_model(), scheduler=scheduler, tokenizer=self._tokenizer())
+            pipeline = LaddPipeline(self._whole_model(), scheduler=scheduler, tokenizer=self._tokenizer())
             if self.args.should_save:
                 pipeline.save_pretrained(output_dir)
                 (card or self.model_card(repository=str(output_dir))).save(Path(output_dir) / "README.md")
+
+    def _whole_model(self) -> LaddForDiffusionLM:
+        """The model; where its weights are sharded, a copy that the process that saves has whole."""
+        model = self._ladd_model()
+        if not is_sharded(model):
+            return model
+        if has_adapters(model):
+            raise ValueError(
+                "The model with adapters is sharded, so they can not be merged here: `save_model` saves the adapter; "
+                "load it in one process and save its pipeline there."
+            )
+        weights = self.accelerator.get_state_dict(self.model)
+        if not self.args.should_save:
+            return model
+        copied = LaddForDiffusionLM(copy.deepcopy(model.config))
+        copied.to(dtype=model.dtype)
+        copied.load_state_dict(weights)
+        return copied
 
     def _tokenizer(self) -> PreTrainedTokenizerBase | None:
         return self.processing_class if isinstance(self.processing_class, PreTrainedTokenizerBase) else None
