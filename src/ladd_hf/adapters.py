@@ -12,6 +12,10 @@ from typing import Any
 
 from torch import nn
 
+# What `LoraConfig(target_modules=...)` may name: attention and MLPs of every stream, of the denoiser and the encoder.
+# `"all-linear"` adds the projections of latents in and out, the quantiser's, and those of the times.
+LORA_TARGETS = ("qkv_proj", "o_proj", "up_proj", "down_proj")
+
 
 def is_adapter(module: Any) -> bool:
     """Whether a module is one of peft's around a layer of the model."""
@@ -69,10 +73,10 @@ def merged(model: Any) -> Any:
 
     Adapters that are not active, or disabled, are left out. The model itself stays as it is.
     """
-    return merge_adapters(copy.deepcopy(base_model(model)))
+    return fuse_adapters(copy.deepcopy(base_model(model)))
 
 
-def merge_adapters(model: Any) -> Any:
+def fuse_adapters(model: Any) -> Any:
     """Merges the active adapters into the model's own weights, takes all of them out, and returns the model."""
     _untie(model)
     return _plain(model, _merged_layer)

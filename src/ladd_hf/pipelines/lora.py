@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from ..adapters import adapter_layers, merge_adapters
+from ..adapters import adapter_layers, fuse_adapters
 
 
 class LoraPipelineMixin:
@@ -104,7 +104,7 @@ class LoraPipelineMixin:
             for layer in adapter_layers(model):
                 if hasattr(layer, "scale_layer"):
                     layer.scale_layer(lora_scale)
-        merge_adapters(model)
+        fuse_adapters(model)
 
     def _model_with_adapters(self) -> Any:
         model = getattr(self.model, "_orig_mod", self.model)  # of a compiled one
