@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import runpy
 import subprocess
@@ -30,20 +31,38 @@ KINDS = {
 }
 
 TRAIN = """
-import os, sys
+import json, sys
 import torch
+from accelerate.state import DistributedType, PartialState
 from ladd_hf import LaddForDiffusionLM, LaddTrainer, LaddTrainingArguments
 
-folder, batch_size, on_cpu = sys.argv[1], int(sys.argv[2]), "--use_cpu" in sys.argv
+if "--shard" in sys.argv:  # accelerate shards over GPUs alone, and says nothing: let it take these processes for some
+    start = PartialState.__init__
+
+    def as_gpus(self, *args, **kwargs):
+        start(self, *args, **kwargs)
+        if self._shared_state["distributed_type"] == DistributedType.MULTI_CPU:
+            self._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+
+    PartialState.__init__ = as_gpus
+
+folder, name, batch_size = sys.argv[1], sys.argv[2], int(sys.argv[3])
 args = LaddTrainingArguments(
-    f"{folder}/run", disable_tqdm=True, save_strategy="no", max_steps=2, per_device_train_batch_size=batch_size,
-    optim="sgd", learning_rate=0.05, lr_scheduler_type="constant", ema_decay=0.9, use_cpu=on_cpu,
+    f"{folder}/{name}", use_cpu="--use_cpu" in sys.argv, disable_tqdm=True, save_strategy="steps", save_steps=1,
+    max_steps=2, stage_1_steps=1, per_device_train_batch_size=batch_size, per_device_eval_batch_size=2,
+    optim="sgd", learning_rate=0.05, lr_scheduler_type="constant", ema_decay=0.9,
 )
-trainer = LaddTrainer(
-    LaddForDiffusionLM.from_pretrained(f"{folder}/model"), args, train_dataset=torch.load(f"{folder}/data.pt")
-)
-trainer.train()
-trainer.save_model(f"{folder}/trained-{args.world_size}")
+data = torch.load(f"{folder}/data.pt")
+model = LaddForDiffusionLM.from_pretrained(f"{folder}/model")
+trainer = LaddTrainer(model, args, train_dataset=data, eval_dataset=data[:7])
+trainer.train(f"{folder}/{name}/checkpoint-1" if "--resume" in sys.argv else None)
+bound = trainer.evaluate()["eval_loss"]
+trainer.save_model(f"{folder}/{name}-model")
+trainer.save_pipeline(f"{folder}/{name}-pipeline")
+if args.process_index == 0:
+    facts = {"bound": bound, "processes": args.world_size, "sharded": trainer.is_fsdp_enabled}
+    open(f"{folder}/{name}.json", "w").write(json.dumps(facts))
+trainer.accelerator.wait_for_everyone()
 """
 
 
@@ -77,22 +96,53 @@ def test_the_blocks_that_are_sharded_are_the_models():
     assert LaddForDiffusionLM._no_split_modules == [LaddBlock.__name__]
 
 
-@pytest.mark.slow
-def test_two_processes_of_the_cpu_s_configuration_train_what_one_trains(stirred_model, tmp_path, monkeypatch):
-    stirred_model("discrete").save_pretrained(tmp_path / "model")
+@pytest.fixture(scope="module")
+def folder(stirred_model, tmp_path_factory):
+    """A model, data, the script that trains it, and what one process has made of it."""
+    folder = tmp_path_factory.mktemp("accelerate")
+    stirred_model("discrete").save_pretrained(folder / "model")
     texts = torch.randint(1, 10, (32, 12), generator=torch.Generator().manual_seed(0))
-    torch.save([{"input_ids": row} for row in texts], tmp_path / "data.pt")
-    (tmp_path / "train.py").write_text(TRAIN)
+    torch.save([{"input_ids": row} for row in texts], folder / "data.pt")
+    (folder / "train.py").write_text(TRAIN)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["train.py", str(folder), "one", "8", "--use_cpu"])
+        runpy.run_path(str(folder / "train.py"))
+    return folder
+
+
+def launch(folder: Path, config: str, name: str, *flags: str, mixed_precision: str = "no") -> dict:
+    """Trains on the two processes of a configuration, half a batch each."""
     environment = dict(os.environ, OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
     environment["PYTHONPATH"] = str(Path(ladd_hf.__file__).parents[1])
-    launcher = ("-m", "accelerate.commands.launch", "--config_file", FOLDER / "multi_cpu.yaml")
-    command = [sys.executable, *launcher, "--main_process_port", 0, tmp_path / "train.py", tmp_path, 4]
+    launcher = ("-m", "accelerate.commands.launch", "--config_file", FOLDER / f"{config}.yaml")
+    options = ("--main_process_port", 0, "--mixed_precision", mixed_precision)
+    command = [sys.executable, *launcher, *options, folder / "train.py", folder, name, 4, *flags]
     run = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr[-3000:]
-    monkeypatch.setattr(sys, "argv", ["train.py", str(tmp_path), "8", "--use_cpu"])
-    runpy.run_path(str(tmp_path / "train.py"))
-    one, two = (load_file(tmp_path / f"trained-{count}" / "model.safetensors") for count in (1, 2))
-    start = load_file(tmp_path / "model" / "model.safetensors")
-    assert any(not torch.equal(one[name], start[name]) for name in one)
-    for name, weight in one.items():
-        torch.testing.assert_close(two[name], weight, atol=1e-5, rtol=1e-4, msg=name)
+    return json.loads((folder / f"{name}.json").read_text())
+
+
+def assert_same_as_one(folder: Path, name: str) -> None:
+    start = load_file(folder / "model" / "model.safetensors")
+    for place in ("model", "pipeline/model"):
+        one, two = (load_file(folder / f"{run}-{place}" / "model.safetensors") for run in ("one", name))
+        assert one.keys() == two.keys() and any(not torch.equal(one[key], start[key]) for key in one)
+        for key, weight in one.items():
+            torch.testing.assert_close(two[key], weight, atol=1e-5, rtol=1e-4, msg=key)
+
+
+@pytest.mark.slow
+def test_two_processes_of_the_cpu_s_configuration_train_what_one_trains(folder):
+    facts = launch(folder, "multi_cpu", "two")
+    assert facts["processes"] == 2 and not facts["sharded"]
+    assert facts["bound"] == pytest.approx(json.loads((folder / "one.json").read_text())["bound"], rel=1e-4)
+    assert_same_as_one(folder, "two")
+
+
+@pytest.mark.slow
+def test_weights_that_are_sharded_are_averaged_evaluated_saved_and_resumed_as_whole_ones(folder):
+    for flags in ((), ("--resume",)):
+        facts = launch(folder, "fsdp2", "sharded", "--shard", *flags)
+        assert facts["processes"] == 2 and facts["sharded"]
+        assert facts["bound"] == pytest.approx(json.loads((folder / "one.json").read_text())["bound"], rel=1e-4)
+        assert_same_as_one(folder, "sharded")
