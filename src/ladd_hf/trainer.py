@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -303,10 +303,9 @@ class LaddTrainer(Trainer):
         weights = self.accelerator.get_state_dict(self.model)
         if not self.args.should_save:
             return model
-        copied = LaddForDiffusionLM(copy.deepcopy(model.config))
-        copied.to(dtype=model.dtype)
-        copied.load_state_dict(weights)
-        return copied
+        copied: nn.Module = LaddForDiffusionLM(copy.deepcopy(model.config))
+        copied.to(model.dtype).load_state_dict(weights)
+        return cast(LaddForDiffusionLM, copied)
 
     def _tokenizer(self) -> PreTrainedTokenizerBase | None:
         return self.processing_class if isinstance(self.processing_class, PreTrainedTokenizerBase) else None

@@ -28,7 +28,7 @@ def noised(model):
     """Arguments of a call: two texts, tokens and latents noised."""
     config = model.config
     generator = torch.Generator().manual_seed(0)
-    tokens = torch.randint(1, 10, (2, 12), generator=generator)
+    tokens = torch.randint(1, config.mask_token_id, (2, 12), generator=generator)
     call = {"input_ids": tokens.masked_fill(torch.rand(2, 12, generator=generator) < 0.5, config.mask_token_id)}
     if config.latent_type == "continuous":
         call["latents"] = torch.randn(2, config.latent_length, config.latent_dim, generator=generator)
@@ -50,7 +50,7 @@ def answers(model):
     found = {"logits": output.logits}
     if output.latent_prediction is not None:
         found["prediction"] = output.latent_prediction
-        found["latents"] = model.encode_latents(torch.arange(1, 10)[None].expand(2, -1))
+        found["latents"] = model.encode_latents((torch.arange(9) % (model.config.mask_token_id - 1) + 1)[None])
     return found
 
 
