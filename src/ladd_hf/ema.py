@@ -14,11 +14,16 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import TrainerCallback
 
+from .adapters import base_model, learnable_names
+from .sharding import is_sharded, reshard, sharded_like, whole
+
 EMA_FILE = "ema.safetensors"
 
 
 class EMACallback(TrainerCallback):
     """Averages a model's parameters after each optimiser step and keeps the average with the checkpoints.
+
+    Beside adapters, the parameters that peft left trainable alone.
 
     Early averages decay less, (1 + n) / (10 + n) after n steps, so that a short run is not mostly its start.
 
@@ -31,22 +36,29 @@ class EMACallback(TrainerCallback):
         self.model = model
         self.decay = decay
         self.average: Any = None
+        self._names: set[str] = set()  # of the parameters that are averaged
         self._applied = False
 
     def start(self) -> Any:
         """Starts the average at the current weights, on their device, and returns it."""
-        self.average = EMAModel(self.model.parameters(), decay=self.decay, foreach=True)
+        self._names = learnable_names(self.model)
+        together = not is_sharded(self.model)  # torch has no such kernels for sharded weights
+        self.average = EMAModel(self._parameters().values(), decay=self.decay, foreach=together)
         return self.average
+
+    def _parameters(self) -> dict[str, nn.Parameter]:
+        reshard(self.model)
+        return {name: one for name, one in self.model.named_parameters() if name in self._names}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         """Starts the average where a run starts anew; a resumed run goes on with the one it loaded."""
-        self.model = self.model if model is None else model  # a `model_init` makes a new one for each run
+        self.model = self.model if model is None else base_model(model)  # a `model_init` makes a new one for each run
         if self.average is None or state.global_step == 0:
             self.start()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Takes the weights of this optimiser step into the average."""
-        self.average.step(self.model.parameters())
+        self.average.step(self._parameters().values())
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -54,13 +66,13 @@ class EMACallback(TrainerCallback):
         if self.average is None or self._applied:
             yield
             return
-        self.average.store(self.model.parameters())
-        self.average.copy_to(self.model.parameters())
+        self.average.store(self._parameters().values())
+        self.average.copy_to(self._parameters().values())
         self._applied = True
         try:
             yield
         finally:
-            self.average.restore(self.model.parameters())
+            self.average.restore(self._parameters().values())
             self._applied = False
 
     @torch.no_grad()
@@ -69,16 +81,19 @@ class EMACallback(TrainerCallback):
         if self.average is None:
             return
         chosen = {id(parameter) for parameter in module.parameters()}
-        for parameter, averaged in zip(self.model.parameters(), self.average.shadow_params, strict=True):
+        for parameter, averaged in zip(self._parameters().values(), self.average.shadow_params, strict=True):
             if id(parameter) in chosen:
                 parameter.copy_(averaged)
 
-    def save(self, folder: str | Path) -> None:
-        """Writes the average to a checkpoint's folder."""
+    def save(self, folder: str | Path, write: bool = True) -> None:
+        """Writes the average to a checkpoint's folder. Every process has to call it, where weights are sharded, though
+        one alone is to `write`."""
         if self.average is None:
             return
-        names = [name for name, _ in self.model.named_parameters()]
-        tensors = {n: t.detach().contiguous() for n, t in zip(names, self.average.shadow_params, strict=True)}
+        shadows = zip(self._parameters(), self.average.shadow_params, strict=True)
+        tensors = {name: whole(averaged.detach()).contiguous() for name, averaged in shadows}
+        if not write:
+            return
         metadata = {"optimization_step": str(self.average.optimization_step)}
         save_file(tensors, str(Path(folder) / EMA_FILE), metadata=metadata)
 
@@ -91,6 +106,6 @@ class EMACallback(TrainerCallback):
             )
         average = self.start()
         with safe_open(str(path), "pt") as file:
-            for (name, _), averaged in zip(self.model.named_parameters(), average.shadow_params, strict=True):
-                averaged.copy_(file.get_tensor(name))
+            for name, averaged in zip(self._parameters(), average.shadow_params, strict=True):
+                averaged.copy_(sharded_like(averaged, file.get_tensor(name)))
             average.optimization_step = int(file.metadata()["optimization_step"])

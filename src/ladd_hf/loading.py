@@ -52,6 +52,24 @@ def refuse_partial(source: Any, info: Mapping[str, Any], ignores_others: bool) -
         )
 
 
+def refuse_other_adapter(source: Any, info: Any, weights: set[str]) -> None:
+    """Raises `ValueError` unless the weights in a file are exactly those of an adapter in the model.
+
+    Args:
+        source: where they come from, for the message.
+        info: what loading them found.
+        weights: names of the adapter's weights in the model.
+    """
+    missing, others = sorted(set(info.missing_keys) & weights), sorted(info.unexpected_keys)
+    mismatched = sorted(key for key, *_ in info.mismatched_keys)
+    wrong = [f"lacks {_names(missing)}"] if missing else []
+    wrong += [f"has {_names(others)} besides"] if others else []
+    wrong += [f"has {_names(mismatched)} in other sizes"] if mismatched else []
+    if wrong or not weights:
+        what = " and ".join(wrong) or "has no layer in common with it"
+        raise ValueError(f"The adapter {source} does not fit the model: it {what}. Load it into the model it is for.")
+
+
 def _names(keys: list[str]) -> str:
     shown = ", ".join(keys[:_SHOWN])
     return shown if len(keys) <= _SHOWN else f"{shown} and {len(keys) - _SHOWN} more"

@@ -18,6 +18,8 @@ from transformers.modeling_outputs import ModelOutput
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
+from .adapter_loading import AdapterLoading
+from .adapters import adapter_parameters, has_adapters
 from .code_on_hub import code_included
 from .configuration_ladd import LaddConfig
 from .evaluation_mode import evaluation_mode
@@ -82,7 +84,7 @@ class LaddOutput(ModelOutput):
     attentions: tuple[Tensor, ...] | None = None
 
 
-class LaddPreTrainedModel(PreTrainedModel):
+class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
     """Weights, names and abilities that both models share."""
 
     config: LaddConfig
@@ -130,7 +132,15 @@ class LaddPreTrainedModel(PreTrainedModel):
         push_to_hub: bool = False,
         **kwargs: Any,
     ) -> None:
-        """As of any model; what is pushed takes its code along."""
+        """As of any model; what is pushed takes its code along.
+
+        With adapters it writes the adapter alone. Raises `ValueError` for a model that `get_peft_model` has wrapped.
+        """
+        if has_adapters(self) and not self._hf_peft_config_loaded:
+            raise ValueError(
+                "The model's layers hold adapters that `get_peft_model` put there, and it would not load again so: "
+                "call `save_pretrained` of the PeftModel for the adapter alone, or `merge_and_unload` it first."
+            )
         with self.code_included() if push_to_hub else nullcontext():
             super().save_pretrained(save_directory, is_main_process, state_dict, push_to_hub, **kwargs)
 
@@ -145,7 +155,7 @@ class LaddPreTrainedModel(PreTrainedModel):
 
         Not of a class of the user's own, whose code is the user's to give, nor with adapters, which have none.
         """
-        if type(self) not in (LaddModel, LaddForDiffusionLM) or getattr(self, "_hf_peft_config_loaded", False):
+        if type(self) not in (LaddModel, LaddForDiffusionLM) or has_adapters(self):
             return nullcontext()
         auto_classes = {"AutoConfig": LaddConfig, "AutoModel": LaddModel, "AutoModelForMaskedLM": LaddForDiffusionLM}
         return code_included(self, auto_classes)
@@ -501,7 +511,8 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
     ) -> EncodedLatents:
         """Clean latents of `(B, S)` tokens with what training needs of them; see [`EncodedLatents`].
 
-        The codebook learns only where gradients are computed and `update_codebook` allows it, and not in stage 2.
+        The codebook learns only where gradients are computed and `update_codebook` allows it, and not in stage 2, nor
+        beside adapters or where else a weight of the encoder is fixed.
         Raises `ValueError` for a model without latents.
         """
         if self.encoder is None:
@@ -509,7 +520,8 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.latent_encoder_frozen):
             encoded = self.encoder(tokens, attention_mask, random)
             if self.quantizer is not None:
-                quantized = self.quantizer(encoded.vectors, not (torch.is_grad_enabled() and update_codebook), random)
+                learns = torch.is_grad_enabled() and all(p.requires_grad for p in self.encoder.parameters())
+                quantized = self.quantizer(encoded.vectors, not (learns and update_codebook), random)
                 encoded = EncodedLatents(
                     quantized.vectors, encoded.kl, quantized.codes, quantized.loss, quantized.unquantized
                 )
@@ -522,11 +534,14 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
             return self.encode(input_ids, attention_mask).clean
 
     def freeze_latent_encoder(self, frozen: bool = True) -> None:
-        """Fixes the encoder and the quantiser, as in stage 2 of the training, or lets them learn again."""
+        """Fixes the encoder and the quantiser, as in stage 2 of the training, or lets them learn again: beside adapters
+        their active adapters alone."""
         self.latent_encoder_frozen = frozen
+        adapted = has_adapters(self)
         for module in (self.encoder, self.quantizer):
             if module is not None:
-                module.requires_grad_(not frozen)
+                for parameter in adapter_parameters(module) if adapted and not frozen else module.parameters():
+                    parameter.requires_grad_(not frozen)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> LaddForDiffusionLM:

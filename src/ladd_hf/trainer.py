@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from huggingface_hub import ModelCard
 from torch import Tensor, nn
+from torch.distributed.fsdp import register_fsdp_forward_method
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput, get_last_checkpoint
 
+from .adapter_training import ADAPTER_FILE, check_trainable, load_adapter_weights
+from .adapters import base_model, has_adapters
 from .data.collator import LaddCollator
 from .ema import EMACallback
 from .loss_monitor import LossMonitor
@@ -25,12 +29,19 @@ from .pipelines.pipeline_inputs import check_tokenizer
 from .publishing import held_out_bounds, push_checkpoint, training_recipe
 from .randomness import RowGenerator
 from .schedulers import LaddScheduler
+from .sharding import check_sharding, is_sharded, whole
 from .time_paths import time_path
 from .training_args import LaddTrainingArguments
 from .training_noise import TrainingNoise
 
 # What a finished run leaves in its folder, checkpoints apart.
-_FILES_OF_A_MODEL = ("model_index.json", "model.safetensors", "model.safetensors.index.json", "training_args.bin")
+_FILES_OF_A_MODEL = (
+    "model_index.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    ADAPTER_FILE,
+    "training_args.bin",
+)
 
 
 class LaddTrainer(Trainer):
@@ -46,6 +57,8 @@ class LaddTrainer(Trainer):
       path's sum, in nats per token. For continuous latents, and along a path of the tokens alone, that sum is no bound
       on the texts' likelihood (see [`Nelbo`]), and there is no perplexity.
     * Evaluation and saved models use the averaged weights; checkpoints hold both.
+    * A model with adapters of peft, by `get_peft_model` or `add_adapter`, is saved as its adapter; `save_pipeline`
+      saves it whole, the adapter merged in.
 
     Raises `ValueError` for an output folder that already holds a run, unless it is resumed, and `NonFiniteLossError`
     for losses and gradients that are no numbers.
@@ -83,6 +96,8 @@ class LaddTrainer(Trainer):
             callbacks=callbacks,
             **kwargs,
         )
+        check_trainable(self.model)
+        check_sharding(self.accelerator)
         for step in (0, args.stage_1_steps):
             args.objective_at(step).check_fits(self._ladd_model().config.latent_type)
         self.ema = EMACallback(self._ladd_model(), args.ema_decay) if args.ema_decay else None
@@ -156,6 +171,7 @@ class LaddTrainer(Trainer):
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm)
         if not self.args.fp16:  # its loss scaling overflows on purpose, and skips such steps
+            norm = whole(norm) if isinstance(norm, Tensor) else norm
             value = torch.as_tensor(norm, device=self.args.device)  # some backends give a plain number
             self._monitor.guard("gradient norm", value, self.state.global_step)
             if value.device.type == "cpu":
@@ -182,7 +198,7 @@ class LaddTrainer(Trainer):
         model.freeze_latent_encoder(frozen)
 
     def _ladd_model(self) -> LaddForDiffusionLM:
-        return self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+        return base_model(self.accelerator.unwrap_model(self.model, keep_torch_compile=False))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the parts of the loss, averaged over batches and processes since the last log."""
@@ -216,6 +232,8 @@ class LaddTrainer(Trainer):
 
         Its noise is seeded by the example's own tokens: the same in any order, batch or number of processes.
         """
+        if "nelbo" not in vars(self._ladd_model()):
+            register_fsdp_forward_method(self._ladd_model(), "nelbo")  # sharded weights come together for it, too
         inputs = self._prepare_inputs(inputs)
         tokens, mask, labels = inputs["input_ids"], inputs.get("attention_mask"), inputs.get("labels")
         columns: list[Tensor] = []
@@ -253,8 +271,8 @@ class LaddTrainer(Trainer):
         """Saves the averaged weights. Checkpoints, which training goes on from, get the plain ones and the average."""
         if _internal_call and output_dir is not None:
             super().save_model(output_dir, _internal_call=True)
-            if self.ema is not None and self.args.should_save:
-                self.ema.save(output_dir)
+            if self.ema is not None:
+                self.ema.save(output_dir, self.args.should_save)
             return
         self._monitor.check()
         with self._averaged():
@@ -267,10 +285,27 @@ class LaddTrainer(Trainer):
         `card`, or what the run itself tells."""
         self._monitor.check()
         with self._averaged():
-            pipeline = LaddPipeline(self._ladd_model(), scheduler=scheduler, tokenizer=self._tokenizer())
+            pipeline = LaddPipeline(self._whole_model(), scheduler=scheduler, tokenizer=self._tokenizer())
             if self.args.should_save:
                 pipeline.save_pretrained(output_dir)
                 (card or self.model_card(repository=str(output_dir))).save(Path(output_dir) / "README.md")
+
+    def _whole_model(self) -> LaddForDiffusionLM:
+        """The model; where its weights are sharded, a copy that the process that saves has whole."""
+        model = self._ladd_model()
+        if not is_sharded(model):
+            return model
+        if has_adapters(model):
+            raise ValueError(
+                "The model with adapters is sharded, so they can not be merged here: `save_model` saves the adapter; "
+                "load it in one process and save its pipeline there."
+            )
+        weights = self.accelerator.get_state_dict(self.model)
+        if not self.args.should_save:
+            return model
+        copied: nn.Module = LaddForDiffusionLM(copy.deepcopy(model.config))
+        copied.to(model.dtype).load_state_dict(weights)
+        return cast(LaddForDiffusionLM, copied)
 
     def _tokenizer(self) -> PreTrainedTokenizerBase | None:
         return self.processing_class if isinstance(self.processing_class, PreTrainedTokenizerBase) else None
@@ -342,12 +377,14 @@ class LaddTrainer(Trainer):
         super()._save_checkpoint(model, trial)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if not load_adapter_weights(self.model, resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
         if self.ema is not None:
             self.ema.load(resume_from_checkpoint)
 
     def _load_best_model(self) -> None:
-        super()._load_best_model()
         best = self.state.best_model_checkpoint
+        if best is None or not load_adapter_weights(self.model, best):
+            super()._load_best_model()
         if self.ema is not None and best is not None:
             self.ema.load(best)

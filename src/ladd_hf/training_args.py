@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, fields
 
+import torch
 from transformers import TrainingArguments
 
 from .objective import TrainingObjective
@@ -81,6 +83,8 @@ class LaddTrainingArguments(TrainingArguments):
     label_names: list[str] | None = field(default_factory=list, metadata={"help": "Columns with labels."})
 
     def __post_init__(self) -> None:
+        if "WORLD_SIZE" in os.environ and not torch.accelerator.is_available():
+            self.use_cpu = True  # else each of several processes would train on its own
         super().__post_init__()
         if self.data_seed is None:
             self.data_seed = self.seed  # else the order of the data hangs on who called torch.manual_seed last

@@ -35,16 +35,25 @@ adapted = model(text).logits
 print("adapter changes:", not torch.allclose(plain[..., :10], adapted[..., :10]))
 print("logits:", adapted[0, :, :10].double().sum().item())
 print("at once:", torch.equal(LaddForDiffusionLM.from_pretrained("tester/adapter")(text).logits, adapted))
+
+pipe = LaddPipeline.from_pretrained("tester/base")
+pipe.load_lora_weights("tester/adapter")
+print("of a pipeline:", torch.equal(pipe.model(text).logits, adapted))
+pipe.load_lora_weights("tester/adapter", "twice", revision=sys.argv[3])
+twice = pipe.model(text).logits
+pipe.set_adapters("default_0", 2.0)
+print("of a revision:", torch.equal(pipe.model(text).logits, twice), not torch.equal(twice, adapted))
 """
 
 
 @pytest.fixture(scope="module")
 def pulled(pushed, hub, run):
-    """What the process printed that pulled everything; two repositories have had other commits in between."""
+    """What the process printed that pulled everything; three repositories have had other commits in between."""
     revisions = []
     for repo, file, old, new in (
         ("tester/pipeline", "scheduler/scheduler_config.json", b'"max_latent_steps": 1', b'"max_latent_steps": 7'),
         ("tester/model", "config.json", b'"eos_token_id": null', b'"eos_token_id": 7'),
+        ("tester/adapter", "adapter_config.json", b'"lora_alpha": 8', b'"lora_alpha": 16'),
     ):
         content = hub.state.at(repo, "main")[1][file]
         assert old in content
@@ -81,6 +90,10 @@ def test_an_adapter_is_pushed_alone_and_pulled_onto_its_base(pulled, pushed, hub
     assert not [name for name in files if name.endswith(".py") or name == "model.safetensors"]
     assert pulled["adapter changes"] == pulled["at once"] == "True"
     assert pulled["logits"] == pushed["logits"]
+
+
+def test_a_pipeline_pulls_adapters_too(pulled):
+    assert pulled["of a pipeline"] == "True" and pulled["of a revision"] == "True True"
 
 
 def test_a_pushed_pipeline_is_a_whole_folder(pushed, hub):

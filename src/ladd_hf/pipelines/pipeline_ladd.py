@@ -16,6 +16,7 @@ from huggingface_hub import snapshot_download
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from ..adapters import has_adapters, merged
 from ..evaluation_mode import evaluation_mode
 from ..modeling_ladd import LaddForDiffusionLM, LaddPreTrainedModel
 from ..randomness import RowGenerator
@@ -25,6 +26,7 @@ from .endings import cut_at_eos, eos_ids, filler_id
 from .evaluation import Evaluation
 from .latent_editing import interpolate_latents
 from .logits_control import logits_processors, process_logits
+from .lora import LoraPipelineMixin
 from .pipeline_inputs import (
     Length,
     Prompt,
@@ -61,7 +63,7 @@ class LaddPipelineOutput(BaseOutput):
     lengths: Tensor | None = None
 
 
-class LaddPipeline(DiffusionPipeline):
+class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
     """Generates text with a LADD model.
 
     Args:
@@ -116,6 +118,16 @@ class LaddPipeline(DiffusionPipeline):
         """Writes `model_index.json`, and beside it what lets diffusers load the pipeline by itself."""
         super().to_json_file(json_file_path)
         write_imports(Path(json_file_path), type(self))
+
+    def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
+        """As of any pipeline, and whole: of a model with adapters, a copy in which the active ones are merged.
+
+        `pipe.model.save_pretrained` saves an adapter alone.
+        """
+        if isinstance(self.model, torch.nn.Module) and has_adapters(self.model):
+            whole = type(self)(**{**self.components, "model": merged(self.model)})
+            return whole.save_pretrained(save_directory, *args, **kwargs)
+        super().save_pretrained(save_directory, *args, **kwargs)
 
     @torch.no_grad()
     def __call__(

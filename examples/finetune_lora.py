@@ -1,0 +1,164 @@
+"""Fine-tunes a saved pipeline on other data: by a LoRA adapter, or with `--full` all of its weights.
+
+    accelerate launch examples/finetune_lora.py --pipeline out/sawtooth-di/di-ladd --output_dir out/lora
+    accelerate launch examples/finetune_lora.py --pipeline user/model --train_file texts.txt --merge --output_dir out/a
+    accelerate launch examples/finetune_lora.py --pipeline user/model --train_file texts.txt --full --output_dir out/b
+
+The data is a text per line, or if none is given sawtooths that all have their teeth at one place. The latents stay what
+they are, as in stage 2 of the training: the encoder is fixed, unless `--train_encoder`. `--help` lists all arguments.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+from diffusers.utils import logging as diffusers_logging
+from peft import LoraConfig, get_peft_model
+from transformers import HfArgumentParser, PreTrainedTokenizerBase, PrinterCallback, set_seed
+from transformers.utils import logging as transformers_logging
+
+from ladd_hf import LaddConfig, LaddPipeline, LaddTrainer, LaddTrainingArguments
+from ladd_hf.data import SawtoothDistribution
+
+# The encoder and its quantiser, by the names of their modules.
+_OF_LATENTS = r"(encoder|quantizer)\..*"
+
+
+@dataclass
+class FinetuneArguments:
+    """What is fine-tuned, and how."""
+
+    pipeline: str = field(metadata={"help": "Folder or repository of a pipeline."})
+    rank: int = field(default=8, metadata={"help": "Rank r of the adapter's matrices."})
+    alpha: float = field(default=16.0, metadata={"help": "The adapter counts alpha / rank times."})
+    adapter_dropout: float = field(default=0.0, metadata={"help": "Dropout before the adapter."})
+    target_modules: list[str] = field(
+        default_factory=lambda: ["all-linear"], metadata={"help": "Names of layers, such as qkv_proj, or all-linear."}
+    )
+    train_encoder: bool = field(default=False, metadata={"help": "Let the latents' encoder learn as well."})
+    full: bool = field(default=False, metadata={"help": "Train all weights, without an adapter."})
+    merge: bool = field(default=False, metadata={"help": "Save a whole pipeline too, the adapter merged in."})
+    train_file: str | None = field(default=None, metadata={"help": "Texts, one per line; a sawtooth if not given."})
+    eval_sequences: int = field(default=200, metadata={"help": "Texts that are held out, for the bound."})
+
+
+def parse_arguments(argv: list[str]) -> tuple[FinetuneArguments, LaddTrainingArguments]:
+    """Exits with a message for what can not work, before anything is loaded."""
+    parser = HfArgumentParser((FinetuneArguments, LaddTrainingArguments), description=__doc__.split("\n")[0])
+    parser.set_defaults(output_dir="out/lora", max_steps=500, learning_rate=1e-3, ema_decay=0.99, save_strategy="no")
+    run, training = parser.parse_args_into_dataclasses(argv)
+    if run.rank < 1:
+        parser.error(f"--rank is {run.rank}; give a whole number of at least 1.")
+    if run.train_file is not None and not Path(run.train_file).is_file():
+        parser.error(f"--train_file {run.train_file} is not a file; give one with a text on each line.")
+    if training.max_steps < 1:
+        parser.error(f"--max_steps is {training.max_steps}; give a number of steps.")
+    return run, training
+
+
+def shifted_sawtooths(count: int, length: int, seed: int) -> datasets.Dataset:
+    """Sawtooths whose shift is not uniform on [0, 1] but on [0, 1/8]: all have their teeth at about the same place."""
+    random = np.random.default_rng(seed)
+    p = SawtoothDistribution(length).probabilities(random.random(count) / 8)  # (count, length)
+    return datasets.Dataset.from_dict({"input_ids": (random.random(p.shape) < p).astype(np.int64)}).with_format("torch")
+
+
+def texts(path: str, tokenizer: PreTrainedTokenizerBase | None, config: LaddConfig) -> datasets.Dataset:
+    """The lines of a file as ids, cut where the model's texts end. Raises `ValueError` without a tokenizer."""
+    if tokenizer is None:
+        raise ValueError("--train_file is text, but the pipeline has no tokenizer: give a pipeline that has one.")
+    lines = [line for line in Path(path).read_text(encoding="utf-8").splitlines() if line]
+    ids = tokenizer(lines, truncation=True, max_length=config.max_position_embeddings)["input_ids"]
+    return datasets.Dataset.from_dict({"input_ids": ids}).with_format("torch")
+
+
+def data(run: FinetuneArguments, training: LaddTrainingArguments, pipeline: LaddPipeline) -> tuple[Any, Any]:
+    """Training and held-out examples. Raises `ValueError` where there are too few, or none that the model reads."""
+    config, held_out = pipeline.model.config, run.eval_sequences
+    if run.train_file is None:
+        if config.vocab_size != SawtoothDistribution.vocab_size:
+            raise ValueError(
+                f"The model has {config.vocab_size} tokens, so it is none of sawtooths: give texts with --train_file."
+            )
+        batch = training.train_batch_size * training.gradient_accumulation_steps * training.world_size
+        everything = shifted_sawtooths(
+            held_out + training.max_steps * batch, config.max_position_embeddings, training.seed
+        )
+    else:
+        everything = texts(run.train_file, pipeline.tokenizer, config).shuffle(training.seed)
+    if len(everything) <= held_out:
+        raise ValueError(
+            f"There are {len(everything)} texts, and {held_out} are to be held out: give more, or a smaller "
+            "--eval_sequences."
+        )
+    return everything.select(range(held_out, len(everything))), everything.select(range(held_out))
+
+
+def adapted(model: Any, run: FinetuneArguments) -> Any:
+    """The model with a fresh adapter, which changes nothing before it is trained."""
+    names = run.target_modules
+    config = LoraConfig(
+        r=run.rank,
+        lora_alpha=run.alpha,
+        lora_dropout=run.adapter_dropout,
+        target_modules=names[0] if len(names) == 1 and names[0] == "all-linear" else names,
+        exclude_modules=None if run.train_encoder else _OF_LATENTS,
+    )
+    return get_peft_model(model, config)
+
+
+def main(argv: list[str]) -> None:
+    """The whole job: the bound before, training, the bound after, what is saved."""
+    run, training = parse_arguments(argv)
+    for library in (transformers_logging, diffusers_logging):
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+    set_seed(training.seed)
+
+    # 1. The model and its data
+    try:
+        pipeline = LaddPipeline.from_pretrained(run.pipeline)
+        model = pipeline.model
+        train_set, eval_set = data(run, training, pipeline)
+        if not run.train_encoder:
+            model.freeze_latent_encoder()
+        trainer = LaddTrainer(
+            model if run.full else adapted(model, run),
+            training,
+            train_dataset=train_set,
+            eval_dataset=eval_set,
+            processing_class=pipeline.tokenizer,
+        )
+    except ValueError as error:
+        raise SystemExit(f"{error}") from error
+    trainer.remove_callback(PrinterCallback)
+
+    # 2. Training, and the bound on held-out texts before and after it
+    before = trainer.evaluate()["eval_loss"]
+    trainer.train()
+    after = trainer.evaluate()["eval_loss"]
+
+    # 3. What is kept
+    folder = Path(training.output_dir)
+    saved = {}
+    if run.full or run.merge:
+        saved["pipeline"] = folder / "pipeline"
+        trainer.save_pipeline(str(saved["pipeline"]), pipeline.scheduler)
+    if not run.full:
+        saved["adapter"] = folder / "adapter"
+        trainer.save_model(str(saved["adapter"]))
+    if training.process_index == 0:
+        learnt = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        print(f"{learnt:,} weights trained, {training.max_steps:,} steps")
+        print(f"held-out texts, nats per token along {training.nelbo_paths[0]}: {before:.4f} before, {after:.4f} after")
+        for name, place in saved.items():
+            print(f"{name} in {place}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,149 @@
+"""Writes many samples of a pipeline to one file, on any number of processes.
+
+    accelerate launch examples/generate.py --pipeline out/sawtooth-di/di-ladd --num_samples 1000 --num_steps 8
+    accelerate launch --num_processes 4 examples/generate.py --pipeline user/model --prompts prompts.txt --top_p 0.9
+
+Each line of the file is a sample: `{"index": 0, "text": ..., "nfe": 8}`, `"ids"` where the pipeline has no tokenizer.
+Sample `i` is drawn with randomness of the seed and of `i` alone: however many processes share the work, and in batches
+of whatever size, the file is the same. (As far as the kernels round alike for batches of another shape: where they do
+not, a rare draw that hangs on the last bit of a logit may fall otherwise.)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from diffusers.utils import logging as diffusers_logging
+from transformers import HfArgumentParser
+from transformers.utils import logging as transformers_logging
+
+from ladd_hf import LaddJointScheduler, LaddPipeline, LaddSequentialScheduler
+from ladd_hf.randomness import RowGenerator
+
+SCHEDULES = {"joint": LaddJointScheduler, "sequential": LaddSequentialScheduler}
+
+
+@dataclass
+class GenerationArguments:
+    """What is written, and how."""
+
+    pipeline: str = field(metadata={"help": "Folder or repository of a pipeline."})
+    output: str = field(default="samples.jsonl", metadata={"help": "File that is written, one line per sample."})
+    num_samples: int | None = field(
+        default=None, metadata={"help": "Samples in all; with prompts, of each. 1 if not given."}
+    )
+    prompts: str | None = field(
+        default=None, metadata={"help": "File with a prompt on each line; empty lines are left out."}
+    )
+    num_steps: int = field(default=32, metadata={"help": "Evaluations of the denoiser, the latents' included."})
+    batch_size: int = field(default=64, metadata={"help": "Samples drawn at once by each process."})
+    seed: int = 0
+    length: int | None = field(default=None, metadata={"help": "Tokens per sample; the model's longest if not given."})
+    temperature: float = field(default=1.0, metadata={"help": "Of the token draw; 0 is greedy."})
+    top_p: float = field(default=1.0, metadata={"help": "Nucleus of the token draw."})
+    schedule: str | None = field(
+        default=None, metadata={"help": "'joint' or 'sequential'; the pipeline's own if not given."}
+    )
+    dtype: str = field(default="float32", metadata={"help": "'float32', 'bfloat16' or 'float16'."})
+    cpu: bool = field(default=False, metadata={"help": "On the CPU, even where there is an accelerator."})
+
+
+def parse_arguments(argv: list[str]) -> GenerationArguments:
+    """Exits with a message for what can not work, before anything is loaded."""
+    parser = HfArgumentParser(GenerationArguments, description=__doc__.split("\n")[0])
+    (arguments,) = parser.parse_args_into_dataclasses(argv)
+    for name in ("num_samples", "num_steps", "batch_size"):
+        if (value := getattr(arguments, name)) is not None and value < 1:
+            parser.error(f"--{name} is {value}; give a whole number of at least 1.")
+    if arguments.schedule not in (None, *SCHEDULES):
+        parser.error(f"--schedule {arguments.schedule} is unknown; give one of {', '.join(SCHEDULES)}.")
+    if arguments.dtype not in ("float32", "bfloat16", "float16"):
+        parser.error(f"--dtype {arguments.dtype} is unknown; give float32, bfloat16 or float16.")
+    if arguments.prompts is not None and not Path(arguments.prompts).is_file():
+        parser.error(f"--prompts {arguments.prompts} is not a file; give one with a prompt on each line.")
+    if not Path(arguments.output).resolve().parent.is_dir():
+        parser.error(f"--output {arguments.output} is in no folder that there is; make it first.")
+    return arguments
+
+
+def load(arguments: GenerationArguments, device: torch.device) -> LaddPipeline:
+    """The pipeline on its device, with the schedule that is asked for: the saved one's own options stay."""
+    pipeline = LaddPipeline.from_pretrained(arguments.pipeline, dtype=getattr(torch, arguments.dtype))
+    if arguments.schedule is not None:
+        pipeline.scheduler = SCHEDULES[arguments.schedule].from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
+
+
+def samples(
+    pipeline: LaddPipeline, numbers: torch.Tensor, prompts: list[str], arguments: GenerationArguments
+) -> Iterator[dict[str, Any]]:
+    """The samples of these numbers, `(n,)`, batch by batch. With k prompts, sample i is of prompt i modulo k."""
+    for rows in numbers.split(arguments.batch_size):
+        output = pipeline(
+            prompt=[prompts[row % len(prompts)] for row in rows.tolist()] if prompts else None,
+            num_steps=arguments.num_steps,
+            batch_size=len(rows),
+            length=arguments.length,
+            generator=RowGenerator.from_seed(arguments.seed, rows.to(pipeline.device)),
+            temperature=arguments.temperature,
+            top_p=arguments.top_p,
+        )
+        for place, row in enumerate(rows.tolist()):
+            ids = output.sequences[place, : output.lengths[place]].tolist()
+            content = {"ids": ids} if output.texts is None else {"text": output.texts[place]}
+            yield {"index": row, **content, "nfe": output.nfe}
+
+
+def main(argv: list[str]) -> None:
+    """Every process writes its share beside the output; the first puts them together."""
+    arguments = parse_arguments(argv)
+    for library in (transformers_logging, diffusers_logging):
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+    state = PartialState(cpu=arguments.cpu or not torch.accelerator.is_available())
+    lines = Path(arguments.prompts).read_text(encoding="utf-8").splitlines() if arguments.prompts else []
+    prompts = [line for line in lines if line]
+    if arguments.prompts and not prompts:
+        raise SystemExit(f"--prompts {arguments.prompts} holds no prompt: write one on each line.")
+    count = (arguments.num_samples or 1) * max(len(prompts), 1)
+
+    # 1. Each process its own numbers, in one piece
+    target = Path(arguments.output)
+    parts = [target.with_name(f".{target.name}.{rank}") for rank in range(state.num_processes)]
+    part = parts[state.process_index]
+    share = torch.arange(count).tensor_split(state.num_processes)[state.process_index]
+    try:
+        pipeline = load(arguments, state.device)
+        with part.open("w", encoding="utf-8", newline="\n") as file:
+            for sample in samples(pipeline, share, prompts, arguments):
+                file.write(json.dumps(sample, ensure_ascii=False) + "\n")
+    except (ValueError, OSError) as error:
+        part.unlink(missing_ok=True)
+        raise SystemExit(f"{error}") from error
+
+    # 2. One file, in order, that is there whole or not at all
+    state.wait_for_everyone()
+    if state.is_main_process:
+        with parts[0].open("ab") as file:
+            for other in parts[1:]:
+                file.write(other.read_bytes())
+                other.unlink()
+            file.flush()
+            os.fsync(file.fileno())
+        parts[0].replace(target)
+        print(f"{count:,} samples in {target}")
+    state.wait_for_everyone()
+    state.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,55 @@
+"""Weights that are sharded over processes (FSDP2): put together, taken apart, and which sharding can not be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor, distribute_tensor
+from transformers.integrations import is_deepspeed_zero3_enabled
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether a process has only a part of some weight."""
+    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor as it is without sharding. Every process has to ask for it."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def sharded_like(other: Tensor, tensor: Tensor) -> Tensor:
+    """A whole tensor as another one is sharded."""
+    if not isinstance(other, DTensor):
+        return tensor
+    return distribute_tensor(tensor.to(other.device), other.device_mesh, other.placements)
+
+
+def reshard(model: nn.Module) -> None:
+    """Lets go of the weights that were put together for a call: the parameters are the shards again."""
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+
+
+def check_sharding(accelerator: Any) -> None:
+    """Raises `ValueError` for kinds of sharding under which weights can not be averaged, evaluated or saved."""
+    if is_deepspeed_zero3_enabled():
+        raise ValueError(
+            "DeepSpeed's ZeRO-3 takes the weights apart where their average and the bound can not reach them: use "
+            "ZeRO-2 (`zero_stage: 2`), or FSDP2."
+        )
+    plugin = getattr(accelerator.state, "fsdp_plugin", None)
+    if plugin is None:
+        return
+    if plugin.fsdp_version != 2:
+        raise ValueError(
+            "FSDP of version 1 flattens the weights, which can not be averaged or evaluated so: set `fsdp_version: 2`."
+        )
+    if "FULL_STATE_DICT" not in str(plugin.state_dict_type):
+        raise ValueError(
+            f"FSDP's state dict type is {plugin.state_dict_type}, under which no whole model is saved: set "
+            "`fsdp_state_dict_type: FULL_STATE_DICT`."
+        )

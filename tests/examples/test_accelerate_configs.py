@@ -1,0 +1,147 @@
+"""The shipped configurations of `accelerate launch`, by accelerate's own loader, and in use."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils import DistributedType
+from safetensors.torch import load_file
+
+import ladd_hf
+from ladd_hf import LaddForDiffusionLM
+from ladd_hf.two_stream_transformer import LaddBlock
+
+FOLDER = Path(__file__).resolve().parents[2] / "examples" / "accelerate"
+KINDS = {
+    "one_process": DistributedType.NO,
+    "multi_gpu": DistributedType.MULTI_GPU,
+    "multi_cpu": DistributedType.MULTI_GPU,
+    "fsdp2": DistributedType.FSDP,
+    "deepspeed_zero2": DistributedType.DEEPSPEED,
+}
+
+TRAIN = """
+import json, sys
+import torch
+from accelerate.state import DistributedType, PartialState
+from ladd_hf import LaddForDiffusionLM, LaddTrainer, LaddTrainingArguments
+
+if "--shard" in sys.argv:  # accelerate shards over GPUs alone, and says nothing: let it take these processes for some
+    start = PartialState.__init__
+
+    def as_gpus(self, *args, **kwargs):
+        start(self, *args, **kwargs)
+        if self._shared_state["distributed_type"] == DistributedType.MULTI_CPU:
+            self._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+
+    PartialState.__init__ = as_gpus
+
+folder, name, batch_size = sys.argv[1], sys.argv[2], int(sys.argv[3])
+args = LaddTrainingArguments(
+    f"{folder}/{name}", use_cpu="--use_cpu" in sys.argv, disable_tqdm=True, save_strategy="steps", save_steps=1,
+    max_steps=2, stage_1_steps=1, per_device_train_batch_size=batch_size, per_device_eval_batch_size=2,
+    optim="sgd", learning_rate=0.05, lr_scheduler_type="constant", ema_decay=0.9,
+)
+data = torch.load(f"{folder}/data.pt")
+model = LaddForDiffusionLM.from_pretrained(f"{folder}/model")
+trainer = LaddTrainer(model, args, train_dataset=data, eval_dataset=data[:7])
+trainer.train()
+bound = trainer.evaluate()["eval_loss"]
+trainer.save_model(f"{folder}/{name}-model")
+trainer.save_pipeline(f"{folder}/{name}-pipeline")
+if args.process_index == 0:
+    facts = {"bound": bound, "processes": args.world_size, "sharded": trainer.is_fsdp_enabled}
+    open(f"{folder}/{name}.json", "w").write(json.dumps(facts))
+trainer.accelerator.wait_for_everyone()
+"""
+
+
+def test_every_configuration_that_is_shipped_is_tested():
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == set(KINDS)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_accelerate_reads_it_and_knows_all_of_its_fields(name):
+    config = load_config_from_file(str(FOLDER / f"{name}.yaml"))
+    assert config.distributed_type == KINDS[name]
+    assert config.num_processes == (1 if name == "one_process" else 2)
+    assert config.use_cpu == (name == "multi_cpu")
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_launcher_accepts_it(name):
+    parser = launch_command_parser()
+    args, defaults, _ = _validate_launch_command(
+        parser.parse_args(["--config_file", str(FOLDER / f"{name}.yaml"), "script.py"])
+    )
+    assert defaults.distributed_type == KINDS[name]
+    assert (args.use_fsdp, args.use_deepspeed) == (name == "fsdp2", name == "deepspeed_zero2")
+    if name == "fsdp2":
+        assert int(args.fsdp_version) == 2 and args.fsdp_state_dict_type == "FULL_STATE_DICT"
+
+
+def test_the_blocks_that_are_sharded_are_the_models():
+    config = yaml.safe_load((FOLDER / "fsdp2.yaml").read_text())["fsdp_config"]
+    assert config["fsdp_transformer_layer_cls_to_wrap"] == LaddBlock.__name__
+    assert LaddForDiffusionLM._no_split_modules == [LaddBlock.__name__]
+
+
+@pytest.fixture(scope="module")
+def folder(stirred_model, tmp_path_factory):
+    """A model, data, the script that trains it, and what one process has made of it."""
+    folder = tmp_path_factory.mktemp("accelerate")
+    stirred_model("discrete").save_pretrained(folder / "model")
+    texts = torch.randint(1, 10, (32, 12), generator=torch.Generator().manual_seed(0))
+    torch.save([{"input_ids": row} for row in texts], folder / "data.pt")
+    (folder / "train.py").write_text(TRAIN)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["train.py", str(folder), "one", "8", "--use_cpu"])
+        runpy.run_path(str(folder / "train.py"))
+    return folder
+
+
+def launch(folder: Path, config: str, name: str, *flags: str, mixed_precision: str = "no") -> dict:
+    """Trains on the two processes of a configuration, half a batch each."""
+    environment = dict(os.environ, OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
+    environment["PYTHONPATH"] = str(Path(ladd_hf.__file__).parents[1])
+    launcher = ("-m", "accelerate.commands.launch", "--config_file", FOLDER / f"{config}.yaml")
+    options = ("--main_process_port", 0, "--mixed_precision", mixed_precision)
+    command = [sys.executable, *launcher, *options, folder / "train.py", folder, name, 4, *flags]
+    run = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr[-3000:]
+    return json.loads((folder / f"{name}.json").read_text())
+
+
+def assert_same_as_one(folder: Path, name: str) -> None:
+    start = load_file(folder / "model" / "model.safetensors")
+    for place in ("model", "pipeline/model"):
+        one, two = (load_file(folder / f"{run}-{place}" / "model.safetensors") for run in ("one", name))
+        assert one.keys() == two.keys() and any(not torch.equal(one[key], start[key]) for key in one)
+        for key, weight in one.items():
+            torch.testing.assert_close(two[key], weight, atol=1e-5, rtol=1e-4, msg=key)
+
+
+@pytest.mark.slow
+def test_two_processes_of_the_cpu_s_configuration_train_what_one_trains(folder):
+    facts = launch(folder, "multi_cpu", "two")
+    assert facts["processes"] == 2 and not facts["sharded"]
+    assert facts["bound"] == pytest.approx(json.loads((folder / "one.json").read_text())["bound"], rel=1e-4)
+    assert_same_as_one(folder, "two")
+
+
+@pytest.mark.slow
+def test_weights_that_are_sharded_are_averaged_evaluated_and_saved_as_whole_ones(folder):
+    facts = launch(folder, "fsdp2", "sharded", "--shard")
+    assert facts["processes"] == 2 and facts["sharded"]
+    assert facts["bound"] == pytest.approx(json.loads((folder / "one.json").read_text())["bound"], rel=1e-4)
+    assert_same_as_one(folder, "sharded")

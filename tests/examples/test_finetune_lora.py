@@ -1,0 +1,101 @@
+"""Fine-tuning of a saved pipeline, a few steps of it."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.adapters import answers, differs
+from helpers.sampling import tiny_tokenizer
+from peft import PeftModel
+from safetensors.torch import load_file
+
+from ladd_hf import LaddPipeline
+from ladd_hf.adapters import has_adapters
+
+SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "finetune_lora.py"
+FEW = ("--max_steps", 3, "--per_device_train_batch_size", 4, "--eval_sequences", 6, "--use_cpu")
+
+
+def finetune(*flags: object) -> None:
+    """The script, in this process."""
+    spec = importlib.util.spec_from_file_location("finetune_lora", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["finetune_lora"] = module  # where its dataclass looks for its types
+    spec.loader.exec_module(module)
+    module.main([str(flag) for flag in (*FEW, *flags)])
+
+
+@pytest.fixture(scope="module")
+def folder(stirred_model, tmp_path_factory):
+    """A pipeline of sawtooths, one of texts, and texts."""
+    folder = tmp_path_factory.mktemp("finetune")
+    sawtooths = {"vocab_size": 3, "mask_token_id": 2, "pad_token_id": None}
+    LaddPipeline(stirred_model("vector", **sawtooths)).save_pretrained(folder / "sawtooths")
+    LaddPipeline(stirred_model("vector"), tokenizer=tiny_tokenizer()).save_pretrained(folder / "texts")
+    (folder / "texts.txt").write_text("abcdefg\nabc\n\nhi\n" * 8)
+    return folder
+
+
+def changed(before: torch.nn.Module, after: torch.nn.Module) -> set[str]:
+    """The names of weights and buffers that two models do not share."""
+    others = after.state_dict()
+    return {name for name, value in before.state_dict().items() if not torch.equal(value, others[name])}
+
+
+def test_an_adapter_is_trained_saved_alone_and_merged_into_a_pipeline(folder, tmp_path, capsys):
+    finetune("--pipeline", folder / "sawtooths", "--output_dir", tmp_path / "out", "--merge", "--rank", 2)
+    assert re.search(r"nats per token along joint: \d\.\d+ before, \d\.\d+ after", capsys.readouterr().out)
+    saved = load_file(tmp_path / "out" / "adapter" / "adapter_model.safetensors")
+    assert saved and all("lora_" in name and "encoder" not in name and "quantizer" not in name for name in saved)
+    base = LaddPipeline.from_pretrained(folder / "sawtooths").model
+    whole = LaddPipeline.from_pretrained(tmp_path / "out" / "pipeline").model
+    assert not has_adapters(whole) and differs(answers(whole), answers(base))
+    moved = changed(base, whole)
+    assert moved and not any(name.startswith(("encoder", "quantizer")) for name in moved)
+    found = answers(PeftModel.from_pretrained(base, tmp_path / "out" / "adapter").eval())
+    torch.testing.assert_close(answers(whole)["logits"], found["logits"], atol=1e-5, rtol=0)
+
+
+def test_texts_are_read_by_the_pipeline_s_tokenizer(folder, tmp_path):
+    flags = ("--pipeline", folder / "texts", "--train_file", folder / "texts.txt", "--target_modules", "qkv_proj")
+    finetune(*flags, "--output_dir", tmp_path / "out")
+    saved = load_file(tmp_path / "out" / "adapter" / "adapter_model.safetensors")
+    assert saved and all(".qkv_proj.lora_" in name for name in saved)
+    assert not (tmp_path / "out" / "pipeline").exists()
+
+
+@pytest.mark.parametrize("train_encoder", [False, True])
+def test_all_weights_are_trained_the_encoder_s_where_asked_for(folder, train_encoder, tmp_path):
+    flags = ("--train_encoder",) if train_encoder else ()
+    finetune("--pipeline", folder / "sawtooths", "--output_dir", tmp_path / "out", "--full", *flags)
+    assert not (tmp_path / "out" / "adapter").exists()
+    base = LaddPipeline.from_pretrained(folder / "sawtooths").model
+    moved = changed(base, LaddPipeline.from_pretrained(tmp_path / "out" / "pipeline").model)
+    assert "model.embed_tokens.weight" in moved
+    assert any(name.startswith(("encoder", "quantizer")) for name in moved) == train_encoder
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("texts",), "it is none of sawtooths: give texts with --train_file"),
+        (("sawtooths", "--train_file", "TEXTS"), "the pipeline has no tokenizer"),
+        (("texts", "--train_file", "TEXTS", "--eval_sequences", 24), "There are 24 texts, and 24 are to be held out"),
+        (("sawtooths", "--target_modules", "nowhere"), "No modules were targeted"),
+    ],
+)
+def test_what_can_not_be_trained_is_refused_in_a_sentence(folder, flags, message, tmp_path):
+    name, *more = (folder / "texts.txt" if flag == "TEXTS" else flag for flag in flags)
+    with pytest.raises(SystemExit, match=message):
+        finetune("--pipeline", folder / name, "--output_dir", tmp_path / "out", *more)
+
+
+def test_a_rank_of_zero_is_refused(folder, capsys):
+    with pytest.raises(SystemExit):
+        finetune("--pipeline", folder / "sawtooths", "--rank", 0)
+    assert "--rank is 0" in capsys.readouterr().err

@@ -1,0 +1,200 @@
+"""Adapters by the methods that diffusers' pipelines have for them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from helpers.adapters import answers, assert_close, lora
+from peft import get_peft_model
+
+from ladd_hf import LaddForDiffusionLM, LaddPipeline, LaddSequentialScheduler
+from ladd_hf.adapters import has_adapters, merged
+
+
+@pytest.fixture
+def folders(stirred_model, tmp_path):
+    """Two adapters' folders, and what the model says with each and with none."""
+    found = {"none": answers(stirred_model("discrete"))}
+    for number, (name, targets) in enumerate({"first": "all-linear", "second": ["qkv_proj", "o_proj"]}.items()):
+        model = stirred_model("discrete")
+        torch.manual_seed(number)
+        model.add_adapter(lora(targets))
+        model.save_pretrained(tmp_path / name)
+        found[name] = answers(model)
+    return tmp_path, found
+
+
+@pytest.fixture
+def pipe(stirred_model):
+    pipe = LaddPipeline(stirred_model("discrete"), LaddSequentialScheduler())
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.fixture
+def both(pipe, folders):
+    """The pipeline with both adapters, the second active; and what it says with each."""
+    for name in ("first", "second"):
+        pipe.load_lora_weights(folders[0] / name, adapter_name=name)
+    return pipe, folders[1]
+
+
+def written(pipe):
+    return pipe(num_steps=4, batch_size=8, generator=torch.Generator().manual_seed(0)).sequences
+
+
+def test_an_adapter_that_is_loaded_counts_alone(pipe, folders):
+    folder, expected = folders
+    assert pipe.get_active_adapters() == [] and pipe.get_list_adapters() == {}
+    for number, name in enumerate(("first", "second")):
+        pipe.load_lora_weights(folder / name)
+        assert pipe.get_active_adapters() == [f"default_{number}"]
+        assert_close(answers(pipe.model), expected[name])
+    assert pipe.get_list_adapters() == {"model": ["default_0", "default_1"]}
+
+
+def test_names_not_given_are_ones_that_are_free(both, folders):
+    pipe, _ = both
+    pipe.load_lora_weights(folders[0] / "first")
+    pipe.load_lora_weights(folders[0] / "first")
+    pipe.delete_adapters("default_0")
+    pipe.load_lora_weights(folders[0] / "first")
+    assert set(pipe.get_list_adapters()["model"]) == {"first", "second", "default_0", "default_1"}
+
+
+def test_adapters_are_switched_disabled_and_enabled(both):
+    pipe, expected = both
+    texts = {}
+    for name in ("first", "second"):
+        pipe.set_adapters(name)
+        assert pipe.get_active_adapters() == [name]
+        assert_close(answers(pipe.model), expected[name])
+        texts[name] = written(pipe)
+    assert not torch.equal(texts["first"], texts["second"])
+    pipe.disable_lora()
+    assert_close(answers(pipe.model), expected["none"])
+    pipe.enable_lora()
+    assert torch.equal(written(pipe), texts["second"])
+
+
+def difference(pipe, name="model.blocks.0.streams.token.qkv_proj.weight"):
+    """What the active adapters add to a layer's weights."""
+    plain = merged(pipe.model).state_dict()[name]
+    own = pipe.model.state_dict()[name.replace(".weight", ".base_layer.weight")]
+    return plain - own
+
+
+def test_adapters_add_up_by_their_weights(both):
+    pipe, expected = both
+    single = {}
+    for name in ("first", "second"):
+        pipe.set_adapters(name)
+        single[name] = difference(pipe)
+    pipe.set_adapters(["first", "second"], adapter_weights=[0.25, -2])
+    torch.testing.assert_close(difference(pipe), 0.25 * single["first"] - 2 * single["second"], atol=1e-6, rtol=1e-4)
+    pipe.set_adapters(["first", "second"], 0.5)
+    torch.testing.assert_close(difference(pipe), 0.5 * (single["first"] + single["second"]), atol=1e-6, rtol=1e-4)
+    pipe.set_adapters("first")
+    assert_close(answers(pipe.model), expected["first"])
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_a_fused_adapter_says_the_same_in_a_plain_model(scale, both, tmp_path):
+    pipe, _ = both
+    pipe.set_adapters("first", scale)
+    expected = answers(pipe.model)
+    pipe.set_adapters("first")
+    pipe.fuse_lora(lora_scale=scale)
+    assert not has_adapters(pipe.model) and pipe.get_list_adapters() == {}
+    assert_close(answers(pipe.model), expected, atol=1e-5)
+    pipe.unload_lora_weights()  # as diffusers' users do after it: the weights stay
+    pipe.save_pretrained(tmp_path / "whole")
+    assert_close(answers(LaddPipeline.from_pretrained(tmp_path / "whole").model), expected, atol=1e-5)
+
+
+def test_without_its_adapters_a_pipeline_is_what_it_was(both, tmp_path):
+    pipe, expected = both
+    pipe.unload_lora_weights()
+    assert not has_adapters(pipe.model) and pipe.get_active_adapters() == []
+    assert_close(answers(pipe.model), expected["none"])
+    pipe.save_pretrained(tmp_path / "whole")
+    assert_close(answers(LaddPipeline.from_pretrained(tmp_path / "whole").model), expected["none"])
+
+
+def test_a_deleted_adapter_is_gone_and_the_other_stays(both):
+    pipe, expected = both
+    pipe.set_adapters("second")
+    pipe.delete_adapters("first")
+    assert pipe.get_list_adapters() == {"model": ["second"]}
+    assert_close(answers(pipe.model), expected["second"])
+
+
+def test_the_adapter_that_is_named_is_saved_alone(both, stirred_model, tmp_path):
+    pipe, expected = both
+    pipe.set_adapters(["first", "second"])
+    pipe.save_lora_weights(tmp_path / "saved", "first")
+    assert pipe.get_active_adapters() == ["first", "second"]
+    assert {path.name for path in (tmp_path / "saved").iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    }
+    other = LaddPipeline(stirred_model("discrete"))
+    other.load_lora_weights(tmp_path / "saved")
+    assert_close(answers(other.model), expected["first"])
+
+
+def test_what_can_not_be_done_is_said(both, folders, tmp_path):
+    pipe, expected = both
+    for call, message in {
+        lambda: pipe.load_lora_weights(folders[0] / "first", "first"): "already exists",
+        lambda: pipe.set_adapters("third"): "third",
+        lambda: pipe.set_adapters(["first", "second"], [1.0]): "1 `adapter_weights` for 2 adapters",
+        lambda: pipe.delete_adapters("third"): "third",
+        lambda: pipe.save_lora_weights(tmp_path / "saved", "third"): "third",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            call()
+        assert_close(answers(pipe.model), expected["second"])
+    pipe.set_adapters(["first", "second"])
+    with pytest.raises(ValueError, match="`adapter_name` of the one to save"):
+        pipe.save_lora_weights(tmp_path / "saved")
+    assert not (tmp_path / "saved").exists()
+
+
+def test_whole_modules_have_no_weight(pipe):
+    pipe.model.add_adapter(lora(["qkv_proj"], modules_to_save=["readout"]), "whole")
+    pipe.set_adapters("whole", 1.0)
+    for call in (lambda: pipe.set_adapters("whole", 0.5), lambda: pipe.fuse_lora(0.5)):
+        with pytest.raises(ValueError, match="'whole' holds whole modules"):
+            call()
+    assert has_adapters(pipe.model)
+
+
+def test_a_model_that_is_wrapped_keeps_its_adapters_to_itself(stirred_model, folders):
+    pipe = LaddPipeline(get_peft_model(stirred_model("discrete"), lora()))
+    with pytest.raises(ValueError, match="`get_peft_model` has wrapped the pipeline's model"):
+        pipe.load_lora_weights(folders[0] / "first")
+
+
+def test_a_compiled_model_takes_adapters(pipe, folders):
+    folder, expected = folders
+    pipe.model = torch.compile(pipe.model)
+    pipe.load_lora_weights(folder / "first")
+    assert pipe.get_active_adapters() == ["default_0"]
+    assert_close(answers(pipe.model._orig_mod), expected["first"])
+
+
+@pytest.mark.parametrize("way", ["loaded", "at once"])
+def test_a_pipeline_with_an_adapter_that_was_loaded_is_saved_whole(way, stirred_model, folders, tmp_path):
+    folder, expected = folders
+    stirred_model("discrete").save_pretrained(tmp_path / "base")
+    model = LaddForDiffusionLM.from_pretrained(tmp_path / "base")
+    if way == "loaded":
+        model.load_adapter(str(folder / "first"))
+    else:
+        model.add_adapter(lora())
+        model.save_pretrained(tmp_path / "adapter")
+        expected = {"first": answers(model)}
+        model = LaddForDiffusionLM.from_pretrained(tmp_path / "adapter")
+    LaddPipeline(model).save_pretrained(tmp_path / "whole")
+    assert_close(answers(LaddPipeline.from_pretrained(tmp_path / "whole").model), expected["first"], atol=1e-5)
