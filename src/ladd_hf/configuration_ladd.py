@@ -54,9 +54,6 @@ class LaddConfig(PreTrainedConfig):
             the chunk of text each stands for, after the last token (the reference), or none and learned slots instead.
         token_time_conditioning, latent_time_conditioning (`bool`): whether the network is told t_x, t_y. Not for
             tokens and codes (the number of masks tells), but for continuous latents, if not given.
-        reference_conditioning (`bool`): condition on time just as the authors' code does, for checkpoints of it: times
-            unscaled, SiLU twice before the blocks' modulation, the latents' output modulated behind its norm, and an
-            encoder with constant modulation.
         latent_head_layers, latent_head_hidden_size (`int`): a residual MLP of so many layers of that width before the
             latents' output; 0 layers for a linear head.
         separate_latent_denoiser (`bool`): a second network that denoises continuous latents with no tokens in it, for
@@ -68,8 +65,7 @@ class LaddConfig(PreTrainedConfig):
             the denoiser's.
         encoder_readout (`"last"`, `"chunk"`): latents are read at the last M positions (the reference), or each from
             the hidden states of its own chunk of text, concatenated.
-        latent_normalization (`"none"`, `"l2"`, `"unit"`): `l2` scales each latent to length sqrt(D), so to unit mean
-            square; `unit` to length 1 (the reference).
+        latent_normalization (`"none"`, `"l2"`): `l2` scales each latent to length sqrt(D), so to unit mean square.
         encoder_variance (`"none"`, `"fixed"`, `"learned"`): whether continuous latents are drawn around the encoder's
             output, with standard deviation `encoder_std` or a learned one.
         quantizer (`"vector"`, `"finite_scalar"`, `"gumbel"`): a learned codebook, finite scalar quantisation with
@@ -110,7 +106,6 @@ class LaddConfig(PreTrainedConfig):
     latent_positions: Literal["aligned", "concatenated", "learned"] = "aligned"
     token_time_conditioning: bool = False
     latent_time_conditioning: bool | None = None
-    reference_conditioning: bool = False
     latent_head_layers: int = 0
     latent_head_hidden_size: int = 2048
     separate_latent_denoiser: bool = False
@@ -124,7 +119,7 @@ class LaddConfig(PreTrainedConfig):
     encoder_hidden_size: int = 0
     encoder_num_attention_heads: int = 0
     encoder_readout: Literal["last", "chunk"] = "last"
-    latent_normalization: Literal["none", "l2", "unit"] = "none"
+    latent_normalization: Literal["none", "l2"] = "none"
     encoder_variance: Literal["none", "fixed", "learned"] = "none"
     encoder_std: float | int = 0.1
 
@@ -263,11 +258,6 @@ class LaddConfig(PreTrainedConfig):
                 f"`latent_type` {kind!r} with `latent_length` {self.latent_length} and `latent_dim` "
                 f"{self.latent_dim}: give a length from 1 to `max_position_embeddings` "
                 f"({self.max_position_embeddings}) and a size of at least 1."
-            )
-        if self.reference_conditioning and self.latent_head_layers:
-            raise ValueError(
-                f"`reference_conditioning` is set with `latent_head_layers` {self.latent_head_layers}: the authors' "
-                "wide head is another one, so leave one of the two out."
             )
         if kind == "continuous":
             self._refuse(kind, _OF_CODES, "'discrete'")

@@ -69,12 +69,11 @@ class LaddEncoder(nn.Module):
     def __init__(self, config: LaddConfig) -> None:
         super().__init__()
         hidden, heads = config.encoder_hidden_size, config.encoder_num_attention_heads
-        cond = 0 if config.reference_conditioning else None  # a constant modulation, or none
         self.config = config
         self.chunk_size = -(-config.max_position_embeddings // config.latent_length)
         self.embed_tokens = nn.Embedding(config.vocab_size, hidden)
         self.blocks = nn.ModuleList(
-            [LaddBlock(config, ("token",), hidden, heads, cond) for _ in range(config.encoder_num_hidden_layers)]
+            [LaddBlock(config, ("token",), hidden, heads) for _ in range(config.encoder_num_hidden_layers)]
         )
         self.norm = nn.LayerNorm(hidden, eps=config.layer_norm_eps, bias=False)
         width = hidden * self.chunk_size if config.encoder_readout == "chunk" else hidden
@@ -90,10 +89,8 @@ class LaddEncoder(nn.Module):
         """
         states = self._read(self._hidden_states(tokens, attention_mask), *row_spans(attention_mask, tokens))
         vectors = self.readout(states)
-        if self.config.latent_normalization != "none":
-            vectors = F.normalize(vectors, dim=-1)
         if self.config.latent_normalization == "l2":
-            vectors = vectors * self.config.latent_dim**0.5
+            vectors = F.normalize(vectors, dim=-1) * self.config.latent_dim**0.5
         kl = 0.5 * vectors.square().sum((1, 2))
         log_variance = self._log_variance(states)
         if log_variance is not None:

@@ -25,7 +25,7 @@ from .configuration_ladd import LaddConfig
 from .evaluation_mode import evaluation_mode
 from .latent_channels import EncodedLatents, latent_channel, token_channel
 from .latent_encoder import LaddEncoder, LatentReadout, row_spans
-from .latent_stream import LatentDenoiser, LatentHead, LatentInput, model_rotary, timestep_embedding
+from .latent_stream import LatentDenoiser, LatentHead, LatentInput, model_rotary
 from .loading import clear_errors, refuse_partial
 from .nelbo import Nelbo, nelbo
 from .objective import TrainingObjective, training_loss
@@ -38,9 +38,9 @@ from .two_stream_transformer import (
     LaddBlock,
     Modulation,
     OutputHead,
+    TimestepEmbedding,
     ZeroInitLinear,
 )
-from .warm_start import HUB_OPTIONS, copy_weights, fetch, mdlm_settings, mdlm_weights, read_settings, read_weights
 
 IGNORED_LABEL = -100
 
@@ -193,8 +193,8 @@ class LaddModel(LaddPreTrainedModel):
         discrete = config.latent_type == "discrete"
         self.mask_vector = nn.Parameter(torch.zeros(config.latent_dim)) if discrete else None
         time_conditioned = config.token_time_conditioning, has_latents and config.latent_time_conditioning
-        self.token_time_embedding = timestep_embedding(config) if time_conditioned[0] else None
-        self.latent_time_embedding = timestep_embedding(config) if time_conditioned[1] else None
+        self.token_time_embedding = TimestepEmbedding(config.cond_hidden_size) if time_conditioned[0] else None
+        self.latent_time_embedding = TimestepEmbedding(config.cond_hidden_size) if time_conditioned[1] else None
         self.cond_hidden_size = config.cond_hidden_size if any(time_conditioned) else 0
         streams = ("token", "latent") if has_latents else ("token",)
         # With a latent denoiser of their own, the latents' states after the last block would be read by nobody.
@@ -316,59 +316,6 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         self.latent_channel = latent_channel(config)
         self.latent_encoder_frozen = False
         self.post_init()
-
-    @classmethod
-    def from_mdlm(
-        cls,
-        source: str | os.PathLike,
-        *,
-        use_safetensors: bool | None = None,
-        dtype: torch.dtype | None = None,
-        **options: Any,
-    ) -> LaddForDiffusionLM:
-        """A model whose token stream is that of a masked diffusion language model; the rest is initialised anew.
-
-        Called without latents, its logits are the source's (but for the mask token's, minus infinity here).
-
-        Args:
-            source: folder or repository of a published MDLM (kuleshov-group/mdlm-owt's layout), or of a model of ours
-                with `latent_type="none"`.
-            use_safetensors: `False` to read weights from a pickle that you trust.
-            dtype: of the weights; float32, if not given.
-            options: settings of [`LaddConfig`], such as `latent_type`; and of the Hub: `revision`, `token`,
-                `cache_dir`, `local_files_only`, `force_download`.
-
-        Raises `ValueError` for a source with latents or told the time, and for weights that do not fit; `OSError` where
-        there are none.
-        """
-        hub_options = {name: options.pop(name) for name in HUB_OPTIONS if name in options}
-        folder = fetch(os.fspath(source), use_safetensors, hub_options)
-        settings = read_settings(folder)
-        if settings.get("model_type") == LaddConfig.model_type:
-            start = cls.from_pretrained(folder, use_safetensors=use_safetensors)
-            if start.config.latent_type != "none":
-                raise ValueError(
-                    f"{source} has latents of its own (`latent_type` {start.config.latent_type!r}): load it with "
-                    "`from_pretrained`, or start from a model with none."
-                )
-            taken = {name: value for name, value in settings.items() if hasattr(LaddConfig, name)}
-            weights = dict(start.state_dict())
-        elif settings.get("model_type") == "mdlm":
-            taken, weights = mdlm_settings(settings), mdlm_weights(read_weights(folder, use_safetensors))
-        else:
-            raise ValueError(
-                f"{source} is a model of type {settings.get('model_type')!r}; give an MDLM ('mdlm'), or a model of "
-                "ours ('ladd') without latents."
-            )
-        of_latents = ("latent_", "encoder_")
-        kept = {name: value for name, value in taken.items() if not name.startswith(of_latents)}
-        model = cls(LaddConfig(**{**kept, **options}))
-        tokens_alone = cls(LaddConfig(**kept)).state_dict()
-        expected = {name for name in tokens_alone if not name.endswith("modulation.weight")}
-        copy_weights(model, weights, expected, str(source))
-        if dtype is not None:
-            nn.Module.to(model, dtype)
-        return model
 
     def get_output_embeddings(self) -> nn.Linear:
         """The vocabulary projection."""
