@@ -39,6 +39,7 @@ from .two_stream_transformer import (
     TimestepEmbedding,
     ZeroInitLinear,
 )
+from .warm_start import warm_started
 
 IGNORED_LABEL = -100
 
@@ -306,6 +307,30 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         self.latent_channel = latent_channel(config)
         self.latent_encoder_frozen = False
         self.post_init()
+
+    @classmethod
+    def from_mdlm(cls, source: str | os.PathLike | PreTrainedModel, **options: Any) -> LaddForDiffusionLM:
+        """A model with the token stream of an MDLM, and latents of its own that are to be trained.
+
+        Called without `latents`, it predicts what the source predicts, but for the mask token, whose logit is minus
+        infinity here. What the source does not have starts as in a new model. As with `from_pretrained`, the model is
+        in evaluation mode.
+
+        Args:
+            source: a Hub repository or a folder in the layout of `kuleshov-group/mdlm-owt` (config.json of type
+                `mdlm`, with `time_conditioning` false), or a model of ours with `latent_type="none"`, or where one is
+                saved.
+            options: settings of [`LaddConfig`], such as `latent_type`, `latent_length` and `latent_dim`; those of the
+                token stream are the source's. Without any, the model has no latents. `mask_token_id` is the last id of
+                the vocabulary, as in mdlm-owt, unless given. Besides these, `revision`, `token`, `cache_dir`,
+                `local_files_only`, `force_download`, `proxies`, `subfolder`, `dtype` (the source's, if not given) and
+                `attn_implementation` as of `from_pretrained`; `use_safetensors=False` reads a pickled
+                pytorch_model.bin, of tensors alone.
+
+        Raises `ValueError` for options that contradict the source, and naming every weight of an MDLM that is missing,
+        mis-shaped or unknown; `OSError` where there is no such source.
+        """
+        return warm_started(cls, source, **options)
 
     def get_output_embeddings(self) -> nn.Linear:
         """The vocabulary projection."""
