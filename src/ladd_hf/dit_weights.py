@@ -41,8 +41,8 @@ class SourceWeights:
         """Shape of a weight from which a size is read. Raises `ValueError` where there is none."""
         if name not in self._left:
             raise ValueError(
-                f"{self.origin} has no weight {name}, from which the network's sizes are read: give a checkpoint of the "
-                "documented layout."
+                f"{self.origin} has no weight {name}, from which sizes of the network are read: give a checkpoint of "
+                "the documented layout."
             )
         return self._left[name].shape
 
@@ -90,8 +90,8 @@ def check_rotary(weights: SourceWeights, name: str, head_dim: int) -> None:
     # Half precision keeps them to a per cent. Zeros stand for mis-shaped ones, which `close` tells of.
     if saved.any() and not torch.allclose(saved, expected, rtol=1e-2):
         raise ValueError(
-            f"{weights.origin} has rotary frequencies {name} of another base than 10,000, the documented layout's: give "
-            "a checkpoint of that layout."
+            f"{weights.origin} has rotary frequencies {name} of another base than 10,000, the documented layout's: "
+            "give a checkpoint of that layout."
         )
 
 
@@ -114,7 +114,7 @@ def embedding_of_zero(embedding: Weights) -> Tensor:
 
 
 def modulation(weights: SourceWeights, source: str, count: int, sizes: DitSizes, constant: Tensor | None) -> Weights:
-    """A `Modulation`'s weights for `count` vectors; its biases alone where the vector it reads is `constant` (cond,)."""
+    """A `Modulation`'s weights for `count` vectors; its biases alone where what it reads is `constant`, `(cond,)`."""
     weight = weights.take(f"{source}.weight", count * sizes.hidden, sizes.cond)
     bias = weights.take(f"{source}.bias", count * sizes.hidden)
     if constant is None:

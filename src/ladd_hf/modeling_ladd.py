@@ -23,7 +23,7 @@ from .configuration_ladd import LaddConfig
 from .evaluation_mode import evaluation_mode
 from .latent_channels import EncodedLatents, latent_channel, token_channel
 from .latent_encoder import LaddEncoder, LatentReadout, row_spans
-from .latent_stream import LatentDenoiser, LatentHead, LatentInput, model_rotary
+from .latent_stream import LatentDenoiser, LatentHead, LatentInput, model_rotary, timestep_scale
 from .loading import clear_errors, refuse_partial
 from .nelbo import Nelbo, nelbo
 from .objective import TrainingObjective, training_loss
@@ -183,9 +183,10 @@ class LaddModel(LaddPreTrainedModel):
         self.latent_input = LatentInput(config) if has_latents else None
         discrete = config.latent_type == "discrete"
         self.mask_vector = nn.Parameter(torch.zeros(config.latent_dim)) if discrete else None
+        scale = timestep_scale(config)
         time_conditioned = config.token_time_conditioning, has_latents and config.latent_time_conditioning
-        self.token_time_embedding = TimestepEmbedding(config.cond_hidden_size) if time_conditioned[0] else None
-        self.latent_time_embedding = TimestepEmbedding(config.cond_hidden_size) if time_conditioned[1] else None
+        self.token_time_embedding = TimestepEmbedding(config.cond_hidden_size, scale) if time_conditioned[0] else None
+        self.latent_time_embedding = TimestepEmbedding(config.cond_hidden_size, scale) if time_conditioned[1] else None
         self.cond_hidden_size = config.cond_hidden_size if any(time_conditioned) else 0
         streams = ("token", "latent") if has_latents else ("token",)
         # With a latent denoiser of their own, the latents' states after the last block would be read by nobody.
@@ -244,8 +245,11 @@ class LaddModel(LaddPreTrainedModel):
         if attention_mask is not None and latent_states is not None:
             attention_mask = nn.functional.pad(attention_mask, (0, latent_states.shape[1]), value=1)
         mask = create_bidirectional_mask(config=self.config, inputs_embeds=everything, attention_mask=attention_mask)
+        of_blocks = conditioning
+        if self.config.reference_layout and conditioning is not None:
+            of_blocks = nn.functional.silu(conditioning)  # before the SiLU of every modulation
         for block in self.blocks:
-            states, latent_states = block(states, latent_states, conditioning, rotary, mask, **kwargs)
+            states, latent_states = block(states, latent_states, of_blocks, rotary, mask, **kwargs)
         return LaddModelOutput(states, latent_states, conditioning)
 
     def _conditioning(

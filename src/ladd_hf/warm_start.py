@@ -27,7 +27,7 @@ _OF_WEIGHTS = (
 # Settings of the source that may be chosen otherwise.
 _CARRIED = (
     *("mask_token_id", "pad_token_id", "bos_token_id", "eos_token_id", "cond_hidden_size", "max_position_embeddings"),
-    *("attention_dropout", "initializer_range", "token_noise_schedule"),
+    *("attention_dropout", "initializer_range", "token_noise_schedule", "reference_layout"),
 )
 
 
@@ -77,8 +77,8 @@ def _read(
 
 def _merged(source: str | os.PathLike | PreTrainedModel, settings: dict, options: dict) -> dict[str, Any]:
     """The source's settings with the caller's. Raises `ValueError` where these contradict the source's weights."""
-    fixed = (*_OF_WEIGHTS, *(["cond_hidden_size"] if settings["token_time_conditioning"] else []))
-    against = [name for name in fixed if name in options and options[name] != settings[name]]
+    timed = ("cond_hidden_size", "reference_layout") if settings["token_time_conditioning"] else ()
+    against = [name for name in (*_OF_WEIGHTS, *timed) if name in options and options[name] != settings[name]]
     if against:
         held = ", ".join(f"`{name}` {settings[name]}" for name in against)
         kind = type(source).__name__ if isinstance(source, PreTrainedModel) else source
@@ -119,7 +119,7 @@ def _of_mdlm(
     sizes = DitSizes(hidden, cond, LaddConfig.mlp_ratio * hidden)
     converted = untimed_mdlm(weights, "backbone.", vocab_size, num_layers, num_heads, sizes)
     weights.close()
-    settings = {
+    settings: dict[str, Any] = {
         **{name: getattr(LaddConfig, name) for name in _OF_WEIGHTS},
         "rope_parameters": LaddConfig().rope_parameters,
         "vocab_size": vocab_size,

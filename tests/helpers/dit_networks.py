@@ -126,3 +126,121 @@ def stirred(network, seed=0):
             else:
                 parameter.copy_(noise / parameter.shape[-1] ** 0.5)
     return network.eval()
+
+
+class TwoStreamBlock(nn.Module):
+    """Tokens `x` and latents `y` in one attention; the modulation has a SiLU of its own."""
+
+    def __init__(self, hidden, heads, cond, latents_turn):
+        super().__init__()
+        self.heads, self.latents_turn = heads, latents_turn
+        for name in "xy":
+            setattr(self, f"qkv_{name}", nn.Linear(hidden, 3 * hidden, bias=False))
+            setattr(self, f"attn_out_{name}", nn.Linear(hidden, hidden, bias=False))
+            setattr(self, f"norm1_{name}", Norm(hidden))
+            setattr(self, f"norm2_{name}", Norm(hidden))
+            setattr(self, f"mlp_{name}", mlp(hidden))
+            setattr(self, f"adaLN_modulation_{name}", nn.Sequential(nn.SiLU(), nn.Linear(cond, 6 * hidden)))
+
+    def forward(self, x, y, c, rotary):
+        states = {"x": x, "y": y}
+        part = {key: {name: getattr(self, f"{key}_{name}") for name in "xy"} for key in ("qkv", "norm1", "norm2")}
+        vectors = {n: getattr(self, f"adaLN_modulation_{n}")(c)[:, None].chunk(6, dim=2) for n in "xy"}
+        qkv = [part["qkv"][n](part["norm1"][n](states[n], *vectors[n][:2])) for n in "xy"]
+
+        def turn(heads):
+            turned = rotary(heads)
+            return turned if self.latents_turn else torch.cat([turned[:, : x.shape[1]], heads[:, x.shape[1] :]], dim=1)
+
+        attended = attend(torch.cat(qkv, dim=1), self.heads, turn).split([x.shape[1], y.shape[1]], dim=1)
+        for name, update in zip("xy", attended, strict=True):
+            state = states[name] + vectors[name][2] * getattr(self, f"attn_out_{name}")(update)
+            update = getattr(self, f"mlp_{name}")(part["norm2"][name](state, *vectors[name][3:5]))
+            states[name] = state + vectors[name][5] * update
+        return states["x"], states["y"]
+
+
+class JointDenoiser(nn.Module):
+    """The authors' denoiser of tokens and latents; a time that is not given is 0."""
+
+    def __init__(self, vocab=11, dim=3, out=3, hidden=16, heads=2, cond=8, layers=2, slots=None):
+        super().__init__()
+        self.y_slot_embeddings = nn.Parameter(torch.zeros(slots, hidden)) if slots else None
+        self.t_embedder, self.t_y_embedder = TimeEmbedding(cond), TimeEmbedding(cond)
+        self.y_cond_embedder = nn.Sequential(nn.Linear(4 * dim, cond), nn.SiLU(), nn.Linear(cond, cond))  # unused
+        self.y_patch_embedder = nn.Sequential(nn.Linear(dim, 4 * hidden), nn.SiLU(), nn.Linear(4 * hidden, hidden))
+        self.w = Table(vocab, hidden)
+        self.rotary_emb = Rotary(hidden // heads)
+        self.blocks = nn.ModuleList([TwoStreamBlock(hidden, heads, cond, not slots) for _ in range(layers)])
+        self.final_layer_x, self.final_layer_y = FinalLayer(hidden, vocab, cond), FinalLayer(hidden, out, cond)
+
+    def forward(self, tokens, latents, token_times=None, latent_times=None):
+        x, y = self.w.embedding[tokens], self.y_patch_embedder(latents)
+        if self.y_slot_embeddings is not None:
+            y = y + self.y_slot_embeddings
+        never = torch.zeros(len(tokens))
+        times = (never if one is None else one for one in (token_times, latent_times))
+        c = F.silu(self.t_embedder(next(times)) + self.t_y_embedder(next(times)))
+        for block in self.blocks:
+            x, y = block(x, y, c, self.rotary_emb)
+        return self.final_layer_x(x, c), self.final_layer_y(y, c)
+
+
+class LatentDenoiser(nn.Module):
+    """The authors' denoiser of latents alone."""
+
+    def __init__(self, dim=3, hidden=16, heads=2, cond=8, layers=3):
+        super().__init__()
+        self.y_patch_embedder = nn.Linear(dim, hidden)
+        self.t_y_embedder = TimeEmbedding(cond)
+        self.rotary_emb = Rotary(hidden // heads)
+        self.blocks = nn.ModuleList([Block(hidden, heads, cond) for _ in range(layers)])
+        self.final_layer_y = FinalLayer(hidden, dim, cond)
+
+    def forward(self, latents, times):
+        y, c = self.y_patch_embedder(latents), F.silu(self.t_y_embedder(times))
+        for block in self.blocks:
+            y = block(y, c, self.rotary_emb)
+        return self.final_layer_y(y, c)
+
+
+class Encoder(nn.Module):
+    """The authors' encoder: the outputs at the last places are the latents, of length 1 if `normalized`."""
+
+    def __init__(self, vocab=11, dim=3, latents=4, hidden=24, heads=3, cond=6, layers=1, normalized=True):
+        super().__init__()
+        self.latents, self.normalized = latents, normalized
+        self.w = Table(vocab, hidden)
+        self.time_embedder = TimeEmbedding(cond)
+        self.rotary_emb = Rotary(hidden // heads)
+        self.blocks = nn.ModuleList([Block(hidden, heads, cond) for _ in range(layers)])
+        self.final_layer = FinalLayer(hidden, dim, cond)
+
+    def forward(self, tokens):
+        x, c = self.w.embedding[tokens], F.silu(self.time_embedder(torch.zeros(len(tokens))))
+        for block in self.blocks:
+            x = block(x, c, self.rotary_emb)
+        latents = self.final_layer(x, c)[:, -self.latents :]
+        return F.normalize(latents, dim=-1) if self.normalized else latents
+
+
+class Codebook(nn.Module):
+    """The authors' quantiser of codes by cosine similarity: unit vectors, and a vector for the mask code."""
+
+    def __init__(self, codes=8, dim=3):
+        super().__init__()
+        self.z_mask = nn.Parameter(torch.zeros(dim))
+        self.vqvae = nn.Module()
+        self.vqvae._codebook = nn.Module()
+        vectors = F.normalize(torch.randn(1, codes, dim, generator=torch.Generator().manual_seed(5)), dim=-1)
+        state = {"initted": torch.tensor(True), "cluster_size": 3 * torch.ones(1, codes), "embed_avg": 3 * vectors}
+        for name, value in {**state, "embed": vectors}.items():
+            self.vqvae._codebook.register_buffer(name, value)
+
+    def nearest(self, latents):
+        """The codes of latents `(B, M, D)`."""
+        return (F.normalize(latents, dim=-1) @ self.vqvae._codebook.embed[0].T).argmax(-1)
+
+    def vectors(self, codes):
+        """Code vectors `(B, M, D)`, the mask's for the last code."""
+        return torch.cat([self.vqvae._codebook.embed[0], self.z_mask[None]])[codes]
