@@ -6,22 +6,11 @@ import json
 
 import pytest
 import torch
-from helpers.dit_networks import MDLM, stirred
+from helpers.dit_networks import MDLM, MDLM_CONFIG, stirred
 from safetensors.torch import save_file
 
 from ladd_hf import LaddForDiffusionLM
 
-CONFIG = {
-    "model_type": "mdlm",
-    "vocab_size": 11,
-    "model_length": 12,
-    "hidden_dim": 16,
-    "cond_dim": 8,
-    "n_blocks": 2,
-    "n_heads": 2,
-    "dropout": 0.1,
-    "time_conditioning": False,
-}
 LATENTS = {"latent_length": 4, "latent_dim": 3}
 OPTIONS = {
     "none": {},
@@ -47,7 +36,7 @@ def save(network, folder, pickled=False, **changes):
         else:
             weights[name] = change
     folder.mkdir(exist_ok=True)
-    (folder / "config.json").write_text(json.dumps({**CONFIG, **changes}))
+    (folder / "config.json").write_text(json.dumps({**MDLM_CONFIG, **changes}))
     if pickled:
         torch.save(weights, folder / "pytorch_model.bin")
     else:

@@ -6,6 +6,19 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+# What the published checkpoint's config.json holds, for the network below.
+MDLM_CONFIG = {
+    "model_type": "mdlm",
+    "vocab_size": 11,
+    "model_length": 12,
+    "hidden_dim": 16,
+    "cond_dim": 8,
+    "n_blocks": 2,
+    "n_heads": 2,
+    "dropout": 0.1,
+    "time_conditioning": False,
+}
+
 
 class Rotary(nn.Module):
     """Frequencies of base 10,000, kept as a buffer; the first half of a head's numbers is paired with the second."""
