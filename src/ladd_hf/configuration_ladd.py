@@ -65,13 +65,18 @@ class LaddConfig(PreTrainedConfig):
             the denoiser's.
         encoder_readout (`"last"`, `"chunk"`): latents are read at the last M positions (the reference), or each from
             the hidden states of its own chunk of text, concatenated.
-        latent_normalization (`"none"`, `"l2"`): `l2` scales each latent to length sqrt(D), so to unit mean square.
+        latent_normalization (`"none"`, `"l2"`, `"unit"`): `l2` scales each latent to length sqrt(D), so to unit mean
+            square; `unit` to length 1 (the reference).
         encoder_variance (`"none"`, `"fixed"`, `"learned"`): whether continuous latents are drawn around the encoder's
             output, with standard deviation `encoder_std` or a learned one.
         quantizer (`"vector"`, `"finite_scalar"`, `"gumbel"`): a learned codebook, finite scalar quantisation with
             `fsq_levels` (their product is `codebook_size`), or a Gumbel-softmax choice of codes.
         codebook_decay, codebook_kmeans_init, codebook_dead_code_threshold, commitment_weight: of the learned codebook.
         gumbel_temperature (`float`): of the Gumbel-softmax choice.
+        reference_layout (`bool`): the networks exactly as in the authors' research code, for weights that come from
+            there: times enter their sinusoids as they are, not times 1000; what blocks of two streams are modulated by
+            passes a second SiLU; time modulates the latents' output after its norm, not before; and learned constants
+            modulate the encoder's blocks.
 
         format_version (`int`): of this configuration; raised where a setting comes to mean something else.
 
@@ -119,7 +124,7 @@ class LaddConfig(PreTrainedConfig):
     encoder_hidden_size: int = 0
     encoder_num_attention_heads: int = 0
     encoder_readout: Literal["last", "chunk"] = "last"
-    latent_normalization: Literal["none", "l2"] = "none"
+    latent_normalization: Literal["none", "l2", "unit"] = "none"
     encoder_variance: Literal["none", "fixed", "learned"] = "none"
     encoder_std: float | int = 0.1
 
@@ -130,6 +135,8 @@ class LaddConfig(PreTrainedConfig):
     codebook_dead_code_threshold: int = 2
     commitment_weight: float | int = 0.1
     gumbel_temperature: float | int = 1.0
+
+    reference_layout: bool = False
 
     format_version: int = FORMAT_VERSION
 
@@ -249,7 +256,7 @@ class LaddConfig(PreTrainedConfig):
 
     def _validate_no_latents(self) -> None:
         shared = ("latent_length", "latent_dim", "latent_noise_schedule", "latent_head_layers", "latent_normalization")
-        self._refuse("none", (*shared, *_OF_CONTINUOUS, *_OF_CODES), "'continuous' or 'discrete'")
+        self._refuse("none", (*shared, *_OF_CONTINUOUS, *_OF_CODES, "reference_layout"), "'continuous' or 'discrete'")
 
     def _validate_latents(self) -> None:
         kind = self.latent_type

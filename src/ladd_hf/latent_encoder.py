@@ -72,8 +72,9 @@ class LaddEncoder(nn.Module):
         self.config = config
         self.chunk_size = -(-config.max_position_embeddings // config.latent_length)
         self.embed_tokens = nn.Embedding(config.vocab_size, hidden)
+        cond = 0 if config.reference_layout else None
         self.blocks = nn.ModuleList(
-            [LaddBlock(config, ("token",), hidden, heads) for _ in range(config.encoder_num_hidden_layers)]
+            [LaddBlock(config, ("token",), hidden, heads, cond) for _ in range(config.encoder_num_hidden_layers)]
         )
         self.norm = nn.LayerNorm(hidden, eps=config.layer_norm_eps, bias=False)
         width = hidden * self.chunk_size if config.encoder_readout == "chunk" else hidden
@@ -89,8 +90,9 @@ class LaddEncoder(nn.Module):
         """
         states = self._read(self._hidden_states(tokens, attention_mask), *row_spans(attention_mask, tokens))
         vectors = self.readout(states)
-        if self.config.latent_normalization == "l2":
-            vectors = F.normalize(vectors, dim=-1) * self.config.latent_dim**0.5
+        if self.config.latent_normalization != "none":
+            length = 1 if self.config.latent_normalization == "unit" else self.config.latent_dim**0.5
+            vectors = F.normalize(vectors, dim=-1) * length
         kl = 0.5 * vectors.square().sum((1, 2))
         log_variance = self._log_variance(states)
         if log_variance is not None:

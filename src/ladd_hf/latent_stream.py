@@ -45,14 +45,16 @@ class LatentHead(nn.Module):
         if config.latent_head_layers:
             self.wide = ResidualMLP(hidden, config.latent_head_hidden_size, config.latent_head_layers, eps)
         size = config.latent_dim if config.latent_type == "continuous" else config.codebook_size
-        self.output = OutputHead(config.latent_head_hidden_size if self.wide else hidden, size, 0, eps)
-        self.modulation = Modulation(cond_hidden_size, hidden, count=2)
+        after_norm = cond_hidden_size if config.reference_layout else 0
+        self.output = OutputHead(config.latent_head_hidden_size if self.wide else hidden, size, after_norm, eps)
+        self.modulation = None if config.reference_layout else Modulation(cond_hidden_size, hidden, count=2)
 
     def forward(self, states: Tensor, conditioning: Tensor | None) -> Tensor:
         """`(B, M, hidden_size)` to `(B, M, D or K)`."""
-        shift, scale = self.modulation(conditioning)
-        states = torch.addcmul(shift, states, 1 + scale)
-        return self.output(states if self.wide is None else self.wide(states), None)
+        if self.modulation is not None:
+            shift, scale = self.modulation(conditioning)
+            states, conditioning = torch.addcmul(shift, states, 1 + scale), None
+        return self.output(states if self.wide is None else self.wide(states), conditioning)
 
 
 class LatentDenoiser(nn.Module):
@@ -63,7 +65,7 @@ class LatentDenoiser(nn.Module):
         self.config = config
         hidden, cond = config.hidden_size, config.cond_hidden_size
         self.latent_input = LatentInput(config)
-        self.time_embedding = TimestepEmbedding(cond)
+        self.time_embedding = TimestepEmbedding(cond, timestep_scale(config))
         self.blocks = nn.ModuleList(
             [
                 LaddBlock(config, ("latent",), hidden, config.num_attention_heads, cond)
@@ -81,6 +83,11 @@ class LatentDenoiser(nn.Module):
         for block in self.blocks:
             states, _ = block(states, None, conditioning, rotary)
         return self.head(states, conditioning)
+
+
+def timestep_scale(config: LaddConfig) -> float:
+    """What times are multiplied with before their sinusoids."""
+    return 1 if config.reference_layout else 1000
 
 
 def model_rotary(config: LaddConfig, positions: Tensor, dtype: torch.dtype) -> Rotary:

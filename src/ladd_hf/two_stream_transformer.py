@@ -59,12 +59,16 @@ def eager_attention_forward(
 
 
 class TimestepEmbedding(nn.Module):
-    """Time in [0, 1], `(B,)`, to a conditioning vector `(B, cond_hidden_size)`: 256 sinusoids and a two-layer MLP."""
+    """Time in [0, 1], `(B,)`, to a conditioning vector `(B, cond_hidden_size)`: 256 sinusoids and a two-layer MLP.
+
+    The sinusoids see the time times `scale`.
+    """
 
     frequencies = 256
 
-    def __init__(self, cond_hidden_size: int) -> None:
+    def __init__(self, cond_hidden_size: int, scale: float = 1000) -> None:
         super().__init__()
+        self.scale = scale
         self.up_proj = nn.Linear(self.frequencies, cond_hidden_size)
         self.down_proj = nn.Linear(cond_hidden_size, cond_hidden_size)
 
@@ -72,7 +76,7 @@ class TimestepEmbedding(nn.Module):
         """`(B,)` times to `(B, cond_hidden_size)`."""
         half = self.frequencies // 2
         exponent = torch.arange(half, device=timesteps.device, dtype=torch.float32) / half
-        angles = 1000 * timesteps.float()[:, None] * 10000**-exponent
+        angles = self.scale * timesteps.float()[:, None] * 10000**-exponent
         sinusoids = torch.cat([angles.cos(), angles.sin()], dim=-1).to(self.up_proj.bias.dtype)  # weights may be int
         return self.down_proj(F.silu(self.up_proj(sinusoids)))
 

@@ -1,0 +1,48 @@
+"""Converts a checkpoint of the LADD authors' research code (a Lightning .ckpt) to a model folder of ladd_hf.
+
+    python examples/convert_checkpoint.py last.ckpt my-model --latent_length 16 --max_position_embeddings 256
+    python examples/convert_checkpoint.py last.ckpt my-model --config settings.yaml --weights last
+
+Every setting of `LaddConfig` that the checkpoint does not tell is a flag, and a line of the YAML file given with
+`--config`; flags override it. `ladd_hf/convert_lightning.py` tells what is read from the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+from pathlib import Path
+
+import yaml
+
+from ladd_hf import LaddConfig
+from ladd_hf.convert_lightning import convert_lightning
+
+
+def main() -> None:
+    """Reads the command line, converts, and saves."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path, help="The .ckpt file.")
+    parser.add_argument("output", type=Path, help="The folder to save the model in; it must not hold one already.")
+    parser.add_argument("--config", type=Path, help="A YAML file of settings.")
+    parser.add_argument("--weights", choices=("averaged", "last"), help="EMA weights (default), or the last step's.")
+    parser.add_argument("--without_encoder", action="store_true", default=None, help="Leave its encoder out.")
+    settings = parser.add_argument_group("settings that the checkpoint does not tell")
+    for field in fields(LaddConfig):
+        settings.add_argument(f"--{field.name}", type=yaml.safe_load, metavar="VALUE")
+    given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
+    checkpoint, output, file = given.pop("checkpoint"), given.pop("output"), given.pop("config", None)
+    if (output / "config.json").exists():
+        parser.error(f"{output} holds a model already: name another folder.")
+    try:
+        options = yaml.safe_load(file.read_text()) or {} if file else {}
+        model = convert_lightning(checkpoint, **options | given)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    model.save_pretrained(output)
+    size = sum(weight.numel() for weight in model.parameters())
+    print(f"Saved in {output}: latents {model.config.latent_type}, {size:,} parameters.")
+
+
+if __name__ == "__main__":
+    main()
