@@ -1,52 +1,47 @@
-"""Turns a Lightning checkpoint of the LADD authors' research code into a pipeline of this package.
+"""Converts a checkpoint of the LADD authors' research code (a Lightning .ckpt) to a model folder of ladd_hf.
 
-    python examples/convert_checkpoint.py last.ckpt my-pipeline --num_attention_heads 12 --max_position_embeddings 512 \
-        --latent_length 64 --settings '{"latent_noise_schedule": "sqrt"}'
+    python examples/convert_checkpoint.py last.ckpt my-model --latent_length 16 --max_position_embeddings 256
+    python examples/convert_checkpoint.py last.ckpt my-model --config settings.yaml --weights last
 
-It is read with `weights_only=True`. Without `--no_ema` the averaged weights are taken.
+Every setting of `LaddConfig` that the checkpoint does not tell is a flag, and a line of the YAML file given with
+`--config`; flags override it. `ladd_hf/convert_lightning.py` tells what is read from the file.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+from dataclasses import fields
+from pathlib import Path
 
-from transformers import AutoTokenizer
+import yaml
 
-from ladd_hf import LaddJointScheduler, LaddPipeline, LaddSequentialScheduler
-from ladd_hf.convert_lightning import convert_lightning_checkpoint
+from ladd_hf import LaddConfig
+from ladd_hf.convert_lightning import convert_lightning
 
 
 def main() -> None:
-    """Reads the checkpoint, writes the pipeline."""
+    """Reads the command line, converts, and saves."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", help="the .ckpt")
-    parser.add_argument("output", help="folder of the pipeline")
-    parser.add_argument("--num_attention_heads", type=int, required=True)
-    parser.add_argument("--max_position_embeddings", type=int, required=True, help="tokens of a text")
-    parser.add_argument("--latent_length", type=int, required=True, help="latents of a text")
-    parser.add_argument("--no_ema", action="store_true", help="take the plain weights")
-    parser.add_argument("--skip", nargs="*", default=[], help="prefixes of weights that are left out")
-    parser.add_argument("--settings", type=json.loads, default={}, help="more settings of LaddConfig, as JSON")
-    parser.add_argument("--schedule", choices=["joint", "sequential"], default="joint")
-    parser.add_argument("--tokenizer", help="folder or repository of the tokenizer")
-    arguments = parser.parse_args()
+    parser.add_argument("checkpoint", type=Path, help="The .ckpt file.")
+    parser.add_argument("output", type=Path, help="The folder to save the model in; it must not hold one already.")
+    parser.add_argument("--config", type=Path, help="A YAML file of settings.")
+    parser.add_argument("--weights", choices=("averaged", "last"), help="EMA weights (default), or the last step's.")
+    parser.add_argument("--without_encoder", action="store_true", default=None, help="Leave its encoder out.")
+    settings = parser.add_argument_group("settings that the checkpoint does not tell")
+    for field in fields(LaddConfig):
+        settings.add_argument(f"--{field.name}", type=yaml.safe_load, metavar="VALUE")
+    given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
+    checkpoint, output, file = given.pop("checkpoint"), given.pop("output"), given.pop("config", None)
+    if (output / "config.json").exists():
+        parser.error(f"{output} holds a model already: name another folder.")
     try:
-        model = convert_lightning_checkpoint(
-            arguments.checkpoint,
-            num_attention_heads=arguments.num_attention_heads,
-            max_position_embeddings=arguments.max_position_embeddings,
-            latent_length=arguments.latent_length,
-            ema=not arguments.no_ema,
-            skip=arguments.skip,
-            **arguments.settings,
-        )
+        options = yaml.safe_load(file.read_text()) or {} if file else {}
+        model = convert_lightning(checkpoint, **options | given)
     except (ValueError, OSError) as error:
-        raise SystemExit(f"{error}") from error
-    scheduler = LaddJointScheduler() if arguments.schedule == "joint" else LaddSequentialScheduler()
-    tokenizer = AutoTokenizer.from_pretrained(arguments.tokenizer) if arguments.tokenizer else None
-    LaddPipeline(model, scheduler, tokenizer).save_pretrained(arguments.output)
-    print(f"{arguments.output} holds a pipeline of {model.num_parameters():,} parameters.")
+        parser.error(str(error))
+    model.save_pretrained(output)
+    size = sum(weight.numel() for weight in model.parameters())
+    print(f"Saved in {output}: latents {model.config.latent_type}, {size:,} parameters.")
 
 
 if __name__ == "__main__":

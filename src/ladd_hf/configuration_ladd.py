@@ -54,9 +54,6 @@ class LaddConfig(PreTrainedConfig):
             the chunk of text each stands for, after the last token (the reference), or none and learned slots instead.
         token_time_conditioning, latent_time_conditioning (`bool`): whether the network is told t_x, t_y. Not for
             tokens and codes (the number of masks tells), but for continuous latents, if not given.
-        reference_conditioning (`bool`): condition on time just as the authors' code does, for checkpoints of it: times
-            unscaled, SiLU twice before the blocks' modulation, the latents' output modulated behind its norm, and an
-            encoder with constant modulation.
         latent_head_layers, latent_head_hidden_size (`int`): a residual MLP of so many layers of that width before the
             latents' output; 0 layers for a linear head.
         separate_latent_denoiser (`bool`): a second network that denoises continuous latents with no tokens in it, for
@@ -76,6 +73,10 @@ class LaddConfig(PreTrainedConfig):
             `fsq_levels` (their product is `codebook_size`), or a Gumbel-softmax choice of codes.
         codebook_decay, codebook_kmeans_init, codebook_dead_code_threshold, commitment_weight: of the learned codebook.
         gumbel_temperature (`float`): of the Gumbel-softmax choice.
+        reference_layout (`bool`): the networks exactly as in the authors' research code, for weights that come from
+            there: times enter their sinusoids as they are, not times 1000; what blocks of two streams are modulated by
+            passes a second SiLU; time modulates the latents' output after its norm, not before; and learned constants
+            modulate the encoder's blocks.
 
         format_version (`int`): of this configuration; raised where a setting comes to mean something else.
 
@@ -110,7 +111,6 @@ class LaddConfig(PreTrainedConfig):
     latent_positions: Literal["aligned", "concatenated", "learned"] = "aligned"
     token_time_conditioning: bool = False
     latent_time_conditioning: bool | None = None
-    reference_conditioning: bool = False
     latent_head_layers: int = 0
     latent_head_hidden_size: int = 2048
     separate_latent_denoiser: bool = False
@@ -135,6 +135,8 @@ class LaddConfig(PreTrainedConfig):
     codebook_dead_code_threshold: int = 2
     commitment_weight: float | int = 0.1
     gumbel_temperature: float | int = 1.0
+
+    reference_layout: bool = False
 
     format_version: int = FORMAT_VERSION
 
@@ -254,7 +256,7 @@ class LaddConfig(PreTrainedConfig):
 
     def _validate_no_latents(self) -> None:
         shared = ("latent_length", "latent_dim", "latent_noise_schedule", "latent_head_layers", "latent_normalization")
-        self._refuse("none", (*shared, *_OF_CONTINUOUS, *_OF_CODES), "'continuous' or 'discrete'")
+        self._refuse("none", (*shared, *_OF_CONTINUOUS, *_OF_CODES, "reference_layout"), "'continuous' or 'discrete'")
 
     def _validate_latents(self) -> None:
         kind = self.latent_type
@@ -263,11 +265,6 @@ class LaddConfig(PreTrainedConfig):
                 f"`latent_type` {kind!r} with `latent_length` {self.latent_length} and `latent_dim` "
                 f"{self.latent_dim}: give a length from 1 to `max_position_embeddings` "
                 f"({self.max_position_embeddings}) and a size of at least 1."
-            )
-        if self.reference_conditioning and self.latent_head_layers:
-            raise ValueError(
-                f"`reference_conditioning` is set with `latent_head_layers` {self.latent_head_layers}: the authors' "
-                "wide head is another one, so leave one of the two out."
             )
         if kind == "continuous":
             self._refuse(kind, _OF_CODES, "'discrete'")

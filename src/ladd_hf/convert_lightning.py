@@ -1,267 +1,482 @@
-"""Checkpoints of the LADD authors' research code (darioShar/LADD, Lightning `.ckpt`) as models of this package.
+"""Checkpoints of the LADD authors' research code (Lightning `.ckpt` files) as models of ours.
 
-Their joint denoiser is this model with `reference_conditioning` and latents at `concatenated` positions, or at learned
-slots. What their network is always told (the time zero, on tokens, and on codes) becomes constant vectors of ours. The
-encoder (their DiT, if the file has it) and the quantiser come along; their layers are named as they name them: linear
-maps of a `Sequential` by their place in it, final layers by `norm_final`, `linear` and `adaLN_modulation`.
+What such a file holds, by the names its weights have:
+
+* the joint denoiser: `w.embedding`, `blocks.N` of two streams (`qkv_x`, `qkv_y`, `attn_out_x`, `norm1_x`, `norm2_x`,
+  `mlp_x.{0,2}`, `adaLN_modulation_x.1`, and the same of `y`), `y_patch_embedder.{0,2}`, `y_slot_embeddings` where
+  latents have no rotary positions, `t_embedder.mlp.{0,2}`, `t_y_embedder.mlp.{0,2}`, and `final_layer_x`,
+  `final_layer_y` with `norm_final.weight`, `linear.{weight,bias}`, `adaLN_modulation.{weight,bias}`;
+* of sequential Co-LADD the latent denoiser: `blocks.N` of one stream (named as MDLM's), `y_patch_embedder` of one
+  linear map, `t_y_embedder`, `final_layer_y`;
+* the encoder: `w.embedding`, `time_embedder`, `blocks.N` of one stream, `final_layer`;
+* of Di-LADD `vector_quantizer.z_mask` and `vector_quantizer.vqvae._codebook`;
+* or, of the MDLM baseline, what `dit_weights.untimed_mdlm` reads.
+
+Each network may have any prefix. `*_ema_state_dict` (or `ema`) hold averaged weights as a list of `shadow_params` in
+the order of the parameters. Left out, with a warning, is what no prediction depends on: `y_cond_embedder`, counters of
+the loss, and, where a latent denoiser is at hand, what only the joint denoiser's own prediction of latents reads.
 """
 
 from __future__ import annotations
 
+import os
 import pickle
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+from transformers.utils import logging
 
 from .configuration_ladd import LaddConfig
-from .modeling_ladd import LaddForDiffusionLM
-from .warm_start import SourceTime, copy_weights
-
-# Parts of their checkpoints that have weights which their networks do not use, or that are no networks.
-_UNUSED = re.compile(
-    r"(joint_denoiser|encoder)\.rotary_emb\.|joint_denoiser\.y_cond_embedder\.|"
-    r"(train|val|eval|test)_|.*metric|loss_fn\."
+from .dit_weights import (
+    DitSizes,
+    SourceWeights,
+    Weights,
+    check_rotary,
+    embedding_of_zero,
+    output_head,
+    placed,
+    stream,
+    time_embedding,
+    untimed_mdlm,
 )
-_OF_A_STREAM = {
-    "norm1_{}.weight": "attention_norm.weight",
-    "qkv_{}.weight": "qkv_proj.weight",
-    "attn_out_{}.weight": "o_proj.weight",
-    "norm2_{}.weight": "mlp_norm.weight",
-    "mlp_{}.0.weight": "up_proj.weight",
-    "mlp_{}.0.bias": "up_proj.bias",
-    "mlp_{}.2.weight": "down_proj.weight",
-    "mlp_{}.2.bias": "down_proj.bias",
-}
-_OF_AN_ENCODER_BLOCK = {
-    theirs.format("").replace("_.", ".").replace("qkv.", "attn_qkv."): ours for theirs, ours in _OF_A_STREAM.items()
+from .modeling_ladd import LaddForDiffusionLM
+
+logger = logging.get_logger(__name__)
+
+_BUFFERS = ("rotary_emb.inv_freq",)
+# How the research code calls what no weight's shape tells.
+_UNTOLD = {
+    "num_attention_heads": "attention heads",
+    "latent_length": "number of latents, `y_num_patches`",
+    "max_position_embeddings": "tokens per text, `sequence_length`",
 }
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """The content of a Lightning checkpoint, read with `weights_only=True`: no code in it is run.
+def convert_lightning(
+    checkpoint: str | os.PathLike,
+    *,
+    weights: Literal["averaged", "last"] = "averaged",
+    without_encoder: bool = False,
+    **options: Any,
+) -> LaddForDiffusionLM:
+    """The model of a checkpoint of the authors' research code: the same predictions, to the precision of float32.
 
-    Raises `ValueError` for a file that holds other objects than tensors and plain values, and for one without weights.
+    Args:
+        checkpoint: a Lightning `.ckpt` file. It is read without running any code of it.
+        weights: `averaged` takes the EMA weights, of networks that have them; `last` those of the last step.
+        without_encoder: leaves an encoder out that the file holds, such as a pretrained one; the model then has a new,
+            untrained encoder, as it has where the file holds none.
+        options: settings of [`LaddConfig`] that the file does not tell: as a rule `latent_length` and
+            `max_position_embeddings`; `token_time_conditioning` and `latent_time_conditioning` (not for tokens and
+            codes, but for continuous latents, if not given); noise schedules; `mask_token_id`, if it is not the last.
+            `latent_normalization` is `unit` for continuous latents, if not given.
+
+    Raises `ValueError` for a file that holds more than tensors and plain values, for weights that are unknown, missing
+    or mis-shaped (naming all of them), and for settings that are missing or contradict the weights.
     """
+    _check_options(options)
+    content = _read(checkpoint)
+    state = _state(content, checkpoint, weights)
+    origin = f"The checkpoint {checkpoint}"
+    source = SourceWeights(state, origin)
+    networks = _networks(source)
+    told = _told(content.get("hyper_parameters"))
+    settings = told | options
+    left_out = source.leave(name for name in source.names if name.startswith("loss_fn."))
+    if without_encoder and networks.encoder is not None:
+        left_out += source.leave(name for name in source.names if name.startswith(networks.encoder))
+        networks.encoder = None
+    if networks.joint is None:
+        converted, inferred = _mdlm(source, networks, settings)
+    else:
+        converted, inferred, unread = _ladd(source, networks, settings)
+        left_out += unread
+    source.close()
+    against = [name for name, value in inferred.items() if name in options and options[name] != value]
+    if against:
+        raise ValueError(
+            f"{origin} has weights of {', '.join(f'`{name}` {inferred[name]}' for name in against)}, which contradicts "
+            "the options given: leave them out."
+        )
+    model = LaddForDiffusionLM(LaddConfig(**settings | inferred)).eval()
+    _load(model, converted, networks.encoder is not None)
+    if left_out:
+        logger.warning(f"Left out, for no prediction depends on them: {', '.join(left_out)}.")
+    return model
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    unknown = sorted(options.keys() - {field.name for field in fields(LaddConfig)})
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)}: no such option; give settings of `LaddConfig`.")
+
+
+# --- the file ---
+
+
+def _read(path: str | os.PathLike) -> dict[str, Any]:
+    """What the file holds, if that is tensors and plain values."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f"{path} holds objects besides weights (such as a Hydra configuration among its hyper-parameters), which "
-            "are not read, since reading them can run code: where you trust it, load it with torch in the environment "
-            "it was made in, and save its 'state_dict' (and EMA) alone."
+            f"{path} holds objects of other libraries beside its tensors (such as OmegaConf hyper-parameters), which "
+            "can run code when they are read: where you trust it and have those libraries, load it with `c = "
+            "torch.load(path, weights_only=False)`, keep its weights with `torch.save({k: v for k, v in c.items() if "
+            "k == 'state_dict' or 'ema' in k}, 'weights.ckpt')`, and give that file."
         ) from error
-    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
-        raise ValueError(f"{path} has no 'state_dict': give a checkpoint that Lightning has written.")
+    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), Mapping):
+        raise ValueError(f"{path} is no Lightning checkpoint, which has a `state_dict`: give one of the research code.")
     return content
 
 
-def averaged_weights(content: Mapping[str, Any], weights: dict[str, Tensor], part: str) -> dict[str, Tensor]:
-    """The weights of a part with their exponential moving average, in the order in which it lists them.
-
-    Raises `ValueError` for a file without an average of the part.
-    """
-    shadows = next(iter(_shadow_parameters(content, part)), None)
-    names = [name for name in weights if name.startswith(f"{part}.") and not name.endswith("inv_freq")]
-    if shadows is None:
-        raise ValueError(f"The checkpoint has no EMA weights of `{part}`: convert its plain ones with `ema=False`.")
-    if [shadow.shape for shadow in shadows] != [weights[name].shape for name in names]:
-        raise ValueError(
-            f"The EMA weights of `{part}` are not those of its layers: convert the plain ones, `ema=False`."
-        )
-    return {**weights, **dict(zip(names, shadows, strict=True))}
-
-
-def _shadow_parameters(content: Any, part: str) -> Iterator[Sequence[Tensor]]:
-    """Every list of averaged weights that a file keeps for a part, wherever."""
-    if not isinstance(content, Mapping):
-        return
-    for name, value in content.items():
-        if name == part and isinstance(value, Mapping) and "shadow_params" in value:
-            yield value["shadow_params"]
-        elif name != "state_dict":
-            yield from _shadow_parameters(value, part)
+def _state(content: dict[str, Any], path: str | os.PathLike, weights: str) -> Weights:
+    """The weights by name, averaged ones where asked for; names without what compiling adds."""
+    if weights not in ("averaged", "last"):
+        raise ValueError(f"`weights` is {weights!r}; give 'averaged' or 'last'.")
+    state = {name.replace("_orig_mod.", ""): weight for name, weight in content["state_dict"].items()}
+    if weights == "last":
+        return state
+    averages = {key: value for key, value in content.items() if key == "ema" or key.endswith("ema_state_dict")}
+    if not averages:
+        raise ValueError(f"{path} holds no averaged weights (`ema`): give `weights='last'` for those of the last step.")
+    for key, value in averages.items():
+        prefix = key.removesuffix("ema_state_dict").removesuffix("_") if key != "ema" else ""
+        names = [name for name in state if name.startswith(f"{prefix}." if prefix else "") and _is_parameter(name)]
+        shadow = value["shadow_params"] if isinstance(value, Mapping) else value
+        if [weight.shape for weight in shadow] != [state[name].shape for name in names]:
+            raise ValueError(
+                f"{path} holds {len(shadow)} averaged weights as {key!r} that are not of the shapes of the "
+                f"{len(names)} parameters they should average: give `weights='last'` for those of the last step."
+            )
+        state |= zip(names, shadow, strict=True)
+    return state
 
 
-def convert_lightning_checkpoint(
-    path: str | Path,
-    num_attention_heads: int,
-    max_position_embeddings: int,
-    latent_length: int,
-    ema: bool = True,
-    skip: Sequence[str] = (),
-    **options: Any,
-) -> LaddForDiffusionLM:
-    """A model with the weights of a checkpoint of the authors' code. Sizes are read off the weights where they tell.
+def _is_parameter(name: str) -> bool:
+    return not name.endswith(_BUFFERS) and not name.startswith(("loss_fn.", "vector_quantizer."))
 
-    Args:
-        path: of the `.ckpt`.
-        num_attention_heads, max_position_embeddings, latent_length: which the weights do not tell.
-        ema: take the averaged weights, which are what the authors evaluate.
-        skip: prefixes of weights that are left out, such as `latent_denoiser.`.
-        options: more settings of [`LaddConfig`], such as the noise schedules or `latent_normalization="unit"` for
-            encoders that normalise. Codes and vectors are told apart by whether there is a quantiser.
 
-    Raises `ValueError` naming weights that are unknown, missing, or of another shape; nothing is dropped silently.
-    """
-    content = read_checkpoint(path)
-    weights: dict[str, Tensor] = dict(content["state_dict"])
-    parts = [part for part in ("joint_denoiser", "encoder") if any(name.startswith(f"{part}.") for name in weights)]
-    if "joint_denoiser" not in parts:
-        raise ValueError(f"{path} has no `joint_denoiser`: it is no checkpoint of the authors' LatentDDM.")
-    if ema:
-        for part in parts:
-            weights = averaged_weights(content, weights, part)
-    left_out = tuple(skip)
-    weights = {n: t.float() for n, t in weights.items() if not _UNUSED.match(n) and not n.startswith(left_out)}
-    config = LaddConfig(
-        **{
-            **_sizes(weights),
-            "num_attention_heads": num_attention_heads,
-            "max_position_embeddings": max_position_embeddings,
-            "latent_length": latent_length,
-            **options,
-        }
+def _told(hyper_parameters: Any) -> dict[str, Any]:
+    """Settings that plain hyper-parameters tell, by our names."""
+    told: dict[str, Any] = {}
+    if not isinstance(hyper_parameters, Mapping):
+        return told
+
+    def of_network(name: str) -> Mapping[str, Any]:
+        value: Any = hyper_parameters.get(name)
+        for key in ("params", "config", "params"):
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return value if isinstance(value, Mapping) else {}
+
+    joint = of_network("joint_denoiser_config") or of_network("model_config")
+    encoder = of_network("encoder_config")
+    names = {"num_attention_heads": "num_attention_heads", "mask_token_id": "mask_token_id"}
+    if hyper_parameters.get("joint_denoiser_config"):
+        names["y_num_patches"] = "latent_length"
+    told |= {ours: joint[theirs] for theirs, ours in names.items() if joint.get(theirs) is not None}
+    for theirs, ours in (("x_time_type", "token_time_conditioning"), ("y_time_type", "latent_time_conditioning")):
+        kind = joint.get(theirs)
+        if kind == "noise":
+            raise ValueError(
+                f"The checkpoint's network was told alpha(t), not the time t (`{theirs}` 'noise'), which a network of "
+                "ours is not: only 'time' and 'none' are converted."
+            )
+        if kind is not None and (theirs == "x_time_type" or hyper_parameters.get("joint_denoiser_config")):
+            told[ours] = kind == "time"
+    if hyper_parameters.get("sequence_length") is not None:
+        told["max_position_embeddings"] = hyper_parameters["sequence_length"]
+    if encoder.get("normalize_embeddings") is not None:
+        told["latent_normalization"] = "unit" if encoder["normalize_embeddings"] else "none"
+    return told
+
+
+# --- its networks ---
+
+
+@dataclass
+class _Networks:
+    """Prefixes of a checkpoint's networks, those it has."""
+
+    joint: str | None
+    latent_denoiser: str | None
+    encoder: str | None
+    mdlm: str | None
+
+
+def _networks(source: SourceWeights) -> _Networks:
+    """Finds each network by a weight that it alone has. Raises `ValueError` where there is no denoiser, or several."""
+
+    def prefix(mark: str, also: str) -> str | None:
+        found = [name.removesuffix(mark) for name in source.names if f".{name}".endswith(f".{mark}")]
+        found = [one for one in found if f"{one}{also}" in source.names]
+        if len(found) > 1:
+            raise ValueError(f"{source.origin} has several networks of a kind: {', '.join(found)}; give one of one.")
+        return found[0] if found else None
+
+    networks = _Networks(
+        joint=prefix("blocks.0.qkv_x.weight", "w.embedding"),
+        latent_denoiser=prefix("y_patch_embedder.weight", "blocks.0.attn_qkv.weight"),
+        encoder=prefix("w.embedding", "blocks.0.attn_qkv.weight"),
+        mdlm=prefix("vocab_embed.embedding", "blocks.0.attn_qkv.weight"),
     )
-    model = LaddForDiffusionLM(config)
-    converted = {**_denoiser(weights, config), **_encoder(weights), **_quantizer(weights)}
-    expected = {name for name in model.state_dict() if "encoder" in parts or not name.startswith("encoder.")}
-    copy_weights(model, converted, expected, str(path))
-    return model.eval()
+    if (networks.joint is None) == (networks.mdlm is None):
+        raise ValueError(
+            f"{source.origin} holds neither a joint denoiser (`w.embedding`, `blocks.0.qkv_x`) nor an MDLM "
+            f"(`vocab_embed.embedding`, `blocks.0.attn_qkv`), or both; its weights begin with "
+            f"{', '.join(sorted({name.split('.')[0] for name in source.names}))}."
+        )
+    return networks
 
 
-def _sizes(weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Settings that the shapes of the weights tell. Raises `ValueError` for a network that this package has not."""
-    if any(name.startswith("joint_denoiser.y_head.") for name in weights):
-        raise ValueError("The checkpoint has the authors' wide head (`y_head`), which this package does not have.")
-    if "joint_denoiser.y_patch_embedder.embedding" in weights:
-        raise ValueError("The checkpoint embeds codes by a table (`soft_inputs` off); only vectors of codes are read.")
-    vocab_size, hidden_size = weights["joint_denoiser.w.embedding"].shape
-    sizes: dict[str, Any] = {
+def _num_layers(source: SourceWeights, prefix: str) -> int:
+    start = f"{prefix}blocks."
+    return 1 + max(int(name.removeprefix(start).split(".")[0]) for name in source.names if name.startswith(start))
+
+
+def _num_heads(source: SourceWeights, prefix: str, hidden: int, settings: dict[str, Any], name: str) -> int:
+    """Of the saved rotary frequencies, or as given."""
+    frequencies = f"{prefix}rotary_emb.inv_freq"
+    if frequencies in source.names:
+        heads = hidden // (2 * source.shape(frequencies)[0])
+        check_rotary(source, frequencies, hidden // heads)
+        return heads
+    return settings.get(name) or _needed(settings, "num_attention_heads")["num_attention_heads"]
+
+
+def _needed(settings: dict[str, Any], *names: str) -> dict[str, Any]:
+    """These settings. Raises `ValueError` for those that neither the checkpoint nor an option tells."""
+    absent = [name for name in names if not settings.get(name)]
+    if absent:
+        meant = ", ".join(f"`{name}` ({_UNTOLD[name]})" for name in absent)
+        raise ValueError(f"The checkpoint does not tell {meant}: give what it was trained with.")
+    return {name: settings[name] for name in names}
+
+
+def _mlp_ratio(source: SourceWeights, name: str, hidden: int) -> int:
+    width = source.shape(name)[0]
+    if width % hidden:
+        raise ValueError(f"{source.origin} has MLPs of width {width}, no multiple of its hidden size {hidden}.")
+    return width // hidden
+
+
+def _mdlm(source: SourceWeights, networks: _Networks, settings: dict[str, Any]) -> tuple[Weights, dict[str, Any]]:
+    """The baseline."""
+    if settings.get("token_time_conditioning"):
+        raise ValueError("An MDLM that was told the time is not converted: only those with `x_time_type` 'none'.")
+    prefix = networks.mdlm or ""
+    vocab_size, hidden = source.shape(f"{prefix}vocab_embed.embedding")
+    cond = source.shape(f"{prefix}sigma_map.mlp.0.weight")[0]
+    ratio = _mlp_ratio(source, f"{prefix}blocks.0.mlp.0.weight", hidden)
+    layers = _num_layers(source, prefix)
+    heads = _num_heads(source, prefix, hidden, settings, "num_attention_heads")
+    converted = untimed_mdlm(source, prefix, vocab_size, layers, heads, DitSizes(hidden, cond, ratio * hidden))
+    inferred = {
+        "latent_type": "none",
         "vocab_size": vocab_size,
-        "hidden_size": hidden_size,
-        "cond_hidden_size": len(weights["joint_denoiser.t_embedder.mlp.2.bias"]),
-        "num_hidden_layers": _number_of(weights, "joint_denoiser.blocks."),
-        "latent_dim": weights["joint_denoiser.y_patch_embedder.0.weight"].shape[1],
-        "latent_positions": "learned" if "joint_denoiser.y_slot_embeddings" in weights else "concatenated",
-        "reference_conditioning": True,
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "cond_hidden_size": cond,
+        "mlp_ratio": ratio,
+        **_needed(settings, "max_position_embeddings"),
     }
-    codebook = weights.get("vector_quantizer.vqvae._codebook.embed")
-    if codebook is None:
-        return {**sizes, "latent_type": "continuous", **_encoder_sizes(weights)}
-    kind = {"latent_type": "discrete", "quantizer": "vector", "codebook_size": codebook.shape[-2]}
-    return {**sizes, **kind, **_encoder_sizes(weights)}
+    return converted, inferred
 
 
-def _encoder_sizes(weights: Mapping[str, Tensor]) -> dict[str, int]:
-    table = weights.get("encoder.w.embedding")
-    if table is None:
-        return {}
-    return {
-        "encoder_hidden_size": table.shape[1],
-        "encoder_num_hidden_layers": _number_of(weights, "encoder.blocks."),
+def _ladd(
+    source: SourceWeights, networks: _Networks, settings: dict[str, Any]
+) -> tuple[Weights, dict[str, Any], list[str]]:
+    """Joint denoiser, latent denoiser, encoder and quantiser: weights, settings, and what was left out."""
+    prefix = networks.joint or ""
+    discrete = any(name.startswith("vector_quantizer.") for name in source.names)
+    if not discrete and settings.get("latent_type") == "discrete":
+        raise ValueError(
+            f"{source.origin} has no `vector_quantizer`: codes of a Gumbel-softmax encoder are not converted."
+        )
+    vocab_size, hidden = source.shape(f"{prefix}w.embedding")
+    slots = f"{prefix}y_slot_embeddings"
+    if slots in source.names:
+        settings["latent_length"] = source.shape(slots)[0]
+    latent_dim = source.shape(f"{prefix}y_patch_embedder.0.weight")[1]
+    ratio = _mlp_ratio(source, f"{prefix}blocks.0.mlp_x.0.weight", hidden)
+    sizes = DitSizes(hidden, source.shape(f"{prefix}t_embedder.mlp.0.weight")[0], ratio * hidden)
+    inferred = {
+        "reference_layout": True,
+        "latent_type": "discrete" if discrete else "continuous",
+        "vocab_size": vocab_size,
+        "hidden_size": hidden,
+        "num_hidden_layers": _num_layers(source, prefix),
+        "num_attention_heads": _num_heads(source, prefix, hidden, settings, "num_attention_heads"),
+        "cond_hidden_size": sizes.cond,
+        "mlp_ratio": ratio,
+        "latent_dim": latent_dim,
+        "latent_positions": "learned" if slots in source.names else "concatenated",
+        "separate_latent_denoiser": networks.latent_denoiser is not None,
+        "encoder_readout": "last",
+        **_needed(settings, "latent_length", "max_position_embeddings"),
     }
+    settings.setdefault("token_time_conditioning", False)
+    settings.setdefault("latent_time_conditioning", not discrete)
+    settings.setdefault("latent_normalization", "none" if discrete else "unit")
+    if discrete:
+        inferred |= {"quantizer": "vector", "codebook_size": source.shape(f"{prefix}final_layer_y.linear.bias")[0] - 1}
+    left_out = source.leave(name for name in source.names if name.startswith(f"{prefix}y_cond_embedder."))
+    converted, unread = _joint_denoiser(source, prefix, sizes, settings, inferred)
+    if networks.latent_denoiser is not None:
+        inferred["latent_denoiser_num_layers"] = _num_layers(source, networks.latent_denoiser)
+        converted |= placed("latent_denoiser", _latent_denoiser(source, networks.latent_denoiser, sizes, inferred))
+    if networks.encoder is not None:
+        converted |= placed("encoder", _encoder(source, networks.encoder, settings, inferred))
+    if discrete:
+        converted |= _quantizer(source, inferred)
+    return converted, inferred, left_out + unread
 
 
-def _number_of(weights: Mapping[str, Tensor], prefix: str) -> int:
-    return 1 + max(int(name.removeprefix(prefix).split(".")[0]) for name in weights if name.startswith(prefix))
-
-
-def _denoiser(weights: Mapping[str, Tensor], config: LaddConfig) -> dict[str, Tensor]:
-    """The joint denoiser's weights by our names; unknown ones keep theirs."""
-    source = {n.removeprefix("joint_denoiser."): t for n, t in weights.items() if n.startswith("joint_denoiser.")}
-    time = SourceTime(source, "t_embedder.mlp."), SourceTime(source, "t_y_embedder.mlp.")
-    of_tokens = time[0].at_zero()  # the denoiser is never told the tokens' time
-    conditioned = bool(config.latent_time_conditioning)
-    constant = torch.nn.functional.silu(of_tokens + time[1].at_zero())
-    renamed = {
-        "w.embedding": "model.embed_tokens.weight",
-        "y_slot_embeddings": "model.latent_input.slots",
-        "y_patch_embedder.0.weight": "model.latent_input.up_proj.weight",
-        "y_patch_embedder.0.bias": "model.latent_input.up_proj.bias",
-        "y_patch_embedder.2.weight": "model.latent_input.down_proj.weight",
-        "y_patch_embedder.2.bias": "model.latent_input.down_proj.bias",
+def _joint_denoiser(
+    source: SourceWeights, prefix: str, sizes: DitSizes, settings: dict[str, Any], inferred: dict[str, Any]
+) -> tuple[Weights, list[str]]:
+    hidden, latent_dim = sizes.hidden, inferred["latent_dim"]
+    converted = {
+        "model.embed_tokens.weight": source.take(f"{prefix}w.embedding", inferred["vocab_size"], hidden),
+        "model.latent_input.up_proj.weight": source.take(f"{prefix}y_patch_embedder.0.weight", 4 * hidden, latent_dim),
+        "model.latent_input.up_proj.bias": source.take(f"{prefix}y_patch_embedder.0.bias", 4 * hidden),
+        "model.latent_input.down_proj.weight": source.take(f"{prefix}y_patch_embedder.2.weight", hidden, 4 * hidden),
+        "model.latent_input.down_proj.bias": source.take(f"{prefix}y_patch_embedder.2.bias", hidden),
     }
-    for stream, name in (("x", "token"), ("y", "latent")):
-        for number in range(config.num_hidden_layers):
-            ours = f"model.blocks.{number}.streams.{name}."
-            renamed |= {f"blocks.{number}.{a.format(stream)}": ours + b for a, b in _OF_A_STREAM.items()}
-    for stream, ours in (("x", "token_head."), ("y", "latent_head.output.")):
-        for a, b in (
-            ("norm_final.weight", "norm.weight"),
-            ("linear.weight", "proj.weight"),
-            ("linear.bias", "proj.bias"),
-        ):
-            renamed[f"final_layer_{stream}.{a}"] = ours + b
-    modulations = {
-        f"final_layer_{s}.adaLN_modulation.": o for s, o in (("x", "token_head."), ("y", "latent_head.output."))
+    if inferred["latent_positions"] == "learned":
+        slots = source.take(f"{prefix}y_slot_embeddings", inferred["latent_length"], hidden)
+        converted["model.latent_input.slots"] = slots
+    timed, constant = _conditioning(source, prefix, sizes, settings)
+    converted |= timed
+    # The SiLU of our modulation is done already; blocks of two streams have a second one.
+    of_heads = None if timed else F.silu(constant)
+    of_blocks = None if of_heads is None else F.silu(of_heads)
+    separate, last = inferred["separate_latent_denoiser"], inferred["num_hidden_layers"] - 1
+    unread: list[str] = []
+    for layer in range(last + 1):
+        block, ours = f"{prefix}blocks.{layer}", f"model.blocks.{layer}.streams"
+        converted |= placed(f"{ours}.token", stream(source, block, sizes, of_blocks, "x"))
+        latent = stream(source, block, sizes, of_blocks, "y")
+        if separate and layer == last:
+            unread += [f"{block}.{name}" for name in ("attn_out_y", "norm2_y", "mlp_y")]
+            latent = _attended_to(latent, hidden)
+        converted |= placed(f"{ours}.latent", latent)
+    converted |= placed(
+        "token_head", output_head(source, f"{prefix}final_layer_x", inferred["vocab_size"], sizes, of_heads)
+    )
+    count = inferred["codebook_size"] + 1 if "codebook_size" in inferred else latent_dim
+    head = output_head(source, f"{prefix}final_layer_y", count, sizes, of_heads)
+    if separate:
+        return converted, [*unread, f"{prefix}final_layer_y"]
+    if "codebook_size" in inferred:  # the last code is the mask code, which is never predicted
+        head |= {name: head[name][:-1] for name in ("proj.weight", "proj.bias")}
+    return converted | placed("latent_head.output", head), unread
+
+
+def _conditioning(
+    source: SourceWeights, prefix: str, sizes: DitSizes, settings: dict[str, Any]
+) -> tuple[Weights, Tensor]:
+    """Embeddings of those times the network is told, and the sum of the others', which is that of time 0 always."""
+    timed: dict[str, Weights] = {}
+    constant = torch.zeros(sizes.cond, dtype=torch.float64)
+    for name, theirs in (("token", "t_embedder"), ("latent", "t_y_embedder")):
+        embedding = time_embedding(source, f"{prefix}{theirs}", sizes.cond)
+        if settings[f"{name}_time_conditioning"]:
+            timed[f"model.{name}_time_embedding"] = embedding
+        else:
+            constant = constant + embedding_of_zero(embedding)
+    for embedding in list(timed.values())[:1]:
+        embedding["down_proj.bias"] = (embedding["down_proj.bias"] + constant).float()
+    return {key: weight for at, embedding in timed.items() for key, weight in placed(at, embedding).items()}, constant
+
+
+def _attended_to(latent: Weights, hidden: int) -> Weights:
+    """Of a stream's weights those that its queries, keys and values need."""
+    shift_and_scale = {name: weight[: 2 * hidden] for name, weight in latent.items() if name.startswith("modulation.")}
+    return {name: latent[name] for name in ("attention_norm.weight", "qkv_proj.weight")} | shift_and_scale
+
+
+def _latent_denoiser(source: SourceWeights, prefix: str, sizes: DitSizes, inferred: dict[str, Any]) -> Weights:
+    heads = _num_heads(source, prefix, sizes.hidden, inferred, "num_attention_heads")
+    if heads != inferred["num_attention_heads"]:
+        raise ValueError(
+            f"{source.origin} has a latent denoiser of {heads} attention heads, unlike its joint denoiser."
+        )
+    hidden, latent_dim = sizes.hidden, inferred["latent_dim"]
+    linear = source.take(f"{prefix}y_patch_embedder.weight", hidden, latent_dim)
+    bias = source.take(f"{prefix}y_patch_embedder.bias", hidden)
+    eye, unused = torch.eye(hidden), torch.zeros(2 * hidden, latent_dim)
+    converted = {
+        # A linear map as an MLP: silu(h) - silu(-h) = h.
+        "latent_input.up_proj.weight": torch.cat([linear, -linear, unused]),
+        "latent_input.up_proj.bias": torch.cat([bias, -bias, unused[:, 0]]),
+        "latent_input.down_proj.weight": torch.cat([eye, -eye, torch.zeros(hidden, 2 * hidden)], dim=1),
+        "latent_input.down_proj.bias": torch.zeros(hidden),
+        **placed("time_embedding", time_embedding(source, f"{prefix}t_y_embedder", sizes.cond)),
+        **placed("head.output", output_head(source, f"{prefix}final_layer_y", latent_dim, sizes, None)),
     }
-    for number in range(config.num_hidden_layers):
-        for stream, name in (("x", "token"), ("y", "latent")):
-            modulations[f"blocks.{number}.adaLN_modulation_{stream}.1."] = f"model.blocks.{number}.streams.{name}."
-
-    result = {}
-    for name, tensor in source.items():
-        prefix = name.removesuffix("weight").removesuffix("bias")
-        if prefix in modulations:
-            ours = f"{modulations[prefix]}modulation."
-            if conditioned:
-                result[ours + name.removeprefix(prefix)] = tensor
-            else:
-                c = torch.nn.functional.silu(constant) if prefix.startswith("blocks.") else constant
-                result[f"{ours}bias"] = source[f"{prefix}weight"] @ c + source[f"{prefix}bias"]
-        elif not name.startswith(("t_embedder.", "t_y_embedder.")):
-            result[renamed.get(name, name)] = tensor
-    if conditioned:
-        (first, first_bias), (second, second_bias) = time[1].layers
-        embedding = "model.latent_time_embedding."
-        result |= {f"{embedding}up_proj.weight": first, f"{embedding}up_proj.bias": first_bias}
-        result |= {f"{embedding}down_proj.weight": second, f"{embedding}down_proj.bias": second_bias + of_tokens}
-    head = result.get("latent_head.output.proj.weight")
-    if config.latent_type == "discrete" and head is not None and len(head) == config.codebook_size + 1:
-        for part in ("weight", "bias"):  # they have a logit for the mask code as well, and never use it
-            result[f"latent_head.output.proj.{part}"] = result[f"latent_head.output.proj.{part}"][:-1]
-    return result
+    for layer in range(inferred["latent_denoiser_num_layers"]):
+        block = stream(source, f"{prefix}blocks.{layer}", sizes, None)
+        converted |= placed(f"blocks.{layer}.streams.latent", block)
+    return converted
 
 
-def _encoder(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The encoder's weights by our names; it is told the time zero, always."""
-    source = {n.removeprefix("encoder."): t for n, t in weights.items() if n.startswith("encoder.")}
-    if not source:
-        return {}
-    time = SourceTime(source, "time_embedder.mlp.")
-    shift, scale = time.constant(source, "final_layer.adaLN_modulation.").chunk(2)
-    projection = source["final_layer.linear.weight"]
-    result = {
-        "encoder.embed_tokens.weight": source["w.embedding"],
-        "encoder.norm.weight": source["final_layer.norm_final.weight"] * (1 + scale),
-        "encoder.readout.weight": projection,
-        "encoder.readout.bias": source["final_layer.linear.bias"] + projection @ shift,
+def _encoder(source: SourceWeights, prefix: str, settings: dict[str, Any], inferred: dict[str, Any]) -> Weights:
+    """The DiT encoder, which was told time 0 throughout; its last modulation becomes part of norm and readout."""
+    vocab_size, latent_dim = inferred["vocab_size"], inferred["latent_dim"]
+    hidden = source.shape(f"{prefix}w.embedding")[1]
+    sizes = DitSizes(hidden, source.shape(f"{prefix}time_embedder.mlp.0.weight")[0], inferred["mlp_ratio"] * hidden)
+    inferred["encoder_hidden_size"] = hidden
+    inferred["encoder_num_hidden_layers"] = _num_layers(source, prefix)
+    inferred["encoder_num_attention_heads"] = _num_heads(
+        source, prefix, hidden, settings, "encoder_num_attention_heads"
+    )
+    constant = F.silu(embedding_of_zero(time_embedding(source, f"{prefix}time_embedder", sizes.cond)))
+    head = output_head(source, f"{prefix}final_layer", latent_dim, sizes, constant)
+    shift, scale = head["modulation.bias"].chunk(2)
+    converted = {
+        "embed_tokens.weight": source.take(f"{prefix}w.embedding", vocab_size, hidden),
+        "norm.weight": head["norm.weight"] * (1 + scale),
+        "readout.weight": head["proj.weight"],
+        "readout.bias": head["proj.bias"] + head["proj.weight"] @ shift,
     }
-    for name, tensor in source.items():
-        kind, _, rest = name.partition(".")
-        number, _, of_block = rest.partition(".")
-        ours = f"encoder.blocks.{number}.streams.token."
-        if kind == "blocks" and of_block in _OF_AN_ENCODER_BLOCK:
-            result[ours + _OF_AN_ENCODER_BLOCK[of_block]] = tensor
-        elif kind == "blocks" and of_block == "adaLN_modulation.bias":
-            result[f"{ours}modulation.bias"] = time.constant(source, name.removesuffix("bias"))
-        elif kind not in ("final_layer", "time_embedder", "w") and of_block != "adaLN_modulation.weight":
-            result[f"encoder.{name}"] = tensor
-    return result
+    for layer in range(inferred["encoder_num_hidden_layers"]):
+        block = stream(source, f"{prefix}blocks.{layer}", sizes, constant)
+        converted |= placed(f"blocks.{layer}.streams.token", block)
+    return converted
 
 
-def _quantizer(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The codebook and its statistics, and the vector of the mask code."""
-    result = {}
-    for name, tensor in weights.items():
-        if name == "vector_quantizer.z_mask":
-            result["model.mask_vector"] = tensor
-        elif name.startswith("vector_quantizer.vqvae."):
-            result["quantizer.quantize." + name.removeprefix("vector_quantizer.vqvae.")] = tensor
-        elif not name.startswith(("joint_denoiser.", "encoder.")):
-            result[name] = tensor
-    return result
+def _quantizer(source: SourceWeights, inferred: dict[str, Any]) -> Weights:
+    """Codebook and mask vector. Raises `ValueError` for a codebook of Euclidean distances."""
+    codes, latent_dim = inferred["codebook_size"], inferred["latent_dim"]
+    theirs, ours = "vector_quantizer.vqvae._codebook", "quantizer.quantize._codebook"
+    vectors = (1, codes, latent_dim)
+    shapes = {"initted": source.shape(f"{theirs}.initted")[:1], "cluster_size": vectors[:2]}
+    shapes |= {"embed": vectors, "embed_avg": vectors}
+    codebook = {name: source.take(f"{theirs}.{name}", *shape) for name, shape in shapes.items()}
+    codebook["initted"] = codebook["initted"].any()  # one number or a list of one, as the version has it
+    lengths = codebook["embed"].norm(dim=-1)
+    if codebook["initted"].any() and not torch.allclose(lengths, torch.ones_like(lengths), atol=1e-2):
+        raise ValueError(
+            f"{source.origin} has code vectors that are not of length 1, so of Euclidean distances; only codebooks of "
+            "cosine similarity (`use_cosine_sim`) are converted."
+        )
+    mask = source.take("vector_quantizer.z_mask", latent_dim)
+    return placed(ours, codebook) | {"model.mask_vector": mask}
+
+
+def _load(model: LaddForDiffusionLM, converted: Weights, has_encoder: bool) -> None:
+    missing, unexpected = model.load_state_dict(converted, strict=False)
+    new = [name for name in missing if name.startswith("encoder.")] if not has_encoder else []
+    wrong = [*sorted(set(missing) - set(new) - {"quantizer.quantize.zero"}), *unexpected]
+    if wrong:
+        raise ValueError(
+            f"The settings describe another model than the checkpoint's; they differ in {', '.join(wrong)}."
+        )
+    if new:
+        logger.warning("The checkpoint's encoder is not taken: the model has a new one, which is untrained.")

@@ -69,10 +69,10 @@ class LaddEncoder(nn.Module):
     def __init__(self, config: LaddConfig) -> None:
         super().__init__()
         hidden, heads = config.encoder_hidden_size, config.encoder_num_attention_heads
-        cond = 0 if config.reference_conditioning else None  # a constant modulation, or none
         self.config = config
         self.chunk_size = -(-config.max_position_embeddings // config.latent_length)
         self.embed_tokens = nn.Embedding(config.vocab_size, hidden)
+        cond = 0 if config.reference_layout else None
         self.blocks = nn.ModuleList(
             [LaddBlock(config, ("token",), hidden, heads, cond) for _ in range(config.encoder_num_hidden_layers)]
         )
@@ -91,9 +91,8 @@ class LaddEncoder(nn.Module):
         states = self._read(self._hidden_states(tokens, attention_mask), *row_spans(attention_mask, tokens))
         vectors = self.readout(states)
         if self.config.latent_normalization != "none":
-            vectors = F.normalize(vectors, dim=-1)
-        if self.config.latent_normalization == "l2":
-            vectors = vectors * self.config.latent_dim**0.5
+            length = 1 if self.config.latent_normalization == "unit" else self.config.latent_dim**0.5
+            vectors = F.normalize(vectors, dim=-1) * length
         kl = 0.5 * vectors.square().sum((1, 2))
         log_variance = self._log_variance(states)
         if log_variance is not None:

@@ -45,18 +45,16 @@ class LatentHead(nn.Module):
         if config.latent_head_layers:
             self.wide = ResidualMLP(hidden, config.latent_head_hidden_size, config.latent_head_layers, eps)
         size = config.latent_dim if config.latent_type == "continuous" else config.codebook_size
-        reference = config.reference_conditioning  # modulates behind the norm, in the output
-        of_output = cond_hidden_size if reference else 0
-        self.output = OutputHead(config.latent_head_hidden_size if self.wide else hidden, size, of_output, eps)
-        self.modulation = None if reference else Modulation(cond_hidden_size, hidden, count=2)
+        after_norm = cond_hidden_size if config.reference_layout else 0
+        self.output = OutputHead(config.latent_head_hidden_size if self.wide else hidden, size, after_norm, eps)
+        self.modulation = None if config.reference_layout else Modulation(cond_hidden_size, hidden, count=2)
 
     def forward(self, states: Tensor, conditioning: Tensor | None) -> Tensor:
         """`(B, M, hidden_size)` to `(B, M, D or K)`."""
-        if self.modulation is None:
-            return self.output(states, conditioning)
-        shift, scale = self.modulation(conditioning)
-        states = torch.addcmul(shift, states, 1 + scale)
-        return self.output(states if self.wide is None else self.wide(states), None)
+        if self.modulation is not None:
+            shift, scale = self.modulation(conditioning)
+            states, conditioning = torch.addcmul(shift, states, 1 + scale), None
+        return self.output(states if self.wide is None else self.wide(states), conditioning)
 
 
 class LatentDenoiser(nn.Module):
@@ -67,7 +65,7 @@ class LatentDenoiser(nn.Module):
         self.config = config
         hidden, cond = config.hidden_size, config.cond_hidden_size
         self.latent_input = LatentInput(config)
-        self.time_embedding = timestep_embedding(config)
+        self.time_embedding = TimestepEmbedding(cond, timestep_scale(config))
         self.blocks = nn.ModuleList(
             [
                 LaddBlock(config, ("latent",), hidden, config.num_attention_heads, cond)
@@ -87,9 +85,9 @@ class LatentDenoiser(nn.Module):
         return self.head(states, conditioning)
 
 
-def timestep_embedding(config: LaddConfig) -> TimestepEmbedding:
-    """A time embedding of the model's size."""
-    return TimestepEmbedding(config.cond_hidden_size, 1.0 if config.reference_conditioning else 1000.0)
+def timestep_scale(config: LaddConfig) -> float:
+    """What times are multiplied with before their sinusoids."""
+    return 1 if config.reference_layout else 1000
 
 
 def model_rotary(config: LaddConfig, positions: Tensor, dtype: torch.dtype) -> Rotary:

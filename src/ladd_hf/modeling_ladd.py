@@ -25,7 +25,7 @@ from .configuration_ladd import LaddConfig
 from .evaluation_mode import evaluation_mode
 from .latent_channels import EncodedLatents, latent_channel, token_channel
 from .latent_encoder import LaddEncoder, LatentReadout, row_spans
-from .latent_stream import LatentDenoiser, LatentHead, LatentInput, model_rotary, timestep_embedding
+from .latent_stream import LatentDenoiser, LatentHead, LatentInput, model_rotary, timestep_scale
 from .loading import clear_errors, refuse_partial
 from .nelbo import Nelbo, nelbo
 from .objective import TrainingObjective, training_loss
@@ -38,9 +38,10 @@ from .two_stream_transformer import (
     LaddBlock,
     Modulation,
     OutputHead,
+    TimestepEmbedding,
     ZeroInitLinear,
 )
-from .warm_start import HUB_OPTIONS, copy_weights, fetch, mdlm_settings, mdlm_weights, read_settings, read_weights
+from .warm_start import warm_started
 
 IGNORED_LABEL = -100
 
@@ -192,9 +193,10 @@ class LaddModel(LaddPreTrainedModel):
         self.latent_input = LatentInput(config) if has_latents else None
         discrete = config.latent_type == "discrete"
         self.mask_vector = nn.Parameter(torch.zeros(config.latent_dim)) if discrete else None
+        scale = timestep_scale(config)
         time_conditioned = config.token_time_conditioning, has_latents and config.latent_time_conditioning
-        self.token_time_embedding = timestep_embedding(config) if time_conditioned[0] else None
-        self.latent_time_embedding = timestep_embedding(config) if time_conditioned[1] else None
+        self.token_time_embedding = TimestepEmbedding(config.cond_hidden_size, scale) if time_conditioned[0] else None
+        self.latent_time_embedding = TimestepEmbedding(config.cond_hidden_size, scale) if time_conditioned[1] else None
         self.cond_hidden_size = config.cond_hidden_size if any(time_conditioned) else 0
         streams = ("token", "latent") if has_latents else ("token",)
         # With a latent denoiser of their own, the latents' states after the last block would be read by nobody.
@@ -253,8 +255,11 @@ class LaddModel(LaddPreTrainedModel):
         if attention_mask is not None and latent_states is not None:
             attention_mask = nn.functional.pad(attention_mask, (0, latent_states.shape[1]), value=1)
         mask = create_bidirectional_mask(config=self.config, inputs_embeds=everything, attention_mask=attention_mask)
+        of_blocks = conditioning
+        if self.config.reference_layout and conditioning is not None:
+            of_blocks = nn.functional.silu(conditioning)  # before the SiLU of every modulation
         for block in self.blocks:
-            states, latent_states = block(states, latent_states, conditioning, rotary, mask, **kwargs)
+            states, latent_states = block(states, latent_states, of_blocks, rotary, mask, **kwargs)
         return LaddModelOutput(states, latent_states, conditioning)
 
     def _conditioning(
@@ -318,57 +323,28 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         self.post_init()
 
     @classmethod
-    def from_mdlm(
-        cls,
-        source: str | os.PathLike,
-        *,
-        use_safetensors: bool | None = None,
-        dtype: torch.dtype | None = None,
-        **options: Any,
-    ) -> LaddForDiffusionLM:
-        """A model whose token stream is that of a masked diffusion language model; the rest is initialised anew.
+    def from_mdlm(cls, source: str | os.PathLike | PreTrainedModel, **options: Any) -> LaddForDiffusionLM:
+        """A model with the token stream of an MDLM, and latents of its own that are to be trained.
 
-        Called without latents, its logits are the source's (but for the mask token's, minus infinity here).
+        Called without `latents`, it predicts what the source predicts, but for the mask token, whose logit is minus
+        infinity here. What the source does not have starts as in a new model. As with `from_pretrained`, the model is
+        in evaluation mode.
 
         Args:
-            source: folder or repository of a published MDLM (kuleshov-group/mdlm-owt's layout), or of a model of ours
-                with `latent_type="none"`.
-            use_safetensors: `False` to read weights from a pickle that you trust.
-            dtype: of the weights; float32, if not given.
-            options: settings of [`LaddConfig`], such as `latent_type`; and of the Hub: `revision`, `token`,
-                `cache_dir`, `local_files_only`, `force_download`.
+            source: a Hub repository or a folder in the layout of `kuleshov-group/mdlm-owt` (config.json of type
+                `mdlm`, with `time_conditioning` false), or a model of ours with `latent_type="none"`, or where one is
+                saved.
+            options: settings of [`LaddConfig`], such as `latent_type`, `latent_length` and `latent_dim`; those of the
+                token stream are the source's. Without any, the model has no latents. `mask_token_id` is the last id of
+                the vocabulary, as in mdlm-owt, unless given. Besides these, `revision`, `token`, `cache_dir`,
+                `local_files_only`, `force_download`, `proxies`, `subfolder`, `dtype` (the source's, if not given) and
+                `attn_implementation` as of `from_pretrained`; `use_safetensors=False` reads a pickled
+                pytorch_model.bin, of tensors alone.
 
-        Raises `ValueError` for a source with latents or told the time, and for weights that do not fit; `OSError` where
-        there are none.
+        Raises `ValueError` for options that contradict the source, and naming every weight of an MDLM that is missing,
+        mis-shaped or unknown; `OSError` where there is no such source.
         """
-        hub_options = {name: options.pop(name) for name in HUB_OPTIONS if name in options}
-        folder = fetch(os.fspath(source), use_safetensors, hub_options)
-        settings = read_settings(folder)
-        if settings.get("model_type") == LaddConfig.model_type:
-            start = cls.from_pretrained(folder, use_safetensors=use_safetensors)
-            if start.config.latent_type != "none":
-                raise ValueError(
-                    f"{source} has latents of its own (`latent_type` {start.config.latent_type!r}): load it with "
-                    "`from_pretrained`, or start from a model with none."
-                )
-            taken = {name: value for name, value in settings.items() if hasattr(LaddConfig, name)}
-            weights = dict(start.state_dict())
-        elif settings.get("model_type") == "mdlm":
-            taken, weights = mdlm_settings(settings), mdlm_weights(read_weights(folder, use_safetensors))
-        else:
-            raise ValueError(
-                f"{source} is a model of type {settings.get('model_type')!r}; give an MDLM ('mdlm'), or a model of "
-                "ours ('ladd') without latents."
-            )
-        of_latents = ("latent_", "encoder_")
-        kept = {name: value for name, value in taken.items() if not name.startswith(of_latents)}
-        model = cls(LaddConfig(**{**kept, **options}))
-        tokens_alone = cls(LaddConfig(**kept)).state_dict()
-        expected = {name for name in tokens_alone if not name.endswith("modulation.weight")}
-        copy_weights(model, weights, expected, str(source))
-        if dtype is not None:
-            nn.Module.to(model, dtype)
-        return model
+        return warm_started(cls, source, **options)
 
     def get_output_embeddings(self) -> nn.Linear:
         """The vocabulary projection."""

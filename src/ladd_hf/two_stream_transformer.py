@@ -59,11 +59,14 @@ def eager_attention_forward(
 
 
 class TimestepEmbedding(nn.Module):
-    """Time in [0, 1], `(B,)`, to a conditioning vector `(B, cond_hidden_size)`: 256 sinusoids and a two-layer MLP."""
+    """Time in [0, 1], `(B,)`, to a conditioning vector `(B, cond_hidden_size)`: 256 sinusoids and a two-layer MLP.
+
+    The sinusoids see the time times `scale`.
+    """
 
     frequencies = 256
 
-    def __init__(self, cond_hidden_size: int, scale: float = 1000.0) -> None:
+    def __init__(self, cond_hidden_size: int, scale: float = 1000) -> None:
         super().__init__()
         self.scale = scale
         self.up_proj = nn.Linear(self.frequencies, cond_hidden_size)
@@ -81,14 +84,12 @@ class TimestepEmbedding(nn.Module):
 class Modulation(nn.Module):
     """Vectors that shift, scale and gate a stream: a map of the conditioning vector that starts at zero.
 
-    Without conditioning (`cond_hidden_size` 0) they are the same learned vectors for every input. `activations` is how
-    often SiLU is applied to the conditioning vector.
+    Without conditioning (`cond_hidden_size` 0) they are the same learned vectors for every input.
     """
 
-    def __init__(self, cond_hidden_size: int, hidden_size: int, count: int, activations: int = 1) -> None:
+    def __init__(self, cond_hidden_size: int, hidden_size: int, count: int) -> None:
         super().__init__()
         self.count = count
-        self.activations = activations
         self.weight = nn.Parameter(torch.zeros(count * hidden_size, cond_hidden_size)) if cond_hidden_size else None
         self.bias = nn.Parameter(torch.zeros(count * hidden_size))
 
@@ -97,9 +98,7 @@ class Modulation(nn.Module):
         if self.weight is None or conditioning is None:
             vectors = self.bias[None, None]
         else:
-            for _ in range(self.activations):
-                conditioning = F.silu(conditioning)
-            vectors = F.linear(conditioning, self.weight, self.bias)[:, None]
+            vectors = F.linear(F.silu(conditioning), self.weight, self.bias)[:, None]
         return vectors.chunk(self.count, dim=-1)
 
 
@@ -136,8 +135,7 @@ class Stream(nn.Module):
         super().__init__()
         self.read_only = read_only
         count = 2 if read_only else 6
-        times = 2 if config.reference_conditioning else 1
-        self.modulation = None if cond_hidden_size is None else Modulation(cond_hidden_size, hidden_size, count, times)
+        self.modulation = None if cond_hidden_size is None else Modulation(cond_hidden_size, hidden_size, count)
         self.attention_norm = ModulatedNorm(hidden_size, config.layer_norm_eps)
         self.qkv_proj = nn.Linear(hidden_size, 3 * hidden_size, bias=False)
         if read_only:

@@ -1,148 +1,156 @@
-"""A token stream that starts from a masked diffusion language model: a published MDLM, or one of ours without latents.
-
-MDLM is this model's token stream (paper, section 5). Where it is not told the time, the network that would embed it is
-fed zeros, and its modulation is one vector for every input: that vector becomes the bias of ours.
-"""
+"""LADD models that start from the token stream of a masked diffusion language model (MDLM) without latents."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+import os
+import pickle
+from dataclasses import fields
+from typing import Any, TypeVar
 
 import torch
-from huggingface_hub import snapshot_download
 from safetensors.torch import load_file
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.utils.hub import cached_file
 
-HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "force_download")
-_OF_A_BLOCK = {
-    "norm1.weight": "attention_norm.weight",
-    "attn_qkv.weight": "qkv_proj.weight",
-    "attn_out.weight": "o_proj.weight",
-    "norm2.weight": "mlp_norm.weight",
-    "mlp.0.weight": "up_proj.weight",
-    "mlp.0.bias": "up_proj.bias",
-    "mlp.2.weight": "down_proj.weight",
-    "mlp.2.bias": "down_proj.bias",
-}
-_OF_THE_HEAD = {
-    "norm_final.weight": "norm.weight",
-    "linear.weight": "proj.weight",
-    "linear.bias": "proj.bias",
-}
+from .configuration_ladd import LaddConfig
+from .dit_weights import DitSizes, SourceWeights, untimed_mdlm
 
+Model = TypeVar("Model", bound=PreTrainedModel)
 
-def fetch(source: str | Path, use_safetensors: bool | None, hub_options: Mapping[str, Any]) -> Path:
-    """The folder of a model: as it is, or its files from the Hub. Pickles only with `use_safetensors=False`."""
-    if Path(source).is_dir():
-        return Path(source)
-    patterns = ["config.json", "*.bin" if use_safetensors is False else "*.safetensors", "*.index.json"]
-    return Path(snapshot_download(str(source), allow_patterns=patterns, **hub_options))
+_HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "force_download", "proxies", "subfolder")
+# Settings that the token stream's weights were made for: they can't be chosen.
+_OF_WEIGHTS = (
+    *("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "mlp_ratio", "layer_norm_eps"),
+    *("rope_parameters", "tie_word_embeddings", "token_time_conditioning"),
+)
+# Settings of the source that may be chosen otherwise.
+_CARRIED = (
+    *("mask_token_id", "pad_token_id", "bos_token_id", "eos_token_id", "cond_hidden_size", "max_position_embeddings"),
+    *("attention_dropout", "initializer_range", "token_noise_schedule", "reference_layout"),
+)
 
 
-def read_weights(folder: Path, use_safetensors: bool | None) -> dict[str, Tensor]:
-    """All weights in a folder, by name. Raises `OSError` where there are none, or pickles that were not asked for."""
-    if use_safetensors is False:
-        files = sorted(folder.glob("pytorch_model*.bin"))
-        parts = [torch.load(file, map_location="cpu", weights_only=True) for file in files]
-    else:
-        files = sorted(folder.glob("*.safetensors"))
-        parts = [load_file(file) for file in files]
-    if not files:
-        instead = "" if use_safetensors is False else "; for a pickle that you trust give `use_safetensors=False`"
-        raise OSError(f"{folder} holds no weights: give the folder or the repository of a saved model{instead}.")
-    return {name: tensor for part in parts for name, tensor in part.items()}
+def warm_started(model_class: type[Model], source: str | os.PathLike | PreTrainedModel, **options: Any) -> Model:
+    """A `model_class` with the token stream of `source`, and everything else as a new model has it.
 
-
-def read_settings(folder: Path) -> dict[str, Any]:
-    """The content of a model's `config.json`. Raises `OSError` where there is none."""
-    path = folder / "config.json"
-    if not path.is_file():
-        raise OSError(f"{folder} has no config.json: give the folder or the repository of a saved model.")
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def mdlm_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Our settings for the configuration of a published MDLM. Raises `ValueError` for one that is told the time."""
-    if settings.get("time_conditioning"):
-        raise ValueError(
-            "The MDLM was trained with `time_conditioning`: it is told the logarithm of its noise, for which this "
-            "model has no input; start from one trained without."
-        )
-    return {
-        "vocab_size": settings["vocab_size"],
-        "hidden_size": settings["hidden_dim"],
-        "num_hidden_layers": settings["n_blocks"],
-        "num_attention_heads": settings["n_heads"],
-        "cond_hidden_size": settings["cond_dim"],
-        "max_position_embeddings": settings["model_length"],
-    }
-
-
-def mdlm_weights(source: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a published MDLM by the names of our token stream; ones that are unknown keep their names."""
-    weights = {name.removeprefix("backbone."): tensor for name, tensor in source.items()}
-    time = SourceTime(weights, "sigma_map.mlp.")
-    renamed = {}
-    for name, tensor in weights.items():
-        kind, _, rest = name.partition(".")
-        if kind == "blocks":
-            number, _, of_block = rest.partition(".")
-            prefix = f"model.blocks.{number}.streams.token."
-            if of_block in _OF_A_BLOCK:
-                renamed[prefix + _OF_A_BLOCK[of_block]] = tensor
-                continue
-            if of_block == "adaLN_modulation.bias":
-                renamed[prefix + "modulation.bias"] = time.constant(weights, name.removesuffix("bias"))
-                continue
-        if kind == "output_layer":
-            if rest in _OF_THE_HEAD:
-                renamed[f"token_head.{_OF_THE_HEAD[rest]}"] = tensor
-                continue
-            if rest == "adaLN_modulation.bias":
-                renamed["token_head.modulation.bias"] = time.constant(weights, name.removesuffix("bias"))
-                continue
-        if name == "vocab_embed.embedding":
-            renamed["model.embed_tokens.weight"] = tensor
-        elif not name.endswith("adaLN_modulation.weight") and kind not in ("sigma_map", "rotary_emb"):
-            renamed[name] = tensor
-    return renamed
-
-
-class SourceTime:
-    """A network that embeds the time of a source: 256 sinusoids and a two-layer MLP, fed with zero where unused."""
-
-    def __init__(self, weights: Mapping[str, Tensor], prefix: str) -> None:
-        self.layers = [(weights[f"{prefix}{i}.weight"].float(), weights[f"{prefix}{i}.bias"].float()) for i in (0, 2)]
-
-    def at_zero(self) -> Tensor:
-        """Its output at time 0, `(cond_hidden_size,)`: the cosines are one, the sines zero."""
-        (first, first_bias), (second, second_bias) = self.layers
-        half = first.shape[1] // 2
-        sinusoids = torch.cat([torch.ones(half), torch.zeros(half)])
-        return F.linear(F.silu(F.linear(sinusoids, first, first_bias)), second, second_bias)
-
-    def constant(self, weights: Mapping[str, Tensor], prefix: str) -> Tensor:
-        """The modulation `prefix` of a network that is always told zero: the vector that it is for every input."""
-        return F.linear(F.silu(self.at_zero()), weights[f"{prefix}weight"].float(), weights[f"{prefix}bias"].float())
-
-
-@torch.no_grad()
-def copy_weights(model: nn.Module, weights: Mapping[str, Tensor], expected: set[str], source: str) -> None:
-    """Copies weights into a model by name; `expected` are those that a source must have.
-
-    Raises `ValueError` naming weights that are missing, unknown, or of another shape, before anything is changed.
+    See `LaddForDiffusionLM.from_mdlm`, which it does the work of.
     """
-    own = model.state_dict()
-    missing = sorted(expected - set(weights))
-    unknown = sorted(name for name in weights if name not in own)
-    other = sorted(name for name in weights if name in own and own[name].shape != weights[name].shape)
-    found = {"missing": missing, "unknown": unknown, "of another shape": other}
-    wrong = [f"{what}: {', '.join(names[:8])}" for what, names in found.items() if names]
-    if wrong:
-        raise ValueError(f"The weights of {source} do not fit ({'; '.join(wrong)}): is it a checkpoint of this kind?")
-    for name, tensor in weights.items():
-        own[name].copy_(tensor)
+    hub = {name: options.pop(name) for name in _HUB_OPTIONS if name in options}
+    attention = {name: options.pop(name) for name in ("attn_implementation",) if name in options}
+    dtype, use_safetensors = options.pop("dtype", None), options.pop("use_safetensors", None)
+    unknown = sorted(options.keys() - {field.name for field in fields(LaddConfig)})
+    if unknown:
+        raise ValueError(
+            f"{', '.join(unknown)}: no such option of a warm start; give settings of `LaddConfig`, and of "
+            f"`from_pretrained` dtype, attn_implementation, use_safetensors, {', '.join(_HUB_OPTIONS)}."
+        )
+    settings, weights, source_dtype = _read(model_class, source, use_safetensors, hub)
+    config = LaddConfig(**_merged(source, settings, options))
+    # New weights are drawn in float32, whatever they are kept in.
+    model = model_class._from_config(config, dtype=torch.float32, **attention)
+    others = model.load_state_dict(weights, strict=False).unexpected_keys
+    if others:
+        raise ValueError(f"The source has weights that no token stream has: {', '.join(others)}.")
+    dtype = getattr(torch, dtype) if isinstance(dtype, str) and dtype != "auto" else dtype
+    model.config.dtype = source_dtype if dtype in (None, "auto") else dtype
+    return model.to(model.config.dtype).eval()
+
+
+def _read(
+    model_class: type[Model], source: str | os.PathLike | PreTrainedModel, use_safetensors: bool | None, hub: dict
+) -> tuple[dict[str, Any], dict[str, Tensor], torch.dtype]:
+    """Settings, weights and dtype of a source of either kind."""
+    if isinstance(source, PreTrainedModel):
+        return _of_ours(source)
+    described, _ = PreTrainedConfig.get_config_dict(source, **hub)
+    kind = described.get("model_type")
+    if kind == "mdlm":
+        return _of_mdlm(source, described, use_safetensors, hub)
+    if kind == LaddConfig.model_type:
+        return _of_ours(model_class.from_pretrained(source, use_safetensors=use_safetensors, **hub))
+    raise ValueError(
+        f"{source} is a model of type {kind!r}; give one of type 'mdlm', in the layout of kuleshov-group/mdlm-owt, or "
+        f"one of type {LaddConfig.model_type!r} without latents."
+    )
+
+
+def _merged(source: str | os.PathLike | PreTrainedModel, settings: dict, options: dict) -> dict[str, Any]:
+    """The source's settings with the caller's. Raises `ValueError` where these contradict the source's weights."""
+    timed = ("cond_hidden_size", "reference_layout") if settings["token_time_conditioning"] else ()
+    against = [name for name in (*_OF_WEIGHTS, *timed) if name in options and options[name] != settings[name]]
+    if against:
+        held = ", ".join(f"`{name}` {settings[name]}" for name in against)
+        kind = type(source).__name__ if isinstance(source, PreTrainedModel) else source
+        raise ValueError(f"The token stream's weights are those of {kind}, which has {held}: leave that option out.")
+    return {**settings, **options}
+
+
+def _of_ours(source: PreTrainedModel) -> tuple[dict[str, Any], dict[str, Tensor], torch.dtype]:
+    config = source.config
+    kind = getattr(config, "latent_type", None)
+    if kind != "none":
+        raise ValueError(
+            f"The source has `latent_type` {kind!r}; a warm start takes a model without latents ('none'), and "
+            "`from_pretrained` loads one that has them."
+        )
+    return {name: getattr(config, name) for name in (*_OF_WEIGHTS, *_CARRIED)}, source.state_dict(), source.dtype
+
+
+def _of_mdlm(
+    source: str | os.PathLike, described: dict[str, Any], use_safetensors: bool | None, hub: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Tensor], torch.dtype]:
+    """A published MDLM, whose dropout between layers has no counterpart here.
+
+    With `time_conditioning` false the network is told noise level 0 throughout.
+    """
+    names = ("vocab_size", "model_length", "hidden_dim", "cond_dim", "n_blocks", "n_heads")
+    absent = [name for name in names if name not in described]
+    if absent:
+        raise ValueError(f"The config.json of {source} lacks {', '.join(absent)}, which that of an MDLM has.")
+    if described.get("time_conditioning", False):
+        raise ValueError(
+            f"{source} has `time_conditioning` true: it is told the noise level -log(1 - t), which a network that is "
+            "told the time t can not reproduce exactly; give a source with `time_conditioning` false."
+        )
+    vocab_size, length, hidden, cond, num_layers, num_heads = (described[name] for name in names)
+    saved = _saved_weights(source, use_safetensors, hub)
+    weights = SourceWeights(saved, f"The checkpoint {source}")
+    sizes = DitSizes(hidden, cond, LaddConfig.mlp_ratio * hidden)
+    converted = untimed_mdlm(weights, "backbone.", vocab_size, num_layers, num_heads, sizes)
+    weights.close()
+    settings: dict[str, Any] = {
+        **{name: getattr(LaddConfig, name) for name in _OF_WEIGHTS},
+        "rope_parameters": LaddConfig().rope_parameters,
+        "vocab_size": vocab_size,
+        "hidden_size": hidden,
+        "num_hidden_layers": num_layers,
+        "num_attention_heads": num_heads,
+        "cond_hidden_size": cond,
+        "max_position_embeddings": length,
+        **{name: described[name] for name in ("pad_token_id", "mask_token_id") if name in described},
+    }
+    return settings, converted, saved["backbone.vocab_embed.embedding"].dtype
+
+
+def _saved_weights(source: str | os.PathLike, use_safetensors: bool | None, hub: dict[str, Any]) -> dict[str, Tensor]:
+    """The tensors of model.safetensors, or, only where asked for, of a pickled pytorch_model.bin."""
+    pickled = use_safetensors is False
+    name = "pytorch_model.bin" if pickled else "model.safetensors"
+    path = cached_file(source, name, _raise_exceptions_for_missing_entries=False, **hub)
+    if path is None:
+        instead = (
+            "leave `use_safetensors` out to read model.safetensors"
+            if pickled
+            else "give `use_safetensors=False` to read a pickled pytorch_model.bin, which holds nothing but tensors"
+        )
+        raise OSError(f"{source} has no file {name}: {instead}.")
+    if not pickled:
+        return load_file(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path} holds more than tensors, which could run code when it is read: give a source with "
+            "model.safetensors."
+        ) from error

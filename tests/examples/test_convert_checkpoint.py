@@ -1,0 +1,72 @@
+"""The command that converts the authors' checkpoints."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.dit_networks import MDLM, stirred
+
+from ladd_hf import LaddForDiffusionLM
+
+SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "convert_checkpoint.py"
+
+
+@pytest.fixture(scope="module")
+def mdlm():
+    return stirred(MDLM())
+
+
+@pytest.fixture(scope="module")
+def checkpoint(mdlm, tmp_path_factory):
+    path = tmp_path_factory.mktemp("run") / "last.ckpt"
+    averaged = [2 * weight.detach() for weight in mdlm.parameters()]
+    state = {f"model.{name}": weight for name, weight in mdlm.state_dict().items()}
+    torch.save({"state_dict": state, "ema_state_dict": {"shadow_params": averaged}}, path)
+    return path
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """`run(*arguments)`: exit status, and what is printed."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
+        try:
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+        except SystemExit as exit:
+            return exit.code, capsys.readouterr().err
+        return 0, capsys.readouterr().out
+
+    return run
+
+
+def test_it_saves_a_model_that_predicts_the_same(run, mdlm, checkpoint, tmp_path):
+    (tmp_path / "settings.yaml").write_text("max_position_embeddings: 30\nweights: last\n")
+    output = tmp_path / "ours"
+    code, printed = run(checkpoint, output, "--config", tmp_path / "settings.yaml", "--max_position_embeddings", 12)
+    assert code == 0 and f"Saved in {output}: latents none" in printed
+    model = LaddForDiffusionLM.from_pretrained(output)
+    assert model.config.max_position_embeddings == 12
+    tokens = torch.arange(10)[None]
+    torch.testing.assert_close(model(tokens).logits[..., :10], mdlm(tokens)[..., :10], atol=1e-5, rtol=0)
+    code, printed = run(checkpoint, output, "--max_position_embeddings", 12)
+    assert code == 2 and "holds a model already" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "does not tell `max_position_embeddings`"),
+        (("--max_position_embeddings", 12, "--hidden_size", 32), "contradicts"),
+        (("--weights", "first"), "invalid choice"),
+        (("--config", "nowhere.yaml"), "No such file"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_sentence(run, arguments, message, checkpoint, tmp_path):
+    code, printed = run(checkpoint, tmp_path / "ours", *arguments)
+    assert code == 2 and message in printed
+    assert not (tmp_path / "ours").exists()
