@@ -119,6 +119,7 @@ def model_card(
     text: bool = False,
     tags: Sequence[str] = (),
     metadata: Mapping[str, Any] | None = None,
+    adapter_of: str | None = None,
 ) -> ModelCard:
     """A card for a trained pipeline.
 
@@ -131,10 +132,13 @@ def model_card(
         text: whether the pipeline has a tokenizer, and so writes text.
         tags: more tags for the metadata.
         metadata: more of the metadata, such as `language`, `datasets` or `license`.
+        adapter_of: the pipeline that it is an adapter for, if it is one.
     """
     results = [*(samples.results() if samples else []), *(bounds.results() if bounds else [])]
     data: dict[str, Any] = {"library_name": "diffusers", "pipeline_tag": TASK, "license": "apache-2.0"}
     data |= {**(metadata or {}), "tags": list(dict.fromkeys([*TAGS, *tags]))}
+    if adapter_of is not None:
+        data = {**data, "library_name": "peft", "base_model": adapter_of}
     if results:
         data |= {"model_name": name, "eval_results": results}
     return ModelCard.from_template(
@@ -146,6 +150,7 @@ def model_card(
         floor=_cell(samples.floor) if samples and samples.floor is not None else None,
         bounds=bounds,
         repository=repository,
+        adapter_of=adapter_of,
         num_steps=num_steps,
         output="texts" if text else "sequences",
     )

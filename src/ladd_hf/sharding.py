@@ -34,6 +34,15 @@ def reshard(model: nn.Module) -> None:
             module.reshard()
 
 
+def check_resuming(accelerator: Any) -> None:
+    """Raises `ValueError` under FSDP, whose sharded optimiser can not be read back from a checkpoint."""
+    if getattr(accelerator.state, "fsdp_plugin", None) is not None:
+        raise ValueError(
+            "A run under FSDP can not be resumed: torch does not put its optimiser back together. Go on from the saved "
+            "weights in a new run, or train without FSDP where a run must be resumed."
+        )
+
+
 def check_sharding(accelerator: Any) -> None:
     """Raises `ValueError` for kinds of sharding under which weights can not be averaged, evaluated or saved."""
     if is_deepspeed_zero3_enabled():

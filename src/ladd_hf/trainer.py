@@ -29,7 +29,7 @@ from .pipelines.pipeline_inputs import check_tokenizer
 from .publishing import held_out_bounds, push_checkpoint, training_recipe
 from .randomness import RowGenerator
 from .schedulers import LaddScheduler
-from .sharding import check_sharding, is_sharded, whole
+from .sharding import check_resuming, check_sharding, is_sharded, whole
 from .time_paths import time_path
 from .training_args import LaddTrainingArguments
 from .training_noise import TrainingNoise
@@ -112,6 +112,8 @@ class LaddTrainer(Trainer):
         """As `Trainer.train`; refuses an output folder with a run in it, unless that is resumed."""
         if not resume_from_checkpoint:
             resume_from_checkpoint = self._checkpoint_to_resume()
+        if resume_from_checkpoint:
+            check_resuming(self.accelerator)
         output = super().train(resume_from_checkpoint, *args, **kwargs)
         self._monitor.check(self.accelerator.gather)
         return output
@@ -358,6 +360,7 @@ class LaddTrainer(Trainer):
             model_name,
             data=", ".join(names) if names else None,
             tags=[tags] if isinstance(tags, str) else tags or [],
+            adapter_of=self._ladd_model().name_or_path or "user/base" if has_adapters(self._ladd_model()) else None,
             metadata={key: value for key, value in given.items() if value is not None},
         )
         card.save(Path(str(self.args.output_dir)) / "README.md")
