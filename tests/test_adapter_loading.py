@@ -45,11 +45,12 @@ def wider(weights):
 @pytest.mark.parametrize(
     ("change", "message"), [(without_one, "lacks"), (with_another, "besides"), (wider, "in other sizes")]
 )
-@pytest.mark.parametrize("held", ["none before", "one before"])
+@pytest.mark.parametrize("held", [[], ["first"], ["other", "first"]], ids=lambda held: f"{len(held)} active before")
 def test_an_adapter_that_does_not_fit_is_refused_and_changes_nothing(held, change, message, saved, stirred_model):
     model = stirred_model("discrete")
-    if held == "one before":
-        model.load_adapter(str(saved("discrete", "first")), "first")
+    for name in held:
+        model.load_adapter(str(saved("discrete", name)), name)
+        model.set_adapter(held[: held.index(name) + 1])
     before, expected = dict(model.state_dict()), answers(model)
     folder = saved("discrete", "spoilt", lora(["qkv_proj", "o_proj"]))
     spoil(folder, change)
@@ -57,9 +58,8 @@ def test_an_adapter_that_does_not_fit_is_refused_and_changes_nothing(held, chang
         model.load_adapter(str(folder), "second")
     assert model.state_dict().keys() == before.keys()
     assert_close(answers(model), expected)
-    assert list(getattr(model, "peft_config", {})) == (["first"] if held == "one before" else [])
-    if held == "one before":
-        assert model.active_adapters() == ["first"]
+    assert list(getattr(model, "peft_config", {})) == held
+    assert not held or model.active_adapters() == held
 
 
 def test_an_adapter_of_another_kind_of_model_is_refused(saved, stirred_model):

@@ -53,6 +53,14 @@ def test_an_adapter_that_is_loaded_counts_alone(pipe, folders):
     assert pipe.get_list_adapters() == {"model": ["default_0", "default_1"]}
 
 
+def test_an_adapter_that_is_loaded_counts_even_where_others_were_disabled(pipe, folders):
+    folder, expected = folders
+    pipe.load_lora_weights(folder / "second")
+    pipe.disable_lora()
+    pipe.load_lora_weights(folder / "first")
+    assert_close(answers(pipe.model), expected["first"])
+
+
 def test_names_not_given_are_ones_that_are_free(both, folders):
     pipe, _ = both
     pipe.load_lora_weights(folders[0] / "first")

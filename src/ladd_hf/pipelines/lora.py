@@ -31,7 +31,7 @@ class LoraPipelineMixin:
         numbered = (f"default_{number}" for number in range(len(taken) + 1))
         adapter_name = adapter_name or next(name for name in numbered if name not in taken)
         model.load_adapter(os.fspath(pretrained_model_name_or_path), adapter_name, adapter_kwargs=options)
-        model.set_adapter(adapter_name)
+        model.enable_adapters()  # else, after `disable_lora`, it would count only in layers that had no adapter before
 
     def save_lora_weights(self, save_directory: str | os.PathLike, adapter_name: str | None = None) -> None:
         """Saves one adapter alone, the active one if none is named; not the weight that `set_adapters` gave it.
