@@ -36,6 +36,7 @@ from .training_noise import TrainingNoise
 from .two_stream_transformer import (
     JointAttention,
     LaddBlock,
+    ModulatedNorm,
     Modulation,
     OutputHead,
     TimestepEmbedding,
@@ -171,6 +172,8 @@ class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
         elif isinstance(module, ZeroInitLinear):
             init.zeros_(module.weight)
             init.zeros_(module.bias)
+        elif isinstance(module, ModulatedNorm):  # transformers knows plain norms alone
+            init.ones_(module.weight)
         elif isinstance(module, LatentReadout):
             init.normal_(module.weight, std=module.in_features**-0.5)
         elif isinstance(module, LatentInput) and module.slots is not None:

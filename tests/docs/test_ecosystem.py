@@ -12,7 +12,7 @@ from pathlib import Path
 
 from helpers.hub import LoopbackHub
 
-from ladd_hf import LaddTrainingArguments
+from ladd_hf import LaddConfig, LaddTrainingArguments
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "ecosystem.md").read_text()
@@ -45,7 +45,7 @@ def test_its_calls_run_in_order(tmp_path):
 
 
 def test_its_commands_name_scripts_files_and_flags_that_exist():
-    of_the_trainer = {field.name for field in fields(LaddTrainingArguments)}
+    known = {field.name for kind in (LaddTrainingArguments, LaddConfig) for field in fields(kind)}
     lines = [line for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
     assert len(lines) == 9
     for line in lines:
@@ -56,4 +56,4 @@ def test_its_commands_name_scripts_files_and_flags_that_exist():
         for word in of_launch:
             assert not word.endswith(".yaml") or (ROOT / word).is_file(), word
         for flag in (word[2:] for word in of_script if word.startswith("--")):
-            assert re.search(rf"^    {flag}:|\"--{flag}\"", source, re.MULTILINE) or flag in of_the_trainer, flag
+            assert re.search(rf"^    {flag}:|\"--{flag}\"", source, re.MULTILINE) or flag in known, flag
