@@ -10,6 +10,7 @@ import torch
 from helpers.training import RICH, Interfere, assert_same, logged, state_of
 from safetensors.torch import load_file
 
+from ladd_hf import LaddTrainer
 from ladd_hf.loss_monitor import NonFiniteLossError
 
 # --- stopping and going on ---
@@ -46,6 +47,15 @@ def test_a_resumed_run_ends_where_the_whole_run_ends_to_the_bit(kind, options, m
     assert_same(state_of(whole), state_of(resumed))
     assert logged(whole) == logged(resumed) and len(logged(whole)) == 6
     assert whole.ema.average.optimization_step == resumed.ema.average.optimization_step == 6
+
+
+def test_the_average_goes_on_where_an_engine_of_its_own_loads_the_weights(make_trainer, monkeypatch):
+    def load(trainer, checkpoint, model=None):  # as DeepSpeed does, past the trainer's own method
+        trainer.model.load_state_dict(load_file(f"{checkpoint}/model.safetensors"))
+
+    monkeypatch.setattr(LaddTrainer, "_load_from_checkpoint", load)
+    whole, resumed = train_and_resume(make_trainer, "discrete")
+    assert_same(state_of(whole), state_of(resumed))
 
 
 def test_the_order_of_the_data_is_the_runs_and_not_torchs(make_trainer):

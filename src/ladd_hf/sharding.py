@@ -43,12 +43,18 @@ def check_resuming(accelerator: Any) -> None:
         )
 
 
-def check_sharding(accelerator: Any) -> None:
-    """Raises `ValueError` for kinds of sharding under which weights can not be averaged, evaluated or saved."""
+def check_sharding(accelerator: Any, two_stages: bool = False) -> None:
+    """Raises `ValueError` for kinds of sharding under which weights can not be averaged, evaluated or saved, or, with
+    `two_stages`, not be fixed where the second one begins."""
     if is_deepspeed_zero3_enabled():
         raise ValueError(
             "DeepSpeed's ZeRO-3 takes the weights apart where their average and the bound can not reach them: use "
             "ZeRO-2 (`zero_stage: 2`), or FSDP2."
+        )
+    if two_stages and getattr(accelerator.state, "deepspeed_plugin", None) is not None:
+        raise ValueError(
+            "DeepSpeed's optimiser goes on moving an encoder that is fixed during a run: train in one stage "
+            "(`stage_1_steps: 0`), or in two under FSDP2 or on whole weights (DDP)."
         )
     plugin = getattr(accelerator.state, "fsdp_plugin", None)
     if plugin is None:

@@ -97,7 +97,7 @@ class LaddTrainer(Trainer):
             **kwargs,
         )
         check_trainable(self.model)
-        check_sharding(self.accelerator)
+        check_sharding(self.accelerator, bool(args.stage_1_steps) and self._ladd_model().encoder is not None)
         for step in (0, args.stage_1_steps):
             args.objective_at(step).check_fits(self._ladd_model().config.latent_type)
         self.ema = EMACallback(self._ladd_model(), args.ema_decay) if args.ema_decay else None
@@ -382,8 +382,13 @@ class LaddTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         if not load_adapter_weights(self.model, resume_from_checkpoint):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
-        if self.ema is not None:
-            self.ema.load(resume_from_checkpoint)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if (
+            self.ema is not None and checkpoint is not None
+        ):  # here: DeepSpeed loads the weights without a method of ours
+            self.ema.load(checkpoint)
 
     def _load_best_model(self) -> None:
         best = self.state.best_model_checkpoint
