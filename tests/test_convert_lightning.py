@@ -121,7 +121,7 @@ def test_texts_have_the_same_latents(tmp_path):
 def test_the_baseline_is_converted_too(tmp_path):
     module = lightning_module("mdlm")
     path = save(module, tmp_path / "last.ckpt", ema_state_dict=average(module.model))
-    model = convert_lightning(path, weights="last", max_position_embeddings=12)
+    model = convert_lightning(path, weights="last", max_position_embeddings=12, token_time_conditioning=False)
     with torch.no_grad():
         torch.testing.assert_close(model(TOKENS).logits[..., :10], module.model(TOKENS)[..., :10], atol=1e-5, rtol=0)
     assert model.config.latent_type == "none"
@@ -163,7 +163,7 @@ def test_averaged_weights_of_the_whole_module_are_read(as_list, tmp_path):
     module = lightning_module("mdlm")
     average_ = average(module)
     path = save(module, tmp_path / "last.ckpt", ema=average_["shadow_params"] if as_list else average_)
-    model = convert_lightning(path, max_position_embeddings=12)
+    model = convert_lightning(path, max_position_embeddings=12, token_time_conditioning=False)
     with torch.no_grad():
         for weight in module.parameters():
             weight.mul_(0.5)
@@ -233,9 +233,9 @@ def test_only_what_no_prediction_depends_on_is_left_out_and_said(tmp_path, monke
     monkeypatch.setattr("ladd_hf.convert_lightning.logger.warning", said.append)
     module = lightning_module("separate")
     module.loss_fn = nn.Module()
-    module.loss_fn.register_buffer("total_iter", torch.tensor(3))
+    module.loss_fn.register_buffer("steps", torch.tensor(3))
     convert(module, tmp_path / "last.ckpt")
-    assert len(said) == 1 and "loss_fn.total_iter" in said[0] and "joint_denoiser.final_layer_y" in said[0]
+    assert len(said) == 1 and "loss_fn.steps" in said[0] and "joint_denoiser.final_layer_y" in said[0]
     assert "joint_denoiser.y_cond_embedder.0.weight" in said[0] and "joint_denoiser.blocks.1.mlp_y" in said[0]
 
 
@@ -258,11 +258,28 @@ def spring():
 
 def test_settings_that_the_file_does_not_tell_must_be_given(tmp_path):
     path = save(lightning_module("discrete"), tmp_path / "last.ckpt")
-    refused("does not tell `latent_length`.*`max_position_embeddings`", path)
+    refused("does not tell `max_position_embeddings`", path)
     refused("has weights of `hidden_size` 16", path, **UNTOLD, hidden_size=32)
     refused("hiden_size: no such option", path, **UNTOLD, hiden_size=32)
     refused("give 'averaged' or 'last'", path, weights="ema", **UNTOLD)
     refused("holds no averaged weights", path, weights="averaged", **UNTOLD)
+
+
+def test_what_the_weights_do_not_tell_but_would_change_predictions_is_refused(tmp_path):
+    path = save(lightning_module("mdlm"), tmp_path / "mdlm.ckpt")
+    refused("told the time, and the research code's default is that it was", path, max_position_embeddings=12)
+    told = {"model_config": {"params": {"config": {"params": {"time_type": "time"}}}}}
+    path = save(lightning_module("mdlm"), tmp_path / "timed.ckpt", hyper_parameters=told)
+    refused("told the time is not converted", path, max_position_embeddings=12)
+    told["model_config"]["params"]["config"]["params"]["time_type"] = "none"
+    path = save(lightning_module("mdlm"), tmp_path / "untimed.ckpt", hyper_parameters=told)
+    assert convert_lightning(path, weights="last", max_position_embeddings=12).config.latent_type == "none"
+    path = save(lightning_module("continuous"), tmp_path / "last.ckpt")
+    refused("has weights of `latent_length` 4, which contradicts", path, **{**UNTOLD, "latent_length": 5})
+    module = lightning_module("continuous")
+    module.loss_fn = nn.Module()
+    module.loss_fn.register_buffer("total_iter", torch.tensor(3))
+    refused("codes of a Gumbel-softmax encoder", save(module, tmp_path / "gumbel.ckpt"), **UNTOLD)
 
 
 def test_averages_that_are_not_of_the_parameters_are_refused(tmp_path):

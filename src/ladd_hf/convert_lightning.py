@@ -179,14 +179,19 @@ def _told(hyper_parameters: Any) -> dict[str, Any]:
     if hyper_parameters.get("joint_denoiser_config"):
         names["y_num_patches"] = "latent_length"
     told |= {ours: joint[theirs] for theirs, ours in names.items() if joint.get(theirs) is not None}
-    for theirs, ours in (("x_time_type", "token_time_conditioning"), ("y_time_type", "latent_time_conditioning")):
+    conditioning = (
+        ("time_type", "token_time_conditioning"),  # the baseline's name of it
+        ("x_time_type", "token_time_conditioning"),
+        ("y_time_type", "latent_time_conditioning"),
+    )
+    for theirs, ours in conditioning:
         kind = joint.get(theirs)
         if kind == "noise":
             raise ValueError(
                 f"The checkpoint's network was told alpha(t), not the time t (`{theirs}` 'noise'), which a network of "
                 "ours is not: only 'time' and 'none' are converted."
             )
-        if kind is not None and (theirs == "x_time_type" or hyper_parameters.get("joint_denoiser_config")):
+        if kind is not None and (theirs != "y_time_type" or hyper_parameters.get("joint_denoiser_config")):
             told[ours] = kind == "time"
     if hyper_parameters.get("sequence_length") is not None:
         told["max_position_embeddings"] = hyper_parameters["sequence_length"]
@@ -206,6 +211,7 @@ class _Networks:
     latent_denoiser: str | None
     encoder: str | None
     mdlm: str | None
+    counts_iterations: bool  # as the loss of a Gumbel-softmax encoder does, for its temperature
 
 
 def _networks(source: SourceWeights) -> _Networks:
@@ -223,6 +229,7 @@ def _networks(source: SourceWeights) -> _Networks:
         latent_denoiser=prefix("y_patch_embedder.weight", "blocks.0.attn_qkv.weight"),
         encoder=prefix("w.embedding", "blocks.0.attn_qkv.weight"),
         mdlm=prefix("vocab_embed.embedding", "blocks.0.attn_qkv.weight"),
+        counts_iterations="loss_fn.total_iter" in source.names,
     )
     if (networks.joint is None) == (networks.mdlm is None):
         raise ValueError(
@@ -266,8 +273,13 @@ def _mlp_ratio(source: SourceWeights, name: str, hidden: int) -> int:
 
 def _mdlm(source: SourceWeights, networks: _Networks, settings: dict[str, Any]) -> tuple[Weights, dict[str, Any]]:
     """The baseline."""
-    if settings.get("token_time_conditioning"):
-        raise ValueError("An MDLM that was told the time is not converted: only those with `x_time_type` 'none'.")
+    if settings.get("token_time_conditioning") is None:
+        raise ValueError(
+            f"{source.origin} does not tell whether its MDLM was told the time, and the research code's default is "
+            "that it was: give `token_time_conditioning=False` if its `time_type` was 'none'."
+        )
+    if settings["token_time_conditioning"]:
+        raise ValueError("An MDLM that was told the time is not converted: only those with `time_type` 'none'.")
     prefix = networks.mdlm or ""
     vocab_size, hidden = source.shape(f"{prefix}vocab_embed.embedding")
     cond = source.shape(f"{prefix}sigma_map.mlp.0.weight")[0]
@@ -294,15 +306,20 @@ def _ladd(
     """Joint denoiser, latent denoiser, encoder and quantiser: weights, settings, and what was left out."""
     prefix = networks.joint or ""
     discrete = any(name.startswith("vector_quantizer.") for name in source.names)
-    if not discrete and settings.get("latent_type") == "discrete":
+    gumbel = settings.get("latent_type") == "discrete" or networks.counts_iterations
+    if not discrete and gumbel:
         raise ValueError(
             f"{source.origin} has no `vector_quantizer`: codes of a Gumbel-softmax encoder are not converted."
         )
     vocab_size, hidden = source.shape(f"{prefix}w.embedding")
     slots = f"{prefix}y_slot_embeddings"
-    if slots in source.names:
-        settings["latent_length"] = source.shape(slots)[0]
     latent_dim = source.shape(f"{prefix}y_patch_embedder.0.weight")[1]
+    of_all_latents = f"{prefix}y_cond_embedder.0.weight"
+    lengths = {}
+    if slots in source.names:
+        lengths["latent_length"] = source.shape(slots)[0]
+    elif of_all_latents in source.names:  # unused, but it tells how many latents there are
+        lengths["latent_length"] = source.shape(of_all_latents)[1] // latent_dim
     ratio = _mlp_ratio(source, f"{prefix}blocks.0.mlp_x.0.weight", hidden)
     sizes = DitSizes(hidden, source.shape(f"{prefix}t_embedder.mlp.0.weight")[0], ratio * hidden)
     inferred = {
@@ -318,7 +335,7 @@ def _ladd(
         "latent_positions": "learned" if slots in source.names else "concatenated",
         "separate_latent_denoiser": networks.latent_denoiser is not None,
         "encoder_readout": "last",
-        **_needed(settings, "latent_length", "max_position_embeddings"),
+        **_needed(settings | lengths, "latent_length", "max_position_embeddings"),
     }
     settings.setdefault("token_time_conditioning", False)
     settings.setdefault("latent_time_conditioning", not discrete)

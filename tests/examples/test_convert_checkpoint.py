@@ -45,7 +45,9 @@ def run(monkeypatch, capsys):
 
 
 def test_it_saves_a_model_that_predicts_the_same(run, mdlm, checkpoint, tmp_path):
-    (tmp_path / "settings.yaml").write_text("max_position_embeddings: 30\nweights: last\n")
+    (tmp_path / "settings.yaml").write_text(
+        "max_position_embeddings: 30\nweights: last\ntoken_time_conditioning: false\n"
+    )
     output = tmp_path / "ours"
     code, printed = run(checkpoint, output, "--config", tmp_path / "settings.yaml", "--max_position_embeddings", 12)
     assert code == 0 and f"Saved in {output}: latents none" in printed
@@ -60,8 +62,8 @@ def test_it_saves_a_model_that_predicts_the_same(run, mdlm, checkpoint, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "does not tell `max_position_embeddings`"),
-        (("--max_position_embeddings", 12, "--hidden_size", 32), "contradicts"),
+        (("--token_time_conditioning", "false"), "does not tell `max_position_embeddings`"),
+        (("--token_time_conditioning", "no", "--max_position_embeddings", 12, "--hidden_size", 32), "contradicts"),
         (("--weights", "first"), "invalid choice"),
         (("--config", "nowhere.yaml"), "No such file"),
     ],
