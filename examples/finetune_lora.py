@@ -139,23 +139,26 @@ def main(argv: list[str]) -> None:
     trainer.remove_callback(PrinterCallback)
 
     # 2. Training, and the bound on held-out texts before and after it
-    before = trainer.evaluate()["eval_loss"]
+    bounds = {}
+    if not trainer.is_fsdp_enabled:  # FSDP2 takes a model and its optimiser together, where training begins
+        bounds["before"] = trainer.evaluate()["eval_loss"]
     trainer.train()
-    after = trainer.evaluate()["eval_loss"]
+    bounds["after"] = trainer.evaluate()["eval_loss"]
 
     # 3. What is kept
     folder = Path(training.output_dir)
     saved = {}
-    if run.full or run.merge:
-        saved["pipeline"] = folder / "pipeline"
-        trainer.save_pipeline(str(saved["pipeline"]), pipeline.scheduler)
     if not run.full:
         saved["adapter"] = folder / "adapter"
         trainer.save_model(str(saved["adapter"]))
+    if run.full or run.merge:
+        saved["pipeline"] = folder / "pipeline"
+        trainer.save_pipeline(str(saved["pipeline"]), pipeline.scheduler)
     if training.process_index == 0:
         learnt = sum(p.numel() for p in model.parameters() if p.requires_grad)
         print(f"{learnt:,} weights trained, {training.max_steps:,} steps")
-        print(f"held-out texts, nats per token along {training.nelbo_paths[0]}: {before:.4f} before, {after:.4f} after")
+        found = ", ".join(f"{bound:.4f} {when}" for when, bound in bounds.items())
+        print(f"held-out texts, nats per token along {training.nelbo_paths[0]}: {found}")
         for name, place in saved.items():
             print(f"{name} in {place}")
 

@@ -293,21 +293,23 @@ def main(argv: list[str]) -> None:
     arguments.output_dir = str(folder / "checkpoints" / folders["ladd"].name)
     trainers["ladd"], seconds["ladd"] = train(method, configs["ladd"], arguments, run, (train_set, eval_set))
     bounds = {name: trainer.evaluate() for name, trainer in trainers.items()} if run.num_eval_sequences else {}
+    plans: dict[str, dict[str, LaddScheduler]] = {}
+    for name, trainer in trainers.items():
+        plans[name] = {"MDLM": schedulers.joint()}
+        if trainer.model.config.latent_type != "none":
+            plans[name] = {f"{method} joint": schedulers.joint(), f"{method} sequential": schedulers.sequential()}
+        *_, best = plans[name].values()
+        trainer.save_pipeline(str(folders[name]), best)  # by all processes: each may have a part of the weights
     if training.process_index != 0:
         return
 
-    # 3. Pipelines, and the quality of their samples
+    # 3. The quality of the pipelines' samples
     quality: dict[str, dict[int, float]] = {}
     saved: dict[str, dict[str, dict[int, float]]] = {}
     print(f"\nSampling {run.num_samples:,} sequences at each number of evaluations", flush=True)
-    for name, trainer in trainers.items():
-        is_baseline = trainer.model.config.latent_type == "none"
-        plans = {"MDLM": schedulers.joint()}
-        if not is_baseline:
-            plans = {f"{method} joint": schedulers.joint(), f"{method} sequential": schedulers.sequential()}
-        for label, scheduler in plans.items():  # the last one is the one that stays saved
-            trainer.save_pipeline(str(folders[name]), scheduler)
-            pipeline = LaddPipeline.from_pretrained(str(folders[name])).to(training.device)
+    for name in trainers:
+        for label, scheduler in plans[name].items():
+            pipeline = LaddPipeline.from_pretrained(str(folders[name]), scheduler=scheduler).to(training.device)
             pipeline.set_progress_bar_config(disable=True)
             quality[label] = quality_by_evaluations(
                 pipeline,
@@ -317,7 +319,7 @@ def main(argv: list[str]) -> None:
                 run.sample_batch_size,
                 training.seed,
             )
-        saved[name] = {label: quality[label] for label in plans}
+        saved[name] = {label: quality[label] for label in plans[name]}
     gaps = {
         label: {n: gap_closed(quality["MDLM"][n], score, entropy) for n, score in scores.items()}
         for label, scores in quality.items()

@@ -58,6 +58,33 @@ def test_the_average_is_that_of_a_loop_whose_early_decays_are_smaller(decay):
             torch.testing.assert_close(weight.detach(), expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_in_half_precision_are_averaged_in_a_whole_one(dtype, tmp_path):
+    model = small_model().to(dtype)
+    ema = started(model, 0.999)
+    ema.average.optimization_step = 10**6  # long ago: the decay is what was asked for
+    start = weights_of(model)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.25)
+    for _ in range(500):
+        ema.on_step_end(None, None, None)
+    left = 0.999**500
+    expected = [
+        old.float() * left + new.float() * (1 - left) for old, new in zip(start, weights_of(model), strict=True)
+    ]
+    with ema.applied():
+        for weight, one in zip(model.parameters(), expected, strict=True):
+            assert weight.dtype == dtype
+            torch.testing.assert_close(weight.detach(), one.to(dtype))
+    ema.save(tmp_path)
+    resumed = started(model, 0.999)
+    resumed.load(tmp_path)
+    assert_equal(resumed.average.shadow_params, ema.average.shadow_params)
+    for averaged, one in zip(ema.average.shadow_params, expected, strict=True):
+        torch.testing.assert_close(averaged, one, atol=1e-5, rtol=0)
+
+
 def test_weights_that_stand_still_are_their_own_average():
     model = small_model()
     ema = started(model, 0.9)

@@ -54,6 +54,22 @@ def test_losses_agree_and_are_float32(both):
             assert float(rounded.loss_parts[name]) == pytest.approx(float(value), rel=0.02, abs=1e-3), name
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_buffers_may_stay_in_float32_beside_weights_that_are_not(kind, stirred_model):
+    """As DeepSpeed leaves them."""
+    model, whole = stirred_model(kind), stirred_model(kind).bfloat16()
+    for weight in model.parameters():
+        weight.data = weight.data.bfloat16()
+    tokens, paths = some_tokens(8), ("joint", "sequential")
+    for path in paths:
+        bounds = [
+            one.nelbo(tokens, path=path, generator=RowGenerator.from_seed(0, torch.arange(8))).total_nats
+            for one in (model, whole)
+        ]
+        torch.testing.assert_close(*bounds, rtol=0.05, atol=0)
+    assert model.train()(tokens, labels=tokens).loss.isfinite()
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_half_precision_is_widened_and_the_rest_left_alone(dtype):
     wide = at_least_float32(torch.ones(2, dtype=dtype))

@@ -15,6 +15,7 @@ from torch import nn
 from transformers import TrainerCallback
 
 from .adapters import base_model, learnable_names
+from .precision import at_least_float32
 from .sharding import is_sharded, reshard, sharded_like, whole
 
 EMA_FILE = "ema.safetensors"
@@ -44,6 +45,8 @@ class EMACallback(TrainerCallback):
         self._names = learnable_names(self.model)
         together = not is_sharded(self.model)  # torch has no such kernels for sharded weights
         self.average = EMAModel(self._parameters().values(), decay=self.decay, foreach=together)
+        # In half precision a step of 1 - decay would round to none, and the average never leave the start.
+        self.average.shadow_params = [at_least_float32(averaged) for averaged in self.average.shadow_params]
         return self.average
 
     def _parameters(self) -> dict[str, nn.Parameter]:

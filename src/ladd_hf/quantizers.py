@@ -114,7 +114,8 @@ class FiniteScalarQuantizer(Quantizer):
     def codes_to_vectors(self, codes: Tensor) -> Tensor:
         """The levels a code stands for, projected to `(B, M, D)`."""
         codebook = self.quantize.implicit_codebook  # (K, number of levels); exact in half precision too
-        return self.quantize.project_out(codebook[codes])
+        weight = next(self.parameters(), codebook)  # an engine may narrow the weights and leave the buffers
+        return self.quantize.project_out(codebook[codes].to(weight.dtype))
 
 
 class Codebook(nn.Embedding):
