@@ -385,9 +385,8 @@ class LaddTrainer(Trainer):
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        if (
-            self.ema is not None and checkpoint is not None
-        ):  # here: DeepSpeed loads the weights without a method of ours
+        # here, for DeepSpeed loads the weights without a method of ours
+        if self.ema is not None and checkpoint is not None:
             self.ema.load(checkpoint)
 
     def _load_best_model(self) -> None:
