@@ -18,7 +18,7 @@ from typing import Any
 import datasets
 import numpy as np
 from diffusers.utils import logging as diffusers_logging
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig
 from transformers import HfArgumentParser, PreTrainedTokenizerBase, PrinterCallback, set_seed
 from transformers.utils import logging as transformers_logging
 
@@ -109,7 +109,8 @@ def adapted(model: Any, run: FinetuneArguments) -> Any:
         target_modules=names[0] if len(names) == 1 and names[0] == "all-linear" else names,
         exclude_modules=None if run.train_encoder else _OF_LATENTS,
     )
-    return get_peft_model(model, config)
+    model.add_adapter(config)
+    return model
 
 
 def main(argv: list[str]) -> None:

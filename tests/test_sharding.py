@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from accelerate.utils import FullyShardedDataParallelPlugin
+from helpers.adapters import WAYS, adapted
 
 from ladd_hf import sharding
 from ladd_hf.sharding import check_resuming, check_sharding
@@ -38,6 +39,8 @@ def test_what_does_not_is_refused_with_what_does(monkeypatch):
             check_sharding(given)
     with pytest.raises(ValueError, match=r"train in one stage \(`stage_1_steps: 0`\)"):
         check_sharding(accelerator(deepspeed_plugin=object()), two_stages=True)
+    with pytest.raises(ValueError, match=r"`model.add_adapter\(config\)`"):
+        check_sharding(fsdp(), wrapped=True)
     with pytest.raises(ValueError, match="can not be resumed"):
         check_resuming(fsdp())
     monkeypatch.setattr(sharding, "is_deepspeed_zero3_enabled", lambda: True)
@@ -45,10 +48,12 @@ def test_what_does_not_is_refused_with_what_does(monkeypatch):
         check_sharding(accelerator(deepspeed_plugin=object()))
 
 
-@pytest.mark.parametrize("kind", ["none", "discrete"])
-def test_the_trainer_refuses_two_stages_of_an_encoder_under_deepspeed(kind, make_trainer, monkeypatch):
+def test_the_trainer_asks_for_what_it_is_about_to_do(make_trainer, stirred_model, monkeypatch):
     seen = []
-    monkeypatch.setattr("ladd_hf.trainer.check_sharding", lambda _, two_stages: seen.append(two_stages))
-    make_trainer(kind)
-    make_trainer(kind, "two", stage_1_steps=3)
-    assert seen == [False, kind == "discrete"]
+    monkeypatch.setattr("ladd_hf.trainer.check_sharding", lambda _, stages, wrapped: seen.append((stages, wrapped)))
+    make_trainer("discrete")
+    make_trainer("discrete", stage_1_steps=3)
+    make_trainer("none", stage_1_steps=3)  # there is no encoder to fix
+    for way in WAYS:
+        make_trainer(adapted(stirred_model("none"), way))
+    assert seen == [(False, False), (True, False), (False, False), (False, True), (False, False)]

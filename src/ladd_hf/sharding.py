@@ -43,9 +43,14 @@ def check_resuming(accelerator: Any) -> None:
         )
 
 
-def check_sharding(accelerator: Any, two_stages: bool = False) -> None:
-    """Raises `ValueError` for kinds of sharding under which weights can not be averaged, evaluated or saved, or, with
-    `two_stages`, not be fixed where the second one begins."""
+def check_sharding(accelerator: Any, two_stages: bool = False, wrapped: bool = False) -> None:
+    """Raises `ValueError` for kinds of sharding under which weights can not be averaged, evaluated or saved.
+
+    Args:
+        accelerator: accelerate's.
+        two_stages: whether an encoder is to be fixed during the run.
+        wrapped: whether `get_peft_model` has wrapped the model.
+    """
     if is_deepspeed_zero3_enabled():
         raise ValueError(
             "DeepSpeed's ZeRO-3 takes the weights apart where their average and the bound can not reach them: use "
@@ -59,6 +64,11 @@ def check_sharding(accelerator: Any, two_stages: bool = False) -> None:
     plugin = getattr(accelerator.state, "fsdp_plugin", None)
     if plugin is None:
         return
+    if wrapped:
+        raise ValueError(
+            "FSDP shards the wrapper of `get_peft_model`, past which the bound is computed: adapt the model itself, "
+            "`model.add_adapter(config)`."
+        )
     if plugin.fsdp_version != 2:
         raise ValueError(
             "FSDP of version 1 flattens the weights, which can not be averaged or evaluated so: set `fsdp_version: 2`."

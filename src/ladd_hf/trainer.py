@@ -97,7 +97,8 @@ class LaddTrainer(Trainer):
             **kwargs,
         )
         check_trainable(self.model)
-        check_sharding(self.accelerator, bool(args.stage_1_steps) and self._ladd_model().encoder is not None)
+        two_stages = bool(args.stage_1_steps) and self._ladd_model().encoder is not None
+        check_sharding(self.accelerator, two_stages, wrapped=hasattr(self.model, "get_base_model"))
         for step in (0, args.stage_1_steps):
             args.objective_at(step).check_fits(self._ladd_model().config.latent_type)
         self.ema = EMACallback(self._ladd_model(), args.ema_decay) if args.ema_decay else None

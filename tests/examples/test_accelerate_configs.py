@@ -18,7 +18,7 @@ from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 
 import ladd_hf
-from ladd_hf import LaddForDiffusionLM
+from ladd_hf import LaddForDiffusionLM, LaddPipeline
 from ladd_hf.two_stream_transformer import LaddBlock
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "accelerate"
@@ -30,21 +30,25 @@ KINDS = {
     "deepspeed_zero2": DistributedType.DEEPSPEED,
 }
 
+# accelerate shards over GPUs alone, and says nothing: let it take these processes for some
+AS_GPUS = """
+import ladd_hf
+from accelerate.state import DistributedType, PartialState
+
+start = PartialState.__init__
+
+def as_gpus(self, *args, **kwargs):
+    start(self, *args, **kwargs)
+    if self._shared_state["distributed_type"] == DistributedType.MULTI_CPU:
+        self._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+
+PartialState.__init__ = as_gpus
+"""
+
 TRAIN = """
 import json, sys
 import torch
-from accelerate.state import DistributedType, PartialState
 from ladd_hf import LaddForDiffusionLM, LaddTrainer, LaddTrainingArguments
-
-if "--shard" in sys.argv:  # accelerate shards over GPUs alone, and says nothing: let it take these processes for some
-    start = PartialState.__init__
-
-    def as_gpus(self, *args, **kwargs):
-        start(self, *args, **kwargs)
-        if self._shared_state["distributed_type"] == DistributedType.MULTI_CPU:
-            self._shared_state["distributed_type"] = DistributedType.MULTI_GPU
-
-    PartialState.__init__ = as_gpus
 
 folder, name, batch_size = sys.argv[1], sys.argv[2], int(sys.argv[3])
 args = LaddTrainingArguments(
@@ -96,6 +100,23 @@ def test_the_blocks_that_are_sharded_are_the_models():
     assert LaddForDiffusionLM._no_split_modules == [LaddBlock.__name__]
 
 
+EXAMPLES = """
+import os, sys
+sys.path.insert(0, os.environ["EXAMPLES"])
+import finetune_lora, train_ladd
+
+folder, few = sys.argv[1], ["--max_steps", "2", "--per_device_train_batch_size", "4", "--optim", "sgd"]
+train_ladd.main([
+    *few, "--stage_1_steps", "1", "--num_samples", "4", "--budgets", "2", "--num_eval_sequences", "4",
+    "--output_dir", f"{folder}/job",
+])
+PartialState().wait_for_everyone()
+few += ["--eval_sequences", "4", "--pipeline", f"{folder}/job/di-ladd"]
+finetune_lora.main([*few, "--learning_rate", "0.1", "--output_dir", f"{folder}/lora"])
+finetune_lora.main([*few, "--full", "--output_dir", f"{folder}/full"])
+"""
+
+
 @pytest.fixture(scope="module")
 def folder(stirred_model, tmp_path_factory):
     """A model, data, the script that trains it, and what one process has made of it."""
@@ -103,22 +124,25 @@ def folder(stirred_model, tmp_path_factory):
     stirred_model("discrete").save_pretrained(folder / "model")
     texts = torch.randint(1, 10, (32, 12), generator=torch.Generator().manual_seed(0))
     torch.save([{"input_ids": row} for row in texts], folder / "data.pt")
-    (folder / "train.py").write_text(TRAIN)
+    for name, script in {"train": TRAIN, "shard": AS_GPUS + TRAIN, "examples": AS_GPUS + EXAMPLES}.items():
+        (folder / f"{name}.py").write_text(script)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["train.py", str(folder), "one", "8", "--use_cpu"])
         runpy.run_path(str(folder / "train.py"))
     return folder
 
 
-def launch(folder: Path, config: str, name: str, *flags: str, mixed_precision: str = "no") -> dict:
-    """Trains on the two processes of a configuration, half a batch each."""
-    environment = dict(os.environ, OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
+def launch(config: str, script: Path, *arguments: object) -> None:
+    """Runs a script on the two processes of a configuration."""
+    environment = dict(os.environ, OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="", EXAMPLES=str(FOLDER.parent))
     environment["PYTHONPATH"] = str(Path(ladd_hf.__file__).parents[1])
     launcher = ("-m", "accelerate.commands.launch", "--config_file", FOLDER / f"{config}.yaml")
-    options = ("--main_process_port", 0, "--mixed_precision", mixed_precision)
-    command = [sys.executable, *launcher, *options, folder / "train.py", folder, name, 4, *flags]
-    run = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=300)
+    command = [sys.executable, *launcher, "--main_process_port", 0, "--mixed_precision", "no", script, *arguments]
+    run = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr[-3000:]
+
+
+def facts(folder: Path, name: str) -> dict:
     return json.loads((folder / f"{name}.json").read_text())
 
 
@@ -132,16 +156,20 @@ def assert_same_as_one(folder: Path, name: str) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_of_the_cpu_s_configuration_train_what_one_trains(folder):
-    facts = launch(folder, "multi_cpu", "two")
-    assert facts["processes"] == 2 and not facts["sharded"]
-    assert facts["bound"] == pytest.approx(json.loads((folder / "one.json").read_text())["bound"], rel=1e-4)
-    assert_same_as_one(folder, "two")
+@pytest.mark.parametrize(("config", "script", "sharded"), [("multi_cpu", "train", False), ("fsdp2", "shard", True)])
+def test_two_processes_average_evaluate_and_save_what_one_does(config, script, sharded, folder):
+    launch(config, folder / f"{script}.py", folder, config, 4)  # half a batch each
+    found = facts(folder, config)
+    assert found["processes"] == 2 and found["sharded"] == sharded
+    assert found["bound"] == pytest.approx(facts(folder, "one")["bound"], rel=1e-4)
+    assert_same_as_one(folder, config)
 
 
 @pytest.mark.slow
-def test_weights_that_are_sharded_are_averaged_evaluated_and_saved_as_whole_ones(folder):
-    facts = launch(folder, "fsdp2", "sharded", "--shard")
-    assert facts["processes"] == 2 and facts["sharded"]
-    assert facts["bound"] == pytest.approx(json.loads((folder / "one.json").read_text())["bound"], rel=1e-4)
-    assert_same_as_one(folder, "sharded")
+def test_the_examples_save_weights_that_are_sharded_as_whole_ones(folder):
+    launch("fsdp2", folder / "examples.py", folder)
+    for place in ("job/mdlm", "job/di-ladd", "full/pipeline"):
+        assert LaddPipeline.from_pretrained(folder / place)(num_steps=2, batch_size=2).sequences.shape == (2, 32)
+    LaddPipeline.from_pretrained(folder / "job" / "di-ladd").load_lora_weights(folder / "lora" / "adapter")
+    adapter = load_file(folder / "lora" / "adapter" / "adapter_model.safetensors")
+    assert any(weight.any() for name, weight in adapter.items() if ".lora_B." in name), "it started at zero"
