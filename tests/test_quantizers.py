@@ -151,7 +151,9 @@ def test_a_quantiser_missing_from_a_checkpoint_starts_fresh(kind, tiny_model, tm
     kept = {name: weight for name, weight in weights.items() if not name.startswith("quantizer")}
     assert len(kept) < len(weights)
     save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    quantizer = LaddForDiffusionLM.from_pretrained(tmp_path).quantizer.train()
+    loaded, info = LaddForDiffusionLM.from_pretrained(tmp_path, output_loading_info=True)
+    assert info["missing_keys"] and all(name.startswith("quantizer.") for name in info["missing_keys"])
+    quantizer = loaded.quantizer.train()
     assert all(buffer.float().isfinite().all() for buffer in quantizer.state_dict().values())
     if kind == "vector":
         assert bool(quantizer.quantize._codebook.initted) == bool(overrides)

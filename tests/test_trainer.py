@@ -135,10 +135,10 @@ def test_an_encoder_that_came_frozen_stays_frozen_in_one_stage(make_trainer, sti
 def test_a_tokenizer_with_another_mask_token_is_refused(make_trainer):
     from tokenizers import Tokenizer, models
 
-    words = Tokenizer(models.WordLevel({f"w{i}": i for i in range(10)} | {"[MASK]": 10, "[X]": 11}, unk_token="w1"))
+    words = Tokenizer(models.WordLevel({f"w{i}": i for i in range(9)} | {"[X]": 9, "[MASK]": 10}, unk_token="w1"))
     right, wrong = (PreTrainedTokenizerFast(tokenizer_object=words, mask_token=mask) for mask in ("[MASK]", "[X]"))
     make_trainer("none", trainer_options={"processing_class": right})
-    with pytest.raises(ValueError, match="mask token has id 11, the model's `mask_token_id` is 10"):
+    with pytest.raises(ValueError, match="mask token has id 9, the model's `mask_token_id` is 10"):
         make_trainer("none", trainer_options={"processing_class": wrong})
 
 
