@@ -102,8 +102,8 @@ def held_out_bounds(trainer: LaddTrainer, data: str | None = None) -> HeldOutBou
 def push_checkpoint(trainer: LaddTrainer, checkpoint_folder: str) -> None:
     """Pushes what would be published now, the averaged weights, and where `hub_strategy` says so the checkpoint too.
 
-    The Trainer's own way pushes the checkpoint's plain weights. An unfinished push is waited for by nobody: this one is
-    left out then, unless `hub_always_push`.
+    The Trainer's own way pushes the checkpoint's plain weights. While another push is unfinished this one is left out;
+    with `hub_always_push` that one is waited for, since it still reads the folder that is written next.
     """
     args, pending = trainer.args, trainer.push_in_progress
     if args.hub_strategy == HubStrategy.END:
@@ -112,6 +112,8 @@ def push_checkpoint(trainer: LaddTrainer, checkpoint_folder: str) -> None:
     (left_out,) = broadcast_object_list([unfinished and not args.hub_always_push])  # as the first process decides
     if left_out:
         return
+    if unfinished:
+        trainer._finish_current_push()
     trainer.save_model(_internal_call=True)  # in every process: some kinds of parallelism gather weights
     if not trainer.is_world_process_zero():
         return
@@ -132,10 +134,7 @@ def push_checkpoint(trainer: LaddTrainer, checkpoint_folder: str) -> None:
         place = "last-checkpoint" if last else Path(checkpoint_folder).name
         message = f"{message}, checkpoint"
         jobs.append(upload(folder_path=checkpoint_folder, path_in_repo=place, commit_message=message))
-    if pending is not None and unfinished:
-        pending.jobs.extend(jobs)
-    else:
-        trainer.push_in_progress = cast(Any, PushInProgress(cast(Any, jobs)))
+    trainer.push_in_progress = cast(Any, PushInProgress(cast(Any, jobs)))
 
 
 def _dataset_name(dataset: Any) -> str:

@@ -368,6 +368,7 @@ class LaddTrainer(Trainer):
 
     def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
         """As `Trainer.push_to_hub`: the averaged weights, their code, tokenizer and card."""
+        self._finish_current_push()  # it still reads the folder that is written next
         with self._ladd_model().code_included():
             return super().push_to_hub(*args, **kwargs)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from helpers.training import assert_same
 from huggingface_hub import ModelCard
 from safetensors.torch import load
 
@@ -52,7 +53,7 @@ def test_during_training_the_average_is_pushed_and_the_checkpoint_beside_it(trai
         ((_, files),) = [one for one in commits if one[0] == f"Training in progress, step {step}"]
         average = load((folder / f"average-{step}.safetensors").read_bytes())
         pushed = load(files["model.safetensors"])
-        assert {name: value.tolist() for name, value in pushed.items()} == {n: average[n].tolist() for n in pushed}
+        assert_same(pushed, {name: average[name] for name in pushed})
         ((_, files),) = [one for one in commits if one[0] == f"Training in progress, step {step}, checkpoint"]
         assert {"last-checkpoint/ema.safetensors", "last-checkpoint/optimizer.pt"} <= set(files)
         plain = load(files["last-checkpoint/model.safetensors"])
@@ -64,7 +65,7 @@ def test_after_training_the_repository_holds_the_average_its_code_tokenizer_and_
     files = commits[-1][1]
     average = load((folder / "average-4.safetensors").read_bytes())
     pushed = load(files["model.safetensors"])
-    assert {name: value.tolist() for name, value in pushed.items()} == {n: average[n].tolist() for n in pushed}
+    assert_same(pushed, {name: average[name] for name in pushed})
     assert {"modeling_ladd.py", "configuration_ladd.py", "tokenizer.json", "README.md"} <= set(files)
 
 
