@@ -84,7 +84,7 @@ def character_table(tokenizer: PreTrainedTokenizerBase) -> NDArray[np.int64] | N
     vocabulary = tokenizer.get_vocab()
     written = {token: number for token, number in vocabulary.items() if token not in set(tokenizer.all_special_tokens)}
     # byte-level tokenizers write a space as another character, so it is the decoder that tells what a token stands for
-    single = {tokenizer.decode([number]): number for token, number in written.items() if len(token) == 1}
+    single = {str(tokenizer.decode([number])): number for token, number in written.items() if len(token) == 1}
     table = {character: number for character, number in single.items() if len(character) == 1 and ord(character) < 128}
     if not table or any(len(token) > 1 and set(token) <= table.keys() for token in written):
         return None

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from numbers import Integral
-from typing import Any, overload
+from typing import Any
 
 import datasets
 import numpy as np
@@ -20,18 +20,6 @@ from ladd_hf.data.packing import Blocks, Layout, Packed, Padded
 _VERSION = 1  # of what is cached: another one for other blocks of the same texts
 
 
-@overload
-def token_blocks(
-    dataset: datasets.Dataset, tokenizer: PreTrainedTokenizerBase, length: int, mode: str = ..., **options: Any
-) -> datasets.Dataset: ...
-@overload
-def token_blocks(
-    dataset: datasets.IterableDataset, tokenizer: PreTrainedTokenizerBase, length: int, mode: str = ..., **options: Any
-) -> BlockStream: ...
-@overload
-def token_blocks(
-    dataset: dict[str, Any], tokenizer: PreTrainedTokenizerBase, length: int, mode: str = ..., **options: Any
-) -> dict[str, Any]: ...
 def token_blocks(
     dataset: Any,
     tokenizer: PreTrainedTokenizerBase,
@@ -127,7 +115,7 @@ def _mapped(
             desc="Tokenizing",
         )
         read, column, names = _StoredIds(encoder.dtype), "input_ids", ["input_ids"]
-    options = {name: value for name, value in vars(layout).items()} | {"layout": type(layout).__name__}
+    options = {**vars(layout), "layout": type(layout).__name__}
     blocks = dataset.with_format("arrow").map(
         _Cut(read, layout, column, len(dataset), encoder.dtype),
         batched=True,
