@@ -52,6 +52,9 @@ class LaddConfig(PreTrainedConfig):
         codebook_size (`int`): number K of codes; the mask code is one more, with id `codebook_size`.
         latent_positions (`"aligned"`, `"concatenated"`, `"learned"`): rotary positions of the latents: at the middle of
             the chunk of text each stands for, after the last token (the reference), or none and learned slots instead.
+        latent_unpooling (`"none"`, `"chunk"`): `chunk` also adds to each token's embedding a learned map of the latent of
+            its own chunk of text, one for every place in the chunk: the mirror of the encoder's `chunk` readout. Ours,
+            not the paper's; where latents stand for chunks it saves attention from having to learn who belongs to whom.
         token_time_conditioning, latent_time_conditioning (`bool`): whether the network is told t_x, t_y. Not for
             tokens and codes (the number of masks tells), but for continuous latents, if not given.
         latent_head_layers, latent_head_hidden_size (`int`): a residual MLP of so many layers of that width before the
@@ -109,6 +112,7 @@ class LaddConfig(PreTrainedConfig):
     latent_dim: int = 0
     codebook_size: int = 0
     latent_positions: Literal["aligned", "concatenated", "learned"] = "aligned"
+    latent_unpooling: Literal["none", "chunk"] = "none"
     token_time_conditioning: bool = False
     latent_time_conditioning: bool | None = None
     latent_head_layers: int = 0
@@ -255,7 +259,14 @@ class LaddConfig(PreTrainedConfig):
             )
 
     def _validate_no_latents(self) -> None:
-        shared = ("latent_length", "latent_dim", "latent_noise_schedule", "latent_head_layers", "latent_normalization")
+        shared = (
+            "latent_length",
+            "latent_dim",
+            "latent_noise_schedule",
+            "latent_head_layers",
+            "latent_normalization",
+            "latent_unpooling",
+        )
         self._refuse("none", (*shared, *_OF_CONTINUOUS, *_OF_CODES, "reference_layout"), "'continuous' or 'discrete'")
 
     def _validate_latents(self) -> None:

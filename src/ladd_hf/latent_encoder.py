@@ -59,6 +59,15 @@ def read_chunks(states: Tensor, starts: Tensor, lengths: Tensor, latent_length: 
     return read.view(states.shape[0], latent_length, -1)
 
 
+def chunk_places(starts: Tensor, lengths: Tensor, length: int, latent_length: int) -> tuple[Tensor, Tensor]:
+    """Each token's chunk, and its place in it, both `(B, S)`; as in `read_chunks`. Padding counts as the nearest chunk.
+    """
+    ranks = torch.arange(length, device=starts.device) - starts[:, None]  # (B, S)
+    chunk = (ranks * latent_length // lengths[:, None].clamp(min=1)).clamp(0, latent_length - 1)
+    first = (chunk * lengths[:, None] + latent_length - 1) // latent_length
+    return chunk, ranks - first
+
+
 class LatentReadout(nn.Linear):
     """The map from states to latents; the type tells the model's `_init_weights` to start it at unit variance."""
 
