@@ -252,7 +252,9 @@ class LaddModel(LaddPreTrainedModel):
                 raise ValueError("This model has no latents (`latent_type` 'none'): call it without `latent_vectors`.")
             latent_states = self.latent_input(latent_vectors)
             if self.latent_unpooling is not None:
-                states = states + self.latent_unpooling(latent_states, *row_spans(attention_mask, states), states.shape[1])
+                states = states + self.latent_unpooling(
+                    latent_states, *row_spans(attention_mask, states), states.shape[1]
+                )
         conditioning = self._conditioning(len(states), token_timesteps, latent_timesteps, latent_vectors is not None)
 
         positions = self._positions(states, latent_states, attention_mask)

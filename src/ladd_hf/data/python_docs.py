@@ -16,8 +16,8 @@ import datasets
 # Folders whose docstrings describe tests, or which are not the standard library's own.
 _LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idle_test", "lib2to3", "__pycache__"}
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-_DIGITS = dict(zip("0123456789", "zero one two three four five six seven eight nine".split(), strict=True))
-_SPELLED = str.maketrans({digit: f" {word} " for digit, word in _DIGITS.items()})
+_DIGITS = dict(enumerate(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]))
+_SPELLED = str.maketrans({str(digit): f" {word} " for digit, word in _DIGITS.items()})
 _FOREIGN = re.compile("[^a-z]+")
 
 

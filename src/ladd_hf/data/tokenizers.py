@@ -26,7 +26,7 @@ def character_tokenizer(symbols: str = TEXT8_SYMBOLS) -> PreTrainedTokenizerFast
     vocabulary = {token: index for index, token in enumerate([*symbols, PAD_TOKEN, MASK_TOKEN])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=None))
     if symbols == TEXT8_SYMBOLS:
-        spelled = [normalizers.Replace(digit, f" {word} ") for digit, word in _DIGITS.items()]
+        spelled = [normalizers.Replace(str(digit), f" {word} ") for digit, word in _DIGITS.items()]
         spaces = normalizers.Replace(Regex("[^a-z]+"), " ")
         tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *spelled, spaces])
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")

@@ -77,7 +77,9 @@ class NGramModel:
         p = np.full(len(ids), 1 / len(self.alphabet))
         for n in range(1, self.order + 1):
             keys = self._keys(ids, n)
-            seen, distinct = (_look_up(self._contexts[n - 1][0], x, keys // self.base) for x in self._contexts[n - 1][1:])
+            seen, distinct = (
+                _look_up(self._contexts[n - 1][0], x, keys // self.base) for x in self._contexts[n - 1][1:]
+            )
             known = (depth >= n - 1) & (seen > 0)
             counts = _look_up(*self._grams[n - 1], keys)
             p = np.where(known, (counts + distinct * p) / np.maximum(seen + distinct, 1), p)
@@ -106,6 +108,8 @@ class NGramModel:
 
 def _look_up(keys: NDArray, values: NDArray, wanted: NDArray) -> NDArray:
     """The values of the wanted keys, 0 for those that are not among the sorted `keys`."""
+    if not len(keys):
+        return np.zeros_like(wanted)
     places = np.searchsorted(keys, wanted).clip(max=len(keys) - 1)
     return np.where(keys[places] == wanted, values[places], 0)
 
