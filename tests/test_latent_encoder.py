@@ -91,7 +91,7 @@ def test_every_real_token_belongs_to_exactly_one_chunk_and_padding_to_none(laten
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize("readout", ["last", "chunk"])
+@pytest.mark.parametrize("readout", ["last", "chunk", "chunk_mlp"])
 def test_a_padded_row_has_the_latents_of_the_shorter_row_alone(readout, side, make_encoder):
     encoder = make_encoder(encoder_readout=readout)
     tokens = torch.randint(1, 10, (5, 12))
@@ -105,7 +105,7 @@ def test_a_padded_row_has_the_latents_of_the_shorter_row_alone(readout, side, ma
     assert torch.equal(encoder(refilled, mask).vectors, together)
 
 
-@pytest.mark.parametrize("readout", ["last", "chunk"])
+@pytest.mark.parametrize("readout", ["last", "chunk", "chunk_mlp"])
 def test_every_latent_depends_on_every_token(readout, make_encoder):
     encoder = make_encoder(encoder_readout=readout)
     tokens = torch.randint(1, 10, (1, 12))
@@ -167,7 +167,7 @@ def test_the_kl_of_a_fixed_variance_is_that_of_the_gaussians(std, make_encoder):
     torch.testing.assert_close(encoded.kl, expected)
 
 
-@pytest.mark.parametrize("readout", ["last", "chunk"])
+@pytest.mark.parametrize("readout", ["last", "chunk", "chunk_mlp"])
 def test_the_kl_of_a_learned_variance_is_that_of_the_gaussians(readout, make_encoder):
     encoder = make_encoder(encoder_variance="learned", encoder_readout=readout)
     tokens, attention_mask = torch.randint(1, 10, (5, 12)), padding_mask(LENGTHS)

@@ -52,6 +52,9 @@ class LaddConfig(PreTrainedConfig):
         codebook_size (`int`): number K of codes; the mask code is one more, with id `codebook_size`.
         latent_positions (`"aligned"`, `"concatenated"`, `"learned"`): rotary positions of the latents: at the middle of
             the chunk of text each stands for, after the last token (the reference), or none and learned slots instead.
+        latent_unpooling (`"none"`, `"chunk"`): `chunk` also adds to each token's embedding a learned map of the latent
+            of its own chunk of text, one for every place in the chunk: the mirror of the encoder's `chunk` readout.
+            Ours, not the paper's: attention need not learn first which latent belongs to which tokens.
         token_time_conditioning, latent_time_conditioning (`bool`): whether the network is told t_x, t_y. Not for
             tokens and codes (the number of masks tells), but for continuous latents, if not given.
         latent_head_layers, latent_head_hidden_size (`int`): a residual MLP of so many layers of that width before the
@@ -63,8 +66,8 @@ class LaddConfig(PreTrainedConfig):
         latent_prediction_type (`"sample"`, `"epsilon"`): what the network predicts of continuous latents.
         encoder_num_hidden_layers, encoder_hidden_size, encoder_num_attention_heads (`int`): sizes of the encoder; 0 for
             the denoiser's.
-        encoder_readout (`"last"`, `"chunk"`): latents are read at the last M positions (the reference), or each from
-            the hidden states of its own chunk of text, concatenated.
+        encoder_readout (`"last"`, `"chunk"`, `"chunk_mlp"`): latents are read at the last M positions (the reference),
+            or each from the hidden states of its own chunk of text, concatenated, by a linear map or an MLP.
         latent_normalization (`"none"`, `"l2"`, `"unit"`): `l2` scales each latent to length sqrt(D), so to unit mean
             square; `unit` to length 1 (the reference).
         encoder_variance (`"none"`, `"fixed"`, `"learned"`): whether continuous latents are drawn around the encoder's
@@ -109,6 +112,7 @@ class LaddConfig(PreTrainedConfig):
     latent_dim: int = 0
     codebook_size: int = 0
     latent_positions: Literal["aligned", "concatenated", "learned"] = "aligned"
+    latent_unpooling: Literal["none", "chunk"] = "none"
     token_time_conditioning: bool = False
     latent_time_conditioning: bool | None = None
     latent_head_layers: int = 0
@@ -123,7 +127,7 @@ class LaddConfig(PreTrainedConfig):
     encoder_num_hidden_layers: int = 0
     encoder_hidden_size: int = 0
     encoder_num_attention_heads: int = 0
-    encoder_readout: Literal["last", "chunk"] = "last"
+    encoder_readout: Literal["last", "chunk", "chunk_mlp"] = "last"
     latent_normalization: Literal["none", "l2", "unit"] = "none"
     encoder_variance: Literal["none", "fixed", "learned"] = "none"
     encoder_std: float | int = 0.1
@@ -255,7 +259,14 @@ class LaddConfig(PreTrainedConfig):
             )
 
     def _validate_no_latents(self) -> None:
-        shared = ("latent_length", "latent_dim", "latent_noise_schedule", "latent_head_layers", "latent_normalization")
+        shared = (
+            "latent_length",
+            "latent_dim",
+            "latent_noise_schedule",
+            "latent_head_layers",
+            "latent_normalization",
+            "latent_unpooling",
+        )
         self._refuse("none", (*shared, *_OF_CONTINUOUS, *_OF_CODES, "reference_layout"), "'continuous' or 'discrete'")
 
     def _validate_latents(self) -> None:

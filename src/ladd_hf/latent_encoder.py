@@ -59,8 +59,16 @@ def read_chunks(states: Tensor, starts: Tensor, lengths: Tensor, latent_length: 
     return read.view(states.shape[0], latent_length, -1)
 
 
+def chunk_places(starts: Tensor, lengths: Tensor, length: int, latent_length: int) -> tuple[Tensor, Tensor]:
+    """Each token's chunk, and its place in it, both `(B, S)`; as in `read_chunks`. Padding counts as the nearest chunk."""
+    ranks = torch.arange(length, device=starts.device) - starts[:, None]  # (B, S)
+    chunk = (ranks * latent_length // lengths[:, None].clamp(min=1)).clamp(0, latent_length - 1)
+    first = (chunk * lengths[:, None] + latent_length - 1) // latent_length
+    return chunk, ranks - first
+
+
 class LatentReadout(nn.Linear):
-    """The map from states to latents; the type tells the model's `_init_weights` to start it at unit variance."""
+    """A map from states to latents; the type tells the model's `_init_weights` to start it at unit variance."""
 
 
 class LaddEncoder(nn.Module):
@@ -77,7 +85,9 @@ class LaddEncoder(nn.Module):
             [LaddBlock(config, ("token",), hidden, heads, cond) for _ in range(config.encoder_num_hidden_layers)]
         )
         self.norm = nn.LayerNorm(hidden, eps=config.layer_norm_eps, bias=False)
-        width = hidden * self.chunk_size if config.encoder_readout == "chunk" else hidden
+        width = hidden * self.chunk_size if config.encoder_readout != "last" else hidden
+        self.mix = LatentReadout(width, 4 * hidden) if config.encoder_readout == "chunk_mlp" else None
+        width = width if self.mix is None else 4 * hidden
         self.readout = LatentReadout(width, config.latent_dim)
         self.log_variance = nn.Linear(width, config.latent_dim) if config.encoder_variance == "learned" else None
 
@@ -89,6 +99,8 @@ class LaddEncoder(nn.Module):
         `random` supplies the noise of an encoder with a variance; without it, the latents are its mean.
         """
         states = self._read(self._hidden_states(tokens, attention_mask), *row_spans(attention_mask, tokens))
+        if self.mix is not None:  # what a chunk says is more than the sum of what its tokens say
+            states = F.silu(self.mix(states))
         vectors = self.readout(states)
         if self.config.latent_normalization != "none":
             length = 1 if self.config.latent_normalization == "unit" else self.config.latent_dim**0.5
@@ -113,7 +125,7 @@ class LaddEncoder(nn.Module):
         return self.norm(states)
 
     def _read(self, states: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
-        if self.config.encoder_readout == "chunk":
+        if self.config.encoder_readout != "last":
             if states.shape[1] > self.config.max_position_embeddings:
                 raise ValueError(
                     f"A text has {states.shape[1]} tokens, but the latents' chunks cover no more than "

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .configuration_ladd import LaddConfig
-from .latent_encoder import rope_theta
+from .latent_encoder import chunk_places, rope_theta
 from .two_stream_transformer import (
     LaddBlock,
     Modulation,
@@ -33,6 +33,29 @@ class LatentInput(nn.Module):
         vectors = vectors.to(self.down_proj.bias.dtype)  # the bias is a float even where weights are quantised
         states = self.down_proj(nn.functional.silu(self.up_proj(vectors)))
         return states if self.slots is None else states + self.slots
+
+
+class LatentUnpooling(nn.Module):
+    """Latents into the token stream: to each token what the latent of its chunk says of its place in the chunk."""
+
+    def __init__(self, config: LaddConfig) -> None:
+        super().__init__()
+        self.max_length, self.latent_length = config.max_position_embeddings, config.latent_length
+        self.chunk_size = -(-self.max_length // self.latent_length)
+        self.proj = nn.Linear(config.hidden_size, self.chunk_size * config.hidden_size, bias=False)
+
+    def forward(self, latent_states: Tensor, starts: Tensor, lengths: Tensor, length: int) -> Tensor:
+        """`(B, M, hidden_size)` states of the latents to `(B, length, hidden_size)`; 0 at padding."""
+        if length > self.max_length:
+            raise ValueError(
+                f"A text has {length} tokens, but the latents' chunks cover no more than `max_position_embeddings` "
+                f"({self.max_length}): give shorter texts, or a model for longer ones."
+            )
+        said = self.proj(latent_states).unflatten(-1, (self.chunk_size, -1)).flatten(1, 2)  # (B, M * chunk_size, H)
+        chunk, place = chunk_places(starts, lengths, length, self.latent_length)
+        inside = (place >= 0) & (place < self.chunk_size)
+        index = (chunk * self.chunk_size + place).where(inside, 0).expand(len(said), -1)
+        return said.gather(1, index[..., None].expand(-1, -1, said.shape[-1])) * inside[..., None]
 
 
 class LatentHead(nn.Module):

@@ -25,7 +25,7 @@ from .configuration_ladd import LaddConfig
 from .evaluation_mode import evaluation_mode
 from .latent_channels import EncodedLatents, latent_channel, token_channel
 from .latent_encoder import LaddEncoder, LatentReadout, row_spans
-from .latent_stream import LatentDenoiser, LatentHead, LatentInput, model_rotary, timestep_scale
+from .latent_stream import LatentDenoiser, LatentHead, LatentInput, LatentUnpooling, model_rotary, timestep_scale
 from .loading import clear_errors, refuse_partial
 from .nelbo import Nelbo, nelbo
 from .objective import TrainingObjective, training_loss
@@ -194,6 +194,7 @@ class LaddModel(LaddPreTrainedModel):
         has_latents = config.latent_type != "none"
         self.embed_tokens: nn.Module = nn.Embedding(config.vocab_size, config.hidden_size)
         self.latent_input = LatentInput(config) if has_latents else None
+        self.latent_unpooling = LatentUnpooling(config) if config.latent_unpooling == "chunk" else None
         discrete = config.latent_type == "discrete"
         self.mask_vector = nn.Parameter(torch.zeros(config.latent_dim)) if discrete else None
         scale = timestep_scale(config)
@@ -250,6 +251,10 @@ class LaddModel(LaddPreTrainedModel):
             if self.latent_input is None:
                 raise ValueError("This model has no latents (`latent_type` 'none'): call it without `latent_vectors`.")
             latent_states = self.latent_input(latent_vectors)
+            if self.latent_unpooling is not None:
+                states = states + self.latent_unpooling(
+                    latent_states, *row_spans(attention_mask, states), states.shape[1]
+                )
         conditioning = self._conditioning(len(states), token_timesteps, latent_timesteps, latent_vectors is not None)
 
         positions = self._positions(states, latent_states, attention_mask)

@@ -1,6 +1,7 @@
 """Measurements of generated sequences, one per file, each usable through `evaluate`."""
 
+from ladd_hf.metrics.ngram_likelihood import NGramLikelihood, NGramModel
 from ladd_hf.metrics.quality_by_evaluations import gap_closed, quality_by_evaluations
 from ladd_hf.metrics.sawtooth_likelihood import SawtoothLikelihood
 
-__all__ = ["SawtoothLikelihood", "gap_closed", "quality_by_evaluations"]
+__all__ = ["NGramLikelihood", "NGramModel", "SawtoothLikelihood", "gap_closed", "quality_by_evaluations"]

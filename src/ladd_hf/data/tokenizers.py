@@ -1,0 +1,96 @@
+"""Tokenizers made on the spot, and any tokenizer made fit for masked diffusion: it needs a mask token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from .python_docs import _DIGITS
+
+MASK_TOKEN, PAD_TOKEN, EOS_TOKEN = "[MASK]", "[PAD]", "[EOS]"
+TEXT8_SYMBOLS = " abcdefghijklmnopqrstuvwxyz"
+
+
+def character_tokenizer(symbols: str = TEXT8_SYMBOLS) -> PreTrainedTokenizerFast:
+    """One token per character: id i is `symbols[i]`, then come the padding token and, last, the mask token.
+
+    With text8's 27 symbols any text is brought into them first, as [`text8_normalize`] does but for spaces at its ends.
+    Other symbols take the text as it is; a character that is none of them is an error of the tokenizer's.
+
+    Raises `ValueError` for symbols that repeat or are none.
+    """
+    if not symbols or len(set(symbols)) != len(symbols):
+        raise ValueError(f"The symbols {symbols!r} are empty or repeat one: give each character once.")
+    vocabulary = {token: index for index, token in enumerate([*symbols, PAD_TOKEN, MASK_TOKEN])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=None))
+    if symbols == TEXT8_SYMBOLS:
+        spelled = [normalizers.Replace(str(digit), f" {word} ") for digit, word in _DIGITS.items()]
+        spaces = normalizers.Replace(Regex("[^a-z]+"), " ")
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *spelled, spaces])
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD_TOKEN,
+        mask_token=MASK_TOKEN,
+        clean_up_tokenization_spaces=False,
+        model_input_names=["input_ids", "attention_mask"],
+    )
+
+
+def byte_level_bpe(texts: Iterable[str], vocab_size: int = 4096) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer trained on `texts`: any text goes in, and comes out as it was.
+
+    `vocab_size` counts the end-of-text, padding and mask tokens, which come last in that order. Deterministic for
+    the same texts.
+
+    Raises `ValueError` for a vocabulary smaller than the 256 bytes and 3 special tokens.
+    """
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    special = [EOS_TOKEN, PAD_TOKEN, MASK_TOKEN]
+    if vocab_size < len(alphabet) + len(special):
+        raise ValueError(
+            f"`vocab_size` is {vocab_size}; byte-level BPE has {len(alphabet)} bytes and {len(special)} special "
+            f"tokens: give at least {len(alphabet) + len(special)}."
+        )
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size - len(special), initial_alphabet=alphabet, show_progress=False, special_tokens=[]
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        clean_up_tokenization_spaces=False,
+        model_input_names=["input_ids", "attention_mask"],
+    )
+    fast.add_special_tokens({"eos_token": EOS_TOKEN, "pad_token": PAD_TOKEN, "mask_token": MASK_TOKEN})
+    return fast
+
+
+def with_mask_token(tokenizer: PreTrainedTokenizerBase, vocab_size: int | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer itself, with a mask token and a padding token, added as its last ids where it has none.
+
+    Args:
+        tokenizer: any, such as a GPT's, which has neither.
+        vocab_size: room there is: the `vocab_size` of a model that it must fit. `None`: as much as it takes.
+
+    Raises `ValueError` where that room is too small.
+    """
+    missing = {}
+    if tokenizer.pad_token is None:
+        missing["pad_token"] = PAD_TOKEN
+    if tokenizer.mask_token is None:
+        missing["mask_token"] = MASK_TOKEN
+    needed = len(tokenizer) + len(set(missing.values()) - tokenizer.get_vocab().keys())
+    if vocab_size is not None and needed > vocab_size:
+        raise ValueError(
+            f"The tokenizer has {len(tokenizer)} tokens and needs {needed} with its mask and padding tokens, but the "
+            f"model's `vocab_size` is {vocab_size}: give a model with a larger vocabulary, or call "
+            "`model.resize_token_embeddings`."
+        )
+    tokenizer.add_special_tokens(missing)
+    return tokenizer

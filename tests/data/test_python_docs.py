@@ -1,0 +1,71 @@
+"""python-docs: the same texts everywhere with the same Python, in splits that share no file."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from ladd_hf.data import python_docs, text8_normalize
+from ladd_hf.data.tokenizers import TEXT8_SYMBOLS
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    return python_docs()
+
+
+@pytest.fixture(scope="module")
+def as_written():
+    return python_docs(normalize=False)
+
+
+def test_it_is_several_hundred_thousand_characters_of_27_symbols(corpus):
+    counts = {name: sum(map(len, split["text"])) for name, split in corpus.items()}
+    assert counts["train"] > 800_000
+    assert counts["validation"] > 50_000 and counts["test"] > 50_000
+    for split in corpus.values():
+        assert set("".join(split["text"])) <= set(TEXT8_SYMBOLS)
+        assert all(text == text.strip() and "  " not in text and text for text in split["text"])
+
+
+def test_a_docstring_and_a_topic_are_in_it_as_they_stand(as_written):
+    texts = {text for split in as_written.values() for text in split["text"]}
+    module = ast.parse((Path(sysconfig.get_path("stdlib")) / "textwrap.py").read_text())
+    assert ast.get_docstring(module) in texts
+    assert any('The "if" statement' in text for text in texts)
+
+
+def test_no_text_occurs_twice(as_written):
+    texts = [text for split in as_written.values() for text in split["text"]]
+    assert len(texts) == len(set(texts))
+
+
+def test_the_texts_of_a_file_are_in_one_split(as_written):
+    module = ast.parse((Path(sysconfig.get_path("stdlib")) / "argparse.py").read_text())
+    inside = {ast.get_docstring(node) for node in ast.walk(module) if isinstance(node, ast.ClassDef)} - {None}
+    holding = {name for name, split in as_written.items() if inside & set(split["text"])}
+    assert len(inside) > 5 and len(holding) == 1
+
+
+def test_normalising_changes_the_texts_and_not_their_split(corpus, as_written):
+    for name, split in as_written.items():
+        assert [text for text in map(text8_normalize, split["text"]) if text] == list(corpus[name]["text"])
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        ("Hello, World!\n", "hello world"),
+        ("PEP 484", "pep four eight four"),
+        ("x=3", "x three"),
+        ("naïve", "na ve"),
+        ("...", ""),
+    ],
+)
+def test_normal_text_is_lower_case_with_digits_spelled_out(text, normal):
+    assert text8_normalize(text) == normal
+    assert not re.search("[^a-z ]", normal)
