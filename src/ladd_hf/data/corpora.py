@@ -13,6 +13,7 @@ import datasets
 import numpy as np
 
 from ladd_hf.data.cleaning import clean_lambada, clean_lm1b, clean_ptb, clean_scientific_papers, clean_wikitext
+from ladd_hf.data.python_docs import python_docs
 from ladd_hf.data.text_files import load_text_files, only_text
 
 _OFFLINE = "the corpus 'python-docs' needs no network, and a local file or folder of texts can be given by its path"
@@ -150,9 +151,9 @@ class Text8:
             text = parts[0] if len(parts[0]) == sum(self.sizes) else "".join(parts)
         elif self.path.suffix == ".zip":
             with zipfile.ZipFile(self.path) as archive:
-                text = archive.read("text8").decode("ascii")
+                text = archive.read("text8").decode("latin-1")
         else:
-            text = self.path.read_bytes().decode("ascii")
+            text = self.path.read_bytes().decode("latin-1")
         self._check(text)
         return text
 
@@ -167,10 +168,30 @@ class Text8:
             )
 
 
+@dataclass(frozen=True)
+class PythonDocs:
+    """The documentation of the running Python's standard library; see [`python_docs`].
+
+    Args:
+        normalize: in text8's 27 symbols.
+    """
+
+    normalize: bool = True
+
+    splits = ("train", "validation", "test")
+
+    def load(self, split: str, streaming: bool, **hub_options: Any) -> Any:
+        """See [`Corpus.load`]."""
+        data = python_docs(self.normalize)[split]
+        return data.to_iterable_dataset() if streaming else data
+
+
 _ALL = {"train": "train", "validation": "validation", "test": "test"}
 _TRAIN_TEST = {"train": "train", "test": "test"}
 
 _CORPORA: dict[str, Corpus] = {
+    "python-docs": PythonDocs(),
+    "python-docs-text": PythonDocs(normalize=False),
     "text8": Text8(),
     "lm1b": HubCorpus(
         "dvruette/lm1b",
@@ -279,9 +300,8 @@ def load_corpus(
     options = {name: value for name, value in given.items() if value is not None}
     name, path = str(name_or_path), Path(name_or_path).expanduser()
     if name not in _CORPORA and path.exists() and not (path.is_file() and path.stem == "text8"):
-        if cache_dir is not None:
-            options = {"cache_dir": cache_dir}
-        return _of(load_text_files(path, streaming, text_column, sample_by, **options), split, name, streaming)
+        kept = {} if cache_dir is None else {"cache_dir": cache_dir}
+        return _of(load_text_files(path, streaming, text_column, sample_by, **kept), split, name, streaming)
     corpus = _corpus(name, path, text_column)
     if isinstance(corpus, HubCorpus) and not corpus.split_names:
         loaded = {
@@ -318,15 +338,19 @@ def _checked(split: str, known: tuple[str, ...], name: str) -> str:
 
 
 def _cleaned(data: Any, clean: Callable[[str], str] | None) -> Any:
-    return data if clean is None else data.map(_CleanText(clean))
+    if clean is None:
+        return data
+    # a stream row by row, so that it can be resumed at any row
+    return data.map(_CleanTexts(clean), batched=isinstance(data, datasets.Dataset))
 
 
-class _CleanText:
+class _CleanTexts:
     def __init__(self, clean: Callable[[str], str]) -> None:
         self.clean = clean
 
-    def __call__(self, example: dict[str, str]) -> dict[str, str]:
-        return {"text": self.clean(example["text"])}
+    def __call__(self, rows: dict[str, Any]) -> dict[str, Any]:
+        texts = rows["text"]
+        return {"text": self.clean(texts) if isinstance(texts, str) else [self.clean(text) for text in texts]}
 
 
 def _rows(stream: Any, first: int, last: int | None) -> Iterator[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -26,35 +27,21 @@ class Documents(NamedTuple):
 class TextEncoder:
     """Texts to ids without special tokens, as the tokenizer gives them, but that no text can write a special token.
 
-    A tokenizer of single characters (see `character_table`) is applied as a lookup of bytes, a hundred times as fast.
+    A tokenizer of single characters is applied as a lookup of bytes (see [`CharacterTable`]), tens of times as fast.
     Ids are uint16 where the vocabulary has at most 65,536 tokens, else int32.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
-        self.dtype = np.dtype(np.uint16 if len(tokenizer) <= 1 << 16 else np.int32)
-        self._unknown = np.iinfo(self.dtype).max
+        self.dtype: np.dtype[Any] = np.dtype(np.uint16 if len(tokenizer) <= 1 << 16 else np.int32)
         self._backend = _plain_backend(tokenizer)
         self._table = character_table(tokenizer)
-        if self._table is not None:
-            # the last value means that a byte is no token of its own
-            self._table = np.where(self._table < 0, self._unknown, self._table).astype(self.dtype)
 
     def __call__(self, texts: Sequence[str] | pa.Array | pa.ChunkedArray) -> Documents:
-        """The ids of each text. Raises `ValueError` for a text that is missing (null)."""
+        """The ids of each text. Raises `ValueError` for a text that is missing (null) or can not be tokenized."""
         strings = _as_strings(texts)
-        documents = self._lookup(strings)
+        documents = None if self._table is None else self._table.look_up(strings, self.dtype)
         return self._tokenize(strings) if documents is None else documents
-
-    def _lookup(self, strings: pa.LargeStringArray) -> Documents | None:
-        """By table; nothing where a byte of the texts is not in it."""
-        if self._table is None or len(strings) == 0:
-            return None
-        _, offsets, characters = strings.buffers()
-        ends = np.frombuffer(offsets, np.int64)[strings.offset : strings.offset + len(strings) + 1]
-        data = np.frombuffer(characters or b"", np.uint8)[ends[0] : ends[-1]]
-        ids = self._table[data]
-        return None if (ids == self._unknown).any() else Documents(ids, np.diff(ends))
 
     def _tokenize(self, strings: pa.LargeStringArray) -> Documents:
         if len(strings) == 0:
@@ -71,34 +58,86 @@ class TextEncoder:
         return Documents(ids, lengths)
 
 
-def character_table(tokenizer: PreTrainedTokenizerBase) -> NDArray[np.int64] | None:
-    """Ids `(256,)` by ASCII byte, -1 where there is none, of a tokenizer that maps each character by itself.
+class CharacterTable:
+    """A tokenizer as a table of ASCII bytes, for the texts where it maps each character by itself.
 
-    Texts of these bytes alone are tokenized by looking them up. `None` for a tokenizer that may join characters, or of
-    which that is not certain: it must be a fast tokenizer without a normalizer, no token but single characters may
-    consist of characters of the table, and each pair of them must be tokenized to its two ids.
+    Args:
+        ids: `(256,)` id of each byte, -1 for a byte that sends its text to the tokenizer.
+        pairs: `(256, 256)` bool, whether one byte may follow the other; `None` where each may.
+    """
+
+    def __init__(self, ids: NDArray[np.int64], pairs: NDArray[np.bool_] | None = None) -> None:
+        self.ids = ids
+        self.covered = ids >= 0
+        self.pairs = None if pairs is None else pairs.ravel()
+
+    def look_up(self, strings: pa.LargeStringArray, dtype: np.dtype[Any]) -> Documents | None:
+        """The ids of these texts; `None` where a text is not all covered."""
+        if not len(strings):
+            return None
+        _, offsets, characters = strings.buffers()
+        ends = np.frombuffer(offsets, np.int64)[strings.offset : strings.offset + len(strings) + 1]
+        data = np.frombuffer(characters or b"", np.uint8)[ends[0] : ends[-1]]
+        if not self.covered[data].all() or not self._may_follow(data, ends[1:-1] - ends[0]):
+            return None
+        return Documents(self.ids.astype(dtype)[data], np.diff(ends))
+
+    def _may_follow(self, data: NDArray[np.uint8], borders: NDArray[np.int64]) -> bool:
+        """Whether all bytes may follow the ones before them; across the borders of documents anything may."""
+        if self.pairs is None or len(data) < 2:
+            return True
+        allowed = self.pairs[data[:-1].astype(np.uint16) << 8 | data[1:]]
+        inside = borders[(borders > 0) & (borders < len(data))]
+        allowed[inside - 1] = True
+        return bool(allowed.all())
+
+
+# A normalizer that changes single characters, or runs of them: where it leaves all pairs of a text, it leaves the text.
+_CHARACTER_OR_RUN = re.compile(r"\[[^\[\]]+\]\+?")
+
+
+def character_table(tokenizer: PreTrainedTokenizerBase) -> CharacterTable | None:
+    """The table of a fast tokenizer of single characters, `None` for one that may join characters.
+
+    A tokenizer has one if no token but single characters consists of characters of the table, and its normalizer, if
+    any, only changes single characters and runs. Each character and pair of characters is then put to the test: those
+    that the tokenizer does not map one by one (two spaces that become one) are left to itself.
     """
     backend = _plain_backend(tokenizer)
-    if backend is None or backend.normalizer is not None:
+    if backend is None or not _acts_on_runs(json.loads(backend.to_str())["normalizer"]):
         return None
-    vocabulary = tokenizer.get_vocab()
-    written = {token: number for token, number in vocabulary.items() if token not in set(tokenizer.all_special_tokens)}
+    special = set(tokenizer.all_special_tokens)  # which no text can write
+    written = {token: number for token, number in tokenizer.get_vocab().items() if token not in special}
     # byte-level tokenizers write a space as another character, so it is the decoder that tells what a token stands for
     single = {str(tokenizer.decode([number])): number for token, number in written.items() if len(token) == 1}
     table = {character: number for character, number in single.items() if len(character) == 1 and ord(character) < 128}
     if not table or any(len(token) > 1 and set(token) <= table.keys() for token in written):
         return None
-    pairs = [*table, *(left + right for left in table for right in table)]
     try:
-        encoded = _plain_ids(tokenizer, pairs, backend)
+        pairs = [left + right for left in table for right in table]
+        encoded = dict(zip([*table, *pairs], _plain_ids(tokenizer, [*table, *pairs], backend), strict=True))
     except Exception:  # what tokenizers raises: this one refuses a pair of its own characters, so it does join them
         return None
-    if any(ids != [table[character] for character in pair] for pair, ids in zip(pairs, encoded, strict=True)):
-        return None
+    covered = {character: number for character, number in table.items() if encoded[character] == [number]}
     ids = np.full(256, -1, np.int64)
-    for character, token in table.items():
-        ids[ord(character)] = token
-    return ids
+    allowed = np.zeros((256, 256), bool)
+    for left, first in covered.items():
+        ids[ord(left)] = first
+        for right, second in covered.items():
+            allowed[ord(left), ord(right)] = encoded[left + right] == [first, second]
+    number = len(covered) ** 2
+    return CharacterTable(ids, None if allowed.sum() == number else allowed) if covered else None
+
+
+def _acts_on_runs(normalizer: dict[str, Any] | None) -> bool:
+    if normalizer is None or normalizer["type"] == "Lowercase":
+        return True
+    if normalizer["type"] == "Sequence":
+        return all(_acts_on_runs(step) for step in normalizer["normalizers"])
+    if normalizer["type"] != "Replace":
+        return False
+    pattern = normalizer["pattern"]
+    return len(pattern.get("String", "  ")) == 1 or bool(_CHARACTER_OR_RUN.fullmatch(pattern.get("Regex", "")))
 
 
 def _plain_backend(tokenizer: PreTrainedTokenizerBase) -> Any:

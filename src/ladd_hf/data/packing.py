@@ -52,7 +52,7 @@ class Packed:
 
     Args:
         length: L, tokens of a block.
-        separator: id behind each document; `None` joins them without.
+        separator: ids behind each document.
         start, end: ids that each block begins and ends with, counted in L ("wrapped" blocks have one of each).
         pad_token_id: what fills the last block, which may be incomplete; `None` drops it.
     """
@@ -60,13 +60,13 @@ class Packed:
     def __init__(
         self,
         length: int,
-        separator: int | None = None,
+        separator: Sequence[int] = (),
         start: Sequence[int] = (),
         end: Sequence[int] = (),
         pad_token_id: int | None = None,
     ) -> None:
-        self.length, self.separator, self.pad_token_id = length, separator, pad_token_id
-        self.start, self.end = list(start), list(end)
+        self.length, self.pad_token_id = length, pad_token_id
+        self.separator, self.start, self.end = list(separator), list(start), list(end)
         self._text = _room_for_text(length, self.start, self.end)
 
     @property
@@ -77,8 +77,7 @@ class Packed:
     def cut(self, documents: Documents, carry: TokenArray, last: bool) -> tuple[Blocks, TokenArray]:
         """See [`Layout.cut`]."""
         # 1. One stream, of what was left over and what is new
-        end = [] if self.separator is None else [self.separator]
-        stream = np.concatenate([carry.astype(documents.ids.dtype), _surrounded(documents, [], end).ids])
+        stream = np.concatenate([carry.astype(documents.ids.dtype), _surrounded(documents, [], self.separator).ids])
         # 2. Full blocks
         full = len(stream) // self._text
         rows = stream[: full * self._text].reshape(full, self._text)

@@ -29,6 +29,7 @@ def token_blocks(
     column: str = "text",
     remainder: str = "pad",
     special_tokens: bool | None = None,
+    separator: str | None = None,
     truncate: bool = False,
     num_proc: int | None = None,
     load_from_cache_file: bool = True,
@@ -52,6 +53,8 @@ def token_blocks(
         special_tokens: whether documents are followed by the end-of-sequence token, and in mode `"pad"` begin with the
             beginning-of-sequence token; `None`: with those that the tokenizer has. Its CLS and SEP tokens stand in for
             them. `False` for a corpus whose rows are pieces of one text, such as text8.
+        separator: for `"pack"` and `"wrap"`, a text behind each document in place of the end-of-sequence token, such as
+            `" "` for a tokenizer of characters that has none.
         truncate: for `"pad"`, cut longer documents off.
         num_proc: processes that tokenize a `Dataset`. The blocks are the same for any number.
         load_from_cache_file: take a `Dataset`'s blocks from its cache, if they were made before.
@@ -64,8 +67,9 @@ def token_blocks(
         ValueError: a `length`, `mode` or option that is not accepted, a special token that is needed and that the
             tokenizer does not have, no such column, a missing text, or not a single block.
     """
-    layout = _layout(tokenizer, length, mode, remainder, special_tokens, truncate)
     encoder = TextEncoder(tokenizer)
+    between = None if separator is None else encoder([separator]).ids.tolist()
+    layout = _layout(_SpecialTokens(tokenizer, special_tokens, between), length, mode, remainder, truncate)
     if isinstance(dataset, dict):
         kind = type(dataset) if all(isinstance(split, datasets.Dataset) for split in dataset.values()) else dict
         return kind(
@@ -218,14 +222,7 @@ _REMAINDERS = ("pad", "drop")
 _STAND_INS = {"bos": "cls", "eos": "sep"}
 
 
-def _layout(
-    tokenizer: PreTrainedTokenizerBase,
-    length: int,
-    mode: str,
-    remainder: str,
-    special_tokens: bool | None,
-    truncate: bool,
-) -> Layout:
+def _layout(special: _SpecialTokens, length: int, mode: str, remainder: str, truncate: bool) -> Layout:
     if not isinstance(length, Integral) or length < 1:
         raise ValueError(f"`length` is {length!r}, but an integer of 1 or more is accepted: give tokens per example.")
     for name, value, known in (("mode", mode, tuple(_MODES)), ("remainder", remainder, _REMAINDERS)):
@@ -233,14 +230,19 @@ def _layout(
             raise ValueError(f"`{name}` is {value!r}, but one of {', '.join(map(repr, known))} is accepted.")
     if truncate and mode != "pad":
         raise ValueError(f"`truncate` cuts off documents of mode 'pad', and the mode is {mode!r}: leave it out.")
-    return _MODES[mode](_SpecialTokens(tokenizer, special_tokens), int(length), remainder, truncate)
+    if special.between is not None and mode == "pad":
+        raise ValueError("`separator` stands between documents, which mode 'pad' does not join: leave it out.")
+    return _MODES[mode](special, int(length), remainder, truncate)
 
 
 class _SpecialTokens:
-    """The special tokens of a tokenizer that a mode asks for, `wanted` or not (`None`: those that there are)."""
+    """The special tokens of a tokenizer that a mode asks for, `wanted` or not (`None`: those that there are).
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, wanted: bool | None) -> None:
-        self.tokenizer, self.wanted = tokenizer, wanted
+    `between`: ids that separate documents instead.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, wanted: bool | None, between: list[int] | None) -> None:
+        self.tokenizer, self.wanted, self.between = tokenizer, wanted, between
 
     def needed(self, name: str) -> int:
         token = self._find(name)
@@ -260,8 +262,8 @@ class _SpecialTokens:
         token = self._find(name)
         return [] if token is None else [token]
 
-    def separator(self) -> int | None:
-        return next(iter(self.listed("eos")), None)
+    def separator(self) -> list[int]:
+        return self.listed("eos") if self.between is None else self.between
 
     def padding(self, remainder: str) -> int | None:
         return self.needed("pad") if remainder == "pad" else None
