@@ -67,7 +67,7 @@ def test_it_is_what_the_latents_change_in_the_embeddings(stirred_model):
 
 
 def test_a_text_longer_than_the_chunks_cover_is_refused(unpooling):
-    with pytest.raises(ValueError, match="13 tokens.*`max_position_embeddings` \\(12\\)"):
+    with pytest.raises(ValueError, match=r"13 tokens.*`max_position_embeddings` \(12\)"):
         unpooling(torch.randn(1, 4, 32), torch.zeros(1, dtype=torch.int64), torch.tensor([13]), 13)
 
 

@@ -39,9 +39,8 @@ def python_docs(normalize: bool = True) -> datasets.DatasetDict:
     """
     splits: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
     for split, text in _documents():
-        text = text8_normalize(text) if normalize else text
-        if text:
-            splits[split].append(text)
+        if written := text8_normalize(text) if normalize else text:
+            splits[split].append(written)
     return datasets.DatasetDict({name: datasets.Dataset.from_dict({"text": texts}) for name, texts in splits.items()})
 
 
@@ -56,8 +55,8 @@ def _documents() -> tuple[tuple[str, str], ...]:
 
 def _texts() -> Iterator[tuple[str, str]]:
     """Name of the source, and text: the language reference's topics, then docstrings file by file."""
-    for topic, text in sorted(pydoc_data.topics.topics.items()):
-        yield f"topic {topic}", text
+    for topic, about in sorted(pydoc_data.topics.topics.items()):
+        yield f"topic {topic}", about
     root = Path(sysconfig.get_path("stdlib"))
     for path in sorted(root.rglob("*.py")):
         name = path.relative_to(root)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -80,7 +81,7 @@ def with_mask_token(tokenizer: PreTrainedTokenizerBase, vocab_size: int | None =
 
     Raises `ValueError` where that room is too small.
     """
-    missing = {}
+    missing: dict[str, Any] = {}
     if tokenizer.pad_token is None:
         missing["pad_token"] = PAD_TOKEN
     if tokenizer.mask_token is None:
