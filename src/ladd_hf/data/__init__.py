@@ -2,7 +2,7 @@
 
 from ladd_hf.data.block_stream import BlockStream
 from ladd_hf.data.collator import LaddCollator
-from ladd_hf.data.corpora import HubCorpus, corpora, load_corpus, register_corpus
+from ladd_hf.data.corpora import HubCorpus, known_corpora, load_corpus, register_corpus
 from ladd_hf.data.python_docs import python_docs, text8_normalize
 from ladd_hf.data.sawtooth import Entropy, SawtoothDistribution, sawtooth_dataset
 from ladd_hf.data.token_blocks import token_blocks
@@ -16,7 +16,7 @@ __all__ = [
     "SawtoothDistribution",
     "byte_level_bpe",
     "character_tokenizer",
-    "corpora",
+    "known_corpora",
     "load_corpus",
     "python_docs",
     "register_corpus",

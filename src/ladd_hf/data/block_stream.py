@@ -200,4 +200,3 @@ def _beginning() -> _Place:
 
 def _joined(parts: list[Blocks]) -> Blocks:
     return Blocks(np.concatenate([part.ids for part in parts]), np.concatenate([part.lengths for part in parts]))
-
