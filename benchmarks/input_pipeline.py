@@ -10,6 +10,7 @@ measured in a small model's training, where the same process tokenizes, cuts, sh
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -45,20 +46,23 @@ class TimedTrainer(LaddTrainer):
         return batches
 
 
-def blocks_of(kind: str, path: str, options: argparse.Namespace) -> tuple[Any, Any, int]:
-    """A function that makes the blocks anew, the tokenizer, and the number of characters."""
-    name = "python-docs" if kind == "characters" else "python-docs-text"
-    corpus = load_corpus(name, "train", streaming=path == "stream")
-    texts = load_corpus(name, "train")["text"][:]
-    tokenizer = character_tokenizer() if kind == "characters" else byte_level_bpe(texts, options.vocab_size)
-    separator = " " if kind == "characters" else None
+def texts_and_tokenizer(kind: str, options: argparse.Namespace) -> tuple[datasets.Dataset, Any]:
+    """The corpus, and the tokenizer of this kind."""
+    texts = load_corpus("python-docs" if kind == "characters" else "python-docs-text", "train")
+    texts = texts.select(range(options.documents or len(texts)))
+    return texts, character_tokenizer() if kind == "characters" else byte_level_bpe(texts["text"], options.vocab_size)
 
-    def make() -> Any:
-        return token_blocks(
-            corpus, tokenizer, options.length, remainder="drop", separator=separator, load_from_cache_file=False
-        )
 
-    return make, tokenizer, sum(map(len, texts))
+def blocks_of(texts: datasets.Dataset, tokenizer: Any, path: str, options: argparse.Namespace) -> Any:
+    """The blocks, made anew; documents are followed by a space where the tokenizer has nothing else."""
+    return token_blocks(
+        texts.to_iterable_dataset() if path == "stream" else texts,
+        tokenizer,
+        options.length,
+        remainder="drop",
+        separator=None if tokenizer.eos_token else " ",
+        load_from_cache_file=False,
+    )
 
 
 def speed(make: Any, characters: int, rounds: int) -> dict[str, float]:
@@ -79,10 +83,9 @@ def speed(make: Any, characters: int, rounds: int) -> dict[str, float]:
     }
 
 
-def waiting(make: Any, tokenizer: Any, options: argparse.Namespace) -> dict[str, float]:
+def waiting(blocks: Any, tokenizer: Any, options: argparse.Namespace) -> dict[str, float]:
     """The share of a training run's time that goes into getting batches, and its steps per second."""
     torch.manual_seed(0)
-    blocks = make()
     blocks = blocks.shuffle(0).repeat() if isinstance(blocks, BlockStream) else blocks
     config = LaddConfig(
         vocab_size=len(tokenizer),
@@ -116,6 +119,7 @@ def waiting(make: Any, tokenizer: Any, options: argparse.Namespace) -> dict[str,
 def main() -> None:
     """Prints the table; writes it as JSON where asked to."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--documents", type=int, help="so many documents; all, if not given")
     parser.add_argument("--length", type=int, default=128)
     parser.add_argument("--vocab_size", type=int, default=4096)
     parser.add_argument("--rounds", type=int, default=5)
@@ -134,9 +138,11 @@ def main() -> None:
     print(f"{'tokenizer':>16} {'path':>7} {'characters/s':>13} {'(min - max)':>23} {'waits':>7} {'steps/s':>8}")
     rows = []
     for kind in ("characters", "byte-level BPE"):
+        texts, tokenizer = texts_and_tokenizer(kind, options)
+        characters = sum(map(len, texts["text"]))
         for path in ("disk", "stream"):
-            make, tokenizer, characters = blocks_of(kind, path, options)
-            measured = speed(make, characters, options.rounds) | waiting(make, tokenizer, options)
+            make = functools.partial(blocks_of, texts, tokenizer, path, options)
+            measured = speed(make, characters, options.rounds) | waiting(make(), tokenizer, options)
             row = {"tokenizer": kind, "path": path, "characters": characters, **measured}
             rows.append(row)
             spread = f"({row['slowest']:,.0f} - {row['fastest']:,.0f})"

@@ -45,3 +45,20 @@ def test_the_gap_benchmark_gives_the_share_that_each_recipe_and_seed_closes(tmp_
     baseline, score = (row["quality"][name]["4"] for name in ("MDLM", "Co-LADD sequential"))
     assert abs(row["gap_closed"]["4"] - (baseline - score) / (baseline - row["entropy"])) < 1e-12
     assert "sawtooth-co, seed 3: gap closed at  2:" in process.stdout
+
+
+def test_the_input_pipeline_is_timed_for_each_tokenizer_and_path(tmp_path):
+    tiny = (
+        "--documents 100 --rounds 1 --hidden_size 16 --layers 1 --length 16 --batch_size 4 --steps 2 --vocab_size 300"
+    )
+    command = [sys.executable, "benchmarks/input_pipeline.py", *tiny.split(), "--json", str(tmp_path / "out.json")]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr[-3000:]
+    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    assert [(row["tokenizer"], row["path"]) for row in rows] == [
+        ("characters", "disk"),
+        ("characters", "stream"),
+        ("byte-level BPE", "disk"),
+        ("byte-level BPE", "stream"),
+    ]
+    assert all(row["characters_per_second"] > 0 and 0 < row["wait_share"] < 1 for row in rows)
