@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from accelerate.data_loader import prepare_data_loader
 from datasets import Dataset, IterableDataset, load_dataset
 from datasets.distributed import split_dataset_by_node
 from helpers.corpora import SENTENCES, SYMBOLS, byte_pairs, characters
@@ -154,7 +155,8 @@ def test_workers_that_stay_see_the_next_epoch():
 
 def from_generator():
     return IterableDataset.from_generator(
-        lambda shards: ({"text": TEXTS[i]} for i in shards), gen_kwargs={"shards": [*range(40)]}
+        lambda shards: ({"text": text} for i in shards for text in TEXTS[4 * i : 4 * i + 4]),
+        gen_kwargs={"shards": [*range(12)]},
     )
 
 
@@ -255,6 +257,22 @@ def test_a_training_run_resumes_in_the_middle_of_an_epoch(workers, make_trainer,
     resumed.train(resume_from_checkpoint=f"{halves.args.output_dir}/checkpoint-16")
     assert_same(state_of(whole), state_of(resumed))
     assert resumed.state.global_step == 30
+
+
+def test_a_trainers_processes_together_have_the_batches_of_one():
+    def batches(size, rank, processes):
+        data = stream().shuffle(0, buffer_size=20).repeat()
+        loader = prepare_data_loader(
+            DataLoader(data, batch_size=size, collate_fn=LaddCollator()),
+            num_processes=processes,
+            process_index=rank,
+            dispatch_batches=False,  # else the first process reads them for all
+            put_on_device=False,
+        )
+        return [batch["input_ids"].tolist() for batch in itertools.islice(loader, 5)]
+
+    together = [left + right for left, right in zip(batches(4, 0, 2), batches(4, 1, 2), strict=True)]
+    assert together == batches(8, 0, 1)
 
 
 def test_batches_are_int64_with_a_mask():

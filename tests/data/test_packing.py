@@ -42,7 +42,7 @@ def joined(rows):
     return [token for row in rows for token in row]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(TEXTS, st.integers(1, 7), CUTS, st.sampled_from([[], [EOS], [8, 9]]))
 @example([[1, 2, 3], [], [4]], 2, [1, 1], [EOS])
 def test_packed_blocks_are_the_documents_in_one_stream(lists, length, cuts, separator):
@@ -58,14 +58,14 @@ def test_dropping_the_remainder_drops_the_last_incomplete_block_and_no_more(list
     assert blocks_of(Packed(length, [EOS]), lists, cuts) == [row for row in kept if len(row) == length]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(TEXTS, st.integers(3, 7), CUTS)
 def test_wrapped_blocks_are_packed_ones_between_two_tokens(lists, length, cuts):
     wrapped = blocks_of(Packed(length, [EOS], [BOS], [EOS], PAD), lists, cuts)
     assert wrapped == [[BOS, *row, EOS] for row in blocks_of(Packed(length - 2, [EOS], pad_token_id=PAD), lists)]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(TEXTS, st.integers(3, 7), CUTS, st.booleans())
 @example([[]], 3, [], False)
 def test_padded_blocks_hold_one_document_each(lists, length, cuts, special):
@@ -76,7 +76,7 @@ def test_padded_blocks_hold_one_document_each(lists, length, cuts, special):
     assert rows == pieces
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(TEXTS, st.integers(3, 7), CUTS)
 def test_truncated_documents_keep_their_ends(lists, length, cuts):
     rows = blocks_of(Padded(length, PAD, [BOS], [EOS], truncate=True), lists, cuts)
