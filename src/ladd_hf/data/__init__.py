@@ -1,18 +1,27 @@
 """Training and evaluation data."""
 
+from ladd_hf.data.block_stream import BlockStream
 from ladd_hf.data.collator import LaddCollator
+from ladd_hf.data.corpora import HubCorpus, corpora, load_corpus, register_corpus
 from ladd_hf.data.python_docs import python_docs, text8_normalize
 from ladd_hf.data.sawtooth import Entropy, SawtoothDistribution, sawtooth_dataset
+from ladd_hf.data.token_blocks import token_blocks
 from ladd_hf.data.tokenizers import byte_level_bpe, character_tokenizer, with_mask_token
 
 __all__ = [
+    "BlockStream",
     "Entropy",
+    "HubCorpus",
     "LaddCollator",
     "SawtoothDistribution",
     "byte_level_bpe",
     "character_tokenizer",
+    "corpora",
+    "load_corpus",
     "python_docs",
+    "register_corpus",
     "sawtooth_dataset",
     "text8_normalize",
+    "token_blocks",
     "with_mask_token",
 ]

@@ -1,0 +1,183 @@
+"""How documents of any length become blocks of one length: packed, wrapped or padded, with nothing lost in between."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ladd_hf.data.encoding import Documents, TokenArray
+
+
+class Blocks(NamedTuple):
+    """Examples of L tokens: `ids` `(n, L)`, and how many of each are text, `lengths` `(n,)`; padding is at the end."""
+
+    ids: TokenArray
+    lengths: NDArray[np.int64]
+
+    @property
+    def attention_mask(self) -> NDArray[np.bool_]:
+        """`(n, L)`, true where there is text."""
+        mask: NDArray[np.bool_] = np.arange(self.ids.shape[1]) < self.lengths[:, None]
+        return mask
+
+    def take(self, rows: NDArray[np.int64]) -> Blocks:
+        """The blocks of these numbers."""
+        return Blocks(self.ids[rows], self.lengths[rows])
+
+
+class Layout(Protocol):
+    """Cuts batch after batch of documents into blocks.
+
+    What does not fill a block is handed back as `carry`, to be given with the next batch, so that the blocks do not
+    depend on how the documents were batched.
+    """
+
+    length: int
+
+    @property
+    def pads(self) -> bool:
+        """Whether a block may end in padding."""
+        ...
+
+    def cut(self, documents: Documents, carry: TokenArray, last: bool) -> tuple[Blocks, TokenArray]:
+        """Blocks of `carry` and these documents, and the new carry, which is empty where `last` is true."""
+        ...
+
+
+class Packed:
+    """Documents in one stream, cut every L tokens.
+
+    Args:
+        length: L, tokens of a block.
+        separator: ids behind each document.
+        start, end: ids that each block begins and ends with, counted in L ("wrapped" blocks have one of each).
+        pad_token_id: what fills the last block, which may be incomplete; `None` drops it.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        separator: Sequence[int] = (),
+        start: Sequence[int] = (),
+        end: Sequence[int] = (),
+        pad_token_id: int | None = None,
+    ) -> None:
+        self.length, self.pad_token_id = length, pad_token_id
+        self.separator, self.start, self.end = list(separator), list(start), list(end)
+        self._text = _room_for_text(length, self.start, self.end)
+
+    @property
+    def pads(self) -> bool:
+        """Whether a block may end in padding."""
+        return self.pad_token_id is not None
+
+    def cut(self, documents: Documents, carry: TokenArray, last: bool) -> tuple[Blocks, TokenArray]:
+        """See [`Layout.cut`]."""
+        # 1. One stream, of what was left over and what is new
+        stream = np.concatenate([carry.astype(documents.ids.dtype), _surrounded(documents, [], self.separator).ids])
+        # 2. Full blocks
+        full = len(stream) // self._text
+        rows = stream[: full * self._text].reshape(full, self._text)
+        rest = stream[full * self._text :]
+        lengths = np.full(full, self.length, np.int64)
+        if not last:
+            return Blocks(self._edged(rows), lengths), rest
+        # 3. The incomplete one where the stream ends
+        if not len(rest) or self.pad_token_id is None:
+            return Blocks(self._edged(rows), lengths), rest[:0]
+        tail = np.concatenate([self.start, rest, self.end]).astype(rest.dtype)
+        padded = np.full((1, self.length), self.pad_token_id, rest.dtype)
+        padded[0, : len(tail)] = tail
+        return Blocks(np.concatenate([self._edged(rows), padded]), np.append(lengths, len(tail))), rest[:0]
+
+    def _edged(self, rows: TokenArray) -> TokenArray:
+        """`(n, text)` to `(n, L)`."""
+        if not self.start and not self.end:
+            return rows
+        blocks = np.empty((len(rows), self.length), rows.dtype)
+        blocks[:, : len(self.start)] = self.start
+        blocks[:, len(self.start) : len(self.start) + self._text] = rows
+        blocks[:, len(self.start) + self._text :] = self.end
+        return blocks
+
+
+class Padded:
+    """One document per block, padded at its end; empty documents without `start` and `end` give no block.
+
+    Args:
+        length: L, tokens of a block.
+        pad_token_id: what fills a block.
+        start, end: ids that each document begins and ends with.
+        truncate: cut longer documents off (`end` is kept); otherwise they go on in further blocks, and nothing is lost.
+    """
+
+    pads = True
+
+    def __init__(
+        self,
+        length: int,
+        pad_token_id: int,
+        start: Sequence[int] = (),
+        end: Sequence[int] = (),
+        truncate: bool = False,
+    ) -> None:
+        self.length, self.pad_token_id, self.truncate = length, pad_token_id, truncate
+        self.start, self.end = list(start), list(end)
+        self._text = _room_for_text(length, self.start, self.end)
+
+    def cut(self, documents: Documents, carry: TokenArray, last: bool) -> tuple[Blocks, TokenArray]:
+        """See [`Layout.cut`]; nothing is ever carried."""
+        if self.truncate:
+            documents = _truncated(documents, self._text)
+        ids, lengths = _surrounded(documents, self.start, self.end)
+        rows = -(-lengths // self.length)  # blocks of each document
+        blocks = np.full(int(rows.sum()) * self.length, self.pad_token_id, ids.dtype)
+        begins = (np.cumsum(rows) - rows) * self.length  # in `blocks`
+        blocks[np.repeat(begins, lengths) + _places(lengths)] = ids
+        within = _places(rows) * self.length  # of a block, in its document
+        filled = np.minimum(np.repeat(lengths, rows) - within, self.length)
+        return Blocks(blocks.reshape(-1, self.length), filled), carry[:0]
+
+
+def _room_for_text(length: int, start: list[int], end: list[int]) -> int:
+    room = length - len(start) - len(end)
+    if room < 1:
+        raise ValueError(
+            f"`length` is {length}, of which {len(start) + len(end)} are special tokens, but a block holds at least "
+            "one token of text: give a greater length."
+        )
+    return room
+
+
+def _places(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """0, 1, ..., for each length: `(N,)` to `(sum of lengths,)`."""
+    places: NDArray[np.int64] = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return places
+
+
+def _surrounded(documents: Documents, start: list[int], end: list[int]) -> Documents:
+    """Each document with these ids at its beginning and its end."""
+    if not start and not end:
+        return documents
+    ids, lengths = documents
+    longer = lengths + len(start) + len(end)
+    ends = np.cumsum(longer)
+    begins = ends - longer
+    out = np.empty(int(longer.sum()), ids.dtype)
+    is_text = np.ones(len(out), bool)
+    for places, token in [
+        *((begins + index, token) for index, token in enumerate(start)),
+        *((ends - len(end) + index, token) for index, token in enumerate(end)),
+    ]:
+        out[places] = token
+        is_text[places] = False
+    out[is_text] = ids
+    return Documents(out, longer)
+
+
+def _truncated(documents: Documents, length: int) -> Documents:
+    kept = _places(documents.lengths) < length
+    return Documents(documents.ids[kept], np.minimum(documents.lengths, length))

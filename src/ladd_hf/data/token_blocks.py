@@ -1,0 +1,273 @@
+"""[`token_blocks`]: a corpus of texts to examples of one length, on disk or streamed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from numbers import Integral
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+from transformers import PreTrainedTokenizerBase
+
+from ladd_hf.data.block_stream import BlockStream
+from ladd_hf.data.encoding import Documents, TextEncoder, TokenArray, fingerprint_of
+from ladd_hf.data.packing import Blocks, Layout, Packed, Padded
+
+_VERSION = 1  # of what is cached: another one for other blocks of the same texts
+
+
+def token_blocks(
+    dataset: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    length: int,
+    mode: str = "pack",
+    *,
+    column: str = "text",
+    remainder: str = "pad",
+    special_tokens: bool | None = None,
+    separator: str | None = None,
+    truncate: bool = False,
+    num_proc: int | None = None,
+    load_from_cache_file: bool = True,
+) -> Any:
+    """Texts, one document per row, to examples of `length` tokens.
+
+    * `"pack"`: all documents in one stream, each followed by the end-of-sequence token, cut every `length` tokens.
+    * `"wrap"`: the same, with a beginning-of-sequence token before and an end-of-sequence token behind every block, as
+      is usual for LM1B and OpenWebText.
+    * `"pad"`: one document per example, padded; longer ones go on in further examples.
+
+    Nothing is lost: what does not fill a block of one batch of documents begins the next batch's. The last block of a
+    dataset, or of each shard of a stream, is the one that may be incomplete.
+
+    Args:
+        dataset: a `Dataset`, an `IterableDataset`, or a dict of them by split.
+        tokenizer: special tokens that stand in a text are read as plain text.
+        length: L, tokens of an example.
+        column: the column with the texts.
+        remainder: for `"pack"` and `"wrap"`, what becomes of the incomplete last block: `"pad"` or `"drop"`.
+        special_tokens: whether documents are followed by the end-of-sequence token, and in mode `"pad"` begin with the
+            beginning-of-sequence token; `None`: with those that the tokenizer has. Its CLS and SEP tokens stand in for
+            them. `False` for a corpus whose rows are pieces of one text, such as text8.
+        separator: for `"pack"` and `"wrap"`, a text behind each document in place of the end-of-sequence token, such as
+            `" "` for a tokenizer of characters that has none.
+        truncate: for `"pad"`, cut longer documents off.
+        num_proc: processes that tokenize a `Dataset`. The blocks are the same for any number.
+        load_from_cache_file: take a `Dataset`'s blocks from its cache, if they were made before.
+
+    Returns:
+        For a `Dataset` one of memory-mapped `input_ids` (uint16 or int32) and, where a block may end in padding,
+        `attention_mask` (bool), in the format "numpy". For an `IterableDataset` a [`BlockStream`] of the same.
+
+    Raises:
+        ValueError: a `length`, `mode` or option that is not accepted, a special token that is needed and that the
+            tokenizer does not have, no such column, a missing text, or not a single block.
+    """
+    encoder = TextEncoder(tokenizer)
+    between = None if separator is None else encoder([separator]).ids.tolist()
+    layout = _layout(_SpecialTokens(tokenizer, special_tokens, between), length, mode, remainder, truncate)
+    if isinstance(dataset, dict):
+        kind = type(dataset) if all(isinstance(split, datasets.Dataset) for split in dataset.values()) else dict
+        return kind(
+            {
+                name: _blocks_of(split, encoder, layout, column, num_proc, load_from_cache_file)
+                for name, split in dataset.items()
+            }
+        )
+    return _blocks_of(dataset, encoder, layout, column, num_proc, load_from_cache_file)
+
+
+def _blocks_of(
+    dataset: Any, encoder: TextEncoder, layout: Layout, column: str, num_proc: int | None, use_cache: bool
+) -> Any:
+    if not isinstance(dataset, datasets.Dataset | datasets.IterableDataset):
+        raise TypeError(
+            f"`dataset` is a {type(dataset).__name__}, but a Dataset or an IterableDataset of the library `datasets`, "
+            "or a dict of them, is accepted: see `datasets.Dataset.from_dict`."
+        )
+    if dataset.column_names is not None and column not in dataset.column_names:
+        raise ValueError(
+            f"The data set has no column {column!r}, but {', '.join(map(repr, dataset.column_names))}: name the one "
+            "with the texts (`column`)."
+        )
+    if isinstance(dataset, datasets.IterableDataset):
+        return BlockStream(dataset, encoder, layout, column)
+    return _mapped(dataset, encoder, layout, column, num_proc, use_cache)
+
+
+def _mapped(
+    dataset: datasets.Dataset, encoder: TextEncoder, layout: Layout, column: str, num_proc: int | None, use_cache: bool
+) -> datasets.Dataset:
+    """Blocks in an Arrow file. Texts are tokenized in parallel, if asked for, and cut in one process."""
+    read: Callable[[pa.ChunkedArray], Documents] = encoder
+    names = dataset.column_names
+    key = [dataset._fingerprint, fingerprint_of(encoder.tokenizer), column, _VERSION]
+    if num_proc is not None and num_proc > 1:
+        tokens = datasets.List(datasets.Value(encoder.dtype.name))
+        dataset = dataset.with_format("arrow").map(
+            _Tokenize(encoder, column),
+            batched=True,
+            remove_columns=names,
+            features=datasets.Features({"input_ids": tokens}),
+            num_proc=num_proc,
+            new_fingerprint=_hash(*key),
+            load_from_cache_file=use_cache,
+            desc="Tokenizing",
+        )
+        read, column, names = _StoredIds(encoder.dtype), "input_ids", ["input_ids"]
+    options = {**vars(layout), "layout": type(layout).__name__}
+    blocks = dataset.with_format("arrow").map(
+        _Cut(read, layout, column, len(dataset), encoder.dtype),
+        batched=True,
+        with_indices=True,
+        remove_columns=names,
+        features=_features(layout, encoder.dtype),
+        new_fingerprint=_hash(*key, options),
+        load_from_cache_file=use_cache,
+        desc="Cutting into blocks",
+    )
+    if not len(blocks):
+        raise ValueError(
+            f"The data set's {len(dataset)} texts do not fill a single block of {layout.length} tokens: give more "
+            "text, a smaller `length`, or `remainder='pad'`."
+        )
+    return blocks.with_format("numpy")
+
+
+def _hash(*facts: Any) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _features(layout: Layout, dtype: np.dtype[Any]) -> datasets.Features:
+    columns = {"input_ids": datasets.List(datasets.Value(dtype.name), length=layout.length)}
+    if layout.pads:
+        columns["attention_mask"] = datasets.List(datasets.Value("bool"), length=layout.length)
+    return datasets.Features(columns)
+
+
+class _Tokenize:
+    """A table of texts to one of token ids, row by row."""
+
+    def __init__(self, encoder: TextEncoder, column: str) -> None:
+        self.encoder, self.column = encoder, column
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        ids, lengths = self.encoder(table[self.column])
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+        return pa.table({"input_ids": pa.ListArray.from_arrays(pa.array(offsets), pa.array(ids))})
+
+
+class _StoredIds:
+    """Documents that were tokenized before."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self.dtype = dtype
+
+    def __call__(self, column: pa.ChunkedArray) -> Documents:
+        rows = column.combine_chunks()
+        ids = rows.flatten().to_numpy(zero_copy_only=False)
+        return Documents(ids.astype(self.dtype, copy=False), rows.value_lengths().to_numpy().astype(np.int64))
+
+
+class _Cut:
+    """A table of documents to one of blocks; called for one batch after the other, it carries over what is left."""
+
+    def __init__(self, read: Any, layout: Layout, column: str, rows: int, dtype: np.dtype[Any]) -> None:
+        self.read, self.layout, self.column, self.rows = read, layout, column, rows
+        self.carry: TokenArray = np.empty(0, dtype)
+
+    def __call__(self, table: pa.Table, indices: list[int]) -> pa.Table:
+        last = indices[-1] + 1 == self.rows
+        blocks, self.carry = self.layout.cut(self.read(table[self.column]), self.carry, last)
+        return _table(blocks, self.layout)
+
+
+def _table(blocks: Blocks, layout: Layout) -> pa.Table:
+    columns = {"input_ids": _fixed_size(blocks.ids)}
+    if layout.pads:
+        columns["attention_mask"] = _fixed_size(blocks.attention_mask)
+    return pa.table(columns)
+
+
+def _fixed_size(rows: Any) -> pa.FixedSizeListArray:
+    return pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), rows.shape[1])
+
+
+# --- modes, by name ---
+
+
+def _packed(special: _SpecialTokens, length: int, remainder: str, truncate: bool) -> Layout:
+    return Packed(length, special.separator(), pad_token_id=special.padding(remainder))
+
+
+def _wrapped(special: _SpecialTokens, length: int, remainder: str, truncate: bool) -> Layout:
+    start, end = special.needed("bos"), special.needed("eos")
+    return Packed(length, special.separator(), [start], [end], special.padding(remainder))
+
+
+def _padded(special: _SpecialTokens, length: int, remainder: str, truncate: bool) -> Layout:
+    return Padded(length, special.needed("pad"), special.listed("bos"), special.listed("eos"), truncate)
+
+
+_MODES: dict[str, Callable[[_SpecialTokens, int, str, bool], Layout]] = {
+    "pack": _packed,
+    "wrap": _wrapped,
+    "pad": _padded,
+}
+_REMAINDERS = ("pad", "drop")
+_STAND_INS = {"bos": "cls", "eos": "sep"}
+
+
+def _layout(special: _SpecialTokens, length: int, mode: str, remainder: str, truncate: bool) -> Layout:
+    if not isinstance(length, Integral) or length < 1:
+        raise ValueError(f"`length` is {length!r}, but an integer of 1 or more is accepted: give tokens per example.")
+    for name, value, known in (("mode", mode, tuple(_MODES)), ("remainder", remainder, _REMAINDERS)):
+        if value not in known:
+            raise ValueError(f"`{name}` is {value!r}, but one of {', '.join(map(repr, known))} is accepted.")
+    if truncate and mode != "pad":
+        raise ValueError(f"`truncate` cuts off documents of mode 'pad', and the mode is {mode!r}: leave it out.")
+    if special.between is not None and mode == "pad":
+        raise ValueError("`separator` stands between documents, which mode 'pad' does not join: leave it out.")
+    return _MODES[mode](special, int(length), remainder, truncate)
+
+
+class _SpecialTokens:
+    """The special tokens of a tokenizer that a mode asks for, `wanted` or not (`None`: those that there are).
+
+    `between`: ids that separate documents instead.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, wanted: bool | None, between: list[int] | None) -> None:
+        self.tokenizer, self.wanted, self.between = tokenizer, wanted, between
+
+    def needed(self, name: str) -> int:
+        token = self._find(name)
+        if token is None:
+            raise ValueError(
+                f"The tokenizer has no {name.upper()} token, which this mode writes: set one "
+                f"(`tokenizer.add_special_tokens({{'{name}_token': ...}})` before the model is made), or choose "
+                + ("`remainder='drop'`." if name == "pad" else "mode 'pack' or 'pad' with `special_tokens=False`.")
+            )
+        return token
+
+    def listed(self, name: str) -> list[int]:
+        if self.wanted is False:
+            return []
+        if self.wanted:
+            return [self.needed(name)]
+        token = self._find(name)
+        return [] if token is None else [token]
+
+    def separator(self) -> list[int]:
+        return self.listed("eos") if self.between is None else self.between
+
+    def padding(self, remainder: str) -> int | None:
+        return self.needed("pad") if remainder == "pad" else None
+
+    def _find(self, name: str) -> int | None:
+        token: int | None = getattr(self.tokenizer, f"{name}_token_id")
+        return self._find(_STAND_INS[name]) if token is None and name in _STAND_INS else token
