@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import datasets
 import torch
 import yaml
 from diffusers.utils import logging as diffusers_logging
@@ -38,8 +39,8 @@ from ladd_hf import (
     LaddTrainingArguments,
 )
 from ladd_hf.configuration_ladd import MODEL_SIZES
-from ladd_hf.data import load_corpus, make_tokenizer, text8_normalize
-from ladd_hf.metrics import quality_by_evaluations
+from ladd_hf.data import LaddCollator, load_corpus, make_tokenizer, text8_normalize
+from ladd_hf.metrics import OneStepDecoding, quality_by_evaluations
 from ladd_hf.model_card import METHODS, Conditions, SampleScores
 from ladd_hf.publishing import hardware, running_command, training_recipe
 from ladd_hf.tasks import Judgement, SawtoothTask, Task, TextTask
@@ -65,7 +66,9 @@ class RunArguments:
     streaming: bool = field(default=False, metadata={"help": "Read the training texts as they are needed."})
     num_proc: int | None = field(default=None, metadata={"help": "Processes that tokenize texts."})
     judge_order: int = field(default=6, metadata={"help": "Texts: characters of the judge's longest n-gram."})
-    judge_characters: int = field(default=20_000_000, metadata={"help": "Texts: characters that the judge learns from."})
+    judge_characters: int = field(
+        default=20_000_000, metadata={"help": "Texts: characters that the judge learns from."}
+    )
     baseline: bool = field(default=True, metadata={"help": "Train MDLM with the same tokens, optimiser and steps."})
     budgets: list[int] = field(
         default_factory=lambda: [1, 2, 4, 8, 16, 32, 128], metadata={"help": "Numbers of evaluations to sample with."}
@@ -193,12 +196,30 @@ def parse_arguments(
     return tuple(arguments)
 
 
+def normalized(row: dict[str, str]) -> dict[str, str]:
+    """A document in text8's symbols, and a space between it and the next."""
+    text = text8_normalize(row["text"])
+    return {"text": text and text + " "}
+
+
+def watch_latents(task: Task, held_out: Any) -> list[TrainerCallback]:
+    """For texts, how many of them the latents alone give away, in each log line."""
+    rows = [held_out[row] for row in range(min(len(held_out), 128))]
+    if task.tokenizer is None or len(rows) < 2:
+        return []
+    batch = LaddCollator(task.vocabulary.get("pad_token_id"))(rows)
+    return [OneStepDecoding(batch["input_ids"], batch.get("attention_mask"))]
+
+
 def make_task(run: RunArguments) -> Task:
     """Data and judge. Raises `ValueError`, `OSError` for what is not there, before anything is trained."""
     if run.data == "sawtooth":
         return SawtoothTask(run.length)
-    splits = load_corpus(run.data, normalize=run.normalize, streaming=run.streaming)
-    tokenizer = make_tokenizer(run.tokenizer, splits["train"], run.tokenizer_vocab_size)
+    splits = load_corpus(run.data, streaming=run.streaming)
+    if run.normalize:
+        splits = {name: split.map(normalized) for name, split in splits.items()}
+    texts = (row["text"] for row in splits["train"])
+    tokenizer = make_tokenizer(run.tokenizer, texts, run.tokenizer_vocab_size)
     return TextTask(
         run.data,
         splits,
@@ -219,7 +240,7 @@ def train(
     model = LaddForDiffusionLM(config)
     if training.process_index == 0:
         print(f"\n{label}: {model.num_parameters():,} parameters, {training.max_steps:,} steps", flush=True)
-    callbacks = [ProgressLines()]
+    callbacks = [*(watch_latents(task, data[1]) if config.latent_type != "none" else []), ProgressLines()]
     trainer = LaddTrainer(model, training, None, *data, processing_class=task.tokenizer, callbacks=callbacks)
     trainer.remove_callback(PrinterCallback)
     start = time.time()
@@ -308,6 +329,7 @@ def main(argv: list[str]) -> None:
     for library in (transformers_logging, diffusers_logging):
         library.set_verbosity_error()
         library.disable_progress_bar()
+    datasets.disable_progress_bars()
     if training.device.type == "cpu":  # accelerate allows a process one thread unless told otherwise
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(run.cpu_threads or max(1, cores // training.world_size))

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from functools import cached_property
-from itertools import accumulate, takewhile
+from itertools import accumulate, islice, takewhile
 from typing import Any
 
+import datasets
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from ..data.token_blocks import token_blocks
+from ..data import BlockStream, token_blocks
 from ..metrics import NGramModel, unigram_entropy
 from .base import Judgement
 
@@ -28,13 +29,15 @@ class TextTask:
 
     Args:
         name: of the corpus.
-        splits: its texts, `train` and `validation`, each a dataset with the column `text`; `train` may be streamed.
+        splits: its texts, `train` and `validation` or `test`, each a dataset with the column `text`, or a stream.
         tokenizer: with a mask token.
         length: S, tokens of a block.
         packing: `pack`, `wrap` or `pad`; see [`token_blocks`].
         judge_order: characters of the judge's longest n-gram.
         judge_characters: how many of the training split it learns from.
         num_proc: processes that tokenize.
+
+    Raises `ValueError` for a corpus without texts to train or to hold out, and a tokenizer without a mask token.
     """
 
     unit = "nats per character"
@@ -51,6 +54,15 @@ class TextTask:
         judge_characters: int = 20_000_000,
         num_proc: int | None = None,
     ) -> None:
+        held_out = [split for split in ("validation", "test") if split in splits]
+        if "train" not in splits or not held_out:
+            raise ValueError(
+                f"The corpus {name!r} has the splits {', '.join(map(repr, splits))}, but 'train' and one of "
+                "'validation' and 'test' are needed: of local files, call one such as 'validation.txt'."
+            )
+        if tokenizer.mask_token_id is None:
+            raise ValueError("The tokenizer has no mask token: add one with `ladd_hf.data.with_mask_token`.")
+        self._held_out = held_out[0]
         self.name = f"{name}, length {length}"
         self.splits, self.tokenizer, self.length, self.packing = splits, tokenizer, length, packing
         self.judge_order, self.judge_characters, self.num_proc = judge_order, judge_characters, num_proc
@@ -62,12 +74,15 @@ class TextTask:
         )
 
     def train_dataset(self, num_examples: int, seed: int) -> Any:
-        """Blocks of the training split; the trainer goes through them as often as it needs."""
-        return self._blocks("train")
+        """Blocks of the training split; a run goes through them as often as it needs, in a new order each time."""
+        blocks = self._blocks("train")
+        return blocks.shuffle(seed).repeat() if isinstance(blocks, BlockStream) else blocks
 
     def eval_dataset(self, num_examples: int, seed: int) -> Any:
-        """Held-out blocks, spread over the validation split."""
-        blocks = self._blocks("validation")
+        """Held-out blocks, spread over the validation split (or the test split); of a stream its first."""
+        blocks = self._blocks(self._held_out)
+        if isinstance(blocks, BlockStream):
+            return datasets.Dataset.from_list(list(islice(blocks, num_examples))).with_format("numpy")
         places = np.linspace(0, len(blocks) - 1, min(num_examples, len(blocks))).round().astype(int)
         return blocks.select(places)
 
@@ -77,6 +92,10 @@ class TextTask:
 
     def reference(self) -> Judgement:
         """Of held-out blocks."""
+        return self._reference
+
+    @cached_property
+    def _reference(self) -> Judgement:
         examples = self.eval_dataset(_REFERENCE_TEXTS, 0)
         return self.judge(torch.as_tensor(np.stack(examples["input_ids"]).astype(np.int64)))
 
