@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 
-def unigram_entropy(sequences: ArrayLike | Sequence[ArrayLike]) -> float:
+def unigram_entropy(sequences: Iterable[Any]) -> float:
     """Mean over sequences of the entropy of their own tokens' frequencies, in nats. Paper, section 9.
 
     Args:
