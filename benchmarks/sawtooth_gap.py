@@ -40,20 +40,25 @@ def main() -> None:
         for recipe in options.recipes:
             for seed in options.seeds:
                 results = run(recipe, seed, Path(folder), flags)
-                label = next(name for name in results["gap_closed"] if name.endswith("sequential"))
+                label = next(name for name in results["comparison"] if name.endswith("sequential"))
+                quality = {
+                    name: {n: score["nats"] for n, score in scores.items()}
+                    for name, scores in results["quality"].items()
+                }
                 row = {
                     "recipe": recipe,
                     "seed": seed,
-                    **{key: results[key] for key in ("entropy", "quality", "seconds")},
+                    "entropy": results["reference"]["nats"],
+                    "quality": quality,
+                    "seconds": results["seconds"],
+                    "gap_closed": results["comparison"][label],
+                    "versions": results["facts"]["versions"],
                 }
-                row["gap_closed"] = results["gap_closed"][label]
-                row["versions"] = results["facts"]["versions"]
                 rows.append(row)
                 if options.json:  # after each run, so that a later one that fails loses nothing
                     options.json.write_text(json.dumps(rows, indent=2) + "\n")
                 shares = "  ".join(f"{n}: {share:.1%}" for n, share in row["gap_closed"].items())
-                best = results["quality"]["MDLM"]["128"]
-                at_two = results["quality"][label]["2"]
+                best, at_two = quality["MDLM"]["128"], quality[label]["2"]
                 print(f"{recipe}, seed {seed}: gap closed at  {shares}", flush=True)
                 print(
                     f"    {label} at 2: {at_two:.4f}, MDLM at 128: {best:.4f}; "

@@ -1,7 +1,7 @@
 """Trains LADD and its baseline MDLM alike, and shows what few evaluations of each are worth.
 
-    accelerate launch examples/train_ladd.py                                        # sawtooth, Di-LADD, minutes
-    accelerate launch examples/train_ladd.py --config examples/configs/sawtooth-co.yaml
+    accelerate launch examples/train_ladd.py                                            # sawtooth, Di-LADD, minutes
+    accelerate launch examples/train_ladd.py --config examples/configs/python-docs-di.yaml      # text, half an hour
     accelerate launch examples/train_ladd.py --max_steps 200 --stage_1_steps 100 --seed 1 --output_dir out/quick
 
 A recipe is a YAML file of the fields below, given with `--config` or as the first argument; flags override it, and
@@ -13,12 +13,14 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import sys
 import time
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import datasets
 import torch
 import yaml
 from diffusers.utils import logging as diffusers_logging
@@ -37,10 +39,11 @@ from ladd_hf import (
     LaddTrainingArguments,
 )
 from ladd_hf.configuration_ladd import MODEL_SIZES
-from ladd_hf.data import SawtoothDistribution, sawtooth_dataset
-from ladd_hf.metrics import gap_closed, quality_by_evaluations
+from ladd_hf.data import LaddCollator, load_corpus, make_tokenizer, text8_normalize
+from ladd_hf.metrics import OneStepDecoding, quality_by_evaluations
 from ladd_hf.model_card import METHODS, Conditions, SampleScores
 from ladd_hf.publishing import hardware, running_command, training_recipe
+from ladd_hf.tasks import Judgement, SawtoothTask, Task, TextTask
 
 DEFAULT_RECIPE = Path(__file__).parent / "configs" / "sawtooth-di.yaml"
 
@@ -50,7 +53,22 @@ class RunArguments:
     """What is done besides training."""
 
     config: str = field(default=str(DEFAULT_RECIPE), metadata={"help": "Recipe: a YAML file of these fields."})
+    data: str = field(
+        default="sawtooth", metadata={"help": "'sawtooth', a corpus by name, such as 'python-docs', or files of texts."}
+    )
     length: int = field(default=32, metadata={"help": "Tokens per sequence."})
+    tokenizer: str = field(
+        default="character", metadata={"help": "Texts: 'character', 'byte_level_bpe', or one of the Hub or a folder."}
+    )
+    tokenizer_vocab_size: int = field(default=4096, metadata={"help": "Tokens of 'byte_level_bpe'."})
+    normalize: bool = field(default=False, metadata={"help": "Write texts in text8's 27 symbols."})
+    packing: str = field(default="pack", metadata={"help": "Texts to sequences: 'pack', 'wrap' or 'pad'."})
+    streaming: bool = field(default=False, metadata={"help": "Read the training texts as they are needed."})
+    num_proc: int | None = field(default=None, metadata={"help": "Processes that tokenize texts."})
+    judge_order: int = field(default=6, metadata={"help": "Texts: characters of the judge's longest n-gram."})
+    judge_characters: int = field(
+        default=20_000_000, metadata={"help": "Texts: characters that the judge learns from."}
+    )
     baseline: bool = field(default=True, metadata={"help": "Train MDLM with the same tokens, optimiser and steps."})
     budgets: list[int] = field(
         default_factory=lambda: [1, 2, 4, 8, 16, 32, 128], metadata={"help": "Numbers of evaluations to sample with."}
@@ -78,6 +96,7 @@ class ModelArguments:
     latent_dim: int | None = None
     codebook_size: int | None = None
     latent_positions: str | None = None
+    latent_unpooling: str | None = None
     latent_time_conditioning: bool | None = None
     latent_noise_schedule: str | None = None
     latent_prediction_type: str | None = None
@@ -102,13 +121,13 @@ class ModelArguments:
     token_noise_schedule: str | None = None
     token_time_conditioning: bool | None = None
 
-    def config(self, vocab_size: int, length: int, latents: bool) -> LaddConfig:
+    def config(self, task: Task, latents: bool) -> LaddConfig:
         """The model's configuration, or with `latents=False` the baseline's: the same token stream."""
         of_latents = ("latent_", "encoder_", "codebook_", "separate_", "quantizer", "fsq_", "commitment_", "gumbel_")
         options = {name: value for name, value in asdict(self).items() if value is not None and name != "size"}
         if not latents:
             options = {name: value for name, value in options.items() if not name.startswith(of_latents)}
-        options |= {"vocab_size": vocab_size, "max_position_embeddings": length}
+        options |= {**task.vocabulary, "max_position_embeddings": task.length}
         return LaddConfig.from_size(self.size, **options) if self.size else LaddConfig(**options)
 
 
@@ -177,15 +196,52 @@ def parse_arguments(
     return tuple(arguments)
 
 
+def normalized(row: dict[str, str]) -> dict[str, str]:
+    """A document in text8's symbols, and a space between it and the next."""
+    text = text8_normalize(row["text"])
+    return {"text": text and text + " "}
+
+
+def watch_latents(task: Task, held_out: Any) -> list[TrainerCallback]:
+    """For texts, how many of them the latents alone give away, in each log line."""
+    rows = [held_out[row] for row in range(min(len(held_out), 128))]
+    if task.tokenizer is None or len(rows) < 2:
+        return []
+    batch = LaddCollator(task.vocabulary.get("pad_token_id"))(rows)
+    return [OneStepDecoding(batch["input_ids"], batch.get("attention_mask"))]
+
+
+def make_task(run: RunArguments) -> Task:
+    """Data and judge. Raises `ValueError`, `OSError` for what is not there, before anything is trained."""
+    if run.data == "sawtooth":
+        return SawtoothTask(run.length)
+    splits = load_corpus(run.data, streaming=run.streaming)
+    if run.normalize:
+        splits = {name: split.map(normalized) for name, split in splits.items()}
+    texts = (row["text"] for row in splits["train"])
+    tokenizer = make_tokenizer(run.tokenizer, texts, run.tokenizer_vocab_size)
+    return TextTask(
+        run.data,
+        splits,
+        tokenizer,
+        run.length,
+        run.packing,
+        run.judge_order,
+        run.judge_characters,
+        run.num_proc,
+    )
+
+
 def train(
-    label: str, config: LaddConfig, training: LaddTrainingArguments, run: RunArguments, data: tuple[Any, Any]
+    label: str, config: LaddConfig, training: LaddTrainingArguments, task: Task, data: tuple[Any, Any]
 ) -> tuple[LaddTrainer, float]:
     """Trains one model from the run's seed; returns its trainer and the seconds it took."""
     set_seed(training.seed)
     model = LaddForDiffusionLM(config)
     if training.process_index == 0:
         print(f"\n{label}: {model.num_parameters():,} parameters, {training.max_steps:,} steps", flush=True)
-    trainer = LaddTrainer(model, training, train_dataset=data[0], eval_dataset=data[1], callbacks=[ProgressLines()])
+    callbacks = [*(watch_latents(task, data[1]) if config.latent_type != "none" else []), ProgressLines()]
+    trainer = LaddTrainer(model, training, None, *data, processing_class=task.tokenizer, callbacks=callbacks)
     trainer.remove_callback(PrinterCallback)
     start = time.time()
     trainer.train()
@@ -216,22 +272,28 @@ def describe_bound(method: str, path: str, metrics: dict[str, float]) -> str:
     return f"{method}: bound on held-out sequences {tokens + latents:.4f} nats per token ({parts})"
 
 
-def show_table(quality: dict[str, dict[int, float]], gaps: dict[str, dict[int, float]], floor: float) -> str:
-    """The scores as a table: a row per method and schedule, a column per number of evaluations."""
+def show_table(task: Task, quality: dict[str, dict[int, Judgement]], comparisons: dict[str, dict[int, float]]) -> str:
+    """The judgements as a table: a row per method and schedule, a column per number of evaluations."""
     budgets = sorted({budget for scores in quality.values() for budget in scores})
-    width = max(len(label) for label in (*quality, *gaps)) + 12
+    rows = {label: {n: f"{score.nats:.4f}" for n, score in scores.items()} for label, scores in quality.items()}
+    for label, shares in comparisons.items():
+        rows[f"{label} {task.comparison}"] = {n: f"{share:.1%}" for n, share in shares.items()}
+    reference = task.reference()
+    if reference.entropy is not None:
+        for label, scores in quality.items():
+            rows[f"{label} entropy"] = {n: f"{score.entropy:.3f}" for n, score in scores.items()}
+    width = max(map(len, rows)) + 4
     lines = ["evaluations".ljust(width) + "".join(f"{budget:>9}" for budget in budgets)]
-    for label, scores in quality.items():
-        cells = (f"{scores[budget]:9.4f}" if budget in scores else " " * 8 + "-" for budget in budgets)
-        lines.append(label.ljust(width) + "".join(cells))
-    for label, shares in gaps.items():
-        cells = (f"{shares[budget]:9.1%}" if budget in shares else " " * 8 + "-" for budget in budgets)
-        lines.append(f"{label} closes".ljust(width) + "".join(cells))
-    lines.append(f"entropy of the data: {floor:.4f} (what the data itself scores; lower is more typical than it)")
+    for label, cells in rows.items():
+        lines.append(label.ljust(width) + "".join(f"{cells.get(budget, '-'):>9}" for budget in budgets))
+    if reference.entropy is None:
+        lines.append(f"entropy of the data: {reference.nats:.4f} (what the data itself scores; lower is more typical)")
+    else:
+        lines.append(f"held-out texts: {reference.nats:.4f}, entropy {reference.entropy:.3f}")
     return "\n".join(lines)
 
 
-def plot(quality: dict[str, dict[int, float]], floor: float, path: Path) -> None:
+def plot(task: Task, quality: dict[str, dict[int, Judgement]], path: Path) -> None:
     """Quality against evaluations, as a PNG."""
     import matplotlib
 
@@ -240,15 +302,25 @@ def plot(quality: dict[str, dict[int, float]], floor: float, path: Path) -> None
 
     figure, axes = pyplot.subplots(figsize=(6, 4))
     for label, scores in quality.items():
-        axes.plot(list(scores), list(scores.values()), marker="o", label=label)
-    axes.axhline(floor, color="black", linestyle=":", label="entropy of the data")
+        axes.plot(list(scores), [score.nats for score in scores.values()], marker="o", label=label)
+    axes.axhline(task.reference().nats, color="black", linestyle=":", label="the data itself")
     axes.set_xscale("log", base=2)
     axes.set_xlabel("denoiser evaluations")
-    axes.set_ylabel("nats per token under the exact likelihood")
+    axes.set_ylabel(f"{task.unit} under the judge")
     axes.legend()
     figure.tight_layout()
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
+
+
+def show_samples(samples: dict[str, dict[int, str]], budgets: tuple[int, ...] = (2, 8)) -> str:
+    """One text of each method at few evaluations, side by side."""
+    lines = []
+    for budget in budgets:
+        for label, texts in samples.items():
+            if budget in texts:
+                lines.append(f"{label}, {budget} evaluations: {texts[budget]!r}")
+    return "\n".join(lines)
 
 
 def main(argv: list[str]) -> None:
@@ -257,6 +329,7 @@ def main(argv: list[str]) -> None:
     for library in (transformers_logging, diffusers_logging):
         library.set_verbosity_error()
         library.disable_progress_bar()
+    datasets.disable_progress_bars()
     if training.device.type == "cpu":  # accelerate allows a process one thread unless told otherwise
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(run.cpu_threads or max(1, cores // training.world_size))
@@ -265,21 +338,18 @@ def main(argv: list[str]) -> None:
         raise SystemExit(f"{folder} already holds the results of a run: give another --output_dir.")
 
     # 0. Everything that can be wrong, before anything is trained
-    vocab_size = SawtoothDistribution.vocab_size
     try:
-        configs = {"ladd": model_arguments.config(vocab_size, run.length, latents=True)}
-        configs["mdlm"] = model_arguments.config(vocab_size, run.length, latents=False)
+        task = make_task(run)
+        configs = {"ladd": model_arguments.config(task, latents=True)}
+        configs["mdlm"] = model_arguments.config(task, latents=False)
         for scheduler in (schedulers.joint(), schedulers.sequential()):
             scheduler.for_model(configs["ladd"])
-    except (ValueError, StrictDataclassError) as error:
+    except (ValueError, OSError, StrictDataclassError) as error:
         raise SystemExit(f"{error}") from error
 
-    # 1. Data: fresh sequences, each seen once, the same for both models
-    data = SawtoothDistribution(run.length)
+    # 1. Data: the same for both models
     count = training.max_steps * training.train_batch_size * training.world_size * training.gradient_accumulation_steps
-    train_set = sawtooth_dataset(count, run.length, seed=training.seed)
-    eval_set = sawtooth_dataset(run.num_eval_sequences, run.length, seed=training.seed + 2**20)
-    entropy = data.entropy().nats / run.length
+    data = task.train_dataset(count, training.seed), task.eval_dataset(run.num_eval_sequences, training.seed)
 
     # 2. Training
     folders = {"ladd": folder / METHODS[model_arguments.latent_type].lower(), "mdlm": folder / "mdlm"}
@@ -287,11 +357,11 @@ def main(argv: list[str]) -> None:
     seconds: dict[str, float] = {}
     if run.baseline and model_arguments.latent_type != "none":
         arguments = baseline_arguments(training, folder / "checkpoints" / "mdlm")
-        trainers["mdlm"], seconds["mdlm"] = train("MDLM", configs["mdlm"], arguments, run, (train_set, eval_set))
+        trainers["mdlm"], seconds["mdlm"] = train("MDLM", configs["mdlm"], arguments, task, data)
     method = METHODS[configs["ladd"].latent_type]
     arguments = copy.deepcopy(training)
     arguments.output_dir = str(folder / "checkpoints" / folders["ladd"].name)
-    trainers["ladd"], seconds["ladd"] = train(method, configs["ladd"], arguments, run, (train_set, eval_set))
+    trainers["ladd"], seconds["ladd"] = train(method, configs["ladd"], arguments, task, data)
     bounds = {name: trainer.evaluate() for name, trainer in trainers.items()} if run.num_eval_sequences else {}
     plans: dict[str, dict[str, LaddScheduler]] = {}
     for name, trainer in trainers.items():
@@ -304,76 +374,87 @@ def main(argv: list[str]) -> None:
         return
 
     # 3. The quality of the pipelines' samples
-    quality: dict[str, dict[int, float]] = {}
-    saved: dict[str, dict[str, dict[int, float]]] = {}
+    quality: dict[str, dict[int, Judgement]] = {}
+    samples: dict[str, dict[int, str]] = {}
     print(f"\nSampling {run.num_samples:,} sequences at each number of evaluations", flush=True)
     for name in trainers:
         for label, scheduler in plans[name].items():
             pipeline = LaddPipeline.from_pretrained(str(folders[name]), scheduler=scheduler).to(training.device)
             pipeline.set_progress_bar_config(disable=True)
-            quality[label] = quality_by_evaluations(
+            sampled = quality_by_evaluations(
                 pipeline,
                 run.budgets,
-                lambda samples: -float(data.log_likelihood(samples.numpy()).mean()) / run.length,
+                lambda sequences: (task.judge(sequences), sequences[0]),
                 run.num_samples,
                 run.sample_batch_size,
                 training.seed,
             )
-        saved[name] = {label: quality[label] for label in plans[name]}
-    gaps = {
-        label: {n: gap_closed(quality["MDLM"][n], score, entropy) for n, score in scores.items()}
+            quality[label] = {n: judgement for n, (judgement, _) in sampled.items()}
+            if task.tokenizer is not None:
+                samples[label] = {n: task.tokenizer.decode(sequence) for n, (_, sequence) in sampled.items()}
+    comparisons = {
+        label: {n: task.compare(quality["MDLM"][n], score) for n, score in scores.items()}
         for label, scores in quality.items()
         if "MDLM" in quality and label != "MDLM"
     }
 
-    # 4. Results: table, JSON, plot, cards
+    # 4. Results: table, samples, JSON, plot, cards
     command = running_command(training.world_size)
-    print(f"\nNats per token under the exact likelihood, {run.num_samples:,} samples\n")
-    print(show_table(quality, gaps, entropy))
+    print(f"\n{task.unit.capitalize()} under the judge, {run.num_samples:,} samples\n")
+    print(show_table(task, quality, comparisons))
+    print(show_samples(samples))
     for name, metrics in bounds.items():
         label = METHODS[trainers[name].model.config.latent_type]
         print(describe_bound(label, training.nelbo_paths[0], metrics))
-    about = f"the binary sawtooth of length {run.length} ({count:,} fresh sequences)"
+    about = f"{task.name} ({count:,} examples seen)"
+    reference = task.reference()
     for name, trainer in trainers.items():
         label = METHODS[trainer.model.config.latent_type]
-        samples = SampleScores(
-            saved[name],
-            "nats per token",
-            "Negative log-likelihood in nats per token under the exact law of the data.",
-            Conditions(
-                f"binary sawtooth, length {run.length}",
-                str(trainer.model.dtype).removeprefix("torch."),
-                training.seed,
-                hardware(training.device),
-            ),
-            run.num_samples,
-            floor=entropy,
+        conditions = Conditions(
+            task.name, str(trainer.model.dtype).removeprefix("torch."), training.seed, hardware(training.device)
         )
-        title = f"{label} on the sawtooth of length {run.length}"
+        scores = SampleScores(
+            {schedule: {n: score.nats for n, score in quality[schedule].items()} for schedule in plans[name]},
+            task.unit,
+            task.measure,
+            conditions,
+            run.num_samples,
+            floor=reference.nats,
+            entropies={
+                schedule: {n: score.entropy for n, score in quality[schedule].items() if score.entropy is not None}
+                for schedule in plans[name]
+            },
+            floor_entropy=reference.entropy,
+        )
+        title = f"{label} on {task.name}"
         card = trainer.model_card(
             title,
-            f"user/{title.lower().replace(' ', '-')}",
+            f"user/{re.sub('[^a-z0-9]+', '-', title.lower())}",
             about,
-            f"binary sawtooth, length {run.length}, {run.num_eval_sequences:,} held-out sequences",
+            f"{task.name}, {run.num_eval_sequences:,} held-out sequences",
             command,
-            samples,
+            scores,
         )
         card.save(folders[name] / "README.md")
     results = {
         "command": command,
         "facts": training_recipe(trainers["ladd"], about, command).facts,
-        "entropy": entropy,
-        "quality": quality,
-        "gap_closed": gaps,
+        "reference": asdict(reference),
+        "quality": {label: {n: asdict(score) for n, score in scores.items()} for label, scores in quality.items()},
+        "comparison": comparisons,
+        "compared_by": task.comparison,
+        "samples": samples,
         "bounds": bounds,
+        "log": {name: trainer.state.log_history for name, trainer in trainers.items()},
         "seconds": {**seconds, "everything": time.time() - start},
     }
     (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
-    plot(quality, entropy, folder / "results.png")
+    plot(task, quality, folder / "results.png")
     print(f"\nTable, plot and pipelines are in {folder} ({time.time() - start:.0f} s in all). Next, try:\n")
+    written = "sequences" if task.tokenizer is None else "texts"
     print(
         f'  {sys.executable} -c "from ladd_hf import LaddPipeline; '
-        f"print(LaddPipeline.from_pretrained('{folders['ladd']}')(num_steps=2, batch_size=4).sequences)\"\n"
+        f"print(LaddPipeline.from_pretrained('{folders['ladd']}')(num_steps=2, batch_size=4).{written})\"\n"
     )
 
 

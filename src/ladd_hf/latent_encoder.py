@@ -60,7 +60,7 @@ def read_chunks(states: Tensor, starts: Tensor, lengths: Tensor, latent_length: 
 
 
 def chunk_places(starts: Tensor, lengths: Tensor, length: int, latent_length: int) -> tuple[Tensor, Tensor]:
-    """Each token's chunk as in `read_chunks`, and its place in it, both `(B, S)`. Padding counts as the nearest chunk's."""
+    """Each token's chunk as in `read_chunks`, and its place in it, both `(B, S)`. Padding joins the nearest chunk."""
     ranks = torch.arange(length, device=starts.device) - starts[:, None]  # (B, S)
     chunk = (ranks * latent_length // lengths[:, None].clamp(min=1)).clamp(0, latent_length - 1)
     first = (chunk * lengths[:, None] + latent_length - 1) // latent_length

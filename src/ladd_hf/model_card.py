@@ -41,6 +41,8 @@ class SampleScores:
         num_samples: samples for each score.
         temperature: they were drawn at.
         floor: what the data itself scores, where it is known.
+        entropies: for each schedule and number of evaluations, the samples' mean unigram entropy, where it is measured.
+        floor_entropy: the data's own.
     """
 
     scores: Mapping[str, Mapping[int, float]]
@@ -50,6 +52,8 @@ class SampleScores:
     num_samples: int
     temperature: float = 1.0
     floor: float | None = None
+    entropies: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+    floor_entropy: float | None = None
 
     @property
     def budgets(self) -> list[int]:
@@ -58,14 +62,17 @@ class SampleScores:
 
     def rows(self) -> dict[str, list[str]]:
         """The cells of the table, one for each of `budgets`, by schedule."""
-        return {label: [_cell(scores.get(n)) for n in self.budgets] for label, scores in self.scores.items()}
+        tables = dict(self.scores)
+        tables |= {f"{label}, entropy": values for label, values in self.entropies.items() if values}
+        return {label: [_cell(values.get(n)) for n in self.budgets] for label, values in tables.items()}
 
     def results(self) -> list[EvalResult]:
         """The scores as the Hub's metadata."""
         shared = {"temperature": self.temperature, "num_samples": self.num_samples}
         return [
-            _result(self.conditions, self.metric, f"{label}, num_steps={n}", score, {"num_steps": n, **shared})
-            for label, scores in self.scores.items()
+            _result(self.conditions, metric, f"{label}, num_steps={n}", score, {"num_steps": n, **shared})
+            for metric, tables in ((self.metric, self.scores), ("unigram entropy in nats", self.entropies))
+            for label, scores in tables.items()
             for n, score in scores.items()
         ]
 
@@ -148,6 +155,7 @@ def model_card(
         recipe=recipe,
         samples=samples,
         floor=_cell(samples.floor) if samples and samples.floor is not None else None,
+        floor_entropy=_cell(samples.floor_entropy) if samples and samples.floor_entropy is not None else None,
         bounds=bounds,
         repository=repository,
         adapter_of=adapter_of,

@@ -6,7 +6,7 @@ from ladd_hf.data.corpora import HubCorpus, known_corpora, load_corpus, register
 from ladd_hf.data.python_docs import python_docs, text8_normalize
 from ladd_hf.data.sawtooth import Entropy, SawtoothDistribution, sawtooth_dataset
 from ladd_hf.data.token_blocks import token_blocks
-from ladd_hf.data.tokenizers import byte_level_bpe, character_tokenizer, with_mask_token
+from ladd_hf.data.tokenizers import byte_level_bpe, character_tokenizer, make_tokenizer, with_mask_token
 
 __all__ = [
     "BlockStream",
@@ -18,6 +18,7 @@ __all__ = [
     "character_tokenizer",
     "known_corpora",
     "load_corpus",
+    "make_tokenizer",
     "python_docs",
     "register_corpus",
     "sawtooth_dataset",

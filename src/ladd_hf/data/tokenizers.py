@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from .python_docs import _DIGITS
 
@@ -70,6 +70,19 @@ def byte_level_bpe(texts: Iterable[str], vocab_size: int = 4096) -> PreTrainedTo
     )
     fast.add_special_tokens({"eos_token": EOS_TOKEN, "pad_token": PAD_TOKEN, "mask_token": MASK_TOKEN})
     return fast
+
+
+def make_tokenizer(name: str, texts: Iterable[str] = (), vocab_size: int = 4096) -> PreTrainedTokenizerBase:
+    """A tokenizer for masked diffusion by name: `character`, `byte_level_bpe`, or a repository or folder.
+
+    `texts` and `vocab_size` are what `byte_level_bpe` is trained on, and its size. Raises `OSError` where there is no
+    such tokenizer.
+    """
+    if name == "character":
+        return character_tokenizer()
+    if name == "byte_level_bpe":
+        return byte_level_bpe(texts, vocab_size)
+    return with_mask_token(AutoTokenizer.from_pretrained(name))
 
 
 def with_mask_token(tokenizer: PreTrainedTokenizerBase, vocab_size: int | None = None) -> PreTrainedTokenizerBase:

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from ..pipelines import LaddPipeline
 
+Score = TypeVar("Score")
+
 
 def quality_by_evaluations(
     pipeline: LaddPipeline,
     budgets: Sequence[int],
-    score: Callable[[Tensor], float],
+    score: Callable[[Tensor], Score],
     num_samples: int = 2000,
     batch_size: int = 2000,
     seed: int = 0,
-) -> dict[int, float]:
+) -> dict[int, Score]:
     """Scores `num_samples` samples at each budget of evaluations the scheduler can walk.
 
     Args:
         pipeline: what generates.
         budgets: numbers of evaluations; those too small for the scheduler's path are left out.
-        score: maps `(num_samples, S)` ids to a number, such as their nats per token under a judge.
+        score: maps `(num_samples, S)` ids to a score, such as their nats per token under a judge.
         num_samples, batch_size: samples per budget, and how many are drawn at once; the samples do not depend on it.
         seed: each sample has a generator of its own, seeded by this and its number.
     """

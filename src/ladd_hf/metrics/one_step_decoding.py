@@ -1,0 +1,70 @@
+"""How much latents say: the tokens that one evaluation recovers from them alone. The figure to watch in stage 1."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import TrainerCallback
+
+from ..evaluation_mode import evaluation_mode
+
+
+@torch.no_grad()
+def one_step_accuracy(model: Any, tokens: Tensor, attention_mask: Tensor | None = None) -> dict[str, float]:
+    """Share of tokens that are the likeliest ones of a single evaluation with every token masked.
+
+    Args:
+        model: with latents.
+        tokens: `(B, S)` clean tokens, two texts or more.
+        attention_mask: `(B, S)`, 0 at padding.
+
+    Returns `true`: given the texts' own latents; `shuffled`: given another text's; `none`: given latents that say
+    nothing. Latents that carry the text lift the first far above the others, which should be alike.
+    """
+    config, channel = model.config, model.latent_channel
+    if channel is None or len(tokens) < 2:
+        raise ValueError(
+            f"One-step accuracy needs a model with latents and two texts or more; got `latent_type` "
+            f"{config.latent_type!r} and {len(tokens)} texts."
+        )
+    own = model.encode_latents(tokens, attention_mask)
+    real = torch.ones_like(tokens, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
+    masked, ones = torch.where(real, config.mask_token_id, tokens), torch.ones(len(tokens), device=tokens.device)
+    given = {"true": (own, 0 * ones), "shuffled": (own.roll(1, 0), 0 * ones), "none": (channel.dropped(own), ones)}
+    shares = {}
+    with evaluation_mode(model):
+        for name, (latents, latent_times) in given.items():
+            logits = model.denoise(
+                masked,
+                latents,
+                token_timesteps=ones,
+                latent_timesteps=latent_times,
+                attention_mask=attention_mask,
+                logits_mask=real,
+                predict_latents=False,
+            ).logits
+            shares[name] = (logits.argmax(-1) == tokens[real]).double().mean().item()
+    return shares
+
+
+class OneStepDecoding(TrainerCallback):
+    """Adds the accuracies on a few held-out texts to each log of a training run, as `decoded_true` and so on.
+
+    Args:
+        tokens: `(B, S)` held-out tokens, some hundred rows.
+        attention_mask: `(B, S)`, 0 at padding.
+    """
+
+    def __init__(self, tokens: Tensor, attention_mask: Tensor | None = None) -> None:
+        self.tokens, self.attention_mask = tokens, attention_mask
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, model: Any = None, **kwargs: Any) -> None:
+        """Measures, in the process that prints."""
+        if not state.is_world_process_zero or not logs or "loss" not in logs:
+            return
+        mask = None if self.attention_mask is None else self.attention_mask.to(args.device)
+        shares = one_step_accuracy(model, self.tokens.to(args.device), mask)
+        for entry in (logs, state.log_history[-1]):
+            entry.update({f"decoded_{name}": share for name, share in shares.items()})

@@ -1,0 +1,29 @@
+"""How varied a text's tokens are: the figure to read beside every likelihood of samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+
+def unigram_entropy(sequences: Iterable[Any]) -> float:
+    """Mean over sequences of the entropy of their own tokens' frequencies, in nats. Paper, section 9.
+
+    Args:
+        sequences: `(N, S)` ids, or a list of sequences of different lengths; empty ones are left out.
+
+    Raises `ValueError` where there is nothing to measure.
+    """
+    entropies = [_entropy(np.sort(np.asarray(sequence).ravel())) for sequence in sequences if len(sequence)]
+    if not entropies:
+        raise ValueError("There are no sequences with tokens: give one or more.")
+    return float(np.mean(entropies))
+
+
+def _entropy(ordered: np.ndarray) -> float:
+    edges = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1], True])
+    p = np.array([end - start for start, end in pairwise(edges)]) / len(ordered)
+    return float(-(p * np.log(p)).sum())

@@ -1,0 +1,45 @@
+"""The binary sawtooth: fresh sequences, and its exact likelihood for a judge. Paper, synthetic experiment."""
+
+from __future__ import annotations
+
+import datasets
+from torch import Tensor
+
+from ..data import SawtoothDistribution, sawtooth_dataset
+from ..metrics import gap_closed
+from .base import Judgement
+
+
+class SawtoothTask:
+    """Sequences of the binary sawtooth of `length` tokens; see [`Task`]."""
+
+    unit = "nats per token"
+    measure = "Negative log-likelihood in nats per token under the exact law of the data."
+    comparison = "closes"
+    tokenizer = None
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self.law = SawtoothDistribution(length)
+        self.name = f"binary sawtooth, length {length}"
+        self.vocabulary = {"vocab_size": self.law.vocab_size}
+
+    def train_dataset(self, num_examples: int, seed: int) -> datasets.Dataset:
+        """Fresh sequences, each seen once."""
+        return sawtooth_dataset(num_examples, self.length, seed)
+
+    def eval_dataset(self, num_examples: int, seed: int) -> datasets.Dataset:
+        """Others, drawn from another seed."""
+        return sawtooth_dataset(num_examples, self.length, seed + 2**20)
+
+    def judge(self, sequences: Tensor) -> Judgement:
+        """The exact negative log-likelihood."""
+        return Judgement(-float(self.law.log_likelihood(sequences.numpy()).mean()) / self.length)
+
+    def reference(self) -> Judgement:
+        """The entropy."""
+        return Judgement(self.law.entropy().nats / self.length)
+
+    def compare(self, baseline: Judgement, other: Judgement) -> float:
+        """The share of the baseline's distance to the entropy that is gone."""
+        return gap_closed(baseline.nats, other.nats, self.reference().nats)

@@ -1,0 +1,125 @@
+"""Text of a corpus, judged by an n-gram model of its training split."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from functools import cached_property
+from itertools import accumulate, islice, takewhile
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from ..data import BlockStream, token_blocks
+from ..metrics import NGramModel, unigram_entropy
+from .base import Judgement
+
+_REFERENCE_TEXTS = 2000
+
+
+class TextTask:
+    """Blocks of a corpus's text; see [`Task`].
+
+    The judge, a character n-gram model with Witten-Bell interpolation, reads what the tokenizer decodes, so that models
+    of different tokenizers can be compared; special tokens are left out.
+
+    Args:
+        name: of the corpus.
+        splits: its texts, `train` and `validation` or `test`, each a dataset with the column `text`, or a stream.
+        tokenizer: with a mask token.
+        length: S, tokens of a block.
+        packing: `pack`, `wrap` or `pad`; see [`token_blocks`].
+        judge_order: characters of the judge's longest n-gram.
+        judge_characters: how many of the training split it learns from.
+        num_proc: processes that tokenize.
+
+    Raises `ValueError` for a corpus without texts to train or to hold out, and a tokenizer without a mask token.
+    """
+
+    unit = "nats per character"
+    comparison = "perplexity"
+
+    def __init__(
+        self,
+        name: str,
+        splits: dict[str, Any],
+        tokenizer: PreTrainedTokenizerBase,
+        length: int,
+        packing: str = "pack",
+        judge_order: int = 6,
+        judge_characters: int = 20_000_000,
+        num_proc: int | None = None,
+    ) -> None:
+        held_out = [split for split in ("validation", "test") if split in splits]
+        if "train" not in splits or not held_out:
+            raise ValueError(
+                f"The corpus {name!r} has the splits {', '.join(map(repr, splits))}, but 'train' and one of "
+                "'validation' and 'test' are needed: of local files, call one such as 'validation.txt'."
+            )
+        if tokenizer.mask_token_id is None:
+            raise ValueError("The tokenizer has no mask token: add one with `ladd_hf.data.with_mask_token`.")
+        self._held_out = held_out[0]
+        self.name = f"{name}, length {length}"
+        self.splits, self.tokenizer, self.length, self.packing = splits, tokenizer, length, packing
+        self.judge_order, self.judge_characters, self.num_proc = judge_order, judge_characters, num_proc
+        ids = {key: getattr(tokenizer, key) for key in ("mask_token_id", "pad_token_id", "eos_token_id")}
+        self.vocabulary = {"vocab_size": len(tokenizer)} | {k: v for k, v in ids.items() if v is not None}
+        self.measure = (
+            f"Negative log-likelihood in nats per character under a {judge_order}-gram model of the training split "
+            "(characters, Witten-Bell interpolation); beside it the mean entropy of a sample's characters."
+        )
+
+    def train_dataset(self, num_examples: int, seed: int) -> Any:
+        """Blocks of the training split; a run goes through them as often as it needs, in a new order each time."""
+        blocks = self._blocks("train")
+        return blocks.shuffle(seed).repeat() if isinstance(blocks, BlockStream) else blocks
+
+    def eval_dataset(self, num_examples: int, seed: int) -> Any:
+        """Held-out blocks, spread over the validation split (or the test split); of a stream its first."""
+        blocks = self._blocks(self._held_out)
+        if isinstance(blocks, BlockStream):
+            return datasets.Dataset.from_list(list(islice(blocks, num_examples))).with_format("numpy")
+        places = np.linspace(0, len(blocks) - 1, min(num_examples, len(blocks))).round().astype(int)
+        return blocks.select(places)
+
+    def judge(self, sequences: Tensor) -> Judgement:
+        """Nats per character of the decoded samples, and their characters' entropy."""
+        return self._judge_texts(self.tokenizer.batch_decode(sequences, skip_special_tokens=True))
+
+    def reference(self) -> Judgement:
+        """Of held-out blocks."""
+        return self._reference
+
+    @cached_property
+    def _reference(self) -> Judgement:
+        examples = self.eval_dataset(_REFERENCE_TEXTS, 0)
+        return self.judge(torch.as_tensor(np.stack(examples["input_ids"]).astype(np.int64)))
+
+    def compare(self, baseline: Judgement, other: Judgement) -> float:
+        """How much the judge's perplexity per character differs: -0.2 is 20% lower."""
+        return math.expm1(other.nats - baseline.nats)
+
+    def _judge_texts(self, texts: list[str]) -> Judgement:
+        return Judgement(self._model.nats_per_character(texts), unigram_entropy([list(text) for text in texts]))
+
+    @cached_property
+    def _model(self) -> NGramModel:
+        return NGramModel(list(_first_characters(self._texts("train"), self.judge_characters)), self.judge_order)
+
+    def _texts(self, split: str) -> Iterable[str]:
+        return (row["text"] for row in self.splits[split])
+
+    def _blocks(self, split: str) -> Any:
+        return token_blocks(
+            self.splits[split], self.tokenizer, self.length, self.packing, remainder="drop", num_proc=self.num_proc
+        )
+
+
+def _first_characters(texts: Iterable[str], number: int) -> Iterable[str]:
+    """The texts, until so many characters have been seen."""
+    seen = accumulate(((len(text), text) for text in texts), lambda before, here: (before[0] + here[0], here[1]))
+    return (text for total, text in takewhile(lambda pair: pair[0] - len(pair[1]) < number, seen))
