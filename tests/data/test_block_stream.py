@@ -123,6 +123,8 @@ def test_every_block_is_one_ranks(shards, world_size):
         parts = [read(blocks.split(rank, world_size)) for rank in range(world_size)]
         assert count(itertools.chain(*parts)) == count(read(blocks))
         assert all(parts)
+        if shards < world_size:
+            assert max(map(len, parts)) - min(map(len, parts)) <= 1, "each reads all, and keeps every n-th"
 
 
 @pytest.mark.parametrize("shards", [4, 1])
