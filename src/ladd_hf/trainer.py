@@ -42,6 +42,8 @@ _FILES_OF_A_MODEL = (
     ADAPTER_FILE,
     "training_args.bin",
 )
+# How many training texts latents are standardised by.
+_EXAMPLES_OF_STATISTICS = 4096
 
 
 class LaddTrainer(Trainer):
@@ -56,6 +58,7 @@ class LaddTrainer(Trainer):
     * `evaluate` gives the bound along `args.nelbo_paths`, tokens' and latents' part apart; `eval_loss` is the first
       path's sum, in nats per token. For continuous latents, and along a path of the tokens alone, that sum is no bound
       on the texts' likelihood (see [`Nelbo`]), and there is no perplexity.
+    * Latents that are to be standardised are so by statistics of the first 4,096 texts, unless the model has some.
     * Evaluation and saved models use the averaged weights; checkpoints hold both.
     * A model with adapters of peft, by `get_peft_model` or `add_adapter`, is saved as its adapter; `save_pipeline`
       saves it whole, the adapter merged in.
@@ -97,6 +100,8 @@ class LaddTrainer(Trainer):
             **kwargs,
         )
         check_trainable(self.model)
+        if tokenizer is not None:
+            self._ladd_model().set_tokenizer(tokenizer)
         two_stages = bool(args.stage_1_steps) and self._ladd_model().encoder is not None
         check_sharding(self.accelerator, two_stages, wrapped=hasattr(self.model, "get_base_model"))
         for step in (0, args.stage_1_steps):
@@ -115,6 +120,8 @@ class LaddTrainer(Trainer):
             resume_from_checkpoint = self._checkpoint_to_resume()
         if resume_from_checkpoint:
             check_resuming(self.accelerator)
+        elif self._ladd_model().needs_latent_statistics:  # the same in every process, which all look at the same texts
+            self._ladd_model().gather_latent_statistics(self.train_dataset, _EXAMPLES_OF_STATISTICS)
         output = super().train(resume_from_checkpoint, *args, **kwargs)
         self._monitor.check(self.accelerator.gather)
         return output
@@ -163,6 +170,7 @@ class LaddTrainer(Trainer):
             attention_mask=inputs.get("attention_mask"),
             objective=self.args.objective_at(self.state.global_step),
             noise=self._noise(len(tokens), tokens.device),
+            precomputed_latents=inputs.get("precomputed_latents"),
             loss_only=True,
         )
         # 3. Its parts, for the log
@@ -239,11 +247,12 @@ class LaddTrainer(Trainer):
             register_fsdp_forward_method(self._ladd_model(), "nelbo")  # sharded weights come together for it, too
         inputs = self._prepare_inputs(inputs)
         tokens, mask, labels = inputs["input_ids"], inputs.get("attention_mask"), inputs.get("labels")
+        stored = inputs.get("precomputed_latents")
         columns: list[Tensor] = []
         with self.compute_loss_context_manager():
             for path in self.args.nelbo_paths:
                 random = RowGenerator.from_content(self.args.seed, tokens, mask)
-                bound = self._ladd_model().nelbo(tokens, mask, path, self.args.nelbo_samples, random, labels)
+                bound = self._ladd_model().nelbo(tokens, mask, path, self.args.nelbo_samples, random, labels, stored)
                 columns = columns or [bound.num_tokens.double()]
                 columns += [bound.token_nats, bound.latent_nats]
         return None, torch.stack(columns, dim=1), None
