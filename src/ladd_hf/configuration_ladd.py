@@ -29,7 +29,7 @@ _OF_CODES = ("codebook_size", "quantizer", "fsq_levels")
 # Settings that mean something for a pretrained encoder alone, and for one of our own.
 _OF_PRETRAINED = (
     *("encoder_revision", "encoder_config", "encoder_pooling", "encoder_projection", "encoder_tokenizer"),
-    *("encoder_trained", "latent_standardization"),
+    *("encoder_mask_token_id", "encoder_trained", "latent_standardization"),
 )
 _OF_OWN_ENCODER = ("encoder_num_hidden_layers", "encoder_num_attention_heads", "encoder_readout")
 
@@ -87,6 +87,8 @@ class LaddConfig(PreTrainedConfig):
             map that is trained.
         encoder_tokenizer (`"shared"`, `"own"`): it reads the model's token ids, or the text they stand for in tokens of
             its own, aligned by characters.
+        encoder_mask_token_id (`int`, *optional*): what it reads, with a shared tokenizer, where a token is hidden; its
+            mask, unknown, padding or final token, the first that it has, if not given.
         encoder_trained (`bool`): it is trained and saved with the model; else it is fixed, no part of the model, and
             loaded where a text is to be encoded.
         encoder_config (`dict`, *optional*): its configuration, kept by a model that trains it.
@@ -157,6 +159,7 @@ class LaddConfig(PreTrainedConfig):
     encoder_pooling: str = "adaptive_chunk_mean"
     encoder_projection: Literal["cut", "learned"] = "cut"
     encoder_tokenizer: Literal["shared", "own"] = "shared"
+    encoder_mask_token_id: int | None = None
     encoder_trained: bool = False
     latent_standardization: bool = False
 
@@ -314,8 +317,8 @@ class LaddConfig(PreTrainedConfig):
             )
         if self.encoder_variance == "learned":
             raise ValueError(
-                f"`encoder_variance` is 'learned', which the pretrained encoder {name!r} can not be taught: give 'none' "
-                "or 'fixed'."
+                f"`encoder_variance` is 'learned', which the pretrained encoder {name!r} can not be taught: give "
+                "'none' or 'fixed'."
             )
         if self.encoder_pooling not in POOLINGS:
             raise ValueError(

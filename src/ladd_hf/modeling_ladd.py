@@ -513,8 +513,8 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
             raise ValueError("This model has no latents (`latent_type` 'none'), so there is nothing to encode.")
         if precomputed_latents is not None and isinstance(self.encoder, LaddEncoder):
             raise ValueError(
-                "The encoder is trained with the model, so its latents can not be had beforehand: leave the precomputed "
-                "ones out, or name a pretrained encoder in `encoder_name_or_path`."
+                "The encoder is trained with the model, so its latents can not be had beforehand: leave "
+                "`precomputed_latents` out, or name a pretrained encoder in `encoder_name_or_path`."
             )
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.latent_encoder_frozen):
             if isinstance(self.encoder, PretrainedEncoder):
@@ -562,7 +562,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         """Tells a pretrained encoder which tokenizer the model's ids are of, by which it reads their text
         (`encoder_tokenizer` 'own') or checks that it shares them. Trainer and pipeline do so by themselves."""
         if isinstance(self.encoder, PretrainedEncoder):
-            self.encoder.model_tokenizer = tokenizer
+            self.encoder.set_model_tokenizer(tokenizer)
 
     def freeze_latent_encoder(self, frozen: bool = True) -> None:
         """Fixes the encoder and the quantiser, as in stage 2 of the training, or lets them learn again: beside adapters

@@ -136,10 +136,10 @@ class Denoiser(Protocol):
         attention_mask: Tensor | None = None,
         random: RowGenerator | None = None,
         update_codebook: bool = True,
-        **precomputed: Tensor,
+        precomputed_latents: Tensor | None = None,
     ) -> EncodedLatents:
-        """Clean latents of tokens, or of what was `precomputed_latents` of them, where it is given; a codebook that
-        learns from what it is shown may do so where it is allowed."""
+        """Clean latents of tokens, or from what was precomputed of them; a codebook that learns from what it is shown
+        may do so where it is allowed."""
 
 
 @dataclass
@@ -259,7 +259,7 @@ def _noise_latents(
     hiding = objective.encoder_corruption * random.uniform(1)  # (B, 1)
     hidden = batch.masked & (random.branch().uniform(batch.clean.shape[1]) < hiding)
     encoder_input = torch.where(hidden, denoiser.token_channel.mask_id, batch.clean)
-    stored = {} if precomputed_latents is None else {"precomputed_latents": precomputed_latents}
+    stored: dict[str, Any] = {} if precomputed_latents is None else {"precomputed_latents": precomputed_latents}
     encoded = denoiser.encode(encoder_input, batch.attention_mask, random, **stored)
     noisy = channel.add_noise(encoded.clean, batch.times.latent_times, random)
     dropped = random.uniform() < objective.latent_dropout  # (B,)

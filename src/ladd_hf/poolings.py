@@ -37,7 +37,7 @@ class Pooling:
 
     Attributes:
         has_chunks: whether there are chunks.
-        whole: the last range, `None` where all are chunks. Where chunks are beside it, they share out the tokens before.
+        whole: the last range, `None` where all are chunks; chunks beside it share out the tokens before the last.
         chunks_are_tokens: whether each chunk is one token, so that texts have exactly M of them.
     """
 
@@ -76,13 +76,13 @@ class Pooling:
         shortest, longest = (int(bound) for bound in lengths.aminmax())
         if shortest < latent_length:
             raise ValueError(
-                f"A text has {shortest} tokens, fewer than its `latent_length` ({latent_length}) latents, each of which "
-                "needs one: give longer texts, such as packed ones, or a model with fewer latents."
+                f"A text has {shortest} tokens, fewer than `latent_length` ({latent_length}), and each latent reads at "
+                "least one: give longer texts, such as packed ones, or a model with fewer latents."
             )
         if self.chunks_are_tokens and longest > latent_length:
             raise ValueError(
-                f"A text has {longest} tokens, but `encoder_pooling` {name!r} reads exactly {latent_length}: give texts "
-                "of that length."
+                f"A text has {longest} tokens, but `encoder_pooling` {name!r} reads exactly {latent_length}: give "
+                "texts of that length."
             )
 
 

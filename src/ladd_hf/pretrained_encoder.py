@@ -6,8 +6,9 @@ never saved. One that is trained is a part like any other.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,7 @@ class Pretrained:
         self.name = name
         self.revision = revision
         self.network: PreTrainedModel | None = None
+        self.reached = False  # whether weights have come from there
         self._tokenizer: PreTrainedTokenizerBase | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Pretrained:
@@ -70,6 +72,7 @@ class Pretrained:
                 f"The encoder {self.name!r} lacks weights ({missing[0]} and {len(missing) - 1} more): give a whole "
                 "checkpoint in `encoder_name_or_path`."
             )
+        self.reached = True
         self.revision = self.revision or getattr(network.config, "_commit_hash", None)
         return network
 
@@ -163,7 +166,7 @@ class LatentStatistics(nn.Module):
         return count
 
     def _apply(self, fn: Any, recurse: bool = True) -> LatentStatistics:
-        kept = {name: buffer for name, buffer in self.named_buffers()}
+        kept = dict(self.named_buffers())
         super()._apply(fn, recurse)
         for name, before in kept.items():  # devices as asked for, but never half the precision
             after = getattr(self, name)
@@ -191,12 +194,11 @@ class PretrainedEncoder(nn.Module):
         self.config = config
         self.pooling = POOLINGS[config.encoder_pooling]
         self.pretrained = Pretrained(str(config.encoder_name_or_path), config.encoder_revision)
-        self.model_tokenizer: PreTrainedTokenizerBase | None = None
-        self._checked = False
+        self.set_model_tokenizer(None)
         self.network: Any = None
         if config.encoder_trained:
             if config.encoder_config is None:
-                described = self.pretrained.config().to_dict()
+                described = json.loads(self.pretrained.config().to_json_string(use_diff=False))
                 config.encoder_config = {k: v for k, v in described.items() if k not in ("dtype", "_name_or_path")}
             kind = AutoConfig.for_model(config.encoder_config["model_type"])
             self.network = body(AutoModel.from_config(type(kind).from_dict(config.encoder_config)))
@@ -208,15 +210,22 @@ class PretrainedEncoder(nn.Module):
         self.statistics = LatentStatistics(width) if config.latent_standardization else None
         self.projection = LatentReadout(width, config.latent_dim) if learned else None
 
+    def set_model_tokenizer(self, tokenizer: PreTrainedTokenizerBase | None) -> None:
+        """Which tokenizer the model's ids are of."""
+        self.model_tokenizer = tokenizer
+        self._checked = False
+
     @property
     def feature_size(self) -> int:
         """Size of a vector of `features`: D, or before a learned projection that of the encoder's states."""
-        return self.config.latent_dim if self.projection is None else self.projection.in_features
+        return self.config.encoder_hidden_size if self.projection is not None else self.config.latent_dim
 
     def load_pretrained(self) -> None:
         """Gives a network that is trained its pretrained weights."""
         self.network.load_state_dict(self.pretrained.load(self.network.dtype).state_dict())
         self.config.encoder_revision = self.pretrained.revision
+        if self.config.encoder_tokenizer == "shared":
+            self._hidden_id(self.network)  # noted in the configuration, for where the tokenizer can not be reached
 
     def unload(self) -> None:
         """Lets go of a fixed network's memory; it is loaded again where a text is to be encoded."""
@@ -251,7 +260,7 @@ class PretrainedEncoder(nn.Module):
     def features(
         self, tokens: Tensor, attention_mask: Tensor | None = None, dtype: torch.dtype = torch.float32
     ) -> Tensor:
-        """What the encoder alone says of `(B, S)` tokens, `(B, M, feature_size)` float32: all that may be precomputed."""
+        """What the encoder alone says of `(B, S)` tokens, `(B, M, feature_size)` float32: what may be precomputed."""
         if self.network is not None:
             features = self._pooled(self.network, tokens, attention_mask)
         else:
@@ -289,11 +298,17 @@ class PretrainedEncoder(nn.Module):
         self, network: Any, tokens: Tensor, attention_mask: Tensor | None, starts: Tensor, lengths: Tensor
     ) -> tuple[Tensor, Tensor | None, Tensor]:
         """The model's own ids, hidden ones as the encoder knows them; its mask; and which tokens each latent reads."""
-        ids = torch.where(tokens == self.config.mask_token_id, self._hidden_id(network), tokens)
-        if attention_mask is not None:
-            ids = ids.masked_fill(~attention_mask.bool(), 0)  # the padding token may be the model's alone
+        ids = tokens.masked_fill(tokens.eq(cast(int, self.config.mask_token_id)), self._hidden_id(network))
         first, end = self.pooling.ranges(lengths, self.config.latent_length)
-        return ids, attention_mask, members(first, end, starts, tokens.shape[1])
+        chosen = members(first, end, torch.zeros_like(starts), tokens.shape[1])
+        if attention_mask is None:
+            return ids, None, chosen
+        places = torch.arange(tokens.shape[1], device=tokens.device)
+        real = places < lengths[:, None]
+        # The text goes to the row's start, for an encoder may count its positions from there, and padding to its end,
+        # as a token that the encoder has whatever the model's is.
+        ids = ids.gather(1, (places + starts[:, None]) % tokens.shape[1]).masked_fill(~real, 0)
+        return ids, real.long(), chosen
 
     def _own_tokens(
         self, network: Any, tokens: Tensor, attention_mask: Tensor | None, starts: Tensor, lengths: Tensor
@@ -303,13 +318,13 @@ class PretrainedEncoder(nn.Module):
         tokenizer = self.pretrained.tokenizer()
         if tokenizer is None:
             raise ValueError(
-                f"`encoder_tokenizer` is 'own', but {self.pretrained.name!r} comes without a tokenizer: save one beside "
-                "it, or set `encoder_tokenizer` to 'shared' where it reads the model's ids."
+                f"`encoder_tokenizer` is 'own', but {self.pretrained.name!r} comes without a tokenizer: save one "
+                "beside it, or set `encoder_tokenizer` to 'shared' where it reads the model's ids."
             )
         if self.model_tokenizer is None:
             raise ValueError(
-                "The encoder has a tokenizer of its own, so the model's ids must be spelt out first: give the model its "
-                "tokenizer by `model.set_tokenizer(tokenizer)`."
+                "The encoder has a tokenizer of its own, so the model's ids must be spelt out first: give the model "
+                "its tokenizer by `model.set_tokenizer(tokenizer)`."
             )
         spans = zip(starts.tolist(), lengths.tolist(), strict=True)
         rows = [ids[start : start + length] for ids, (start, length) in zip(tokens.tolist(), spans, strict=True)]
@@ -326,15 +341,20 @@ class PretrainedEncoder(nn.Module):
 
     def _hidden_id(self, network: Any) -> int:
         """The id that an encoder reads where one of the model's ids is the mask token."""
+        if self.config.encoder_mask_token_id is not None:
+            return self.config.encoder_mask_token_id
         tokenizer = self.pretrained.tokenizer()
         if tokenizer is not None:
-            return int(tokenizer.convert_tokens_to_ids(stand_in(tokenizer)))
-        for name in ("pad_token_id", "eos_token_id"):
-            if isinstance(one := getattr(network.config, name, None), int):
+            known = [tokenizer.convert_tokens_to_ids(stand_in(tokenizer))]
+        else:
+            known = [getattr(network.config, name, None) for name in ("pad_token_id", "eos_token_id")]
+        for one in known:
+            if isinstance(one, int):
+                self.config.encoder_mask_token_id = one
                 return one
         raise ValueError(
-            f"The encoder {self.pretrained.name!r} comes without a tokenizer and names no padding or final token, one "
-            "of which it needs where tokens are hidden from it: save its tokenizer beside it."
+            f"The encoder {self.pretrained.name!r} comes without a tokenizer and names no padding or final token to "
+            "read where tokens are hidden from it: give `encoder_mask_token_id`, or save its tokenizer beside it."
         )
 
     def _check_size(self, described: Any) -> None:
@@ -364,8 +384,10 @@ class PretrainedEncoder(nn.Module):
                 f"The model has {self.config.vocab_size} tokens, the encoder {self.pretrained.name!r} {size}, so they "
                 f"do not share their ids: {instead}."
             )
+        if self.model_tokenizer is None or (self.network is not None and not self.pretrained.reached):
+            return
         tokenizer = self.pretrained.tokenizer()
-        if tokenizer is None or self.model_tokenizer is None:
+        if tokenizer is None:
             return
         known = tokenizer.get_vocab()
         for token, one in self.model_tokenizer.get_vocab().items():
@@ -384,8 +406,8 @@ class PretrainedEncoder(nn.Module):
         shape = (count, self.config.latent_length, self.feature_size)
         if features.shape != shape or not features.is_floating_point():
             raise ValueError(
-                f"`precomputed_latents` have shape {tuple(features.shape)} and dtype {features.dtype}; this model takes "
-                f"floats of shape {shape}, as `precompute_latents` stores them."
+                f"`precomputed_latents` have shape {tuple(features.shape)} and dtype {features.dtype}; this model "
+                f"takes floats of shape {shape}, as `precompute_latents` stores them."
             )
         return features.float()
 
@@ -424,8 +446,10 @@ def batches_of(
 def stacked(examples: Sequence[Mapping[str, Any]], filler: int, device: torch.device) -> dict[str, Tensor]:
     """What an encoder reads of some examples, texts padded at their ends."""
     rows = [torch.as_tensor(example["input_ids"]).long() for example in examples]
-    masks = [torch.as_tensor(x["attention_mask"]) if "attention_mask" in x else torch.ones_like(row) for x, row in
-             zip(examples, rows, strict=True)]
+    masks = [
+        torch.as_tensor(x["attention_mask"]) if "attention_mask" in x else torch.ones_like(row)
+        for x, row in zip(examples, rows, strict=True)
+    ]
     pad = nn.utils.rnn.pad_sequence
     batch = {"input_ids": pad(rows, True, filler).to(device)}
     mask = pad(masks, True, 0)

@@ -95,7 +95,7 @@ def align(
         raise ValueError(
             "A text of the batch spells no character that its encoder reads: leave texts of special tokens alone out."
         )
-    pieces = _padded([row for row in encoded["input_ids"]])
+    pieces = _padded(list(encoded["input_ids"]))
     lengths = torch.tensor([len(row) for row in spans])
     return AlignedText(
         pieces,
@@ -114,7 +114,7 @@ def spell(
     Special tokens spell nothing, but that `hidden_id` spells `hidden`; of the tokens that share a character, the last
     one spells it.
     """
-    backend = tokenizer.backend_tokenizer  # type: ignore[attr-defined]
+    backend = tokenizer.backend_tokenizer
     stream, text, bounds = DecodeStream(skip_special_tokens=True), [], [0]
     for one in ids:
         piece = hidden if one == hidden_id else stream.step(backend, one) or ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -120,8 +120,9 @@ class LaddTrainer(Trainer):
             resume_from_checkpoint = self._checkpoint_to_resume()
         if resume_from_checkpoint:
             check_resuming(self.accelerator)
-        elif self._ladd_model().needs_latent_statistics:  # the same in every process, which all look at the same texts
-            self._ladd_model().gather_latent_statistics(self.train_dataset, _EXAMPLES_OF_STATISTICS)
+        elif self._ladd_model().needs_latent_statistics and self.train_dataset is not None:
+            # every process looks at the same texts
+            self._ladd_model().gather_latent_statistics(cast(Iterable, self.train_dataset), _EXAMPLES_OF_STATISTICS)
         output = super().train(resume_from_checkpoint, *args, **kwargs)
         self._monitor.check(self.accelerator.gather)
         return output

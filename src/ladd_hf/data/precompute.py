@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from datasets import Array2D, Dataset, Features, IterableDataset
+from transformers import PreTrainedModel
 from transformers.utils import logging
 
+from ..configuration_ladd import LaddConfig
 from ..evaluation_mode import evaluation_mode
 from ..modeling_ladd import LaddForDiffusionLM
 from ..pretrained_encoder import PretrainedEncoder, stacked
@@ -61,7 +63,7 @@ def precompute_latents(
         batch = stacked(examples, config.pad_token_id or 0, model.device)
         with evaluation_mode(model), torch.no_grad():
             features = encoder.features(batch["input_ids"], batch.get("attention_mask"), model.dtype)
-        values = features.cpu().numpy().astype(dtype)
+        values = features.to(getattr(torch, dtype)).cpu().numpy()
         if not np.isfinite(values).all():
             raise ValueError(
                 f"The encoder {config.encoder_name_or_path!r} gives numbers that are not finite in {dtype} (up to "
@@ -72,26 +74,25 @@ def precompute_latents(
     options: dict[str, Any] = {"batched": True, "batch_size": batch_size}
     if isinstance(dataset, IterableDataset):
         return dataset.map(encoded, **options)
-    if not encoder.feature_size:  # known from the encoder's configuration alone
-        encoder.pretrained.on(model.device, model.dtype)
     shape = (config.latent_length, encoder.feature_size)
     options["features"] = Features({**dataset.features, COLUMN: Array2D(shape, dtype)})
-    options["new_fingerprint"] = _fingerprint(dataset, model, dtype)
+    network = encoder.pretrained.on(model.device, model.dtype)
+    options["new_fingerprint"] = _fingerprint(dataset, config, network, dtype)
     stored = dataset.map(encoded, desc="Encoding", **options)
     if not loaded:
         encoder.unload()
     size = len(stored) * shape[0] * shape[1] * np.dtype(dtype).itemsize
     stated = f"{len(stored):,} texts, {shape[0]} x {shape[1]} {dtype}: {size / 1e6:,.1f} MB"
     logger.info(f"Precomputed latents: {stated}")
-    stored.info.description = f"{stored.info.description}\nPrecomputed latents of {config.encoder_name_or_path}: {stated}"
-    return stored.with_format("numpy", columns=[COLUMN], output_all_columns=True)  # as lists they would be slow to read
+    stored.info.description += f"\nPrecomputed latents of {config.encoder_name_or_path}: {stated}"
+    # as lists they would be slow to read
+    return stored.with_format("numpy", columns=[COLUMN], output_all_columns=True)
 
 
-def _fingerprint(dataset: Dataset, model: LaddForDiffusionLM, dtype: str) -> str:
+def _fingerprint(dataset: Dataset, config: LaddConfig, network: PreTrainedModel, dtype: str) -> str:
     """Names the data set by what it was made of: texts, settings, and the encoder's weights."""
-    told = {name: getattr(model.config, name) for name in _OF_FEATURES}
-    digest = hashlib.sha256(json.dumps([dataset._fingerprint, told, dtype, str(model.dtype)]).encode())
-    network = model.encoder.pretrained.on(model.device, model.dtype)  # type: ignore[union-attr]
+    told = {name: getattr(config, name) for name in _OF_FEATURES}
+    digest = hashlib.sha256(json.dumps([dataset._fingerprint, told, dtype, str(network.dtype)]).encode())
     for weight in network.state_dict().values():
         digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
