@@ -280,6 +280,21 @@ def test_the_trainer_gathers_statistics_where_there_are_none(make_model, make_tr
     assert torch.equal(model.encoder.statistics.mean, expected.encoder.statistics.mean)
     make_trainer(model, "two", data=texts(seed=1), max_steps=1).train()
     assert torch.equal(model.encoder.statistics.mean, expected.encoder.statistics.mean), "once"
+    init = {"trainer_options": {"model_init": lambda: make_model(latent_standardization=True)}}
+    trainer = make_trainer(None, "three", data=data, max_steps=1, **init)
+    trainer.train()
+    assert torch.equal(trainer.model.encoder.statistics.mean, expected.encoder.statistics.mean)
+
+
+def test_the_trainer_tells_the_encoder_the_tokenizer(make_model, make_trainer, tmp_path):
+    own = word_pieces(["abc def ghi"], vocab_size=30)
+    name = save_encoder(tmp_path / "encoder", "bert", own, vocab_size=len(own))
+    for number, init in enumerate((False, True)):
+        made = lambda: make_model(encoder=name, encoder_tokenizer="own", latent_standardization=True)  # noqa: E731
+        options = {"processing_class": letters("abcdefghi"), **({"model_init": made} if init else {})}
+        trainer = make_trainer(None if init else made(), f"run {number}", max_steps=1, trainer_options=options)
+        trainer.train()
+        assert trainer.model.encoder.model_tokenizer is options["processing_class"]
 
 
 def test_missing_statistics_are_missed(make_model):
@@ -311,6 +326,8 @@ def test_a_trained_encoder_starts_pretrained_and_is_a_part_like_any_other(encode
             weight.add_(0.1 * torch.randn_like(weight))
     model.eval().save_pretrained(tmp_path / "model")
     shutil.rmtree(name)
+    half = LaddForDiffusionLM.from_pretrained(tmp_path / "model", dtype=torch.bfloat16)
+    assert {weight.dtype for weight in half.parameters()} == {torch.bfloat16}
     again = LaddForDiffusionLM.from_pretrained(tmp_path / "model")
     assert torch.equal(again.encode_latents(tokens, mask), model.encode_latents(tokens, mask))
     assert not torch.allclose(again.encode_latents(tokens, mask), fixed.encode_latents(tokens, mask), atol=1e-2)
@@ -409,9 +426,9 @@ def test_an_encoder_that_lacks_weights_is_refused(make_model, tmp_path):
         make_model(encoder=str(tmp_path / "part")).encode_latents(some_tokens())
 
 
-def test_an_encoder_that_is_nowhere_is_named(make_model):
-    with pytest.raises(OSError, match=r"configuration of the encoder 'no-such/folder' can not be loaded"):
-        make_model(encoder="no-such/folder", encoder_projection="learned")
+def test_an_encoder_that_is_nowhere_is_named(make_model, tmp_path):
+    with pytest.raises(OSError, match=r"configuration of the encoder '.*missing' can not be loaded"):
+        make_model(encoder=str(tmp_path / "missing"), encoder_projection="learned")
 
 
 def test_its_own_tokens_need_its_tokenizer(make_model):

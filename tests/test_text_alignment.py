@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 import torch
@@ -150,7 +151,7 @@ def test_pieces_of_words_are_spelt_with_the_spaces_between_them():
     ids = tokenizer("the cat sat", add_special_tokens=False)["input_ids"]
     spelt, bounds = spell(ids, tokenizer)
     assert spelt == "the cat sat"
-    assert "".join(spelt[a:b] for a, b in zip(bounds, bounds[1:], strict=False)) == spelt
+    assert "".join(spelt[a:b] for a, b in pairwise(bounds)) == spelt
 
 
 def test_alignment_of_a_row_does_not_depend_on_its_batch(pairs, pieces):

@@ -344,6 +344,7 @@ class PretrainedEncoder(nn.Module):
         if self.config.encoder_mask_token_id is not None:
             return self.config.encoder_mask_token_id
         tokenizer = self.pretrained.tokenizer()
+        known: list[Any]
         if tokenizer is not None:
             known = [tokenizer.convert_tokens_to_ids(stand_in(tokenizer))]
         else:

@@ -100,8 +100,7 @@ class LaddTrainer(Trainer):
             **kwargs,
         )
         check_trainable(self.model)
-        if tokenizer is not None:
-            self._ladd_model().set_tokenizer(tokenizer)
+        self._tell_tokenizer()
         two_stages = bool(args.stage_1_steps) and self._ladd_model().encoder is not None
         check_sharding(self.accelerator, two_stages, wrapped=hasattr(self.model, "get_base_model"))
         for step in (0, args.stage_1_steps):
@@ -120,12 +119,20 @@ class LaddTrainer(Trainer):
             resume_from_checkpoint = self._checkpoint_to_resume()
         if resume_from_checkpoint:
             check_resuming(self.accelerator)
-        elif self._ladd_model().needs_latent_statistics and self.train_dataset is not None:
-            # every process looks at the same texts
-            self._ladd_model().gather_latent_statistics(cast(Iterable, self.train_dataset), _EXAMPLES_OF_STATISTICS)
         output = super().train(resume_from_checkpoint, *args, **kwargs)
         self._monitor.check(self.accelerator.gather)
         return output
+
+    def _inner_training_loop(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        """Here a `model_init` has made its model, and a checkpoint has been read."""
+        self._tell_tokenizer()
+        if self._ladd_model().needs_latent_statistics:  # every process looks at the same texts
+            self._ladd_model().gather_latent_statistics(cast(Iterable, self.train_dataset), _EXAMPLES_OF_STATISTICS)
+        return super()._inner_training_loop(*args, **kwargs)
+
+    def _tell_tokenizer(self) -> None:
+        if (tokenizer := self._tokenizer()) is not None:
+            self._ladd_model().set_tokenizer(tokenizer)
 
     def _checkpoint_to_resume(self) -> str | None:
         """The last checkpoint of an output folder that may be resumed. Raises `ValueError` for a run that may not."""

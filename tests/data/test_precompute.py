@@ -61,9 +61,8 @@ def test_loss_gradient_and_bound_are_those_of_the_encoder(kind, projection, make
         output = loss_of(model, batch, time_distribution="joint", latent_dropout=0.2)
         output.loss.backward()
         gradients = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
-        extra = {"precomputed_latents": batch[name] for name in ("precomputed_latents",) if name in batch}
-        generator = torch.Generator().manual_seed(0)
-        bound = model.nelbo(batch["input_ids"], batch["attention_mask"], num_samples=2, generator=generator, **extra)
+        options = {"num_samples": 2, "generator": torch.Generator().manual_seed(0)}
+        bound = model.nelbo(**batch, **options)
         both.append((output.loss, gradients, bound.token_nats, bound.latent_nats))
     for one, other in zip(*both, strict=True):
         torch.testing.assert_close(one, other)
