@@ -111,6 +111,15 @@ class TrainingObjective:
                 f"{latent_type!r}: leave it at its default."
             )
 
+    def check_precomputed(self) -> None:
+        """Raises `ValueError` for terms that hide tokens from the encoder, which latents computed before can not."""
+        given = [name for name in ("encoder_corruption", "contrastive_weight") if getattr(self, name)]
+        if given:
+            raise ValueError(
+                f"`{given[0]}` is {getattr(self, given[0])}, which hides tokens from the encoder, but its latents were "
+                "computed before: leave it at 0, or the precomputed latents out."
+            )
+
 
 class Denoiser(Protocol):
     """What the objective and the bound ask of a model: the call, its two channels and its encoder."""
@@ -127,8 +136,10 @@ class Denoiser(Protocol):
         attention_mask: Tensor | None = None,
         random: RowGenerator | None = None,
         update_codebook: bool = True,
+        precomputed_latents: Tensor | None = None,
     ) -> EncodedLatents:
-        """Clean latents of tokens; a codebook that learns from what it is shown may do so where it is allowed."""
+        """Clean latents of tokens, or from what was precomputed of them; a codebook that learns from what it is shown
+        may do so where it is allowed."""
 
 
 @dataclass
@@ -167,6 +178,7 @@ def training_loss(
     attention_mask: Tensor | None,
     objective: TrainingObjective,
     noise: TrainingNoise,
+    precomputed_latents: Tensor | None = None,
 ) -> LossParts:
     """One draw of the training loss.
 
@@ -177,11 +189,16 @@ def training_loss(
         attention_mask: `(B, S)`, or `None` without padding.
         objective: the terms and their weights.
         noise: the examples' randomness.
+        precomputed_latents: what the encoder would say of the whole texts, if it has been asked before.
+
+    Raises `ValueError` for terms that ask the encoder of texts in part, where it has been asked before.
     """
     random, channel, latents = noise.generator(), denoiser.latent_channel, None
+    if precomputed_latents is not None:
+        objective.check_precomputed()
     batch = _noise_tokens(denoiser.token_channel, tokens, maskable, attention_mask, objective, noise, random)
     if channel is not None:
-        latents = _noise_latents(denoiser, channel, batch, objective, random)
+        latents = _noise_latents(denoiser, channel, batch, objective, random, precomputed_latents)
     output = _denoise(denoiser, batch, latents, batch.noisy, batch.times.token_times)
 
     # Each term with its weight
@@ -236,12 +253,14 @@ def _noise_latents(
     batch: NoisyTokens,
     objective: TrainingObjective,
     random: RowGenerator,
+    precomputed_latents: Tensor | None,
 ) -> NoisyLatents:
     """Encodes the batch's tokens, some of the masked ones hidden, and noises the latents, or drops them (t_y = 1)."""
     hiding = objective.encoder_corruption * random.uniform(1)  # (B, 1)
     hidden = batch.masked & (random.branch().uniform(batch.clean.shape[1]) < hiding)
     encoder_input = torch.where(hidden, denoiser.token_channel.mask_id, batch.clean)
-    encoded = denoiser.encode(encoder_input, batch.attention_mask, random)
+    stored: dict[str, Any] = {} if precomputed_latents is None else {"precomputed_latents": precomputed_latents}
+    encoded = denoiser.encode(encoder_input, batch.attention_mask, random, **stored)
     noisy = channel.add_noise(encoded.clean, batch.times.latent_times, random)
     dropped = random.uniform() < objective.latent_dropout  # (B,)
     noisy = torch.where(dropped.view(-1, *(1 for _ in noisy.shape[1:])), channel.dropped(noisy), noisy)

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+# A column that runs along the latents, not along the text.
+_OF_LATENTS = "precomputed_latents"
 # What a column that runs along the text is padded with; `input_ids` with the padding token.
 _PADDING = {"attention_mask": 0, "labels": -100}
 
@@ -34,7 +36,7 @@ class LaddCollator:
         return {name: torch.stack([self._pad(name, x, longest) for x in column]) for name, column in columns.items()}
 
     def _pad(self, name: str, values: Tensor, length: int) -> Tensor:
-        if values.ndim == 0 or len(values) == length:
+        if values.ndim == 0 or len(values) == length or name == _OF_LATENTS:
             return values
         if name not in ("input_ids", *_PADDING):
             raise ValueError(
@@ -61,4 +63,6 @@ class LaddCollator:
                     "the columns that the model does not take."
                 )
             tensor = torch.from_numpy(array)
+        if name == _OF_LATENTS:
+            return tensor.float()
         return tensor if tensor.is_floating_point() else tensor.long()
