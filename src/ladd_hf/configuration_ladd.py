@@ -72,15 +72,9 @@ class LaddConfig(PreTrainedConfig):
             for continuous latents and `polynomial` of degree 2 for codes, if not given.
         latent_prediction_type (`"sample"`, `"epsilon"`): what the network predicts of continuous latents.
         encoder_num_hidden_layers, encoder_hidden_size, encoder_num_attention_heads (`int`): sizes of the encoder; 0 for
-<<<<<<< HEAD
-            the denoiser's.
+            the denoiser's. Of a pretrained one `encoder_hidden_size` alone, 0 for what it has.
         encoder_readout (`"last"`, `"chunk"`, `"chunk_mlp"`): latents are read at the last M positions (the reference),
             or each from the hidden states of its own chunk of text, concatenated, by a linear map or an MLP.
-=======
-            the denoiser's. Of a pretrained one `encoder_hidden_size` alone, 0 for what it has.
-        encoder_readout (`"last"`, `"chunk"`): latents are read at the last M positions (the reference), or each from
-            the hidden states of its own chunk of text, concatenated.
->>>>>>> encoders
         latent_normalization (`"none"`, `"l2"`, `"unit"`): `l2` scales each latent to length sqrt(D), so to unit mean
             square; `unit` to length 1 (the reference).
         encoder_variance (`"none"`, `"fixed"`, `"learned"`): whether continuous latents are drawn around the encoder's
@@ -307,7 +301,6 @@ class LaddConfig(PreTrainedConfig):
             )
 
     def _validate_no_latents(self) -> None:
-<<<<<<< HEAD
         shared = (
             "latent_length",
             "latent_dim",
@@ -316,9 +309,6 @@ class LaddConfig(PreTrainedConfig):
             "latent_normalization",
             "latent_unpooling",
         )
-        self._refuse("none", (*shared, *_OF_CONTINUOUS, *_OF_CODES, "reference_layout"), "'continuous' or 'discrete'")
-=======
-        shared = ("latent_length", "latent_dim", "latent_noise_schedule", "latent_head_layers", "latent_normalization")
         of_encoder = ("encoder_name_or_path", *_OF_PRETRAINED)
         others = (*shared, *_OF_CONTINUOUS, *_OF_CODES, *of_encoder, "reference_layout")
         self._refuse("none", others, "'continuous' or 'discrete'")
@@ -355,7 +345,6 @@ class LaddConfig(PreTrainedConfig):
                 f"The encoder {name!r} has states of size {hidden}, from which `latent_dim` {self.latent_dim} can not "
                 "be cut: give a size of at most that, or `encoder_projection` 'learned'."
             )
->>>>>>> encoders
 
     def _validate_latents(self) -> None:
         kind = self.latent_type

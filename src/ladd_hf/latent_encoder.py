@@ -59,14 +59,14 @@ def read_chunks(states: Tensor, starts: Tensor, lengths: Tensor, latent_length: 
     return read.view(states.shape[0], latent_length, -1)
 
 
-<<<<<<< HEAD
 def chunk_places(starts: Tensor, lengths: Tensor, length: int, latent_length: int) -> tuple[Tensor, Tensor]:
     """Each token's chunk as in `read_chunks`, and its place in it, both `(B, S)`. Padding joins the nearest chunk."""
     ranks = torch.arange(length, device=starts.device) - starts[:, None]  # (B, S)
     chunk = (ranks * latent_length // lengths[:, None].clamp(min=1)).clamp(0, latent_length - 1)
     first = (chunk * lengths[:, None] + latent_length - 1) // latent_length
     return chunk, ranks - first
-=======
+
+
 def normalized(vectors: Tensor, config: LaddConfig) -> Tensor:
     """Vectors `(B, M, D)` at the length that `latent_normalization` asks for."""
     if config.latent_normalization == "none":
@@ -88,7 +88,6 @@ def drawn_latents(means: Tensor, log_variance: Tensor | None, random: RowGenerat
         if random is not None:
             vectors = means + (0.5 * log_variance).exp() * random.normal(*means.shape[1:]).to(means)
     return EncodedLatents(vectors, kl)
->>>>>>> encoders
 
 
 class LatentReadout(nn.Linear):
@@ -123,24 +122,10 @@ class LaddEncoder(nn.Module):
         `random` supplies the noise of an encoder with a variance; without it, the latents are its mean.
         """
         states = self._read(self._hidden_states(tokens, attention_mask), *row_spans(attention_mask, tokens))
-<<<<<<< HEAD
         if self.mix is not None:  # what a chunk says is more than the sum of what its tokens say
             states = F.silu(self.mix(states))
-        vectors = self.readout(states)
-        if self.config.latent_normalization != "none":
-            length = 1 if self.config.latent_normalization == "unit" else self.config.latent_dim**0.5
-            vectors = F.normalize(vectors, dim=-1) * length
-        kl = 0.5 * vectors.square().sum((1, 2))
-        log_variance = self._log_variance(states)
-        if log_variance is not None:
-            kl = kl + 0.5 * (log_variance.exp() - 1 - log_variance).expand_as(vectors).sum((1, 2))
-            if random is not None:
-                vectors = vectors + (0.5 * log_variance).exp() * random.normal(*vectors.shape[1:]).to(vectors)
-        return EncodedLatents(vectors, kl)
-=======
         vectors = normalized(self.readout(states), self.config)
         return drawn_latents(vectors, self._log_variance(states), random)
->>>>>>> encoders
 
     def _hidden_states(self, tokens: Tensor, attention_mask: Tensor | None) -> Tensor:
         config = self.config

@@ -2,17 +2,13 @@
 
 from ladd_hf.data.block_stream import BlockStream
 from ladd_hf.data.collator import LaddCollator
-<<<<<<< HEAD
 from ladd_hf.data.corpora import HubCorpus, corpora, load_corpus, register_corpus
-from ladd_hf.data.python_docs import python_docs, text8_normalize
-=======
 from ladd_hf.data.precompute import precompute_latents
->>>>>>> encoders
+from ladd_hf.data.python_docs import python_docs, text8_normalize
 from ladd_hf.data.sawtooth import Entropy, SawtoothDistribution, sawtooth_dataset
 from ladd_hf.data.token_blocks import token_blocks
 from ladd_hf.data.tokenizers import byte_level_bpe, character_tokenizer, make_tokenizer, with_mask_token
 
-<<<<<<< HEAD
 __all__ = [
     "BlockStream",
     "Entropy",
@@ -24,6 +20,7 @@ __all__ = [
     "corpora",
     "load_corpus",
     "make_tokenizer",
+    "precompute_latents",
     "python_docs",
     "register_corpus",
     "sawtooth_dataset",
@@ -31,6 +28,3 @@ __all__ = [
     "token_blocks",
     "with_mask_token",
 ]
-=======
-__all__ = ["Entropy", "LaddCollator", "SawtoothDistribution", "precompute_latents", "sawtooth_dataset"]
->>>>>>> encoders
