@@ -160,7 +160,7 @@ def test_statistics_come_from_stored_latents_without_the_encoder(make_model, dat
     torch.testing.assert_close(other.encoder.statistics.std, model.encoder.statistics.std)
 
 
-@pytest.mark.parametrize("term", ["encoder_corruption", "contrastive_weight"])
+@pytest.mark.parametrize("term", ["encoder_corruption", "encoder_mask_ratio", "contrastive_weight"])
 def test_terms_that_hide_tokens_from_the_encoder_are_refused(term, make_model, data):
     model = make_model()
     batch = batch_of(precompute_latents(data, model))
