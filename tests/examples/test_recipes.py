@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers.examples import train_ladd as example
 
 from ladd_hf import LaddForDiffusionLM
 from ladd_hf.data import corpora, make_tokenizer
@@ -132,17 +131,6 @@ SAWTOOTH_ROWS = {
     ),
 }
 ROWS = TEXT_ROWS | SAWTOOTH_ROWS
-
-
-def load_example():
-    spec = importlib.util.spec_from_file_location("train_ladd", ROOT / "examples" / "train_ladd.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["train_ladd"] = module  # dataclasses look their annotations up there
-    spec.loader.exec_module(module)
-    return module
-
-
-example = load_example()
 
 
 def parse(name, *flags):
