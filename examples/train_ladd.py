@@ -5,7 +5,8 @@
     accelerate launch examples/train_ladd.py --max_steps 200 --stage_1_steps 100 --seed 1 --output_dir out/quick
 
 A recipe is a YAML file of the fields below, given with `--config` or as the first argument; flags override it, and
-`--help` lists them all.
+`--help` lists them all. Its `base` names a recipe, or a list of them, from its own folder: it starts from their
+settings, later ones over earlier ones, and overrides them.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from ladd_hf import (
     LaddTrainingArguments,
 )
 from ladd_hf.configuration_ladd import MODEL_SIZES
-from ladd_hf.data import LaddCollator, load_corpus, make_tokenizer, text8_normalize
+from ladd_hf.data import LaddCollator, load_corpus, make_tokenizer, precompute_latents, text8_normalize
 from ladd_hf.metrics import OneStepDecoding, quality_by_evaluations
 from ladd_hf.model_card import METHODS, Conditions, SampleScores
 from ladd_hf.publishing import hardware, running_command, training_recipe
@@ -65,6 +66,9 @@ class RunArguments:
     packing: str = field(default="pack", metadata={"help": "Texts to sequences: 'pack', 'wrap' or 'pad'."})
     streaming: bool = field(default=False, metadata={"help": "Read the training texts as they are needed."})
     num_proc: int | None = field(default=None, metadata={"help": "Processes that tokenize texts."})
+    precompute_latents: bool = field(
+        default=False, metadata={"help": "Run a fixed pretrained encoder once, and store what it says."}
+    )
     judge_order: int = field(default=6, metadata={"help": "Texts: characters of the judge's longest n-gram."})
     judge_characters: int = field(
         default=20_000_000, metadata={"help": "Texts: characters that the judge learns from."}
@@ -90,7 +94,10 @@ class ModelArguments:
     num_hidden_layers: int | None = None
     num_attention_heads: int | None = None
     cond_hidden_size: int | None = None
+    mlp_ratio: int | None = None
+    attention_dropout: float | None = None
     initializer_range: float | None = None
+    reference_layout: bool | None = field(default=None, metadata={"help": "Networks exactly as the authors' are."})
     latent_type: str = field(default="discrete", metadata={"help": "'none', 'continuous' or 'discrete'."})
     latent_length: int | None = None
     latent_dim: int | None = None
@@ -111,6 +118,16 @@ class ModelArguments:
     encoder_num_attention_heads: int | None = None
     encoder_variance: str | None = None
     encoder_std: float | None = None
+    encoder_name_or_path: str | None = field(
+        default=None, metadata={"help": "A pretrained encoder, of the Hub or a folder."}
+    )
+    encoder_revision: str | None = None
+    encoder_pooling: str | None = None
+    encoder_projection: str | None = None
+    encoder_tokenizer: str | None = None
+    encoder_mask_token_id: int | None = None
+    encoder_trained: bool | None = None
+    latent_standardization: bool | None = None
     quantizer: str | None = field(default=None, metadata={"help": "'vector', 'finite_scalar' or 'gumbel'."})
     fsq_levels: list[int] | None = None
     codebook_decay: float | None = None
@@ -123,7 +140,17 @@ class ModelArguments:
 
     def config(self, task: Task, latents: bool) -> LaddConfig:
         """The model's configuration, or with `latents=False` the baseline's: the same token stream."""
-        of_latents = ("latent_", "encoder_", "codebook_", "separate_", "quantizer", "fsq_", "commitment_", "gumbel_")
+        of_latents = (
+            "latent_",
+            "encoder_",
+            "codebook_",
+            "separate_",
+            "quantizer",
+            "fsq_",
+            "commitment_",
+            "gumbel_",
+            "reference_",
+        )
         options = {name: value for name, value in asdict(self).items() if value is not None and name != "size"}
         if not latents:
             options = {name: value for name, value in options.items() if not name.startswith(of_latents)}
@@ -171,6 +198,24 @@ class ProgressLines(TrainerCallback):
         print(f"  step {state.global_step:>6}/{state.max_steps}  {parts}  ({left:.0f} s left)", flush=True)
 
 
+def read_recipe(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A recipe's settings, over those of its `base`; `readers` are the recipes that led here.
+
+    Raises `ValueError` for a base that is missing or leads back to itself.
+    """
+    path = path.resolve()
+    if path in readers:
+        raise ValueError(f"{path} is a `base` of its own, by way of {readers[-1]}: take one of them out.")
+    if not path.is_file():
+        raise ValueError(f"{readers[-1]} has the `base` {path}, which is not a file; paths start at its own folder.")
+    settings = yaml.safe_load(path.read_text()) or {}
+    bases = settings.pop("base", [])
+    merged: dict[str, Any] = {}
+    for base in [bases] if isinstance(bases, str) else bases:
+        merged |= read_recipe(path.parent / base, (*readers, path))
+    return merged | settings
+
+
 def parse_arguments(
     argv: list[str],
 ) -> tuple[RunArguments, ModelArguments, SchedulerArguments, LaddTrainingArguments]:
@@ -184,13 +229,19 @@ def parse_arguments(
     recipe = Path(config_parser.parse_known_args(argv)[0].config)
     if not recipe.is_file():
         parser.error(f"--config {recipe} is not a file; give a recipe such as {DEFAULT_RECIPE}.")
-    settings = yaml.safe_load(recipe.read_text()) or {}
+    try:
+        settings = read_recipe(recipe)
+    except ValueError as error:
+        parser.error(str(error))
     known = {f.name for kind in kinds for f in fields(kind) if f.init}
     if unknown := sorted(set(settings) - known):
         parser.error(f"{recipe} has unknown fields {unknown}; --help lists the fields of a recipe.")
     settings.setdefault("output_dir", f"out/{recipe.stem}")
     parser.set_defaults(**settings)
-    *arguments, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
+    try:
+        *arguments, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
+    except ValueError as error:  # settings that contradict each other, or the machine
+        parser.error(str(error))
     if unknown:
         parser.error(f"{' '.join(unknown)} is not understood; --help lists all flags.")
     return tuple(arguments)
@@ -233,11 +284,21 @@ def make_task(run: RunArguments) -> Task:
 
 
 def train(
-    label: str, config: LaddConfig, training: LaddTrainingArguments, task: Task, data: tuple[Any, Any]
+    label: str,
+    config: LaddConfig,
+    training: LaddTrainingArguments,
+    task: Task,
+    data: tuple[Any, Any],
+    precompute: bool = False,
 ) -> tuple[LaddTrainer, float]:
     """Trains one model from the run's seed; returns its trainer and the seconds it took."""
     set_seed(training.seed)
     model = LaddForDiffusionLM(config)
+    if precompute:
+        model.set_tokenizer(task.tokenizer)
+        model.to(training.device)
+        with training.main_process_first(desc="encoding"):  # the others take what the first has stored
+            data = precompute_latents(data[0], model), precompute_latents(data[1], model)
     if training.process_index == 0:
         print(f"\n{label}: {model.num_parameters():,} parameters, {training.max_steps:,} steps", flush=True)
     callbacks = [*(watch_latents(task, data[1]) if config.latent_type != "none" else []), ProgressLines()]
@@ -253,7 +314,8 @@ def baseline_arguments(training: LaddTrainingArguments, folder: Path) -> LaddTra
     arguments = copy.deepcopy(training)
     arguments.output_dir = str(folder)
     arguments.stage_1_steps = 0
-    arguments.fully_masked_share = arguments.latent_dropout = arguments.encoder_corruption = 0.0
+    arguments.fully_masked_share = arguments.latent_dropout = 0.0
+    arguments.encoder_corruption = arguments.encoder_mask_ratio = 0.0
     arguments.quantizer_dropout = arguments.contrastive_weight = arguments.latent_kl_weight = 0.0
     arguments.conditional_independence_weight = 0.0
     arguments.latent_target_gradient = False
@@ -342,6 +404,8 @@ def main(argv: list[str]) -> None:
         task = make_task(run)
         configs = {"ladd": model_arguments.config(task, latents=True)}
         configs["mdlm"] = model_arguments.config(task, latents=False)
+        if run.precompute_latents:
+            training.objective_at(0).check_precomputed()
         for scheduler in (schedulers.joint(), schedulers.sequential()):
             scheduler.for_model(configs["ladd"])
     except (ValueError, OSError, StrictDataclassError) as error:
@@ -361,7 +425,9 @@ def main(argv: list[str]) -> None:
     method = METHODS[configs["ladd"].latent_type]
     arguments = copy.deepcopy(training)
     arguments.output_dir = str(folder / "checkpoints" / folders["ladd"].name)
-    trainers["ladd"], seconds["ladd"] = train(method, configs["ladd"], arguments, task, data)
+    trainers["ladd"], seconds["ladd"] = train(
+        method, configs["ladd"], arguments, task, data, precompute=run.precompute_latents
+    )
     bounds = {name: trainer.evaluate() for name, trainer in trainers.items()} if run.num_eval_sequences else {}
     plans: dict[str, dict[str, LaddScheduler]] = {}
     for name, trainer in trainers.items():

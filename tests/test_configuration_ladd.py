@@ -25,6 +25,7 @@ KINDS = {
     "continuous": {"latent_type": "continuous", **LATENTS, "codebook_size": 0},
     "discrete": {"latent_type": "discrete", **LATENTS, "codebook_size": 5},
 }
+PRETRAINED = KINDS["continuous"] | {"encoder_name_or_path": "some/encoder"}
 
 
 # --- what builds ---
@@ -143,9 +144,60 @@ def test_the_auto_classes_load_saved_weights(tmp_path):
         assert torch.equal(base.state_dict()[name], weight)
 
 
+def test_a_pretrained_encoder_brings_its_own_sizes():
+    config = LaddConfig(**SMALL, **PRETRAINED)
+    assert config.encoder_num_hidden_layers == config.encoder_hidden_size == config.encoder_num_attention_heads == 0
+    assert config.encoder_pooling == "adaptive_chunk_mean" and not config.encoder_trained
+
+
 # --- what is refused ---
 
 CONTRADICTIONS = {
+    "an encoder without latents": ({"encoder_name_or_path": "some/encoder"}, "'none', but encoder_name_or_path is set"),
+    "standardised latents without latents": ({"latent_standardization": True}, "'none', but latent_standardization is"),
+    **{
+        f"{name} without a pretrained encoder": (
+            KINDS["continuous"] | {name: value},
+            f"{name} is set, which is for a pretrained encoder: name one in `encoder_name_or_path`",
+        )
+        for name, value in {
+            "encoder_revision": "main",
+            "encoder_pooling": "mean",
+            "encoder_projection": "learned",
+            "encoder_tokenizer": "own",
+            "encoder_mask_token_id": 3,
+            "encoder_trained": True,
+            "encoder_config": {"model_type": "bert"},
+            "latent_standardization": True,
+        }.items()
+    },
+    **{
+        f"{name} of a pretrained encoder": (
+            PRETRAINED | {name: value},
+            f"{name} is set, but `encoder_name_or_path` 'some/encoder' brings its own",
+        )
+        for name, value in {
+            "encoder_num_hidden_layers": 2,
+            "encoder_num_attention_heads": 2,
+            "encoder_readout": "chunk",
+        }.items()
+    },
+    "a variance that a pretrained encoder learns": (PRETRAINED | {"encoder_variance": "learned"}, "can not be taught"),
+    "an unknown pooling": (PRETRAINED | {"encoder_pooling": "max"}, "'max' is unknown; give one of last_layer"),
+    "a mean of several latents": (PRETRAINED | {"encoder_pooling": "mean"}, "'mean' gives exactly 1 latents"),
+    "the last layer of fewer latents": (PRETRAINED | {"encoder_pooling": "last_layer"}, "gives exactly 6 latents"),
+    "an end and no chunk": (
+        PRETRAINED | {"encoder_pooling": "adaptive_chunk_mean_eos", "latent_length": 1},
+        "gives 2 to 6 latents",
+    ),
+    "a size that can not be cut": (
+        PRETRAINED | {"encoder_hidden_size": 2},
+        "'some/encoder' has states of size 2, from which `latent_dim` 3 can not be cut",
+    ),
+    "what a fixed encoder does not keep": (
+        PRETRAINED | {"encoder_config": {"model_type": "bert"}},
+        "`encoder_config` is kept by a model that trains its encoder",
+    ),
     "mask and pad are one": ({"pad_token_id": 6}, "`pad_token_id` and `mask_token_id` are both 6"),
     "mask above the vocabulary": ({"mask_token_id": 7}, "`mask_token_id` 7 lies outside the vocabulary"),
     "mask below the vocabulary": ({"mask_token_id": -1}, "`mask_token_id` -1 lies outside the vocabulary"),

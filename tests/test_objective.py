@@ -298,6 +298,31 @@ def test_only_tokens_that_are_masked_are_hidden_from_the_encoder(upper):
         assert float(shares.var()) > 1 / 12, "and drawn for each example, not for each token"
 
 
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_a_share_of_the_tokens_is_hidden_from_the_encoder_be_they_masked_or_not(share):
+    denoiser, tokens = LinearDenoiser(), texts(4000)
+    prompts = torch.ones_like(tokens, dtype=torch.bool)
+    prompts[:, 0] = False
+    loss_of(denoiser, TrainingObjective(encoder_mask_ratio=share), tokens, maskable=prompts)
+    (call,), (seen,) = denoiser.calls, denoiser.encoded
+    hidden, masked = seen == 5, call["input_ids"] == 5
+    assert torch.equal(seen[~hidden], tokens[~hidden]) and not hidden[:, 0].any()
+    for of_some in (masked, ~masked):
+        some = hidden[:, 1:][of_some[:, 1:]].double()
+        assert abs(float(some.mean()) - share) <= 5 * math.sqrt(share * (1 - share) / len(some))
+
+
+def test_hiding_nothing_changes_no_other_draw():
+    calls = []
+    for options in ({}, {"encoder_mask_ratio": 0.5}):
+        denoiser = LinearDenoiser()
+        loss_of(denoiser, TrainingObjective(encoder_corruption=0.9, **options), texts())
+        calls.append((denoiser.calls[0]["input_ids"], denoiser.encoded[0]))
+    (tokens, seen), (others, seen_less) = calls
+    assert torch.equal(tokens, others)
+    assert ((seen_less == 5) | (seen != 5)).all() and (seen_less == 5).sum() > (seen == 5).sum()
+
+
 # --- options that keep latents informative ---
 
 
@@ -410,6 +435,7 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_parts_losses():
         ({"latent_dropout": -0.1}, "`latent_dropout` is -0.1"),
         ({"quantizer_dropout": 1.1}, "`quantizer_dropout` is 1.1"),
         ({"encoder_corruption": 2}, "`encoder_corruption` is 2"),
+        ({"encoder_mask_ratio": -1}, "`encoder_mask_ratio` is -1"),
         ({"contrastive_mask_ratio": math.nan}, "`contrastive_mask_ratio` is nan"),
         ({"min_time": -0.1}, "`min_time` is -0.1"),
         ({"min_time": 1.0}, "`min_time` is 1.0"),

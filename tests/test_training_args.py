@@ -41,6 +41,7 @@ def test_what_is_set_is_trained():
         "latent_dropout": 0.2,
         "quantizer_dropout": 0.9,
         "encoder_corruption": 0.3,
+        "encoder_mask_ratio": 0.35,
         "contrastive_weight": 0.4,
         "contrastive_mask_ratio": 0.5,
         "contrastive_temperature": 0.6,
@@ -63,6 +64,7 @@ def test_stage_1_trains_no_latents_and_has_times_of_its_own():
         latent_dropout=0.15,
         fully_masked_share=0.1,
         encoder_corruption=0.9,
+        encoder_mask_ratio=0.25,
         stage_1_fully_masked_share=0.6,
         stage_1_latent_dropout=0.05,
         stage_1_quantizer_dropout=0.4,
@@ -76,6 +78,7 @@ def test_stage_1_trains_no_latents_and_has_times_of_its_own():
             quantizer_dropout=quantizer_dropout,
             fully_masked_share=0.6,
             encoder_corruption=0.9,
+            encoder_mask_ratio=0.25,
         )
     assert args.in_stage_1(9)
     for step in (10, 1000):

@@ -9,6 +9,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from .noise_schedules import gaussian_schedule, mask_schedule
+from .poolings import POOLINGS
 
 # hidden size, layers, attention heads, size of the time conditioning. Paper, section 5.
 MODEL_SIZES: dict[str, tuple[int, int, int, int]] = {
@@ -25,6 +26,12 @@ FORMAT_VERSION = 1
 # Settings that mean something for one type of latents alone.
 _OF_CONTINUOUS = ("separate_latent_denoiser", "latent_prediction_type", "encoder_variance")
 _OF_CODES = ("codebook_size", "quantizer", "fsq_levels")
+# Settings that mean something for a pretrained encoder alone, and for one of our own.
+_OF_PRETRAINED = (
+    *("encoder_revision", "encoder_config", "encoder_pooling", "encoder_projection", "encoder_tokenizer"),
+    *("encoder_mask_token_id", "encoder_trained", "latent_standardization"),
+)
+_OF_OWN_ENCODER = ("encoder_num_hidden_layers", "encoder_num_attention_heads", "encoder_readout")
 
 
 @strict
@@ -65,13 +72,31 @@ class LaddConfig(PreTrainedConfig):
             for continuous latents and `polynomial` of degree 2 for codes, if not given.
         latent_prediction_type (`"sample"`, `"epsilon"`): what the network predicts of continuous latents.
         encoder_num_hidden_layers, encoder_hidden_size, encoder_num_attention_heads (`int`): sizes of the encoder; 0 for
-            the denoiser's.
+            the denoiser's. Of a pretrained one `encoder_hidden_size` alone, 0 for what it has.
         encoder_readout (`"last"`, `"chunk"`, `"chunk_mlp"`): latents are read at the last M positions (the reference),
             or each from the hidden states of its own chunk of text, concatenated, by a linear map or an MLP.
         latent_normalization (`"none"`, `"l2"`, `"unit"`): `l2` scales each latent to length sqrt(D), so to unit mean
             square; `unit` to length 1 (the reference).
         encoder_variance (`"none"`, `"fixed"`, `"learned"`): whether continuous latents are drawn around the encoder's
             output, with standard deviation `encoder_std` or a learned one.
+        encoder_name_or_path (`str`, *optional*): a pretrained encoder, whatever `AutoModel` loads, from the Hub or a
+            folder; a transformer of our own, trained with the rest, if not given. See [`PretrainedEncoder`].
+        encoder_revision (`str`, *optional*): branch, tag or commit of it; where it comes from the Hub, the commit it is
+            first loaded at.
+        encoder_pooling (`str`): its states to M vectors, a name in `poolings.POOLINGS`: `last_layer`
+            (M = `max_position_embeddings`), `last_token` and `mean` (M = 1), `adaptive_chunk_mean`, or
+            `adaptive_chunk_mean_eos` (M of at least 2).
+        encoder_projection (`"cut"`, `"learned"`): the pooled vectors to size D: their first D dimensions, or a linear
+            map that is trained.
+        encoder_tokenizer (`"shared"`, `"own"`): it reads the model's token ids, or the text they stand for in tokens of
+            its own, aligned by characters.
+        encoder_mask_token_id (`int`, *optional*): what it reads, with a shared tokenizer, where a token is hidden; its
+            mask, unknown, padding or final token, the first that it has, if not given.
+        encoder_trained (`bool`): it is trained and saved with the model; else it is fixed, no part of the model, and
+            loaded where a text is to be encoded.
+        encoder_config (`dict`, *optional*): its configuration, kept by a model that trains it.
+        latent_standardization (`bool`): its pooled vectors are shifted and scaled to mean 0 and variance 1 in each
+            dimension, by statistics that `gather_latent_statistics` takes once.
         quantizer (`"vector"`, `"finite_scalar"`, `"gumbel"`): a learned codebook, finite scalar quantisation with
             `fsq_levels` (their product is `codebook_size`), or a Gumbel-softmax choice of codes.
         codebook_decay, codebook_kmeans_init, codebook_dead_code_threshold, commitment_weight: of the learned codebook.
@@ -132,6 +157,16 @@ class LaddConfig(PreTrainedConfig):
     encoder_variance: Literal["none", "fixed", "learned"] = "none"
     encoder_std: float | int = 0.1
 
+    encoder_name_or_path: str | None = None
+    encoder_revision: str | None = None
+    encoder_config: dict[str, Any] | None = None
+    encoder_pooling: str = "adaptive_chunk_mean"
+    encoder_projection: Literal["cut", "learned"] = "cut"
+    encoder_tokenizer: Literal["shared", "own"] = "shared"
+    encoder_mask_token_id: int | None = None
+    encoder_trained: bool = False
+    latent_standardization: bool = False
+
     quantizer: Literal["vector", "finite_scalar", "gumbel"] = "vector"
     fsq_levels: list[int] | None = None
     codebook_decay: float = 0.95
@@ -154,9 +189,10 @@ class LaddConfig(PreTrainedConfig):
             self.latent_noise_schedule = "sqrt" if self.latent_type == "continuous" else "polynomial"
         if self.fsq_levels is not None and self.quantizer == "finite_scalar" and self.codebook_size == 0:
             self.codebook_size = math.prod(self.fsq_levels)
-        self.encoder_num_hidden_layers = self.encoder_num_hidden_layers or self.num_hidden_layers
-        self.encoder_hidden_size = self.encoder_hidden_size or self.hidden_size
-        self.encoder_num_attention_heads = self.encoder_num_attention_heads or self.num_attention_heads
+        if self.encoder_name_or_path is None:
+            self.encoder_num_hidden_layers = self.encoder_num_hidden_layers or self.num_hidden_layers
+            self.encoder_hidden_size = self.encoder_hidden_size or self.hidden_size
+            self.encoder_num_attention_heads = self.encoder_num_attention_heads or self.num_attention_heads
         self.latent_denoiser_num_layers = self.latent_denoiser_num_layers or self.num_hidden_layers
         if self.initializer_range is None:
             self.initializer_range = self.hidden_size**-0.5
@@ -186,10 +222,10 @@ class LaddConfig(PreTrainedConfig):
     def validate_architecture(self) -> None:
         """Part of the `@strict` validation: raises `ValueError` where settings contradict each other."""
         self._validate_tokens()
-        for size, heads, name in (
-            (self.hidden_size, self.num_attention_heads, ""),
-            (self.encoder_hidden_size, self.encoder_num_attention_heads, "encoder_"),
-        ):
+        networks = [(self.hidden_size, self.num_attention_heads, "")]
+        if self.encoder_name_or_path is None:
+            networks.append((self.encoder_hidden_size, self.encoder_num_attention_heads, "encoder_"))
+        for size, heads, name in networks:
             if heads < 1 or size % heads or (size // heads) % 2:
                 raise ValueError(
                     f"`{name}hidden_size` {size} over `{name}num_attention_heads` {heads} does not give heads of an "
@@ -204,8 +240,12 @@ class LaddConfig(PreTrainedConfig):
             )
         if self.latent_type == "none":
             self._validate_no_latents()
+            return
+        self._validate_latents()
+        if self.encoder_name_or_path is None:
+            self._validate_own_encoder()
         else:
-            self._validate_latents()
+            self._validate_pretrained_encoder()
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
@@ -249,10 +289,12 @@ class LaddConfig(PreTrainedConfig):
                 f"{self.vocab_size - 1}, or none."
             )
 
+    def _changed(self, names: tuple[str, ...]) -> list[str]:
+        return [name for name in names if getattr(self, name) != getattr(LaddConfig, name)]
+
     def _refuse(self, kind: str, names: tuple[str, ...], instead: str) -> None:
         """Raises `ValueError` where settings that are for another type of latents have been changed."""
-        given = [name for name in names if getattr(self, name) != getattr(LaddConfig, name)]
-        if given:
+        if given := self._changed(names):
             raise ValueError(
                 f"`latent_type` is {kind!r}, but {', '.join(given)} is set: leave it out, or choose the latent type "
                 f"{instead}."
@@ -267,7 +309,42 @@ class LaddConfig(PreTrainedConfig):
             "latent_normalization",
             "latent_unpooling",
         )
-        self._refuse("none", (*shared, *_OF_CONTINUOUS, *_OF_CODES, "reference_layout"), "'continuous' or 'discrete'")
+        of_encoder = ("encoder_name_or_path", *_OF_PRETRAINED)
+        others = (*shared, *_OF_CONTINUOUS, *_OF_CODES, *of_encoder, "reference_layout")
+        self._refuse("none", others, "'continuous' or 'discrete'")
+
+    def _validate_own_encoder(self) -> None:
+        if given := self._changed(_OF_PRETRAINED):
+            raise ValueError(
+                f"{', '.join(given)} is set, which is for a pretrained encoder: name one in `encoder_name_or_path`, or "
+                "leave it out."
+            )
+
+    def _validate_pretrained_encoder(self) -> None:
+        name, hidden = self.encoder_name_or_path, self.encoder_hidden_size
+        if given := self._changed(_OF_OWN_ENCODER):
+            raise ValueError(
+                f"{', '.join(given)} is set, but `encoder_name_or_path` {name!r} brings its own: leave it out."
+            )
+        if self.encoder_variance == "learned":
+            raise ValueError(
+                f"`encoder_variance` is 'learned', which the pretrained encoder {name!r} can not be taught: give "
+                "'none' or 'fixed'."
+            )
+        if self.encoder_pooling not in POOLINGS:
+            raise ValueError(
+                f"`encoder_pooling` {self.encoder_pooling!r} is unknown; give one of {', '.join(POOLINGS)}."
+            )
+        POOLINGS[self.encoder_pooling].check(self.encoder_pooling, self.latent_length, self.max_position_embeddings)
+        if self.encoder_config is not None and not self.encoder_trained:
+            raise ValueError(
+                "`encoder_config` is kept by a model that trains its encoder: leave it out, or set `encoder_trained`."
+            )
+        if self.encoder_projection == "cut" and 0 < hidden < self.latent_dim:
+            raise ValueError(
+                f"The encoder {name!r} has states of size {hidden}, from which `latent_dim` {self.latent_dim} can not "
+                "be cut: give a size of at most that, or `encoder_projection` 'learned'."
+            )
 
     def _validate_latents(self) -> None:
         kind = self.latent_type

@@ -67,6 +67,29 @@ def chunk_places(starts: Tensor, lengths: Tensor, length: int, latent_length: in
     return chunk, ranks - first
 
 
+def normalized(vectors: Tensor, config: LaddConfig) -> Tensor:
+    """Vectors `(B, M, D)` at the length that `latent_normalization` asks for."""
+    if config.latent_normalization == "none":
+        return vectors
+    length = 1 if config.latent_normalization == "unit" else vectors.shape[-1] ** 0.5
+    return F.normalize(vectors, dim=-1) * length
+
+
+def fixed_log_variance(like: Tensor, config: LaddConfig) -> Tensor:
+    """The logarithm of the variance `encoder_std`^2, a scalar."""
+    return like.new_full((), 2 * math.log(config.encoder_std))
+
+
+def drawn_latents(means: Tensor, log_variance: Tensor | None, random: RowGenerator | None) -> EncodedLatents:
+    """Latents drawn around `(B, M, D)` means, or the means themselves without a variance or without `random`."""
+    kl, vectors = 0.5 * means.square().sum((1, 2)), means
+    if log_variance is not None:
+        kl = kl + 0.5 * (log_variance.exp() - 1 - log_variance).expand_as(means).sum((1, 2))
+        if random is not None:
+            vectors = means + (0.5 * log_variance).exp() * random.normal(*means.shape[1:]).to(means)
+    return EncodedLatents(vectors, kl)
+
+
 class LatentReadout(nn.Linear):
     """A map from states to latents; the type tells the model's `_init_weights` to start it at unit variance."""
 
@@ -101,17 +124,8 @@ class LaddEncoder(nn.Module):
         states = self._read(self._hidden_states(tokens, attention_mask), *row_spans(attention_mask, tokens))
         if self.mix is not None:  # what a chunk says is more than the sum of what its tokens say
             states = F.silu(self.mix(states))
-        vectors = self.readout(states)
-        if self.config.latent_normalization != "none":
-            length = 1 if self.config.latent_normalization == "unit" else self.config.latent_dim**0.5
-            vectors = F.normalize(vectors, dim=-1) * length
-        kl = 0.5 * vectors.square().sum((1, 2))
-        log_variance = self._log_variance(states)
-        if log_variance is not None:
-            kl = kl + 0.5 * (log_variance.exp() - 1 - log_variance).expand_as(vectors).sum((1, 2))
-            if random is not None:
-                vectors = vectors + (0.5 * log_variance).exp() * random.normal(*vectors.shape[1:]).to(vectors)
-        return EncodedLatents(vectors, kl)
+        vectors = normalized(self.readout(states), self.config)
+        return drawn_latents(vectors, self._log_variance(states), random)
 
     def _hidden_states(self, tokens: Tensor, attention_mask: Tensor | None) -> Tensor:
         config = self.config
@@ -137,7 +151,7 @@ class LaddEncoder(nn.Module):
 
     def _log_variance(self, states: Tensor) -> Tensor | None:
         if self.config.encoder_variance == "fixed":
-            return states.new_full((), 2 * math.log(self.config.encoder_std))
+            return fixed_log_variance(states, self.config)
         return self.log_variance(states) if self.log_variance is not None else None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import wraps
@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers import initialization as init
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_outputs import ModelOutput
@@ -29,6 +29,7 @@ from .latent_stream import LatentDenoiser, LatentHead, LatentInput, LatentUnpool
 from .loading import clear_errors, refuse_partial
 from .nelbo import Nelbo, nelbo
 from .objective import TrainingObjective, training_loss
+from .pretrained_encoder import LatentStatistics, PretrainedEncoder, batches_of, feature_batches
 from .quantizers import QUANTIZERS, Quantizer, initialize_quantizer
 from .randomness import RowGenerator
 from .time_paths import Point, TimePath
@@ -176,6 +177,9 @@ class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
             init.ones_(module.weight)
         elif isinstance(module, LatentReadout):
             init.normal_(module.weight, std=module.in_features**-0.5)
+        elif isinstance(module, LatentStatistics):
+            init.zeros_(module.mean)
+            init.zeros_(module.std)
         elif isinstance(module, LatentInput) and module.slots is not None:
             init.normal_(module.slots, std=cast(float, self.config.initializer_range))
         elif isinstance(module, LaddModel) and module.mask_vector is not None:
@@ -312,6 +316,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
     """
 
     _tied_weights_keys = {"token_head.proj.weight": "model.embed_tokens.weight"}
+    _keep_in_fp32_modules_strict = ["encoder.statistics"]
 
     def __init__(self, config: LaddConfig) -> None:
         super().__init__(config)
@@ -319,7 +324,8 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         cond = self.model.cond_hidden_size
         self.token_head = OutputHead(config.hidden_size, config.vocab_size, cond, config.layer_norm_eps)
         has_latents = config.latent_type != "none"
-        self.encoder = LaddEncoder(config) if has_latents else None
+        kind = LaddEncoder if config.encoder_name_or_path is None else PretrainedEncoder
+        self.encoder: LaddEncoder | PretrainedEncoder | None = kind(config) if has_latents else None
         discrete = config.latent_type == "discrete"
         self.quantizer: Quantizer | None = QUANTIZERS[config.quantizer](config) if discrete else None
         separate = config.separate_latent_denoiser
@@ -329,6 +335,8 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         self.latent_channel = latent_channel(config)
         self.latent_encoder_frozen = False
         self.post_init()
+        if config.encoder_trained and self.device.type != "meta":  # a checkpoint brings the encoder's weights
+            cast(PretrainedEncoder, self.encoder).load_pretrained()
 
     @classmethod
     def from_mdlm(cls, source: str | os.PathLike | PreTrainedModel, **options: Any) -> LaddForDiffusionLM:
@@ -370,7 +378,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
     ) -> nn.Embedding:
         """As of any model, the encoder's embeddings with it. The mask token keeps its id."""
         embeddings = super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
-        if self.encoder is not None:
+        if isinstance(self.encoder, LaddEncoder):
             self.encoder.embed_tokens = self._get_resized_embeddings(
                 self.encoder.embed_tokens, self.config.vocab_size, mean_resizing=mean_resizing
             )
@@ -392,6 +400,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         objective: TrainingObjective | None = None,
         noise: TrainingNoise | None = None,
         loss_only: bool = False,
+        precomputed_latents: Tensor | None = None,
         **kwargs: Any,
     ) -> LaddOutput:
         """One evaluation of the denoiser; with `labels`, the training loss as well.
@@ -412,6 +421,8 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
             objective: what `loss` is made of; the paper's defaults if not given.
             noise: the examples' randomness; from torch's global generator if not given.
             loss_only: leave out everything but the loss.
+            precomputed_latents: `(B, M, ...)`, for `loss`: what a fixed pretrained encoder says of `labels`, stored by
+                `precompute_latents`, so that it is not run.
 
         Raises `ValueError` for latents that do not fit the model, and where a time it is conditioned on is missing.
         """
@@ -432,7 +443,8 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         if labels is not None:
             noise = noise or TrainingNoise.draw(len(labels), labels.device)
             tokens, maskable = self._clean_tokens(input_ids, labels, attention_mask)
-            loss = training_loss(self, tokens, maskable, attention_mask, objective or TrainingObjective(), noise)
+            objective = objective or TrainingObjective()
+            loss = training_loss(self, tokens, maskable, attention_mask, objective, noise, precomputed_latents)
             output.loss, output.loss_parts = loss.total, loss.parts
         elif loss_only:
             raise ValueError("`loss_only` needs `labels`, the clean tokens to noise and to score.")
@@ -492,17 +504,28 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         attention_mask: Tensor | None = None,
         random: RowGenerator | None = None,
         update_codebook: bool = True,
+        precomputed_latents: Tensor | None = None,
     ) -> EncodedLatents:
         """Clean latents of `(B, S)` tokens with what training needs of them; see [`EncodedLatents`].
 
+        `precomputed_latents` are what a fixed pretrained encoder says of them, in its place.
+
         The codebook learns only where gradients are computed and `update_codebook` allows it, and not in stage 2, nor
         beside adapters or where else a weight of the encoder is fixed.
-        Raises `ValueError` for a model without latents.
+        Raises `ValueError` for a model without latents, and for precomputed ones where the encoder is trained.
         """
         if self.encoder is None:
             raise ValueError("This model has no latents (`latent_type` 'none'), so there is nothing to encode.")
+        if precomputed_latents is not None and isinstance(self.encoder, LaddEncoder):
+            raise ValueError(
+                "The encoder is trained with the model, so its latents can not be had beforehand: leave "
+                "`precomputed_latents` out, or name a pretrained encoder in `encoder_name_or_path`."
+            )
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.latent_encoder_frozen):
-            encoded = self.encoder(tokens, attention_mask, random)
+            if isinstance(self.encoder, PretrainedEncoder):
+                encoded = self.encoder(tokens, attention_mask, random, precomputed_latents, self.dtype)
+            else:
+                encoded = self.encoder(tokens, attention_mask, random)
             if self.quantizer is not None:
                 learns = torch.is_grad_enabled() and all(p.requires_grad for p in self.encoder.parameters())
                 quantized = self.quantizer(encoded.vectors, not (learns and update_codebook), random)
@@ -516,6 +539,35 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         """Clean latents of `(B, S)` tokens: `(B, M, D)` vectors or `(B, M)` codes, to generate from or to compare."""
         with evaluation_mode(self):
             return self.encode(input_ids, attention_mask).clean
+
+    def gather_latent_statistics(self, data: Iterable[Mapping[str, Any]], num_examples: int | None = None) -> int:
+        """Takes the statistics by which `latent_standardization` shifts and scales, and returns of how many vectors.
+
+        Args:
+            data: examples with `input_ids` (and perhaps `attention_mask`), such as a dataset's, or batches of them as
+                tensors. Those with `precomputed_latents` are not encoded.
+            num_examples: how many examples to look at; some thousands suffice.
+
+        Raises `ValueError` for a model that standardises nothing, and for too few examples.
+        """
+        encoder = self.encoder
+        if not isinstance(encoder, PretrainedEncoder) or encoder.statistics is None:
+            raise ValueError("This model standardises no latents: set `latent_standardization` in its configuration.")
+        with evaluation_mode(self), torch.no_grad():
+            batches = batches_of(data, num_examples, self.config.pad_token_id or 0, self.device)
+            return encoder.statistics.gather(feature_batches(encoder, batches, self.dtype))
+
+    @property
+    def needs_latent_statistics(self) -> bool:
+        """Whether latents are to be standardised and no statistics have been gathered yet."""
+        statistics = getattr(self.encoder, "statistics", None)
+        return isinstance(statistics, LatentStatistics) and not statistics.gathered
+
+    def set_tokenizer(self, tokenizer: PreTrainedTokenizerBase | None) -> None:
+        """Tells a pretrained encoder which tokenizer the model's ids are of, by which it reads their text
+        (`encoder_tokenizer` 'own') or checks that it shares them. Trainer and pipeline do so by themselves."""
+        if isinstance(self.encoder, PretrainedEncoder):
+            self.encoder.set_model_tokenizer(tokenizer)
 
     def freeze_latent_encoder(self, frozen: bool = True) -> None:
         """Fixes the encoder and the quantiser, as in stage 2 of the training, or lets them learn again: beside adapters
@@ -546,6 +598,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         num_samples: int = 8,
         generator: torch.Generator | list[torch.Generator] | RowGenerator | None = None,
         labels: Tensor | None = None,
+        precomputed_latents: Tensor | None = None,
     ) -> Nelbo:
         """Bound on the negative log-likelihood of `(B, S)` tokens along a path of the two times. Paper, section 7.
 
@@ -557,6 +610,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
             num_samples: points of the path per example, each one evaluation.
             generator: one generator, a list with one per row, or `None` for the global one.
             labels: `(B, S)`, -100 where a token is context that is neither noised nor scored.
+            precomputed_latents: as of `encode`.
 
         Returns:
             [`Nelbo`]: token and latent part apart, in nats, with standard errors.
@@ -570,7 +624,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
             raise ValueError("`input_ids` hold the mask token, whose likelihood is zero: give whole texts.")
         random = RowGenerator.from_generator(generator, len(input_ids), input_ids.device)
         with evaluation_mode(self):
-            return nelbo(self, tokens, maskable, attention_mask, path, num_samples, random)
+            return nelbo(self, tokens, maskable, attention_mask, path, num_samples, random, precomputed_latents)
 
     def _latent_vectors(self, latents: Tensor, clean_vectors: Tensor | None) -> Tensor:
         """What enters the latent stream, `(B, M, D)`: codes as their vectors, the mask code as a learned one."""

@@ -76,6 +76,7 @@ def nelbo(
     path: str | TimePath | Sequence[Point] = "joint",
     num_samples: int = 8,
     random: RowGenerator | None = None,
+    precomputed_latents: Tensor | None = None,
 ) -> Nelbo:
     """Estimates the bound at `num_samples` points of the path per example, spread evenly from a random start.
 
@@ -89,6 +90,7 @@ def nelbo(
             over its steps, which is larger and approaches the integral. Without latents only t_x exists.
         num_samples: points per example; each costs one evaluation of the denoiser.
         random: the examples' randomness; from torch's global generator, if not given.
+        precomputed_latents: what the encoder would say of the tokens, if it has been asked before.
 
     Raises `ValueError` for less than one sample, and for points that are no run.
     """
@@ -97,7 +99,8 @@ def nelbo(
     channel, masking = denoiser.latent_channel, denoiser.token_channel
     points_at = _route(path, with_latents=channel is not None)
     random = random or RowGenerator.from_generator(None, len(tokens), tokens.device)
-    clean = denoiser.encode(tokens, attention_mask).clean if channel is not None else tokens
+    stored = {} if precomputed_latents is None else {"precomputed_latents": precomputed_latents}
+    clean = denoiser.encode(tokens, attention_mask, **stored).clean if channel is not None else tokens
     start = random.uniform()
     token_draws, latent_draws = [], []
     for sample in range(num_samples):

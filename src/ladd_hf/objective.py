@@ -22,6 +22,7 @@ _OF_LATENTS = (
     *_OF_VECTORS,
     "latent_dropout",
     "encoder_corruption",
+    "encoder_mask_ratio",
     "contrastive_weight",
     "conditional_independence_weight",
 )
@@ -47,6 +48,7 @@ class TrainingObjective:
             from the first step on what would help, while its codes may all still be one.
         encoder_corruption: each example draws p from U[0, this], and each token that is masked in x_t is hidden from
             the encoder with probability p (p_r; the reference uses 0.9).
+        encoder_mask_ratio: share of tokens hidden from the encoder, be they masked in x_t or not.
         contrastive_weight, contrastive_mask_ratio, contrastive_temperature: InfoNCE of two maskings of the encoder's
             input.
         conditional_independence_weight: of the KL from the prediction given (x_t, y_t) to the one given y_t alone.
@@ -66,6 +68,7 @@ class TrainingObjective:
     latent_dropout: float = 0.0
     quantizer_dropout: float = 0.0
     encoder_corruption: float = 0.0
+    encoder_mask_ratio: float = 0.0
     contrastive_weight: float = 0.0
     contrastive_mask_ratio: float = 0.3
     contrastive_temperature: float = 0.1
@@ -83,6 +86,7 @@ class TrainingObjective:
             "latent_dropout",
             "quantizer_dropout",
             "encoder_corruption",
+            "encoder_mask_ratio",
             "contrastive_mask_ratio",
         ):
             if not 0 <= getattr(self, name) <= 1:
@@ -111,6 +115,17 @@ class TrainingObjective:
                 f"{latent_type!r}: leave it at its default."
             )
 
+    def check_precomputed(self) -> None:
+        """Raises `ValueError` for terms that hide tokens from the encoder, which latents computed before can not."""
+        given = [
+            name for name in ("encoder_corruption", "encoder_mask_ratio", "contrastive_weight") if getattr(self, name)
+        ]
+        if given:
+            raise ValueError(
+                f"`{given[0]}` is {getattr(self, given[0])}, which hides tokens from the encoder, but its latents were "
+                "computed before: leave it at 0, or the precomputed latents out."
+            )
+
 
 class Denoiser(Protocol):
     """What the objective and the bound ask of a model: the call, its two channels and its encoder."""
@@ -127,8 +142,10 @@ class Denoiser(Protocol):
         attention_mask: Tensor | None = None,
         random: RowGenerator | None = None,
         update_codebook: bool = True,
+        precomputed_latents: Tensor | None = None,
     ) -> EncodedLatents:
-        """Clean latents of tokens; a codebook that learns from what it is shown may do so where it is allowed."""
+        """Clean latents of tokens, or from what was precomputed of them; a codebook that learns from what it is shown
+        may do so where it is allowed."""
 
 
 @dataclass
@@ -167,6 +184,7 @@ def training_loss(
     attention_mask: Tensor | None,
     objective: TrainingObjective,
     noise: TrainingNoise,
+    precomputed_latents: Tensor | None = None,
 ) -> LossParts:
     """One draw of the training loss.
 
@@ -177,11 +195,16 @@ def training_loss(
         attention_mask: `(B, S)`, or `None` without padding.
         objective: the terms and their weights.
         noise: the examples' randomness.
+        precomputed_latents: what the encoder would say of the whole texts, if it has been asked before.
+
+    Raises `ValueError` for terms that ask the encoder of texts in part, where it has been asked before.
     """
     random, channel, latents = noise.generator(), denoiser.latent_channel, None
+    if precomputed_latents is not None:
+        objective.check_precomputed()
     batch = _noise_tokens(denoiser.token_channel, tokens, maskable, attention_mask, objective, noise, random)
     if channel is not None:
-        latents = _noise_latents(denoiser, channel, batch, objective, random)
+        latents = _noise_latents(denoiser, channel, batch, objective, random, precomputed_latents)
     output = _denoise(denoiser, batch, latents, batch.noisy, batch.times.token_times)
 
     # Each term with its weight
@@ -236,12 +259,17 @@ def _noise_latents(
     batch: NoisyTokens,
     objective: TrainingObjective,
     random: RowGenerator,
+    precomputed_latents: Tensor | None,
 ) -> NoisyLatents:
-    """Encodes the batch's tokens, some of the masked ones hidden, and noises the latents, or drops them (t_y = 1)."""
+    """Encodes the batch's tokens, some of them hidden, and noises the latents, or drops them (t_y = 1)."""
     hiding = objective.encoder_corruption * random.uniform(1)  # (B, 1)
     hidden = batch.masked & (random.branch().uniform(batch.clean.shape[1]) < hiding)
+    if objective.encoder_mask_ratio:
+        unseen = random.branch().uniform(batch.clean.shape[1]) < objective.encoder_mask_ratio
+        hidden = hidden | (batch.maskable & unseen)
     encoder_input = torch.where(hidden, denoiser.token_channel.mask_id, batch.clean)
-    encoded = denoiser.encode(encoder_input, batch.attention_mask, random)
+    stored: dict[str, Any] = {} if precomputed_latents is None else {"precomputed_latents": precomputed_latents}
+    encoded = denoiser.encode(encoder_input, batch.attention_mask, random, **stored)
     noisy = channel.add_noise(encoded.clean, batch.times.latent_times, random)
     dropped = random.uniform() < objective.latent_dropout  # (B,)
     noisy = torch.where(dropped.view(-1, *(1 for _ in noisy.shape[1:])), channel.dropped(noisy), noisy)

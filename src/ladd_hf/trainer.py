@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -42,6 +42,8 @@ _FILES_OF_A_MODEL = (
     ADAPTER_FILE,
     "training_args.bin",
 )
+# How many training texts latents are standardised by.
+_EXAMPLES_OF_STATISTICS = 4096
 
 
 class LaddTrainer(Trainer):
@@ -56,6 +58,7 @@ class LaddTrainer(Trainer):
     * `evaluate` gives the bound along `args.nelbo_paths`, tokens' and latents' part apart; `eval_loss` is the first
       path's sum, in nats per token. For continuous latents, and along a path of the tokens alone, that sum is no bound
       on the texts' likelihood (see [`Nelbo`]), and there is no perplexity.
+    * Latents that are to be standardised are so by statistics of the first 4,096 texts, unless the model has some.
     * Evaluation and saved models use the averaged weights; checkpoints hold both.
     * A model with adapters of peft, by `get_peft_model` or `add_adapter`, is saved as its adapter; `save_pipeline`
       saves it whole, the adapter merged in.
@@ -97,6 +100,7 @@ class LaddTrainer(Trainer):
             **kwargs,
         )
         check_trainable(self.model)
+        self._tell_tokenizer()
         two_stages = bool(args.stage_1_steps) and self._ladd_model().encoder is not None
         check_sharding(self.accelerator, two_stages, wrapped=hasattr(self.model, "get_base_model"))
         for step in (0, args.stage_1_steps):
@@ -118,6 +122,17 @@ class LaddTrainer(Trainer):
         output = super().train(resume_from_checkpoint, *args, **kwargs)
         self._monitor.check(self.accelerator.gather)
         return output
+
+    def _inner_training_loop(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        """Here a `model_init` has made its model, and a checkpoint has been read."""
+        self._tell_tokenizer()
+        if self._ladd_model().needs_latent_statistics:  # every process looks at the same texts
+            self._ladd_model().gather_latent_statistics(cast(Iterable, self.train_dataset), _EXAMPLES_OF_STATISTICS)
+        return super()._inner_training_loop(*args, **kwargs)
+
+    def _tell_tokenizer(self) -> None:
+        if (tokenizer := self._tokenizer()) is not None:
+            self._ladd_model().set_tokenizer(tokenizer)
 
     def _checkpoint_to_resume(self) -> str | None:
         """The last checkpoint of an output folder that may be resumed. Raises `ValueError` for a run that may not."""
@@ -163,6 +178,7 @@ class LaddTrainer(Trainer):
             attention_mask=inputs.get("attention_mask"),
             objective=self.args.objective_at(self.state.global_step),
             noise=self._noise(len(tokens), tokens.device),
+            precomputed_latents=inputs.get("precomputed_latents"),
             loss_only=True,
         )
         # 3. Its parts, for the log
@@ -239,11 +255,12 @@ class LaddTrainer(Trainer):
             register_fsdp_forward_method(self._ladd_model(), "nelbo")  # sharded weights come together for it, too
         inputs = self._prepare_inputs(inputs)
         tokens, mask, labels = inputs["input_ids"], inputs.get("attention_mask"), inputs.get("labels")
+        stored = inputs.get("precomputed_latents")
         columns: list[Tensor] = []
         with self.compute_loss_context_manager():
             for path in self.args.nelbo_paths:
                 random = RowGenerator.from_content(self.args.seed, tokens, mask)
-                bound = self._ladd_model().nelbo(tokens, mask, path, self.args.nelbo_samples, random, labels)
+                bound = self._ladd_model().nelbo(tokens, mask, path, self.args.nelbo_samples, random, labels, stored)
                 columns = columns or [bound.num_tokens.double()]
                 columns += [bound.token_nats, bound.latent_nats]
         return None, torch.stack(columns, dim=1), None

@@ -12,7 +12,10 @@ from .objective import TrainingObjective
 from .time_paths import time_path
 
 # Terms that shape the encoder, so that they end where it is fixed.
-_OF_THE_ENCODER = ("encoder_corruption", "contrastive_weight", "latent_kl_weight", "quantizer_dropout")
+_OF_THE_ENCODER = (
+    *("encoder_corruption", "encoder_mask_ratio", "contrastive_weight", "latent_kl_weight"),
+    "quantizer_dropout",
+)
 
 
 @dataclass
@@ -48,6 +51,9 @@ class LaddTrainingArguments(TrainingArguments):
     )
     encoder_corruption: float = field(
         default=0.0, metadata={"help": "Upper end of p_r, the probability to hide a masked token from the encoder."}
+    )
+    encoder_mask_ratio: float = field(
+        default=0.0, metadata={"help": "Share of tokens hidden from the encoder, masked in x_t or not."}
     )
     contrastive_weight: float = field(default=0.0, metadata={"help": "Weight of the two-view InfoNCE."})
     contrastive_mask_ratio: float = field(default=0.3, metadata={"help": "Share of tokens masked in each view."})

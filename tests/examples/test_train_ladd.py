@@ -10,12 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
-from ladd_hf import LaddConfig, LaddPipeline, LaddSequentialScheduler
+from ladd_hf import LaddPipeline, LaddSequentialScheduler
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPES = sorted((ROOT / "examples" / "configs").glob("*.yaml"))
 TINY = [
     *("--max_steps", "4", "--stage_1_steps", "2", "--warmup_steps", "1", "--per_device_train_batch_size", "8"),
     *("--num_samples", "20", "--budgets", "1", "2", "4", "--num_eval_sequences", "10", "--logging_steps", "1"),
@@ -180,15 +178,3 @@ def test_settings_that_can_not_work_are_refused_before_anything_is_trained(tmp_p
     assert process.returncode != 0
     assert message in process.stderr and "Traceback" not in process.stderr
     assert "step" not in process.stdout
-
-
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
-def test_every_recipe_describes_a_model_and_two_stages(recipe):
-    settings = yaml.safe_load(recipe.read_text())
-    names = set(LaddConfig(vocab_size=3).to_dict())
-    options = {name: value for name, value in settings.items() if name in names}
-    options |= {"vocab_size": 3, "max_position_embeddings": settings["length"]}
-    config = LaddConfig.from_size(settings["size"], **options) if "size" in settings else LaddConfig(**options)
-    assert config.latent_type == ("discrete" if recipe.stem.endswith("-di") else "continuous")
-    assert config.latent_length == 1
-    assert 0 < settings["stage_1_steps"] < settings["max_steps"]

@@ -3,6 +3,7 @@
 from ladd_hf.data.block_stream import BlockStream
 from ladd_hf.data.collator import LaddCollator
 from ladd_hf.data.corpora import HubCorpus, known_corpora, load_corpus, register_corpus
+from ladd_hf.data.precompute import precompute_latents
 from ladd_hf.data.python_docs import python_docs, text8_normalize
 from ladd_hf.data.sawtooth import Entropy, SawtoothDistribution, sawtooth_dataset
 from ladd_hf.data.token_blocks import token_blocks
@@ -19,6 +20,7 @@ __all__ = [
     "known_corpora",
     "load_corpus",
     "make_tokenizer",
+    "precompute_latents",
     "python_docs",
     "register_corpus",
     "sawtooth_dataset",

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+# A column that runs along the latents, not along the text.
+_OF_LATENTS = "precomputed_latents"
 # What a column that runs along the text is padded with; `input_ids` with the padding token.
 _PADDING = {"attention_mask": 0, "labels": -100}
 
@@ -45,7 +47,7 @@ class LaddCollator:
         return torch.stack([self._pad(name, row, longest) for row in column])
 
     def _pad(self, name: str, values: Tensor, length: int) -> Tensor:
-        if values.ndim == 0 or len(values) == length:
+        if values.ndim == 0 or len(values) == length or name == _OF_LATENTS:
             return values
         if name not in ("input_ids", *_PADDING):
             raise ValueError(
@@ -72,4 +74,6 @@ class LaddCollator:
                     "the columns that the model does not take."
                 )
             tensor = torch.from_numpy(array)
+        if name == _OF_LATENTS:
+            return tensor.float()
         return tensor if tensor.is_floating_point() else tensor.long()

@@ -90,6 +90,8 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
         scheduler = (LaddJointScheduler() if scheduler is None else scheduler).for_model(model.config)
         if tokenizer is not None:
             check_tokenizer(tokenizer, model.config)
+            if isinstance(model, LaddForDiffusionLM):
+                model.set_tokenizer(tokenizer)
         self.register_modules(model=model, scheduler=scheduler, tokenizer=tokenizer)
 
     @classmethod

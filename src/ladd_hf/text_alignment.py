@@ -1,0 +1,142 @@
+"""Tokens of two tokenizers over the same text, aligned by the characters they stand for.
+
+A latent stands for a chunk of the model's tokens. An encoder with a tokenizer of its own reads the text they spell, and
+its tokens belong to the chunks whose characters they overlap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from tokenizers.decoders import DecodeStream
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+
+@dataclass
+class AlignedText:
+    """A batch of texts in an encoder's tokens, and where the model's tokens lie in them.
+
+    Attributes:
+        input_ids, attention_mask: `(B, T)`, padded at the end.
+        starts, ends: `(B, T)`, the characters of each token; none of special tokens and padding.
+        bounds: `(B, S + 1)`: the model's token of rank r stands for the characters from entry r to entry r + 1.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    starts: Tensor
+    ends: Tensor
+    bounds: Tensor
+
+    @property
+    def lengths(self) -> Tensor:
+        """How many tokens of the encoder each text has, special ones counted, `(B,)`."""
+        return self.attention_mask.sum(1)
+
+    def overlapping(self, first: Tensor, end: Tensor) -> Tensor:
+        """Which of the encoder's tokens overlap the model's tokens of ranks `first` to `end`, `(B, M, T)` bool.
+
+        Ranges without a character that the encoder reads, such as a lone space, take the token before them, and the
+        first one where there is none before.
+        """
+        begin, stop = (self.bounds.gather(1, ranks)[..., None] for ranks in (first, end))  # (B, M, 1)
+        starts, ends = self.starts[:, None], self.ends[:, None]
+        is_text = starts < ends
+        overlap = is_text & (starts < stop) & (ends > begin)
+        before = is_text & (ends <= begin)
+        last_before = before.shape[-1] - 1 - before.flip(-1).int().argmax(-1, keepdim=True)
+        nearest = torch.where(before.any(-1, keepdim=True), last_before, is_text.int().argmax(-1, keepdim=True))
+        nothing = ~overlap.any(-1, keepdim=True)
+        places = torch.arange(overlap.shape[-1], device=overlap.device)
+        return overlap | (nothing & (places == nearest))
+
+
+def align(
+    rows: Sequence[Sequence[int]],
+    tokenizer: PreTrainedTokenizerBase,
+    encoder_tokenizer: PreTrainedTokenizerBase,
+    hidden_id: int,
+) -> AlignedText:
+    """The texts of some rows of ids in the encoder's tokens.
+
+    Args:
+        rows: the model's ids, without padding.
+        tokenizer: the model's.
+        encoder_tokenizer: the encoder's.
+        hidden_id: the model's mask token, which the encoder reads as a mask token of its own (see `stand_in`).
+
+    Raises `ValueError` for tokenizers that do not say where their tokens lie, and for a text without a character.
+    """
+    for one, whose in ((tokenizer, "model"), (encoder_tokenizer, "encoder")):
+        if not one.is_fast:
+            raise ValueError(
+                f"The {whose}'s tokenizer ({type(one).__name__}) does not say which characters its tokens stand for: "
+                "use a fast one (a tokenizer.json)."
+            )
+    hidden = stand_in(encoder_tokenizer)
+    spelt = [spell(ids, tokenizer, hidden_id, hidden) for ids in rows]
+    encoded = encoder_tokenizer(
+        [text for text, _ in spelt],
+        return_offsets_mapping=True,
+        return_special_tokens_mask=True,
+        return_attention_mask=False,
+        truncation=False,
+        padding=False,
+        verbose=False,
+    )
+    spans = [
+        [(0, 0) if special else span for span, special in zip(offsets, specials, strict=True)]
+        for offsets, specials in zip(encoded["offset_mapping"], encoded["special_tokens_mask"], strict=True)
+    ]
+    if not all(any(start < end for start, end in row) for row in spans):
+        raise ValueError(
+            "A text of the batch spells no character that its encoder reads: leave texts of special tokens alone out."
+        )
+    pieces = _padded(list(encoded["input_ids"]))
+    lengths = torch.tensor([len(row) for row in spans])
+    return AlignedText(
+        pieces,
+        (torch.arange(pieces.shape[1]) < lengths[:, None]).long(),
+        _padded([[start for start, _ in row] for row in spans]),
+        _padded([[end for _, end in row] for row in spans]),
+        _padded([bounds for _, bounds in spelt]),
+    )
+
+
+def spell(
+    ids: Sequence[int], tokenizer: PreTrainedTokenizerBase, hidden_id: int | None = None, hidden: str = ""
+) -> tuple[str, list[int]]:
+    """The text of ids, and the character where each of them begins, with the text's length at the end.
+
+    Special tokens spell nothing, but that `hidden_id` spells `hidden`; of the tokens that share a character, the last
+    one spells it.
+    """
+    backend = tokenizer.backend_tokenizer
+    stream, text, bounds = DecodeStream(skip_special_tokens=True), [], [0]
+    for one in ids:
+        piece = hidden if one == hidden_id else stream.step(backend, one) or ""
+        text.append(piece)
+        bounds.append(bounds[-1] + len(piece))
+    return "".join(text), bounds
+
+
+def stand_in(tokenizer: PreTrainedTokenizerBase) -> str:
+    """What an encoder reads where a token is hidden from it: its mask token, or else its unknown, padding or final one.
+
+    Raises `ValueError` where it has none of them.
+    """
+    for token in (tokenizer.mask_token, tokenizer.unk_token, tokenizer.pad_token, tokenizer.eos_token):
+        if token is not None:
+            return str(token)
+    raise ValueError(
+        "The encoder's tokenizer has no mask, unknown, padding or final token, which it needs where tokens are hidden "
+        "from it: give it one."
+    )
+
+
+def _padded(rows: list[list[int]]) -> Tensor:
+    longest = max(map(len, rows))
+    return torch.tensor([row + [0] * (longest - len(row)) for row in rows])

@@ -1,0 +1,209 @@
+"""Latents that were stored beside the texts stand for the encoder wherever it would be asked."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset, IterableDataset, load_from_disk
+from helpers.encoders import save_encoder
+from helpers.training import state_of
+
+from ladd_hf import TrainingNoise, TrainingObjective
+from ladd_hf.data import LaddCollator, precompute_latents
+
+KINDS = ("continuous", "vector")
+
+
+@pytest.fixture
+def encoder(tmp_path):
+    return save_encoder(tmp_path / "encoder", "bert")
+
+
+@pytest.fixture
+def make_model(tiny_model, encoder):
+    return lambda kind="continuous", **overrides: tiny_model(
+        kind, **{"encoder_name_or_path": encoder, "codebook_kmeans_init": False, **overrides}
+    )
+
+
+@pytest.fixture
+def data():
+    """32 texts of 7 to 12 tokens."""
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randint(1, 10, (32, 12), generator=generator).tolist()
+    return Dataset.from_dict({"input_ids": [row[: 12 - i % 6] for i, row in enumerate(rows)]})
+
+
+def batch_of(data, count=8):
+    return LaddCollator(0)([data[i] for i in range(count)])
+
+
+def loss_of(model, batch, **objective):
+    inputs = {name: batch[name] for name in batch if name != "input_ids"}
+    noise = TrainingNoise(0, torch.arange(len(batch["input_ids"])))
+    options = {"objective": TrainingObjective(**objective), "noise": noise, "loss_only": True}
+    return model(input_ids=batch["input_ids"], labels=batch["input_ids"], **inputs, **options)
+
+
+@pytest.mark.parametrize("projection", ["cut", "learned"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_loss_gradient_and_bound_are_those_of_the_encoder(kind, projection, make_model, data):
+    model = make_model(kind, encoder_projection=projection, latent_standardization=True)
+    model.gather_latent_statistics(data)
+    stored, plain = batch_of(precompute_latents(data, model, dtype="float32")), batch_of(data)
+    assert stored["precomputed_latents"].shape == (8, 4, 16 if projection == "learned" else 3)
+    both = []
+    for batch in (stored, plain):
+        model.zero_grad()
+        output = loss_of(model, batch, time_distribution="joint", latent_dropout=0.2)
+        output.loss.backward()
+        gradients = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+        options = {"num_samples": 2, "generator": torch.Generator().manual_seed(0)}
+        bound = model.nelbo(**batch, **options)
+        both.append((output.loss, gradients, bound.token_nats, bound.latent_nats))
+    for one, other in zip(*both, strict=True):
+        torch.testing.assert_close(one, other)
+    assert len(gradients) > 1000 and output.loss > 0.1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_and_evaluation_never_see_the_encoder(kind, make_model, make_trainer, encoder, data):
+    model = make_model(kind, latent_standardization=True)
+    stored = precompute_latents(data, model, dtype="float32")
+    assert model.encoder.pretrained.network is None, "let go of again"
+    runs = []
+    for name, texts in (("with", data), ("without", stored)):
+        if name == "without":
+            shutil.rmtree(encoder)
+        model = make_model(kind, latent_standardization=True)
+        trainer = make_trainer(model, name, data=texts, eval_data=texts, max_steps=3)
+        trainer.train()
+        assert (model.encoder.pretrained.network is None) == (name == "without")
+        runs.append((state_of(trainer), trainer.evaluate()["eval_loss"]))
+    (state, loss), (other_state, other_loss) = runs
+    assert loss == pytest.approx(other_loss, rel=1e-4)
+    assert state.keys() == other_state.keys()
+    for name, value in state.items():
+        torch.testing.assert_close(value, other_state[name], atol=1e-4, rtol=1e-3, msg=name)
+
+
+def test_a_baseline_without_latents_trains_on_the_same_data(make_model, tiny_model, data):
+    stored = precompute_latents(data, make_model())
+    model = tiny_model("none")
+    assert torch.equal(loss_of(model, batch_of(stored)).loss, loss_of(model, batch_of(data)).loss)
+
+
+def test_half_precision_takes_half_the_room_and_the_room_is_stated(make_model, data, tmp_path):
+    model = make_model(latent_length=4, latent_dim=16)
+    sizes = {}
+    for dtype, bytes_each in (("float16", 2), ("float32", 4)):
+        stored = precompute_latents(data, model, dtype=dtype)
+        assert f"32 texts, 4 x 16 {dtype}: 0.0 MB" in stored.info.description
+        column = stored.select_columns(["precomputed_latents"])
+        column.save_to_disk(tmp_path / dtype)
+        sizes[dtype] = sum(file.stat().st_size for file in (tmp_path / dtype).glob("*.arrow"))
+        assert 32 * 4 * 16 * bytes_each <= sizes[dtype] < 32 * 4 * 16 * bytes_each + 4096
+        again = load_from_disk(str(tmp_path / dtype)).with_format("numpy")[:]["precomputed_latents"]
+        np.testing.assert_array_equal(again, stored[:]["precomputed_latents"])
+    whole = model.encode(torch.tensor([data[0]["input_ids"]])).vectors[0]
+    half = torch.as_tensor(precompute_latents(data, model)[0]["precomputed_latents"])
+    torch.testing.assert_close(half, whole, atol=1e-3, rtol=1e-3)
+
+
+def test_rows_do_not_depend_on_the_batches_they_are_encoded_in(make_model, data):
+    model = make_model()
+    one, other = (
+        precompute_latents(data, model, batch_size=size, dtype="float32")[:]["precomputed_latents"] for size in (1, 7)
+    )
+    np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_a_streamed_data_set_is_encoded_as_it_is_read(make_model, data):
+    model = make_model()
+    streamed = precompute_latents(data.to_iterable_dataset(), model, batch_size=5, dtype="float32")
+    assert isinstance(streamed, IterableDataset) and model.encoder.pretrained.network is None
+    expected = precompute_latents(data, model, dtype="float32")[:]["precomputed_latents"]
+    rows = list(streamed)
+    assert [row["input_ids"] for row in rows] == data["input_ids"][:]
+    np.testing.assert_allclose(np.stack([row["precomputed_latents"] for row in rows]), expected, atol=1e-5)
+
+
+def test_what_was_computed_before_is_computed_again_only_for_other_weights(make_model, data, tmp_path):
+    data.save_to_disk(tmp_path / "data")
+    data = load_from_disk(str(tmp_path / "data"))
+    passes = []
+
+    def precomputed(model):
+        features = model.encoder.features
+        model.encoder.features = lambda *args: passes.append(1) or features(*args)
+        return precompute_latents(data, model)[:]["precomputed_latents"]
+
+    first = precomputed(make_model())
+    count = len(passes)
+    assert count and (precomputed(make_model()) == first).all() and len(passes) == count
+    assert precomputed(make_model(latent_normalization="unit")).shape == first.shape and len(passes) == 2 * count
+    other = save_encoder(tmp_path / "encoder", "bert", initializer_range=0.5)
+    assert other.endswith("encoder") and not np.allclose(precomputed(make_model()), first)
+
+
+def test_statistics_come_from_stored_latents_without_the_encoder(make_model, data, encoder):
+    model = make_model(latent_standardization=True)
+    model.gather_latent_statistics(data)
+    stored = precompute_latents(data, model, dtype="float32")
+    shutil.rmtree(encoder)
+    other = make_model(latent_standardization=True)
+    other.gather_latent_statistics(stored)
+    torch.testing.assert_close(other.encoder.statistics.mean, model.encoder.statistics.mean)
+    torch.testing.assert_close(other.encoder.statistics.std, model.encoder.statistics.std)
+
+
+@pytest.mark.parametrize("term", ["encoder_corruption", "encoder_mask_ratio", "contrastive_weight"])
+def test_terms_that_hide_tokens_from_the_encoder_are_refused(term, make_model, data):
+    model = make_model()
+    batch = batch_of(precompute_latents(data, model))
+    with pytest.raises(ValueError, match=f"`{term}` is 0.5, which hides tokens from the encoder"):
+        loss_of(model, batch, **{term: 0.5})
+
+
+def test_what_can_not_be_had_beforehand_is_refused(make_model, tiny_model, data):
+    for model in (make_model(encoder_trained=True), tiny_model("continuous"), tiny_model("none")):
+        with pytest.raises(ValueError, match="Only the latents of a fixed pretrained encoder can be had beforehand"):
+            precompute_latents(data, model)
+    with pytest.raises(ValueError, match=r"`dtype` is 'int8'; give one of float16, float32"):
+        precompute_latents(data, make_model(), dtype="int8")
+    tokens = torch.randint(1, 10, (2, 12))
+    with pytest.raises(ValueError, match=r"The encoder is trained with the model"):
+        tiny_model("continuous").encode(tokens, precomputed_latents=torch.zeros(2, 4, 3))
+    for wrong in (torch.zeros(2, 4, 16), torch.zeros(2, 4, 3, dtype=torch.int64)):
+        with pytest.raises(ValueError, match=r"`precomputed_latents` have shape .* floats of shape \(2, 4, 3\)"):
+            make_model().encode(tokens, precomputed_latents=wrong)
+
+
+def test_numbers_too_large_for_half_precision_are_refused(make_model, data, tmp_path):
+    model = make_model()
+    with torch.no_grad():
+        network = model.encoder.pretrained.on(model.device, model.dtype)
+        network.encoder.layer[-1].output.LayerNorm.weight.fill_(1e6)
+    with pytest.raises(ValueError, match=r"not finite in float16 \(up to .*give `dtype` 'float32'"):
+        precompute_latents(data, model)
+    assert np.isfinite(precompute_latents(data, model, dtype="float32")[:]["precomputed_latents"]).all()
+
+
+def test_texts_with_fewer_tokens_than_latents_are_refused(make_model):
+    data = Dataset.from_dict({"input_ids": [[1, 2, 3, 4], [1, 2, 3]]})
+    with pytest.raises(ValueError, match=r"A text has 3 tokens, fewer than `latent_length` \(4\)"):
+        precompute_latents(data, make_model())
+
+
+def test_a_run_on_stored_latents_is_the_same_in_two_batches_as_in_one(make_model, make_trainer, data):
+    stored = precompute_latents(data, make_model())
+    runs = []
+    for name, size, batches in (("whole", 8, 1), ("accumulated", 4, 2)):
+        options = {"per_device_train_batch_size": size, "gradient_accumulation_steps": batches, "max_steps": 1}
+        trainer = make_trainer(make_model(), name, data=stored, **options)
+        trainer.train()
+        runs.append(trainer.state.log_history[0]["latent_loss"])
+    assert runs[0] == pytest.approx(runs[1], rel=1e-4)

@@ -1,0 +1,65 @@
+"""The index of the paper names files, tests, recipes and settings that exist, and every recipe of the paper's rows."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import fields
+from pathlib import Path
+
+from helpers.examples import train_ladd as example
+
+from ladd_hf import LaddConfig, LaddTrainingArguments
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "paper_index.md").read_text()
+CODE = re.findall(r"`([^`\n]+)`", PAGE)
+
+
+def named(pattern):
+    return {match for match in CODE if re.fullmatch(pattern, match)}
+
+
+def test_every_test_it_names_exists():
+    tests = named(r"[\w/]+\.py::test_\w+")
+    assert len(tests) > 30
+    for test in tests:
+        file, name = test.split("::")
+        tree = ast.parse((ROOT / "tests" / file).read_text())
+        assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, test
+
+
+def test_every_file_and_folder_it_names_exists():
+    sources, tests = named(r"[\w/]+\.py"), named(r"[\w/]*test_\w+\.py")
+    for name in sources - tests:
+        assert (ROOT / "src" / "ladd_hf" / name).is_file(), name
+    for name in tests:
+        assert (ROOT / "tests" / name).is_file(), name
+    for name in named(r"[\w/]+\.json") | named(r"[\w/]+/"):
+        assert (ROOT / name).exists(), name
+    assert len(sources) > 15
+
+
+def test_its_recipes_are_those_there_are():
+    named_recipes = named(r"[\w-]+\.yaml")
+    there_are = {path.name for path in (ROOT / "examples" / "configs").glob("*.yaml")}
+    assert named_recipes <= there_are
+    assert {name for name in there_are if not name.startswith("python-docs")} <= named_recipes
+
+
+def test_every_setting_it_names_exists():
+    kinds = (LaddConfig, LaddTrainingArguments, example.RunArguments, example.ModelArguments)
+    known = {field.name for kind in kinds for field in fields(kind)}
+    flags = {match.group(1) for code in CODE if (match := re.fullmatch(r"--(\w+) \S+", code))}
+    settings = {match.group(1) for code in CODE if (match := re.fullmatch(r"(\w+_\w+)(: \w+)?", code))}
+    assert flags and len(settings) > 10
+    assert flags <= known
+    values = {"last_layer"}
+    assert settings - values <= known
+
+
+def test_its_sums_of_hours_are_those_of_the_authors_estimates():
+    estimates = {"text8": (45, 137, 102), "LM1B": (296, 425, 430), "OpenWebText": (1296, 1760, 1786)}
+    for hours in estimates.values():
+        for part in (*hours, sum(hours)):
+            assert re.search(rf"\b{part:,}\b", PAGE), part
