@@ -311,7 +311,6 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
     """
 
     _tied_weights_keys = {"token_head.proj.weight": "model.embed_tokens.weight"}
-    _keep_in_fp32_modules_strict = ["encoder.statistics"]
 
     def __init__(self, config: LaddConfig) -> None:
         super().__init__(config)

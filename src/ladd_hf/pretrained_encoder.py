@@ -189,6 +189,8 @@ class PretrainedEncoder(nn.Module):
     does not fit the configuration.
     """
 
+    _keep_in_fp32_modules_strict = ["encoder.statistics"]  # by its name in the model, which reads it here
+
     def __init__(self, config: LaddConfig) -> None:
         super().__init__()
         self.config = config
