@@ -362,6 +362,15 @@ def test_a_trained_encoder_starts_pretrained_and_is_a_part_like_any_other(encode
         model.encode(tokens, precomputed_latents=torch.zeros(5, 4, 3))
 
 
+def test_a_trained_encoder_that_was_never_asked_still_knows_what_hidden_tokens_are(make_model, tmp_path):
+    name = save_encoder(tmp_path / "encoder", tokenizer=letters("abcdefghi"))
+    make_model(encoder=name, encoder_trained=True).save_pretrained(tmp_path / "model")
+    shutil.rmtree(name)
+    again = LaddForDiffusionLM.from_pretrained(tmp_path / "model")
+    again.encode_latents(some_tokens())
+    assert again.config.encoder_mask_token_id == 10
+
+
 def test_a_second_model_of_one_configuration_starts_pretrained_too(make_model, tiny_config, folders):
     config = tiny_config("continuous", encoder_name_or_path=folders["bert"], encoder_trained=True)
     one, two = LaddForDiffusionLM(config), LaddForDiffusionLM(config)
