@@ -64,6 +64,9 @@ class RunArguments:
     tokenizer_vocab_size: int = field(default=4096, metadata={"help": "Tokens of 'byte_level_bpe'."})
     normalize: bool = field(default=False, metadata={"help": "Write texts in text8's 27 symbols."})
     packing: str = field(default="pack", metadata={"help": "Texts to sequences: 'pack', 'wrap' or 'pad'."})
+    separator: str = field(
+        default=" ", metadata={"help": "Between packed documents, where the tokenizer has no end-of-sequence token."}
+    )
     streaming: bool = field(default=False, metadata={"help": "Read the training texts as they are needed."})
     num_proc: int | None = field(default=None, metadata={"help": "Processes that tokenize texts."})
     precompute_latents: bool = field(
@@ -248,9 +251,8 @@ def parse_arguments(
 
 
 def normalized(row: dict[str, str]) -> dict[str, str]:
-    """A document in text8's symbols, and a space between it and the next."""
-    text = text8_normalize(row["text"])
-    return {"text": text and text + " "}
+    """A document in text8's symbols."""
+    return {"text": text8_normalize(row["text"])}
 
 
 def watch_latents(task: Task, held_out: Any) -> list[TrainerCallback]:
@@ -277,6 +279,7 @@ def make_task(run: RunArguments) -> Task:
         tokenizer,
         run.length,
         run.packing,
+        run.separator,
         run.judge_order,
         run.judge_characters,
         run.num_proc,

@@ -33,6 +33,7 @@ class TextTask:
         tokenizer: with a mask token.
         length: S, tokens of a block.
         packing: `pack`, `wrap` or `pad`; see [`token_blocks`].
+        separator: what stands between documents where the tokenizer has no end-of-sequence token.
         judge_order: characters of the judge's longest n-gram.
         judge_characters: how many of the training split it learns from.
         num_proc: processes that tokenize.
@@ -50,6 +51,7 @@ class TextTask:
         tokenizer: PreTrainedTokenizerBase,
         length: int,
         packing: str = "pack",
+        separator: str = " ",
         judge_order: int = 6,
         judge_characters: int = 20_000_000,
         num_proc: int | None = None,
@@ -64,7 +66,8 @@ class TextTask:
             raise ValueError("The tokenizer has no mask token: add one with `ladd_hf.data.with_mask_token`.")
         self._held_out = held_out[0]
         self.name = f"{name}, length {length}"
-        self.splits, self.tokenizer, self.length, self.packing = splits, tokenizer, length, packing
+        self.splits, self.tokenizer, self.length = splits, tokenizer, length
+        self.packing, self.separator = packing, separator
         self.judge_order, self.judge_characters, self.num_proc = judge_order, judge_characters, num_proc
         ids = {key: getattr(tokenizer, key) for key in ("mask_token_id", "pad_token_id", "eos_token_id")}
         self.vocabulary = {"vocab_size": len(tokenizer)} | {k: v for k, v in ids.items() if v is not None}
@@ -114,9 +117,10 @@ class TextTask:
         return (row["text"] for row in self.splits[split])
 
     def _blocks(self, split: str) -> Any:
-        return token_blocks(
-            self.splits[split], self.tokenizer, self.length, self.packing, remainder="drop", num_proc=self.num_proc
-        )
+        separator = self.separator if self.packing != "pad" and self.tokenizer.eos_token_id is None else None
+        remainder = "pad" if self.packing == "pad" else "drop"
+        texts, options = self.splits[split], {"num_proc": self.num_proc, "separator": separator, "remainder": remainder}
+        return token_blocks(texts, self.tokenizer, self.length, self.packing, **options)
 
 
 def _first_characters(texts: Iterable[str], number: int) -> Iterable[str]:
