@@ -513,6 +513,7 @@ def main(argv: list[str]) -> None:
         "compared_by": task.comparison,
         "samples": samples,
         "bounds": bounds,
+        "log": {name: trainer.state.log_history for name, trainer in trainers.items()},
         "seconds": {**seconds, "everything": time.time() - start},
     }
     (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")

@@ -11,6 +11,8 @@ import pytest
 import torch
 from helpers.encoders import ENCODERS, build_encoder, byte_pairs, letters, save_encoder, word_pieces
 from helpers.training import texts
+from peft import LoraConfig
+from safetensors import safe_open
 
 from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddPipeline, RowGenerator
 from ladd_hf.adapters import learnable_names
@@ -222,6 +224,31 @@ def test_codes_of_fixed_features_come_alive(make_model, make_trainer):
     assert len(model.encode_latents(some_tokens(64)).unique()) > 4
 
 
+def test_beside_adapters_the_projection_is_adapted_and_the_encoder_is_left_alone(make_model, tmp_path):
+    model, tokens = make_model(encoder_projection="learned"), some_tokens()
+    model.add_adapter(LoraConfig(target_modules="all-linear"))
+    model.train()
+    model(input_ids=tokens, labels=tokens).loss.backward()
+    network = model.encoder.pretrained.network
+    assert not any("lora" in name for name, _ in network.named_parameters())
+    assert all(weight.grad is None for weight in network.parameters())
+    model.eval().save_pretrained(tmp_path / "adapter")
+    with safe_open(tmp_path / "adapter" / "adapter_model.safetensors", "pt") as file:
+        of_encoder = sorted(name for name in file.keys() if ".encoder." in f".{name}")  # noqa: SIM118
+    assert len(of_encoder) == 2 and all("encoder.projection.lora" in name for name in of_encoder)
+    LaddPipeline(model).save_pretrained(tmp_path / "pipeline")
+    again = LaddPipeline.from_pretrained(tmp_path / "pipeline").model
+    torch.testing.assert_close(again.encode_latents(tokens), model.encode_latents(tokens))
+
+
+def test_what_is_pushed_takes_the_code_along(make_model, tmp_path):
+    model = make_model()
+    with model.code_included():
+        model.save_pretrained(tmp_path)
+    files = {file.name for file in tmp_path.iterdir()}
+    assert {"pretrained_encoder.py", "poolings.py", "text_alignment.py", "model.safetensors"} <= files
+
+
 # --- standardised latents ---
 
 
@@ -333,6 +360,15 @@ def test_a_trained_encoder_starts_pretrained_and_is_a_part_like_any_other(encode
     assert not torch.allclose(again.encode_latents(tokens, mask), fixed.encode_latents(tokens, mask), atol=1e-2)
     with pytest.raises(ValueError, match=r"can not be had beforehand"):
         model.encode(tokens, precomputed_latents=torch.zeros(5, 4, 3))
+
+
+def test_a_trained_encoder_that_was_never_asked_still_knows_what_hidden_tokens_are(make_model, tmp_path):
+    name = save_encoder(tmp_path / "encoder", tokenizer=letters("abcdefghi"))
+    make_model(encoder=name, encoder_trained=True).save_pretrained(tmp_path / "model")
+    shutil.rmtree(name)
+    again = LaddForDiffusionLM.from_pretrained(tmp_path / "model")
+    again.encode_latents(some_tokens())
+    assert again.config.encoder_mask_token_id == 10
 
 
 def test_a_second_model_of_one_configuration_starts_pretrained_too(make_model, tiny_config, folders):

@@ -132,6 +132,12 @@ def test_hidden_tokens_are_hidden_from_the_encoder_and_leave_the_others_in_their
     for latent in range(4):
         left = pairs.decode(ids[0, (chunk == latent) & ~hidden])
         assert letters_in(seen[latent]) == "".join(sorted(left))
+    read = align([torch.where(hidden, pairs.mask_token_id, ids)[0].tolist()], pairs, letters(), pairs.mask_token_id)
+    masks = read.input_ids[0] == letters().mask_token_id
+    assert masks.sum() == hidden.sum()
+    rank = torch.arange(ids.shape[1])[None]
+    over = read.overlapping(rank, rank + 1)[0]  # the encoder's tokens at each of the model's
+    assert torch.equal(over[:, masks].any(1), hidden), "each mask stands where a token was hidden"
 
 
 def test_texts_are_spelt_as_they_are_decoded_and_every_token_has_its_place():

@@ -316,7 +316,6 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
     """
 
     _tied_weights_keys = {"token_head.proj.weight": "model.embed_tokens.weight"}
-    _keep_in_fp32_modules_strict = ["encoder.statistics"]
 
     def __init__(self, config: LaddConfig) -> None:
         super().__init__(config)
@@ -421,8 +420,8 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
             objective: what `loss` is made of; the paper's defaults if not given.
             noise: the examples' randomness; from torch's global generator if not given.
             loss_only: leave out everything but the loss.
-            precomputed_latents: `(B, M, ...)`, for `loss`: what a fixed pretrained encoder says of `labels`, stored by
-                `precompute_latents`, so that it is not run.
+            precomputed_latents: `(B, M * D)` or `(B, M, D)`, for `loss`: what a fixed pretrained encoder says of the
+                clean tokens, stored by `precompute_latents`, so that it is not run.
 
         Raises `ValueError` for latents that do not fit the model, and where a time it is conditioned on is missing.
         """

@@ -189,6 +189,8 @@ class PretrainedEncoder(nn.Module):
     does not fit the configuration.
     """
 
+    _keep_in_fp32_modules_strict = ["encoder.statistics"]  # by its name in the model, which reads it here
+
     def __init__(self, config: LaddConfig) -> None:
         super().__init__()
         self.config = config
@@ -247,7 +249,7 @@ class PretrainedEncoder(nn.Module):
         if precomputed is None:
             features = self.features(tokens, attention_mask, dtype)
         else:
-            features = self._checked_features(precomputed, len(tokens))
+            features = self.stored_features(precomputed, len(tokens))
         if self.statistics is not None:
             features = self.statistics(features)
         if self.projection is None:
@@ -398,19 +400,24 @@ class PretrainedEncoder(nn.Module):
                     f"so they do not share their ids: {instead}."
                 )
 
-    def _checked_features(self, features: Tensor, count: int) -> Tensor:
+    def stored_features(self, features: Tensor, count: int) -> Tensor:
+        """Features of `count` texts that were computed before, `(B, M, feature_size)` float32.
+
+        Raises `ValueError` for those of another shape, and where the encoder is trained.
+        """
         if self.config.encoder_trained:
             raise ValueError(
                 "The encoder is trained (`encoder_trained`), so its latents can not be had beforehand: leave the "
                 "precomputed ones out."
             )
         shape = (count, self.config.latent_length, self.feature_size)
-        if features.shape != shape or not features.is_floating_point():
+        flat = (count, shape[1] * shape[2])
+        if features.shape not in (shape, flat) or not features.is_floating_point():
             raise ValueError(
                 f"`precomputed_latents` have shape {tuple(features.shape)} and dtype {features.dtype}; this model "
-                f"takes floats of shape {shape}, as `precompute_latents` stores them."
+                f"takes floats of shape {shape}, or {flat} as `precompute_latents` stores them."
             )
-        return features.float()
+        return features.float().view(shape)
 
 
 def feature_batches(
@@ -418,8 +425,11 @@ def feature_batches(
 ) -> Iterator[Tensor]:
     """Features of batches of tokens, or those that the batches have brought along."""
     for batch in batches:
-        stored = batch.get("precomputed_latents")
-        yield encoder.features(batch["input_ids"], batch.get("attention_mask"), dtype) if stored is None else stored
+        tokens, stored = batch["input_ids"], batch.get("precomputed_latents")
+        if stored is None:
+            yield encoder.features(tokens, batch.get("attention_mask"), dtype)
+        else:
+            yield encoder.stored_features(stored, len(tokens))
 
 
 def batches_of(

@@ -26,6 +26,21 @@ def test_sampling_overhead_prints_a_ratio_for_each_schedule(tmp_path):
     assert all(row["ratio"] > 0 for row in rows)
 
 
+def test_text_ablations_tell_what_the_latents_give_away(tmp_path):
+    for split in ("train", "validation"):
+        (tmp_path / f"{split}.txt").write_text(f"the {split} cat sat on the mat and the dog ran " * 30)
+    tiny = f"--data {tmp_path} --hidden_size 32 --num_hidden_layers 1 --length 16 --latent_length 4 --codebook_size 20"
+    tiny += " --max_steps 2 --stage_1_steps 2 --warmup_steps 1 --logging_steps 1 --per_device_train_batch_size 4"
+    command = [sys.executable, "benchmarks/text_ablations.py", "latents", *tiny.split()]
+    command += ["--rows", "recipe", "no unpooling", "--json", str(tmp_path / "x.json")]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr[-3000:]
+    rows = json.loads((tmp_path / "x.json").read_text())["rows"]
+    assert [row["row"] for row in rows] == ["recipe", "no unpooling"]
+    assert all([entry["step"] for entry in row["latents"]] == [1, 2] for row in rows)
+    assert all(0 <= row["latents"][-1]["decoded_true"] <= 1 for row in rows)
+
+
 def test_the_gap_benchmark_gives_the_share_that_each_recipe_and_seed_closes(tmp_path):
     recipes = ["--recipes", "sawtooth-co", "--seeds", "3"]
     tiny = "--max_steps 3 --stage_1_steps 1 --warmup_steps 1 --per_device_train_batch_size 8 --num_samples 20"
@@ -45,3 +60,20 @@ def test_the_gap_benchmark_gives_the_share_that_each_recipe_and_seed_closes(tmp_
     baseline, score = (row["quality"][name]["4"] for name in ("MDLM", "Co-LADD sequential"))
     assert abs(row["gap_closed"]["4"] - (baseline - score) / (baseline - row["entropy"])) < 1e-12
     assert "sawtooth-co, seed 3: gap closed at  2:" in process.stdout
+
+
+def test_the_input_pipeline_is_timed_for_each_tokenizer_and_path(tmp_path):
+    tiny = (
+        "--documents 100 --rounds 1 --hidden_size 16 --layers 1 --length 16 --batch_size 4 --steps 2 --vocab_size 300"
+    )
+    command = [sys.executable, "benchmarks/input_pipeline.py", *tiny.split(), "--json", str(tmp_path / "out.json")]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr[-3000:]
+    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    assert [(row["tokenizer"], row["path"]) for row in rows] == [
+        ("characters", "disk"),
+        ("characters", "stream"),
+        ("byte-level BPE", "disk"),
+        ("byte-level BPE", "stream"),
+    ]
+    assert all(row["characters_per_second"] > 0 and 0 < row["wait_share"] < 1 for row in rows)

@@ -13,7 +13,7 @@ import torch
 from helpers.examples import train_ladd as example
 
 from ladd_hf import LaddForDiffusionLM
-from ladd_hf.data import corpora, make_tokenizer
+from ladd_hf.data import known_corpora, make_tokenizer
 from ladd_hf.tasks import SawtoothTask, TextTask
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -175,7 +175,7 @@ def test_a_recipe_describes_a_model_and_a_training_that_fit_each_other(name):
     if config.latent_type != "none":
         assert parse(name)[1].config(task_of(run), latents=False).latent_type == "none", "its baseline"
     if run.data != "sawtooth":
-        splits = corpora()[run.data].splits
+        splits = known_corpora()[run.data].splits
         assert "train" in splits and {"validation", "test"} & set(splits)
     model_on_meta(name)
 

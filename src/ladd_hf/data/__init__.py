@@ -2,7 +2,7 @@
 
 from ladd_hf.data.block_stream import BlockStream
 from ladd_hf.data.collator import LaddCollator
-from ladd_hf.data.corpora import HubCorpus, corpora, load_corpus, register_corpus
+from ladd_hf.data.corpora import HubCorpus, known_corpora, load_corpus, register_corpus
 from ladd_hf.data.precompute import precompute_latents
 from ladd_hf.data.python_docs import python_docs, text8_normalize
 from ladd_hf.data.sawtooth import Entropy, SawtoothDistribution, sawtooth_dataset
@@ -17,7 +17,7 @@ __all__ = [
     "SawtoothDistribution",
     "byte_level_bpe",
     "character_tokenizer",
-    "corpora",
+    "known_corpora",
     "load_corpus",
     "make_tokenizer",
     "precompute_latents",

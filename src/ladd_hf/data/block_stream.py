@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Iterator
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,8 +15,7 @@ from datasets import IterableDataset
 from ladd_hf.data.encoding import TextEncoder, TokenArray
 from ladd_hf.data.packing import Blocks, Layout
 
-# Documents that are tokenized at once: so many, or so many characters.
-_DOCUMENTS, _CHARACTERS = 256, 1 << 18
+_DOCUMENTS = 128  # that are tokenized at once
 
 
 class _Place(NamedTuple):
@@ -181,8 +180,9 @@ class BlockStream(torch.utils.data.IterableDataset):
             stream.set_epoch(epoch)
             if source is not None:
                 stream.load_state_dict(source)
-            for texts in _batched(stream, self.column):
-                blocks, carry = self.layout.cut(self.encoder(texts), carry, last=False)
+            # by `iter`, for a plain loop would share this shard out among the data loader's workers once more
+            for documents in stream.iter(batch_size=_DOCUMENTS):
+                blocks, carry = self.layout.cut(self.encoder(documents[self.column]), carry, last=False)
                 yield _Place(number, stream.state_dict(), carry), blocks
             blocks, carry = self.layout.cut(self.encoder([]), carry, last=True)
             number, source, carry = number + 1, None, nothing
@@ -200,16 +200,3 @@ def _beginning() -> _Place:
 
 def _joined(parts: list[Blocks]) -> Blocks:
     return Blocks(np.concatenate([part.ids for part in parts]), np.concatenate([part.lengths for part in parts]))
-
-
-def _batched(stream: IterableDataset, column: str) -> Iterator[list[str]]:
-    texts, size = list[str](), 0
-    for example in stream:
-        text = cast(str, example[column])
-        texts.append(text)
-        size += len(text or "")
-        if len(texts) >= _DOCUMENTS or size >= _CHARACTERS:
-            yield texts
-            texts, size = [], 0
-    if texts:
-        yield texts

@@ -249,7 +249,7 @@ _CORPORA: dict[str, Corpus] = {
 }
 
 
-def corpora() -> dict[str, Corpus]:
+def known_corpora() -> dict[str, Corpus]:
     """The corpora that have a name."""
     return dict(_CORPORA)
 
@@ -279,9 +279,9 @@ def load_corpus(
     the tests, which run without a network, only check what is asked of the Hub.
 
     Args:
-        name_or_path: a name ([`corpora`] lists them), a local file or folder ([`~text_files.load_text_files`]), the
-            original `text8.zip`, or a data set of the Hub ("user/name"). A folder that is called like a corpus is
-            given as "./name".
+        name_or_path: a name ([`known_corpora`] has them all), a local file or folder (see
+            [`~text_files.load_text_files`]), the original `text8.zip`, or a data set of the Hub ("user/name"). A folder
+            that is called like a corpus is given as "./name".
         split: "train", "validation" or "test", as far as there are; `None` for all.
         streaming: an `IterableDataset`, which downloads and reads while it is iterated over.
         text_column: the column with the texts; for local files and data sets of the Hub without a name here.

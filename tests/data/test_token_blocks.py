@@ -1,0 +1,158 @@
+"""Texts of a data set become blocks on disk: the same in any number of processes, made once, with nothing lost."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from datasets import Dataset, DatasetDict, IterableDatasetDict, load_from_disk
+from helpers.corpora import SENTENCES, byte_pairs, characters
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ladd_hf.data import BlockStream, LaddCollator, encoding, token_blocks
+
+TOKENIZER = characters("eos", "pad", "mask")
+PLAIN = characters("mask")
+TEXTS = Dataset.from_dict({"text": SENTENCES * 4})
+EOS = TOKENIZER.eos_token_id
+
+
+def rows(blocks):
+    """The text of each block, padding removed."""
+    masks = blocks["attention_mask"] if "attention_mask" in blocks.column_names else None
+    ids = np.array(blocks["input_ids"])
+    return [row[mask].tolist() for row, mask in zip(ids, np.array(masks, bool), strict=True)] if masks else ids.tolist()
+
+
+def stream_of(texts, tokenizer=TOKENIZER, end=(EOS,)):
+    return [token for text in texts for token in [*tokenizer(text)["input_ids"], *end]]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    texts=st.lists(st.text("ab ", max_size=9), min_size=1, max_size=9),
+    length=st.integers(1, 8),
+    batch=st.integers(1, 4),
+)
+def test_blocks_joined_are_the_tokenized_documents_joined(texts, length, batch):
+    with pytest.MonkeyPatch.context() as patch:  # the batches that `Dataset.map` makes
+        original = Dataset.map
+        patch.setattr(Dataset, "map", lambda *args, **options: original(*args, **options, batch_size=batch))
+        blocks = token_blocks(Dataset.from_dict({"text": texts}), TOKENIZER, length)
+    assert [token for row in rows(blocks) for token in row] == stream_of(texts)
+    assert all(len(row) == length for row in rows(blocks)[:-1])
+
+
+def test_any_number_of_processes_makes_the_same_blocks():
+    for options in ({}, {"mode": "pad"}, {"remainder": "drop"}):
+        one, two = (token_blocks(TEXTS, TOKENIZER, 16, num_proc=number, **options) for number in (1, 2))
+        assert rows(one) == rows(two) and one.features == two.features
+
+
+def test_blocks_are_made_once(tmp_path, monkeypatch):
+    TEXTS.save_to_disk(tmp_path)
+    first = token_blocks(load_from_disk(tmp_path), TOKENIZER, 16)
+    assert first.cache_files, "memory-mapped from disk"
+
+    def fail(*args):
+        raise AssertionError("tokenized again")
+
+    monkeypatch.setattr(encoding.TextEncoder, "__call__", fail)
+    again = token_blocks(load_from_disk(tmp_path), characters("eos", "pad", "mask"), 16)
+    assert rows(again) == rows(first)
+    for changed in ({"length": 17}, {"remainder": "drop"}, {"mode": "pad"}):
+        with pytest.raises(AssertionError, match="tokenized again"):
+            token_blocks(load_from_disk(tmp_path), TOKENIZER, **{"length": 16, **changed})
+
+
+def test_columns_take_little_room():
+    blocks = token_blocks(TEXTS, TOKENIZER, 16)
+    assert {name: feature.feature.dtype for name, feature in blocks.features.items()} == {
+        "input_ids": "uint16",
+        "attention_mask": "bool",
+    }
+    assert token_blocks(TEXTS, TOKENIZER, 16, remainder="drop").column_names == ["input_ids"], "no padding, no mask"
+
+
+def test_modes_differ_in_what_stands_around_texts():
+    bpe = byte_pairs()
+    bos, eos = bpe.bos_token_id, bpe.eos_token_id
+    packed, wrapped, padded = (rows(token_blocks(TEXTS, bpe, 40, mode)) for mode in ("pack", "wrap", "pad"))
+    assert [token for row in packed for token in row] == stream_of(TEXTS["text"], bpe, (eos,))
+    assert all(row[0] == bos and row[-1] == eos for row in wrapped)
+    assert [token for row in wrapped for token in row[1:-1]] == [token for row in packed for token in row]
+    assert [token for row in padded for token in row] == [
+        token for text in TEXTS["text"] for token in [bos, *bpe(text)["input_ids"], eos]
+    ]
+    cut = rows(token_blocks(TEXTS, bpe, 10, "pad", truncate=True))
+    assert cut == [[bos, *bpe(text)["input_ids"][:8], eos] for text in TEXTS["text"]]
+
+
+def test_pieces_of_one_text_are_joined_without_a_separator():
+    pieces = ["abcde", "fg", "hijklmnop"]
+    data = Dataset.from_dict({"text": pieces})
+    for blocks in (
+        token_blocks(data, TOKENIZER, 4, special_tokens=False),
+        token_blocks(data, PLAIN, 4, remainder="drop"),  # it has no EOS token
+    ):
+        assert [TOKENIZER.decode(row) for row in rows(blocks)] == ["abcd", "efgh", "ijkl", "mnop"]
+
+
+def test_a_text_can_separate_documents():
+    blocks = token_blocks(Dataset.from_dict({"text": ["ab", "cde"]}), TOKENIZER, 7, separator=" ")
+    assert TOKENIZER.decode(rows(blocks)[0]) == "ab cde "
+
+
+def test_every_split_and_either_kind_of_data_set_is_taken():
+    splits = DatasetDict(train=TEXTS, test=TEXTS.select(range(5)))
+    blocks = token_blocks(splits, TOKENIZER, 16)
+    assert type(blocks) is DatasetDict and rows(blocks["test"]) == rows(token_blocks(splits["test"], TOKENIZER, 16))
+    streams = token_blocks(
+        IterableDatasetDict({name: split.to_iterable_dataset() for name, split in splits.items()}), TOKENIZER, 16
+    )
+    assert streams.keys() == {"train", "test"} and isinstance(streams["train"], BlockStream)
+
+
+def test_a_batch_is_what_a_model_takes():
+    batch = LaddCollator()(token_blocks(TEXTS, TOKENIZER, 16).__getitems__([0, 1, 2]))
+    assert {name: str(tensor.dtype) for name, tensor in batch.items()} == {
+        "input_ids": "torch.int64",
+        "attention_mask": "torch.int64",
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"length": 0}, "`length` is 0, but an integer of 1 or more"),
+        ({"length": 2.5}, r"`length` is 2\.5, but an integer"),
+        ({"mode": "crop"}, "`mode` is 'crop', but one of 'pack', 'wrap', 'pad'"),
+        ({"remainder": "keep"}, "`remainder` is 'keep', but one of 'pad', 'drop'"),
+        ({"truncate": True}, "`truncate` cuts off documents of mode 'pad', and the mode is 'pack'"),
+        ({"mode": "pad", "separator": " "}, "`separator` stands between documents, which mode 'pad' does not join"),
+        ({"column": "body"}, "no column 'body', but 'text'"),
+        ({"mode": "wrap"}, "no BOS token, which this mode writes.*mode 'pack'"),
+        ({"mode": "pad", "special_tokens": True}, "no BOS token"),
+        ({"length": 10_000, "remainder": "drop"}, "24 texts do not fill a single block of 10000 tokens"),
+    ],
+)
+def test_what_can_not_be_done_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        token_blocks(TEXTS, TOKENIZER, **{"length": 16, **options})
+
+
+def test_a_tokenizer_without_padding_can_only_drop():
+    with pytest.raises(ValueError, match=r"no PAD token.*`remainder='drop'`"):
+        token_blocks(TEXTS, PLAIN, 16)
+    assert len(token_blocks(TEXTS, PLAIN, 16, remainder="drop"))
+
+
+def test_texts_that_are_empty_give_no_blocks():
+    for texts in ([], [""]):
+        with pytest.raises(ValueError, match="do not fill a single block"):
+            token_blocks(Dataset.from_dict({"text": texts}), PLAIN, 4, remainder="drop")
+
+
+def test_what_is_no_data_set_is_refused():
+    with pytest.raises(TypeError, match=r"`dataset` is a list, but a Dataset or an IterableDataset"):
+        token_blocks(SENTENCES, TOKENIZER, 4)
