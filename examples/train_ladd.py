@@ -437,6 +437,8 @@ def main(argv: list[str]) -> None:
         plans[name] = {"MDLM": schedulers.joint()}
         if trainer.model.config.latent_type != "none":
             plans[name] = {f"{method} joint": schedulers.joint(), f"{method} sequential": schedulers.sequential()}
+            if trainer.model.config.separate_latent_denoiser:  # which needs no tokens, so comes before them
+                del plans[name][f"{method} joint"]
         *_, best = plans[name].values()
         trainer.save_pipeline(str(folders[name]), best)  # by all processes: each may have a part of the weights
     if training.process_index != 0:
