@@ -106,6 +106,7 @@ class ModelArguments:
     latent_dim: int | None = None
     codebook_size: int | None = None
     latent_positions: str | None = None
+    latent_pooling: str | None = None
     latent_unpooling: str | None = None
     latent_time_conditioning: bool | None = None
     latent_noise_schedule: str | None = None

@@ -59,6 +59,8 @@ class LaddConfig(PreTrainedConfig):
         codebook_size (`int`): number K of codes; the mask code is one more, with id `codebook_size`.
         latent_positions (`"aligned"`, `"concatenated"`, `"learned"`): rotary positions of the latents: at the middle of
             the chunk of text each stands for, after the last token (the reference), or none and learned slots instead.
+        latent_pooling (`"none"`, `"chunk"`): `chunk` also predicts each latent from the denoiser's last states of the
+            tokens of its own chunk, concatenated; `latent_unpooling` in the other direction.
         latent_unpooling (`"none"`, `"chunk"`): `chunk` also adds to each token's embedding a learned map of the latent
             of its own chunk of text, one for every place in the chunk: the mirror of the encoder's `chunk` readout.
             Ours, not the paper's: attention need not learn first which latent belongs to which tokens.
@@ -137,6 +139,7 @@ class LaddConfig(PreTrainedConfig):
     latent_dim: int = 0
     codebook_size: int = 0
     latent_positions: Literal["aligned", "concatenated", "learned"] = "aligned"
+    latent_pooling: Literal["none", "chunk"] = "none"
     latent_unpooling: Literal["none", "chunk"] = "none"
     token_time_conditioning: bool = False
     latent_time_conditioning: bool | None = None
@@ -307,6 +310,7 @@ class LaddConfig(PreTrainedConfig):
             "latent_noise_schedule",
             "latent_head_layers",
             "latent_normalization",
+            "latent_pooling",
             "latent_unpooling",
         )
         of_encoder = ("encoder_name_or_path", *_OF_PRETRAINED)
@@ -353,6 +357,11 @@ class LaddConfig(PreTrainedConfig):
                 f"`latent_type` {kind!r} with `latent_length` {self.latent_length} and `latent_dim` "
                 f"{self.latent_dim}: give a length from 1 to `max_position_embeddings` "
                 f"({self.max_position_embeddings}) and a size of at least 1."
+            )
+        if self.latent_pooling != "none" and self.separate_latent_denoiser:
+            raise ValueError(
+                f"`latent_pooling` is {self.latent_pooling!r}, but with `separate_latent_denoiser` latents are "
+                "predicted without tokens: leave one of them out."
             )
         if kind == "continuous":
             self._refuse(kind, _OF_CODES, "'discrete'")

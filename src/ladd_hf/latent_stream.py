@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .configuration_ladd import LaddConfig
-from .latent_encoder import chunk_places, rope_theta
+from .latent_encoder import LatentReadout, chunk_places, read_chunks, rope_theta
 from .two_stream_transformer import (
     LaddBlock,
     Modulation,
@@ -33,6 +33,21 @@ class LatentInput(nn.Module):
         vectors = vectors.to(self.down_proj.bias.dtype)  # the bias is a float even where weights are quantised
         states = self.down_proj(nn.functional.silu(self.up_proj(vectors)))
         return states if self.slots is None else states + self.slots
+
+
+class LatentPooling(nn.Module):
+    """The token stream into the latents' output: to each latent what the states of its chunk say, side by side."""
+
+    def __init__(self, config: LaddConfig) -> None:
+        super().__init__()
+        self.latent_length = config.latent_length
+        self.chunk_size = -(-config.max_position_embeddings // config.latent_length)
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps, bias=False)
+        self.proj = LatentReadout(self.chunk_size * config.hidden_size, config.hidden_size)
+
+    def forward(self, states: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
+        """`(B, S, hidden_size)` states of the tokens to `(B, M, hidden_size)`."""
+        return self.proj(read_chunks(self.norm(states), starts, lengths, self.latent_length, self.chunk_size))
 
 
 class LatentUnpooling(nn.Module):

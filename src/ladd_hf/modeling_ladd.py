@@ -25,7 +25,15 @@ from .configuration_ladd import LaddConfig
 from .evaluation_mode import evaluation_mode
 from .latent_channels import EncodedLatents, latent_channel, token_channel
 from .latent_encoder import LaddEncoder, LatentReadout, row_spans
-from .latent_stream import LatentDenoiser, LatentHead, LatentInput, LatentUnpooling, model_rotary, timestep_scale
+from .latent_stream import (
+    LatentDenoiser,
+    LatentHead,
+    LatentInput,
+    LatentPooling,
+    LatentUnpooling,
+    model_rotary,
+    timestep_scale,
+)
 from .loading import clear_errors, refuse_partial
 from .nelbo import Nelbo, nelbo
 from .objective import TrainingObjective, training_loss
@@ -330,6 +338,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         separate = config.separate_latent_denoiser
         self.latent_denoiser = LatentDenoiser(config) if separate else None
         self.latent_head = LatentHead(config, cond) if has_latents and not separate else None
+        self.latent_pooling = LatentPooling(config) if config.latent_pooling == "chunk" else None
         self.token_channel = token_channel(config)
         self.latent_channel = latent_channel(config)
         self.latent_encoder_frozen = False
@@ -489,7 +498,11 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         states = self.token_head.modulate(out.last_hidden_state, out.conditioning)
         logits = self._token_logits(states if logits_mask is None else states[logits_mask])
         if self.latent_head is not None and out.latent_hidden_state is not None:
-            prediction = self.latent_head(out.latent_hidden_state, out.conditioning)
+            latent_states = out.latent_hidden_state
+            if self.latent_pooling is not None:
+                tokens = out.last_hidden_state
+                latent_states = latent_states + self.latent_pooling(tokens, *row_spans(attention_mask, tokens))
+            prediction = self.latent_head(latent_states, out.conditioning)
         return LaddOutput(
             logits=logits,
             latent_prediction=prediction,

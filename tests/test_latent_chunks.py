@@ -1,4 +1,5 @@
-"""Latents unpooled over their chunks: each token hears of its own chunk's latent, at its own place in the chunk."""
+"""Latents and the tokens of their chunks, in both directions: each token hears of its own chunk's latent, at its own
+place in the chunk, and each latent is predicted from the tokens of its own."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from ladd_hf import LaddConfig
 from ladd_hf.latent_encoder import chunk_places, read_chunks
-from ladd_hf.latent_stream import LatentUnpooling
+from ladd_hf.latent_stream import LatentPooling, LatentUnpooling
 
 
 @given(st.integers(0, 5), st.integers(1, 12), st.integers(1, 12))
@@ -39,18 +40,42 @@ def test_a_latent_reaches_the_tokens_of_its_chunk_alone_and_each_differently(unp
     assert said.unique(dim=1).shape[1] == 12
 
 
+def test_a_latent_is_predicted_from_the_states_of_its_chunk_each_in_its_own_way(tiny_config):
+    pooling = LatentPooling(tiny_config("discrete", latent_pooling="chunk"))
+    torch.nn.init.normal_(pooling.proj.weight)
+    states = torch.randn(1, 12, 32).requires_grad_()
+    starts, lengths = torch.zeros(1, dtype=torch.int64), torch.tensor([12])
+    for latent in range(4):
+        (gradient,) = torch.autograd.grad(pooling(states, starts, lengths)[0, latent].square().sum(), states)
+        assert gradient.abs().amax(-1)[0].nonzero().flatten().tolist() == [3 * latent, 3 * latent + 1, 3 * latent + 2]
+    swapped = states[:, [1, 0, *range(2, 12)]]
+    assert not torch.allclose(pooling(swapped, starts, lengths)[0, 0], pooling(states, starts, lengths)[0, 0])
+
+
+def test_pooling_reaches_the_latents_prediction_and_nothing_else(stirred_model):
+    model = stirred_model("discrete", latent_pooling="chunk")
+    tokens = torch.randint(1, 10, (2, 12))
+    before = model(tokens, model.encode_latents(tokens))
+    with torch.no_grad():
+        model.latent_pooling.proj.weight.mul_(2)
+    after = model(tokens, model.encode_latents(tokens))
+    assert torch.equal(before.logits, after.logits)
+    assert not torch.allclose(before.latent_prediction, after.latent_prediction)
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("kind", ["continuous", "discrete"])
 def test_a_padded_row_is_denoised_as_the_shorter_row_alone(kind, side, stirred_model):
-    model = stirred_model(kind, latent_unpooling="chunk")
+    model = stirred_model(kind, latent_unpooling="chunk", latent_pooling="chunk")
     tokens = torch.randint(1, 10, (1, 7))
     latents = model.encode_latents(tokens)
     options = {"token_timesteps": torch.ones(1), "latent_timesteps": torch.full((1,), 0.3)}
-    alone = model(tokens, latents, **options).logits
+    alone = model(tokens, latents, **options)
     padding = (5, 0) if side == "left" else (0, 5)
     padded, mask = (torch.nn.functional.pad(x, padding) for x in (tokens, torch.ones_like(tokens)))
-    together = model(padded, latents, attention_mask=mask, **options).logits
-    torch.testing.assert_close(together[mask.bool()][None], alone, atol=1e-5, rtol=0)
+    together = model(padded, latents, attention_mask=mask, **options)
+    torch.testing.assert_close(together.logits[mask.bool()][None], alone.logits, atol=1e-5, rtol=0)
+    torch.testing.assert_close(together.latent_prediction, alone.latent_prediction, atol=1e-5, rtol=0)
 
 
 def test_it_is_what_the_latents_change_in_the_embeddings(stirred_model):
@@ -71,6 +96,13 @@ def test_a_text_longer_than_the_chunks_cover_is_refused(unpooling):
         unpooling(torch.randn(1, 4, 32), torch.zeros(1, dtype=torch.int64), torch.tensor([13]), 13)
 
 
-def test_without_latents_there_is_nothing_to_unpool():
-    with pytest.raises(ValueError, match="latent_unpooling is set"):
-        LaddConfig(latent_unpooling="chunk")
+@pytest.mark.parametrize("name", ["latent_pooling", "latent_unpooling"])
+def test_without_latents_there_is_nothing_to_pool(name):
+    with pytest.raises(ValueError, match=f"{name} is set"):
+        LaddConfig(**{name: "chunk"})
+
+
+def test_latents_that_are_denoised_without_tokens_can_not_be_pooled_from_them(tiny_config):
+    with pytest.raises(ValueError, match="`latent_pooling` is 'chunk'"):
+        tiny_config("separate", latent_pooling="chunk")
+    tiny_config("separate", latent_unpooling="chunk")
