@@ -317,7 +317,7 @@ def baseline_arguments(training: LaddTrainingArguments, folder: Path) -> LaddTra
     """The same training without what only latents have."""
     arguments = copy.deepcopy(training)
     arguments.output_dir = str(folder)
-    arguments.stage_1_steps = 0
+    arguments.mdlm_steps = arguments.stage_1_steps = 0
     arguments.fully_masked_share = arguments.latent_dropout = 0.0
     arguments.encoder_corruption = arguments.encoder_mask_ratio = 0.0
     arguments.quantizer_dropout = arguments.contrastive_weight = arguments.latent_kl_weight = 0.0

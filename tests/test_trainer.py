@@ -10,6 +10,8 @@ import torch
 from helpers.training import RICH, Interfere, assert_same, averaged_weights, logged, texts
 from transformers import PreTrainedTokenizerFast
 
+from ladd_hf import LaddForDiffusionLM
+
 # --- it trains ---
 
 
@@ -117,6 +119,37 @@ def test_in_stage_2_the_encoder_is_fixed_at_its_average_and_the_rest_learns(kind
     published = averaged_weights(trainer)
     assert_same({name: published[name] for name in mine}, {name: seen[5][name] for name in mine})
     assert [entry == 0 for entry in logged(trainer, "latent_loss")] == [True] * 3 + [False] * 3
+
+
+# --- an MDLM before them ---
+
+
+def test_before_the_stages_the_token_stream_learns_what_an_mdlm_learns_and_nothing_else_moves(make_trainer, tiny_model):
+    mdlm = tiny_model("none")
+    latents = {"latent_type": "discrete", "latent_length": 4, "latent_dim": 3, "codebook_size": 8}
+    model, seen = LaddForDiffusionLM.from_mdlm(mdlm, **latents).train(), []
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    keep = Interfere(lambda step, model: seen.append({k: w.clone() for k, w in model.state_dict().items()}))
+    options = {"mdlm_steps": 3, "stage_1_steps": 2, "stage_1_fully_masked_share": 0.5, "max_steps": 6}
+    make_trainer(model, "ladd", callbacks=[keep], **options).train()
+    make_trainer(mdlm, "mdlm", max_steps=3).train()
+    learnt = mdlm.state_dict()
+    assert_same({name: seen[2][name] for name in learnt}, learnt)
+    others = before.keys() - learnt.keys()
+    assert any("quantizer" in name for name in others) and any("encoder" in name for name in others)
+    assert_same({name: seen[2][name] for name in others}, {name: before[name] for name in others})
+    assert not torch.equal(seen[3]["encoder.readout.weight"], before["encoder.readout.weight"]), "then the encoder does"
+
+
+def test_behind_it_the_average_begins_anew(make_trainer):
+    averages, weights = [], []
+    trainer = make_trainer("discrete", mdlm_steps=3, stage_1_steps=2, max_steps=6, ema_decay=0.9)
+    trainer.add_callback(Interfere(lambda step, model: averages.append(averaged_weights(trainer))))
+    trainer.add_callback(Interfere(lambda step, model: weights.append(copy.deepcopy(model.state_dict()))))
+    trainer.train()
+    assert not torch.equal(averages[2]["token_head.proj.weight"], weights[2]["token_head.proj.weight"])
+    torch.testing.assert_close(averages[3], dict(weights[3]))
+    assert not torch.equal(averages[4]["token_head.proj.weight"], weights[4]["token_head.proj.weight"])
 
 
 def test_an_encoder_that_came_frozen_stays_frozen_in_one_stage(make_trainer, stirred_model):

@@ -48,6 +48,7 @@ def test_what_is_set_is_trained():
         "conditional_independence_weight": 0.7,
         "latent_kl_weight": 0.8,
         "latent_target_gradient": True,
+        "tokens_alone": True,
     }
     assert set(options) == {field.name for field in dataclasses.fields(TrainingObjective)}
     assert arguments(**options).objective_at(7) == TrainingObjective(**options)
@@ -86,6 +87,31 @@ def test_stage_1_trains_no_latents_and_has_times_of_its_own():
         assert args.objective_at(step) == TrainingObjective(
             latent_loss_weight=0.5, latent_dropout=0.15, fully_masked_share=0.1
         ), "what shapes the encoder ends with stage 1"
+
+
+def test_an_mdlm_may_come_before_the_stages():
+    args = arguments(
+        mdlm_steps=4,
+        stage_1_steps=10,
+        token_weighting="elbo",
+        fully_masked_share=0.5,
+        latent_dropout=0.1,
+        stage_1_quantizer_dropout=0.4,
+    )
+    for step in (0, 3):
+        assert args.objective_at(step) == TrainingObjective(tokens_alone=True, token_weighting="elbo")
+        assert not args.in_stage_1(step) and not args.in_stage_2(step)
+    assert args.in_stage_1(4) and args.in_stage_1(13) and args.in_stage_2(14)
+    assert args.objective_at(4).quantizer_dropout == 0.4 and args.objective_at(9).quantizer_dropout == 0.2
+    assert args.objective_at(14) == arguments(
+        stage_1_steps=10, token_weighting="elbo", fully_masked_share=0.5, latent_dropout=0.1
+    ).objective_at(10)
+
+
+def test_with_an_mdlm_before_one_stage_the_warm_up_begins_behind_it():
+    args = arguments(mdlm_steps=50, latent_warmup_steps=100)
+    assert [args.objective_at(step).latent_loss_weight for step in (50, 100, 150)] == [0.0, 0.5, 1.0]
+    assert not args.in_stage_2(50)
 
 
 def test_stage_2_has_no_warm_up():
@@ -138,6 +164,8 @@ def test_without_a_warm_up_latents_count_from_the_first_step():
         ({"latent_loss_weight": -1.0}, "`latent_loss_weight` is -1.0; give a weight of 0"),
         ({"contrastive_weight": math.nan}, "`contrastive_weight` is nan"),
         ({"stage_1_steps": 5, "max_steps": 4}, "`stage_1_steps` is 5, but `max_steps` 4 ends before stage 2"),
+        ({"mdlm_steps": -1}, "`mdlm_steps` is -1; give a number of steps"),
+        ({"mdlm_steps": 3, "stage_1_steps": 2, "max_steps": 4}, "with `mdlm_steps` 3, but `max_steps` 4 ends before"),
     ],
 )
 def test_values_that_cannot_work_are_refused_before_anything_is_trained(options, message):

@@ -63,6 +63,11 @@ class EMACallback(TrainerCallback):
         """Takes the weights of this optimiser step into the average."""
         self.average.step(self._parameters().values())
 
+    def restart(self) -> None:
+        """Lets the next step begin the average anew: what is first trained now has no past worth averaging."""
+        if self.average is not None:
+            self.average.optimization_step = 0
+
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Within it, the model has the averaged weights; its own before training, or where they are applied already."""

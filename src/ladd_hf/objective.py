@@ -53,6 +53,7 @@ class TrainingObjective:
             input.
         conditional_independence_weight: of the KL from the prediction given (x_t, y_t) to the one given y_t alone.
         latent_kl_weight: of the KL from continuous latents to a standard normal.
+        tokens_alone: leave the latents out, as if there were none: what is trained is MDLM, in the token stream.
         latent_target_gradient: whether continuous latents, as the target of L_y, have a gradient too. Then an encoder
             can please the loss by making its latents all alike; the bound's own gradient has it.
     """
@@ -75,6 +76,7 @@ class TrainingObjective:
     conditional_independence_weight: float = 0.0
     latent_kl_weight: float = 0.0
     latent_target_gradient: bool = False
+    tokens_alone: bool = False
 
     def __post_init__(self) -> None:
         check_distribution(self.time_distribution)
@@ -199,7 +201,8 @@ def training_loss(
 
     Raises `ValueError` for terms that ask the encoder of texts in part, where it has been asked before.
     """
-    random, channel, latents = noise.generator(), denoiser.latent_channel, None
+    random, latents = noise.generator(), None
+    channel = None if objective.tokens_alone else denoiser.latent_channel
     if precomputed_latents is not None:
         objective.check_precomputed()
     batch = _noise_tokens(denoiser.token_channel, tokens, maskable, attention_mask, objective, noise, random)

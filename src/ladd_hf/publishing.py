@@ -62,6 +62,7 @@ def training_recipe(trainer: LaddTrainer, data: str | None = None, command: str 
         "latents": _latents(config),
         "tokenizer": type(tokenizer).__name__ if isinstance(tokenizer, PreTrainedTokenizerBase) else "none",
         "steps": f"{trainer.state.global_step:,}"
+        + (f", {args.mdlm_steps:,} of them of the tokens alone" if args.mdlm_steps else "")
         + (f", {args.stage_1_steps:,} of them stage 1" if args.stage_1_steps else ""),
         "batch size": f"{batch:,}",
         "learning rate": f"{args.learning_rate} ({schedule}, {args.warmup_steps:g} warm-up steps)",

@@ -101,9 +101,9 @@ class LaddTrainer(Trainer):
         )
         check_trainable(self.model)
         self._tell_tokenizer()
-        two_stages = bool(args.stage_1_steps) and self._ladd_model().encoder is not None
+        two_stages = bool(args.mdlm_steps or args.stage_1_steps) and self._ladd_model().encoder is not None
         check_sharding(self.accelerator, two_stages, wrapped=hasattr(self.model, "get_base_model"))
-        for step in (0, args.stage_1_steps):
+        for step in (0, args.mdlm_steps, args.mdlm_steps + args.stage_1_steps):
             args.objective_at(step).check_fits(self._ladd_model().config.latent_type)
         self.ema = EMACallback(self._ladd_model(), args.ema_decay) if args.ema_decay else None
         if self.ema is not None:
@@ -206,8 +206,10 @@ class LaddTrainer(Trainer):
 
     def _set_stage(self) -> None:
         """Fixes the encoder where stage 2 begins, at its averaged weights: the ones that will be published."""
-        model = self._ladd_model()
-        frozen = not self.args.in_stage_1(self.state.global_step)
+        model, step = self._ladd_model(), self.state.global_step
+        if self.ema is not None and step and step == self.args.mdlm_steps:
+            self.ema.restart()
+        frozen = self.args.in_stage_2(step)
         if not self.args.stage_1_steps or model.encoder is None or model.latent_encoder_frozen == frozen:
             return
         if frozen and self.ema is not None:

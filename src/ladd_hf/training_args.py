@@ -24,6 +24,8 @@ class LaddTrainingArguments(TrainingArguments):
 
     In two stages, the first `stage_1_steps` train encoder and token denoiser, the rest the denoiser of both channels
     with the encoder fixed, and without the terms that only shape the encoder (corruption of its input, InfoNCE, KL).
+    Before them, `mdlm_steps` may train the token stream alone, as MDLM, so that latents are learnt by a network that
+    knows the language already; this is ours, not the paper's.
     With `stage_1_steps` of 0 everything is trained at once, the latents' weight w_y rising linearly to
     `latent_loss_weight`. The fields that stage 1 has of its own start with `stage_1_`.
     """
@@ -64,6 +66,9 @@ class LaddTrainingArguments(TrainingArguments):
         default=False, metadata={"help": "Let the latent loss move continuous latents as its target, too."}
     )
 
+    tokens_alone: bool = field(default=False, metadata={"help": "Train the token stream alone, as MDLM."})
+
+    mdlm_steps: int = field(default=0, metadata={"help": "Steps before all others that train the tokens alone."})
     stage_1_steps: int = field(default=0, metadata={"help": "Steps of stage 1; 0 trains in one stage."})
     stage_1_time_distribution: str = field(default="tokens", metadata={"help": "Times in stage 1."})
     stage_1_fully_masked_share: float = field(default=0.0, metadata={"help": "As without stage_1_, in stage 1."})
@@ -94,14 +99,17 @@ class LaddTrainingArguments(TrainingArguments):
         super().__post_init__()
         if self.data_seed is None:
             self.data_seed = self.seed  # else the order of the data hangs on who called torch.manual_seed last
-        if self.ddp_find_unused_parameters is None and (self.stage_1_steps or self.latent_warmup_steps):
+        in_parts = self.mdlm_steps or self.stage_1_steps or self.latent_warmup_steps or self.tokens_alone
+        if self.ddp_find_unused_parameters is None and in_parts:
             self.ddp_find_unused_parameters = True  # the latents' head before it is trained, the encoder of stage 2
-        if 0 < self.max_steps < self.stage_1_steps:
+        before = self.mdlm_steps + self.stage_1_steps
+        if 0 < self.max_steps < before:
+            together = f" with `mdlm_steps` {self.mdlm_steps}" if self.mdlm_steps else ""
             raise ValueError(
-                f"`stage_1_steps` is {self.stage_1_steps}, but `max_steps` {self.max_steps} ends before stage 2, in "
-                "which the latents are learnt: give fewer steps to stage 1, or more in all."
+                f"`stage_1_steps` is {self.stage_1_steps}{together}, but `max_steps` {self.max_steps} ends before "
+                "stage 2, in which the latents are learnt: give fewer steps to what comes before, or more in all."
             )
-        for name in ("stage_1_steps", "latent_warmup_steps"):
+        for name in ("mdlm_steps", "stage_1_steps", "latent_warmup_steps"):
             if getattr(self, name) < 0:
                 raise ValueError(f"`{name}` is {getattr(self, name)}; give a number of steps, 0 for none.")
         if not 0 <= self.ema_decay < 1:
@@ -114,25 +122,32 @@ class LaddTrainingArguments(TrainingArguments):
             raise ValueError(f"`nelbo_samples` is {self.nelbo_samples}; give at least 1 point per example.")
         for path in self.nelbo_paths:
             time_path(path)
-        self.objective_at(0)
-        self.objective_at(self.stage_1_steps)
+        for step in (0, self.mdlm_steps, before):
+            self.objective_at(step)
 
     def in_stage_1(self, step: int) -> bool:
         """Whether step number `step`, from 0, belongs to stage 1."""
-        return step < self.stage_1_steps
+        return self.mdlm_steps <= step < self.mdlm_steps + self.stage_1_steps
+
+    def in_stage_2(self, step: int) -> bool:
+        """Whether step number `step`, from 0, belongs to stage 2, in which the encoder is fixed."""
+        return self.stage_1_steps > 0 and step >= self.mdlm_steps + self.stage_1_steps
 
     def objective_at(self, step: int) -> TrainingObjective:
         """What is trained at step number `step`, from 0. Raises `ValueError` for settings it does not accept."""
         options = {f.name: getattr(self, f.name) for f in fields(TrainingObjective)}
+        if step < self.mdlm_steps:
+            of_tokens = ("token_weighting", "token_loss_weight", "min_time")
+            return TrainingObjective(tokens_alone=True, **{name: options[name] for name in of_tokens})
         if self.in_stage_1(step):
             options["latent_loss_weight"] = 0.0
             for name in ("time_distribution", "fully_masked_share", "latent_dropout", "quantizer_dropout"):
                 options[name] = getattr(self, f"stage_1_{name}")
-            options["quantizer_dropout"] *= 1 - step / self.stage_1_steps
+            options["quantizer_dropout"] *= 1 - (step - self.mdlm_steps) / self.stage_1_steps
         elif self.stage_1_steps:
             options |= dict.fromkeys(_OF_THE_ENCODER, 0.0)
         else:
-            options["latent_loss_weight"] *= self._warmup(step)
+            options["latent_loss_weight"] *= self._warmup(step - self.mdlm_steps)
         return TrainingObjective(**options)
 
     def _warmup(self, step: int) -> float:
