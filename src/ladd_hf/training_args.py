@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 import torch
 from transformers import TrainingArguments
@@ -135,10 +136,11 @@ class LaddTrainingArguments(TrainingArguments):
 
     def objective_at(self, step: int) -> TrainingObjective:
         """What is trained at step number `step`, from 0. Raises `ValueError` for settings it does not accept."""
-        options = {f.name: getattr(self, f.name) for f in fields(TrainingObjective)}
+        options: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(TrainingObjective)}
         if step < self.mdlm_steps:
             of_tokens = ("token_weighting", "token_loss_weight", "min_time")
-            return TrainingObjective(tokens_alone=True, **{name: options[name] for name in of_tokens})
+            options = {"tokens_alone": True, **{name: options[name] for name in of_tokens}}
+            return TrainingObjective(**options)
         if self.in_stage_1(step):
             options["latent_loss_weight"] = 0.0
             for name in ("time_distribution", "fully_masked_share", "latent_dropout", "quantizer_dropout"):
