@@ -119,8 +119,15 @@ class TextTask:
     def _blocks(self, split: str) -> Any:
         separator = self.separator if self.packing != "pad" and self.tokenizer.eos_token_id is None else None
         remainder = "pad" if self.packing == "pad" else "drop"
-        texts, options = self.splits[split], {"num_proc": self.num_proc, "separator": separator, "remainder": remainder}
-        return token_blocks(texts, self.tokenizer, self.length, self.packing, **options)
+        return token_blocks(
+            self.splits[split],
+            self.tokenizer,
+            self.length,
+            self.packing,
+            remainder=remainder,
+            separator=separator,
+            num_proc=self.num_proc,
+        )
 
 
 def _first_characters(texts: Iterable[str], number: int) -> Iterable[str]:
