@@ -2,12 +2,12 @@
 
 Two questions, since latents must first say something before a prior over them can be worth anything:
 
-* `latents`: stage 1 alone. How many tokens does one evaluation recover from a text's own latents, from another text's,
-  and from none?
+* `latents`: stage 1 alone, from nothing. How many tokens does one evaluation recover from a text's own latents, from
+  another text's, and from none?
 * `samples`: a whole run, without the baseline. How do samples score at each number of evaluations?
 
     python benchmarks/text_ablations.py latents --json benchmarks/results/text_latents.json
-    python benchmarks/text_ablations.py samples --rows recipe "all codes drawn as often" --max_steps 2000
+    python benchmarks/text_ablations.py samples --rows recipe "no MDLM before" --json results.json
     python benchmarks/text_ablations.py latents --rows recipe "8 characters a code" --seed 1
 
 Flags that are not its own go to the example, and so override the recipe in every row.
@@ -30,6 +30,7 @@ RECIPE = "examples/configs/python-docs-di.yaml"
 CHANGES: dict[str, dict[str, str]] = {
     "latents": {
         "recipe": "",
+        "an MDLM of 400 steps before": "--mdlm_steps 400 --max_steps 800",
         "no unpooling": "--latent_unpooling none",
         "no unpooling, concatenated positions": "--latent_unpooling none --latent_positions concatenated",
         "linear readout of chunks": "--encoder_readout chunk",
@@ -44,16 +45,19 @@ CHANGES: dict[str, dict[str, str]] = {
     },
     "samples": {
         "recipe": "",
+        "no MDLM before": "--mdlm_steps 0",
+        "no pooling": "--latent_pooling none",
+        "neither": "--mdlm_steps 0 --latent_pooling none",
+        "codes alone: no loss on tokens beside them": "--time_distribution sequential --fully_masked_share 0",
         "codes' degree-2 schedule": "--latent_noise_schedule polynomial",
-        "independent times": "--time_distribution independent",
-        "guidance, 10% latent dropout": "--latent_dropout 0.1",
         "half of the steps for the codes": "--latent_share 0.5",
         "longer stage 1": "--stage_1_steps 1000",
         "2 characters a code": "--latent_length 32",
+        "8,192 codes": "--codebook_size 8192",
     },
 }
 FIXED = {
-    "latents": "--max_steps 400 --stage_1_steps 400 --logging_steps 50 --budgets 2 --num_samples 2 "
+    "latents": "--mdlm_steps 0 --max_steps 400 --stage_1_steps 400 --logging_steps 50 --budgets 2 --num_samples 2 "
     "--num_eval_sequences 256 --nelbo_samples 1",
     "samples": "",
 }

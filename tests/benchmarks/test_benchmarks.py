@@ -30,7 +30,8 @@ def test_text_ablations_tell_what_the_latents_give_away(tmp_path):
     for split in ("train", "validation"):
         (tmp_path / f"{split}.txt").write_text(f"the {split} cat sat on the mat and the dog ran " * 30)
     tiny = f"--data {tmp_path} --hidden_size 32 --num_hidden_layers 1 --length 16 --latent_length 4 --codebook_size 20"
-    tiny += " --max_steps 2 --stage_1_steps 2 --warmup_steps 1 --logging_steps 1 --per_device_train_batch_size 4"
+    tiny += " --mdlm_steps 0 --max_steps 2 --stage_1_steps 2 --warmup_steps 1 --logging_steps 1"
+    tiny += " --per_device_train_batch_size 4"
     command = [sys.executable, "benchmarks/text_ablations.py", "latents", *tiny.split()]
     command += ["--rows", "recipe", "no unpooling", "--json", str(tmp_path / "x.json")]
     process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -80,7 +80,7 @@ def text_outcome(
 ) -> tuple[Path, subprocess.CompletedProcess[str]]:
     folder = tmp_path_factory.mktemp("run") / "out"
     recipe = "examples/configs/python-docs-di.yaml"
-    sizes = "--length 16 --latent_length 4 --codebook_size 20 --hidden_size 32 --num_hidden_layers 1"
+    sizes = "--length 16 --latent_length 4 --codebook_size 20 --hidden_size 32 --num_hidden_layers 1 --mdlm_steps 1"
     return folder, train(recipe, "--data", str(texts), *sizes.split(), *TINY, "--output_dir", str(folder))
 
 
