@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import transformers
+from filelock import FileLock
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache"
 PACKAGE = "transformers_suite"
@@ -63,8 +64,15 @@ def _add_module(name: str, **contents: object) -> None:
 def _fetched(version: str) -> Path:
     """The folder with the suite's files."""
     folder = CACHE / f"transformers-{version}-tests"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "lock"):  # of several processes of tests one fetches
+        _fetch(version, folder)
+    return folder
+
+
+def _fetch(version: str, folder: Path) -> None:
+    """Puts the suite's files there, unless they are."""
     if not all((folder / name).is_file() for name in FILES):
-        folder.mkdir(parents=True, exist_ok=True)
         wanted = f"transformers=={version}"
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "transformers"]
         process = subprocess.run([*command, "--dest", str(folder), wanted], capture_output=True, text=True)
@@ -81,4 +89,3 @@ def _fetched(version: str) -> Path:
                 (folder / name).write_bytes(member.read())
         archive.unlink()
         (folder / "__init__.py").touch()  # the suite looks its own folder up as a package
-    return folder
