@@ -240,7 +240,7 @@ def survives(mutation: Mutation) -> bool:
         shutil.copytree(ROOT / "src" / "ladd_hf", package, ignore=shutil.ignore_patterns("__pycache__"))
         path = package / mutation.file
         path.write_text(path.read_text().replace(mutation.old, mutation.new))
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", mutation.caught_by]
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-n=0", "-p", "no:cacheprovider", mutation.caught_by]
         environment = {**os.environ, "PYTHONPATH": folder}
         process = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     if process.returncode not in (0, 1):  # neither passed nor failed: they did not run

@@ -27,9 +27,11 @@ def test_sampling_overhead_prints_a_ratio_for_each_schedule(tmp_path):
 
 
 def test_text_ablations_tell_what_the_latents_give_away(tmp_path):
+    texts = tmp_path / "texts"
+    texts.mkdir()
     for split in ("train", "validation"):
-        (tmp_path / f"{split}.txt").write_text(f"the {split} cat sat on the mat and the dog ran " * 30)
-    tiny = f"--data {tmp_path} --hidden_size 32 --num_hidden_layers 1 --length 16 --latent_length 4 --codebook_size 20"
+        (texts / f"{split}.txt").write_text(f"the {split} cat sat on the mat and the dog ran " * 30)
+    tiny = f"--data {texts} --hidden_size 32 --num_hidden_layers 1 --length 16 --latent_length 4 --codebook_size 20"
     tiny += " --mdlm_steps 0 --max_steps 2 --stage_1_steps 2 --warmup_steps 1 --logging_steps 1"
     tiny += " --per_device_train_batch_size 4"
     command = [sys.executable, "benchmarks/text_ablations.py", "latents", *tiny.split()]
