@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from functools import wraps
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers import initialization as init
 from transformers.masking_utils import create_bidirectional_mask
-from transformers.modeling_outputs import ModelOutput
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
-from .adapter_loading import AdapterLoading
 from .adapters import adapter_parameters, has_adapters
-from .code_on_hub import code_included
 from .configuration_ladd import LaddConfig
 from .evaluation_mode import evaluation_mode
 from .latent_channels import EncodedLatents, latent_channel, token_channel
-from .latent_encoder import LaddEncoder, LatentReadout, row_spans
+from .latent_encoder import LaddEncoder, row_spans
 from .latent_stream import (
     LatentDenoiser,
     LatentHead,
@@ -34,19 +27,17 @@ from .latent_stream import (
     model_rotary,
     timestep_scale,
 )
-from .loading import clear_errors, refuse_partial
+from .model_outputs import LaddModelOutput, LaddOutput
 from .nelbo import Nelbo, nelbo
 from .objective import TrainingObjective, training_loss
 from .pretrained_encoder import LatentStatistics, PretrainedEncoder, batches_of, feature_batches
-from .quantizers import QUANTIZERS, Quantizer, initialize_quantizer
+from .pretrained_model import LaddPreTrainedModel
+from .quantizers import QUANTIZERS, Quantizer
 from .randomness import RowGenerator
 from .time_paths import Point, TimePath
 from .training_noise import TrainingNoise
 from .two_stream_transformer import (
-    JointAttention,
     LaddBlock,
-    ModulatedNorm,
-    Modulation,
     OutputHead,
     TimestepEmbedding,
     ZeroInitLinear,
@@ -56,150 +47,13 @@ from .warm_start import warm_started
 IGNORED_LABEL = -100
 
 
-@dataclass
-class LaddModelOutput(ModelOutput):
-    """States of both streams.
-
-    Attributes:
-        last_hidden_state: `(B, S, hidden_size)`, the tokens' states before the output head's norm.
-        latent_hidden_state: `(B, M, hidden_size)`, the latents', or `None`.
-        conditioning: `(B, cond_hidden_size)`, the time conditioning, or `None`.
-        hidden_states: tuple of the tokens' states before and after each block, where asked for.
-        attentions: tuple of attention weights over [tokens; latents], where asked for (eager attention only).
-    """
-
-    last_hidden_state: Tensor | None = None
-    latent_hidden_state: Tensor | None = None
-    conditioning: Tensor | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
-
-
-@dataclass
-class LaddOutput(ModelOutput):
-    """What the denoiser predicts.
-
-    Attributes:
-        loss: scalar training loss, where `labels` were given.
-        logits: `(B, S, V)`, or `(n, V)` in row-major order of `logits_mask`; the mask token is at minus infinity.
-        latent_prediction: `(B, M, D)` predicted y_0 or noise, or `(B, M, K)` logits over codes, or `None`.
-        loss_parts: each term of the loss by name, unweighted, detached.
-        hidden_states, attentions: see [`LaddModelOutput`].
-    """
-
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    latent_prediction: Tensor | None = None
-    loss_parts: dict[str, Tensor] | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
-
-
-class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
-    """Weights, names and abilities that both models share."""
-
-    config: LaddConfig
-    config_class = LaddConfig
-    base_model_prefix = "model"
-    main_input_name = "input_ids"
-    supports_gradient_checkpointing = True
-    _no_split_modules = ["LaddBlock"]
-    _supports_flash_attn = True
-    _supports_sdpa = True
-    _supports_flex_attn = True
-    _supports_attention_backend = True
-    _can_compile_fullgraph = True
-    # The loss is a mean over the batch; the Trainer must not divide it again by a number of items.
-    accepts_loss_kwargs = False
-    _can_record_outputs = {"hidden_states": LaddBlock, "attentions": JointAttention}
-    model_tags = ["ladd", "masked-diffusion", "diffusion-language-model"]
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None, *args: Any, **kwargs: Any) -> Any:
-        """As of any model, but strict: safetensors unless `use_safetensors=False`, and exactly the model's weights.
-
-        Raises `ValueError` for a checkpoint that lacks weights or has others (with `output_loading_info=True` it loads
-        what there is and returns what was missing as well), `OSError` for files that can not be read.
-        """
-        with_info = kwargs.pop("output_loading_info", False)
-        from_files = kwargs.get("state_dict") is None
-        if from_files and kwargs.get("use_safetensors") is None:
-            kwargs["use_safetensors"] = True
-        load: Any = super().from_pretrained
-        with clear_errors(pretrained_model_name_or_path, kwargs):
-            model, info = load(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
-        if with_info:
-            return model, info
-        if from_files:
-            refuse_partial(pretrained_model_name_or_path, info, ignores_others=cls is LaddModel)
-        return model
-
-    @wraps(PreTrainedModel.save_pretrained)
-    def save_pretrained(  # type: ignore[override]
-        self,
-        save_directory: str | os.PathLike,
-        is_main_process: bool = True,
-        state_dict: dict[str, Tensor] | None = None,
-        push_to_hub: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        """As of any model; what is pushed takes its code along.
-
-        With adapters it writes the adapter alone. Raises `ValueError` for a model that `get_peft_model` has wrapped.
-        """
-        if has_adapters(self) and not self._hf_peft_config_loaded:
-            raise ValueError(
-                "The model's layers hold adapters that `get_peft_model` put there, and it would not load again so: "
-                "call `save_pretrained` of the PeftModel for the adapter alone, or `merge_and_unload` it first."
-            )
-        with self.code_included() if push_to_hub else nullcontext():
-            super().save_pretrained(save_directory, is_main_process, state_dict, push_to_hub, **kwargs)
-
-    @wraps(PreTrainedModel.push_to_hub)
-    def push_to_hub(self, *args: Any, **kwargs: Any) -> str:  # type: ignore[override]
-        """As of any model, its code taken along: it loads with `trust_remote_code=True` without this package."""
-        with self.code_included():
-            return super().push_to_hub(*args, **kwargs)
-
-    def code_included(self) -> AbstractContextManager[None]:
-        """Within it, saving the model writes its code as well, as pushing it does.
-
-        Not of a class of the user's own, whose code is the user's to give, nor with adapters, which have none.
-        """
-        if type(self) not in (LaddModel, LaddForDiffusionLM) or has_adapters(self):
-            return nullcontext()
-        auto_classes = {"AutoConfig": LaddConfig, "AutoModel": LaddModel, "AutoModelForMaskedLM": LaddForDiffusionLM}
-        return code_included(self, auto_classes)
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, Modulation):
-            if module.weight is not None:
-                init.zeros_(module.weight)
-            init.zeros_(module.bias)
-        elif isinstance(module, ZeroInitLinear):
-            init.zeros_(module.weight)
-            init.zeros_(module.bias)
-        elif isinstance(module, ModulatedNorm):  # transformers knows plain norms alone
-            init.ones_(module.weight)
-        elif isinstance(module, LatentReadout):
-            init.normal_(module.weight, std=module.in_features**-0.5)
-        elif isinstance(module, LatentStatistics):
-            init.zeros_(module.mean)
-            init.zeros_(module.std)
-        elif isinstance(module, LatentInput) and module.slots is not None:
-            init.normal_(module.slots, std=cast(float, self.config.initializer_range))
-        elif isinstance(module, LaddModel) and module.mask_vector is not None:
-            init.normal_(module.mask_vector, std=1.0)
-        initialize_quantizer(module, self.config)
-
-
 class LaddModel(LaddPreTrainedModel):
     """The two streams of the denoiser, from embeddings to the last block. Paper, section 5.
 
     With `latent_type="none"` it has the token stream alone, which is MDLM.
     """
+
+    _is_part = True
 
     def __init__(self, config: LaddConfig) -> None:
         super().__init__(config)
@@ -682,5 +536,11 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
             return torch.where(labels == IGNORED_LABEL, filler, labels), maskable
         return torch.where(labels == IGNORED_LABEL, input_ids, labels), maskable
 
+
+LaddPreTrainedModel._auto_classes = {
+    "AutoConfig": LaddConfig,
+    "AutoModel": LaddModel,
+    "AutoModelForMaskedLM": LaddForDiffusionLM,
+}
 
 __all__ = ["LaddForDiffusionLM", "LaddModel", "LaddModelOutput", "LaddOutput", "LaddPreTrainedModel"]

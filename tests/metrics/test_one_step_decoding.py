@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from helpers.training import logged, texts
@@ -22,8 +24,8 @@ class CopyingModel:
 
     training = False
 
-    def encode_latents(self, tokens, attention_mask=None):
-        return tokens.clone()
+    def encode(self, tokens, attention_mask=None, precomputed_latents=None):
+        return SimpleNamespace(clean=tokens.clone() if precomputed_latents is None else precomputed_latents)
 
     def denoise(self, tokens, latents, *, logits_mask, token_timesteps, **_):
         assert (tokens[logits_mask] == 10).all() and (token_timesteps == 1).all(), "nothing is seen but the latents"
@@ -44,6 +46,12 @@ def test_it_is_the_share_of_tokens_that_the_latents_give_away():
     tokens = torch.tensor([[1, 2, 3, 4], [5, 2, 1, 1], [6, 6, 6, 6]])
     shares = one_step_accuracy(CopyingModel(), tokens)
     assert shares == pytest.approx({"true": 1.0, "shuffled": 1 / 12, "none": 3 / 12})
+
+
+def test_latents_that_were_stored_are_read_in_place_of_the_encoders():
+    tokens = torch.tensor([[1, 2, 3, 4], [5, 2, 1, 1]])
+    stored = torch.where(tokens == 1, 7, tokens)
+    assert one_step_accuracy(CopyingModel(), tokens, precomputed_latents=stored)["true"] == pytest.approx(5 / 8)
 
 
 def test_padding_does_not_count():

@@ -26,20 +26,23 @@ def cleaner(rules: Rules) -> Callable[[str], str]:
     return clean
 
 
+def _joined_to_the_left(*marks: str) -> Rules:
+    """No space before a mark that has one on either side; of each argument's characters, in one pass."""
+    return [(rf" ([{re.escape(mark)}]) ", r"\1 ") for mark in marks]
+
+
+def _closed_up(left: str, right: str) -> tuple[str, str]:
+    """No spaces inside of a pair of brackets or quotes."""
+    start, end = re.escape(left), re.escape(right)
+    return rf"{start}\s*([^{end}]*?)\s*{end}", rf"{left}\1{right}"
+
+
 _clean_wikitext = cleaner(
     [
         (r"s '", "s'"),
         (r" @([-,.])@ ", r"\1"),  # inside numbers and compounds
-        (r" ([:;]) ", r"\1 "),
-        (r" \. ", ". "),
-        (r" ! ", "! "),
-        (r" \? ", "? "),
-        (r" , ", ", "),
-        (r"\(\s*([^)]*?)\s*\)", r"(\1)"),
-        (r"\[\s*([^\]]*?)\s*\]", r"[\1]"),
-        (r"{\s*([^}]*?)\s*}", r"{\1}"),
-        (r'"\s*([^"]*?)\s*"', r'"\1"'),
-        (r"'\s*([^']*?)\s*'", r"'\1'"),
+        *_joined_to_the_left(":;", ".", "!", "?", ","),
+        *(_closed_up(*pair) for pair in ("()", "[]", "{}", '""', "''")),
         (r"= = = =", "===="),  # headings
         (r"= = =", "==="),
         (r"= =", "=="),
@@ -70,13 +73,11 @@ _clean_lm1b = cleaner(
         (r" '(\w+)", r"'\1"),
         (r" (\w+) \. ", r" \1. "),
         (r" (\w+) \.$", r" \1."),
-        (r" \? ", "? "),
+        *_joined_to_the_left("?"),
         (r" \?$", "?"),
-        (r" ! ", "! "),
+        *_joined_to_the_left("!"),
         (r" !$", "!"),
-        (r" , ", ", "),
-        (r" : ", ": "),
-        (r" ; ", "; "),
+        *_joined_to_the_left(",", ":", ";"),
         (r" / ", "/"),
         (r'" ([^"]+) "', r'"\1"'),
         (r"' ([^']+) '", r"'\1'"),

@@ -12,13 +12,16 @@ from ..evaluation_mode import evaluation_mode
 
 
 @torch.no_grad()
-def one_step_accuracy(model: Any, tokens: Tensor, attention_mask: Tensor | None = None) -> dict[str, float]:
+def one_step_accuracy(
+    model: Any, tokens: Tensor, attention_mask: Tensor | None = None, precomputed_latents: Tensor | None = None
+) -> dict[str, float]:
     """Share of tokens that are the likeliest ones of a single evaluation with every token masked.
 
     Args:
         model: with latents.
         tokens: `(B, S)` clean tokens, two texts or more.
         attention_mask: `(B, S)`, 0 at padding.
+        precomputed_latents: what a fixed encoder said of them, if it has been asked before.
 
     Returns `true`: given the texts' own latents; `shuffled`: given another text's; `none`: given latents that say
     nothing. Latents that carry the text lift the first far above the others, which should be alike.
@@ -29,9 +32,10 @@ def one_step_accuracy(model: Any, tokens: Tensor, attention_mask: Tensor | None 
             f"One-step accuracy needs a model with latents and two texts or more; got `latent_type` "
             f"{config.latent_type!r} and {len(tokens)} texts."
         )
-    own = model.encode_latents(tokens, attention_mask)
     real = torch.ones_like(tokens, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
     masked, ones = torch.where(real, config.mask_token_id, tokens), torch.ones(len(tokens), device=tokens.device)
+    with evaluation_mode(model):
+        own = model.encode(tokens, attention_mask, precomputed_latents=precomputed_latents).clean
     given = {"true": (own, 0 * ones), "shuffled": (own.roll(1, 0), 0 * ones), "none": (channel.dropped(own), ones)}
     shares = {}
     with evaluation_mode(model):
@@ -54,17 +58,20 @@ class OneStepDecoding(TrainerCallback):
 
     Args:
         tokens: `(B, S)` held-out tokens, some hundred rows.
-        attention_mask: `(B, S)`, 0 at padding.
+        attention_mask, precomputed_latents: as in [`one_step_accuracy`].
     """
 
-    def __init__(self, tokens: Tensor, attention_mask: Tensor | None = None) -> None:
-        self.tokens, self.attention_mask = tokens, attention_mask
+    def __init__(
+        self, tokens: Tensor, attention_mask: Tensor | None = None, precomputed_latents: Tensor | None = None
+    ) -> None:
+        self.tokens = tokens
+        self.options = {"attention_mask": attention_mask, "precomputed_latents": precomputed_latents}
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, model: Any = None, **kwargs: Any) -> None:
         """Measures, in the process that prints."""
         if not state.is_world_process_zero or not logs or "loss" not in logs:
             return
-        mask = None if self.attention_mask is None else self.attention_mask.to(args.device)
-        shares = one_step_accuracy(model, self.tokens.to(args.device), mask)
+        options = {name: None if given is None else given.to(args.device) for name, given in self.options.items()}
+        shares = one_step_accuracy(model, self.tokens.to(args.device), **options)
         for entry in (logs, state.log_history[-1]):
             entry.update({f"decoded_{name}": share for name, share in shares.items()})

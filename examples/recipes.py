@@ -1,0 +1,221 @@
+"""Recipes: what a run of `train_ladd.py` may be told, by a YAML file and by flags over it."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers import HfArgumentParser
+
+from ladd_hf import (
+    LaddConfig,
+    LaddJointScheduler,
+    LaddScheduler,
+    LaddSequentialScheduler,
+    LaddTrainingArguments,
+)
+from ladd_hf.configuration_ladd import MODEL_SIZES
+from ladd_hf.tasks import Task
+
+DEFAULT_RECIPE = Path(__file__).parent / "configs" / "sawtooth-di.yaml"
+
+
+@dataclass
+class RunArguments:
+    """What is done besides training."""
+
+    config: str = field(default=str(DEFAULT_RECIPE), metadata={"help": "Recipe: a YAML file of these fields."})
+    data: str = field(
+        default="sawtooth", metadata={"help": "'sawtooth', a corpus by name, such as 'python-docs', or files of texts."}
+    )
+    length: int = field(default=32, metadata={"help": "Tokens per sequence."})
+    tokenizer: str = field(
+        default="character", metadata={"help": "Texts: 'character', 'byte_level_bpe', or one of the Hub or a folder."}
+    )
+    tokenizer_vocab_size: int = field(default=4096, metadata={"help": "Tokens of 'byte_level_bpe'."})
+    normalize: bool = field(default=False, metadata={"help": "Write texts in text8's 27 symbols."})
+    packing: str = field(default="pack", metadata={"help": "Texts to sequences: 'pack', 'wrap' or 'pad'."})
+    separator: str = field(
+        default=" ", metadata={"help": "Between packed documents, where the tokenizer has no end-of-sequence token."}
+    )
+    streaming: bool = field(default=False, metadata={"help": "Read the training texts as they are needed."})
+    num_proc: int | None = field(default=None, metadata={"help": "Processes that tokenize texts."})
+    precompute_latents: bool = field(
+        default=False, metadata={"help": "Run a fixed pretrained encoder once, and store what it says."}
+    )
+    judge_order: int = field(default=6, metadata={"help": "Texts: characters of the judge's longest n-gram."})
+    judge_characters: int = field(
+        default=20_000_000, metadata={"help": "Texts: characters that the judge learns from."}
+    )
+    baseline: bool = field(default=True, metadata={"help": "Train MDLM with the same tokens, optimiser and steps."})
+    budgets: list[int] = field(
+        default_factory=lambda: [1, 2, 4, 8, 16, 32, 128], metadata={"help": "Numbers of evaluations to sample with."}
+    )
+    num_samples: int = field(default=2000, metadata={"help": "Samples for each number of evaluations."})
+    sample_batch_size: int = field(default=500, metadata={"help": "Samples drawn at once."})
+    cpu_threads: int = field(
+        default=0, metadata={"help": "Threads of a CPU run; 0: the cores, shared by the processes."}
+    )
+    num_eval_sequences: int = field(default=500, metadata={"help": "Held-out sequences for the bound; 0: none."})
+
+
+@dataclass
+class ModelArguments:
+    """The model: a size or sizes, and its latents. `None` leaves the choice to `LaddConfig`."""
+
+    size: str | None = field(default=None, metadata={"help": f"One of {', '.join(MODEL_SIZES)}."})
+    hidden_size: int | None = None
+    num_hidden_layers: int | None = None
+    num_attention_heads: int | None = None
+    cond_hidden_size: int | None = None
+    mlp_ratio: int | None = None
+    attention_dropout: float | None = None
+    initializer_range: float | None = None
+    reference_layout: bool | None = field(default=None, metadata={"help": "Networks exactly as the authors' are."})
+    latent_type: str = field(default="discrete", metadata={"help": "'none', 'continuous' or 'discrete'."})
+    latent_length: int | None = None
+    latent_dim: int | None = None
+    codebook_size: int | None = None
+    latent_positions: str | None = None
+    latent_pooling: str | None = None
+    latent_unpooling: str | None = None
+    latent_time_conditioning: bool | None = None
+    latent_noise_schedule: str | None = None
+    latent_prediction_type: str | None = None
+    latent_normalization: str | None = None
+    latent_head_layers: int | None = None
+    latent_head_hidden_size: int | None = None
+    separate_latent_denoiser: bool | None = None
+    latent_denoiser_num_layers: int | None = None
+    encoder_readout: str | None = None
+    encoder_num_hidden_layers: int | None = None
+    encoder_hidden_size: int | None = None
+    encoder_num_attention_heads: int | None = None
+    encoder_variance: str | None = None
+    encoder_std: float | None = None
+    encoder_name_or_path: str | None = field(
+        default=None, metadata={"help": "A pretrained encoder, of the Hub or a folder."}
+    )
+    encoder_revision: str | None = None
+    encoder_pooling: str | None = None
+    encoder_projection: str | None = None
+    encoder_tokenizer: str | None = None
+    encoder_mask_token_id: int | None = None
+    encoder_trained: bool | None = None
+    latent_standardization: bool | None = None
+    quantizer: str | None = field(default=None, metadata={"help": "'vector', 'finite_scalar' or 'gumbel'."})
+    fsq_levels: list[int] | None = None
+    codebook_decay: float | None = None
+    codebook_kmeans_init: bool | None = None
+    codebook_dead_code_threshold: int | None = None
+    commitment_weight: float | None = None
+    gumbel_temperature: float | None = None
+    token_noise_schedule: str | None = None
+    token_time_conditioning: bool | None = None
+
+    def config(self, task: Task, latents: bool) -> LaddConfig:
+        """The model's configuration, or with `latents=False` the baseline's: the same token stream."""
+        of_latents = (
+            "latent_",
+            "encoder_",
+            "codebook_",
+            "separate_",
+            "quantizer",
+            "fsq_",
+            "commitment_",
+            "gumbel_",
+            "reference_",
+        )
+        options = {name: value for name, value in asdict(self).items() if value is not None and name != "size"}
+        if not latents:
+            options = {name: value for name, value in options.items() if not name.startswith(of_latents)}
+        options |= {**task.vocabulary, "max_position_embeddings": task.length}
+        return LaddConfig.from_size(self.size, **options) if self.size else LaddConfig(**options)
+
+
+@dataclass
+class SchedulerArguments:
+    """The inference schedules that are compared and saved."""
+
+    spacing: str = field(default="uniform", metadata={"help": "Grid of times: 'uniform' or 'cosine'."})
+    latent_solver: str = field(default="ddim", metadata={"help": "'ddim' or 'ddpm', for continuous latents."})
+    unmasking: str = field(default="ancestral", metadata={"help": "Order of tokens: see docs/generation.md."})
+    remasking: str = field(default="none", metadata={"help": "'none', 'cap' or 'rescale': masks tokens again (ReMDM)."})
+    remasking_rate: float = field(default=0.0, metadata={"help": "Its rate."})
+    latent_share: float = field(default=0.5, metadata={"help": "Sequential: share of the steps for the latents."})
+    max_latent_steps: int | None = field(default=None, metadata={"help": "Sequential: at most so many of them."})
+
+    def joint(self) -> LaddScheduler:
+        """The diagonal."""
+        of_sequential = ("latent_share", "max_latent_steps")
+        return LaddJointScheduler(**{k: v for k, v in asdict(self).items() if k not in of_sequential})
+
+    def sequential(self) -> LaddScheduler:
+        """Latents first."""
+        return LaddSequentialScheduler(**asdict(self))
+
+
+def read_recipe(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A recipe's settings, over those of its `base`; `readers` are the recipes that led here.
+
+    Raises `ValueError` for a base that is missing or leads back to itself.
+    """
+    path = path.resolve()
+    if path in readers:
+        raise ValueError(f"{path} is a `base` of its own, by way of {readers[-1]}: take one of them out.")
+    if not path.is_file():
+        raise ValueError(f"{readers[-1]} has the `base` {path}, which is not a file; paths start at its own folder.")
+    settings = yaml.safe_load(path.read_text()) or {}
+    bases = settings.pop("base", [])
+    merged: dict[str, Any] = {}
+    for base in [bases] if isinstance(bases, str) else bases:
+        merged |= read_recipe(path.parent / base, (*readers, path))
+    return merged | settings
+
+
+def parse_arguments(
+    argv: list[str], description: str = ""
+) -> tuple[RunArguments, ModelArguments, SchedulerArguments, LaddTrainingArguments]:
+    """Recipe first, flags over it. Exits with a message for a recipe that is missing or has unknown fields."""
+    kinds = (RunArguments, ModelArguments, SchedulerArguments, LaddTrainingArguments)
+    parser = HfArgumentParser(kinds, description=description)
+    parser.set_defaults(output_dir=None)
+    if argv and argv[0].endswith((".yaml", ".yml")):
+        argv = ["--config", *argv]
+    config_parser = HfArgumentParser(RunArguments, add_help=False, conflict_handler="resolve")
+    recipe = Path(config_parser.parse_known_args(argv)[0].config)
+    if not recipe.is_file():
+        parser.error(f"--config {recipe} is not a file; give a recipe such as {DEFAULT_RECIPE}.")
+    try:
+        settings = read_recipe(recipe)
+    except ValueError as error:
+        parser.error(str(error))
+    known = {f.name for kind in kinds for f in fields(kind) if f.init}
+    if unknown := sorted(set(settings) - known):
+        parser.error(f"{recipe} has unknown fields {unknown}; --help lists the fields of a recipe.")
+    settings.setdefault("output_dir", f"out/{recipe.stem}")
+    parser.set_defaults(**settings)
+    try:
+        *arguments, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
+    except ValueError as error:  # settings that contradict each other, or the machine
+        parser.error(str(error))
+    if unknown:
+        parser.error(f"{' '.join(unknown)} is not understood; --help lists all flags.")
+    return tuple(arguments)
+
+
+def baseline_arguments(training: LaddTrainingArguments, folder: Path) -> LaddTrainingArguments:
+    """The same training without what only latents have."""
+    arguments = copy.deepcopy(training)
+    arguments.output_dir = str(folder)
+    arguments.mdlm_steps = arguments.stage_1_steps = 0
+    arguments.fully_masked_share = arguments.latent_dropout = 0.0
+    arguments.encoder_corruption = arguments.encoder_mask_ratio = 0.0
+    arguments.quantizer_dropout = arguments.contrastive_weight = arguments.latent_kl_weight = 0.0
+    arguments.conditional_independence_weight = 0.0
+    arguments.latent_target_gradient = False
+    arguments.time_distribution = "independent"
+    return arguments

@@ -1,0 +1,130 @@
+"""What both models share as transformers models: how they load, are saved and pushed, and how their weights start."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+from functools import wraps
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+
+from .adapter_loading import AdapterLoading
+from .adapters import has_adapters
+from .code_on_hub import code_included
+from .configuration_ladd import LaddConfig
+from .latent_encoder import LatentReadout
+from .latent_stream import LatentInput
+from .loading import clear_errors, refuse_partial
+from .pretrained_encoder import LatentStatistics
+from .quantizers import initialize_quantizer
+from .two_stream_transformer import JointAttention, LaddBlock, ModulatedNorm, Modulation, ZeroInitLinear
+
+
+class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
+    """Weights, names and abilities that both models share."""
+
+    config: LaddConfig
+    config_class = LaddConfig
+    base_model_prefix = "model"
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["LaddBlock"]
+    _supports_flash_attn = True
+    _supports_sdpa = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = True
+    # The loss is a mean over the batch; the Trainer must not divide it again by a number of items.
+    accepts_loss_kwargs = False
+    _can_record_outputs = {"hidden_states": LaddBlock, "attentions": JointAttention}
+    model_tags = ["ladd", "masked-diffusion", "diffusion-language-model"]
+    # Whether a checkpoint may hold more than the model: it is a part of a larger one.
+    _is_part: ClassVar[bool] = False
+    # The classes that are pushed with their code, by the auto class that loads them.
+    _auto_classes: ClassVar[dict[str, type]] = {}
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None, *args: Any, **kwargs: Any) -> Any:
+        """As of any model, but strict: safetensors unless `use_safetensors=False`, and exactly the model's weights.
+
+        Raises `ValueError` for a checkpoint that lacks weights or has others (with `output_loading_info=True` it loads
+        what there is and returns what was missing as well), `OSError` for files that can not be read.
+        """
+        with_info = kwargs.pop("output_loading_info", False)
+        from_files = kwargs.get("state_dict") is None
+        if from_files and kwargs.get("use_safetensors") is None:
+            kwargs["use_safetensors"] = True
+        load: Any = super().from_pretrained
+        with clear_errors(pretrained_model_name_or_path, kwargs):
+            model, info = load(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
+        if with_info:
+            return model, info
+        if from_files:
+            refuse_partial(pretrained_model_name_or_path, info, ignores_others=cls._is_part)
+        return model
+
+    @wraps(PreTrainedModel.save_pretrained)
+    def save_pretrained(  # type: ignore[override]
+        self,
+        save_directory: str | os.PathLike,
+        is_main_process: bool = True,
+        state_dict: dict[str, Tensor] | None = None,
+        push_to_hub: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """As of any model; what is pushed takes its code along.
+
+        With adapters it writes the adapter alone. Raises `ValueError` for a model that `get_peft_model` has wrapped.
+        """
+        if has_adapters(self) and not self._hf_peft_config_loaded:
+            raise ValueError(
+                "The model's layers hold adapters that `get_peft_model` put there, and it would not load again so: "
+                "call `save_pretrained` of the PeftModel for the adapter alone, or `merge_and_unload` it first."
+            )
+        with self.code_included() if push_to_hub else nullcontext():
+            super().save_pretrained(save_directory, is_main_process, state_dict, push_to_hub, **kwargs)
+
+    @wraps(PreTrainedModel.push_to_hub)
+    def push_to_hub(self, *args: Any, **kwargs: Any) -> str:  # type: ignore[override]
+        """As of any model, its code taken along: it loads with `trust_remote_code=True` without this package."""
+        with self.code_included():
+            return super().push_to_hub(*args, **kwargs)
+
+    def code_included(self) -> AbstractContextManager[None]:
+        """Within it, saving the model writes its code as well, as pushing it does.
+
+        Not of a class of the user's own, whose code is the user's to give, nor with adapters, which have none.
+        """
+        if type(self) not in self._auto_classes.values() or has_adapters(self):
+            return nullcontext()
+        return code_included(self, self._auto_classes)
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, Modulation):
+            if module.weight is not None:
+                init.zeros_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, ZeroInitLinear):
+            init.zeros_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, ModulatedNorm):  # transformers knows plain norms alone
+            init.ones_(module.weight)
+        elif isinstance(module, LatentReadout):
+            init.normal_(module.weight, std=module.in_features**-0.5)
+        elif isinstance(module, LatentStatistics):
+            init.zeros_(module.mean)
+            init.zeros_(module.std)
+        elif isinstance(module, LatentInput) and module.slots is not None:
+            init.normal_(module.slots, std=cast(float, self.config.initializer_range))
+        elif isinstance(mask_vector := getattr(module, "mask_vector", None), nn.Parameter):
+            init.normal_(mask_vector, std=1.0)
+        initialize_quantizer(module, self.config)
+
+
+__all__ = ["LaddPreTrainedModel"]
