@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddPipeline
-from ladd_hf.data import byte_level_bpe, character_tokenizer, text8_normalize, with_mask_token
+from ladd_hf.data import byte_level_bpe, character_tokenizer, make_tokenizer, text8_normalize, with_mask_token
 from ladd_hf.data.tokenizers import TEXT8_SYMBOLS
 
 CORPUS = ["the cat sat on the mat", "the dog sat on the log", "a cat and a dog"] * 5
@@ -53,6 +53,16 @@ def test_symbols_that_repeat_or_are_none_are_refused(symbols):
 def test_bpe_gives_any_text_back(text):
     tokenizer = byte_level_bpe(CORPUS, 300)
     assert tokenizer.decode(tokenizer(text).input_ids, skip_special_tokens=False) == text or "[" in text
+
+
+def test_tokenizers_are_made_by_name(tmp_path):
+    assert make_tokenizer("character").get_vocab() == character_tokenizer().get_vocab()
+    trained = make_tokenizer("byte_level_bpe", iter(CORPUS), 290)
+    assert trained.get_vocab() == byte_level_bpe(CORPUS, 290).get_vocab()
+    trained.save_pretrained(tmp_path)
+    assert make_tokenizer(str(tmp_path)).mask_token_id == trained.mask_token_id
+    with pytest.raises(OSError):
+        make_tokenizer(str(tmp_path / "nothing"))
 
 
 def test_bpe_merges_what_is_frequent_and_is_the_same_each_time():

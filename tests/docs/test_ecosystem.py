@@ -10,6 +10,7 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
+from helpers.examples import recipes
 from helpers.hub import LoopbackHub
 
 from ladd_hf import LaddConfig, LaddTrainingArguments
@@ -45,7 +46,8 @@ def test_its_calls_run_in_order(tmp_path):
 
 
 def test_its_commands_name_scripts_files_and_flags_that_exist():
-    known = {field.name for kind in (LaddTrainingArguments, LaddConfig) for field in fields(kind)}
+    kinds = (LaddTrainingArguments, LaddConfig, recipes.RunArguments)
+    known = {field.name for kind in kinds for field in fields(kind)}
     lines = [line for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
     assert len(lines) == 9
     for line in lines:

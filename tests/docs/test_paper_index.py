@@ -7,7 +7,7 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from helpers.examples import train_ladd as example
+from helpers.examples import recipes
 
 from ladd_hf import LaddConfig, LaddTrainingArguments
 
@@ -48,7 +48,7 @@ def test_its_recipes_are_those_there_are():
 
 
 def test_every_setting_it_names_exists():
-    kinds = (LaddConfig, LaddTrainingArguments, example.RunArguments, example.ModelArguments)
+    kinds = (LaddConfig, LaddTrainingArguments, recipes.RunArguments, recipes.ModelArguments)
     known = {field.name for kind in kinds for field in fields(kind)}
     flags = {match.group(1) for code in CODE if (match := re.fullmatch(r"--(\w+) \S+", code))}
     settings = {match.group(1) for code in CODE if (match := re.fullmatch(r"(\w+_\w+)(: \w+)?", code))}

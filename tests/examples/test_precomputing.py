@@ -24,6 +24,7 @@ codebook_size: 8
 encoder_name_or_path: {folder}/encoder
 precompute_latents: true
 max_steps: 3
+logging_steps: 1
 per_device_train_batch_size: 8
 use_cpu: true
 save_strategy: "no"

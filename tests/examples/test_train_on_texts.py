@@ -85,3 +85,10 @@ def test_a_corpus_that_is_not_there_is_named(tmp_path):
     process = train("--data", "no-such-corpus", *TINY, "--output_dir", str(tmp_path / "out"))
     assert process.returncode != 0
     assert "no corpus, file or folder 'no-such-corpus'" in process.stderr and "Traceback" not in process.stderr
+
+
+def test_a_corpus_without_training_texts_is_refused(tmp_path):
+    (tmp_path / "validation.txt").write_text("held out and nothing else")
+    process = train("--data", str(tmp_path), *TINY, "--output_dir", str(tmp_path / "out"))
+    assert process.returncode != 0
+    assert "has the splits 'validation', but 'train'" in process.stderr and "Traceback" not in process.stderr
