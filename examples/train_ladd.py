@@ -120,7 +120,8 @@ def main(argv: list[str]) -> None:
         configs = {"ladd": model_arguments.config(task, latents=True)}
         configs["mdlm"] = model_arguments.config(task, latents=False)
         if run.precompute_latents:
-            training.objective_at(0).check_precomputed()
+            for step in training.stage_starts:
+                training.objective_at(step).check_precomputed()
         for scheduler in (schedulers.joint(), schedulers.sequential()):
             scheduler.for_model(configs["ladd"])
     except (ValueError, OSError, StrictDataclassError) as error:

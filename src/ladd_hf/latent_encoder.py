@@ -13,6 +13,7 @@ from transformers.masking_utils import create_bidirectional_mask
 
 from .configuration_ladd import LaddConfig
 from .latent_channels import EncodedLatents
+from .poolings import even_chunks
 from .randomness import RowGenerator
 from .two_stream_transformer import LaddBlock, rotary_embedding
 
@@ -48,9 +49,7 @@ def read_chunks(states: Tensor, starts: Tensor, lengths: Tensor, latent_length: 
     Of L real tokens, those of rank r with floor(r M / L) = j make chunk j; missing ones count as zeros. `chunk_size`
     is the size of the largest chunk that can occur.
     """
-    chunk = torch.arange(latent_length, device=states.device)
-    first = (chunk * lengths[:, None] + latent_length - 1) // latent_length  # (B, M): first r with r M >= j L
-    end = ((chunk + 1) * lengths[:, None] + latent_length - 1) // latent_length
+    first, end = even_chunks(lengths, latent_length)  # (B, M)
     ranks = first[..., None] + torch.arange(chunk_size, device=states.device)  # (B, M, chunk_size)
     inside = ranks < end[..., None]
     places = (starts[:, None, None] + ranks).clamp(max=states.shape[1] - 1).flatten(1)  # (B, M * chunk_size)
@@ -63,8 +62,8 @@ def chunk_places(starts: Tensor, lengths: Tensor, length: int, latent_length: in
     """Each token's chunk as in `read_chunks`, and its place in it, both `(B, S)`. Padding joins the nearest chunk."""
     ranks = torch.arange(length, device=starts.device) - starts[:, None]  # (B, S)
     chunk = (ranks * latent_length // lengths[:, None].clamp(min=1)).clamp(0, latent_length - 1)
-    first = (chunk * lengths[:, None] + latent_length - 1) // latent_length
-    return chunk, ranks - first
+    first, _ = even_chunks(lengths, latent_length)  # (B, M)
+    return chunk, ranks - first.gather(1, chunk)
 
 
 def normalized(vectors: Tensor, config: LaddConfig) -> Tensor:

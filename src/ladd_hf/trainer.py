@@ -103,7 +103,7 @@ class LaddTrainer(Trainer):
         self._tell_tokenizer()
         two_stages = bool(args.mdlm_steps or args.stage_1_steps) and self._ladd_model().encoder is not None
         check_sharding(self.accelerator, two_stages, wrapped=hasattr(self.model, "get_base_model"))
-        for step in (0, args.mdlm_steps, args.mdlm_steps + args.stage_1_steps):
+        for step in args.stage_starts:
             args.objective_at(step).check_fits(self._ladd_model().config.latent_type)
         self.ema = EMACallback(self._ladd_model(), args.ema_decay) if args.ema_decay else None
         if self.ema is not None:

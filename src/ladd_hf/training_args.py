@@ -123,8 +123,13 @@ class LaddTrainingArguments(TrainingArguments):
             raise ValueError(f"`nelbo_samples` is {self.nelbo_samples}; give at least 1 point per example.")
         for path in self.nelbo_paths:
             time_path(path)
-        for step in (0, self.mdlm_steps, before):
+        for step in self.stage_starts:
             self.objective_at(step)
+
+    @property
+    def stage_starts(self) -> tuple[int, int, int]:
+        """The steps at which what is trained may change: the MDLM's, stage 1's and stage 2's first."""
+        return 0, self.mdlm_steps, self.mdlm_steps + self.stage_1_steps
 
     def in_stage_1(self, step: int) -> bool:
         """Whether step number `step`, from 0, belongs to stage 1."""

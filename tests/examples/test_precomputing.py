@@ -61,6 +61,6 @@ def test_training_reads_stored_latents_and_never_the_encoder(recipe, tmp_path):
 
 
 def test_terms_that_hide_tokens_from_the_encoder_are_refused_before_anything_is_trained(recipe, tmp_path):
-    flags = ["--encoder_corruption", "0.9", "--output_dir", str(tmp_path / "out")]
+    flags = ["--encoder_corruption", "0.9", "--mdlm_steps", "1", "--output_dir", str(tmp_path / "out")]
     with pytest.raises(SystemExit, match=r"`encoder_corruption` is 0\.9, which hides tokens from the encoder"):
         example.main([str(recipe), *flags])
