@@ -1,32 +1,36 @@
-"""What each choice of the text recipe is worth: short runs of python-docs-di.yaml, each with one setting changed.
+"""What each choice of the text recipes is worth: runs of `python-docs-di.yaml`, each with one setting changed.
 
 Two questions, since latents must first say something before a prior over them can be worth anything:
 
 * `latents`: stage 1 alone, from nothing. How many tokens does one evaluation recover from a text's own latents, from
   another text's, and from none?
-* `samples`: a whole run, without the baseline. How do samples score at each number of evaluations?
+* `samples`: a whole run, without the baseline beside it. How do samples score at each number of evaluations?
 
-    python benchmarks/text_ablations.py latents --json benchmarks/results/text_latents.json
-    python benchmarks/text_ablations.py samples --rows recipe "no MDLM before" --json results.json
+    python benchmarks/text_ablations.py latents --parallel 2 --json benchmarks/results/text_latents.json
+    python benchmarks/text_ablations.py samples --parallel 2 --json benchmarks/results/text_samples.json
     python benchmarks/text_ablations.py latents --rows recipe "8 characters a code" --seed 1
 
-Flags that are not its own go to the example, and so override the recipe in every row.
+Rows in parallel share the cores out evenly. Flags that are not its own go to the example, and override every row's. A
+file of results that is there already keeps its other rows: `--rows` adds to them or replaces them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-RECIPE = "examples/configs/python-docs-di.yaml"
+CONFIGS = ROOT / "examples" / "configs"
 
+# A row's flags, after the recipe where it is another than python-docs-di.yaml
 CHANGES: dict[str, dict[str, str]] = {
     "latents": {
         "recipe": "",
@@ -44,10 +48,11 @@ CHANGES: dict[str, dict[str, str]] = {
         "8 characters a code": "--latent_length 8",
     },
     "samples": {
+        "MDLM": "python-docs-mdlm.yaml",
         "recipe": "",
+        "Co-LADD": "python-docs-co.yaml",
         "no MDLM before": "--mdlm_steps 0",
         "no pooling": "--latent_pooling none",
-        "neither": "--mdlm_steps 0 --latent_pooling none",
         "codes alone: no loss on tokens beside them": "--time_distribution sequential --fully_masked_share 0",
         "codes' degree-2 schedule": "--latent_noise_schedule polynomial",
         "half of the steps for the codes": "--latent_share 0.5",
@@ -59,40 +64,45 @@ CHANGES: dict[str, dict[str, str]] = {
 FIXED = {
     "latents": "--mdlm_steps 0 --max_steps 400 --stage_1_steps 400 --logging_steps 50 --budgets 2 --num_samples 2 "
     "--num_eval_sequences 256 --nelbo_samples 1",
-    "samples": "",
+    "samples": "--budgets 2 4 8 16 32",
 }
 
 
-def run(question: str, row: str, folder: Path, flags: list[str]) -> dict[str, Any]:
-    """One run of the example in a process of its own; what it found."""
-    output, start = folder / f"{len(list(folder.iterdir()))}", time.time()
-    command = [sys.executable, "-m", "accelerate.commands.launch", "examples/train_ladd.py", "--config", RECIPE]
-    command += ["--baseline", "false", "--output_dir", str(output), *FIXED[question].split()]
-    command += [*CHANGES[question][row].split(), *flags]
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    results = json.loads((output / "results.json").read_text())
-    history = [entry for entry in results["log"]["ladd"] if "decoded_true" in entry]
+def run(question: str, row: str, flags: list[str], threads: int) -> dict[str, Any]:
+    """One run of the example in a process of its own; what it found. Raises `SystemExit` with its last words."""
+    start, changes = time.time(), CHANGES[question][row].split()
+    recipe = changes.pop(0) if changes and changes[0].endswith(".yaml") else "python-docs-di.yaml"
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "accelerate.commands.launch", "examples/train_ladd.py"]
+        command += ["--config", str(CONFIGS / recipe), "--baseline", "false", "--output_dir", folder]
+        command += ["--cpu_threads", str(threads), *FIXED[question].split(), *changes, *flags]
+        process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        if process.returncode:
+            raise SystemExit(f"The row {row!r} ended with an error:\n{process.stderr[-2000:]}")
+        results = json.loads((Path(folder) / "results.json").read_text())
     names = ("step", "decoded_true", "decoded_shuffled", "decoded_none", "codes_in_batch", "token_loss", "latent_loss")
+    history = [entry for entry in results["log"]["ladd"] if "token_loss" in entry]
     return {
-        "row": row,
         "flags": CHANGES[question][row],
-        "latents": [{name: entry[name] for name in names if name in entry} for entry in history],
+        "log": [{name: round(entry[name], 4) for name in names if name in entry} for entry in history],
         "quality": results["quality"] if question == "samples" else {},
+        "bounds": results["bounds"] if question == "samples" else {},
         "reference": results["reference"],
         "seconds": round(time.time() - start),
         "facts": results["facts"],
     }
 
 
-def show(question: str, outcome: dict[str, Any]) -> str:
+def show(question: str, row: str, outcome: dict[str, Any]) -> str:
     """A row of the table."""
-    last = outcome["latents"][-1]
+    last = outcome["log"][-1]
+    shares = {name: last[f"decoded_{name}"] for name in ("true", "shuffled", "none") if f"decoded_{name}" in last}
+    decoded = [f"{name} {share:.1%}" for name, share in shares.items()]
     if question == "latents":
-        accuracies = "  ".join(f"{name} {last[f'decoded_{name}']:.1%}" for name in ("true", "shuffled", "none"))
-        return f"{outcome['row']:<40}{accuracies}  ({last['codes_in_batch']:.0f} codes a batch, {outcome['seconds']} s)"
+        return f"{row:<40}{'  '.join(decoded)}  ({outcome['seconds']} s)"
     _, scores = list(outcome["quality"].items())[-1]
     cells = "  ".join(f"{n}: {score['nats']:.3f} ({score['entropy']:.2f})" for n, score in scores.items())
-    return f"{outcome['row']:<40}{cells}  (decodes {last['decoded_true']:.1%}, {outcome['seconds']} s)"
+    return f"{row:<44}{cells}  ({', '.join([*decoded[:1], str(outcome['seconds'])])} s)"
 
 
 def main() -> None:
@@ -100,18 +110,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("question", choices=sorted(CHANGES))
     parser.add_argument("--rows", nargs="+", help="names of rows; all if not given")
+    parser.add_argument("--parallel", type=int, default=1, help="rows to run at once")
     parser.add_argument("--json", type=Path)
     options, flags = parser.parse_known_args()
     rows = options.rows or list(CHANGES[options.question])
     if unknown := [row for row in rows if row not in CHANGES[options.question]]:
         parser.error(f"There are no rows {unknown}; give some of {list(CHANGES[options.question])}.")
-    outcomes = []
-    with tempfile.TemporaryDirectory() as folder:
-        for row in rows:
-            outcomes.append(run(options.question, row, Path(folder), flags))
-            print(show(options.question, outcomes[-1]), flush=True)
-            if options.json:  # after each run, so that a later one that fails loses nothing
-                options.json.write_text(json.dumps({"flags": flags, "rows": outcomes}, indent=1) + "\n")
+    outcomes: dict[str, Any] = {}
+    if options.json and options.json.exists():
+        outcomes = json.loads(options.json.read_text())
+    threads = max(1, (os.cpu_count() or 1) // options.parallel)
+
+    def one(row: str) -> None:
+        outcome = run(options.question, row, flags, threads)
+        print(show(options.question, row, outcome), flush=True)
+        outcomes[row] = {**outcome, "flags of all rows": " ".join(flags), "threads": threads}
+        if options.json:  # after each run, so that a later one that fails loses nothing
+            options.json.write_text(json.dumps(outcomes, indent=1) + "\n")
+
+    with ThreadPoolExecutor(options.parallel) as pool:
+        for future in [pool.submit(one, row) for row in rows]:
+            future.result()
 
 
 if __name__ == "__main__":
