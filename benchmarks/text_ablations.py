@@ -93,20 +93,30 @@ def run(question: str, row: str, flags: list[str], threads: int) -> dict[str, An
     }
 
 
-def show(question: str, row: str, outcome: dict[str, Any]) -> str:
-    """A row of the table."""
-    last = outcome["log"][-1]
-    shares = {name: last[f"decoded_{name}"] for name in ("true", "shuffled", "none") if f"decoded_{name}" in last}
-    decoded = [f"{name} {share:.1%}" for name, share in shares.items()]
+HEADS = {
+    "latents": "| row | flags | true latents | another text's | none | codes in a batch |\n" + "| --- " * 6 + "|",
+    "samples": "| row | flags | 2 | 4 | 8 | 16 | 32 | entropy at 4 | codes' loss | decoded |\n" + "| --- " * 10 + "|",
+}
+
+
+def table_row(question: str, row: str, outcome: dict[str, Any]) -> str:
+    """A row of the table in Markdown: shares of tokens recovered, or nats per character at 2, 4, ... evaluations."""
+    last, changes = outcome["log"][-1], outcome["flags"]
+    cells = [row, f"`{changes}`" if changes else ""]
     if question == "latents":
-        return f"{row:<40}{'  '.join(decoded)}  ({outcome['seconds']} s)"
-    _, scores = list(outcome["quality"].items())[-1]
-    cells = "  ".join(f"{n}: {score['nats']:.3f} ({score['entropy']:.2f})" for n, score in scores.items())
-    return f"{row:<44}{cells}  ({', '.join([*decoded[:1], str(outcome['seconds'])])} s)"
+        cells += [f"{last[f'decoded_{name}']:.1%}" for name in ("true", "shuffled", "none")]
+        cells.append(f"{last['codes_in_batch']:.0f}")
+    else:
+        _, scores = list(outcome["quality"].items())[-1]
+        cells += [f"{score['nats']:.2f}" for score in scores.values()] + [f"{scores['4']['entropy']:.2f}"]
+        discrete = "codes_in_batch" in last
+        cells.append(f"{last['latent_loss']:.2f}" if discrete else "")
+        cells.append(f"{last['decoded_true']:.1%}" if "decoded_true" in last else "")
+    return f"| {' | '.join(cells)} |".replace("|  |", "| |").replace("|  |", "| |")
 
 
 def main() -> None:
-    """Prints a table row by row; writes it as JSON where asked to."""
+    """Prints a table in Markdown, row by row; writes it as JSON where asked to."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("question", choices=sorted(CHANGES))
     parser.add_argument("--rows", nargs="+", help="names of rows; all if not given")
@@ -116,18 +126,17 @@ def main() -> None:
     rows = options.rows or list(CHANGES[options.question])
     if unknown := [row for row in rows if row not in CHANGES[options.question]]:
         parser.error(f"There are no rows {unknown}; give some of {list(CHANGES[options.question])}.")
-    outcomes: dict[str, Any] = {}
-    if options.json and options.json.exists():
-        outcomes = json.loads(options.json.read_text())
     threads = max(1, (os.cpu_count() or 1) // options.parallel)
 
     def one(row: str) -> None:
         outcome = run(options.question, row, flags, threads)
-        print(show(options.question, row, outcome), flush=True)
-        outcomes[row] = {**outcome, "flags of all rows": " ".join(flags), "threads": threads}
+        print(table_row(options.question, row, outcome), flush=True)
         if options.json:  # after each run, so that a later one that fails loses nothing
+            outcomes = json.loads(options.json.read_text()) if options.json.exists() else {}
+            outcomes[row] = {**outcome, "flags of all rows": " ".join(flags), "threads": threads}
             options.json.write_text(json.dumps(outcomes, indent=1) + "\n")
 
+    print(HEADS[options.question], flush=True)
     with ThreadPoolExecutor(options.parallel) as pool:
         for future in [pool.submit(one, row) for row in rows]:
             future.result()
