@@ -14,6 +14,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
+from ladd_hf.data.parquet_files import is_text
+
 TokenArray = NDArray[Any]  # uint16 where the vocabulary fits, else int32
 
 
@@ -176,7 +178,15 @@ def fingerprint_of(tokenizer: PreTrainedTokenizerBase) -> str:
 def _as_strings(texts: Sequence[str] | pa.Array | pa.ChunkedArray) -> pa.LargeStringArray:
     if isinstance(texts, pa.ChunkedArray):
         texts = texts.combine_chunks()
-    array = texts.cast(pa.large_string()) if isinstance(texts, pa.Array) else pa.array(texts, pa.large_string())
+    try:
+        array = texts if isinstance(texts, pa.Array) else pa.array(texts)
+    except pa.ArrowInvalid as error:  # values of several kinds
+        raise ValueError(f"The column to tokenize holds no texts ({error}), but strings are accepted.") from error
+    if not (is_text(array.type) or pa.types.is_null(array.type)):
+        raise ValueError(
+            f"The column to tokenize holds {array.type}, but strings are accepted: name the one with the texts."
+        )
+    array = array.cast(pa.large_string())
     if array.null_count:
         row = array.is_null().index(True).as_py()
         raise ValueError(
