@@ -23,8 +23,6 @@ def json_texts(files: Sequence[str], column: str) -> Iterator[dict[str, str | No
     for file in files:
         number = 0
         for number, (line, row) in enumerate(_rows(file), 1):
-            if isinstance(row, str) and column == "text":
-                row = {"text": row}
             if not isinstance(row, dict):
                 raise ValueError(
                     f"Line {line} of the file {file} holds a {_kind(row)} for a row, but an object with the text in a "
@@ -72,7 +70,10 @@ def _rows(file: str) -> Iterator[tuple[int, Any]]:
             first = json.loads(line)
         except json.JSONDecodeError:  # it is one value over many lines, or broken
             first, filled = _whole(file), iter(())
-        yield from ((number, row) for row in first) if isinstance(first, list) else [(number, first)]
+        if isinstance(first, list):
+            yield from ((number, {"text": row} if isinstance(row, str) else row) for row in first)
+        else:
+            yield number, first
         for number, line in filled:
             try:
                 row = json.loads(line)
