@@ -295,7 +295,7 @@ def test_a_state_is_of_one_number_of_workers():
     read(blocks, 5)
     state = blocks.state_dict()
     blocks.load_state_dict(state)
-    with pytest.raises(ValueError, match="The state is of reader 0 of 1, but this is reader . of 2: use as many"):
+    with pytest.raises(ValueError, match=r"The state is of reader 0 of 1, but this is reader . of 2: use as many"):
         read(DataLoader(blocks, batch_size=None, num_workers=2))
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import sysconfig
 from pathlib import Path
 
 import pytest
 
-from ladd_hf import data
 from ladd_hf.data import character_tokenizer, load_corpus, python_docs, text8_normalize, token_blocks
+from ladd_hf.data.token_blocks import _Cut
 from ladd_hf.data.tokenizers import TEXT8_SYMBOLS
+
+MODULE = importlib.import_module("ladd_hf.data.python_docs")  # the package has a function of the same name
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +66,7 @@ def test_normalising_changes_the_texts_and_not_their_split(corpus, as_written):
 
 
 def test_the_standard_library_is_parsed_once(corpus, cache, monkeypatch):
-    monkeypatch.setattr(data.python_docs, "_documents", None)
+    monkeypatch.setattr(MODULE, "_documents", None)
     again = python_docs(cache_dir=cache)
     assert {name: split["text"][:] for name, split in again.items()} == {
         name: split["text"][:] for name, split in corpus.items()
@@ -77,14 +80,14 @@ def test_its_blocks_are_memory_mapped_and_found_again(cache, corpus, monkeypatch
 
     first = blocks()
     assert first.cache_files
-    monkeypatch.setattr(data.encoding.TextEncoder, "__call__", None)
+    monkeypatch.setattr(_Cut, "__call__", None)
     assert blocks()["input_ids"][:].tolist() == first["input_ids"][:].tolist()
 
 
 def test_another_standard_library_is_another_corpus(cache, corpus, monkeypatch):
-    (some, *_) = data.python_docs._files()
-    monkeypatch.setattr(data.python_docs, "_files", lambda: [some])
-    monkeypatch.setattr(data.python_docs, "_documents", lambda: [("train", "Other"), ("test", "documents")])
+    (some, *_) = MODULE._files()
+    monkeypatch.setattr(MODULE, "_files", lambda: [some])
+    monkeypatch.setattr(MODULE, "_documents", lambda: [("train", "Other"), ("test", "documents")])
     assert python_docs(cache_dir=cache)["train"]["text"][:] == ["other"]
 
 

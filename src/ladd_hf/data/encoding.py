@@ -180,8 +180,10 @@ def _as_strings(texts: Sequence[str] | pa.Array | pa.ChunkedArray) -> pa.LargeSt
         texts = texts.combine_chunks()
     try:
         array = texts if isinstance(texts, pa.Array) else pa.array(texts)
-    except pa.ArrowInvalid as error:  # values of several kinds
-        raise ValueError(f"The column to tokenize holds no texts ({error}), but strings are accepted.") from error
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:  # values of several kinds
+        raise ValueError(
+            f"The column to tokenize holds other things than texts ({error}), but strings are accepted."
+        ) from error
     if not (is_text(array.type) or pa.types.is_null(array.type)):
         raise ValueError(
             f"The column to tokenize holds {array.type}, but strings are accepted: name the one with the texts."

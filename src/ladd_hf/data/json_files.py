@@ -64,7 +64,7 @@ def _kind(value: Any) -> str:
 def _rows(file: str) -> Iterator[tuple[int, Any]]:
     """Line and value of each row."""
     with open(file, encoding="utf-8-sig") as lines:
-        filled = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
+        filled: Iterator[tuple[int, str]] = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
         number, line = next(filled, (1, ""))
         try:
             first = json.loads(line)
