@@ -12,7 +12,7 @@ import pytest
 from ladd_hf.data import built_corpora
 from ladd_hf.data.built_corpora import built_once
 
-TEXTS = {"train": ["one", "two"], "test": ["three"]}
+TEXTS = {"train": ["one", "two"], "validation": [], "test": ["three"]}
 
 
 def never():

@@ -360,7 +360,7 @@ def test_a_data_set_that_the_hub_does_not_show_is_named(monkeypatch):
         (
             RuntimeError("Dataset scripts are no longer supported, but found any.py"),
             ValueError,
-            r"'user/any' \(revision 'v1'\) is a script, which `datasets` no longer runs: give .*revision='refs/convert/parquet'",
+            r"'user/any' \(revision 'v1'\) is a script, which `datasets` no longer runs: give .*'refs/convert/parquet'",
         ),
         (RuntimeError("out of luck"), RuntimeError, "out of luck"),
         (

@@ -57,7 +57,7 @@ def _write(corpus: datasets.DatasetDict, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unfinished-") as private:
         whole = Path(private) / "corpus"
-        corpus.save_to_disk(whole)
+        corpus.save_to_disk(whole, num_shards=dict.fromkeys(corpus, 1))  # of an empty split as well
         try:
             whole.rename(folder)
         except OSError:
