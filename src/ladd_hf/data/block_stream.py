@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import itertools
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +12,7 @@ import torch
 import torch.utils.data
 from datasets import IterableDataset
 
-from ladd_hf.data.encoding import TextEncoder, TokenArray, fingerprint_of
+from ladd_hf.data.encoding import TextEncoder, TokenArray
 from ladd_hf.data.packing import Blocks, Layout
 
 _DOCUMENTS = 128  # that are tokenized at once
@@ -146,15 +144,11 @@ class BlockStream(torch.utils.data.IterableDataset):
             "part": f"{self._part} of {self._parts}",
             "layout": type(self.layout).__name__,
             **{name: value for name, value in vars(self.layout).items() if not name.startswith("_")},
-            "tokenizer": self._tokenizer_hash,
+            "tokenizer": self.encoder.fingerprint,
             "column": self.column,
             "split": None if source.split is None else str(source.split),
             "shards": source.num_shards,
         }
-
-    @cached_property
-    def _tokenizer_hash(self) -> str:
-        return hashlib.sha256(fingerprint_of(self.encoder.tokenizer).encode()).hexdigest()[:16]
 
     # --- streaming ---
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import itertools
 import json
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,6 +46,11 @@ class TextEncoder:
         strings = _as_strings(texts)
         documents = None if self._table is None else self._table.look_up(strings, self.dtype)
         return self._tokenize(strings) if documents is None else documents
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A short name of what decides how texts are tokenized: of [`fingerprint_of`]."""
+        return hashlib.sha256(fingerprint_of(self.tokenizer).encode()).hexdigest()[:16]
 
     def _tokenize(self, strings: pa.LargeStringArray) -> Documents:
         if len(strings) == 0:

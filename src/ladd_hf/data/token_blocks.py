@@ -69,6 +69,8 @@ def token_blocks(
     """
     if num_proc is not None and (not isinstance(num_proc, int) or isinstance(num_proc, bool) or num_proc < 1):
         raise ValueError(f"`num_proc` is {num_proc!r}, but a number of processes, 1 or more, or None is accepted.")
+    if isinstance(length, bool):
+        raise ValueError(f"`length` is {length!r}, but an integer of 1 or more is accepted: give tokens per example.")
     encoder = TextEncoder(tokenizer)
     between = None if separator is None else encoder([separator]).ids.tolist()
     layout = _layout(_SpecialTokens(tokenizer, special_tokens, between), length, mode, remainder, truncate)
@@ -225,7 +227,7 @@ _STAND_INS = {"bos": "cls", "eos": "sep"}
 
 
 def _layout(special: _SpecialTokens, length: int, mode: str, remainder: str, truncate: bool) -> Layout:
-    if not isinstance(length, Integral) or isinstance(length, bool) or length < 1:
+    if not isinstance(length, Integral) or length < 1:
         raise ValueError(f"`length` is {length!r}, but an integer of 1 or more is accepted: give tokens per example.")
     for name, value, known in (("mode", mode, tuple(_MODES)), ("remainder", remainder, _REMAINDERS)):
         if value not in known:
