@@ -81,7 +81,8 @@ def _build_together(folder, barrier, results):
         barrier.wait(30)  # all of them have found nothing
         return TEXTS
 
-    results.put(by_split(built_once("corpus", ["key"], build, folder)))
+    corpus = built_once("corpus", ["key"], build, folder)
+    results.put((by_split(corpus), bool(corpus["train"].cache_files)))
 
 
 def test_several_processes_may_build_it_at_once(tmp_path):
@@ -90,7 +91,7 @@ def test_several_processes_may_build_it_at_once(tmp_path):
     processes = [context.Process(target=_build_together, args=(tmp_path, barrier, results)) for _ in range(3)]
     for process in processes:
         process.start()
-    assert [results.get(timeout=60) for _ in processes] == [TEXTS] * 3
+    assert [results.get(timeout=60) for _ in processes] == [(TEXTS, True)] * 3
     for process in processes:
         process.join(60)
     assert by_split(built_once("corpus", ["key"], never, tmp_path)) == TEXTS

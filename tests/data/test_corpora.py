@@ -133,6 +133,7 @@ def web(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", from_folder)
     return HeldOutCorpus(
         "user/web",
+        config="plain_text",
         revision="the-commit",
         data_files={
             "train": ["plain_text/train-0000[0-1]-of-00004.parquet", "plain_text/train-0000[2-2]-of-00004.parquet"],
@@ -314,10 +315,10 @@ def test_text8_is_read_once_and_memory_mapped_from_then_on(tmp_path, monkeypatch
     (tmp_path / "text8").write_text(WHOLE)
     corpus = Text8(sizes=SMALL, path=tmp_path / "text8")
     first = corpus.load("train", False)
-    monkeypatch.setattr(Text8, "_whole", None)
-    again = corpus.load("train", False)
+    with monkeypatch.context() as patch:
+        patch.setattr(Text8, "_whole", None)
+        again = corpus.load("train", False)
     assert again["text"][:] == first["text"][:] and again.cache_files
-    monkeypatch.undo()
     other = WHOLE.replace("fox", "cat")
     (tmp_path / "text8").write_text(other)
     assert "".join(corpus.load("train", False)["text"]) == other[:90], "the file's content decides, not its name"
@@ -363,6 +364,12 @@ def test_a_data_set_that_the_hub_does_not_show_is_named(monkeypatch):
             r"'user/any' \(revision 'v1'\) is a script, which `datasets` no longer runs: give .*'refs/convert/parquet'",
         ),
         (RuntimeError("out of luck"), RuntimeError, "out of luck"),
+        (
+            ValueError("Couldn't find cache for user/any for config 'x'\nAvailable"),
+            ConnectionError,
+            "other files are in the cache than these, and the Hub can not be reached; the corpus 'python-docs'",
+        ),
+        (ValueError("Bad split"), ValueError, "Bad split"),
         (
             datasets.exceptions.DataFilesNotFoundError("No files"),
             FileNotFoundError,

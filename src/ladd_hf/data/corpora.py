@@ -75,6 +75,7 @@ _CORPORA: dict[str, Corpus] = {
     ),
     "openwebtext": HeldOutCorpus(
         "Skylion007/openwebtext",
+        config="plain_text",
         # the commit that has the texts in 80 files, of which 100,173 or 100,172 documents are in each
         revision="79d93d786212f7344586290adb811d4ae6a1762c",
         data_files={

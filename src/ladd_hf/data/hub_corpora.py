@@ -64,8 +64,7 @@ class HubCorpus:
         options = {"revision": self.revision, **hub_options}
         if self.data_files is not None:
             wanted = self.data_files if hub_split is None else {hub_split: self.data_files[hub_split]}
-            # a part of the files has not as many rows as the data set's card says
-            options |= {"data_files": dict(wanted), "verification_mode": "no_checks"}
+            options["data_files"] = dict(wanted)
         name = repr(self.hub_id) + (f" (revision {options['revision']!r})" if options["revision"] else "")
         try:
             return datasets.load_dataset(self.hub_id, self.config, split=hub_split, streaming=streaming, **options)
@@ -85,6 +84,13 @@ class HubCorpus:
             raise ValueError(
                 f"There is no file or folder {self.hub_id!r}, nor can a data set of the Hub be called so: give a path, "
                 "or 'user/name'."
+            ) from error
+        except ValueError as error:
+            if not str(error).startswith("Couldn't find cache"):
+                raise
+            raise ConnectionError(
+                f"Of the data set {name} other files are in the cache than these, and the Hub can not be reached; "
+                f"{_OFFLINE}."
             ) from error
         except RuntimeError as error:
             if "script" not in str(error):
