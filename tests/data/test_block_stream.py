@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate.data_loader import prepare_data_loader
-from datasets import Dataset, IterableDataset, load_dataset
+from datasets import Dataset, IterableDataset, NamedSplit, load_dataset
 from datasets.distributed import split_dataset_by_node
 from helpers.corpora import SENTENCES, SYMBOLS, byte_pairs, characters
 from helpers.training import assert_same, state_of
@@ -236,6 +236,67 @@ def test_resuming_tokenizes_only_the_batch_it_stands_in(monkeypatch):
     monkeypatch.setattr(TextEncoder, "__call__", lambda self, rows: calls.append(len(rows)) or original(self, rows))
     resumed.load_state_dict(blocks.state_dict())
     assert read(resumed) == whole[-2:] and sum(calls) <= 10
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (lambda: stream().shuffle(1, 20), "seed 0, not 1"),
+        (lambda: stream().shuffle(0, 21), "buffer_size 20, not 21"),
+        (lambda: stream(), "seed 0, not None; buffer_size 20, not 0"),
+        (lambda: stream(length=17).shuffle(0, 20), "length 16, not 17"),
+        (lambda: stream(remainder="drop").shuffle(0, 20), "pad_token_id .*, not None"),
+        (lambda: stream(special_tokens=False).shuffle(0, 20), "separator .*, not "),
+        (lambda: stream(mode="pad").shuffle(0, 20), "layout 'Packed', not 'Padded'"),
+        (lambda: stream(4).shuffle(0, 20), "shards 3, not 4"),
+        (lambda: stream().shuffle(0, 20).split(0, 2), "part '0 of 1', not '0 of 2'"),
+        (
+            lambda: token_blocks(texts(), characters("eos", "pad", "mask", "unk"), 16).shuffle(0, 20),
+            "tokenizer '.*', not",
+        ),
+    ],
+)
+def test_the_state_of_another_stream_is_refused(other, message):
+    blocks = stream().shuffle(0, 20)
+    read(blocks, 5)
+    with pytest.raises(
+        ValueError, match=rf"of a stream that was made otherwise \(.*{message}.*\): make this one as that"
+    ):
+        other().load_state_dict(blocks.state_dict())
+
+
+def test_the_state_of_another_split_is_refused():
+    def of(split):
+        source = IterableDataset.from_generator(lambda: ({"text": text} for text in TEXTS), split=NamedSplit(split))
+        return token_blocks(source, TOKENIZER, 16)
+
+    with pytest.raises(ValueError, match="split 'train', not 'validation'"):
+        of("validation").load_state_dict(of("train").state_dict())
+
+
+@pytest.mark.parametrize("state", [{}, None, {"epoch": 0}])
+def test_what_is_no_state_is_refused(state):
+    with pytest.raises(ValueError, match="no state of a BlockStream"):
+        stream().load_state_dict(state)
+
+
+def test_more_epochs_may_follow():
+    shorter, longer = stream().repeat(2), stream().repeat(3)
+    whole = read(stream().repeat(3))
+    done = len(read(shorter)) - 3
+    interrupted = stream().repeat(2)
+    read(interrupted, done)
+    longer.load_state_dict(interrupted.state_dict())
+    assert read(longer) == whole[done:]
+
+
+def test_a_state_is_of_one_number_of_workers():
+    blocks = stream(4)
+    read(blocks, 5)
+    state = blocks.state_dict()
+    blocks.load_state_dict(state)
+    with pytest.raises(ValueError, match=r"The state is of reader 0 of 1, but this is reader . of 2: use as many"):
+        read(DataLoader(blocks, batch_size=None, num_workers=2))
 
 
 # --- training ---

@@ -17,6 +17,11 @@ from ladd_hf.data.cleaning import clean_lambada, clean_lm1b, clean_ptb, clean_sc
         ('he said " yes " at 20 ° C', 'he said "yes" at 20°C'),
         (" = = = Heading = = = \n Text", " === Heading ===\nText"),
         ("a size of N metres", "a size of 1 metres"),
+        # a pass for each mark, in this order: two marks that share a space are both joined if they come in it
+        ("a : ; b", "a:; b"),
+        ("a ; : b", "a ;: b"),
+        ("1 @,@ @.@ 2", "1,@.@ 2"),
+        ("1 @.@ @-@ 2", "1 @.@-2"),
         ("nothing to do.", "nothing to do."),
     ],
 )

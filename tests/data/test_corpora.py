@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import fnmatch
+import itertools
+import json
+import re
 import zipfile
+from pathlib import Path
 
 import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset, DatasetDict, IterableDataset
+from datasets.packaged_modules.parquet.parquet import Parquet
 
 from ladd_hf.data import (
     HubCorpus,
@@ -19,7 +27,8 @@ from ladd_hf.data import (
     token_blocks,
 )
 from ladd_hf.data.cleaning import clean_ptb
-from ladd_hf.data.corpora import HeldOutCorpus, Text8
+from ladd_hf.data.hub_corpora import HeldOutCorpus
+from ladd_hf.data.text8 import Text8
 
 NAMES = {
     "text8": {"train", "validation", "test"},
@@ -46,20 +55,14 @@ class FakeHub:
         self.asked.append((hub_id, config, split, options))
         splits = self.data[hub_id]
         if streaming:
-            loaded = {name: rows.to_iterable_dataset(num_shards=min(2, len(rows))) for name, rows in splits.items()}
-            for name, stream in loaded.items():
-                stream.info.splits = datasets.SplitDict()
-                stream.info.splits.add(datasets.SplitInfo(name, num_examples=len(splits[name])))
-            return loaded if split is None else loaded[split]
-        if split is None:
-            return DatasetDict(splits)
-        name, _, part = split.partition("[")
-        rows = splits[name]
-        return rows.select(range(*slice(*_bounds(part)).indices(len(rows)))) if part else rows
+            splits = {name: rows.to_iterable_dataset(num_shards=min(2, len(rows))) for name, rows in splits.items()}
+        return DatasetDict(splits) if split is None else splits[split]
 
 
-def _bounds(part):
-    return [int(edge) if edge else None for edge in part.rstrip("]").split(":")]
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    """A cache that nobody has written to."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
 
 @pytest.fixture
@@ -85,35 +88,112 @@ def test_the_corpora_of_the_paper_have_names_and_splits():
 @pytest.mark.parametrize("streaming", [False, True])
 def test_a_named_corpus_is_asked_of_the_hub_by_its_own_names(hub, name, streaming):
     corpus = known_corpora()[name]
-    rows = {corpus.text_column: ["it does n't matter , really ."] * 4, "label": [0] * 4}
+    count = 200 if name == "openwebtext" else 4  # of its last file a part is held out
+    rows = {corpus.text_column: ["it does n't matter , really ."] * count, "label": [0] * count}
     fake = hub({corpus.hub_id: dict.fromkeys(set(corpus.split_names.values()), rows)})
-    if isinstance(corpus, HeldOutCorpus):
-        corpus = HeldOutCorpus(corpus.hub_id, held_out=1)
     loaded = {split: corpus.load(split, streaming) for split in corpus.splits}
     for data in loaded.values():
         first = next(iter(data))
         cleaned = corpus.clean or (lambda text: text)
         assert first == {"text": cleaned(rows[corpus.text_column][0])}
-    for hub_id, config, _, options in fake.asked:
+    for hub_id, config, split, options in fake.asked:
         assert (hub_id, config) == (corpus.hub_id, corpus.config)
         assert options["revision"] == corpus.revision
-        assert options.get("data_files") == corpus.data_files
+        assert options.get("data_files") == (corpus.data_files and {split: corpus.data_files[split]})
+
+
+@pytest.mark.parametrize("name", known_corpora())
+def test_of_every_corpus_it_is_told_how_large_it_is(name):
+    assert re.search(r"\d", known_corpora()[name].remarks)
+
+
+# --- held-out documents ---
+
+
+@pytest.fixture
+def web(tmp_path, monkeypatch):
+    """A corpus of four files of four documents each, which lie in a folder as they would on the Hub, of which two are
+    held out; the card tells how many documents there are."""
+    folder = tmp_path / "web"
+    for number in range(4):
+        rows = [f"page {4 * number + place}" for place in range(4)]
+        folder.joinpath("plain_text").mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table({"text": rows}), folder / f"plain_text/train-0000{number}-of-00004.parquet")
+    (folder / "README.md").write_text(
+        "---\nconfigs:\n- config_name: plain_text\n  data_files:\n  - split: train\n    path: plain_text/train-*\n"
+        "dataset_info:\n  config_name: plain_text\n  features:\n  - name: text\n    dtype: string\n"
+        "  splits:\n  - name: train\n    num_bytes: 200\n    num_examples: 16\n---\n"
+    )
+    load = datasets.load_dataset
+
+    def from_folder(hub_id, *args, revision, **options):
+        assert (hub_id, revision) == ("user/web", "the-commit")
+        return load(str(folder), *args, **options)
+
+    monkeypatch.setattr(datasets, "load_dataset", from_folder)
+    return HeldOutCorpus(
+        "user/web",
+        config="plain_text",
+        revision="the-commit",
+        data_files={
+            "train": ["plain_text/train-0000[0-1]-of-00004.parquet", "plain_text/train-0000[2-2]-of-00004.parquet"],
+            "validation": "plain_text/train-00003-of-00004.parquet",
+        },
+        last_file=4,
+        held_out=2,
+    )
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_the_last_documents_of_a_corpus_without_validation_are_held_out(hub, streaming):
-    rows = [f"page {number}" for number in range(10)]
-    hub({"user/web": {"train": {"text": rows}}})
-    corpus = HeldOutCorpus("user/web", held_out=3)
-    train, validation = (corpus.load(split, streaming) for split in ("train", "validation"))
-    assert [row["text"] for row in train] == rows[:7] and [row["text"] for row in validation] == rows[7:]
-    if streaming:
-        blocks = token_blocks(train, character_tokenizer(), 6, separator=" ").split(1, 2)
-        assert all(len(row["input_ids"]) == 6 for row in blocks), "read by two, it is still the training split"
+def test_the_last_documents_of_a_corpus_without_validation_are_held_out(web, streaming):
+    train, validation = (web.load(split, streaming) for split in ("train", "validation"))
+    assert [row["text"] for row in train] == [f"page {number}" for number in range(12)]
+    assert [row["text"] for row in validation] == ["page 14", "page 15"]
 
 
-def test_openwebtext_holds_out_a_hundred_thousand():
-    assert known_corpora()["openwebtext"].held_out == 100_000
+def test_a_stream_of_it_has_the_shards_of_its_files(web):
+    train = web.load("train", streaming=True)
+    assert train.num_shards == 3 and isinstance(train, IterableDataset)
+    parts = [token_blocks(train, character_tokenizer(), 6, separator=" ").split(rank, 3) for rank in range(3)]
+    firsts = [next(iter(part))["input_ids"].tolist() for part in parts]
+    assert len({tuple(first) for first in firsts}) == 3
+    for part in parts:
+        whole = [row["input_ids"].tolist() for row in part]
+        assert whole and [row["input_ids"].tolist() for row in part] == whole
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_stream_of_it_resumes_without_reading_the_files_before(web, split, monkeypatch):
+    def blocks():
+        return token_blocks(web.load(split, streaming=True), character_tokenizer(), 3, separator=" ")
+
+    def recorded(self, files, **options):
+        opened.extend(files)
+        yield from read(self, files, **options)
+
+    opened, read = [], Parquet._generate_tables
+    monkeypatch.setattr(Parquet, "_generate_tables", recorded)
+    whole = [row["input_ids"].tolist() for row in blocks()]
+    assert len(opened) == {"train": 3, "validation": 1}[split], "no split reads the other's files"
+    interrupted = blocks()
+    list(itertools.islice(interrupted, len(whole) - 1))
+    resumed = blocks()
+    resumed.load_state_dict(json.loads(json.dumps(interrupted.state_dict())))
+    opened.clear()
+    assert [row["input_ids"].tolist() for row in resumed] == whole[-1:]
+    assert len(opened) == 1
+
+
+def test_the_files_of_openwebtext_are_all_of_its_eighty():
+    corpus = known_corpora()["openwebtext"]
+    names = [f"plain_text/train-{number:05d}-of-00080.parquet" for number in range(80)]
+    patterns = corpus.data_files["train"]
+    assert [name for pattern in patterns for name in names if fnmatch.fnmatch(name, pattern)] == names[:79]
+    assert corpus.data_files["validation"] == names[79] and corpus.held_out == 100_000
+    assert corpus.last_file == 8_013_769 // 80, "files differ by one document at most, and the first ones have it"
+
+
+# --- by name, further ---
 
 
 def test_python_docs_needs_no_network():
@@ -130,6 +210,27 @@ def test_a_corpus_can_be_given_a_name(hub, monkeypatch):
     assert load_corpus("mine", "train")["text"][:] == ["the ?"]
     with pytest.raises(ValueError, match="a corpus named 'mine' already"):
         register_corpus("mine", known_corpora()["ptb"])
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_corpus_with_the_splits_that_the_hub_has_keeps_its_column_and_is_cleaned(hub, monkeypatch, streaming):
+    monkeypatch.setattr(corpora, "_CORPORA", dict(corpora._CORPORA))
+    hub({"user/mine": {"train": {"body": ["a"], "text": ["wrong"]}, "test": {"body": ["b"], "text": ["wrong"]}}})
+    register_corpus("mine", HubCorpus("user/mine", {}, text_column="body", clean=str.upper))
+    assert {name: list(data) for name, data in load_corpus("mine", streaming=streaming).items()} == {
+        "train": [{"text": "A"}],
+        "test": [{"text": "B"}],
+    }
+
+
+def test_texts_may_be_cleaned_in_several_processes(hub, monkeypatch):
+    asked = []
+    original = Dataset.map
+    monkeypatch.setattr(
+        Dataset, "map", lambda self, *args, **options: asked.append(options["num_proc"]) or original(self, *args)
+    )
+    hub({"dvruette/lm1b": {"test": {"text": ["a , b"]}}})
+    assert load_corpus("lm1b", "test", num_proc=2)["text"][:] == ["a, b"] and asked == [2]
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -197,6 +298,32 @@ def test_what_is_not_text8_is_refused(tmp_path, content, message):
         load_corpus(tmp_path / "text8", "train")
 
 
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda path: path.write_bytes(b"PKgarbage"), r"text8\.zip is no zip archive"),
+        (lambda path: zipfile.ZipFile(path, "w").close(), r"text8\.zip holds no file `text8`"),
+    ],
+)
+def test_what_is_not_text8s_archive_is_refused(tmp_path, write, message):
+    write(tmp_path / "text8.zip")
+    with pytest.raises(ValueError, match=message):
+        load_corpus(tmp_path / "text8.zip", "train")
+
+
+def test_text8_is_read_once_and_memory_mapped_from_then_on(tmp_path, monkeypatch):
+    (tmp_path / "text8").write_text(WHOLE)
+    corpus = Text8(sizes=SMALL, path=tmp_path / "text8")
+    first = corpus.load("train", False)
+    with monkeypatch.context() as patch:
+        patch.setattr(Text8, "_whole", None)
+        again = corpus.load("train", False)
+    assert again["text"][:] == first["text"][:] and again.cache_files
+    other = WHOLE.replace("fox", "cat")
+    (tmp_path / "text8").write_text(other)
+    assert "".join(corpus.load("train", False)["text"]) == other[:90], "the file's content decides, not its name"
+
+
 # --- what there is not ---
 
 
@@ -228,8 +355,47 @@ def test_a_data_set_that_the_hub_does_not_show_is_named(monkeypatch):
         load_corpus("user/none")
 
 
-def test_a_stream_of_unknown_length_holds_nothing_out(hub, monkeypatch):
-    stream = Dataset.from_dict({"text": ["a"]}).to_iterable_dataset()
-    monkeypatch.setattr(datasets, "load_dataset", lambda *args, **options: stream)
-    with pytest.raises(ValueError, match=r"does not say how many documents it has.*`streaming=False`"):
-        load_corpus("openwebtext", "train", streaming=True)
+@pytest.mark.parametrize(
+    ("fault", "error", "message"),
+    [
+        (
+            RuntimeError("Dataset scripts are no longer supported, but found any.py"),
+            ValueError,
+            r"'user/any' \(revision 'v1'\) is a script, which `datasets` no longer runs: give .*'refs/convert/parquet'",
+        ),
+        (RuntimeError("out of luck"), RuntimeError, "out of luck"),
+        (
+            ValueError("Couldn't find cache for user/any for config 'x'\nAvailable"),
+            ConnectionError,
+            "other files are in the cache than these, and the Hub can not be reached; the corpus 'python-docs'",
+        ),
+        (ValueError("Bad split"), ValueError, "Bad split"),
+        (
+            datasets.exceptions.DataFilesNotFoundError("No files"),
+            FileNotFoundError,
+            r"'user/any' \(revision 'v1'\) has not the files that are to be read \(No files\): give another",
+        ),
+    ],
+)
+def test_what_the_hub_can_not_give_is_said(monkeypatch, fault, error, message):
+    def load(*args, **options):
+        raise fault
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    with pytest.raises(error, match=message):
+        load_corpus("user/any", revision="v1")
+
+
+@pytest.mark.parametrize(
+    "name", ["my-texts/", "nothing.txt", "text8.zip", "./a/b", "/no/where", "a/b/c", "~/nothing", Path("my-texts")]
+)
+def test_a_path_where_nothing_is_is_told_so(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=rf"no file or folder '{name}' \(seen from .*\): give one that exists"):
+        load_corpus(name)
+
+
+@pytest.mark.parametrize("name", ["user/no good", "a--b/c"])
+def test_what_is_no_name_of_the_hub_is_told_so(name):
+    with pytest.raises(ValueError, match=r"no file or folder '.*', nor can a data set of the Hub be called so"):
+        load_corpus(name)

@@ -127,6 +127,19 @@ def test_a_missing_text_is_named():
         TextEncoder(TEXT8)(["a", None])
 
 
+@pytest.mark.parametrize("column", [pa.array([1, 22]), pa.array([[1], [2]]), [1, 22], [b"a"], ["a", 3]])
+def test_what_is_no_text_is_not_tokenized(column):
+    with pytest.raises(ValueError, match=r"The column to tokenize holds .*, but strings are accepted"):
+        TextEncoder(TEXT8)(column)
+
+
+def test_strings_of_any_arrow_type_are_texts():
+    words = ["a", "b a", "a"]
+    expected = TextEncoder(TEXT8)(words)
+    for array in (pa.array(words, pa.large_string()), pa.array(words).dictionary_encode(), pa.chunked_array([words])):
+        assert TextEncoder(TEXT8)(array).ids.tolist() == expected.ids.tolist()
+
+
 def test_a_character_without_a_token_is_told():
     with pytest.raises(ValueError, match=r"can not read a text of this batch.*with an unknown token or with bytes"):
         TextEncoder(characters("eos"))(["a ö"])

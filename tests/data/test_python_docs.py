@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import sysconfig
 from pathlib import Path
 
 import pytest
 
-from ladd_hf.data import python_docs, text8_normalize
+from ladd_hf.data import character_tokenizer, load_corpus, python_docs, text8_normalize, token_blocks
+from ladd_hf.data.token_blocks import _Cut
 from ladd_hf.data.tokenizers import TEXT8_SYMBOLS
 
-
-@pytest.fixture(scope="module")
-def corpus():
-    return python_docs()
+MODULE = importlib.import_module("ladd_hf.data.python_docs")  # the package has a function of the same name
 
 
 @pytest.fixture(scope="module")
-def as_written():
-    return python_docs(normalize=False)
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def corpus(cache):
+    return python_docs(cache_dir=cache)
+
+
+@pytest.fixture(scope="module")
+def as_written(cache):
+    return python_docs(normalize=False, cache_dir=cache)
 
 
 def test_it_is_several_hundred_thousand_characters_of_27_symbols(corpus):
@@ -54,6 +63,32 @@ def test_the_texts_of_a_file_are_in_one_split(as_written):
 def test_normalising_changes_the_texts_and_not_their_split(corpus, as_written):
     for name, split in as_written.items():
         assert [text for text in map(text8_normalize, split["text"]) if text] == list(corpus[name]["text"])
+
+
+def test_the_standard_library_is_parsed_once(corpus, cache, monkeypatch):
+    monkeypatch.setattr(MODULE, "_documents", None)
+    again = python_docs(cache_dir=cache)
+    assert {name: split["text"][:] for name, split in again.items()} == {
+        name: split["text"][:] for name, split in corpus.items()
+    }
+
+
+def test_its_blocks_are_memory_mapped_and_found_again(cache, corpus, monkeypatch):
+    def blocks():
+        texts = load_corpus("python-docs", "test", cache_dir=str(cache))
+        return token_blocks(texts, character_tokenizer(), 64, separator=" ", remainder="drop")
+
+    first = blocks()
+    assert first.cache_files
+    monkeypatch.setattr(_Cut, "__call__", None)
+    assert blocks()["input_ids"][:].tolist() == first["input_ids"][:].tolist()
+
+
+def test_another_standard_library_is_another_corpus(cache, corpus, monkeypatch):
+    (some, *_) = MODULE._files()
+    monkeypatch.setattr(MODULE, "_files", lambda: [some])
+    monkeypatch.setattr(MODULE, "_documents", lambda: [("train", "Other"), ("test", "documents")])
+    assert python_docs(cache_dir=cache)["train"]["text"][:] == ["other"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pyarrow as pa
@@ -61,6 +62,57 @@ def test_json_lines_and_parquet_give_one_column(folder, load, streaming):
         assert list(data) == [{"text": "a"}, {"text": "b"}]
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    "content",
+    [
+        '[{"text": "a"}, {"text": "b"}]',
+        '[\n  {"text": "a"},\n  {"text": "b"}\n]\n',
+        '["a", "b"]',
+        '{"text": "a"}\n\n{"id": 3, "text": "b"}\n',
+        '\ufeff{"text": "a"}\r\n{"text": "b"}',
+    ],
+)
+def test_json_is_lines_or_a_list(folder, load, content, streaming):
+    assert list(load(folder({"x.json": content}), "train", streaming=streaming)) == [{"text": "a"}, {"text": "b"}]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_files_need_not_have_the_same_other_columns(folder, load, streaming):
+    root = folder({"json/a.jsonl": '{"text": "a"}', "json/b.jsonl": '{"id": [3], "text": "b"}'})
+    (root / "parquet").mkdir()
+    pq.write_table(pa.table({"text": ["a"], "id": [0]}), root / "parquet" / "a.parquet")
+    pq.write_table(pa.table({"url": ["x"], "text": pa.array(["b"], pa.large_string())}), root / "parquet" / "b.parquet")
+    for kind in ("json", "parquet"):
+        assert list(load(root / kind, "train", streaming=streaming)) == [{"text": "a"}, {"text": "b"}]
+
+
+def test_json_that_changed_is_read_again(folder, load):
+    root = folder({"x.jsonl": '{"text": "a"}\n'})
+    assert load(root, "train")["text"][:] == ["a"]
+    assert load(folder({"x.jsonl": '{"text": "a longer text"}\n'}), "train")["text"][:] == ["a longer text"]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    ("sample_by", "rows"),
+    [
+        ("document", ["one\ntwo\n\nthree"]),
+        ("line", ["one\n", "two\n", "\n", "three"]),
+        ("paragraph", ["one\ntwo", "three"]),
+    ],
+)
+def test_a_byte_order_mark_is_no_text_and_line_ends_are_one_character(folder, load, sample_by, rows, streaming):
+    root = folder({"x.txt": b"\xef\xbb\xbfone\r\ntwo\r\n\r\nthree"})
+    assert [row["text"] for row in load(root, "train", sample_by=sample_by, streaming=streaming)] == rows
+
+
+def test_what_tells_of_a_folder_is_no_text_of_it(folder, load):
+    files = {"README.md": "About", "sub/readme.md": "About", "dataset_info.json": "{}"}
+    assert load(folder({**files, "a.md": "a"}), "train")["text"][:] == ["a"]
+    assert load(folder(files) / "README.md", "train")["text"][:] == ["About"], "unless it is asked for"
+
+
 def test_splits_are_named_by_files_or_folders(folder, load):
     root = folder({"train-00.txt": "a", "more.txt": "b", "val/x.txt": "c", "my_test.txt": "d", ".hidden/x.txt": "e"})
     data = load(root)
@@ -83,7 +135,7 @@ def test_a_stream_has_a_shard_for_each_file(folder, load):
 BAD = [b"\xff", b"\xc3", b"\xe2\x82", b"\x80", b"\xed\xa0\x80"]
 
 
-@pytest.mark.parametrize("content", ["", " \n\t\n"])
+@pytest.mark.parametrize("content", ["", " \n\t\n", "\ufeff"])
 def test_an_empty_file_is_named(folder, load, content):
     with pytest.raises(ValueError, match=r"The file .*b\.txt is empty"):
         load(folder({"a.txt": "a", "b.txt": content}))
@@ -108,19 +160,59 @@ def test_a_file_that_ends_in_the_middle_of_a_character_is_not_utf8(folder, load)
         load(folder({"a.jsonl": b'{"text": "a\n' + "€".encode()[:2]}))
 
 
+def _parquet(columns):
+    written = io.BytesIO()
+    pq.write_table(pa.table(columns), written)
+    return written.getvalue()
+
+
 @pytest.mark.parametrize(
     ("files", "error", "message"),
     [
         ({"a.bin": "x"}, FileNotFoundError, r"is or holds no file that is accepted: give \.txt"),
         ({"a.txt": "x", "b.jsonl": "{}"}, ValueError, r"files of several kinds \(json, text\)"),
         ({"a.jsonl": '{"body": "x"}'}, ValueError, "has no column 'text', but 'body'"),
-        ({"a.jsonl": '{"text": 3}'}, ValueError, "column 'text' of .* holds .*int64.*, but strings are accepted"),
+        ({"a.jsonl": '{"text": 3}'}, ValueError, "column 'text' of .* holds a number .*, but strings are accepted"),
+        (
+            {"a.jsonl": '{"text": "x"}\n{"text": ["y"]}'},
+            ValueError,
+            r"of .*a\.jsonl holds a list \(line 2\), but strings",
+        ),
+        ({"a.json": '{"text": "x"', "b.json": "{}"}, ValueError, r"Line 1 of the file .*a\.json is not JSON \("),
+        ({"a.json": '[\n{"text": "x"},\n]'}, ValueError, r"Line 3 of the file .*a\.json is not JSON \("),
+        (
+            {"a.jsonl": '{"text": "x"}\n\nnot'},
+            ValueError,
+            r"Line 3 of the file .*a\.jsonl is not JSON \(.*character 1\)",
+        ),
+        ({"a.json": '"abc"'}, ValueError, r"a\.json holds a string for a row"),
+        ({"a.json": "3"}, ValueError, r"Line 1 of the file .*a\.json holds a number for a row, but an object"),
+        ({"a.json": "[null]"}, ValueError, r"Line 1 of the file .*a\.json holds a null for a row, but an object"),
+        ({"a.json": "[]"}, ValueError, r"The file .*a\.json holds no rows"),
+        ({"a.json": "{}"}, ValueError, r"a\.json has no column 'text', nor any other"),
+        (
+            {"a.jsonl": '{"text": "x"}', "b.jsonl": '{"body": "y"}'},
+            ValueError,
+            r"b\.jsonl has no column 'text', but 'bo",
+        ),
+        ({"a.parquet": "PARxgarbage"}, ValueError, r"a\.parquet is no parquet file, or a damaged one \("),
+        ({"a.parquet": ""}, ValueError, r"a\.parquet is no parquet file, or a damaged one \("),
+        ({"a.parquet": _parquet({"text": pa.array([], pa.string())})}, ValueError, r"a\.parquet holds no rows"),
+        ({"a.parquet": _parquet({"body": ["x"]})}, ValueError, r"a\.parquet has no column 'text', but 'body'"),
+        ({"a.parquet": _parquet({"text": [3]})}, ValueError, r"'text' of .*a\.parquet holds int64, but strings"),
     ],
 )
 @pytest.mark.parametrize("streaming", [False, True])
 def test_what_is_no_corpus_is_refused(folder, load, files, error, message, streaming):
     with pytest.raises(error, match=message):
         list(load(folder(files), "train", streaming=streaming))
+
+
+def test_a_parquet_file_that_is_damaged_inside_is_named(folder, load):
+    content = bytearray(_parquet({"text": [f"{number} some text" for number in range(9)]}))
+    content[8:40] = bytes(32)
+    with pytest.raises(ValueError, match=r"b\.parquet is no parquet file, or a damaged one \("):
+        load(folder({"a.parquet": _parquet({"text": ["fine"]}), "b.parquet": bytes(content)}))
 
 
 def test_what_is_a_row_is_one_of_three(folder, load):

@@ -126,6 +126,9 @@ def test_a_batch_is_what_a_model_takes():
     [
         ({"length": 0}, "`length` is 0, but an integer of 1 or more"),
         ({"length": 2.5}, r"`length` is 2\.5, but an integer"),
+        ({"length": True}, "`length` is True, but an integer"),
+        ({"num_proc": 0}, "`num_proc` is 0, but a number of processes, 1 or more"),
+        ({"num_proc": True}, "`num_proc` is True, but a number of processes"),
         ({"mode": "crop"}, "`mode` is 'crop', but one of 'pack', 'wrap', 'pad'"),
         ({"remainder": "keep"}, "`remainder` is 'keep', but one of 'pad', 'drop'"),
         ({"truncate": True}, "`truncate` cuts off documents of mode 'pad', and the mode is 'pack'"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +28,8 @@ class _Place(NamedTuple):
 
 class _Position(NamedTuple):
     """The block that was given out last: `passed` epochs before this one, `seen` blocks of the epoch before the window
-    (number `window`, which begins at `place`), and the window's first `given` blocks are done with."""
+    (number `window`, which begins at `place`), and the window's first `given` blocks are done with. `reader` is who has
+    read them: a process or data loader worker of how many that share the blocks."""
 
     epoch: int
     passed: int
@@ -36,6 +37,7 @@ class _Position(NamedTuple):
     place: _Place
     seen: int
     given: int
+    reader: tuple[int, int] | None
 
 
 class BlockStream(torch.utils.data.IterableDataset):
@@ -49,8 +51,9 @@ class BlockStream(torch.utils.data.IterableDataset):
     otherwise everyone reads all and keeps every n-th block. Either way each block is seen exactly once.
 
     `state_dict` is the place of the last block given out by this process (it counts what a data loader has fetched
-    ahead, and in workers there is one for each). A stream that has loaded it goes on with the next block: it reads
-    again only the batch, or the shuffled window, that it stood in.
+    ahead, and in workers there is one for each). A stream that has loaded it goes on with the next block: it tokenizes
+    again only the batch, or the shuffled window, that it stood in. What the source does to get there is its own affair:
+    `datasets` opens the shard where it stood, and reads over what is before that place in it.
 
     Args:
         source: the texts; it should not be shuffled, since such a stream can not be resumed exactly.
@@ -104,13 +107,48 @@ class BlockStream(torch.utils.data.IterableDataset):
         """The place of the last block given out, as plain numbers, lists and strings; see the class."""
         if self._start is not None:
             return copy.deepcopy(self._start)
-        at = self._at or _Position(int(self._epoch), 0, 0, _beginning(), 0, 0)
+        at = self._at or _Position(int(self._epoch), 0, 0, _beginning(), 0, 0, None)
         place = {"shard": at.place.shard, "source": at.place.source, "carry": at.place.carry.tolist()}
-        return copy.deepcopy({**at._asdict(), "place": place})
+        reader = None if at.reader is None else list(at.reader)
+        return copy.deepcopy({"stream": self._made, **at._asdict(), "place": place, "reader": reader})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The next pass goes on from there. The stream must be made as the other was."""
-        self._start, self._at = copy.deepcopy(state_dict), None
+        """The next pass goes on from there.
+
+        Raises `ValueError` for the state of a stream that was made otherwise: of other blocks, another order, or
+        another part of them.
+        """
+        if not isinstance(state_dict, Mapping) or not {"stream", *_Position._fields} <= state_dict.keys():
+            raise ValueError(
+                "This is no state of a BlockStream: give what `state_dict()` returned, with all of its entries."
+            )
+        theirs = state_dict["stream"]
+        other = [
+            f"{name} {theirs.get(name)!r}, not {ours!r}"
+            for name, ours in self._made.items()
+            if theirs.get(name) != ours
+        ]
+        if other:
+            raise ValueError(
+                f"The state is of a stream that was made otherwise ({'; '.join(other)}): make this one as that was."
+            )
+        self._start, self._at = copy.deepcopy(dict(state_dict)), None
+
+    @property
+    def _made(self) -> dict[str, Any]:
+        """What decides which blocks are given out in which order, as plain values."""
+        source = self.source
+        return {
+            "seed": self._seed if self._window else None,
+            "buffer_size": self._window,
+            "part": f"{self._part} of {self._parts}",
+            "layout": type(self.layout).__name__,
+            **{name: value for name, value in vars(self.layout).items() if not name.startswith("_")},
+            "tokenizer": self.encoder.fingerprint,
+            "column": self.column,
+            "split": None if source.split is None else str(source.split),
+            "shards": source.num_shards,
+        }
 
     # --- streaming ---
 
@@ -134,7 +172,12 @@ class BlockStream(torch.utils.data.IterableDataset):
         """One epoch's blocks, from `start` on."""
         worker = torch.utils.data.get_worker_info()
         workers, number = (worker.num_workers, worker.id) if worker else (1, 0)
-        part, parts = self._part * workers + number, self._parts * workers
+        part, parts = reader = self._part * workers + number, self._parts * workers
+        if start and start["reader"] not in (None, list(reader)):
+            raise ValueError(
+                "The state is of reader {} of {}, but this is reader {} of {}: use as many processes and data loader "
+                "workers as when it was saved.".format(*start["reader"], *reader)
+            )
         count = self.source.num_shards
         shards = np.random.default_rng([self._seed, epoch]).permutation(count) if self._window else np.arange(count)
         if count >= parts:
@@ -149,7 +192,7 @@ class BlockStream(torch.utils.data.IterableDataset):
                 order = np.random.default_rng([self._seed, epoch, window]).permutation(order)
             for given in range(done, len(order)):
                 if (seen + given) % parts == part:
-                    self._at = _Position(epoch, passed, window, begins, seen, given + 1)
+                    self._at = _Position(epoch, passed, window, begins, seen, given + 1, reader)
                     yield self._row(blocks, int(order[given]))
             window, seen, done = window + 1, seen + len(order), 0
 

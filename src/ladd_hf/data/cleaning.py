@@ -27,8 +27,8 @@ def cleaner(rules: Rules) -> Callable[[str], str]:
 
 
 def _joined_to_the_left(*marks: str) -> Rules:
-    """No space before a mark that has one on either side; of each argument's characters, in one pass."""
-    return [(rf" ([{re.escape(mark)}]) ", r"\1 ") for mark in marks]
+    """No space before a mark that has one on either side: a pass for each mark, for two of them may share a space."""
+    return [(f" {re.escape(mark)} ", f"{mark} ") for mark in marks]
 
 
 def _closed_up(left: str, right: str) -> tuple[str, str]:
@@ -40,8 +40,8 @@ def _closed_up(left: str, right: str) -> tuple[str, str]:
 _clean_wikitext = cleaner(
     [
         (r"s '", "s'"),
-        (r" @([-,.])@ ", r"\1"),  # inside numbers and compounds
-        *_joined_to_the_left(":;", ".", "!", "?", ","),
+        *((rf" @{re.escape(mark)}@ ", mark) for mark in "-,."),  # inside numbers and compounds
+        *_joined_to_the_left(":", ";", ".", "!", "?", ","),
         *(_closed_up(*pair) for pair in ("()", "[]", "{}", '""', "''")),
         (r"= = = =", "===="),  # headings
         (r"= = =", "==="),

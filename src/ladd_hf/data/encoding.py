@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import itertools
 import json
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
+
+from ladd_hf.data.parquet_files import is_text
 
 TokenArray = NDArray[Any]  # uint16 where the vocabulary fits, else int32
 
@@ -42,6 +46,11 @@ class TextEncoder:
         strings = _as_strings(texts)
         documents = None if self._table is None else self._table.look_up(strings, self.dtype)
         return self._tokenize(strings) if documents is None else documents
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A short name of what decides how texts are tokenized: of [`fingerprint_of`]."""
+        return hashlib.sha256(fingerprint_of(self.tokenizer).encode()).hexdigest()[:16]
 
     def _tokenize(self, strings: pa.LargeStringArray) -> Documents:
         if len(strings) == 0:
@@ -176,7 +185,17 @@ def fingerprint_of(tokenizer: PreTrainedTokenizerBase) -> str:
 def _as_strings(texts: Sequence[str] | pa.Array | pa.ChunkedArray) -> pa.LargeStringArray:
     if isinstance(texts, pa.ChunkedArray):
         texts = texts.combine_chunks()
-    array = texts.cast(pa.large_string()) if isinstance(texts, pa.Array) else pa.array(texts, pa.large_string())
+    try:
+        array = texts if isinstance(texts, pa.Array) else pa.array(texts)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:  # values of several kinds
+        raise ValueError(
+            f"The column to tokenize holds other things than texts ({error}), but strings are accepted."
+        ) from error
+    if not (is_text(array.type) or pa.types.is_null(array.type)):
+        raise ValueError(
+            f"The column to tokenize holds {array.type}, but strings are accepted: name the one with the texts."
+        )
+    array = array.cast(pa.large_string())
     if array.null_count:
         row = array.is_null().index(True).as_py()
         raise ValueError(

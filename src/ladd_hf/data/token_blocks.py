@@ -65,8 +65,12 @@ def token_blocks(
 
     Raises:
         ValueError: a `length`, `mode` or option that is not accepted, a special token that is needed and that the
-            tokenizer does not have, no such column, a missing text, or not a single block.
+            tokenizer does not have, no such column, one without texts, a missing text, or not a single block.
     """
+    if num_proc is not None and (not isinstance(num_proc, int) or isinstance(num_proc, bool) or num_proc < 1):
+        raise ValueError(f"`num_proc` is {num_proc!r}, but a number of processes, 1 or more, or None is accepted.")
+    if isinstance(length, bool):
+        raise ValueError(f"`length` is {length!r}, but an integer of 1 or more is accepted: give tokens per example.")
     encoder = TextEncoder(tokenizer)
     between = None if separator is None else encoder([separator]).ids.tolist()
     layout = _layout(_SpecialTokens(tokenizer, special_tokens, between), length, mode, remainder, truncate)

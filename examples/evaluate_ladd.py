@@ -1,0 +1,164 @@
+"""The bound of a trained model on a corpus: its test split, as papers on zero-shot perplexity have it.
+
+    python examples/evaluate_ladd.py out/python-docs-di/di-ladd --data python-docs --length 64
+    accelerate launch examples/evaluate_ladd.py user/model --data ptb --length 128 --num_sequences 1000 --json ptb.json
+
+MODEL is a folder or a repository of a pipeline, or of a model that was saved with its tokenizer. The corpus is one of
+`known_corpora()`, a data set of the Hub, or local files; its texts become blocks of the model's own tokens.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+from accelerate import PartialState
+from diffusers.utils import logging as diffusers_logging
+from transformers import HfArgumentParser
+from transformers.utils import logging as transformers_logging
+
+from ladd_hf import LaddForDiffusionLM, LaddPipeline, LaddTrainer, LaddTrainingArguments
+from ladd_hf.data import load_corpus, token_blocks
+
+
+@dataclass
+class EvaluationArguments:
+    """What is measured, and how."""
+
+    model: str = field(metadata={"help": "Folder or repository; may be given as the first argument."})
+    data: str = field(metadata={"help": "A known corpus, 'user/name' on the Hub, or local files."})
+    split: str = field(default="test", metadata={"help": "Which part of the corpus."})
+    text_column: str = field(default="text", metadata={"help": "The column with the texts, of files and the Hub."})
+    length: int | None = field(default=None, metadata={"help": "Tokens of a block; the model's longest if not given."})
+    packing: str = field(default="pack", metadata={"help": "'pack', 'wrap' or 'pad'; see `token_blocks`."})
+    separator: str | None = field(
+        default=None, metadata={"help": "A text between documents, instead of the EOS token."}
+    )
+    num_sequences: int | None = field(
+        default=None, metadata={"help": "Blocks, spread over the split; all if not given."}
+    )
+    samples: int = field(default=8, metadata={"help": "Points of the path at which each block is evaluated."})
+    batch_size: int = field(default=16, metadata={"help": "Blocks evaluated at once by each process."})
+    seed: int = 0
+    bf16: bool = field(default=False, metadata={"help": "Evaluate in bfloat16."})
+    cpu: bool = field(default=False, metadata={"help": "On the CPU, even where there is an accelerator."})
+    json: str | None = field(default=None, metadata={"help": "File that the figures are written to as well."})
+
+
+def parse_arguments(argv: list[str]) -> EvaluationArguments:
+    """Exits with a message for what can not work, before anything is loaded."""
+    parser = HfArgumentParser(EvaluationArguments, description=__doc__.split("\n")[0])
+    named = ["--model", *argv] if argv and not argv[0].startswith("-") else argv
+    (arguments,) = parser.parse_args_into_dataclasses(named)
+    for name in ("length", "num_sequences", "samples", "batch_size"):
+        if (value := getattr(arguments, name)) is not None and value < 1:
+            parser.error(f"--{name} is {value}; give a whole number of at least 1.")
+    if arguments.json is not None and not Path(arguments.json).resolve().parent.is_dir():
+        parser.error(f"--json {arguments.json} is in no folder that there is; make it first.")
+    return arguments
+
+
+def load_model(name: str) -> tuple[LaddForDiffusionLM, Any]:
+    """Model and tokenizer of a pipeline, or of a model saved with its tokenizer, which loads as one."""
+    pipeline = LaddPipeline.from_pretrained(name)
+    if pipeline.tokenizer is None:
+        raise ValueError(f"{name} has no tokenizer, which texts need: save it with the model.")
+    return pipeline.model, pipeline.tokenizer
+
+
+def held_out_blocks(arguments: EvaluationArguments, model: LaddForDiffusionLM, tokenizer: Any) -> Any:
+    """Blocks of the split, evenly spread over it where not all are asked for."""
+    texts = load_corpus(arguments.data, arguments.split, text_column=arguments.text_column)
+    length = arguments.length or model.config.max_position_embeddings
+    if length > model.config.max_position_embeddings:
+        raise ValueError(
+            f"--length is {length}, but the model has {model.config.max_position_embeddings} positions: give less."
+        )
+    separator = arguments.separator
+    if separator is None and arguments.packing == "pack" and tokenizer.eos_token_id is None:
+        separator = " "
+    remainder = "pad" if arguments.packing == "pad" else "drop"
+    blocks = token_blocks(texts, tokenizer, length, arguments.packing, remainder=remainder, separator=separator)
+    number = min(arguments.num_sequences or len(blocks), len(blocks))
+    return blocks.select(np.linspace(0, len(blocks) - 1, number).round().astype(int))
+
+
+def evaluate(arguments: EvaluationArguments) -> dict[str, Any]:
+    """The bound in nats per token along each path that the model has, its parts, and its perplexity where it has one.
+
+    Perplexity is exp(bound); with continuous latents there is none, since their part is no bound.
+    """
+    model, tokenizer = load_model(arguments.model)
+    blocks = held_out_blocks(arguments, model, tokenizer)
+    kind = model.config.latent_type
+    paths = ["joint"] if kind == "none" else ["joint", "sequential"]
+    with tempfile.TemporaryDirectory() as folder:
+        options = LaddTrainingArguments(
+            folder,
+            per_device_eval_batch_size=arguments.batch_size,
+            nelbo_paths=paths,
+            nelbo_samples=arguments.samples,
+            seed=arguments.seed,
+            bf16_full_eval=arguments.bf16,
+            use_cpu=arguments.cpu,
+            disable_tqdm=True,
+        )
+        metrics = LaddTrainer(model, options, eval_dataset=blocks, processing_class=tokenizer).evaluate()
+    bounds = {}
+    for path in paths:
+        tokens, latents = metrics[f"eval_{path}_token_nats"], metrics[f"eval_{path}_latent_nats"]
+        perplexity = None if kind == "continuous" else math.exp(tokens + latents)
+        bounds[path if kind != "none" else "tokens"] = {
+            "nats_per_token": tokens + latents,
+            "token_nats": tokens,
+            "latent_nats": latents,
+            "perplexity": perplexity,
+        }
+    settings = {key: getattr(arguments, key) for key in ("model", "data", "split", "packing", "samples", "seed")}
+    return {
+        **settings,
+        "sequences": len(blocks),
+        "length": len(blocks[0]["input_ids"]),
+        "latents": kind,
+        "bounds": bounds,
+    }
+
+
+def show(result: dict[str, Any]) -> str:
+    """The figures as a table."""
+    lines = [f"{result['data']} ({result['split']}), {result['sequences']:,} sequences of {result['length']} tokens\n"]
+    lines.append(f"{'path':<12}{'nats per token':>16}{'tokens':>10}{'latents':>10}{'perplexity':>12}")
+    for path, bound in result["bounds"].items():
+        perplexity = "-" if bound["perplexity"] is None else f"{bound['perplexity']:.2f}"
+        parts = f"{bound['nats_per_token']:>16.4f}{bound['token_nats']:>10.4f}{bound['latent_nats']:>10.4f}"
+        lines.append(f"{path:<12}{parts}{perplexity:>12}")
+    if result["latents"] == "continuous":
+        lines.append("The latents' part is relative to the smallest noise, so the sum is no bound: no perplexity.")
+    return "\n".join(lines)
+
+
+def main(argv: list[str]) -> None:
+    """Measures, prints, and writes the JSON."""
+    arguments = parse_arguments(argv)
+    for library in (datasets, diffusers_logging, transformers_logging):
+        library.disable_progress_bar()
+    try:
+        result = evaluate(arguments)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"{error}") from error
+    if not PartialState().is_main_process:
+        return
+    print(show(result))
+    if arguments.json is not None:
+        Path(arguments.json).write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

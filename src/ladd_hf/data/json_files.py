@@ -1,0 +1,97 @@
+"""Texts in JSON files: what is wrong with one is said with its name and line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+_KINDS = {str: "string", dict: "object", list: "list", int: "number", float: "number", bool: "boolean"}
+
+
+def json_texts(files: Sequence[str], column: str) -> Iterator[dict[str, str | None]]:
+    """The texts of these files, row by row.
+
+    A file holds JSON lines, a list of objects or of strings, or one object.
+
+    Args:
+        files: their paths.
+        column: the objects' field with the text; a later object without it, or with `null`, gives `None`.
+
+    Raises `ValueError` for a file that holds something else or no row, or whose first row has no such field.
+    """
+    for file in files:
+        number = 0
+        for number, (line, row) in enumerate(_rows(file), 1):
+            if not isinstance(row, dict):
+                raise ValueError(
+                    f"Line {line} of the file {file} holds a {_kind(row)} for a row, but an object with the text in a "
+                    f"field is accepted: {json.dumps({column: '...'})}."
+                )
+            if number == 1 and column not in row:
+                raise ValueError(missing_column(file, column, list(row)))
+            text = row.get(column)
+            if text is not None and not isinstance(text, str):
+                raise ValueError(
+                    f"The column {column!r} of {file} holds a {_kind(text)} (line {line}), but strings are accepted: "
+                    "name the one with the texts (`text_column`)."
+                )
+            yield {"text": text}
+        if not number:
+            raise ValueError(no_rows(file))
+
+
+def check_json_file(file: str, column: str) -> None:
+    """Raises what [`json_texts`] raises at the first row, so that a stream is refused before it is read."""
+    next(json_texts([file], column))
+
+
+def missing_column(source: str, column: str, names: Sequence[str]) -> str:
+    """The sentence for a source without the column that is asked for."""
+    there = f"but {', '.join(map(repr, names))}" if names else "nor any other"
+    return f"{source} has no column {column!r}, {there}: name the one with the texts (`text_column`)."
+
+
+def no_rows(file: str) -> str:
+    """The sentence for a file without any."""
+    return f"The file {file} holds no rows: remove it, or write texts to it."
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else _KINDS[type(value)]
+
+
+def _rows(file: str) -> Iterator[tuple[int, Any]]:
+    """Line and value of each row."""
+    with open(file, encoding="utf-8-sig") as lines:
+        filled: Iterator[tuple[int, str]] = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
+        number, line = next(filled, (1, ""))
+        try:
+            first = json.loads(line)
+        except json.JSONDecodeError:  # it is one value over many lines, or broken
+            first, filled = _whole(file), iter(())
+        if isinstance(first, list):
+            yield from ((number, {"text": row} if isinstance(row, str) else row) for row in first)
+        else:
+            yield number, first
+        for number, line in filled:
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise _broken(file, number, error) from error
+            yield number, row
+
+
+def _whole(file: str) -> Any:
+    with open(file, encoding="utf-8-sig") as whole:
+        try:
+            return json.load(whole)
+        except json.JSONDecodeError as error:
+            raise _broken(file, error.lineno, error) from error
+
+
+def _broken(file: str, line: int, error: json.JSONDecodeError) -> ValueError:
+    return ValueError(
+        f"Line {line} of the file {file} is not JSON ({error.msg}, at character {error.colno}): write an object per "
+        "line, or one list of objects."
+    )
