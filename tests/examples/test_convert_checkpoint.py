@@ -35,6 +35,7 @@ def run(monkeypatch, capsys):
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
+        monkeypatch.syspath_prepend(SCRIPT.parent)  # as it is where the script is run
         try:
             runpy.run_path(str(SCRIPT), run_name="__main__")
         except SystemExit as exit:
