@@ -17,8 +17,9 @@ def read_recipe(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
     if path in readers:
         raise ValueError(f"{path} is a `base` of its own, by way of {readers[-1]}: take one of them out.")
     if not path.is_file():
-        named = f"{readers[-1]} has the `base` {path}, which" if readers else str(path)
-        raise ValueError(f"{named} is not a file; paths of bases start at the folder of the recipe that names them.")
+        if not readers:
+            raise ValueError(f"{path} is not a file; give one that is.")
+        raise ValueError(f"{readers[-1]} has the `base` {path}, which is not a file; paths start at its own folder.")
     settings = _settings(path)
     bases = settings.pop("base", [])
     bases = [bases] if isinstance(bases, str) else bases

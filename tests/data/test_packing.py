@@ -79,6 +79,8 @@ def test_padded_blocks_hold_one_document_each(lists, length, cuts, special):
 @settings(max_examples=100, deadline=None)
 @given(TEXTS, st.integers(3, 7), CUTS, st.integers(1, 7), st.booleans(), st.booleans())
 def test_blocks_with_too_few_tokens_are_left_out_and_counted(lists, length, cuts, fewest, packed, truncate):
+    fewest = min(fewest, length)
+
     def layout(**few):
         edges = {"start": [BOS], "end": [EOS]}
         if packed:

@@ -103,7 +103,7 @@ def test_a_single_number_of_evaluations_is_a_list_of_one(recipe):
         (b"base:", "has the `base` None; give the path"),
         (b"base: {a: b}", "has the `base` {'a': 'b'}; give the path"),
         (b"base: [a.yaml, 3]", "has the `base` ['a.yaml', 3]; give the path"),
-        (b"length: 8  # caf\xe9", "is not UTF-8: the byte 0xe9 at offset 15"),
+        (b"length: 8  # caf\xe9", "is not UTF-8: the byte 0xe9 at offset 16"),
     ],
 )
 @pytest.mark.parametrize("role", ["recipe", "base"])

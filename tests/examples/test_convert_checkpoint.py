@@ -66,7 +66,7 @@ def test_it_saves_a_model_that_predicts_the_same(run, mdlm, checkpoint, tmp_path
         (("--token_time_conditioning", "false"), "does not tell `max_position_embeddings`"),
         (("--token_time_conditioning", "no", "--max_position_embeddings", 12, "--hidden_size", 32), "contradicts"),
         (("--weights", "first"), "invalid choice"),
-        (("--config", "nowhere.yaml"), "No such file"),
+        (("--config", "nowhere.yaml"), "nowhere.yaml is not a file"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(run, arguments, message, checkpoint, tmp_path):

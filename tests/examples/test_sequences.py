@@ -41,15 +41,14 @@ def like_qwens(tmp_path):
 
 
 def task_of(recipe, rows, *flags):
-    run, model, *_ = example.parse_arguments(
-        [str(CONFIGS / recipe), "--data", str(rows), "--text_column", "body", "--length", "16", *map(str, flags)]
-    )
+    given = ("--data", str(rows), "--text_column", "body", "--length", "16", "--use_cpu", *map(str, flags))
+    run, model, *_ = example.parse_arguments([str(CONFIGS / recipe), *given])
     return example.make_task(run, max(1, model.num_latents))
 
 
 @pytest.mark.parametrize("recipe", ["lm1b-mdlm.yaml", "owt-di-64.yaml"])
 def test_a_row_of_the_papers_packs_texts_as_its_authors_do(rows, like_qwens, recipe):
-    task = task_of(recipe, rows, "--tokenizer", like_qwens, "--num_proc", 1)
+    task = task_of(recipe, rows, "--tokenizer", like_qwens, "--num_proc", 1, "--latent_length", 5)
     end = task.tokenizer.convert_tokens_to_ids("<|endoftext|>")
     stream = [token for text in TEXTS for token in [*task.tokenizer(text, add_special_tokens=False)["input_ids"], end]]
     expected = [[end, *stream[place : place + 14], end] for place in range(0, len(stream) - 13, 14)]
