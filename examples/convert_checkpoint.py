@@ -14,6 +14,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import yaml
+from recipe_files import read_recipe
 
 from ladd_hf import LaddConfig
 from ladd_hf.convert_lightning import convert_lightning
@@ -35,7 +36,7 @@ def main() -> None:
     if (output / "config.json").exists():
         parser.error(f"{output} holds a model already: name another folder.")
     try:
-        options = yaml.safe_load(file.read_text()) or {} if file else {}
+        options = read_recipe(file) if file else {}
         model = convert_lightning(checkpoint, **options | given)
     except (ValueError, OSError) as error:
         parser.error(str(error))

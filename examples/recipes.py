@@ -1,13 +1,13 @@
-"""Recipes: what a run of `train_ladd.py` may be told, by a YAML file and by flags over it."""
+"""What a run of `train_ladd.py` may be told, by a recipe and by flags over it, and what of it can not work."""
 
 from __future__ import annotations
 
 import copy
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
-import yaml
+from recipe_files import read_recipe
 from transformers import HfArgumentParser
 
 from ladd_hf import (
@@ -18,9 +18,25 @@ from ladd_hf import (
     LaddTrainingArguments,
 )
 from ladd_hf.configuration_ladd import MODEL_SIZES
+from ladd_hf.poolings import POOLINGS
 from ladd_hf.tasks import Task
 
 DEFAULT_RECIPE = Path(__file__).parent / "configs" / "sawtooth-di.yaml"
+
+# The least that each number may be.
+_LEAST = {
+    "length": 1,
+    "tokenizer_vocab_size": 1,
+    "min_tokens": 1,
+    "num_proc": 1,
+    "judge_order": 1,
+    "judge_characters": 1,
+    "num_samples": 1,
+    "sample_batch_size": 1,
+    "cpu_threads": 0,
+    "num_eval_sequences": 0,
+    "max_steps": 1,
+}
 
 
 @dataclass
@@ -36,10 +52,25 @@ class RunArguments:
         default="character", metadata={"help": "Texts: 'character', 'byte_level_bpe', or one of the Hub or a folder."}
     )
     tokenizer_vocab_size: int = field(default=4096, metadata={"help": "Tokens of 'byte_level_bpe'."})
+    bos_token: str | None = field(default=None, metadata={"help": "Its token that begins texts, if not its own."})
+    eos_token: str | None = field(default=None, metadata={"help": "Its token that ends texts, if not its own."})
+    text_column: str = field(default="text", metadata={"help": "Column with the texts, of JSON, parquet and the Hub."})
+    sample_by: str = field(
+        default="document",
+        metadata={"help": "What of a file is a text.", "choices": ["document", "paragraph", "line"]},
+    )
     normalize: bool = field(default=False, metadata={"help": "Write texts in text8's 27 symbols."})
-    packing: str = field(default="pack", metadata={"help": "Texts to sequences: 'pack', 'wrap' or 'pad'."})
+    packing: str = field(
+        default="pack", metadata={"help": "Texts to sequences; see docs/data.md.", "choices": ["pack", "wrap", "pad"]}
+    )
     separator: str = field(
-        default=" ", metadata={"help": "Between packed documents, where the tokenizer has no end-of-sequence token."}
+        default=" ", metadata={"help": "Between packed documents, where the tokenizer has no EOS and no SEP token."}
+    )
+    truncate: bool = field(
+        default=False, metadata={"help": "Cut padded texts off; else long ones go on in further sequences."}
+    )
+    min_tokens: int | None = field(
+        default=None, metadata={"help": "Leave shorter padded texts out; the number of latents if not given."}
     )
     streaming: bool = field(default=False, metadata={"help": "Read the training texts as they are needed."})
     num_proc: int | None = field(default=None, metadata={"help": "Processes that tokenize texts."})
@@ -60,6 +91,22 @@ class RunArguments:
         default=0, metadata={"help": "Threads of a CPU run; 0: the cores, shared by the processes."}
     )
     num_eval_sequences: int = field(default=500, metadata={"help": "Held-out sequences for the bound; 0: none."})
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for a value that can not work."""
+        if isinstance(self.budgets, int):  # a recipe's only one
+            self.budgets = [self.budgets]
+        if not isinstance(self.budgets, list) or not self.budgets or not all(_whole(n, 1) for n in self.budgets):
+            raise ValueError(f"`budgets` is {self.budgets}; give whole numbers of at least 1.")
+        kinds = get_type_hints(type(self))
+        for f in fields(self):
+            value, choices = getattr(self, f.name), f.metadata.get("choices")
+            if f.name in _LEAST and not (value is None and f.default is None):
+                check_number(f.name, value)
+            if kinds[f.name] is str and not isinstance(value, str):
+                raise ValueError(f"`{f.name}` is {value!r}; give a text, in quotes where YAML takes it for another.")
+            if choices and value not in choices:
+                raise ValueError(f"`{f.name}` is {value!r}; give one of {', '.join(map(repr, choices))}.")
 
 
 @dataclass
@@ -116,6 +163,11 @@ class ModelArguments:
     token_noise_schedule: str | None = None
     token_time_conditioning: bool | None = None
 
+    @property
+    def num_latents(self) -> int:
+        """M, or 0 without latents."""
+        return 0 if self.latent_type == "none" else self.latent_length or 0
+
     def config(self, task: Task, latents: bool) -> LaddConfig:
         """The model's configuration, or with `latents=False` the baseline's: the same token stream."""
         of_latents = (
@@ -158,28 +210,43 @@ class SchedulerArguments:
         return LaddSequentialScheduler(**asdict(self))
 
 
-def read_recipe(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A recipe's settings, over those of its `base`; `readers` are the recipes that led here.
+def check_number(name: str, value: Any) -> None:
+    """Raises `ValueError` for what is no whole number, or too small a one."""
+    if not _whole(value, _LEAST[name]):
+        raise ValueError(f"`{name}` is {value!r}; give a whole number of at least {_LEAST[name]}.")
 
-    Raises `ValueError` for a base that is missing or leads back to itself.
-    """
-    path = path.resolve()
-    if path in readers:
-        raise ValueError(f"{path} is a `base` of its own, by way of {readers[-1]}: take one of them out.")
-    if not path.is_file():
-        raise ValueError(f"{readers[-1]} has the `base` {path}, which is not a file; paths start at its own folder.")
-    settings = yaml.safe_load(path.read_text()) or {}
-    bases = settings.pop("base", [])
-    merged: dict[str, Any] = {}
-    for base in [bases] if isinstance(bases, str) else bases:
-        merged |= read_recipe(path.parent / base, (*readers, path))
-    return merged | settings
+
+def _whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def check_fit(run: RunArguments, model: ModelArguments, training: LaddTrainingArguments) -> None:
+    """Raises `ValueError` for settings that contradict each other."""
+    check_number("max_steps", training.max_steps)
+    padded = run.packing == "pad"
+    if run.truncate and not padded:
+        raise ValueError(
+            f"`truncate` cuts padded texts off, and `packing` is {run.packing!r}: leave it out, or set `packing` to "
+            "'pad'."
+        )
+    pooling = POOLINGS.get(model.encoder_pooling or "")
+    if padded and model.num_latents and model.encoder_name_or_path and pooling and pooling.chunks_are_tokens:
+        raise ValueError(
+            f"`encoder_pooling` {model.encoder_pooling!r} reads exactly {run.length} tokens of each text, and padded "
+            "ones have fewer: set `packing` to 'pack' or 'wrap', or choose another `encoder_pooling`."
+        )
+    if run.min_tokens is not None and run.min_tokens < model.num_latents:
+        raise ValueError(
+            f"`min_tokens` is {run.min_tokens}, but each of the {model.num_latents} latents reads at least one token "
+            "of a text: give at least as many, or leave it out."
+        )
 
 
 def parse_arguments(
     argv: list[str], description: str = ""
 ) -> tuple[RunArguments, ModelArguments, SchedulerArguments, LaddTrainingArguments]:
-    """Recipe first, flags over it. Exits with a message for a recipe that is missing or has unknown fields."""
+    """Recipe first, flags over it. Exits with a message for a recipe that is missing or has unknown fields, and for
+    settings that can not work."""
     kinds = (RunArguments, ModelArguments, SchedulerArguments, LaddTrainingArguments)
     parser = HfArgumentParser(kinds, description=description)
     parser.set_defaults(output_dir=None)
@@ -193,13 +260,15 @@ def parse_arguments(
         settings = read_recipe(recipe)
     except ValueError as error:
         parser.error(str(error))
-    known = {f.name for kind in kinds for f in fields(kind) if f.init}
-    if unknown := sorted(set(settings) - known):
+    known = {f.name for kind in kinds for f in fields(kind) if f.init} - {"config"}
+    if unknown := sorted(map(str, set(settings) - known)):
         parser.error(f"{recipe} has unknown fields {unknown}; --help lists the fields of a recipe.")
     settings.setdefault("output_dir", f"out/{recipe.stem}")
     parser.set_defaults(**settings)
     try:
         *arguments, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
+        run, model, _, training = arguments
+        check_fit(run, model, training)
     except ValueError as error:  # settings that contradict each other, or the machine
         parser.error(str(error))
     if unknown:

@@ -52,26 +52,18 @@ def watch_latents(task: Task, held_out: Any) -> list[TrainerCallback]:
     return [OneStepDecoding(batch["input_ids"], batch.get("attention_mask"), batch.get("precomputed_latents"))]
 
 
-def make_task(run: RunArguments) -> Task:
-    """Data and judge. Raises `ValueError`, `OSError` for what is not there, before anything is trained."""
+def make_task(run: RunArguments, min_tokens: int = 1) -> Task:
+    """Data and judge; padded texts have `min_tokens` or more. Raises `ValueError`, `OSError` for what is not there."""
     if run.data == "sawtooth":
         return SawtoothTask(run.length)
-    splits = load_corpus(run.data, streaming=run.streaming)
+    splits = load_corpus(run.data, streaming=run.streaming, text_column=run.text_column, sample_by=run.sample_by)
     if run.normalize:
         splits = {name: split.map(normalized) for name, split in splits.items()}
     texts = (row["text"] for row in splits.get("train", ()))
-    tokenizer = make_tokenizer(run.tokenizer, texts, run.tokenizer_vocab_size)
-    return TextTask(
-        run.data,
-        splits,
-        tokenizer,
-        run.length,
-        run.packing,
-        run.separator,
-        run.judge_order,
-        run.judge_characters,
-        run.num_proc,
-    )
+    tokenizer = make_tokenizer(run.tokenizer, texts, run.tokenizer_vocab_size, run.bos_token, run.eos_token)
+    same = ("packing", "separator", "truncate", "judge_order", "judge_characters", "num_proc")
+    options = {name: getattr(run, name) for name in same}
+    return TextTask(run.data, splits, tokenizer, run.length, min_tokens=run.min_tokens or min_tokens, **options)
 
 
 def train(
@@ -114,9 +106,10 @@ def main(argv: list[str]) -> None:
     if (folder / "results.json").exists():
         raise SystemExit(f"{folder} already holds the results of a run: give another --output_dir.")
 
-    # 0. Everything that can be wrong, before anything is trained
+    # 1. Everything that can be wrong, before anything is trained
+    count = training.max_steps * training.train_batch_size * training.world_size * training.gradient_accumulation_steps
     try:
-        task = make_task(run)
+        task = make_task(run, max(1, model_arguments.num_latents))  # the baseline sees the same texts
         configs = {"ladd": model_arguments.config(task, latents=True)}
         configs["mdlm"] = model_arguments.config(task, latents=False)
         if run.precompute_latents:
@@ -124,14 +117,11 @@ def main(argv: list[str]) -> None:
                 training.objective_at(step).check_precomputed()
         for scheduler in (schedulers.joint(), schedulers.sequential()):
             scheduler.for_model(configs["ladd"])
+        data = task.train_dataset(count, training.seed), task.eval_dataset(run.num_eval_sequences, training.seed)
     except (ValueError, OSError, StrictDataclassError) as error:
         raise SystemExit(f"{error}") from error
 
-    # 1. Data: the same for both models
-    count = training.max_steps * training.train_batch_size * training.world_size * training.gradient_accumulation_steps
-    data = task.train_dataset(count, training.seed), task.eval_dataset(run.num_eval_sequences, training.seed)
-
-    # 2. Training
+    # 2. Training, of both models on the same data
     folders = {"ladd": folder / METHODS[model_arguments.latent_type].lower(), "mdlm": folder / "mdlm"}
     trainers: dict[str, LaddTrainer] = {}
     seconds: dict[str, float] = {}

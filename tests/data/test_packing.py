@@ -76,6 +76,24 @@ def test_padded_blocks_hold_one_document_each(lists, length, cuts, special):
     assert rows == pieces
 
 
+@settings(max_examples=100, deadline=None)
+@given(TEXTS, st.integers(3, 7), CUTS, st.integers(1, 7), st.booleans(), st.booleans())
+def test_blocks_with_too_few_tokens_are_left_out_and_counted(lists, length, cuts, fewest, packed, truncate):
+    fewest = min(fewest, length)
+
+    def layout(**few):
+        edges = {"start": [BOS], "end": [EOS]}
+        if packed:
+            return Packed(length, [EOS], **edges, pad_token_id=PAD, **few)
+        return Padded(length, PAD, **edges, truncate=truncate, **few)
+
+    everything = blocks_of(layout(), lists, cuts)
+    kept = blocks_of(layout(min_tokens=fewest), lists, cuts)
+    assert kept == [row for row in everything if len(row) >= fewest]
+    blocks, _ = layout(min_tokens=fewest).cut(documents(lists), NOTHING, last=True)
+    assert blocks.left_out == len(everything) - len(kept)
+
+
 @settings(max_examples=60, deadline=None)
 @given(TEXTS, st.integers(3, 7), CUTS)
 def test_truncated_documents_keep_their_ends(lists, length, cuts):

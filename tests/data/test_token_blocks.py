@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from datasets import Dataset, DatasetDict, IterableDatasetDict, load_from_disk
 from helpers.corpora import SENTENCES, byte_pairs, characters
+from helpers.encoders import word_pieces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +23,11 @@ def rows(blocks):
     masks = blocks["attention_mask"] if "attention_mask" in blocks.column_names else None
     ids = np.array(blocks["input_ids"])
     return [row[mask].tolist() for row, mask in zip(ids, np.array(masks, bool), strict=True)] if masks else ids.tolist()
+
+
+def real(row):
+    """A row without its padding."""
+    return row["input_ids"][row["attention_mask"]].tolist()
 
 
 def stream_of(texts, tokenizer=TOKENIZER, end=(EOS,)):
@@ -103,6 +109,28 @@ def test_a_text_can_separate_documents():
     assert TOKENIZER.decode(rows(blocks)[0]) == "ab cde "
 
 
+def test_a_separator_that_encodes_to_nothing_is_refused_and_an_empty_one_is_taken():
+    words = word_pieces(SENTENCES)
+    with pytest.raises(ValueError, match="`separator` is ' ', which is no token of this tokenizer"):
+        token_blocks(TEXTS, words, 8, separator=" ")
+    joined = token_blocks(TEXTS, words, 8, separator="", remainder="drop")
+    tokens = [token for text in TEXTS["text"] for token in words(text, add_special_tokens=False)["input_ids"]]
+    assert [token for row in rows(joined) for token in row] == tokens[: len(tokens) // 8 * 8]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_texts_with_too_few_tokens_are_left_out_and_their_number_is_told(caplog, streaming):
+    data = TEXTS.to_iterable_dataset() if streaming else TEXTS
+    every = [real(row) for row in token_blocks(data, TOKENIZER, 16, "pad")]
+    assert not caplog.messages
+    blocks = token_blocks(data, TOKENIZER, 16, "pad", min_tokens=10)
+    kept = [real(row) for row in blocks]
+    assert kept == [row for row in every if len(row) >= 10] and 0 < len(kept) < len(every)
+    (told,) = caplog.messages
+    assert told.startswith(f"{len(every) - len(kept)} texts, or rests of longer ones, have fewer than 10 tokens")
+    assert len(list(blocks)) == len(kept) and len(caplog.messages) == 1, "told once"
+
+
 def test_every_split_and_either_kind_of_data_set_is_taken():
     splits = DatasetDict(train=TEXTS, test=TEXTS.select(range(5)))
     blocks = token_blocks(splits, TOKENIZER, 16)
@@ -137,6 +165,12 @@ def test_a_batch_is_what_a_model_takes():
         ({"mode": "wrap"}, "no BOS token, which this mode writes.*mode 'pack'"),
         ({"mode": "pad", "special_tokens": True}, "no BOS token"),
         ({"length": 10_000, "remainder": "drop"}, "24 texts do not fill a single block of 10000 tokens"),
+        ({"min_tokens": 0}, r"`min_tokens` is 0, but an integer from 1 to the `length` \(16\)"),
+        ({"min_tokens": 17}, r"`min_tokens` is 17, but an integer from 1 to the `length` \(16\)"),
+        (
+            {"length": 200, "mode": "pad", "min_tokens": 100, "load_from_cache_file": False},
+            r"24 texts all have fewer than 100 tokens \(`min_tokens`\)",
+        ),
     ],
 )
 def test_what_can_not_be_done_is_refused(options, message):

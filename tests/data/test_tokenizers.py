@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import huggingface_hub
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -63,6 +64,29 @@ def test_tokenizers_are_made_by_name(tmp_path):
     assert make_tokenizer(str(tmp_path)).mask_token_id == trained.mask_token_id
     with pytest.raises(OSError):
         make_tokenizer(str(tmp_path / "nothing"))
+
+
+def test_a_tokenizers_own_tokens_may_be_named_to_begin_and_end_texts(tmp_path):
+    tokenizer = make_tokenizer("byte_level_bpe", CORPUS, 290, bos_token="[EOS]", eos_token="[PAD]")
+    plain = make_tokenizer("byte_level_bpe", CORPUS, 290)
+    assert tokenizer.get_vocab() == plain.get_vocab(), "none is added"
+    assert (tokenizer.bos_token_id, tokenizer.eos_token_id) == (plain.eos_token_id, plain.pad_token_id)
+    tokenizer.save_pretrained(tmp_path)
+    again = make_tokenizer(str(tmp_path))
+    assert (again.bos_token, again.eos_token) == ("[EOS]", "[PAD]")
+    assert make_tokenizer(str(tmp_path), eos_token="[EOS]").eos_token_id == plain.eos_token_id
+
+
+@pytest.mark.parametrize("role", ["bos_token", "eos_token"])
+def test_a_token_that_the_tokenizer_does_not_know_is_refused(role):
+    with pytest.raises(ValueError, match=rf"`{role}` is '<s>', which the tokenizer 'character' does not know.*\[PAD\]"):
+        make_tokenizer("character", **{role: "<s>"})
+
+
+def test_a_name_that_is_none_is_told_with_those_that_need_no_network(monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(OSError, match=r"There is no tokenizer 'charactr'.*'character' or 'byte_level_bpe'.*the Hub"):
+        make_tokenizer("charactr")
 
 
 def test_bpe_merges_what_is_frequent_and_is_the_same_each_time():

@@ -35,6 +35,7 @@ def run(monkeypatch, capsys):
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
+        monkeypatch.syspath_prepend(SCRIPT.parent)  # as it is where the script is run
         try:
             runpy.run_path(str(SCRIPT), run_name="__main__")
         except SystemExit as exit:
@@ -65,7 +66,7 @@ def test_it_saves_a_model_that_predicts_the_same(run, mdlm, checkpoint, tmp_path
         (("--token_time_conditioning", "false"), "does not tell `max_position_embeddings`"),
         (("--token_time_conditioning", "no", "--max_position_embeddings", 12, "--hidden_size", 32), "contradicts"),
         (("--weights", "first"), "invalid choice"),
-        (("--config", "nowhere.yaml"), "No such file"),
+        (("--config", "nowhere.yaml"), "nowhere.yaml is not a file"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(run, arguments, message, checkpoint, tmp_path):

@@ -22,6 +22,7 @@ RECIPES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 
 # The tokenizer of Qwen/Qwen3-Embedding-0.6B has 151,669 tokens; a mask token is added.
 QWEN = {"vocab_size": 151_670, "mask_token_id": 151_669, "pad_token_id": 151_643}
+END = "<|endoftext|>"  # its token that begins and ends texts for the authors
 ENCODER = "Qwen/Qwen3-Embedding-0.6B"
 
 # hidden size, layers, heads, size of the time conditioning
@@ -54,6 +55,11 @@ class Row:
     positions: str = "concatenated"
     own_denoiser: bool = False
     told_time: bool = False
+    packing: str = "pack"
+
+
+def mdlm(data: str, length: int, size: tuple[int, int, int, int] = B) -> Row:
+    return Row(data, length, size, packing="wrap")
 
 
 def co(data: str, length: int, number: int, pooling: str = "adaptive_chunk_mean", latent_size: int = 4096) -> Row:
@@ -64,12 +70,14 @@ def co(data: str, length: int, number: int, pooling: str = "adaptive_chunk_mean"
         encoder_corruption=0.9,
         warmup=(20_000, 0.2),
         latent_size=latent_size,
+        packing="wrap",
     )
 
 
 def di(data: str, length: int, number: int, size: int, codes: int, pooling: str, stage_1: int = 0) -> Row:
     stages = (stage_1, "independent") if stage_1 else (0, "tokens")
-    return Row(data, length, B, "discrete", (number, size), codes, "linear", "none", pooling, stage_1=stages)
+    latents = ((number, size), codes, "linear", "none", pooling)
+    return Row(data, length, B, "discrete", *latents, stage_1=stages, packing="wrap")
 
 
 def text8_di(number: int, hidden: float) -> Row:
@@ -95,16 +103,16 @@ TEXT_ROWS = {
         positions="learned",
         own_denoiser=True,
     ),
-    "lm1b-mdlm": Row("lm1b", 128),
-    "lm1b-mdlm-bl": Row("lm1b", 128, BL),
+    "lm1b-mdlm": mdlm("lm1b", 128),
+    "lm1b-mdlm-bl": mdlm("lm1b", 128, BL),
     "lm1b-co-4": co("lm1b", 128, 4),
     "lm1b-co-32": co("lm1b", 128, 32),
     "lm1b-co-32-eos": co("lm1b", 128, 32, CHUNKS_EOS),
     "lm1b-co-128": co("lm1b", 128, 128, ALL),
     "lm1b-di-32": di("lm1b", 128, 32, 128, 2048, CHUNKS),
     "lm1b-di-128": di("lm1b", 128, 128, 32, 512, ALL),
-    "owt-mdlm": Row("openwebtext", 512),
-    "owt-mdlm-bl": Row("openwebtext", 512, BL),
+    "owt-mdlm": mdlm("openwebtext", 512),
+    "owt-mdlm-bl": mdlm("openwebtext", 512, BL),
     "owt-co-16": co("openwebtext", 512, 16, CHUNKS_EOS, 2048),
     "owt-co-32": co("openwebtext", 512, 32, CHUNKS_EOS, 2048),
     "owt-co-64": co("openwebtext", 512, 64, CHUNKS_EOS, 2048),
@@ -358,11 +366,30 @@ def test_a_sawtooths_optimiser_is_the_references(name):
     assert training.max_steps * training.per_device_train_batch_size % 204_800 == 0, "whole epochs of the paper's"
 
 
-def test_padded_lm1b_is_packed_lm1b_but_for_one_flag():
-    run, *rest = parse("lm1b-co-32", "--packing", "pad")
+@pytest.mark.parametrize("name", TEXT_ROWS)
+def test_its_texts_become_sequences_as_the_rows_do(name):
+    row, (run, *_) = ROWS[name], describe(name)
+    ends = (END, END) if row.packing == "wrap" else (None, None)
+    assert (run.packing, run.bos_token, run.eos_token, run.truncate) == (row.packing, *ends, False)
+    if row.packing == "pack":  # pieces of one text
+        assert run.separator == ""
+
+
+def test_padded_lm1b_is_packed_lm1b_but_for_two_flags():
+    run, *rest = parse("lm1b-co-32", "--packing", "pad", "--truncate", "true")
     packed, *others = parse("lm1b-co-32")
-    assert (run.packing, packed.packing) == ("pad", "pack")
+    assert [name for name, value in vars(run).items() if value != getattr(packed, name)] == ["packing", "truncate"]
     assert [vars(x) for x in rest[:2]] == [vars(x) for x in others[:2]]
+
+
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.pooling])
+def test_rows_are_padded_but_for_those_that_read_exactly_as_many_tokens_as_there_are_latents(name, capsys):
+    if ROWS[name].pooling != ALL:
+        assert parse(name, "--packing", "pad")[0].packing == "pad"
+        return
+    with pytest.raises(SystemExit):
+        parse(name, "--packing", "pad")
+    assert f"'last_layer' reads exactly {ROWS[name].length} tokens of each text, and padded" in capsys.readouterr().err
 
 
 # --- recipes that start from others ---
@@ -388,7 +415,8 @@ def test_a_recipe_overrides_its_bases_a_later_base_an_earlier_one_and_a_flag_the
 
 
 def test_two_bases_may_share_one(tmp_path):
-    path = write(tmp_path, child="base: [a.yaml, b.yaml]", a="base: c.yaml", b="base: c.yaml", c="length: 7")
+    shared = "length: 7\nmax_steps: 1"
+    path = write(tmp_path, child="base: [a.yaml, b.yaml]", a="base: c.yaml", b="base: c.yaml", c=shared)
     assert example.parse_arguments([path])[0].length == 7
 
 

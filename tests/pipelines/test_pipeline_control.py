@@ -143,6 +143,19 @@ def test_an_end_of_sequence_in_a_gap_ends_nothing(build):
     assert (result.sequences[:, :3] == 5).any() and result.lengths.min() == 5
 
 
+@pytest.mark.parametrize("bos", [5, 7, None], ids=str)
+def test_a_token_that_begins_texts_as_well_as_ending_them_ends_nothing_where_it_is_the_first(build, bos):
+    pipe = build("none", eos_token_id=[5, 8], bos_token_id=bos)
+    whole = pipe(num_steps=6, batch_size=60, generator=seeded()).sequences
+    lengths = pipe(num_steps=6, batch_size=60, generator=seeded(), stop_at_eos=True).lengths
+    ends = torch.isin(whole, torch.tensor([5, 8]))
+    ends[:, 0] &= whole[:, 0] != bos if bos is not None else True
+    expected = [row.index(True) + 1 if True in row else 12 for row in ends.tolist()]
+    assert lengths.tolist() == expected
+    begun = (whole[:, 0] == 5).nonzero().flatten().tolist()
+    assert begun and all((lengths[row] > 1) == (bos == 5) for row in begun)
+
+
 def test_without_padding_the_end_of_sequence_fills_what_follows_it(build):
     pipe = build("none", eos_token_id=5, pad_token_id=None)
     result = pipe(num_steps=6, batch_size=20, generator=seeded(), stop_at_eos=True)

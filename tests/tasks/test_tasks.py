@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import datasets
 import numpy as np
 import pytest
 import torch
+from helpers.encoders import word_pieces
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
@@ -98,6 +100,51 @@ def test_the_judge_reads_no_more_than_it_is_told():
             break
     ids = torch.tensor([few.tokenizer("the cat sat on t").input_ids])
     assert few.judge(ids).nats == pytest.approx(NGramModel(read, 6).nats_per_character(["the cat sat on t"]))
+
+
+def test_documents_do_not_run_into_each_other():
+    words = word_pieces(WORDS)
+    assert words.eos_token_id is None and words.sep_token_id is not None
+    (row, *_) = TextTask("words", corpus(), words, 64).train_dataset(1, 0)["input_ids"]
+    first = words(corpus()["train"]["text"][0], add_special_tokens=False)["input_ids"]
+    assert row[: len(first) + 1].tolist() == [*first, words.sep_token_id]
+    without = word_pieces(WORDS)
+    without.sep_token = None
+    with pytest.raises(ValueError, match="`separator` is ' ', which is no token"):
+        TextTask("words", corpus(), without, 64).train_dataset(1, 0)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_padded_texts_are_whole_and_those_that_are_too_short_left_out(streaming):
+    texts = {"train": ["abcdefgh", "ab", "abcdefghijklm", "abcd"], "validation": ["abc", "abcde"]}
+    splits = {name: datasets.Dataset.from_dict({"text": rows}) for name, rows in texts.items()}
+    if streaming:
+        splits = {name: split.to_iterable_dataset() for name, split in splits.items()}
+    tokenizer = character_tokenizer()
+
+    def read(split, count, **options):
+        task = TextTask("letters", splits, tokenizer, 8, "pad", min_tokens=4, **options)
+        data = task.train_dataset(count, 0) if split == "train" else task.eval_dataset(count, 0)
+        rows = list(itertools.islice(data, count))
+        return {tokenizer.decode(row["input_ids"][row["attention_mask"].astype(bool)]) for row in rows}
+
+    assert read("train", 4) == {"abcdefgh", "ijklm", "abcd"}
+    assert read("train", 3, truncate=True) == {"abcdefgh", "abcd"}
+    assert read("validation", 1) == {"abcde"}
+
+
+@pytest.mark.parametrize("packing", ["pack", "pad"])
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("short", ["train", "validation"])
+def test_texts_that_fill_no_block_are_told_when_data_sets_are_made(packing, streaming, short):
+    splits = {name: datasets.Dataset.from_dict({"text": ["abcdefgh" * 4]}) for name in ("train", "validation")}
+    splits[short] = datasets.Dataset.from_dict({"text": ["abc"]})
+    if streaming:
+        splits = {name: split.to_iterable_dataset() for name, split in splits.items()}
+    task = TextTask("letters", splits, character_tokenizer(), 8, packing, min_tokens=4)
+    with pytest.raises(ValueError, match=r"do not fill a single block of 8|4 tokens .*`min_tokens`"):
+        task.train_dataset(3, 0) if short == "train" else task.eval_dataset(0, 0)
+    (task.eval_dataset if short == "train" else task.train_dataset)(0, 0)
 
 
 def test_a_corpus_without_held_out_texts_is_refused():

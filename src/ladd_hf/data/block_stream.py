@@ -11,9 +11,12 @@ import numpy as np
 import torch
 import torch.utils.data
 from datasets import IterableDataset
+from transformers.utils import logging
 
 from ladd_hf.data.encoding import TextEncoder, TokenArray
-from ladd_hf.data.packing import Blocks, Layout
+from ladd_hf.data.packing import Blocks, Layout, left_out_message
+
+logger = logging.get_logger(__name__)
 
 _DOCUMENTS = 128  # that are tokenized at once
 
@@ -45,7 +48,8 @@ class BlockStream(torch.utils.data.IterableDataset):
     a block may end in padding, as numpy arrays.
 
     Every shard of the corpus (a file, as a rule) is cut by itself, so the blocks are the same however many processes
-    share them. Nothing is lost: what does not fill a block is carried over to the next batch of documents.
+    share them. What does not fill a block is carried over to the next batch of documents. Texts that are too short for
+    the layout are left out; after the first pass a warning tells how many.
 
     With data loader workers, or after `split`, shards are shared out where there are enough of them for everyone;
     otherwise everyone reads all and keeps every n-th block. Either way each block is seen exactly once.
@@ -70,6 +74,7 @@ class BlockStream(torch.utils.data.IterableDataset):
         self._epoch = _shared(0)
         self._start: dict[str, Any] | None = None
         self._at: _Position | None = None
+        self._told = False
 
     # --- what is streamed ---
 
@@ -217,7 +222,7 @@ class BlockStream(torch.utils.data.IterableDataset):
     def _batches(self, shards: list[int], epoch: int, place: _Place) -> Iterator[tuple[_Place, Blocks]]:
         """Blocks of each batch of documents, with the place behind it."""
         number, source, carry = place
-        nothing = np.empty(0, self.encoder.dtype)
+        nothing, left_out = np.empty(0, self.encoder.dtype), 0
         for shard in shards[number:]:
             stream = self.source.shard(self.source.num_shards, shard)
             stream.set_epoch(epoch)
@@ -226,10 +231,15 @@ class BlockStream(torch.utils.data.IterableDataset):
             # by `iter`, for a plain loop would share this shard out among the data loader's workers once more
             for documents in stream.iter(batch_size=_DOCUMENTS):
                 blocks, carry = self.layout.cut(self.encoder(documents[self.column]), carry, last=False)
+                left_out += blocks.left_out
                 yield _Place(number, stream.state_dict(), carry), blocks
             blocks, carry = self.layout.cut(self.encoder([]), carry, last=True)
+            left_out += blocks.left_out
             number, source, carry = number + 1, None, nothing
             yield _Place(number, source, carry), blocks
+        if left_out and not self._told:  # in the passes after it they are the same
+            self._told = True
+            logger.warning(left_out_message(left_out, self.layout))
 
 
 def _shared(epoch: int) -> torch.Tensor:

@@ -12,10 +12,14 @@ from ladd_hf.data.encoding import Documents, TokenArray
 
 
 class Blocks(NamedTuple):
-    """Examples of L tokens: `ids` `(n, L)`, and how many of each are text, `lengths` `(n,)`; padding is at the end."""
+    """Examples of L tokens: `ids` `(n, L)`, and how many of each are text, `lengths` `(n,)`; padding is at the end.
+
+    `left_out` counts those that had too little text.
+    """
 
     ids: TokenArray
     lengths: NDArray[np.int64]
+    left_out: int = 0
 
     @property
     def attention_mask(self) -> NDArray[np.bool_]:
@@ -27,6 +31,13 @@ class Blocks(NamedTuple):
         """The blocks of these numbers."""
         return Blocks(self.ids[rows], self.lengths[rows])
 
+    def of_at_least(self, min_tokens: int) -> Blocks:
+        """The blocks with so many tokens of text; the others are counted."""
+        kept = self.lengths >= min_tokens
+        if kept.all():
+            return self
+        return self.take(np.flatnonzero(kept))._replace(left_out=self.left_out + int((~kept).sum()))
+
 
 class Layout(Protocol):
     """Cuts batch after batch of documents into blocks.
@@ -36,6 +47,7 @@ class Layout(Protocol):
     """
 
     length: int
+    min_tokens: int
 
     @property
     def pads(self) -> bool:
@@ -47,6 +59,14 @@ class Layout(Protocol):
         ...
 
 
+def left_out_message(number: int, layout: Layout) -> str:
+    """What is told of blocks that had too little text."""
+    return (
+        f"{number:,} texts, or rests of longer ones, have fewer than {layout.min_tokens} tokens (`min_tokens`) and are "
+        "left out."
+    )
+
+
 class Packed:
     """Documents in one stream, cut every L tokens.
 
@@ -55,6 +75,7 @@ class Packed:
         separator: ids behind each document.
         start, end: ids that each block begins and ends with, counted in L ("wrapped" blocks have one of each).
         pad_token_id: what fills the last block, which may be incomplete; `None` drops it.
+        min_tokens: the last block is left out if it has fewer.
     """
 
     def __init__(
@@ -64,8 +85,9 @@ class Packed:
         start: Sequence[int] = (),
         end: Sequence[int] = (),
         pad_token_id: int | None = None,
+        min_tokens: int = 1,
     ) -> None:
-        self.length, self.pad_token_id = length, pad_token_id
+        self.length, self.pad_token_id, self.min_tokens = length, pad_token_id, min_tokens
         self.separator, self.start, self.end = list(separator), list(start), list(end)
         self._text = _room_for_text(length, self.start, self.end)
 
@@ -91,7 +113,8 @@ class Packed:
         tail = np.concatenate([self.start, rest, self.end]).astype(rest.dtype)
         padded = np.full((1, self.length), self.pad_token_id, rest.dtype)
         padded[0, : len(tail)] = tail
-        return Blocks(np.concatenate([self._edged(rows), padded]), np.append(lengths, len(tail))), rest[:0]
+        blocks = Blocks(np.concatenate([self._edged(rows), padded]), np.append(lengths, len(tail)))
+        return blocks.of_at_least(self.min_tokens), rest[:0]
 
     def _edged(self, rows: TokenArray) -> TokenArray:
         """`(n, text)` to `(n, L)`."""
@@ -112,6 +135,7 @@ class Padded:
         pad_token_id: what fills a block.
         start, end: ids that each document begins and ends with.
         truncate: cut longer documents off (`end` is kept); otherwise they go on in further blocks, and nothing is lost.
+        min_tokens: documents, and rests of longer ones, with fewer (`start` and `end` counted) are left out.
     """
 
     pads = True
@@ -123,8 +147,9 @@ class Padded:
         start: Sequence[int] = (),
         end: Sequence[int] = (),
         truncate: bool = False,
+        min_tokens: int = 1,
     ) -> None:
-        self.length, self.pad_token_id, self.truncate = length, pad_token_id, truncate
+        self.length, self.pad_token_id, self.truncate, self.min_tokens = length, pad_token_id, truncate, min_tokens
         self.start, self.end = list(start), list(end)
         self._text = _room_for_text(length, self.start, self.end)
 
@@ -139,7 +164,7 @@ class Padded:
         blocks[np.repeat(begins, lengths) + _places(lengths)] = ids
         within = _places(rows) * self.length  # of a block, in its document
         filled = np.minimum(np.repeat(lengths, rows) - within, self.length)
-        return Blocks(blocks.reshape(-1, self.length), filled), carry[:0]
+        return Blocks(blocks.reshape(-1, self.length), filled).of_at_least(self.min_tokens), carry[:0]
 
 
 def _room_for_text(length: int, start: list[int], end: list[int]) -> int:

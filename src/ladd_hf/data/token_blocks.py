@@ -12,10 +12,13 @@ import datasets
 import numpy as np
 import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from ladd_hf.data.block_stream import BlockStream
 from ladd_hf.data.encoding import Documents, TextEncoder, TokenArray, fingerprint_of
-from ladd_hf.data.packing import Blocks, Layout, Packed, Padded
+from ladd_hf.data.packing import Blocks, Layout, Packed, Padded, left_out_message
+
+logger = logging.get_logger(__name__)
 
 _VERSION = 1  # of what is cached: another one for other blocks of the same texts
 
@@ -31,6 +34,7 @@ def token_blocks(
     special_tokens: bool | None = None,
     separator: str | None = None,
     truncate: bool = False,
+    min_tokens: int = 1,
     num_proc: int | None = None,
     load_from_cache_file: bool = True,
 ) -> Any:
@@ -41,8 +45,9 @@ def token_blocks(
       is usual for LM1B and OpenWebText.
     * `"pad"`: one document per example, padded; longer ones go on in further examples.
 
-    Nothing is lost: what does not fill a block of one batch of documents begins the next batch's. The last block of a
-    dataset, or of each shard of a stream, is the one that may be incomplete.
+    Nothing is lost, unless `truncate` or `min_tokens` ask for it: what does not fill a block of one batch of documents
+    begins the next batch's. The last block of a dataset, or of each shard of a stream, is the one that may be
+    incomplete.
 
     Args:
         dataset: a `Dataset`, an `IterableDataset`, or a dict of them by split.
@@ -54,8 +59,11 @@ def token_blocks(
             beginning-of-sequence token; `None`: with those that the tokenizer has. Its CLS and SEP tokens stand in for
             them. `False` for a corpus whose rows are pieces of one text, such as text8.
         separator: for `"pack"` and `"wrap"`, a text behind each document in place of the end-of-sequence token, such as
-            `" "` for a tokenizer of characters that has none.
+            `" "` for a tokenizer of characters that has none; `""` for nothing at all.
         truncate: for `"pad"`, cut longer documents off.
+        min_tokens: examples with fewer tokens, special ones counted, are left out, and a warning tells their number:
+            with `"pad"` short documents, and short rests of long ones. A model with latents needs as many tokens as it
+            has latents.
         num_proc: processes that tokenize a `Dataset`. The blocks are the same for any number.
         load_from_cache_file: take a `Dataset`'s blocks from its cache, if they were made before.
 
@@ -73,7 +81,12 @@ def token_blocks(
         raise ValueError(f"`length` is {length!r}, but an integer of 1 or more is accepted: give tokens per example.")
     encoder = TextEncoder(tokenizer)
     between = None if separator is None else encoder([separator]).ids.tolist()
-    layout = _layout(_SpecialTokens(tokenizer, special_tokens, between), length, mode, remainder, truncate)
+    if separator and not between:
+        raise ValueError(
+            f"`separator` is {separator!r}, which is no token of this tokenizer, so documents would run into each "
+            "other: give another text, or '' where they are pieces of one."
+        )
+    layout = _layout(_SpecialTokens(tokenizer, special_tokens, between), length, mode, remainder, truncate, min_tokens)
     if isinstance(dataset, dict):
         kind = type(dataset) if all(isinstance(split, datasets.Dataset) for split in dataset.values()) else dict
         return kind(
@@ -124,8 +137,9 @@ def _mapped(
         )
         read, column, names = _StoredIds(encoder.dtype), "input_ids", ["input_ids"]
     options = {**vars(layout), "layout": type(layout).__name__}
+    cut = _Cut(read, layout, column, len(dataset), encoder.dtype)
     blocks = dataset.with_format("arrow").map(
-        _Cut(read, layout, column, len(dataset), encoder.dtype),
+        cut,
         batched=True,
         with_indices=True,
         remove_columns=names,
@@ -135,11 +149,20 @@ def _mapped(
         desc="Cutting into blocks",
     )
     if not len(blocks):
-        raise ValueError(
-            f"The data set's {len(dataset)} texts do not fill a single block of {layout.length} tokens: give more "
-            "text, a smaller `length`, or `remainder='pad'`."
-        )
+        raise ValueError(f"The data set's {len(dataset)} texts {_nothing(layout)}")
+    if cut.left_out:
+        logger.warning(left_out_message(cut.left_out, layout))
     return blocks.with_format("numpy")
+
+
+def _nothing(layout: Layout) -> str:
+    """What is wrong, and what to do, where texts give no block."""
+    if layout.min_tokens > 1 and layout.pads:
+        return f"all have fewer than {layout.min_tokens} tokens (`min_tokens`): give longer ones, or pack them."
+    return (
+        f"do not fill a single block of {layout.length} tokens: give more text, a smaller `length`, or "
+        "`remainder='pad'`."
+    )
 
 
 def _hash(*facts: Any) -> str:
@@ -183,10 +206,12 @@ class _Cut:
     def __init__(self, read: Any, layout: Layout, column: str, rows: int, dtype: np.dtype[Any]) -> None:
         self.read, self.layout, self.column, self.rows = read, layout, column, rows
         self.carry: TokenArray = np.empty(0, dtype)
+        self.left_out = 0
 
     def __call__(self, table: pa.Table, indices: list[int]) -> pa.Table:
         last = indices[-1] + 1 == self.rows
         blocks, self.carry = self.layout.cut(self.read(table[self.column]), self.carry, last)
+        self.left_out += blocks.left_out
         return _table(blocks, self.layout)
 
 
@@ -204,20 +229,20 @@ def _fixed_size(rows: Any) -> pa.FixedSizeListArray:
 # --- modes, by name ---
 
 
-def _packed(special: _SpecialTokens, length: int, remainder: str, truncate: bool) -> Layout:
-    return Packed(length, special.separator(), pad_token_id=special.padding(remainder))
+def _packed(special: _SpecialTokens, length: int, remainder: str, truncate: bool, min_tokens: int) -> Layout:
+    return Packed(length, special.separator(), [], [], special.padding(remainder), min_tokens)
 
 
-def _wrapped(special: _SpecialTokens, length: int, remainder: str, truncate: bool) -> Layout:
+def _wrapped(special: _SpecialTokens, length: int, remainder: str, truncate: bool, min_tokens: int) -> Layout:
     start, end = special.needed("bos"), special.needed("eos")
-    return Packed(length, special.separator(), [start], [end], special.padding(remainder))
+    return Packed(length, special.separator(), [start], [end], special.padding(remainder), min_tokens)
 
 
-def _padded(special: _SpecialTokens, length: int, remainder: str, truncate: bool) -> Layout:
-    return Padded(length, special.needed("pad"), special.listed("bos"), special.listed("eos"), truncate)
+def _padded(special: _SpecialTokens, length: int, remainder: str, truncate: bool, min_tokens: int) -> Layout:
+    return Padded(length, special.needed("pad"), special.listed("bos"), special.listed("eos"), truncate, min_tokens)
 
 
-_MODES: dict[str, Callable[[_SpecialTokens, int, str, bool], Layout]] = {
+_MODES: dict[str, Callable[[_SpecialTokens, int, str, bool, int], Layout]] = {
     "pack": _packed,
     "wrap": _wrapped,
     "pad": _padded,
@@ -226,9 +251,14 @@ _REMAINDERS = ("pad", "drop")
 _STAND_INS = {"bos": "cls", "eos": "sep"}
 
 
-def _layout(special: _SpecialTokens, length: int, mode: str, remainder: str, truncate: bool) -> Layout:
+def _layout(special: _SpecialTokens, length: int, mode: str, remainder: str, truncate: bool, min_tokens: int) -> Layout:
     if not isinstance(length, Integral) or length < 1:
         raise ValueError(f"`length` is {length!r}, but an integer of 1 or more is accepted: give tokens per example.")
+    if not isinstance(min_tokens, Integral) or not 1 <= min_tokens <= length:
+        raise ValueError(
+            f"`min_tokens` is {min_tokens!r}, but an integer from 1 to the `length` ({length}) is accepted: give the "
+            "tokens that an example has at least."
+        )
     for name, value, known in (("mode", mode, tuple(_MODES)), ("remainder", remainder, _REMAINDERS)):
         if value not in known:
             raise ValueError(f"`{name}` is {value!r}, but one of {', '.join(map(repr, known))} is accepted.")
@@ -236,7 +266,7 @@ def _layout(special: _SpecialTokens, length: int, mode: str, remainder: str, tru
         raise ValueError(f"`truncate` cuts off documents of mode 'pad', and the mode is {mode!r}: leave it out.")
     if special.between is not None and mode == "pad":
         raise ValueError("`separator` stands between documents, which mode 'pad' does not join: leave it out.")
-    return _MODES[mode](special, int(length), remainder, truncate)
+    return _MODES[mode](special, int(length), remainder, truncate, int(min_tokens))
 
 
 class _SpecialTokens:
@@ -252,9 +282,13 @@ class _SpecialTokens:
         token = self._find(name)
         if token is None:
             raise ValueError(
-                f"The tokenizer has no {name.upper()} token, which this mode writes: set one "
-                f"(`tokenizer.add_special_tokens({{'{name}_token': ...}})` before the model is made), or choose "
-                + ("`remainder='drop'`." if name == "pad" else "mode 'pack' or 'pad' with `special_tokens=False`.")
+                f"The tokenizer has no {name.upper()} token, which this mode writes: "
+                + (
+                    "make it fit by `with_mask_token`, or choose `remainder='drop'`."
+                    if name == "pad"
+                    else f"name one of its tokens (`{name}_token` of `make_tokenizer`), or choose mode 'pack' or 'pad' "
+                    "with `special_tokens=False`."
+                )
             )
         return token
 

@@ -72,17 +72,50 @@ def byte_level_bpe(texts: Iterable[str], vocab_size: int = 4096) -> PreTrainedTo
     return fast
 
 
-def make_tokenizer(name: str, texts: Iterable[str] = (), vocab_size: int = 4096) -> PreTrainedTokenizerBase:
+def make_tokenizer(
+    name: str,
+    texts: Iterable[str] = (),
+    vocab_size: int = 4096,
+    bos_token: str | None = None,
+    eos_token: str | None = None,
+) -> PreTrainedTokenizerBase:
     """A tokenizer for masked diffusion by name: `character`, `byte_level_bpe`, or a repository or folder.
 
-    `texts` and `vocab_size` are what `byte_level_bpe` is trained on, and its size. Raises `OSError` where there is no
-    such tokenizer.
+    Args:
+        name: which.
+        texts, vocab_size: what `byte_level_bpe` is trained on, and its size.
+        bos_token, eos_token: tokens of its vocabulary that begin and end texts, where it has none for that, or others.
+
+    Raises `OSError` where there is no such tokenizer, `ValueError` for a token that it does not know.
     """
+    tokenizer: PreTrainedTokenizerBase
     if name == "character":
-        return character_tokenizer()
-    if name == "byte_level_bpe":
-        return byte_level_bpe(texts, vocab_size)
-    return with_mask_token(AutoTokenizer.from_pretrained(name))
+        tokenizer = character_tokenizer()
+    elif name == "byte_level_bpe":
+        tokenizer = byte_level_bpe(texts, vocab_size)
+    else:
+        tokenizer = _loaded(name)
+    ends = {"bos_token": bos_token, "eos_token": eos_token}
+    for role, token in ends.items():
+        if token is not None and token not in tokenizer.get_vocab():
+            special = ", ".join(map(repr, tokenizer.all_special_tokens)) or "none"
+            raise ValueError(
+                f"`{role}` is {token!r}, which the tokenizer {name!r} does not know: give a token of its vocabulary "
+                f"(its special ones are {special}), or leave it out."
+            )
+    tokenizer.add_special_tokens({role: token for role, token in ends.items() if token is not None})
+    return with_mask_token(tokenizer)
+
+
+def _loaded(name: str) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise OSError(
+            f"There is no tokenizer {name!r} that can be loaded ({str(error).splitlines()[0]}): give 'character' or "
+            "'byte_level_bpe', which are made on the spot, or a folder or a repository of the Hub that can be reached."
+        ) from error
+    return tokenizer
 
 
 def with_mask_token(tokenizer: PreTrainedTokenizerBase, vocab_size: int | None = None) -> PreTrainedTokenizerBase:

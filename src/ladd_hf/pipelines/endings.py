@@ -23,11 +23,12 @@ def filler_id(config: LaddConfig) -> int:
 
 
 def cut_at_eos(
-    tokens: Tensor, lengths: Tensor, written: Tensor, eos_ids: list[int], filler: int
+    tokens: Tensor, lengths: Tensor, written: Tensor, eos_ids: list[int], filler: int, bos_id: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Ends each row with its first end-of-sequence token that was generated; `filler` stands after it.
 
-    One that is followed by a token that was there from the start ends nothing: it stands in a gap.
+    One that is followed by a token that was there from the start ends nothing: it stands in a gap. Nor does one that
+    is the beginning-of-sequence token as well, where a row begins.
 
     Args:
         tokens: `(B, S)`.
@@ -35,6 +36,7 @@ def cut_at_eos(
         written: `(B, S)` bool, the tokens that were generated: a prompt may hold end-of-sequence tokens.
         eos_ids: the ids that end a sequence.
         filler: id that takes the place of what follows.
+        bos_id: id that begins a sequence.
 
     Returns the tokens and their new lengths, the end-of-sequence token counted.
     """
@@ -42,6 +44,8 @@ def cut_at_eos(
     given = ~written & (place < lengths[:, None])
     last_given = torch.where(given, place, -1).amax(1)
     ends = torch.isin(tokens, torch.tensor(eos_ids, device=tokens.device)) & written & (place > last_given[:, None])
+    if bos_id is not None:
+        ends[:, 0] &= tokens[:, 0] != bos_id
     first = torch.where(ends, place + 1, tokens.shape[1]).amin(1)
     lengths = torch.minimum(lengths, first)
     return tokens.masked_fill(place >= lengths[:, None], filler), lengths

@@ -260,7 +260,7 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
         # 5. Texts
         ending = torch.tensor(lengths, device=device)
         if ends is not None:
-            tokens, ending = cut_at_eos(tokens, ending, written, ends, filler_id(config))
+            tokens, ending = cut_at_eos(tokens, ending, written, ends, filler_id(config), config.bos_token_id)
         texts = None
         if output_type == "text" and self.tokenizer is not None:
             ids = [row[:end] for row, end in zip(tokens.tolist(), ending.tolist(), strict=True)]

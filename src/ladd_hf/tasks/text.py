@@ -33,12 +33,15 @@ class TextTask:
         tokenizer: with a mask token.
         length: S, tokens of a block.
         packing: `pack`, `wrap` or `pad`; see [`token_blocks`].
-        separator: what stands between documents where the tokenizer has no end-of-sequence token.
+        separator: what stands between documents where the tokenizer has neither an EOS nor a SEP token.
+        truncate: cut padded texts off that are longer than a block; otherwise they go on in further ones.
+        min_tokens: padded texts with fewer are left out: as many as a model that is trained on them has latents.
         judge_order: characters of the judge's longest n-gram.
         judge_characters: how many of the training split it learns from.
         num_proc: processes that tokenize.
 
-    Raises `ValueError` for a corpus without texts to train or to hold out, and a tokenizer without a mask token.
+    Raises `ValueError` for a corpus without texts to train or to hold out, and a tokenizer without a mask token; the
+    data sets raise it where there is not a single block.
     """
 
     unit = "nats per character"
@@ -52,6 +55,8 @@ class TextTask:
         length: int,
         packing: str = "pack",
         separator: str = " ",
+        truncate: bool = False,
+        min_tokens: int = 1,
         judge_order: int = 6,
         judge_characters: int = 20_000_000,
         num_proc: int | None = None,
@@ -67,9 +72,10 @@ class TextTask:
         self._held_out = held_out[0]
         self.name = f"{name}, length {length}"
         self.splits, self.tokenizer, self.length = splits, tokenizer, length
-        self.packing, self.separator = packing, separator
+        self.packing, self.separator, self.truncate, self.min_tokens = packing, separator, truncate, min_tokens
         self.judge_order, self.judge_characters, self.num_proc = judge_order, judge_characters, num_proc
-        ids = {key: getattr(tokenizer, key) for key in ("mask_token_id", "pad_token_id", "eos_token_id")}
+        roles = ("mask_token_id", "pad_token_id", "bos_token_id", "eos_token_id")
+        ids = {role: getattr(tokenizer, role) for role in roles}
         self.vocabulary = {"vocab_size": len(tokenizer)} | {k: v for k, v in ids.items() if v is not None}
         self.measure = (
             f"Negative log-likelihood in nats per character under a {judge_order}-gram model of the training split "
@@ -79,13 +85,17 @@ class TextTask:
     def train_dataset(self, num_examples: int, seed: int) -> Any:
         """Blocks of the training split; a run goes through them as often as it needs, in a new order each time."""
         blocks = self._blocks("train")
-        return blocks.shuffle(seed).repeat() if isinstance(blocks, BlockStream) else blocks
+        if not isinstance(blocks, BlockStream):
+            return blocks
+        self._first(blocks, 1, "train")
+        return blocks.shuffle(seed).repeat()
 
     def eval_dataset(self, num_examples: int, seed: int) -> Any:
         """Held-out blocks, spread over the validation split (or the test split); of a stream its first."""
         blocks = self._blocks(self._held_out)
         if isinstance(blocks, BlockStream):
-            return datasets.Dataset.from_list(list(islice(blocks, num_examples))).with_format("numpy")
+            rows = self._first(blocks, max(num_examples, 1), self._held_out)
+            return datasets.Dataset.from_list(rows[:num_examples]).with_format("numpy")
         places = np.linspace(0, len(blocks) - 1, min(num_examples, len(blocks))).round().astype(int)
         return blocks.select(places)
 
@@ -117,16 +127,32 @@ class TextTask:
         return (row["text"] for row in self.splits[split])
 
     def _blocks(self, split: str) -> Any:
-        separator = self.separator if self.packing != "pad" and self.tokenizer.eos_token_id is None else None
-        remainder = "pad" if self.packing == "pad" else "drop"
+        padded = self.packing == "pad"
+        ends = self.tokenizer.eos_token_id is not None or self.tokenizer.sep_token_id is not None
         return token_blocks(
             self.splits[split],
             self.tokenizer,
             self.length,
             self.packing,
-            remainder=remainder,
-            separator=separator,
+            remainder="pad" if padded else "drop",
+            separator=None if padded or ends else self.separator,
+            truncate=self.truncate,
+            min_tokens=self.min_tokens,
             num_proc=self.num_proc,
+        )
+
+    def _first(self, blocks: BlockStream, number: int, split: str) -> list[dict[str, Any]]:
+        """The first blocks of a stream, now: where there are none, that is told before anything is trained."""
+        if rows := list(islice(blocks, number)):
+            return rows
+        if self.packing == "pad":
+            raise ValueError(
+                f"No text of the split {split!r} has {self.min_tokens} tokens or more (`min_tokens`): give longer "
+                "texts, or pack them."
+            )
+        raise ValueError(
+            f"The texts of the split {split!r} do not fill a single block of {self.length} tokens: give more text, or "
+            "a smaller `length`."
         )
 
 

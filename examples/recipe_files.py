@@ -1,0 +1,49 @@
+"""Recipes as files: YAML, each over those that it names as its `base`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def read_recipe(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A recipe's settings, over those of its `base`; `readers` are the recipes that led here.
+
+    Raises `ValueError` for a base that is missing or leads back to itself, and for a file that holds no settings.
+    """
+    path = path.resolve()
+    if path in readers:
+        raise ValueError(f"{path} is a `base` of its own, by way of {readers[-1]}: take one of them out.")
+    if not path.is_file():
+        if not readers:
+            raise ValueError(f"{path} is not a file; give one that is.")
+        raise ValueError(f"{readers[-1]} has the `base` {path}, which is not a file; paths start at its own folder.")
+    settings = _settings(path)
+    bases = settings.pop("base", [])
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+        raise ValueError(f"{path} has the `base` {bases!r}; give the path of a recipe or a list of them, or no `base`.")
+    merged: dict[str, Any] = {}
+    for base in bases:
+        merged |= read_recipe(path.parent / base, (*readers, path))
+    return merged | settings
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    """What is in one file."""
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is not UTF-8: the byte {error.object[error.start]:#04x} at offset {error.start} does not fit; "
+            "convert it, for instance by `iconv -f latin1 -t utf8`."
+        ) from error
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML ({' '.join(str(error).split())}); mend it there.") from error
+    if settings is not None and not isinstance(settings, dict):
+        raise ValueError(
+            f"{path} holds a {type(settings).__name__}; a recipe holds fields and their values, such as `length: 64`."
+        )
+    return settings or {}
