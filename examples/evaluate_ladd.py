@@ -41,6 +41,7 @@ class EvaluationArguments:
     separator: str | None = field(
         default=None, metadata={"help": "A text between documents, instead of the EOS token."}
     )
+    special_tokens: bool = field(default=True, metadata={"help": "Whether documents, or blocks, have BOS and EOS."})
     num_sequences: int | None = field(
         default=None, metadata={"help": "Blocks, spread over the split; all if not given."}
     )
@@ -82,10 +83,19 @@ def held_out_blocks(arguments: EvaluationArguments, model: LaddForDiffusionLM, t
             f"--length is {length}, but the model has {model.config.max_position_embeddings} positions: give less."
         )
     separator = arguments.separator
-    if separator is None and arguments.packing == "pack" and tokenizer.eos_token_id is None:
+    special = None if arguments.special_tokens else False
+    if special is None and separator is None and arguments.packing == "pack" and tokenizer.eos_token_id is None:
         separator = " "
-    remainder = "pad" if arguments.packing == "pad" else "drop"
-    blocks = token_blocks(texts, tokenizer, length, arguments.packing, remainder=remainder, separator=separator)
+    blocks = token_blocks(
+        texts,
+        tokenizer,
+        length,
+        arguments.packing,
+        remainder="pad" if arguments.packing == "pad" else "drop",
+        special_tokens=special,
+        separator=separator,
+        min_tokens=1 if model.config.latent_type == "none" else model.config.latent_length,
+    )
     number = min(arguments.num_sequences or len(blocks), len(blocks))
     return blocks.select(np.linspace(0, len(blocks) - 1, number).round().astype(int))
 

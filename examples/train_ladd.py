@@ -56,7 +56,8 @@ def make_task(run: RunArguments, min_tokens: int = 1) -> Task:
     """Data and judge; padded texts have `min_tokens` or more. Raises `ValueError`, `OSError` for what is not there."""
     if run.data == "sawtooth":
         return SawtoothTask(run.length)
-    splits = load_corpus(run.data, streaming=run.streaming, text_column=run.text_column, sample_by=run.sample_by)
+    reading = {name: getattr(run, name) for name in ("streaming", "text_column", "sample_by", "num_proc")}
+    splits = load_corpus(run.data, **reading)
     if run.normalize:
         splits = {name: split.map(normalized) for name, split in splits.items()}
     texts = (row["text"] for row in splits.get("train", ()))

@@ -60,7 +60,7 @@ def training_recipe(trainer: LaddTrainer, data: str | None = None, command: str 
         "sizes": f"hidden {config.hidden_size}, {config.num_hidden_layers} layers, {config.num_attention_heads} heads, "
         f"vocabulary {config.vocab_size:,}, length {config.max_position_embeddings}",
         "latents": _latents(config),
-        "tokenizer": type(tokenizer).__name__ if isinstance(tokenizer, PreTrainedTokenizerBase) else "none",
+        "tokenizer": _tokenizer(tokenizer) if isinstance(tokenizer, PreTrainedTokenizerBase) else "none",
         "steps": f"{trainer.state.global_step:,}"
         + (f", {args.mdlm_steps:,} of them of the tokens alone" if args.mdlm_steps else "")
         + (f", {args.stage_1_steps:,} of them stage 1" if args.stage_1_steps else ""),
@@ -150,6 +150,13 @@ def _training_dtype(trainer: LaddTrainer) -> str:
     stored = str(trainer._ladd_model().dtype).removeprefix("torch.")
     mixed = "bfloat16" if trainer.args.bf16 else "float16" if trainer.args.fp16 else None
     return stored if mixed is None else f"{mixed} mixed with {stored}"
+
+
+def _tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Its name, or else its kind, such as WordLevel or BPE, and how many tokens it knows."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    kind = type(tokenizer if backend is None else backend.model).__name__
+    return f"{tokenizer.name_or_path or kind}, {len(tokenizer):,} tokens"
 
 
 def _latents(config: LaddConfig) -> str:

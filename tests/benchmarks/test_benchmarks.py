@@ -35,13 +35,15 @@ def test_text_ablations_tell_what_the_latents_give_away(tmp_path):
     tiny += " --mdlm_steps 0 --max_steps 2 --stage_1_steps 2 --warmup_steps 1 --logging_steps 1"
     tiny += " --per_device_train_batch_size 4"
     command = [sys.executable, "benchmarks/text_ablations.py", "latents", *tiny.split()]
-    command += ["--rows", "recipe", "no unpooling", "--json", str(tmp_path / "x.json")]
+    command += ["--parallel", "2", "--rows", "recipe", "no unpooling", "--json", str(tmp_path / "x.json")]
     process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr[-3000:]
-    rows = json.loads((tmp_path / "x.json").read_text())["rows"]
-    assert [row["row"] for row in rows] == ["recipe", "no unpooling"]
-    assert all([entry["step"] for entry in row["latents"]] == [1, 2] for row in rows)
-    assert all(0 <= row["latents"][-1]["decoded_true"] <= 1 for row in rows)
+    rows = json.loads((tmp_path / "x.json").read_text())
+    assert set(rows) == {"recipe", "no unpooling"}
+    assert all([entry["step"] for entry in row["log"]] == [1, 2] for row in rows.values())
+    assert all(0 <= row["log"][-1]["decoded_true"] <= 1 for row in rows.values())
+    table = process.stdout.splitlines()
+    assert {line.split(" | ")[0] for line in table[2:]} == {"| recipe", "| no unpooling"}
 
 
 def test_the_gap_benchmark_gives_the_share_that_each_recipe_and_seed_closes(tmp_path):
