@@ -276,8 +276,8 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
     def encode(self, text: Prompt) -> Tensor:
         """Clean latents of texts, `(B, M, D)` vectors or `(B, M)` codes, to give to a call as `latents`.
 
-        `text` is one text or several, or their ids, as a `prompt`. Raises `ValueError` for texts without a token, with
-        mask tokens or longer than the model's, and for a model without latents.
+        `text` is one text or several, or their ids, as a `prompt`. Raises `ValueError` for texts with fewer tokens than
+        latents, with mask tokens or longer than the model's, and for a model without latents.
         """
         config, device = self.model.config, self._execution_device
         rows = prompt_ids(text, self.tokenizer) or []
