@@ -52,7 +52,8 @@ def build_encoder(kind, vocab_size=11, **overrides):
         described = T5Config(**_T5, vocab_size=vocab_size, **overrides)
         model = (T5EncoderModel if kind == "t5" else T5Model)(described)
     elif kind == "xlnet":
-        model = XLNetModel(XLNetConfig(vocab_size, d_model=16, n_layer=2, n_head=2, d_inner=32, pad_token_id=0))
+        described = {"d_model": 16, "n_layer": 2, "n_head": 2, "d_inner": 32, "pad_token_id": 0}
+        model = XLNetModel(XLNetConfig(vocab_size=vocab_size, **described, **overrides))
     else:
         model = Qwen3Model(Qwen3Config(**sizes, num_key_value_heads=1, head_dim=8))
     return model.eval()
