@@ -369,6 +369,8 @@ def test_missing_statistics_are_missed(make_model):
         model.encode_latents(some_tokens())
     with pytest.raises(ValueError, match=r"at least 2 of them, but there are 0"):
         model.gather_latent_statistics([])
+    with pytest.raises(ValueError, match=r"have the columns 'text', and no `input_ids`: tokenize"):
+        model.gather_latent_statistics([{"text": "a"}])
     for other in (make_model(), make_model(encoder_name_or_path=None)):
         with pytest.raises(ValueError, match=r"standardises no latents"):
             other.gather_latent_statistics(texts())
@@ -510,7 +512,7 @@ def test_where_padding_has_a_position_of_its_own_texts_are_shorter_by_those_befo
     longer = torch.randint(2, 10, (1, 13))
     with pytest.raises(ValueError, match=r"has 13 tokens of the encoder .*, which reads up to 12"):
         model.encode_latents(longer)
-    with pytest.raises((IndexError, RuntimeError), match="out of bounds|out of range"):
+    with pytest.raises((IndexError, RuntimeError), match=r"out of (bounds|range)"):
         build_encoder("roberta", **sizes)(longer)
 
 
@@ -544,6 +546,8 @@ def damaged(folder, kind):
     """A folder that is none of a whole encoder."""
     if kind == "nowhere":
         return "three/parts/long"
+    if kind == "gone":
+        return str(folder)
     folder.mkdir()
     if kind == "empty":
         return str(folder)
@@ -562,7 +566,7 @@ def damaged(folder, kind):
 
 
 @pytest.mark.parametrize(
-    "kind", ["nowhere", "empty", "of another kind", "of other sizes", "no network", "cut off", "?"]
+    "kind", ["nowhere", "gone", "empty", "of another kind", "of other sizes", "no network", "cut off", "?"]
 )
 def test_what_is_no_whole_encoder_is_told_in_one_sentence(kind, make_model, tmp_path):
     name = damaged(tmp_path / "encoder", kind)
@@ -571,6 +575,7 @@ def test_what_is_no_whole_encoder_is_told_in_one_sentence(kind, make_model, tmp_
     ) as error:
         make_model(encoder=name).encode_latents(some_tokens())
     assert "\n" not in str(error.value) and error.value.__cause__ is not None
+    assert (kind == "gone") == ("there is no such folder" in str(error.value))
 
 
 def test_its_own_tokens_need_its_tokenizer(make_model):

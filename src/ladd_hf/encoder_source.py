@@ -6,6 +6,7 @@ import inspect
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -96,10 +97,13 @@ class Pretrained:
             yield
         except _ERRORS as error:
             cause = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".: ")
+            if Path(self.name).is_absolute() and not Path(self.name).is_dir():
+                cause = "there is no such folder"  # where the Hub's client would complain of the name
             raise OSError(
                 f"The {what} of the encoder {self.name!r} can not be loaded ({cause}); texts are encoded by it: give "
-                "the folder or the repository of a whole model that `AutoModel` loads in `encoder_name_or_path`, or "
-                "train on latents that `precompute_latents` has stored. Generating needs no encoder."
+                "the folder or the repository of a whole model that `AutoModel` loads, with its weights as safetensors, "
+                "in `encoder_name_or_path`, or train on latents that `precompute_latents` has stored. Generating needs "
+                "no encoder."
             ) from error
 
 

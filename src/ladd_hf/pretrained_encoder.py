@@ -367,6 +367,7 @@ def batches_of(
     waiting: list[Mapping[str, Any]] = []
     seen = 0
     for item in data:
+        check_tokenized(item)
         if num_examples is not None and seen >= num_examples:
             break
         if torch.as_tensor(item["input_ids"]).ndim == 2:
@@ -380,6 +381,15 @@ def batches_of(
             waiting = []
     if waiting:
         yield stacked(waiting, filler, device)
+
+
+def check_tokenized(names: Iterable[str]) -> None:
+    """Raises `ValueError` for columns of a data set that have no tokens among them."""
+    if "input_ids" not in (found := list(names)):
+        raise ValueError(
+            f"The examples have the columns {', '.join(map(repr, found))}, and no `input_ids`: tokenize the texts, for "
+            "instance by `token_blocks` of `ladd_hf.data`."
+        )
 
 
 def stacked(examples: Sequence[Mapping[str, Any]], filler: int, device: torch.device) -> dict[str, Tensor]:

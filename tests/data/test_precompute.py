@@ -251,6 +251,8 @@ def test_what_can_not_be_had_beforehand_is_refused(make_model, tiny_model, data)
         precompute_latents(blocks, make_model())
     with pytest.raises(ValueError, match=r"beside a dict: give a `datasets.Dataset` .*, each split by itself"):
         precompute_latents({"train": data}, make_model())
+    with pytest.raises(ValueError, match=r"have the columns 'text', and no `input_ids`: tokenize"):
+        precompute_latents(Dataset.from_dict({"text": ["a"]}), make_model())
     with pytest.raises(ValueError, match=r"`dtype` is 'int8'; give one of float16, float32"):
         precompute_latents(data, make_model(), dtype="int8")
     tokens = torch.randint(1, 10, (2, 12))

@@ -19,7 +19,7 @@ from ..encoder_source import settings_of
 from ..evaluation_mode import evaluation_mode
 from ..latent_encoder import check_lengths
 from ..modeling_ladd import LaddForDiffusionLM
-from ..pretrained_encoder import PretrainedEncoder, stacked
+from ..pretrained_encoder import PretrainedEncoder, check_tokenized, stacked
 from .block_stream import BlockStream
 from .encoding import fingerprint_of
 
@@ -72,6 +72,7 @@ def precompute_latents(
     loaded = encoder.pretrained.network is not None
 
     def encoded(columns: dict[str, Any]) -> dict[str, Any]:
+        check_tokenized(columns)
         names = [name for name in ("input_ids", "attention_mask") if name in columns]
         examples = [dict(zip(names, row, strict=True)) for row in zip(*(columns[name] for name in names), strict=True)]
         batch = stacked(examples, config.pad_token_id or 0, model.device)

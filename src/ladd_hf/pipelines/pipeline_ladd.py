@@ -283,8 +283,8 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
         rows = prompt_ids(text, self.tokenizer) or []
         if not rows or not all(1 <= len(ids) <= config.max_position_embeddings for ids in rows):
             raise ValueError(
-                f"The texts have {[len(ids) for ids in rows]} tokens; the encoder takes 1 to "
-                f"{config.max_position_embeddings} each."
+                f"The texts have {[len(ids) for ids in rows]} tokens; the encoder takes "
+                f"{max(config.latent_length, 1)} to {config.max_position_embeddings} each."
             )
         for number, ids in enumerate(rows):
             check_ids(ids, config, f"Text {number}", masked=False)
