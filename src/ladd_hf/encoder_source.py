@@ -101,9 +101,9 @@ class Pretrained:
                 cause = "there is no such folder"  # where the Hub's client would complain of the name
             raise OSError(
                 f"The {what} of the encoder {self.name!r} can not be loaded ({cause}); texts are encoded by it: give "
-                "the folder or the repository of a whole model that `AutoModel` loads, with its weights as safetensors, "
-                "in `encoder_name_or_path`, or train on latents that `precompute_latents` has stored. Generating needs "
-                "no encoder."
+                "the folder or the repository of a whole model that `AutoModel` loads, its weights as safetensors, in "
+                "`encoder_name_or_path`, or train on latents that `precompute_latents` has stored. Generating needs no "
+                "encoder."
             ) from error
 
 
