@@ -32,8 +32,10 @@ from transformers.utils import logging as transformers_logging
 
 from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddPipeline, LaddScheduler, LaddTrainer, LaddTrainingArguments
 from ladd_hf.data import LaddCollator, load_corpus, make_tokenizer, precompute_latents, text8_normalize
+from ladd_hf.data.precompute import check_precomputable
 from ladd_hf.metrics import OneStepDecoding, quality_by_evaluations
 from ladd_hf.model_card import METHODS
+from ladd_hf.pretrained_encoder import check_pretrained_encoder
 from ladd_hf.publishing import running_command, training_recipe
 from ladd_hf.tasks import Judgement, SawtoothTask, Task, TextTask
 
@@ -83,6 +85,8 @@ def train(
         model.to(training.device)
         with training.main_process_first(desc="encoding"):  # the others take what the first has stored
             data = precompute_latents(data[0], model), precompute_latents(data[1], model)
+        if training.process_index == 0:
+            print(data[0].info.description.splitlines()[-1], flush=True)  # what was stored, and its size
     if training.process_index == 0:
         print(f"\n{label}: {model.num_parameters():,} parameters, {training.max_steps:,} steps", flush=True)
     callbacks = [*(watch_latents(task, data[1]) if config.latent_type != "none" else []), ProgressLines()]
@@ -113,7 +117,9 @@ def main(argv: list[str]) -> None:
         task = make_task(run, max(1, model_arguments.num_latents))  # the baseline sees the same texts
         configs = {"ladd": model_arguments.config(task, latents=True)}
         configs["mdlm"] = model_arguments.config(task, latents=False)
+        check_pretrained_encoder(configs["ladd"], task.tokenizer, task.length)
         if run.precompute_latents:
+            check_precomputable(configs["ladd"], run.streaming)
             for step in training.stage_starts:
                 training.objective_at(step).check_precomputed()
         for scheduler in (schedulers.joint(), schedulers.sequential()):

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from ladd_hf import RowGenerator
+from ladd_hf import LaddPipeline, RowGenerator
 from ladd_hf.latent_encoder import LaddEncoder, read_chunks, read_last, row_spans
 
-LENGTHS = torch.tensor([12, 7, 4, 3, 1])
+LENGTHS = torch.tensor([12, 9, 7, 5, 4])
 START = torch.zeros_like(LENGTHS)
 
 
@@ -52,7 +52,7 @@ def test_the_last_states_are_those_of_the_last_real_tokens(latent_length):
     for row, length in enumerate(LENGTHS.tolist()):
         for latent in range(latent_length):
             place = length - latent_length + latent
-            assert torch.equal(read[row, latent], states[row, max(place, 0)]), "short rows repeat their first token"
+            assert torch.equal(read[row, latent], states[row, place])
 
 
 def chunks_by_loop(states, lengths, latent_length, chunk_size):
@@ -132,6 +132,23 @@ def test_fresh_latents_have_about_unit_variance(readout, tiny_model):
     encoder = tiny_model("continuous", **overrides).encoder
     vectors = encoder(torch.randint(1, 10, (64, 12))).vectors
     assert vectors.square().mean().item() == pytest.approx(1, rel=0.3)
+
+
+@pytest.mark.parametrize("kind", ["continuous", "discrete", "vector", "gumbel"])
+def test_a_text_with_fewer_tokens_than_latents_is_refused(kind, stirred_model):
+    model, tokens = stirred_model(kind), torch.randint(1, 10, (2, 12))
+    says = r"A text has 3 tokens, fewer than `latent_length` \(4\)"
+    for encode in (model.encode, model.encode_latents):
+        with pytest.raises(ValueError, match=says):
+            encode(tokens[:, :3])
+        for side in ("left", "right"):
+            encode(tokens, padding_mask(torch.tensor([12, 4]), side=side))
+            with pytest.raises(ValueError, match=says):
+                encode(tokens, padding_mask(torch.tensor([12, 3]), side=side))
+    pipe = LaddPipeline(model)
+    assert len(pipe.encode([[1, 2, 3, 4], [1, 2, 3, 4, 5]])) == 2
+    with pytest.raises(ValueError, match=says):
+        pipe.encode([[1, 2, 3], [1, 2, 3, 4, 5]])
 
 
 @pytest.mark.parametrize("length", [13, 20])

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from helpers.encoders import save_encoder
 from helpers.hub import errors_of_card
 from helpers.sampling import tiny_tokenizer
 from huggingface_hub import ModelCard
@@ -112,3 +113,15 @@ def test_the_command_is_the_one_that_was_given(environment, world_size, expected
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("sys.argv", ["train.py", "--seed", "1 2"])
     assert running_command(world_size) == expected
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_card_names_the_pretrained_encoder_and_how_its_states_become_latents(
+    trained, make_trainer, tiny_model, tmp_path
+):
+    name = save_encoder(tmp_path / "encoder")
+    options = {"encoder_pooling": "adaptive_chunk_mean_eos", "encoder_trained": trained}
+    card = make_trainer(tiny_model("discrete", encoder_name_or_path=name, **options)).model_card()
+    (row,) = re.findall(r"^\| encoder \| (.*) \|$", card.text, re.MULTILINE)
+    assert name in row and "pooled by adaptive_chunk_mean_eos" in row and ("trained with the rest" in row) == trained
+    assert "| encoder |" not in make_trainer(tiny_model("discrete"), "other").model_card().text

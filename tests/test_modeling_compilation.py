@@ -62,8 +62,10 @@ def test_of_two_networks_each_has_a_graph(stirred_model, compiled):
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "vector"])  # its library's code breaks graphs
-def test_training_is_one_graph_with_the_same_gradients(kind, stirred_model, compiled):
+@pytest.mark.parametrize("padded", [False, True])
+def test_training_is_one_graph_with_the_same_gradients(padded, kind, stirred_model, compiled):
     tokens = torch.randint(1, 10, (4, 12), generator=seeded())
+    mask = {"attention_mask": (torch.arange(12) < torch.tensor([12, 9, 6, 4])[:, None]).long()} if padded else {}
     gradients, graphs = [], 0
     for wrap in (lambda model: (model, None), compiled):
         model = stirred_model(kind).train()
@@ -71,7 +73,7 @@ def test_training_is_one_graph_with_the_same_gradients(kind, stirred_model, comp
         for step in range(2):
             model.zero_grad()
             noise = TrainingNoise(0, torch.arange(4) + 4 * step)
-            runner(tokens, labels=tokens, noise=noise, loss_only=True).loss.backward()
+            runner(tokens, labels=tokens, **mask, noise=noise, loss_only=True).loss.backward()
         gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
         graphs = counter.graphs if counter else 0
     assert graphs == 1 and gradients[0].keys() == gradients[1].keys()

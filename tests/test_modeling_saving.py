@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -29,6 +30,14 @@ def test_a_loaded_model_is_the_saved_one(kind, stirred_model, tmp_path):
     assert torch.equal(outputs[0].logits, outputs[1].logits)
     clean = some_tokens()
     assert torch.equal(loss_of(model, clean).loss, loss_of(loaded, clean).loss)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_can_be_pickled(kind, stirred_model):
+    model = stirred_model(kind)
+    again = pickle.loads(pickle.dumps(model))
+    tokens = some_tokens()
+    assert torch.equal(loss_of(again, tokens).loss, loss_of(model, tokens).loss)
 
 
 @pytest.mark.parametrize("kind", KINDS)

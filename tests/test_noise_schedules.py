@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 
 import pytest
 import torch
@@ -193,3 +194,9 @@ def test_options_a_schedule_does_not_take_are_refused(build, spec):
 def test_options_that_give_no_way_from_clean_to_noise_are_refused(build, spec):
     with pytest.raises(ValueError, match=f"{spec['name']}|eps"):
         build(spec)
+
+
+@pytest.mark.parametrize("spec", GAUSSIAN_SPECS, ids=str)
+def test_a_schedule_of_a_model_can_be_pickled(spec):
+    schedule = gaussian_schedule(spec)
+    assert torch.equal(pickle.loads(pickle.dumps(schedule)).signal(inside()), schedule.signal(inside()))

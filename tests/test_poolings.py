@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ladd_hf.latent_encoder import read_chunks
-from ladd_hf.poolings import POOLINGS, mean_states, members
+from ladd_hf.poolings import POOLINGS, check_shortest, mean_states, members
 
 LENGTHS = torch.tensor([12, 9, 6, 5, 4])
 
@@ -105,9 +105,15 @@ def test_a_number_of_latents_that_a_pooling_does_not_give_is_refused(name, laten
 
 
 def test_texts_with_fewer_tokens_than_latents_are_refused():
-    for name in ("adaptive_chunk_mean", "adaptive_chunk_mean_eos", "last_layer"):
-        with pytest.raises(ValueError, match=r"A text has 4 tokens, fewer than `latent_length` \(5\)"):
-            POOLINGS[name].check_lengths(name, LENGTHS, 5)
-    POOLINGS["adaptive_chunk_mean"].check_lengths("adaptive_chunk_mean", LENGTHS, 4)
+    with pytest.raises(ValueError, match=r"A text has 4 tokens, fewer than `latent_length` \(5\)"):
+        check_shortest(4, 5)
+    check_shortest(4, 4)
+
+
+def test_only_a_latent_for_each_token_limits_how_long_texts_are():
+    for name, pooling in POOLINGS.items():
+        if name != "last_layer":
+            pooling.check_longest(name, 12, 4)
+    POOLINGS["last_layer"].check_longest("last_layer", 4, 4)
     with pytest.raises(ValueError, match=r"A text has 12 tokens, but `encoder_pooling` 'last_layer' reads exactly 4"):
-        POOLINGS["last_layer"].check_lengths("last_layer", LENGTHS, 4)
+        POOLINGS["last_layer"].check_longest("last_layer", 12, 4)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import re
 import shutil
 
+import datasets
 import pytest
 import torch
 from helpers.encoders import ENCODERS, build_encoder, byte_pairs, letters, save_encoder, word_pieces
@@ -16,7 +18,9 @@ from safetensors import safe_open
 
 from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddPipeline, RowGenerator
 from ladd_hf.adapters import learnable_names
-from ladd_hf.pretrained_encoder import PretrainedEncoder
+from ladd_hf.data import token_blocks
+from ladd_hf.latent_encoder import check_lengths
+from ladd_hf.pretrained_encoder import PretrainedEncoder, check_pretrained_encoder
 
 LENGTHS = torch.tensor([12, 9, 6, 5, 4])
 
@@ -85,6 +89,25 @@ def test_a_padded_row_has_the_latents_of_the_shorter_row_alone(encoder, pooling,
         torch.testing.assert_close(together[row : row + 1], alone, atol=1e-5, rtol=1e-5)
     refilled = torch.where(mask.bool(), tokens, 0)
     assert torch.equal(model.encode_latents(refilled, mask), together)
+
+
+def test_an_encoder_decoder_is_its_first_half_be_it_saved_whole_or_alone(make_model, tmp_path):
+    whole, tokens = build_encoder("whole_t5"), some_tokens()
+    whole.save_pretrained(tmp_path / "whole")
+    alone = build_encoder("t5")
+    alone.load_state_dict(whole.state_dict(), strict=False)
+    alone.save_pretrained(tmp_path / "alone")
+    with torch.no_grad():
+        states = whole.get_encoder()(input_ids=tokens).last_hidden_state
+    for name in ("whole", "alone"):
+        model = make_model(encoder=str(tmp_path / name), encoder_pooling="last_token", latent_length=1, latent_dim=16)
+        torch.testing.assert_close(model.encode_latents(tokens), states[:, -1:])
+        trained = make_model(encoder=str(tmp_path / name), encoder_trained=True)
+        assert not any("decoder" in weight for weight in trained.encoder.state_dict())
+    weights = {name: weight for name, weight in whole.state_dict().items() if not name.startswith("encoder.block.1")}
+    whole.save_pretrained(tmp_path / "part", state_dict=weights)
+    with pytest.raises(ValueError, match=r"lacks weights \(encoder.block.1"):
+        make_model(encoder=str(tmp_path / "part")).encode_latents(tokens)
 
 
 @pytest.mark.parametrize("kind, length", [("l2", 3**0.5), ("unit", 1.0)])
@@ -324,12 +347,30 @@ def test_the_trainer_tells_the_encoder_the_tokenizer(make_model, make_trainer, t
         assert trainer.model.encoder.model_tokenizer is options["processing_class"]
 
 
+def test_a_stream_that_stands_in_its_middle_stays_there(make_model):
+    def stream():
+        source = datasets.Dataset.from_dict({"text": ["abcdefghi" * 40] * 4}).to_iterable_dataset()
+        return token_blocks(source, letters("abcdefghi"), 12, remainder="drop").shuffle(0, 8)
+
+    read = iter(stream())
+    first = stream()
+    started = iter(first)
+    for _ in range(5):
+        assert next(read)["input_ids"].tolist() == next(started)["input_ids"].tolist()
+    again = stream()
+    again.load_state_dict(first.state_dict())
+    make_model(latent_standardization=True).gather_latent_statistics(again, num_examples=20)
+    assert [row["input_ids"].tolist() for row in again] == [row["input_ids"].tolist() for row in read]
+
+
 def test_missing_statistics_are_missed(make_model):
     model = make_model(latent_standardization=True)
     with pytest.raises(ValueError, match=r"by no statistics yet: call `model.gather_latent_statistics"):
         model.encode_latents(some_tokens())
     with pytest.raises(ValueError, match=r"at least 2 of them, but there are 0"):
         model.gather_latent_statistics([])
+    with pytest.raises(ValueError, match=r"have the columns 'text', and no `input_ids`: tokenize"):
+        model.gather_latent_statistics([{"text": "a"}])
     for other in (make_model(), make_model(encoder_name_or_path=None)):
         with pytest.raises(ValueError, match=r"standardises no latents"):
             other.gather_latent_statistics(texts())
@@ -436,6 +477,16 @@ def test_a_text_with_fewer_tokens_than_latents_is_refused(make_model):
         model.encode_latents(some_tokens(), mask)
 
 
+def test_texts_on_an_accelerator_are_looked_at_only_where_that_may_take_its_time(make_model):
+    tokens, mask = (torch.zeros(2, 12, dtype=torch.int64, device="meta") for _ in range(2))
+    config = make_model().config
+    check_lengths(config, tokens, mask)  # no tensor without data can be looked at
+    with pytest.raises(RuntimeError):
+        check_lengths(config, tokens, mask, wait=True)
+    with pytest.raises(ValueError, match=r"A text has 3 tokens, fewer than"):
+        check_lengths(config, tokens[:, :3])
+
+
 @pytest.mark.parametrize("options", [{}, {"encoder_trained": True}])
 def test_states_too_small_for_the_latents_are_refused(options, make_model):
     with pytest.raises(ValueError, match=r"states of size 16, from which `latent_dim` 17 can not be cut"):
@@ -454,6 +505,30 @@ def test_texts_longer_than_the_encoder_reads_are_refused(make_model, tmp_path):
         make_model(encoder=short).encode_latents(some_tokens())
 
 
+def test_where_padding_has_a_position_of_its_own_texts_are_shorter_by_those_before_them(make_model, tmp_path):
+    sizes = {"max_position_embeddings": 14, "pad_token_id": 1}
+    model = make_model(encoder=save_encoder(tmp_path / "encoder", "roberta", **sizes))
+    assert model.encode_latents(some_tokens()).shape == (5, 4, 3)
+    longer = torch.randint(2, 10, (1, 13))
+    with pytest.raises(ValueError, match=r"has 13 tokens of the encoder .*, which reads up to 12"):
+        model.encode_latents(longer)
+    with pytest.raises((IndexError, RuntimeError), match=r"out of (bounds|range)"):
+        build_encoder("roberta", **sizes)(longer)
+
+
+def test_an_encoder_without_the_ids_of_its_tokenizer_is_refused(make_model, tmp_path):
+    own = word_pieces(["abc def ghi"], vocab_size=30)
+    for size, fits in ((len(own), True), (len(own) - 1, False)):
+        name = save_encoder(tmp_path / str(size), "bert", own, vocab_size=size)
+        model = make_model(encoder=name, encoder_tokenizer="own")
+        model.set_tokenizer(letters("abcdefghi"))
+        if fits:
+            assert model.encode_latents(some_tokens()).shape == (5, 4, 3)
+        else:
+            with pytest.raises(ValueError, match=f"has '.*' as id {size}, but the encoder has {size} tokens"):
+                model.encode_latents(some_tokens())
+
+
 def test_an_encoder_that_lacks_weights_is_refused(make_model, tmp_path):
     network = build_encoder("bert")
     weights = {k: v for k, v in network.state_dict().items() if "layer.1" not in k}
@@ -465,6 +540,42 @@ def test_an_encoder_that_lacks_weights_is_refused(make_model, tmp_path):
 def test_an_encoder_that_is_nowhere_is_named(make_model, tmp_path):
     with pytest.raises(OSError, match=r"configuration of the encoder '.*missing' can not be loaded"):
         make_model(encoder=str(tmp_path / "missing"), encoder_projection="learned")
+
+
+def damaged(folder, kind):
+    """A folder that is none of a whole encoder."""
+    if kind == "nowhere":
+        return "three/parts/long"
+    if kind == "gone":
+        return str(folder)
+    folder.mkdir()
+    if kind == "empty":
+        return str(folder)
+    save_encoder(folder)
+    described = json.loads((folder / "config.json").read_text())
+    if kind == "of another kind":
+        (folder / "config.json").write_text(json.dumps({"model_type": "nonesuch"}))
+    elif kind == "of other sizes":
+        (folder / "config.json").write_text(json.dumps({**described, "intermediate_size": 48}))
+    elif kind == "no network":
+        (folder / "config.json").write_text("{")
+    else:
+        weights = (folder / "model.safetensors").read_bytes()
+        (folder / "model.safetensors").write_bytes(weights[:1000] if kind == "cut off" else b"not these")
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    "kind", ["nowhere", "gone", "empty", "of another kind", "of other sizes", "no network", "cut off", "?"]
+)
+def test_what_is_no_whole_encoder_is_told_in_one_sentence(kind, make_model, tmp_path):
+    name = damaged(tmp_path / "encoder", kind)
+    with pytest.raises(
+        OSError, match=f"of the encoder '{re.escape(name)}' can not be loaded .*give the folder"
+    ) as error:
+        make_model(encoder=name).encode_latents(some_tokens())
+    assert "\n" not in str(error.value) and error.value.__cause__ is not None
+    assert (kind == "gone") == ("there is no such folder" in str(error.value))
 
 
 def test_its_own_tokens_need_its_tokenizer(make_model):
@@ -490,3 +601,60 @@ def test_the_configuration_of_a_trained_encoder_survives_a_file(tiny_config, fol
     again = LaddConfig.from_pretrained(tmp_path)
     assert again.encoder_config == config.encoder_config and again.encoder_config["model_type"] == "qwen3"
     assert again.encoder_hidden_size == 16
+
+
+# --- before there is a model ---
+
+
+@pytest.fixture
+def make_config(tiny_config):
+    return lambda name, **overrides: tiny_config("continuous", encoder_name_or_path=name, **overrides)
+
+
+def test_what_can_not_encode_is_found_without_its_weights(make_config, tmp_path):
+    tokenizer, own = letters("abcdefghi"), word_pieces(["abc def ghi"], vocab_size=30)
+    shared = save_encoder(tmp_path / "shared", tokenizer=tokenizer)
+    with_own = save_encoder(tmp_path / "own", "bert", own, vocab_size=len(own))
+    alone = save_encoder(tmp_path / "alone")
+    short = save_encoder(tmp_path / "short", max_position_embeddings=8)
+    small = save_encoder(tmp_path / "small", "bert", own, vocab_size=len(own) - 1)
+    for folder in tmp_path.iterdir():
+        (folder / "model.safetensors").unlink()
+    for config in (
+        make_config(shared),
+        make_config(shared, encoder_projection="learned", latent_dim=24),
+        make_config(shared, encoder_trained=True),
+        make_config(with_own, encoder_tokenizer="own"),
+        make_config(None),
+    ):
+        before = config.to_dict()
+        check_pretrained_encoder(config, tokenizer, 12)
+        assert config.to_dict() == before
+    for config, says in (
+        (make_config(shared, latent_dim=17), "from which `latent_dim` 17 can not be cut"),
+        (make_config(with_own), "so they do not share their ids"),
+        (make_config(alone, encoder_tokenizer="own"), "comes without a tokenizer"),
+        (make_config(short), "has 12 tokens of the encoder .*, which reads up to 8"),
+        (make_config(small, encoder_tokenizer="own"), "but the encoder has"),
+        (make_config(str(tmp_path / "missing")), "can not be loaded"),
+    ):
+        with pytest.raises((ValueError, OSError), match=says):
+            check_pretrained_encoder(config, tokenizer, 12)
+    with pytest.raises(ValueError, match="give the model its tokenizer"):
+        check_pretrained_encoder(make_config(with_own, encoder_tokenizer="own"))
+    check_pretrained_encoder(make_config(short), tokenizer, 8)
+
+
+def test_a_trainer_is_not_made_with_an_encoder_that_can_not_encode(make_model, make_trainer, tmp_path):
+    missing = make_model(encoder=str(tmp_path / "missing"))
+    with pytest.raises(OSError, match="can not be loaded"):
+        make_trainer(missing)
+    with pytest.raises(OSError, match="can not be loaded"):
+        make_trainer(None, trainer_options={"model_init": lambda: missing})
+    stored = [{**row, "precomputed_latents": torch.zeros(12)} for row in texts()]
+    make_trainer(missing, data=stored, eval_data={"one": stored})
+    with pytest.raises(OSError, match="can not be loaded"):
+        make_trainer(missing, data=stored, eval_data={"one": stored, "other": texts()})
+    fitting = make_model()
+    make_trainer(fitting)
+    assert not is_loaded(fitting)

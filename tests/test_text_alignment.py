@@ -173,9 +173,25 @@ def test_alignment_of_a_row_does_not_depend_on_its_batch(pairs, pieces):
         assert torch.equal(padded.overlapping(*both)[0, :, :length], alone.overlapping(*ranges)[0])
 
 
-def test_a_text_that_spells_nothing_is_refused(pairs, pieces):
-    with pytest.raises(ValueError, match="spells no character that its encoder reads"):
-        align([pairs("ab")["input_ids"], [pairs.pad_token_id] * 3], pairs, pieces, pairs.mask_token_id)
+@pytest.mark.parametrize("pooling, latents", [("adaptive_chunk_mean", 3), ("mean", 1), ("last_token", 1)])
+def test_a_text_of_which_the_encoder_reads_nothing_is_the_empty_text_to_it(pairs, pieces, pooling, latents):
+    encoder = make_encoder(pairs, pieces, pooling, latents)
+    states = torch.randn(len(pieces), 26)
+    encoder.pretrained.network.spelt = states
+    nothing = pairs("   ")["input_ids"]
+    assert not any(a < b for a, b in pieces("   ", return_offsets_mapping=True)["offset_mapping"])
+    rows = torch.tensor([[*nothing, *nothing][:3], [pairs.pad_token_id] * 3, pairs("abcdefgh")["input_ids"][:3]])
+    empty = states[torch.tensor(pieces("")["input_ids"])]  # [CLS], [SEP]
+    expected = empty[-1] if pooling == "last_token" else empty.mean(0)
+    features = encoder.features(rows)
+    torch.testing.assert_close(features[:2], expected.expand(2, latents, -1))
+    torch.testing.assert_close(features[2:], encoder.features(rows[2:]))
+
+
+def test_a_text_of_which_the_encoder_reads_nothing_at_all_is_refused(pairs):
+    rows = [pairs("ab")["input_ids"], [pairs.pad_token_id] * 3]
+    with pytest.raises(ValueError, match="adds no special tokens to read instead: leave texts of spaces or special"):
+        align(rows, pairs, letters(), pairs.mask_token_id)
 
 
 def test_tokenizers_that_do_not_tell_their_places_are_refused(pairs, monkeypatch):

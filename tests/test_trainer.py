@@ -11,6 +11,7 @@ from helpers.training import RICH, Interfere, assert_same, averaged_weights, log
 from transformers import PreTrainedTokenizerFast
 
 from ladd_hf import LaddForDiffusionLM
+from ladd_hf.data import LaddCollator
 
 # --- it trains ---
 
@@ -207,3 +208,15 @@ def test_texts_of_different_lengths_are_padded_with_the_models_token(make_traine
         trainer = make_trainer("discrete", folder="other", data=data, max_steps=2)
         trainer.data_collator.pad_token_id = None
         trainer.train()
+
+
+def test_texts_with_fewer_tokens_than_latents_are_refused_where_they_become_batches(make_trainer, tiny_model):
+    data = [{"input_ids": row["input_ids"][: 3 + index]} for index, row in enumerate(texts(8))]
+    make_trainer("none", data=data, max_steps=1).train()
+    given = LaddCollator(0)
+    for number, options in enumerate(({}, {"data_collator": given}, {"model_init": lambda: tiny_model("discrete")})):
+        model = None if "model_init" in options else "discrete"
+        trainer = make_trainer(model, f"run {number}", data=data, max_steps=1, trainer_options=options)
+        with pytest.raises(ValueError, match=r"A text has 3 tokens, fewer than `latent_length` \(4\)"):
+            next(iter(trainer.get_train_dataloader()))
+    assert given.min_tokens == 0, "what the user holds is left as it is"

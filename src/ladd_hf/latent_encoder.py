@@ -13,7 +13,7 @@ from transformers.masking_utils import create_bidirectional_mask
 
 from .configuration_ladd import LaddConfig
 from .latent_channels import EncodedLatents
-from .poolings import even_chunks
+from .poolings import POOLINGS, check_shortest, even_chunks
 from .randomness import RowGenerator
 from .two_stream_transformer import LaddBlock, rotary_embedding
 
@@ -36,10 +36,28 @@ def row_spans(attention_mask: Tensor | None, tokens: Tensor) -> tuple[Tensor, Te
     return real.int().argmax(1), real.sum(1)
 
 
+def check_lengths(config: LaddConfig, tokens: Tensor, attention_mask: Tensor | None = None, wait: bool = False) -> None:
+    """Raises `ValueError` for texts whose tokens can not be shared out among the latents, such as too short ones.
+
+    Padded texts on an accelerator are looked at only where it may `wait` for that, and never while a graph is compiled:
+    training looks at them where they become batches.
+    """
+    if attention_mask is None:
+        shortest = longest = tokens.shape[1]
+    elif torch.compiler.is_compiling() or not (wait or attention_mask.device.type == "cpu") or not len(tokens):
+        return
+    else:
+        lengths = attention_mask.bool().sum(1)
+        shortest, longest = int(lengths.min()), int(lengths.max())
+    check_shortest(shortest, config.latent_length)
+    if config.encoder_name_or_path is not None:
+        POOLINGS[config.encoder_pooling].check_longest(config.encoder_pooling, longest, config.latent_length)
+
+
 def read_last(states: Tensor, starts: Tensor, lengths: Tensor, latent_length: int) -> Tensor:
-    """The states at each row's last M real tokens: `(B, S, H)` to `(B, M, H)`."""
+    """The states at each row's last M real tokens, of which it has that many: `(B, S, H)` to `(B, M, H)`."""
     offsets = torch.arange(latent_length, device=states.device) - latent_length
-    places = starts[:, None] + (lengths[:, None] + offsets).clamp(min=0)  # (B, M)
+    places = starts[:, None] + (lengths[:, None] + offsets).clamp(min=0)  # (B, M), in the row whatever it is told
     return states.gather(1, places[..., None].expand(-1, -1, states.shape[-1]))
 
 
@@ -116,7 +134,7 @@ class LaddEncoder(nn.Module):
     def forward(
         self, tokens: Tensor, attention_mask: Tensor | None = None, random: RowGenerator | None = None
     ) -> EncodedLatents:
-        """Encodes `(B, S)` tokens, some of them possibly masked.
+        """Encodes `(B, S)` tokens, some of them possibly masked; each text has at least M (see `check_lengths`).
 
         `random` supplies the noise of an encoder with a variance; without it, the latents are its mean.
         """

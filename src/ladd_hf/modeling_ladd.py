@@ -17,7 +17,8 @@ from .adapters import adapter_parameters, has_adapters
 from .configuration_ladd import LaddConfig
 from .evaluation_mode import evaluation_mode
 from .latent_channels import EncodedLatents, latent_channel, token_channel
-from .latent_encoder import LaddEncoder, row_spans
+from .latent_encoder import LaddEncoder, check_lengths, row_spans
+from .latent_statistics import LatentStatistics
 from .latent_stream import (
     LatentDenoiser,
     LatentHead,
@@ -30,7 +31,7 @@ from .latent_stream import (
 from .model_outputs import LaddModelOutput, LaddOutput
 from .nelbo import Nelbo, nelbo
 from .objective import TrainingObjective, training_loss
-from .pretrained_encoder import LatentStatistics, PretrainedEncoder, batches_of, feature_batches
+from .pretrained_encoder import PretrainedEncoder, batches_of, feature_batches
 from .pretrained_model import LaddPreTrainedModel
 from .quantizers import QUANTIZERS, Quantizer
 from .randomness import RowGenerator
@@ -378,7 +379,9 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
 
         The codebook learns only where gradients are computed and `update_codebook` allows it, and not in stage 2, nor
         beside adapters or where else a weight of the encoder is fixed.
-        Raises `ValueError` for a model without latents, and for precomputed ones where the encoder is trained.
+        Raises `ValueError` for a model without latents, for precomputed ones where the encoder is trained, and for a
+        text with fewer tokens than latents (where it is padded, on an accelerator, only without gradients: looking
+        would stall the device in training).
         """
         if self.encoder is None:
             raise ValueError("This model has no latents (`latent_type` 'none'), so there is nothing to encode.")
@@ -387,6 +390,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
                 "The encoder is trained with the model, so its latents can not be had beforehand: leave "
                 "`precomputed_latents` out, or name a pretrained encoder in `encoder_name_or_path`."
             )
+        check_lengths(self.config, tokens, attention_mask, wait=not torch.is_grad_enabled())
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.latent_encoder_frozen):
             if isinstance(self.encoder, PretrainedEncoder):
                 encoded = self.encoder(tokens, attention_mask, random, precomputed_latents, self.dtype)

@@ -138,8 +138,17 @@ class GaussianSchedule:
         return (1 - self.signal_variance(t)).sqrt()
 
 
+# Functions by name, not lambdas, in what a model keeps: it can be pickled, and so sent to another process.
+def _sqrt_signal(t: Tensor) -> Tensor:
+    return (1 - t).clamp(min=0).sqrt()
+
+
 def _cosine_signal(t: Tensor) -> Tensor:
     return torch.cos(math.pi / 2 * (t + 0.008) / 1.008) ** 2
+
+
+def _linear_signal(t: Tensor) -> Tensor:
+    return 1 - t
 
 
 MASK_SCHEDULES: dict[str, Callable[..., MaskSchedule]] = {
@@ -151,9 +160,9 @@ MASK_SCHEDULES: dict[str, Callable[..., MaskSchedule]] = {
     "geometric": GeometricMaskSchedule,
 }
 GAUSSIAN_SCHEDULES: dict[str, Callable[..., GaussianSchedule]] = {
-    "sqrt": lambda eps=1e-4: GaussianSchedule(lambda t: (1 - t).clamp(min=0).sqrt(), eps),
+    "sqrt": lambda eps=1e-4: GaussianSchedule(_sqrt_signal, eps),
     "cosine": lambda eps=1e-4: GaussianSchedule(_cosine_signal, eps),
-    "linear": lambda eps=1e-4: GaussianSchedule(lambda t: 1 - t, eps),
+    "linear": lambda eps=1e-4: GaussianSchedule(_linear_signal, eps),
     "polynomial": lambda degree=2.0, eps=1e-4: GaussianSchedule(PolynomialMaskSchedule(degree).alpha, eps),
 }
 

@@ -71,14 +71,8 @@ class Pooling:
                 f"`latent_length` is {latent_length}: change the one or the other."
             )
 
-    def check_lengths(self, name: str, lengths: Tensor, latent_length: int) -> None:
-        """Raises `ValueError` for texts of `(B,)` tokens that can not be shared out among M latents."""
-        shortest, longest = (int(bound) for bound in lengths.aminmax())
-        if shortest < latent_length:
-            raise ValueError(
-                f"A text has {shortest} tokens, fewer than `latent_length` ({latent_length}), and each latent reads at "
-                "least one: give longer texts, such as packed ones, or a model with fewer latents."
-            )
+    def check_longest(self, name: str, longest: int, latent_length: int) -> None:
+        """Raises `ValueError` for texts of up to `longest` tokens that can not be shared out among M latents."""
         if self.chunks_are_tokens and longest > latent_length:
             raise ValueError(
                 f"A text has {longest} tokens, but `encoder_pooling` {name!r} reads exactly {latent_length}: give "
@@ -93,6 +87,15 @@ POOLINGS: dict[str, Pooling] = {
     "adaptive_chunk_mean": Pooling(has_chunks=True),
     "adaptive_chunk_mean_eos": Pooling(has_chunks=True, whole=last_token),
 }
+
+
+def check_shortest(shortest: int, latent_length: int) -> None:
+    """Raises `ValueError` for texts with fewer tokens than latents, whatever reads them."""
+    if shortest < latent_length:
+        raise ValueError(
+            f"A text has {shortest} tokens, fewer than `latent_length` ({latent_length}), and each latent reads at "
+            "least one: give longer texts, such as packed ones, or a model with fewer latents."
+        )
 
 
 def members(first: Tensor, end: Tensor, starts: Tensor, size: int) -> Tensor:

@@ -6,173 +6,24 @@ never saved. One that is trained is a part like any other.
 
 from __future__ import annotations
 
-import json
+import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils.hub import cached_file
+from transformers import AutoConfig, AutoModel, PreTrainedTokenizerBase
 
 from .configuration_ladd import LaddConfig
+from .encoder_source import Pretrained, body, longest_text, settings_of
 from .latent_channels import EncodedLatents
-from .latent_encoder import LatentReadout, drawn_latents, fixed_log_variance, normalized, row_spans
-from .poolings import POOLINGS, even_chunks, mean_states, members
+from .latent_encoder import LatentReadout, check_lengths, drawn_latents, fixed_log_variance, normalized, row_spans
+from .latent_statistics import LatentStatistics
+from .poolings import POOLINGS, check_shortest, even_chunks, mean_states, members
 from .randomness import RowGenerator
-from .text_alignment import align, stand_in
+from .text_alignment import align, check_tells_places, stand_in
 
 _COLUMNS = ("input_ids", "attention_mask", "precomputed_latents")  # of a data set, that matter here
-
-
-class Pretrained:
-    """Where an encoder's weights and tokenizer come from, loaded when they are asked for and shared by copies.
-
-    Not a module: what a module holds would be moved, counted, averaged, sharded and saved with the model.
-
-    Args:
-        name: on the Hub, or a folder.
-        revision: branch, tag or commit.
-    """
-
-    def __init__(self, name: str, revision: str | None = None) -> None:
-        self.name = name
-        self.revision = revision
-        self.network: PreTrainedModel | None = None
-        self.reached = False  # whether weights have come from there
-        self._tokenizer: PreTrainedTokenizerBase | None = None
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Pretrained:
-        return self
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "network": None}
-
-    def config(self) -> Any:
-        """The encoder's configuration. Raises `OSError` where it can not be had."""
-        return self._fetched(AutoConfig.from_pretrained, "configuration")
-
-    def on(self, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
-        """The fixed network, in evaluation mode. Raises `OSError` where it can not be had, `ValueError` where its
-        weights are not whole."""
-        if self.network is None or self.network.dtype != dtype:
-            self.network = self.load(dtype).requires_grad_(False).eval()
-        if self.network.device != device:
-            self.network = self.network.to(device)  # type: ignore[arg-type]
-        return self.network
-
-    def load(self, dtype: torch.dtype) -> PreTrainedModel:
-        """The network with its pretrained weights, anew."""
-        options = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
-        network, info = self._fetched(AutoModel.from_pretrained, "weights", **options)
-        network = body(network)
-        missing = sorted(set(info["missing_keys"]) & set(network.state_dict()))
-        if missing:
-            raise ValueError(
-                f"The encoder {self.name!r} lacks weights ({missing[0]} and {len(missing) - 1} more): give a whole "
-                "checkpoint in `encoder_name_or_path`."
-            )
-        self.reached = True
-        self.revision = self.revision or getattr(network.config, "_commit_hash", None)
-        return network
-
-    def tokenizer(self) -> PreTrainedTokenizerBase | None:
-        """The encoder's tokenizer, or `None` where it comes without one."""
-        if self._tokenizer is None:
-            files = ("tokenizer.json", "tokenizer_config.json")
-            options = {"revision": self.revision, "_raise_exceptions_for_missing_entries": False}
-            if any(cached_file(self.name, file, **options) is not None for file in files):
-                self._tokenizer = self._fetched(AutoTokenizer.from_pretrained, "tokenizer")
-        return self._tokenizer
-
-    def _fetched(self, load: Any, what: str, **options: Any) -> Any:
-        try:
-            return load(self.name, revision=self.revision, **options)
-        except OSError as error:
-            raise OSError(
-                f"The {what} of the encoder {self.name!r} can not be loaded ({str(error).splitlines()[0]}); texts are "
-                "encoded by it: give a folder or a repository that can be reached in `encoder_name_or_path`, or train "
-                "on latents that `precompute_latents` has stored. Generating needs no encoder."
-            ) from error
-
-
-def body(network: Any) -> PreTrainedModel:
-    """What gives a network's states: without a pooler, which nobody reads, or the first half of an encoder-decoder."""
-    if network.config.is_encoder_decoder:
-        network = network.get_encoder()
-    if getattr(network, "pooler", None) is not None:
-        network.pooler = None
-    network.config.use_cache = False
-    return network
-
-
-class LatentStatistics(nn.Module):
-    """Mean and deviation of each dimension over the texts they were gathered on, float32 whatever the model's dtype.
-
-    A deviation of 0 throughout tells that nothing was gathered yet.
-
-    Args:
-        size: number of dimensions.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(size))
-        self.register_buffer("std", torch.zeros(size))
-        self._gathered = False
-
-    def forward(self, features: Tensor) -> Tensor:
-        """`(B, M, size)` features at mean 0 and variance 1. Raises `ValueError` before anything was gathered."""
-        if not self.gathered:
-            raise ValueError(
-                "The latents are to be standardised (`latent_standardization`), but by no statistics yet: call "
-                "`model.gather_latent_statistics(dataset)` once, before training."
-            )
-        return (features.float() - self.mean) / self.std
-
-    @property
-    def gathered(self) -> bool:
-        """Whether there are statistics."""
-        self._gathered = self._gathered or bool(self.std.any())
-        return self._gathered
-
-    @torch.no_grad()
-    def gather(self, batches: Iterable[Tensor]) -> int:
-        """Takes mean and deviation over `(B, M, size)` features, and returns how many vectors there were.
-
-        A dimension that never changes keeps its scale. Raises `ValueError` for less than two vectors.
-        """
-        count, shift = 0, None
-        sums = squares = torch.zeros(())
-        for batch in batches:
-            rows = batch.flatten(0, -2).double()
-            shift = rows.mean(0) if shift is None else shift  # near the mean, the squares cancel little
-            count, sums, squares = (
-                count + len(rows),
-                sums + (rows - shift).sum(0).cpu(),
-                squares + (rows - shift).square().sum(0).cpu(),
-            )
-        if shift is None or count < 2:
-            raise ValueError(f"Statistics of latents need at least 2 of them, but there are {count}: give more texts.")
-        offset = sums / count
-        std = (squares / count - offset.square()).clamp(min=0).sqrt()
-        scale = (shift.cpu() + offset).abs()
-        self.mean.copy_(shift.cpu() + offset)
-        self.std.copy_(torch.where(std > 1e-6 * scale, std, 1.0))
-        self._gathered = True
-        return count
-
-    def _apply(self, fn: Any, recurse: bool = True) -> LatentStatistics:
-        kept = dict(self.named_buffers())
-        super()._apply(fn, recurse)
-        for name, before in kept.items():  # devices as asked for, but never half the precision
-            after = getattr(self, name)
-            if after.dtype != before.dtype:
-                setattr(self, name, before.to(after.device))
-        return self
 
 
 class PretrainedEncoder(nn.Module):
@@ -198,13 +49,14 @@ class PretrainedEncoder(nn.Module):
         self.pretrained = Pretrained(str(config.encoder_name_or_path), config.encoder_revision)
         self.set_model_tokenizer(None)
         self.network: Any = None
+        self._longest: int | None = None  # tokens that the network reads
         if config.encoder_trained:
             if config.encoder_config is None:
-                described = json.loads(self.pretrained.config().to_json_string(use_diff=False))
-                config.encoder_config = {k: v for k, v in described.items() if k not in ("dtype", "_name_or_path")}
+                config.encoder_config = settings_of(self.pretrained.config())
             kind = AutoConfig.for_model(config.encoder_config["model_type"])
             self.network = body(AutoModel.from_config(type(kind).from_dict(config.encoder_config)))
             self._check_size(self.network.config)
+            self._longest = longest_text(self.network)
         elif config.encoder_projection == "learned" and not config.encoder_hidden_size:
             self._check_size(self.pretrained.config())
         learned = config.encoder_projection == "learned"
@@ -227,11 +79,31 @@ class PretrainedEncoder(nn.Module):
         self.network.load_state_dict(self.pretrained.load(self.network.dtype).state_dict())
         self.config.encoder_revision = self.pretrained.revision
         if self.config.encoder_tokenizer == "shared":
-            self._hidden_id(self.network)  # noted in the configuration, for where the tokenizer can not be reached
+            self.hidden_id(self.network)  # noted in the configuration, for where the tokenizer can not be reached
 
     def unload(self) -> None:
         """Lets go of a fixed network's memory; it is loaded again where a text is to be encoded."""
         self.pretrained.network = None
+
+    def check(self, length: int | None = None) -> None:
+        """Raises what encoding a text would raise, but for its weights, of which it reads none.
+
+        Args:
+            length: of the longest text, in the model's tokens.
+
+        Raises `OSError` for an encoder that can not be had, and `ValueError` for one whose states, tokens or length
+        do not fit, or that lacks a tokenizer.
+        """
+        network = self.pretrained.network if self.network is None else self.network
+        network = self.pretrained.outline() if network is None else network
+        self._check_network(network)
+        if self.config.encoder_tokenizer == "own":
+            for tokenizer, whose in zip(self._tokenizers(), ("model", "encoder"), strict=True):
+                check_tells_places(tokenizer, whose)
+            stand_in(self._tokenizers()[1])
+        else:
+            self.hidden_id(network)
+            self._check_longest(length or 0)
 
     def forward(
         self,
@@ -244,7 +116,7 @@ class PretrainedEncoder(nn.Module):
         """Encodes `(B, S)` tokens, some of them possibly masked, or goes on from their `precomputed` features.
 
         `random` supplies the noise of an encoder with a variance; `dtype` is the latents', and a fixed network's.
-        Raises `ValueError` for texts that have fewer tokens than latents, and for features of another shape.
+        Raises `ValueError` for texts that the encoder does not read, and for features of another shape.
         """
         if precomputed is None:
             features = self.features(tokens, attention_mask, dtype)
@@ -262,8 +134,13 @@ class PretrainedEncoder(nn.Module):
     def features(
         self, tokens: Tensor, attention_mask: Tensor | None = None, dtype: torch.dtype = torch.float32
     ) -> Tensor:
-        """What the encoder alone says of `(B, S)` tokens, `(B, M, feature_size)` float32: what may be precomputed."""
+        """What the encoder alone says of `(B, S)` tokens, `(B, M, feature_size)` float32: what may be precomputed.
+
+        Each text has at least M tokens (see `check_lengths`).
+        """
         if self.network is not None:
+            if not torch.compiler.is_compiling():
+                self._check_network(self.network)
             features = self._pooled(self.network, tokens, attention_mask)
         else:
             features = self._fixed_features(tokens, attention_mask, dtype)
@@ -274,24 +151,14 @@ class PretrainedEncoder(nn.Module):
     def _fixed_features(self, tokens: Tensor, attention_mask: Tensor | None, dtype: torch.dtype) -> Tensor:
         network = self.pretrained.on(tokens.device, dtype)
         self.config.encoder_revision = self.pretrained.revision
+        self._check_network(network)
         return self._pooled(network, tokens, attention_mask)
 
     def _pooled(self, network: Any, tokens: Tensor, attention_mask: Tensor | None) -> Tensor:
-        if not self._checked:
-            self._check_size(network.config)
-            self._check_vocabulary(network.config)
-            self._checked = True
         starts, lengths = row_spans(attention_mask, tokens)
-        if not torch.compiler.is_compiling():
-            self.pooling.check_lengths(self.config.encoder_pooling, lengths, self.config.latent_length)
         read = self._own_tokens if self.config.encoder_tokenizer == "own" else self._shared_tokens
         ids, mask, chosen = read(network, tokens, attention_mask, starts, lengths)
-        longest = getattr(network.config, "max_position_embeddings", None)
-        if longest is not None and ids.shape[1] > longest:
-            raise ValueError(
-                f"A text has {ids.shape[1]} tokens of the encoder {self.pretrained.name!r}, which reads up to "
-                f"{longest}: give shorter texts, or another encoder."
-            )
+        self._check_longest(ids.shape[1])
         states = network(input_ids=ids, attention_mask=mask).last_hidden_state
         pooled = mean_states(states, chosen)  # (B, M, H)
         return pooled if self.projection is not None else pooled[..., : self.config.latent_dim]
@@ -300,7 +167,7 @@ class PretrainedEncoder(nn.Module):
         self, network: Any, tokens: Tensor, attention_mask: Tensor | None, starts: Tensor, lengths: Tensor
     ) -> tuple[Tensor, Tensor | None, Tensor]:
         """The model's own ids, hidden ones as the encoder knows them; its mask; and which tokens each latent reads."""
-        ids = tokens.masked_fill(tokens.eq(cast(int, self.config.mask_token_id)), self._hidden_id(network))
+        ids = tokens.masked_fill(tokens.eq(cast(int, self.config.mask_token_id)), self.hidden_id(network))
         first, end = self.pooling.ranges(lengths, self.config.latent_length)
         chosen = members(first, end, torch.zeros_like(starts), tokens.shape[1])
         if attention_mask is None:
@@ -317,20 +184,11 @@ class PretrainedEncoder(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The texts in the encoder's tokens; its mask; and which of them each latent reads: chunks by the characters
         of the model's tokens, the whole text or the last token by the encoder's, special ones counted."""
-        tokenizer = self.pretrained.tokenizer()
-        if tokenizer is None:
-            raise ValueError(
-                f"`encoder_tokenizer` is 'own', but {self.pretrained.name!r} comes without a tokenizer: save one "
-                "beside it, or set `encoder_tokenizer` to 'shared' where it reads the model's ids."
-            )
-        if self.model_tokenizer is None:
-            raise ValueError(
-                "The encoder has a tokenizer of its own, so the model's ids must be spelt out first: give the model "
-                "its tokenizer by `model.set_tokenizer(tokenizer)`."
-            )
+        spelling, reading = self._tokenizers()
         spans = zip(starts.tolist(), lengths.tolist(), strict=True)
         rows = [ids[start : start + length] for ids, (start, length) in zip(tokens.tolist(), spans, strict=True)]
-        text = align(rows, self.model_tokenizer, tokenizer, int(self.config.mask_token_id or 0))
+        check_shortest(min(map(len, rows), default=self.config.latent_length), self.config.latent_length)
+        text = align(rows, spelling, reading, int(self.config.mask_token_id or 0))
         chosen = []
         count = self.pooling.num_chunks(self.config.latent_length)
         if count:
@@ -341,7 +199,22 @@ class PretrainedEncoder(nn.Module):
         device = tokens.device
         return text.input_ids.to(device), text.attention_mask.to(device), torch.cat(chosen, dim=1).to(device)
 
-    def _hidden_id(self, network: Any) -> int:
+    def _tokenizers(self) -> tuple[PreTrainedTokenizerBase, PreTrainedTokenizerBase]:
+        """The model's, and the encoder's own. Raises `ValueError` where one of them is missing."""
+        own = self.pretrained.tokenizer()
+        if own is None:
+            raise ValueError(
+                f"`encoder_tokenizer` is 'own', but {self.pretrained.name!r} comes without a tokenizer: save one "
+                "beside it, or set `encoder_tokenizer` to 'shared' where it reads the model's ids."
+            )
+        if self.model_tokenizer is None:
+            raise ValueError(
+                "The encoder has a tokenizer of its own, so the model's ids must be spelt out first: give the model "
+                "its tokenizer by `model.set_tokenizer(tokenizer)`."
+            )
+        return self.model_tokenizer, own
+
+    def hidden_id(self, network: Any) -> int:
         """The id that an encoder reads where one of the model's ids is the mask token."""
         if self.config.encoder_mask_token_id is not None:
             return self.config.encoder_mask_token_id
@@ -360,6 +233,22 @@ class PretrainedEncoder(nn.Module):
             "read where tokens are hidden from it: give `encoder_mask_token_id`, or save its tokenizer beside it."
         )
 
+    def _check_network(self, network: Any) -> None:
+        """Raises `ValueError` where the network does not fit the configuration or the tokenizers; looks once."""
+        if self._checked:
+            return
+        self._check_size(network.config)
+        self._check_vocabulary(network.config)
+        self._longest = longest_text(network)
+        self._checked = True
+
+    def _check_longest(self, length: int) -> None:
+        if self._longest is not None and length > self._longest:
+            raise ValueError(
+                f"A text has {length} tokens of the encoder {self.pretrained.name!r}, which reads up to "
+                f"{self._longest}: give shorter texts, or another encoder."
+            )
+
     def _check_size(self, described: Any) -> None:
         """Fills in the size of the encoder's states. Raises `ValueError` where it is not the configuration's."""
         config, hidden = self.config, described.get_text_config().hidden_size
@@ -376,12 +265,13 @@ class PretrainedEncoder(nn.Module):
         config.encoder_hidden_size = hidden
 
     def _check_vocabulary(self, described: Any) -> None:
-        """Raises `ValueError` where a shared vocabulary is none."""
+        """Raises `ValueError` where a shared vocabulary is none, or where the encoder lacks its own tokenizer's ids."""
+        size = getattr(described.get_text_config(), "vocab_size", None)
         if self.config.encoder_tokenizer == "own":
+            self._check_own_vocabulary(size)
             return
         instead = "set `encoder_tokenizer` to 'own', by which it reads the text itself"
         its_own = {self.config.mask_token_id, self.config.pad_token_id} - {None}
-        size = getattr(described.get_text_config(), "vocab_size", None)
         if size is not None and self.config.vocab_size - len(its_own) > size:
             raise ValueError(
                 f"The model has {self.config.vocab_size} tokens, the encoder {self.pretrained.name!r} {size}, so they "
@@ -399,6 +289,19 @@ class PretrainedEncoder(nn.Module):
                     f"The model's tokenizer has {token!r} as id {one}, the encoder {self.pretrained.name!r} does not, "
                     f"so they do not share their ids: {instead}."
                 )
+
+    def _check_own_vocabulary(self, size: int | None) -> None:
+        tokenizer = self.pretrained.tokenizer()
+        if tokenizer is None or size is None:
+            return
+        read = {token: one for token, one in tokenizer.get_vocab().items() if token != tokenizer.pad_token}
+        last = max(read, key=lambda token: read[token], default=None)
+        if last is not None and read[last] >= size:
+            raise ValueError(
+                f"The tokenizer of the encoder {self.pretrained.name!r} has {last!r} as id {read[last]}, but the "
+                f"encoder has {size} tokens: give a folder or a repository where the two belong together in "
+                "`encoder_name_or_path`."
+            )
 
     def stored_features(self, features: Tensor, count: int) -> Tensor:
         """Features of `count` texts that were computed before, `(B, M, feature_size)` float32.
@@ -420,14 +323,34 @@ class PretrainedEncoder(nn.Module):
         return features.float().view(shape)
 
 
+def check_pretrained_encoder(
+    config: LaddConfig, tokenizer: PreTrainedTokenizerBase | None = None, length: int | None = None
+) -> None:
+    """Whether a model's pretrained encoder, if it has one, can encode texts: see [`PretrainedEncoder.check`].
+
+    For before there is a model: it reads the encoder's configuration and tokenizer, and no weights.
+
+    Args:
+        config: the model's.
+        tokenizer: the model's.
+        length: of the longest text, in the model's tokens.
+    """
+    if config.encoder_name_or_path is not None:
+        with torch.device("meta"):
+            encoder = PretrainedEncoder(copy.deepcopy(config))
+        encoder.set_model_tokenizer(tokenizer)
+        encoder.check(length)
+
+
 def feature_batches(
     encoder: PretrainedEncoder, batches: Iterable[Mapping[str, Tensor]], dtype: torch.dtype
 ) -> Iterator[Tensor]:
     """Features of batches of tokens, or those that the batches have brought along."""
     for batch in batches:
-        tokens, stored = batch["input_ids"], batch.get("precomputed_latents")
+        tokens, mask, stored = batch["input_ids"], batch.get("attention_mask"), batch.get("precomputed_latents")
         if stored is None:
-            yield encoder.features(tokens, batch.get("attention_mask"), dtype)
+            check_lengths(encoder.config, tokens, mask, wait=True)
+            yield encoder.features(tokens, mask, dtype)
         else:
             yield encoder.stored_features(stored, len(tokens))
 
@@ -435,10 +358,16 @@ def feature_batches(
 def batches_of(
     data: Iterable[Mapping[str, Any]], num_examples: int | None, filler: int, device: torch.device, size: int = 64
 ) -> Iterator[dict[str, Tensor]]:
-    """The first `num_examples` examples in batches of `size`; what comes in batches already stays as it is."""
+    """The first `num_examples` examples in batches of `size`; what comes in batches already stays as it is.
+
+    A stream that stands somewhere in its middle is read from there, and stays there.
+    """
+    if hasattr(data, "load_state_dict"):
+        data = copy.copy(data)
     waiting: list[Mapping[str, Any]] = []
     seen = 0
     for item in data:
+        check_tokenized(item)
         if num_examples is not None and seen >= num_examples:
             break
         if torch.as_tensor(item["input_ids"]).ndim == 2:
@@ -452,6 +381,15 @@ def batches_of(
             waiting = []
     if waiting:
         yield stacked(waiting, filler, device)
+
+
+def check_tokenized(names: Iterable[str]) -> None:
+    """Raises `ValueError` for columns of a data set that have no tokens among them."""
+    if "input_ids" not in (found := list(names)):
+        raise ValueError(
+            f"The examples have the columns {', '.join(map(repr, found))}, and no `input_ids`: tokenize the texts, for "
+            "instance by `token_blocks` of `ladd_hf.data`."
+        )
 
 
 def stacked(examples: Sequence[Mapping[str, Any]], filler: int, device: torch.device) -> dict[str, Tensor]:

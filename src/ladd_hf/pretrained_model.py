@@ -17,9 +17,9 @@ from .adapters import has_adapters
 from .code_on_hub import code_included
 from .configuration_ladd import LaddConfig
 from .latent_encoder import LatentReadout
+from .latent_statistics import LatentStatistics
 from .latent_stream import LatentInput
 from .loading import clear_errors, refuse_partial
-from .pretrained_encoder import LatentStatistics
 from .quantizers import initialize_quantizer
 from .two_stream_transformer import JointAttention, LaddBlock, ModulatedNorm, Modulation, ZeroInitLinear
 

@@ -60,6 +60,7 @@ def training_recipe(trainer: LaddTrainer, data: str | None = None, command: str 
         "sizes": f"hidden {config.hidden_size}, {config.num_hidden_layers} layers, {config.num_attention_heads} heads, "
         f"vocabulary {config.vocab_size:,}, length {config.max_position_embeddings}",
         "latents": _latents(config),
+        **({} if config.encoder_name_or_path is None else {"encoder": _encoder(config)}),
         "tokenizer": _tokenizer(tokenizer) if isinstance(tokenizer, PreTrainedTokenizerBase) else "none",
         "steps": f"{trainer.state.global_step:,}"
         + (f", {args.mdlm_steps:,} of them of the tokens alone" if args.mdlm_steps else "")
@@ -164,6 +165,16 @@ def _latents(config: LaddConfig) -> str:
         return "none"
     kind = "vectors" if config.latent_type == "continuous" else f"codes out of {config.codebook_size:,}"
     return f"{config.latent_length} {kind}, size {config.latent_dim}"
+
+
+def _encoder(config: LaddConfig) -> str:
+    """A pretrained encoder: which, how its states become latents, and whether it is a part of the model."""
+    name = config.encoder_name_or_path
+    if config.encoder_revision is not None:
+        name = f"{name} at {config.encoder_revision}"
+    own = ", with its own tokenizer" if config.encoder_tokenizer == "own" else ""
+    kept = "trained with the rest" if config.encoder_trained else "fixed, and not needed to generate"
+    return f"{name}{own}, pooled by {config.encoder_pooling}; {kept}"
 
 
 def _objective(trainer: LaddTrainer) -> str:

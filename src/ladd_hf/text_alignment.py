@@ -40,7 +40,8 @@ class AlignedText:
         """Which of the encoder's tokens overlap the model's tokens of ranks `first` to `end`, `(B, M, T)` bool.
 
         Ranges without a character that the encoder reads, such as a lone space, take the token before them, and the
-        first one where there is none before.
+        first one where there is none before. In a text without any such character they take all of its tokens: the
+        special ones, which are the encoder's words for an empty text.
         """
         begin, stop = (self.bounds.gather(1, ranks)[..., None] for ranks in (first, end))  # (B, M, 1)
         starts, ends = self.starts[:, None], self.ends[:, None]
@@ -51,7 +52,9 @@ class AlignedText:
         nearest = torch.where(before.any(-1, keepdim=True), last_before, is_text.int().argmax(-1, keepdim=True))
         nothing = ~overlap.any(-1, keepdim=True)
         places = torch.arange(overlap.shape[-1], device=overlap.device)
-        return overlap | (nothing & (places == nearest))
+        empty = ~is_text.any(-1, keepdim=True)
+        instead = torch.where(empty, self.attention_mask[:, None].bool(), places == nearest)
+        return overlap | (nothing & instead)
 
 
 def align(
@@ -68,14 +71,11 @@ def align(
         encoder_tokenizer: the encoder's.
         hidden_id: the model's mask token, which the encoder reads as a mask token of its own (see `stand_in`).
 
-    Raises `ValueError` for tokenizers that do not say where their tokens lie, and for a text without a character.
+    Raises `ValueError` for tokenizers that do not say where their tokens lie, and for a text of which the encoder reads
+    nothing, not even special tokens of its own.
     """
     for one, whose in ((tokenizer, "model"), (encoder_tokenizer, "encoder")):
-        if not one.is_fast:
-            raise ValueError(
-                f"The {whose}'s tokenizer ({type(one).__name__}) does not say which characters its tokens stand for: "
-                "use a fast one (a tokenizer.json)."
-            )
+        check_tells_places(one, whose)
     hidden = stand_in(encoder_tokenizer)
     spelt = [spell(ids, tokenizer, hidden_id, hidden) for ids in rows]
     encoded = encoder_tokenizer(
@@ -91,9 +91,10 @@ def align(
         [(0, 0) if special else span for span, special in zip(offsets, specials, strict=True)]
         for offsets, specials in zip(encoded["offset_mapping"], encoded["special_tokens_mask"], strict=True)
     ]
-    if not all(any(start < end for start, end in row) for row in spans):
+    if not all(spans):
         raise ValueError(
-            "A text of the batch spells no character that its encoder reads: leave texts of special tokens alone out."
+            "A text of the batch spells no character that its encoder reads, and the encoder's tokenizer adds no "
+            "special tokens to read instead: leave texts of spaces or special tokens alone out."
         )
     pieces = _padded(list(encoded["input_ids"]))
     lengths = torch.tensor([len(row) for row in spans])
@@ -104,6 +105,15 @@ def align(
         _padded([[end for _, end in row] for row in spans]),
         _padded([bounds for _, bounds in spelt]),
     )
+
+
+def check_tells_places(tokenizer: PreTrainedTokenizerBase, whose: str) -> None:
+    """Raises `ValueError` for a tokenizer that does not say which characters its tokens stand for."""
+    if not tokenizer.is_fast:
+        raise ValueError(
+            f"The {whose}'s tokenizer ({type(tokenizer).__name__}) does not say which characters its tokens stand for: "
+            "use a fast one (a tokenizer.json)."
+        )
 
 
 def spell(

@@ -20,12 +20,14 @@ from transformers.trainer_utils import EvalLoopOutput, TrainOutput, get_last_che
 from .adapter_training import ADAPTER_FILE, check_trainable, load_adapter_weights
 from .adapters import base_model, has_adapters
 from .data.collator import LaddCollator
+from .data.precompute import stores_latents
 from .ema import EMACallback
 from .loss_monitor import LossMonitor
 from .model_card import SampleScores, model_card
 from .modeling_ladd import LaddForDiffusionLM
 from .pipelines import LaddPipeline
 from .pipelines.pipeline_inputs import check_tokenizer
+from .pretrained_encoder import PretrainedEncoder
 from .publishing import held_out_bounds, push_checkpoint, training_recipe
 from .randomness import RowGenerator
 from .schedulers import LaddScheduler
@@ -50,7 +52,8 @@ class LaddTrainer(Trainer):
     """Trains a [`LaddForDiffusionLM`].
 
     An example has `input_ids`, and perhaps `labels` with -100 where a token is context that is neither noised nor
-    scored; texts of different lengths are padded at their ends. Differences from `Trainer`:
+    scored; texts of different lengths are padded at their ends, and have at least as many tokens as there are latents.
+    Differences from `Trainer`:
 
     * The loss is the paper's, each part is logged, and a part that is not finite stops the run.
     * An example's noise depends on the seed and on its place in the run, not on the number of processes or of
@@ -63,8 +66,10 @@ class LaddTrainer(Trainer):
     * A model with adapters of peft, by `get_peft_model` or `add_adapter`, is saved as its adapter; `save_pipeline`
       saves it whole, the adapter merged in.
 
-    Raises `ValueError` for an output folder that already holds a run, unless it is resumed, and `NonFiniteLossError`
-    for losses and gradients that are no numbers.
+    Raises `ValueError` or `OSError` when it is made with a pretrained encoder that can not encode the model's texts, as
+    far as its configuration and tokenizer tell, unless the data sets bring its latents along; `ValueError` for an
+    output folder that already holds a run, unless it is resumed; and `NonFiniteLossError` for losses and gradients that
+    are no numbers.
     """
 
     # The loss is a mean over each batch, which the Trainer then divides by the number of accumulated batches.
@@ -100,7 +105,8 @@ class LaddTrainer(Trainer):
             **kwargs,
         )
         check_trainable(self.model)
-        self._tell_tokenizer()
+        self._meet_model()
+        self._check_encoder()
         two_stages = bool(args.mdlm_steps or args.stage_1_steps) and self._ladd_model().encoder is not None
         check_sharding(self.accelerator, two_stages, wrapped=hasattr(self.model, "get_base_model"))
         for step in args.stage_starts:
@@ -125,14 +131,26 @@ class LaddTrainer(Trainer):
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> TrainOutput:
         """Here a `model_init` has made its model, and a checkpoint has been read."""
-        self._tell_tokenizer()
+        self._meet_model()
         if self._ladd_model().needs_latent_statistics:  # every process looks at the same texts
             self._ladd_model().gather_latent_statistics(cast(Iterable, self.train_dataset), _EXAMPLES_OF_STATISTICS)
         return super()._inner_training_loop(*args, **kwargs)
 
-    def _tell_tokenizer(self) -> None:
+    def _meet_model(self) -> None:
+        """Tells the model its tokenizer, and the collator how short a text may be for the model."""
+        model = self._ladd_model()
         if (tokenizer := self._tokenizer()) is not None:
-            self._ladd_model().set_tokenizer(tokenizer)
+            model.set_tokenizer(tokenizer)
+        if isinstance(self.data_collator, LaddCollator):
+            self.data_collator = copy.copy(self.data_collator)
+            self.data_collator.min_tokens = max(self.data_collator.min_tokens, model.config.latent_length)
+
+    def _check_encoder(self) -> None:
+        """Finds out now whether a pretrained encoder that will be asked is able to answer."""
+        encoder, evaluated = self._ladd_model().encoder, self.eval_dataset
+        sets = [self.train_dataset, *(evaluated.values() if isinstance(evaluated, dict) else [evaluated])]
+        if isinstance(encoder, PretrainedEncoder) and any(stores_latents(one) is False for one in sets):
+            encoder.check()
 
     def _checkpoint_to_resume(self) -> str | None:
         """The last checkpoint of an output folder that may be resumed. Raises `ValueError` for a run that may not."""

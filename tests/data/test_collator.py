@@ -41,3 +41,15 @@ def test_masks_of_a_tokenizer_are_kept():
 def test_what_can_not_be_stacked_is_named(examples, pad, message):
     with pytest.raises(ValueError, match=message):
         LaddCollator(pad)(examples)
+
+
+@pytest.mark.parametrize("kind", [list, np.array])
+def test_texts_with_fewer_tokens_than_latents_are_refused(kind):
+    collate = LaddCollator(pad_token_id=0, min_tokens=3)
+    long, short, padded = kind([1, 2, 3]), kind([4, 5]), {"input_ids": kind([4, 5, 0]), "attention_mask": [1, 1, 0]}
+    whole = {"input_ids": long, "attention_mask": [1, 1, 1]}
+    collate([{"input_ids": long}, {"input_ids": kind([1, 2, 3, 4])}])
+    for examples in ([{"input_ids": long}, {"input_ids": short}], [{"input_ids": short}], [whole, padded]):
+        with pytest.raises(ValueError, match=r"A text has 2 tokens, fewer than `latent_length` \(3\)"):
+            collate(examples)
+        LaddCollator(pad_token_id=0)(examples)

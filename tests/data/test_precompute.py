@@ -8,13 +8,20 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset, IterableDataset, load_from_disk
-from helpers.encoders import save_encoder
+from helpers.encoders import letters, save_encoder, word_pieces
 from helpers.training import state_of
 
 from ladd_hf import TrainingNoise, TrainingObjective
-from ladd_hf.data import LaddCollator, precompute_latents
+from ladd_hf.data import LaddCollator, precompute_latents, token_blocks
 
 KINDS = ("continuous", "vector")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """A cache of datasets' for each test alone."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    return tmp_path / "cache"
 
 
 @pytest.fixture
@@ -131,22 +138,89 @@ def test_a_streamed_data_set_is_encoded_as_it_is_read(make_model, data):
     np.testing.assert_allclose(np.stack([row["precomputed_latents"] for row in rows]), expected, atol=1e-5)
 
 
-def test_what_was_computed_before_is_computed_again_only_for_other_weights(make_model, data, tmp_path):
+@pytest.fixture
+def precomputed():
+    """`precomputed(data, model)`: the column, and how many passes of the encoder it took."""
+
+    def run(data, model):
+        features, passes = model.encoder.features, []
+        model.encoder.features = lambda *args: passes.append(1) or features(*args)
+        return precompute_latents(data, model)[:]["precomputed_latents"], len(passes)
+
+    return run
+
+
+@pytest.mark.parametrize("place", ["on disk", "in memory"])
+def test_what_was_computed_before_is_computed_again_only_for_another_encoder(
+    place, make_model, data, precomputed, tmp_path
+):
+    data.save_to_disk(tmp_path / "data")
+    texts = lambda: load_from_disk(str(tmp_path / "data"), keep_in_memory=place == "in memory")  # noqa: E731
+    assert bool(texts().cache_files) == (place == "on disk")
+    first, passes = precomputed(texts(), make_model())
+    assert passes
+    model = make_model()
+    for _ in range(2):
+        again, passes = precomputed(texts(), model)
+        assert not passes and (again == first).all()
+        model.encode_latents(torch.randint(1, 10, (1, 12)))  # which notes in the configuration what it finds
+    for overrides in ({"latent_normalization": "unit"}, {"pad_token_id": 9}):
+        assert precomputed(texts(), make_model(**overrides))[1]
+    for settings in ({"layer_norm_eps": 0.1}, {"initializer_range": 0.5}):
+        assert save_encoder(tmp_path / "encoder", "bert", **settings).endswith("encoder")
+        other, passes = precomputed(texts(), make_model())
+        assert passes and not np.allclose(other, first)
+
+
+def test_other_texts_in_memory_are_not_taken_for_these(make_model, data, precomputed, cache):
+    first, _ = precomputed(data, make_model())
+    same, passes = precomputed(Dataset.from_dict({"input_ids": data["input_ids"][:]}), make_model())
+    assert not passes and (same == first).all()
+    reversed_, passes = precomputed(Dataset.from_dict({"input_ids": data["input_ids"][::-1]}), make_model())
+    assert passes and np.allclose(reversed_, first[::-1], atol=2e-3)
+    assert len(list((cache / "ladd_hf_latents").iterdir())) == 2
+
+
+def test_what_was_computed_with_other_tokenizers_is_not_taken(make_model, data, precomputed, tmp_path):
     data.save_to_disk(tmp_path / "data")
     data = load_from_disk(str(tmp_path / "data"))
-    passes = []
+    own = word_pieces(["abc def ghi"], vocab_size=30)
+    name = save_encoder(tmp_path / "own", "bert", own, vocab_size=40)
 
-    def precomputed(model):
-        features = model.encoder.features
-        model.encoder.features = lambda *args: passes.append(1) or features(*args)
-        return precompute_latents(data, model)[:]["precomputed_latents"]
+    def run(alphabet):
+        model = make_model(encoder_name_or_path=name, encoder_tokenizer="own")
+        model.set_tokenizer(letters(alphabet))
+        return precomputed(data, model)
 
-    first = precomputed(make_model())
-    count = len(passes)
-    assert count and (precomputed(make_model()) == first).all() and len(passes) == count
-    assert precomputed(make_model(latent_normalization="unit")).shape == first.shape and len(passes) == 2 * count
-    other = save_encoder(tmp_path / "encoder", "bert", initializer_range=0.5)
-    assert other.endswith("encoder") and not np.allclose(precomputed(make_model()), first)
+    first, passes = run("abcdefghi")
+    assert passes and not run("abcdefghi")[1]
+    other, passes = run("ihgfedcba")
+    assert passes and not np.allclose(other, first)
+    word_pieces(["ihg fed cba", "ba"], vocab_size=30).save_pretrained(name)
+    other, passes = run("abcdefghi")
+    assert passes and not np.allclose(other, first)
+
+
+def test_what_a_hidden_token_was_read_as_is_not_forgotten(make_model, data, precomputed, tmp_path):
+    hidden = data.map(lambda row: {"input_ids": [10, *row["input_ids"][1:]]})
+    first, _ = precomputed(hidden, make_model(encoder_mask_token_id=3))
+    assert not precomputed(hidden, make_model(encoder_mask_token_id=3))[1]
+    other, passes = precomputed(hidden, make_model(encoder_mask_token_id=5))
+    assert passes and not np.allclose(other, first)
+
+
+def test_stored_latents_are_not_taken_from_an_encoder_that_does_not_read_the_ids(make_model, data, encoder):
+    letters("ihgfedcba").save_pretrained(encoder)
+    precompute_latents(data, make_model())  # nobody told it the model's tokenizer
+    model = make_model()
+    model.set_tokenizer(letters("abcdefghi"))
+    with pytest.raises(ValueError, match="so they do not share their ids"):
+        precompute_latents(data, model)
+
+
+def test_nothing_is_computed_of_no_texts(make_model, data, encoder):
+    shutil.rmtree(encoder)
+    assert len(precompute_latents(data.select([]), make_model())) == 0
 
 
 def test_statistics_come_from_stored_latents_without_the_encoder(make_model, data, encoder):
@@ -172,6 +246,13 @@ def test_what_can_not_be_had_beforehand_is_refused(make_model, tiny_model, data)
     for model in (make_model(encoder_trained=True), tiny_model("continuous"), tiny_model("none")):
         with pytest.raises(ValueError, match="Only the latents of a fixed pretrained encoder can be had beforehand"):
             precompute_latents(data, model)
+    blocks = token_blocks(Dataset.from_dict({"text": ["a"]}).to_iterable_dataset(), letters("abcdefghi"), 12)
+    with pytest.raises(ValueError, match=r"can not be stored beside a stream of blocks.*the encoder reads each batch"):
+        precompute_latents(blocks, make_model())
+    with pytest.raises(ValueError, match=r"beside a dict: give a `datasets.Dataset` .*, each split by itself"):
+        precompute_latents({"train": data}, make_model())
+    with pytest.raises(ValueError, match=r"have the columns 'text', and no `input_ids`: tokenize"):
+        precompute_latents(Dataset.from_dict({"text": ["a"]}), make_model())
     with pytest.raises(ValueError, match=r"`dtype` is 'int8'; give one of float16, float32"):
         precompute_latents(data, make_model(), dtype="int8")
     tokens = torch.randint(1, 10, (2, 12))

@@ -17,6 +17,7 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "encoders.md").read_text(
 
 def test_its_calls_run_in_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     tokenizer, own = letters("abcdefghi"), word_pieces(["abc def ghi"], vocab_size=30)
     rows = torch.randint(1, 10, (64, 16), generator=torch.Generator().manual_seed(0)).tolist()
     names = {

@@ -34,7 +34,8 @@ disable_tqdm: true
 
 
 @pytest.fixture
-def recipe(tmp_path):
+def recipe(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     texts = tmp_path / "texts"
     texts.mkdir()
     for split in ("train", "validation"):
@@ -47,17 +48,43 @@ def recipe(tmp_path):
     return path
 
 
-def test_training_reads_stored_latents_and_never_the_encoder(recipe, tmp_path):
+@pytest.mark.parametrize("held_out", [4, 0])
+def test_training_reads_stored_latents_and_never_the_encoder(held_out, recipe, tmp_path, capsys):
     run, model, _, training = example.parse_arguments([str(recipe), "--output_dir", str(tmp_path / "out")])
     assert isinstance(training, LaddTrainingArguments)
     task = example.make_task(run)
-    data = task.train_dataset(24, 0), task.eval_dataset(4, 0)
+    data = task.train_dataset(24, 0), task.eval_dataset(held_out, 0)
     config = model.config(task, latents=True)
     trainer, _ = example.train("Di-LADD", config, training, task, data, precompute=run.precompute_latents)
-    for dataset in (trainer.train_dataset, trainer.eval_dataset):
+    count = len(data[0])
+    assert f"encoder: {count:,} texts, 4 x 8 float16: {count * 64 / 1e6:,.1f} MB" in capsys.readouterr().out
+    assert len(trainer.eval_dataset) == held_out
+    for dataset in (trainer.train_dataset, trainer.eval_dataset)[: 2 if held_out else 1]:
         assert np.size(dataset[0]["precomputed_latents"]) == 4 * 8
     assert trainer.state.global_step == 3
     assert trainer.model.encoder.pretrained.network is None, "not loaded again"
+
+
+@pytest.mark.parametrize(
+    "flags, says",
+    [
+        ("--encoder_name_or_path {folder}/nope", "configuration of the encoder '.*nope' can not be loaded"),
+        ("--latent_dim 17", "from which `latent_dim` 17 can not be cut"),
+        ("--tokenizer {folder}/other", "so they do not share their ids"),
+        ("--encoder_name_or_path {folder}/alone --encoder_tokenizer own", "comes without a tokenizer"),
+        ("--encoder_name_or_path {folder}/short", "has 16 tokens of the encoder .*, which reads up to 8"),
+        ("--encoder_trained true", "Only the latents of a fixed pretrained encoder"),
+        ("--streaming true", "can not be stored beside a stream of blocks"),
+    ],
+)
+def test_an_encoder_that_can_not_do_it_is_found_before_anything_is_trained(flags, says, recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(example, "train", lambda *args, **options: pytest.fail("something was trained"))
+    letters("zyxwvutsrqponmlkjihgfedcba ").save_pretrained(tmp_path / "other")
+    save_encoder(tmp_path / "alone", "bert", vocab_size=29)
+    save_encoder(tmp_path / "short", "bert", vocab_size=29, max_position_embeddings=8)
+    argv = [str(recipe), *flags.format(folder=tmp_path).split(), "--output_dir", str(tmp_path / "out")]
+    with pytest.raises(SystemExit, match=says):
+        example.main(argv)
 
 
 def test_terms_that_hide_tokens_from_the_encoder_are_refused_before_anything_is_trained(recipe, tmp_path):

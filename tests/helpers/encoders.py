@@ -15,6 +15,13 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen3Config,
     Qwen3Model,
+    RobertaConfig,
+    RobertaModel,
+    T5Config,
+    T5EncoderModel,
+    T5Model,
+    XLNetConfig,
+    XLNetModel,
 )
 
 _SIZES = {
@@ -26,17 +33,27 @@ _SIZES = {
     "pad_token_id": 0,
 }
 _OTHERS = {"bos_token_id": 1, "eos_token_id": 1, "cls_token_id": 1, "sep_token_id": 1}
-ENCODERS = ("bert", "modernbert", "qwen3")
+_T5 = {"d_model": 16, "num_layers": 2, "num_heads": 2, "d_kv": 8, "d_ff": 32, "pad_token_id": 0, "eos_token_id": 1}
+ENCODERS = ("bert", "modernbert", "qwen3", "roberta", "t5", "xlnet")
 
 
 def build_encoder(kind, vocab_size=11, **overrides):
-    """A network with states of size 16; `qwen3` is a decoder."""
+    """A network with states of size 16; `qwen3` is a decoder, `t5` the first half of an encoder-decoder, which is
+    `whole_t5`; of `roberta` the padding token has a position too, and `xlnet` has no last one."""
     torch.manual_seed(1)
     sizes = {**_SIZES, "vocab_size": vocab_size, **overrides}
     if kind == "bert":
         model = BertModel(BertConfig(**sizes))
     elif kind == "modernbert":
         model = ModernBertModel(ModernBertConfig(**sizes, **_OTHERS))
+    elif kind == "roberta":
+        model = RobertaModel(RobertaConfig(**sizes))
+    elif kind in ("t5", "whole_t5"):
+        described = T5Config(**_T5, vocab_size=vocab_size, **overrides)
+        model = (T5EncoderModel if kind == "t5" else T5Model)(described)
+    elif kind == "xlnet":
+        described = {"d_model": 16, "n_layer": 2, "n_head": 2, "d_inner": 32, "pad_token_id": 0}
+        model = XLNetModel(XLNetConfig(vocab_size=vocab_size, **described, **overrides))
     else:
         model = Qwen3Model(Qwen3Config(**sizes, num_key_value_heads=1, head_dim=8))
     return model.eval()

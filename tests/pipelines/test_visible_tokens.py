@@ -46,7 +46,7 @@ def test_visible_tokens_are_never_changed(build, prompt, options, way, kind, sch
     pipe.scheduler = SCHEDULERS[schedule](spacing=spacing, **way)
     lengths = [min(12, len(ids) + extra) for ids in prompt]
     if latent_noise is not None:
-        options = {**options, "latents": pipe.encode([[1, 2, 3]] * len(prompt)), "latent_noise": latent_noise}
+        options = {**options, "latents": pipe.encode([[1, 2, 3, 4]] * len(prompt)), "latent_noise": latent_noise}
     result = pipe(prompt, length=lengths, generator=seeded(), **options)
     for row, (ids, length) in enumerate(zip(prompt, lengths, strict=True)):
         written = result.sequences[row]

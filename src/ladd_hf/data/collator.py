@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..poolings import check_shortest
+
 # A column that runs along the latents, not along the text.
 _OF_LATENTS = "precomputed_latents"
 # What a column that runs along the text is padded with; `input_ids` with the padding token.
@@ -19,12 +21,15 @@ class LaddCollator:
 
     Args:
         pad_token_id: what `input_ids` are padded with; without it all texts must be equally long.
+        min_tokens: how many tokens a text must have, padding not counted: M of a model with latents, which a
+            [`LaddTrainer`] fills in. It is here that this is looked at, before the batch is on its device.
 
-    Raises `ValueError` for texts of different lengths without a padding token, and for columns that are no numbers.
+    Raises `ValueError` for texts of different lengths without a padding token, for texts with fewer tokens than
+    `min_tokens`, and for columns that are no numbers.
     """
 
-    def __init__(self, pad_token_id: int | None = None) -> None:
-        self.pad_token_id = pad_token_id
+    def __init__(self, pad_token_id: int | None = None, min_tokens: int = 0) -> None:
+        self.pad_token_id, self.min_tokens = pad_token_id, min_tokens
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Tensor]:
         """A batch; `attention_mask` is added where something is padded."""
@@ -33,6 +38,9 @@ class LaddCollator:
         longest = int(lengths.max())
         if int(lengths.min()) < longest and "attention_mask" not in columns:
             columns["attention_mask"] = [torch.ones(length, dtype=torch.int64) for length in lengths.tolist()]
+        if self.min_tokens:
+            real = [int(mask.sum()) for mask in columns.get("attention_mask", ())] or lengths.tolist()
+            check_shortest(min(real), self.min_tokens)
         return {name: self._batch(name, column, longest) for name, column in columns.items()}
 
     def _column(self, name: str, values: list[Any]) -> Tensor | list[Tensor]:

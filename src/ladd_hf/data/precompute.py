@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any, TypeVar
 
+import datasets
 import numpy as np
 import torch
 from datasets import Dataset, Features, IterableDataset, List, Value
@@ -13,9 +15,13 @@ from transformers import PreTrainedModel
 from transformers.utils import logging
 
 from ..configuration_ladd import LaddConfig
+from ..encoder_source import settings_of
 from ..evaluation_mode import evaluation_mode
+from ..latent_encoder import check_lengths
 from ..modeling_ladd import LaddForDiffusionLM
-from ..pretrained_encoder import PretrainedEncoder, stacked
+from ..pretrained_encoder import PretrainedEncoder, check_tokenized, stacked
+from .block_stream import BlockStream
+from .encoding import fingerprint_of
 
 logger = logging.get_logger(__name__)
 
@@ -23,10 +29,10 @@ AnyDataset = TypeVar("AnyDataset", Dataset, IterableDataset)
 
 COLUMN = "precomputed_latents"
 _DTYPES = ("float16", "float32")
-# Settings that decide what the column holds.
+# Settings that decide what the column holds, beside the encoder itself.
 _OF_FEATURES = (
-    *("encoder_name_or_path", "encoder_revision", "encoder_pooling", "encoder_projection", "encoder_tokenizer"),
-    *("latent_length", "latent_dim", "latent_normalization", "mask_token_id", "vocab_size"),
+    *("encoder_pooling", "encoder_projection", "encoder_tokenizer", "latent_length", "latent_dim"),
+    *("latent_normalization", "mask_token_id", "pad_token_id", "vocab_size"),
 )
 
 
@@ -37,8 +43,12 @@ def precompute_latents(
 
     The column holds what the encoder alone says, M x D numbers for each text, or M x `encoder_hidden_size` before a
     learned projection, as one list, which is read several times faster than a list of lists: standardisation,
-    projection and quantiser come after it, in the model. A streamed data set is
-    encoded as it is read. What was computed before with the same encoder on the same data comes from datasets' cache.
+    projection and quantiser come after it, in the model.
+
+    It is written to datasets' cache, beside the data set's own file, or in the folder `ladd_hf_latents` for one that is
+    held in memory; what was computed before of the same texts, with the same encoder and tokenizers, is read from
+    there. A streamed data set stores nothing: it is encoded as it is read, for instance to be written elsewhere. One
+    without examples comes back as it is.
 
     Args:
         dataset: with `input_ids`, and perhaps `attention_mask`.
@@ -46,22 +56,27 @@ def precompute_latents(
         batch_size: texts in one pass of the encoder.
         dtype: of the column, `float16` or `float32`.
 
-    Raises `ValueError` for a model whose encoder is trained, and for numbers that `dtype` does not hold.
+    Raises `ValueError` for a model whose encoder is trained, for a stream of blocks, for texts that the encoder does
+    not read, and for numbers that `dtype` does not hold.
     """
     encoder, config = model.encoder, model.config
-    if not isinstance(encoder, PretrainedEncoder) or config.encoder_trained:
+    check_precomputable(config, streamed=isinstance(dataset, BlockStream))
+    assert isinstance(encoder, PretrainedEncoder)  # as just checked
+    if not isinstance(dataset, Dataset | IterableDataset):
         raise ValueError(
-            "Only the latents of a fixed pretrained encoder can be had beforehand: name one in `encoder_name_or_path`, "
-            "and leave `encoder_trained` false."
+            f"Latents can not be stored beside a {type(dataset).__name__}: give a `datasets.Dataset` or a "
+            "`datasets.IterableDataset`, each split by itself."
         )
     if dtype not in _DTYPES:
         raise ValueError(f"`dtype` is {dtype!r}; give one of {', '.join(_DTYPES)}.")
     loaded = encoder.pretrained.network is not None
 
     def encoded(columns: dict[str, Any]) -> dict[str, Any]:
+        check_tokenized(columns)
         names = [name for name in ("input_ids", "attention_mask") if name in columns]
         examples = [dict(zip(names, row, strict=True)) for row in zip(*(columns[name] for name in names), strict=True)]
         batch = stacked(examples, config.pad_token_id or 0, model.device)
+        check_lengths(config, batch["input_ids"], batch.get("attention_mask"), wait=True)
         with evaluation_mode(model), torch.no_grad():
             features = encoder.features(batch["input_ids"], batch.get("attention_mask"), model.dtype)
         values = features.flatten(1).to(getattr(torch, dtype)).cpu().numpy()
@@ -75,10 +90,16 @@ def precompute_latents(
     options: dict[str, Any] = {"batched": True, "batch_size": batch_size}
     if isinstance(dataset, IterableDataset):
         return dataset.map(encoded, **options)
+    if not len(dataset):
+        return dataset
     shape = (config.latent_length, encoder.feature_size)
     options["features"] = Features({**dataset.features, COLUMN: List(Value(dtype), length=shape[0] * shape[1])})
     network = encoder.pretrained.on(model.device, model.dtype)
-    options["new_fingerprint"] = _fingerprint(dataset, config, network, dtype)
+    encoder.check()  # before what is stored is taken for what it would say
+    options["new_fingerprint"] = _fingerprint(dataset, encoder, network, dtype)
+    if not dataset.cache_files and datasets.is_caching_enabled():  # held in memory, where `map` would leave the column
+        folder = Path(datasets.config.HF_DATASETS_CACHE) / "ladd_hf_latents"
+        options["cache_file_name"] = str(folder / f"{options['new_fingerprint']}.arrow")
     stored = dataset.map(encoded, desc="Encoding", **options)
     if not loaded:
         encoder.unload()
@@ -90,10 +111,46 @@ def precompute_latents(
     return stored.with_format("numpy", columns=[COLUMN], output_all_columns=True)
 
 
-def _fingerprint(dataset: Dataset, config: LaddConfig, network: PreTrainedModel, dtype: str) -> str:
-    """Names the data set by what it was made of: texts, settings, and the encoder's weights."""
-    told = {name: getattr(config, name) for name in _OF_FEATURES}
-    digest = hashlib.sha256(json.dumps([dataset._fingerprint, told, dtype, str(network.dtype)]).encode())
+def check_precomputable(config: LaddConfig, streamed: bool = False) -> None:
+    """Raises `ValueError` where latents can not be computed before training.
+
+    Args:
+        config: the model's.
+        streamed: whether the texts come as a [`BlockStream`].
+    """
+    if config.encoder_name_or_path is None or config.encoder_trained:
+        raise ValueError(
+            "Only the latents of a fixed pretrained encoder can be had beforehand: name one in `encoder_name_or_path`, "
+            "and leave `encoder_trained` false."
+        )
+    if streamed:
+        raise ValueError(
+            "Latents can not be stored beside a stream of blocks, whose texts are read and cut anew in each epoch: "
+            "train without precomputed ones, so that the encoder reads each batch, or give a data set on disk."
+        )
+
+
+def stores_latents(dataset: Any) -> bool | None:
+    """Whether a data set brings precomputed latents along; `None` where only reading it would tell."""
+    if isinstance(dataset, BlockStream):
+        return False
+    names = getattr(dataset, "column_names", None)
+    if names is None and not isinstance(dataset, torch.utils.data.IterableDataset):
+        sized = hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
+        names = dataset[0] if sized and len(dataset) else None
+    return None if names is None else COLUMN in names
+
+
+def _fingerprint(dataset: Dataset, encoder: PretrainedEncoder, network: PreTrainedModel, dtype: str) -> str:
+    """Names the column by what it is made of: texts, settings, and the encoder with its weights and tokenizers."""
+    facts: list[Any] = [dataset._fingerprint, {name: getattr(encoder.config, name) for name in _OF_FEATURES}]
+    facts += [dtype, str(network.dtype), type(network).__name__, settings_of(network.config)]
+    if encoder.config.encoder_tokenizer == "own":
+        tokenizers = encoder.model_tokenizer, encoder.pretrained.tokenizer()
+        facts += [fingerprint_of(tokenizer) for tokenizer in tokenizers if tokenizer is not None]
+    else:
+        facts.append(encoder.hidden_id(network))
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for weight in network.state_dict().values():
         digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -276,15 +276,15 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
     def encode(self, text: Prompt) -> Tensor:
         """Clean latents of texts, `(B, M, D)` vectors or `(B, M)` codes, to give to a call as `latents`.
 
-        `text` is one text or several, or their ids, as a `prompt`. Raises `ValueError` for texts without a token, with
-        mask tokens or longer than the model's, and for a model without latents.
+        `text` is one text or several, or their ids, as a `prompt`. Raises `ValueError` for texts with fewer tokens than
+        latents, with mask tokens or longer than the model's, and for a model without latents.
         """
         config, device = self.model.config, self._execution_device
         rows = prompt_ids(text, self.tokenizer) or []
         if not rows or not all(1 <= len(ids) <= config.max_position_embeddings for ids in rows):
             raise ValueError(
-                f"The texts have {[len(ids) for ids in rows]} tokens; the encoder takes 1 to "
-                f"{config.max_position_embeddings} each."
+                f"The texts have {[len(ids) for ids in rows]} tokens; the encoder takes "
+                f"{max(config.latent_length, 1)} to {config.max_position_embeddings} each."
             )
         for number, ids in enumerate(rows):
             check_ids(ids, config, f"Text {number}", masked=False)
