@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, NoReturn, get_type_hints
 
 from recipe_files import read_recipe
 from transformers import HfArgumentParser
@@ -249,20 +249,25 @@ def parse_arguments(
     settings that can not work."""
     kinds = (RunArguments, ModelArguments, SchedulerArguments, LaddTrainingArguments)
     parser = HfArgumentParser(kinds, description=description)
+
+    def fail(message: str) -> NoReturn:
+        """Exits without the pages of usage that `parser.error` prints first."""
+        parser.exit(2, f"{parser.prog}: error: {message}\n")
+
     parser.set_defaults(output_dir=None)
     if argv and argv[0].endswith((".yaml", ".yml")):
         argv = ["--config", *argv]
     config_parser = HfArgumentParser(RunArguments, add_help=False, conflict_handler="resolve")
     recipe = Path(config_parser.parse_known_args(argv)[0].config)
     if not recipe.is_file():
-        parser.error(f"--config {recipe} is not a file; give a recipe such as {DEFAULT_RECIPE}.")
+        fail(f"--config {recipe} is not a file; give a recipe such as {DEFAULT_RECIPE}.")
     try:
         settings = read_recipe(recipe)
     except ValueError as error:
-        parser.error(str(error))
+        fail(str(error))
     known = {f.name for kind in kinds for f in fields(kind) if f.init} - {"config"}
     if unknown := sorted(map(str, set(settings) - known)):
-        parser.error(f"{recipe} has unknown fields {unknown}; --help lists the fields of a recipe.")
+        fail(f"{recipe} has unknown fields {unknown}; --help lists the fields of a recipe.")
     settings.setdefault("output_dir", f"out/{recipe.stem}")
     parser.set_defaults(**settings)
     try:
@@ -270,9 +275,9 @@ def parse_arguments(
         run, model, _, training = arguments
         check_fit(run, model, training)
     except ValueError as error:  # settings that contradict each other, or the machine
-        parser.error(str(error))
+        fail(str(error))
     if unknown:
-        parser.error(f"{' '.join(unknown)} is not understood; --help lists all flags.")
+        fail(f"{' '.join(unknown)} is not understood; --help lists all flags.")
     return tuple(arguments)
 
 
