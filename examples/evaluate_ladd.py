@@ -19,9 +19,10 @@ from typing import Any
 
 import datasets
 import numpy as np
+import torch
 from accelerate import PartialState
 from diffusers.utils import logging as diffusers_logging
-from transformers import HfArgumentParser
+from transformers import HfArgumentParser, PrinterCallback
 from transformers.utils import logging as transformers_logging
 
 from ladd_hf import LaddForDiffusionLM, LaddPipeline, LaddTrainer, LaddTrainingArguments
@@ -119,8 +120,11 @@ def evaluate(arguments: EvaluationArguments) -> dict[str, Any]:
             bf16_full_eval=arguments.bf16,
             use_cpu=arguments.cpu,
             disable_tqdm=True,
+            dataloader_pin_memory=torch.cuda.is_available() and not arguments.cpu,
         )
-        metrics = LaddTrainer(model, options, eval_dataset=blocks, processing_class=tokenizer).evaluate()
+        trainer = LaddTrainer(model, options, eval_dataset=blocks, processing_class=tokenizer)
+        trainer.remove_callback(PrinterCallback)
+        metrics = trainer.evaluate()
     bounds = {}
     for path in paths:
         tokens, latents = metrics[f"eval_{path}_token_nats"], metrics[f"eval_{path}_latent_nats"]

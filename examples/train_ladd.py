@@ -66,7 +66,8 @@ def make_task(run: RunArguments, min_tokens: int = 1) -> Task:
     tokenizer = make_tokenizer(run.tokenizer, texts, run.tokenizer_vocab_size, run.bos_token, run.eos_token)
     same = ("packing", "separator", "truncate", "judge_order", "judge_characters", "num_proc")
     options = {name: getattr(run, name) for name in same}
-    return TextTask(run.data, splits, tokenizer, run.length, min_tokens=run.min_tokens or min_tokens, **options)
+    name = Path(run.data).name if Path(run.data).exists() else run.data  # cards tell no folders of this machine
+    return TextTask(name, splits, tokenizer, run.length, min_tokens=run.min_tokens or min_tokens, **options)
 
 
 def train(
@@ -160,6 +161,7 @@ def main(argv: list[str]) -> None:
     print(f"\nSampling {run.num_samples:,} sequences at each number of evaluations", flush=True)
     for name in trainers:
         for label, scheduler in plans[name].items():
+            print(f"  {label}", flush=True)
             pipeline = LaddPipeline.from_pretrained(str(folders[name]), scheduler=scheduler).to(training.device)
             pipeline.set_progress_bar_config(disable=True)
             sampled = quality_by_evaluations(

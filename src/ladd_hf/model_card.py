@@ -138,11 +138,12 @@ def model_card(
         num_steps: evaluations in the usage example.
         text: whether the pipeline has a tokenizer, and so writes text.
         tags: more tags for the metadata.
-        metadata: more of the metadata, such as `language`, `datasets` or `license`.
+        metadata: more of the metadata, such as `language`, `datasets` or `license`, of which there is none by
+            itself: it is the owner's to choose.
         adapter_of: the pipeline that it is an adapter for, if it is one.
     """
     results = [*(samples.results() if samples else []), *(bounds.results() if bounds else [])]
-    data: dict[str, Any] = {"library_name": "diffusers", "pipeline_tag": TASK, "license": "apache-2.0"}
+    data: dict[str, Any] = {"library_name": "diffusers", "pipeline_tag": TASK}
     data |= {**(metadata or {}), "tags": list(dict.fromkeys([*TAGS, *tags]))}
     if adapter_of is not None:
         data = {**data, "library_name": "peft", "base_model": adapter_of}

@@ -45,7 +45,7 @@ class TextTask:
     """
 
     unit = "nats per character"
-    comparison = "perplexity"
+    comparison = "perplexity vs MDLM"
 
     def __init__(
         self,
