@@ -69,12 +69,17 @@ def shifted_sawtooths(count: int, length: int, seed: int) -> datasets.Dataset:
 
 
 def texts(path: str, tokenizer: PreTrainedTokenizerBase | None, config: LaddConfig) -> datasets.Dataset:
-    """The lines of a file as ids, cut where the model's texts end. Raises `ValueError` without a tokenizer."""
+    """The lines of a file as ids, cut where the model's texts end; those with fewer tokens than the model has latents
+    are left out. Raises `ValueError` without a tokenizer."""
     if tokenizer is None:
         raise ValueError("--train_file is text, but the pipeline has no tokenizer: give a pipeline that has one.")
     lines = [line for line in Path(path).read_text(encoding="utf-8").splitlines() if line]
     ids = tokenizer(lines, truncation=True, max_length=config.max_position_embeddings)["input_ids"]
-    return datasets.Dataset.from_dict({"input_ids": ids}).with_format("torch")
+    least = 1 if config.latent_type == "none" else config.latent_length
+    kept = [line for line in ids if len(line) >= least]
+    if len(kept) < len(ids):
+        print(f"{len(ids) - len(kept):,} of {len(ids):,} texts have fewer than {least} tokens, and are left out.")
+    return datasets.Dataset.from_dict({"input_ids": kept}).with_format("torch")
 
 
 def data(run: FinetuneArguments, training: LaddTrainingArguments, pipeline: LaddPipeline) -> tuple[Any, Any]:

@@ -61,9 +61,10 @@ def test_an_adapter_is_trained_saved_alone_and_merged_into_a_pipeline(folder, tm
     torch.testing.assert_close(answers(whole)["logits"], found["logits"], atol=1e-5, rtol=0)
 
 
-def test_texts_are_read_by_the_pipeline_s_tokenizer(folder, tmp_path):
+def test_texts_are_read_by_the_pipeline_s_tokenizer(folder, tmp_path, capsys):
     flags = ("--pipeline", folder / "texts", "--train_file", folder / "texts.txt", "--target_modules", "qkv_proj")
     finetune(*flags, "--output_dir", tmp_path / "out")
+    assert "8 of 24 texts have fewer than 4 tokens, and are left out." in capsys.readouterr().out
     saved = load_file(tmp_path / "out" / "adapter" / "adapter_model.safetensors")
     assert saved and all(".qkv_proj.lora_" in name for name in saved)
     assert not (tmp_path / "out" / "pipeline").exists()
@@ -85,7 +86,7 @@ def test_all_weights_are_trained_the_encoder_s_where_asked_for(folder, train_enc
     [
         (("texts",), "it is none of sawtooths: give texts with --train_file"),
         (("sawtooths", "--train_file", "TEXTS"), "the pipeline has no tokenizer"),
-        (("texts", "--train_file", "TEXTS", "--eval_sequences", 24), "There are 24 texts, and 24 are to be held out"),
+        (("texts", "--train_file", "TEXTS", "--eval_sequences", 16), "There are 16 texts, and 16 are to be held out"),
         (("sawtooths", "--target_modules", "nowhere"), "No modules were targeted"),
     ],
 )
