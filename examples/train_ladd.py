@@ -66,7 +66,8 @@ def make_task(run: RunArguments, min_tokens: int = 1) -> Task:
     tokenizer = make_tokenizer(run.tokenizer, texts, run.tokenizer_vocab_size, run.bos_token, run.eos_token)
     same = ("packing", "separator", "truncate", "judge_order", "judge_characters", "num_proc")
     options = {name: getattr(run, name) for name in same}
-    name = Path(run.data).name if Path(run.data).exists() else run.data  # cards tell no folders of this machine
+    # a card shall not tell where files are
+    name = Path(run.data).resolve().name if Path(run.data).exists() else run.data
     return TextTask(name, splits, tokenizer, run.length, min_tokens=run.min_tokens or min_tokens, **options)
 
 

@@ -10,6 +10,7 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # before torch is imported: the w
 
 import pytest
 import torch
+from helpers.encoders import ENCODERS, save_encoder
 from helpers.training import texts
 
 from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddTrainer, LaddTrainingArguments
@@ -106,3 +107,18 @@ def make_trainer(tiny_model, tmp_path):
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def encoder_folders(tmp_path_factory):
+    """A folder for each kind of encoder with a vocabulary of 11, and its name."""
+    root = tmp_path_factory.mktemp("encoders")
+    return {kind: save_encoder(root / kind, kind) for kind in ENCODERS}
+
+
+@pytest.fixture
+def encoder_model(tiny_model, encoder_folders):
+    """`encoder_model(kind="continuous", encoder="bert", **overrides)`."""
+    return lambda kind="continuous", encoder="bert", **overrides: tiny_model(
+        kind, **{"encoder_name_or_path": encoder_folders.get(encoder, encoder), **overrides}
+    )

@@ -128,3 +128,13 @@ class SeesItsTokenAlone(nn.Module):
 def letters_in(vector):
     """Which letters have a part in a pooled state."""
     return "".join(chr(ord("a") + one) for one in vector.nonzero().flatten().tolist())
+
+
+def some_tokens(rows=5):
+    """`(rows, 12)` ids of the vocabulary of 11, without the first and the last."""
+    return torch.randint(1, 10, (rows, 12))
+
+
+def is_loaded(model):
+    """Whether a model has its fixed encoder's weights at hand."""
+    return model.encoder.pretrained.network is not None
