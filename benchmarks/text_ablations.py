@@ -10,8 +10,9 @@ Two questions, since latents must first say something before a prior over them c
     python benchmarks/text_ablations.py samples --parallel 2 --json benchmarks/results/text_samples.json
     python benchmarks/text_ablations.py latents --rows recipe "8 characters a code" --seed 1
 
-Rows in parallel share the cores out evenly. Flags that are not its own go to the example, and override every row's. A
-file of results that is there already keeps its other rows: `--rows` adds to them or replaces them.
+Rows in parallel share the cores out evenly; `--keep FOLDER` leaves each row's pipelines there, to be sampled in other
+ways. Flags that are not its own go to the example, and override every row's. A file of results that is there already
+keeps its other rows: `--rows` adds to them or replaces them.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ CHANGES: dict[str, dict[str, str]] = {
         "MDLM": "python-docs-mdlm.yaml",
         "recipe": "",
         "Co-LADD": "python-docs-co.yaml",
+        "Co-LADD, more noise around latents": "python-docs-co.yaml --encoder_std 0.7",
+        "Co-LADD, latents' loss times 8": "python-docs-co.yaml --latent_loss_weight 8",
         "no MDLM before": "--mdlm_steps 0",
         "no pooling": "--latent_pooling none",
         "codes alone: no loss on tokens beside them": "--time_distribution sequential --fully_masked_share 0",
@@ -68,18 +71,19 @@ FIXED = {
 }
 
 
-def run(question: str, row: str, flags: list[str], threads: int) -> dict[str, Any]:
+def run(question: str, row: str, flags: list[str], threads: int, keep: Path | None = None) -> dict[str, Any]:
     """One run of the example in a process of its own; what it found. Raises `SystemExit` with its last words."""
     start, changes = time.time(), CHANGES[question][row].split()
     recipe = changes.pop(0) if changes and changes[0].endswith(".yaml") else "python-docs-di.yaml"
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "accelerate.commands.launch", "examples/train_ladd.py"]
-        command += ["--config", str(CONFIGS / recipe), "--baseline", "false", "--output_dir", folder]
+        output_dir = Path(folder) if keep is None else (keep / row).absolute()
+        command += ["--config", str(CONFIGS / recipe), "--baseline", "false", "--output_dir", str(output_dir)]
         command += ["--cpu_threads", str(threads), *FIXED[question].split(), *changes, *flags]
         process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         if process.returncode:
             raise SystemExit(f"The row {row!r} ended with an error:\n{process.stderr[-2000:]}")
-        results = json.loads((Path(folder) / "results.json").read_text())
+        results = json.loads((output_dir / "results.json").read_text())
     names = ("step", "decoded_true", "decoded_shuffled", "decoded_none", "codes_in_batch", "token_loss", "latent_loss")
     history = [entry for entry in results["log"]["ladd"] if "token_loss" in entry]
     return {
@@ -122,6 +126,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", help="names of rows; all if not given")
     parser.add_argument("--parallel", type=int, default=1, help="rows to run at once")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave each row's pipelines in folders there")
     options, flags = parser.parse_known_args()
     rows = options.rows or list(CHANGES[options.question])
     if unknown := [row for row in rows if row not in CHANGES[options.question]]:
@@ -129,7 +134,7 @@ def main() -> None:
     threads = max(1, (os.cpu_count() or 1) // options.parallel)
 
     def one(row: str) -> None:
-        outcome = run(options.question, row, flags, threads)
+        outcome = run(options.question, row, flags, threads, options.keep)
         print(table_row(options.question, row, outcome), flush=True)
         if options.json:  # after each run, so that a later one that fails loses nothing
             outcomes = json.loads(options.json.read_text()) if options.json.exists() else {}
