@@ -1,0 +1,86 @@
+"""What each choice of sampling is worth on text: pipelines of a recipe, sampled with one setting changed at a time.
+
+    accelerate launch examples/train_ladd.py --config examples/configs/python-docs-di.yaml
+    python benchmarks/text_sampling.py out/python-docs-di/mdlm out/python-docs-di/di-ladd
+
+Each number of evaluations is scored as the recipe does it, by the 6-gram judge of python-docs and the mean entropy of a
+sample's characters. Settings that a pipeline does not have are left out. Samples are the same on every machine, so
+seconds play no part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ladd_hf import LaddPipeline
+from ladd_hf.data import load_corpus
+from ladd_hf.metrics import quality_by_evaluations
+from ladd_hf.tasks import TextTask
+
+# Settings of the scheduler, each beside those that the pipeline was saved with.
+CHANGES: dict[str, dict[str, Any]] = {
+    "as saved": {},
+    "a quarter of the steps for the latents": {"latent_share": 0.25},
+    "half of the steps for the latents": {"latent_share": 0.5},
+    "nine tenths of the steps for the latents": {"latent_share": 0.9},
+    "cosine grid of times": {"spacing": "cosine"},
+    "evenly many tokens a step": {"unmasking": "first_hitting"},
+    "surest tokens first": {"unmasking": "top_probability"},
+    "DDPM steps of the latents": {"latent_solver": "ddpm"},
+}
+
+
+def applies(pipeline: LaddPipeline, change: dict[str, Any]) -> bool:
+    """Whether the pipeline's scheduler has these settings, and the model something that they act on."""
+    of_vectors = "latent_solver" in change
+    return change.keys() <= pipeline.scheduler.config.keys() and (
+        not of_vectors or pipeline.model.config.latent_type == "continuous"
+    )
+
+
+def main() -> None:
+    """Prints a table in Markdown, row by row; writes it as JSON where asked to."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("pipelines", nargs="+", type=Path, help="folders of pipelines trained on python-docs")
+    parser.add_argument("--rows", nargs="+", choices=list(CHANGES), default=list(CHANGES), metavar="ROW")
+    parser.add_argument("--budgets", nargs="+", type=int, default=[2, 4, 8, 16, 32])
+    parser.add_argument("--num_samples", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    found: dict[str, Any] = {"command": " ".join(["python", *sys.argv]), "rows": {}}
+    print("| pipeline | sampling | " + " | ".join(map(str, options.budgets)) + " | entropy |")
+    print("| --- " * (len(options.budgets) + 3) + "|")
+    for folder in options.pipelines:
+        pipeline = LaddPipeline.from_pretrained(folder)
+        pipeline.set_progress_bar_config(disable=True)
+        saved = pipeline.scheduler
+        task = TextTask(
+            "python-docs", load_corpus("python-docs"), pipeline.tokenizer, pipeline.model.config.max_position_embeddings
+        )
+        for row in (name for name in options.rows if applies(pipeline, CHANGES[name])):
+            pipeline.scheduler = type(saved).from_config(saved.config, **CHANGES[row])
+            scores = quality_by_evaluations(
+                pipeline, options.budgets, task.judge, options.num_samples, options.num_samples, options.seed
+            )
+            nats = [f"{scores[n].nats:.2f}" if n in scores else "" for n in options.budgets]
+            entropies = [score.entropy for score in scores.values()]
+            span = f"{min(entropies):.2f} to {max(entropies):.2f}"
+            print(f"| {folder.name} | {row} | " + " | ".join(nats) + f" | {span} |", flush=True)
+            found["rows"][f"{folder.name}, {row}"] = {
+                "settings": CHANGES[row],
+                "quality": {n: {"nats": score.nats, "entropy": score.entropy} for n, score in scores.items()},
+            }
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    torch.set_grad_enabled(False)
+    main()
