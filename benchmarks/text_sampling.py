@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +43,14 @@ def applies(pipeline: LaddPipeline, change: dict[str, Any]) -> bool:
     )
 
 
+def table_row(name: str, quality: dict[Any, dict[str, float]], budgets: list[int]) -> str:
+    """A row of the table in Markdown: nats per character at each number of evaluations, and the span of entropies."""
+    scores = {int(n): score for n, score in quality.items()}
+    nats = [f"{scores[n]['nats']:.2f}" if n in scores else "" for n in budgets]
+    entropies = [score["entropy"] for score in scores.values()]
+    return f"| {name} | {' | '.join(nats)} | {min(entropies):.2f} to {max(entropies):.2f} |"
+
+
 def main() -> None:
     """Prints a table in Markdown, row by row; writes it as JSON where asked to."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -54,8 +61,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    found: dict[str, Any] = {"command": " ".join(["python", *sys.argv]), "rows": {}}
-    print("| pipeline | sampling | " + " | ".join(map(str, options.budgets)) + " | entropy |")
+    given = {name: getattr(options, name) for name in ("budgets", "num_samples", "seed")}
+    found: dict[str, Any] = {**given, "rows": {}}
+    print(f"| pipeline | sampling | {' | '.join(map(str, options.budgets))} | entropy |")
     print("| --- " * (len(options.budgets) + 3) + "|")
     for folder in options.pipelines:
         pipeline = LaddPipeline.from_pretrained(folder)
@@ -69,14 +77,10 @@ def main() -> None:
             scores = quality_by_evaluations(
                 pipeline, options.budgets, task.judge, options.num_samples, options.num_samples, options.seed
             )
-            nats = [f"{scores[n].nats:.2f}" if n in scores else "" for n in options.budgets]
-            entropies = [score.entropy for score in scores.values()]
-            span = f"{min(entropies):.2f} to {max(entropies):.2f}"
-            print(f"| {folder.name} | {row} | " + " | ".join(nats) + f" | {span} |", flush=True)
-            found["rows"][f"{folder.name}, {row}"] = {
-                "settings": CHANGES[row],
-                "quality": {n: {"nats": score.nats, "entropy": score.entropy} for n, score in scores.items()},
-            }
+            quality = {n: {"nats": score.nats, "entropy": score.entropy} for n, score in scores.items()}
+            name = f"{folder.name} | {row}"
+            print(table_row(name, quality, options.budgets), flush=True)
+            found["rows"][name] = {"settings": CHANGES[row], "quality": quality}
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
 
