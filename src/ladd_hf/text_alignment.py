@@ -97,7 +97,7 @@ def align(
             "special tokens to read instead: leave texts of spaces or special tokens alone out."
         )
     pieces = _padded([one.ids for one in encoded])
-    hidden = encoder_tokenizer.convert_tokens_to_ids(stand_in(encoder_tokenizer))
+    hidden = reader.token_to_id(stand_in(encoder_tokenizer))
     pieces = pieces.masked_fill(pieces == reader.token_to_id(HIDDEN), hidden)
     lengths = torch.tensor([len(row) for row in spans])
     return AlignedText(
@@ -149,7 +149,8 @@ def stand_in(tokenizer: PreTrainedTokenizerBase) -> str:
     )
 
 
-_READERS: WeakKeyDictionary[PreTrainedTokenizerBase, Any] = WeakKeyDictionary()  # a large one is not copied in no time
+# kept, for a tokenizer with a large vocabulary takes long to copy
+_READERS: WeakKeyDictionary[PreTrainedTokenizerBase, Any] = WeakKeyDictionary()
 
 
 def _reader(tokenizer: PreTrainedTokenizerBase) -> Any:

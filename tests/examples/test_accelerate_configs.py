@@ -153,7 +153,7 @@ def launch(config: str, script: Path, *arguments: object) -> None:
     environment["PYTHONPATH"] = str(Path(ladd_hf.__file__).parents[1])
     launcher = ("-m", "accelerate.commands.launch", "--config_file", FOLDER / f"{config}.yaml")
     command = [sys.executable, *launcher, "--main_process_port", 0, "--mixed_precision", "no", script, *arguments]
-    run = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=120)
+    run = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr[-3000:]
 
 
