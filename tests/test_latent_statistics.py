@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import datasets
 import pytest
 import torch
@@ -60,6 +62,24 @@ def test_a_dimension_that_never_changes_keeps_its_scale(encoder_model):
     model.encoder.statistics.gather([features[:20], features[20:]])
     assert model.encoder.statistics.std[1] == 1 and model.encoder.statistics.mean[1] == 7
     torch.testing.assert_close(model.encoder.statistics.std[0], features[..., 0].double().std(correction=0).float())
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), 1e200])
+@pytest.mark.parametrize("where", [0, 1])
+def test_an_encoder_whose_numbers_are_not_finite_is_named_and_nothing_is_kept_of_them(encoder_model, bad, where):
+    model = encoder_model(latent_standardization=True)
+    statistics, name = model.encoder.statistics, model.config.encoder_name_or_path
+    for gathered in (False, True):
+        if gathered:
+            model.gather_latent_statistics(texts())
+        before = [value.clone() for value in statistics.state_dict().values()]
+        batches = list(torch.randn(2, 5, 4, 3, dtype=torch.float64))
+        batches[where][2, 1, 0] = bad
+        model.encoder.features = lambda *_, left=batches: left.pop(0)
+        with pytest.raises(ValueError, match=f"{re.escape(repr(name))} gives numbers that are not finite.*float32"):
+            model.gather_latent_statistics([{"input_ids": some_tokens()}] * 2)
+        assert all(map(torch.equal, before, statistics.state_dict().values())) and statistics.gathered == gathered
+        del model.encoder.features
 
 
 def test_the_trainer_gathers_statistics_where_there_are_none(encoder_model, make_trainer):

@@ -8,11 +8,13 @@ from itertools import pairwise
 import pytest
 import torch
 from helpers.encoders import SeesItsTokenAlone, byte_pairs, letters, letters_in, word_pieces
+from tokenizers import AddedToken
 
 from ladd_hf import LaddConfig
+from ladd_hf.data.encoding import TextEncoder
 from ladd_hf.poolings import even_chunks
 from ladd_hf.pretrained_encoder import PretrainedEncoder
-from ladd_hf.text_alignment import align, spell
+from ladd_hf.text_alignment import HIDDEN, align, spell
 
 WORDS = ("the cat sat on the mat", "a dog ran far", "snow fell on hills", "über naïve ☃ café")
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"
@@ -138,6 +140,53 @@ def test_hidden_tokens_are_hidden_from_the_encoder_and_leave_the_others_in_their
     rank = torch.arange(ids.shape[1])[None]
     over = read.overlapping(rank, rank + 1)[0]  # the encoder's tokens at each of the model's
     assert torch.equal(over[:, masks].any(1), hidden), "each mask stands where a token was hidden"
+
+
+@pytest.mark.parametrize("hides", [False, True])
+def test_special_tokens_that_a_text_writes_out_are_plain_text_to_the_encoder(hides):
+    text = "the cat [SEP] sat [MASK] on [CLS] it [PAD][UNK]"
+    model_tokenizer, reading = byte_pairs(WORDS), word_pieces([*WORDS, "[ ] sep mask cls pad unk"], vocab_size=200)
+    ids = TextEncoder(model_tokenizer)([text]).ids.tolist()
+    places = [rank for rank in range(len(ids)) if hides and rank % 9 == 2]
+    shown = [model_tokenizer.mask_token_id if rank in places else one for rank, one in enumerate(ids)]
+    read = align([shown], model_tokenizer, reading, model_tokenizer.mask_token_id)
+    special = torch.isin(read.input_ids[0], torch.tensor(reading.all_special_ids))
+    masks = read.input_ids[0] == reading.mask_token_id
+    assert masks.sum() == len(places)
+    ends = [reading.cls_token_id, reading.sep_token_id]
+    assert read.input_ids[0, special & ~masks].tolist() == ends and special[0] and special[-1]
+    spelt, bounds = spell(shown, model_tokenizer, model_tokenizer.mask_token_id)
+    assert hides or spelt == text
+    for piece, start, end in zip(read.input_ids[0], read.starts[0].tolist(), read.ends[0].tolist(), strict=True):
+        if piece not in reading.all_special_ids:
+            assert reading.convert_ids_to_tokens(int(piece)).removeprefix("##") == spelt[start:end].lower()
+    assert read.bounds[0].tolist() == bounds
+    where = list(zip(read.starts[0, masks].tolist(), read.ends[0, masks].tolist(), strict=True))
+    assert where == [(bounds[rank], bounds[rank + 1]) for rank in places], "each mask where a token was hidden"
+
+
+def test_nothing_that_a_text_writes_is_read_as_hidden():
+    model_tokenizer, reading = byte_pairs(WORDS), word_pieces(WORDS)
+    ids = model_tokenizer(f"the {HIDDEN} cat")["input_ids"]
+    read = align([ids], model_tokenizer, reading, model_tokenizer.mask_token_id)
+    assert not read.input_ids.eq(reading.mask_token_id).any()
+
+
+@pytest.mark.parametrize("takes_space", [False, True])
+def test_a_hidden_token_takes_up_the_space_before_it_where_the_encoders_mask_token_does(pairs, takes_space):
+    reading = letters()
+    reading.add_special_tokens({"mask_token": AddedToken("<mask>", lstrip=takes_space)})
+    ids = [*pairs("a ", add_special_tokens=False)["input_ids"], pairs.mask_token_id]
+    read = align([ids], pairs, reading, pairs.mask_token_id)
+    expected = ["a", "<mask>"] if takes_space else ["a", " ", "<mask>"]
+    assert reading.convert_ids_to_tokens(read.input_ids[0].tolist()) == expected
+
+
+def test_reading_a_text_leaves_the_encoders_tokenizer_as_it_was(pairs):
+    reading = word_pieces(WORDS)
+    before = reading.backend_tokenizer.to_str()
+    align([pairs("the cat")["input_ids"]], pairs, reading, pairs.mask_token_id)
+    assert reading.backend_tokenizer.to_str() == before
 
 
 def test_texts_are_spelt_as_they_are_decoded_and_every_token_has_its_place():

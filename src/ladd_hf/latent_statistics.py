@@ -43,10 +43,11 @@ class LatentStatistics(nn.Module):
         return self._gathered
 
     @torch.no_grad()
-    def gather(self, batches: Iterable[Tensor]) -> int:
+    def gather(self, batches: Iterable[Tensor], source: str | None = None) -> int:
         """Takes mean and deviation over `(B, M, size)` features, and returns how many vectors there were.
 
-        A dimension that never changes keeps its scale. Raises `ValueError` for less than two vectors.
+        A dimension that never changes keeps its scale. Raises `ValueError` for less than two vectors, and for features
+        that are not finite, which it says are of the encoder `source`; what was gathered before is then kept.
         """
         count, shift = 0, None
         sums = squares = torch.zeros(())
@@ -60,6 +61,12 @@ class LatentStatistics(nn.Module):
             )
         if shift is None or count < 2:
             raise ValueError(f"Statistics of latents need at least 2 of them, but there are {count}: give more texts.")
+        if not (torch.isfinite(shift).all() and torch.isfinite(sums).all() and torch.isfinite(squares).all()):
+            name = "" if source is None else f" {source!r}"
+            raise ValueError(
+                f"The encoder{name} gives numbers that are not finite, by which latents can not be standardised: "
+                "run it in float32, or give another encoder in `encoder_name_or_path`."
+            )
         offset = sums / count
         std = (squares / count - offset.square()).clamp(min=0).sqrt()
         scale = (shift.cpu() + offset).abs()

@@ -418,14 +418,16 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
                 tensors. Those with `precomputed_latents` are not encoded.
             num_examples: how many examples to look at; some thousands suffice.
 
-        Raises `ValueError` for a model that standardises nothing, and for too few examples.
+        Raises `ValueError` for a model that standardises nothing, for too few examples, and for an encoder whose
+        numbers are not finite.
         """
         encoder = self.encoder
         if not isinstance(encoder, PretrainedEncoder) or encoder.statistics is None:
             raise ValueError("This model standardises no latents: set `latent_standardization` in its configuration.")
         with evaluation_mode(self), torch.no_grad():
             batches = batches_of(data, num_examples, self.config.pad_token_id or 0, self.device)
-            return encoder.statistics.gather(feature_batches(encoder, batches, self.dtype))
+            features = feature_batches(encoder, batches, self.dtype)
+            return encoder.statistics.gather(features, self.config.encoder_name_or_path)
 
     @property
     def needs_latent_statistics(self) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
 
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
+from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers.integrations import is_deepspeed_zero3_enabled
 
@@ -32,6 +34,24 @@ def reshard(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.reshard()
+
+
+@contextmanager
+def whole_in(model: Any, *methods: str) -> Iterator[None]:
+    """Within it, a model whose weights are sharded puts them together for calls of these methods, not of `forward`
+    alone; other models are left as they are. Every process has to make the same calls."""
+    if not isinstance(model, FSDPModule):
+        yield
+        return
+    added = [name for name in methods if name not in vars(model)]
+    for name in added:
+        register_fsdp_forward_method(cast(nn.Module, model), name)
+    try:
+        yield
+    finally:
+        for name in added:  # `forward` calls such methods itself, and they would let go of the weights that it needs
+            delattr(model, name)
+        reshard(cast(nn.Module, model))
 
 
 def check_resuming(accelerator: Any) -> None:

@@ -6,13 +6,19 @@ its tokens belong to the chunks whose characters they overlap.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
+from tokenizers import AddedToken
 from tokenizers.decoders import DecodeStream
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
+
+HIDDEN = "\U0010ffff"  # stands in a text where a token is hidden: a code point that is no character
 
 
 @dataclass
@@ -71,32 +77,28 @@ def align(
         encoder_tokenizer: the encoder's.
         hidden_id: the model's mask token, which the encoder reads as a mask token of its own (see `stand_in`).
 
+    Special tokens that a text writes out are plain text to the encoder, as they are to the model.
+
     Raises `ValueError` for tokenizers that do not say where their tokens lie, and for a text of which the encoder reads
     nothing, not even special tokens of its own.
     """
     for one, whose in ((tokenizer, "model"), (encoder_tokenizer, "encoder")):
         check_tells_places(one, whose)
-    hidden = stand_in(encoder_tokenizer)
-    spelt = [spell(ids, tokenizer, hidden_id, hidden) for ids in rows]
-    encoded = encoder_tokenizer(
-        [text for text, _ in spelt],
-        return_offsets_mapping=True,
-        return_special_tokens_mask=True,
-        return_attention_mask=False,
-        truncation=False,
-        padding=False,
-        verbose=False,
-    )
+    spelt = [spell(ids, tokenizer, hidden_id) for ids in rows]
+    reader = _reader(encoder_tokenizer)
+    encoded = reader.encode_batch([text for text, _ in spelt])
     spans = [
-        [(0, 0) if special else span for span, special in zip(offsets, specials, strict=True)]
-        for offsets, specials in zip(encoded["offset_mapping"], encoded["special_tokens_mask"], strict=True)
+        [(0, 0) if special else span for span, special in zip(one.offsets, one.special_tokens_mask, strict=True)]
+        for one in encoded
     ]
     if not all(spans):
         raise ValueError(
             "A text of the batch spells no character that its encoder reads, and the encoder's tokenizer adds no "
             "special tokens to read instead: leave texts of spaces or special tokens alone out."
         )
-    pieces = _padded(list(encoded["input_ids"]))
+    pieces = _padded([one.ids for one in encoded])
+    hidden = reader.token_to_id(stand_in(encoder_tokenizer))
+    pieces = pieces.masked_fill(pieces == reader.token_to_id(HIDDEN), hidden)
     lengths = torch.tensor([len(row) for row in spans])
     return AlignedText(
         pieces,
@@ -117,17 +119,17 @@ def check_tells_places(tokenizer: PreTrainedTokenizerBase, whose: str) -> None:
 
 
 def spell(
-    ids: Sequence[int], tokenizer: PreTrainedTokenizerBase, hidden_id: int | None = None, hidden: str = ""
+    ids: Sequence[int], tokenizer: PreTrainedTokenizerBase, hidden_id: int | None = None
 ) -> tuple[str, list[int]]:
     """The text of ids, and the character where each of them begins, with the text's length at the end.
 
-    Special tokens spell nothing, but that `hidden_id` spells `hidden`; of the tokens that share a character, the last
+    Special tokens spell nothing, but that `hidden_id` spells `HIDDEN`; of the tokens that share a character, the last
     one spells it.
     """
     backend = tokenizer.backend_tokenizer
     stream, text, bounds = DecodeStream(skip_special_tokens=True), [], [0]
     for one in ids:
-        piece = hidden if one == hidden_id else stream.step(backend, one) or ""
+        piece = HIDDEN if one == hidden_id else (stream.step(backend, one) or "").replace(HIDDEN, "\ufffd")
         text.append(piece)
         bounds.append(bounds[-1] + len(piece))
     return "".join(text), bounds
@@ -145,6 +147,25 @@ def stand_in(tokenizer: PreTrainedTokenizerBase) -> str:
         "The encoder's tokenizer has no mask, unknown, padding or final token, which it needs where tokens are hidden "
         "from it: give it one."
     )
+
+
+# kept, for a tokenizer with a large vocabulary takes long to copy
+_READERS: WeakKeyDictionary[PreTrainedTokenizerBase, Any] = WeakKeyDictionary()
+
+
+def _reader(tokenizer: PreTrainedTokenizerBase) -> Any:
+    """A copy of a fast tokenizer's core to which `HIDDEN` is a token, and special tokens in a text are plain text."""
+    if tokenizer not in _READERS:
+        reader = copy.deepcopy(tokenizer.backend_tokenizer)
+        reader.no_truncation()
+        reader.no_padding()
+        reader.encode_special_tokens = True
+        hidden = reader.token_to_id(stand_in(tokenizer))
+        like = reader.get_added_tokens_decoder().get(hidden, AddedToken())
+        sides = {name: getattr(like, name) for name in ("single_word", "lstrip", "rstrip")}  # what it takes up with it
+        reader.add_tokens([AddedToken(HIDDEN, normalized=False, special=False, **sides)])
+        _READERS[tokenizer] = reader
+    return _READERS[tokenizer]
 
 
 def _padded(rows: list[list[int]]) -> Tensor:

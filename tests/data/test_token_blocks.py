@@ -131,6 +131,25 @@ def test_texts_with_too_few_tokens_are_left_out_and_their_number_is_told(caplog,
     assert len(list(blocks)) == len(kept) and len(caplog.messages) == 1, "told once"
 
 
+@pytest.mark.parametrize("num_proc", [None, 2])
+def test_the_number_of_texts_left_out_is_told_of_blocks_from_the_cache_too(tmp_path, caplog, monkeypatch, num_proc):
+    TEXTS.save_to_disk(tmp_path)
+    first, again = (
+        token_blocks(load_from_disk(tmp_path), TOKENIZER, 16, "pad", min_tokens=fewest, num_proc=num_proc)
+        for fewest in (10, 12)
+    )
+    told = caplog.messages[:]
+    assert len(told) == 2 and told[0] != told[1]
+    caplog.clear()
+    monkeypatch.setattr(encoding.TextEncoder, "__call__", None)
+    for fewest, blocks in ((10, first), (12, again), (1, None)):
+        if blocks is None:
+            monkeypatch.undo()
+        found = token_blocks(load_from_disk(tmp_path), TOKENIZER, 16, "pad", min_tokens=fewest, num_proc=num_proc)
+        assert blocks is None or rows(found) == rows(blocks)
+    assert caplog.messages == told, "and nothing where none was"
+
+
 def test_every_split_and_either_kind_of_data_set_is_taken():
     splits = DatasetDict(train=TEXTS, test=TEXTS.select(range(5)))
     blocks = token_blocks(splits, TOKENIZER, 16)

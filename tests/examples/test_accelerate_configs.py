@@ -49,22 +49,27 @@ TRAIN = """
 import json, sys
 import torch
 from ladd_hf import LaddForDiffusionLM, LaddTrainer, LaddTrainingArguments
+from ladd_hf.metrics import OneStepDecoding
 
 folder, name, batch_size = sys.argv[1], sys.argv[2], int(sys.argv[3])
 args = LaddTrainingArguments(
     f"{folder}/{name}", use_cpu="--use_cpu" in sys.argv, disable_tqdm=True, save_strategy="steps", save_steps=1,
     max_steps=2, stage_1_steps=1, per_device_train_batch_size=batch_size, per_device_eval_batch_size=2,
     optim="sgd", learning_rate=0.05, lr_scheduler_type="constant", ema_decay=0.9,
+    logging_steps=1,
 )
 data = torch.load(f"{folder}/data.pt")
 model = LaddForDiffusionLM.from_pretrained(f"{folder}/model")
-trainer = LaddTrainer(model, args, train_dataset=data, eval_dataset=data[:7])
+watch = OneStepDecoding(torch.stack([row["input_ids"] for row in data[:6]]))
+trainer = LaddTrainer(model, args, train_dataset=data, eval_dataset=data[:7], callbacks=[watch])
 trainer.train()
 bound = trainer.evaluate()["eval_loss"]
 trainer.save_model(f"{folder}/{name}-model")
 trainer.save_pipeline(f"{folder}/{name}-pipeline")
+decoded = [entry for entry in trainer.state.log_history if "decoded_true" in entry]
 if args.process_index == 0:
-    facts = {"bound": bound, "processes": args.world_size, "sharded": trainer.is_fsdp_enabled}
+    decoded = [[entry[f"decoded_{name}"] for name in ("true", "shuffled", "none")] for entry in decoded]
+    facts = {"bound": bound, "decoded": decoded, "processes": args.world_size, "sharded": trainer.is_fsdp_enabled}
     open(f"{folder}/{name}.json", "w").write(json.dumps(facts))
 trainer.accelerator.wait_for_everyone()
 """
@@ -111,6 +116,13 @@ train_ladd.main([
     "--output_dir", f"{folder}/job",
 ])
 PartialState().wait_for_everyone()
+texts = "--length 16 --latent_length 4 --codebook_size 20 --hidden_size 32 --num_hidden_layers 1 --baseline false"
+train_ladd.main([
+    f"{os.environ['EXAMPLES']}/configs/python-docs-di.yaml", "--data", f"{folder}/texts", *texts.split(), *few,
+    "--mdlm_steps", "0", "--stage_1_steps", "1", "--warmup_steps", "0", "--logging_steps", "1",
+    "--num_samples", "4", "--budgets", "2", "--num_eval_sequences", "4", "--output_dir", f"{folder}/texts-job",
+])
+PartialState().wait_for_everyone()
 few += ["--eval_sequences", "4", "--pipeline", f"{folder}/job/di-ladd"]
 finetune_lora.main([*few, "--learning_rate", "0.1", "--output_dir", f"{folder}/lora"])
 finetune_lora.main([*few, "--full", "--output_dir", f"{folder}/full"])
@@ -124,6 +136,9 @@ def folder(stirred_model, tmp_path_factory):
     stirred_model("discrete").save_pretrained(folder / "model")
     texts = torch.randint(1, 10, (32, 12), generator=torch.Generator().manual_seed(0))
     torch.save([{"input_ids": row} for row in texts], folder / "data.pt")
+    (folder / "texts").mkdir()
+    for split in ("train", "validation"):
+        (folder / "texts" / f"{split}.txt").write_text("\n".join(f"{n} cats sat on a mat" for n in range(40)))
     for name, script in {"train": TRAIN, "shard": AS_GPUS + TRAIN, "examples": AS_GPUS + EXAMPLES}.items():
         (folder / f"{name}.py").write_text(script)
     with pytest.MonkeyPatch.context() as patch:
@@ -138,7 +153,7 @@ def launch(config: str, script: Path, *arguments: object) -> None:
     environment["PYTHONPATH"] = str(Path(ladd_hf.__file__).parents[1])
     launcher = ("-m", "accelerate.commands.launch", "--config_file", FOLDER / f"{config}.yaml")
     command = [sys.executable, *launcher, "--main_process_port", 0, "--mixed_precision", "no", script, *arguments]
-    run = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=120)
+    run = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr[-3000:]
 
 
@@ -161,15 +176,19 @@ def test_two_processes_average_evaluate_and_save_what_one_does(config, script, s
     launch(config, folder / f"{script}.py", folder, config, 4)  # half a batch each
     found = facts(folder, config)
     assert found["processes"] == 2 and found["sharded"] == sharded
-    assert found["bound"] == pytest.approx(facts(folder, "one")["bound"], rel=1e-4)
+    alone = facts(folder, "one")
+    assert found["bound"] == pytest.approx(alone["bound"], rel=1e-4)
+    assert len(found["decoded"]) == 2 and found["decoded"] == alone["decoded"]
     assert_same_as_one(folder, config)
 
 
 @pytest.mark.slow
 def test_the_examples_save_weights_that_are_sharded_as_whole_ones(folder):
     launch("fsdp2", folder / "examples.py", folder)
-    for place in ("job/mdlm", "job/di-ladd", "full/pipeline"):
-        assert LaddPipeline.from_pretrained(folder / place)(num_steps=2, batch_size=2).sequences.shape == (2, 32)
+    for place, length in {"job/mdlm": 32, "job/di-ladd": 32, "full/pipeline": 32, "texts-job/di-ladd": 16}.items():
+        assert LaddPipeline.from_pretrained(folder / place)(num_steps=2, batch_size=2).sequences.shape == (2, length)
+    log = json.loads((folder / "texts-job" / "results.json").read_text())["log"]["ladd"]
+    assert len([entry for entry in log if "decoded_true" in entry]) == 2
     LaddPipeline.from_pretrained(folder / "job" / "di-ladd").load_lora_weights(folder / "lora" / "adapter")
     adapter = load_file(folder / "lora" / "adapter" / "adapter_model.safetensors")
     assert any(weight.any() for name, weight in adapter.items() if ".lora_B." in name), "it started at zero"

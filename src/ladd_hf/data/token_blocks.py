@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from numbers import Integral
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -150,9 +152,24 @@ def _mapped(
     )
     if not len(blocks):
         raise ValueError(f"The data set's {len(dataset)} texts {_nothing(layout)}")
-    if cut.left_out:
-        logger.warning(left_out_message(cut.left_out, layout))
+    if left_out := _remembered(cut.left_out, blocks):
+        logger.warning(left_out_message(left_out, layout))
     return blocks.with_format("numpy")
+
+
+def _remembered(left_out: int, blocks: datasets.Dataset) -> int:
+    """How many texts were left out when blocks were cut: now, or before they were found in the cache.
+
+    The number is kept in a file beside theirs, where there are any.
+    """
+    if not blocks.cache_files:
+        return left_out
+    beside = Path(blocks.cache_files[0]["filename"]).with_suffix(".left_out")
+    if left_out:
+        written = beside.with_suffix(f".{os.getpid()}")
+        written.write_text(str(left_out))
+        written.replace(beside)  # whole, for processes that read it
+    return int(beside.read_text()) if beside.exists() else 0
 
 
 def _nothing(layout: Layout) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from ..evaluation_mode import evaluation_mode
+from ..sharding import whole_in
 
 
 @torch.no_grad()
@@ -25,6 +26,8 @@ def one_step_accuracy(
 
     Returns `true`: given the texts' own latents; `shuffled`: given another text's; `none`: given latents that say
     nothing. Latents that carry the text lift the first far above the others, which should be alike.
+
+    Where the model's weights are sharded, every process has to measure, on the same texts.
     """
     config, channel = model.config, model.latent_channel
     if channel is None or len(tokens) < 2:
@@ -34,11 +37,10 @@ def one_step_accuracy(
         )
     real = torch.ones_like(tokens, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
     masked, ones = torch.where(real, config.mask_token_id, tokens), torch.ones(len(tokens), device=tokens.device)
-    with evaluation_mode(model):
-        own = model.encode(tokens, attention_mask, precomputed_latents=precomputed_latents).clean
-    given = {"true": (own, 0 * ones), "shuffled": (own.roll(1, 0), 0 * ones), "none": (channel.dropped(own), ones)}
     shares = {}
-    with evaluation_mode(model):
+    with evaluation_mode(model), whole_in(model, "encode", "denoise"):
+        own = model.encode(tokens, attention_mask, precomputed_latents=precomputed_latents).clean
+        given = {"true": (own, 0 * ones), "shuffled": (own.roll(1, 0), 0 * ones), "none": (channel.dropped(own), ones)}
         for name, (latents, latent_times) in given.items():
             logits = model.denoise(
                 masked,
@@ -68,10 +70,13 @@ class OneStepDecoding(TrainerCallback):
         self.options = {"attention_mask": attention_mask, "precomputed_latents": precomputed_latents}
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, model: Any = None, **kwargs: Any) -> None:
-        """Measures, in the process that prints."""
-        if not state.is_world_process_zero or not logs or "loss" not in logs:
+        """Measures, and writes down what it finds in the process that prints."""
+        if not logs or "loss" not in logs:
             return
+        # in every process: each may have a part of the weights
         options = {name: None if given is None else given.to(args.device) for name, given in self.options.items()}
         shares = one_step_accuracy(model, self.tokens.to(args.device), **options)
+        if not state.is_world_process_zero:
+            return
         for entry in (logs, state.log_history[-1]):
             entry.update({f"decoded_{name}": share for name, share in shares.items()})
