@@ -4,7 +4,15 @@ The texts are the documentation of the running Python. Speed is in characters pe
 and cutting included: whole passes over the corpus, on disk (`Dataset` to Arrow file) and streamed. The waiting is
 measured in a small model's training, where the same process tokenizes, cuts, shuffles and stacks the batches.
 
+A stream tokenizes 128 documents at once, and fills its shuffled window in one go. So that the timed steps pay for what
+they use, the window is small, documents are cut into short pieces, and the steps go through the window several times;
+how many tokens were tokenized while they were timed stands beside how many they used. Blocks on disk were tokenized
+before the run.
+
     python benchmarks/input_pipeline.py --json benchmarks/results/input_pipeline.json
+    python benchmarks/input_pipeline.py --part waiting --json benchmarks/results/input_pipeline.json
+
+The two parts stand apart in the file, each with its settings: `--part` measures one anew, and leaves the other.
 """
 
 from __future__ import annotations
@@ -17,6 +25,7 @@ import platform
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +37,50 @@ import torch
 
 from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddTrainer, LaddTrainingArguments
 from ladd_hf.data import BlockStream, byte_level_bpe, character_tokenizer, load_corpus, token_blocks
+from ladd_hf.data.encoding import Documents, TextEncoder
+
+# settings that the parts have in common, and those of each
+COMMON = ("documents", "length", "vocab_size", "threads")
+PARTS = {
+    "speed": ("rounds",),
+    "waiting": ("window", "piece", "hidden_size", "layers", "batch_size", "steps", "workers", "device"),
+}
+
+
+class CountingEncoder(TextEncoder):
+    """An encoder that counts its calls, and the tokens it has returned."""
+
+    calls, tokens = 0, 0
+
+    def __call__(self, texts: Any) -> Documents:
+        """As in the base class; the end of a shard, which has no texts, is no call."""
+        documents = super().__call__(texts)
+        self.calls += len(documents.lengths) > 0
+        self.tokens += len(documents.ids)
+        return documents
 
 
 class TimedTrainer(LaddTrainer):
-    """Adds up the time that it takes to get batches."""
+    """Times what it takes to get batches, from the second step on: the first starts everything.
 
-    waited = 0.0
+    `waits`: seconds of each. `began`: when the second step did. `before`: calls and tokens of `encoder` until then.
+    """
+
+    encoder: CountingEncoder | None = None
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
-        """As in the base class, timed; the first step, which starts everything, is left out."""
+        """As in the base class, timed."""
         start = time.perf_counter()
+        if self.state.global_step == 1:
+            self.waits, self.began, self.before = list[float](), start, self.encoded()
         batches = super().get_batch_samples(*args, **kwargs)
         if self.state.global_step > 0:
-            self.waited += time.perf_counter() - start
-        else:
-            self.waited, self.began = 0.0, time.perf_counter()
+            self.waits.append(time.perf_counter() - start)
         return batches
+
+    def encoded(self) -> tuple[int, int]:
+        """Calls and tokens of the encoder so far; none where there is none, for blocks on disk."""
+        return (self.encoder.calls, self.encoder.tokens) if self.encoder else (0, 0)
 
 
 def texts_and_tokenizer(kind: str, options: argparse.Namespace) -> tuple[datasets.Dataset, Any]:
@@ -83,10 +120,18 @@ def speed(make: Any, characters: int, rounds: int) -> dict[str, float]:
     }
 
 
-def waiting(blocks: Any, tokenizer: Any, options: argparse.Namespace) -> dict[str, float]:
-    """The share of a training run's time that goes into getting batches, and its steps per second."""
+def waiting(blocks: Any, tokenizer: Any, options: argparse.Namespace) -> dict[str, float | None]:
+    """The share of a training run's time that goes into getting batches, and its steps per second.
+
+    Beside them the longest wait in seconds, and what the timed steps had tokenized and used: calls of the encoder,
+    tokens that it returned and tokens in the batches. Data loader workers count for themselves, so with them the
+    first two are None.
+    """
     torch.manual_seed(0)
-    blocks = blocks.shuffle(0).repeat() if isinstance(blocks, BlockStream) else blocks
+    encoder = None
+    if isinstance(blocks, BlockStream):
+        encoder = blocks.encoder = CountingEncoder(tokenizer)
+        blocks = blocks.shuffle(0, buffer_size=options.window).repeat()
     config = LaddConfig(
         vocab_size=len(tokenizer),
         mask_token_id=tokenizer.mask_token_id,
@@ -109,24 +154,84 @@ def waiting(blocks: Any, tokenizer: Any, options: argparse.Namespace) -> dict[st
             disable_tqdm=True,
         )
         trainer = TimedTrainer(LaddForDiffusionLM(config), arguments, train_dataset=blocks, processing_class=tokenizer)
+        trainer.encoder = encoder
         trainer.train()
         if options.device != "cpu":
             torch.cuda.synchronize()
         seconds = time.perf_counter() - trainer.began
-    return {"wait_share": trainer.waited / seconds, "steps_per_second": options.steps / seconds}
+    counted = encoder is None or not options.workers
+    calls, tokens = (now - then for now, then in zip(trainer.encoded(), trainer.before, strict=True))
+    return {
+        "wait_share": sum(trainer.waits) / seconds,
+        "steps_per_second": options.steps / seconds,
+        "longest_wait": max(trainer.waits),
+        "encoder_calls": calls if counted else None,
+        "tokens_encoded": tokens if counted else None,
+        "tokens_used": options.steps * options.batch_size * options.length,
+    }
+
+
+def pieces(texts: datasets.Dataset, length: int) -> datasets.Dataset:
+    """The texts cut into pieces of `length` characters or fewer."""
+    cut = [text[start : start + length] for text in texts["text"] for start in range(0, len(text), length)]
+    return datasets.Dataset.from_dict({"text": cut})
+
+
+def each(
+    measure: Callable[[Any, Any, int], dict[str, Any]], options: argparse.Namespace, piece: int | None = None
+) -> Iterator[dict[str, Any]]:
+    """A row for each tokenizer and path, with what `measure` finds, given `make` of the blocks, and the characters."""
+    for kind in ("characters", "byte-level BPE"):
+        texts, tokenizer = texts_and_tokenizer(kind, options)
+        texts = texts if piece is None else pieces(texts, piece)
+        characters = sum(map(len, texts["text"]))
+        for path in ("disk", "stream"):
+            make = functools.partial(blocks_of, texts, tokenizer, path, options)
+            yield {"tokenizer": kind, "path": path, "characters": characters, **measure(make, tokenizer, characters)}
+
+
+def speed_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The rows of this part, printed as they come."""
+    print(f"{'tokenizer':>16} {'path':>7} {'characters/s':>13} {'(min - max)':>23}")
+    rows = []
+    for row in each(lambda make, tokenizer, characters: speed(make, characters, options.rounds), options):
+        spread = f"({row['slowest']:,.0f} - {row['fastest']:,.0f})"
+        print(f"{row['tokenizer']:>16} {row['path']:>7} {row['characters_per_second']:13,.0f} {spread:>23}", flush=True)
+        rows.append(row)
+    return rows
+
+
+def waiting_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The rows of this part, printed as they come."""
+    print(f"{'tokenizer':>16} {'path':>7} {'waits':>7} {'longest':>9} {'steps/s':>8} {'encoded':>9} {'used':>9}")
+    rows = []
+    for row in each(lambda make, tokenizer, characters: waiting(make(), tokenizer, options), options, options.piece):
+        encoded = "?" if row["tokens_encoded"] is None else f"{row['tokens_encoded']:,}"
+        print(
+            f"{row['tokenizer']:>16} {row['path']:>7} {row['wait_share']:7.2%} {row['longest_wait']:7.3f} s "
+            f"{row['steps_per_second']:8.2f} {encoded:>9} {row['tokens_used']:>9,}",
+            flush=True,
+        )
+        rows.append(row)
+    return rows
 
 
 def main() -> None:
-    """Prints the table; writes it as JSON where asked to."""
+    """Prints a table for each part; writes them as JSON where asked to."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--part", choices=list(PARTS), help="measure this one; both, if not given")
     parser.add_argument("--documents", type=int, help="so many documents; all, if not given")
     parser.add_argument("--length", type=int, default=128)
     parser.add_argument("--vocab_size", type=int, default=4096)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--window", type=int, default=128, help="blocks that a stream shuffles at once, or a few more")
+    parser.add_argument(
+        "--piece", type=int, default=128, help="characters of a document, while the waiting is measured"
+    )
     parser.add_argument("--hidden_size", type=int, default=128)
     parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--batch_size", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
@@ -135,27 +240,14 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     datasets.disable_progress_bars()
 
-    print(f"{'tokenizer':>16} {'path':>7} {'characters/s':>13} {'(min - max)':>23} {'waits':>7} {'steps/s':>8}")
-    rows = []
-    for kind in ("characters", "byte-level BPE"):
-        texts, tokenizer = texts_and_tokenizer(kind, options)
-        characters = sum(map(len, texts["text"]))
-        for path in ("disk", "stream"):
-            make = functools.partial(blocks_of, texts, tokenizer, path, options)
-            measured = speed(make, characters, options.rounds) | waiting(make(), tokenizer, options)
-            row = {"tokenizer": kind, "path": path, "characters": characters, **measured}
-            rows.append(row)
-            spread = f"({row['slowest']:,.0f} - {row['fastest']:,.0f})"
-            print(
-                f"{kind:>16} {path:>7} {row['characters_per_second']:13,.0f} {spread:>23} {row['wait_share']:7.2%} "
-                f"{row['steps_per_second']:8.2f}",
-                flush=True,
-            )
-    if options.json:
-        versions = {"torch": torch.__version__, "tokenizers": tokenizers.__version__, "datasets": datasets.__version__}
-        facts = {"device": options.device, "machine": platform.machine(), **versions}
-        settings = {name: value for name, value in vars(options).items() if name != "json"}
-        options.json.write_text(json.dumps({**facts, "settings": settings, "rows": rows}, indent=2) + "\n")
+    versions = {"torch": torch.__version__, "tokenizers": tokenizers.__version__, "datasets": datasets.__version__}
+    for part in PARTS if options.part is None else [options.part]:
+        rows = {"speed": speed_rows, "waiting": waiting_rows}[part](options)
+        if options.json:
+            settings = {name: getattr(options, name) for name in (*COMMON, *PARTS[part])}
+            found = json.loads(options.json.read_text()) if options.json.exists() else {}
+            found[part] = {"machine": platform.machine(), **versions, "settings": settings, "rows": rows}
+            options.json.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

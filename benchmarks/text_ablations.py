@@ -11,8 +11,9 @@ Two questions, since latents must first say something before a prior over them c
     python benchmarks/text_ablations.py latents --rows recipe "8 characters a code" --seed 1
 
 Rows in parallel share the cores out evenly; `--keep FOLDER` leaves each row's pipelines there, to be sampled in other
-ways. Flags that are not its own go to the example, and override every row's. A file of results that is there already
-keeps its other rows: `--rows` adds to them or replaces them.
+ways. Flags that are not its own go to the example, and override every row's, `--cpu_threads` among them: so it is the
+run that tells how many threads it had, in its `facts` (`hardware`). A file of results that is there already keeps its
+other rows: `--rows` adds to them or replaces them.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ def main() -> None:
         print(table_row(options.question, row, outcome), flush=True)
         if options.json:  # after each run, so that a later one that fails loses nothing
             outcomes = json.loads(options.json.read_text()) if options.json.exists() else {}
-            outcomes[row] = {**outcome, "flags of all rows": " ".join(flags), "threads": threads}
+            outcomes[row] = {**outcome, "flags of all rows": " ".join(flags)}
             options.json.write_text(json.dumps(outcomes, indent=1) + "\n")
 
     print(HEADS[options.question], flush=True)

@@ -1,7 +1,7 @@
-"""The bound of a trained model on a corpus: its test split, as papers on zero-shot perplexity have it.
+"""The bound of a trained model on a corpus: on its test split, unless another is named.
 
     python examples/evaluate_ladd.py out/python-docs-di/di-ladd --data python-docs --length 64
-    accelerate launch examples/evaluate_ladd.py user/model --data ptb --length 128 --num_sequences 1000 --json ptb.json
+    accelerate launch examples/evaluate_ladd.py user/model --data lm1b --num_sequences 1000 --json lm1b.json
 
 MODEL is a folder or a repository of a pipeline, or of a model that was saved with its tokenizer. The corpus is one of
 `known_corpora()`, a data set of the Hub, or local files; its texts become blocks of the model's own tokens.
@@ -27,6 +27,8 @@ from transformers.utils import logging as transformers_logging
 
 from ladd_hf import LaddForDiffusionLM, LaddPipeline, LaddTrainer, LaddTrainingArguments
 from ladd_hf.data import load_corpus, token_blocks
+from ladd_hf.data.corpora import separator_of
+from ladd_hf.data.token_blocks import separator_between
 
 
 @dataclass
@@ -40,7 +42,8 @@ class EvaluationArguments:
     length: int | None = field(default=None, metadata={"help": "Tokens of a block; the model's longest if not given."})
     packing: str = field(default="pack", metadata={"help": "'pack', 'wrap' or 'pad'; see `token_blocks`."})
     separator: str | None = field(
-        default=None, metadata={"help": "A text between documents, instead of the EOS token."}
+        default=None,
+        metadata={"help": "A text between documents; if not given, EOS or SEP, else a space, and nothing in text8."},
     )
     special_tokens: bool = field(default=True, metadata={"help": "Whether documents, or blocks, have BOS and EOS."})
     num_sequences: int | None = field(
@@ -76,7 +79,10 @@ def load_model(name: str) -> tuple[LaddForDiffusionLM, Any]:
 
 
 def held_out_blocks(arguments: EvaluationArguments, model: LaddForDiffusionLM, tokenizer: Any) -> Any:
-    """Blocks of the split, evenly spread over it where not all are asked for."""
+    """Blocks of the split, evenly spread over it where not all are asked for.
+
+    Documents are told apart as in training: by EOS or SEP, or else by a space, where they are not pieces of one text.
+    """
     texts = load_corpus(arguments.data, arguments.split, text_column=arguments.text_column)
     length = arguments.length or model.config.max_position_embeddings
     if length > model.config.max_position_embeddings:
@@ -85,8 +91,8 @@ def held_out_blocks(arguments: EvaluationArguments, model: LaddForDiffusionLM, t
         )
     separator = arguments.separator
     special = None if arguments.special_tokens else False
-    if special is None and separator is None and arguments.packing == "pack" and tokenizer.eos_token_id is None:
-        separator = " "
+    if special is None and separator is None:
+        separator = separator_between(tokenizer, arguments.packing, separator_of(arguments.data))
     blocks = token_blocks(
         texts,
         tokenizer,

@@ -33,7 +33,7 @@ def test_text_ablations_tell_what_the_latents_give_away(tmp_path):
         (texts / f"{split}.txt").write_text(f"the {split} cat sat on the mat and the dog ran " * 30)
     tiny = f"--data {texts} --hidden_size 32 --num_hidden_layers 1 --length 16 --latent_length 4 --codebook_size 20"
     tiny += " --mdlm_steps 0 --max_steps 2 --stage_1_steps 2 --warmup_steps 1 --logging_steps 1"
-    tiny += " --per_device_train_batch_size 4"
+    tiny += " --per_device_train_batch_size 4 --cpu_threads 3"
     command = [sys.executable, "benchmarks/text_ablations.py", "latents", *tiny.split()]
     command += ["--parallel", "2", "--rows", "recipe", "no unpooling", "--json", str(tmp_path / "x.json")]
     process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -42,6 +42,7 @@ def test_text_ablations_tell_what_the_latents_give_away(tmp_path):
     assert set(rows) == {"recipe", "no unpooling"}
     assert all([entry["step"] for entry in row["log"]] == [1, 2] for row in rows.values())
     assert all(0 <= row["log"][-1]["decoded_true"] <= 1 for row in rows.values())
+    assert all(row["facts"]["hardware"].endswith(" 3 threads") and "threads" not in row for row in rows.values())
     table = process.stdout.splitlines()
     assert {line.split(" | ")[0] for line in table[2:]} == {"| recipe", "| no unpooling"}
 
@@ -68,17 +69,22 @@ def test_the_gap_benchmark_gives_the_share_that_each_recipe_and_seed_closes(tmp_
 
 
 def test_the_input_pipeline_is_timed_for_each_tokenizer_and_path(tmp_path):
-    tiny = (
-        "--documents 100 --rounds 1 --hidden_size 16 --layers 1 --length 16 --batch_size 4 --steps 2 --vocab_size 300"
-    )
-    command = [sys.executable, "benchmarks/input_pipeline.py", *tiny.split(), "--json", str(tmp_path / "out.json")]
-    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert process.returncode == 0, process.stderr[-3000:]
-    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
-    assert [(row["tokenizer"], row["path"]) for row in rows] == [
-        ("characters", "disk"),
-        ("characters", "stream"),
-        ("byte-level BPE", "disk"),
-        ("byte-level BPE", "stream"),
-    ]
-    assert all(row["characters_per_second"] > 0 and 0 < row["wait_share"] < 1 for row in rows)
+    tiny = "--documents 20 --rounds 1 --hidden_size 16 --layers 1 --length 64 --batch_size 128 --steps 6"
+    out = tmp_path / "out.json"
+
+    def measure(*flags):
+        command = [sys.executable, "benchmarks/input_pipeline.py", *tiny.split(), "--vocab_size", "300", *flags]
+        process = subprocess.run([*command, "--json", str(out)], cwd=ROOT, capture_output=True, text=True)
+        assert process.returncode == 0, process.stderr[-3000:]
+        return json.loads(out.read_text())
+
+    found = measure()
+    kinds = [(kind, path) for kind in ("characters", "byte-level BPE") for path in ("disk", "stream")]
+    for part in ("speed", "waiting"):
+        assert [(row["tokenizer"], row["path"]) for row in found[part]["rows"]] == kinds
+    assert all(row["characters_per_second"] > 0 for row in found["speed"]["rows"])
+    for row in found["waiting"]["rows"]:
+        assert row["longest_wait"] > 0 and 0 < row["wait_share"] < 1 and row["tokens_used"] == 6 * 128 * 64
+        assert row["encoder_calls"] > 0 if row["path"] == "stream" else row["tokens_encoded"] == 0
+    again = measure("--part", "waiting", "--window", "200")
+    assert again["speed"] == found["speed"] and again["waiting"]["settings"]["window"] == 200

@@ -27,6 +27,7 @@ from ladd_hf.data import (
     token_blocks,
 )
 from ladd_hf.data.cleaning import clean_ptb
+from ladd_hf.data.corpora import separator_of
 from ladd_hf.data.hub_corpora import HeldOutCorpus
 from ladd_hf.data.text8 import Text8
 
@@ -283,6 +284,15 @@ def test_pieces_of_text8_become_contiguous_blocks(tmp_path, monkeypatch):
     assert (
         "".join(tokenizer.decode(row["input_ids"][row["attention_mask"].astype(bool)]) for row in blocks) == WHOLE[:90]
     )
+
+
+def test_only_pieces_of_one_text_have_nothing_between_them(tmp_path):
+    for folder in ("file", "folder/text8"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "file" / "text8").write_text(WHOLE)
+    assert [separator_of(name) for name in ("text8", tmp_path / "file" / "text8")] == ["", ""]
+    others = ["python-docs", "user/name", tmp_path / "file", tmp_path / "folder" / "text8", tmp_path / "nowhere.txt"]
+    assert {separator_of(name) for name in others} == {" "}
 
 
 @pytest.mark.parametrize(

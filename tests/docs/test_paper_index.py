@@ -7,9 +7,10 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from helpers.examples import recipes
+from helpers.examples import evaluate_ladd, recipes
 
 from ladd_hf import LaddConfig, LaddTrainingArguments
+from ladd_hf.data import known_corpora
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "paper_index.md").read_text()
@@ -48,14 +49,35 @@ def test_its_recipes_are_those_there_are():
 
 
 def test_every_setting_it_names_exists():
-    kinds = (LaddConfig, LaddTrainingArguments, recipes.RunArguments, recipes.ModelArguments)
+    ours = (recipes.RunArguments, recipes.ModelArguments, evaluate_ladd.EvaluationArguments)
+    kinds = (LaddConfig, LaddTrainingArguments, *ours)
     known = {field.name for kind in kinds for field in fields(kind)}
     flags = {match.group(1) for code in CODE if (match := re.fullmatch(r"--(\w+) \S+", code))}
     settings = {match.group(1) for code in CODE if (match := re.fullmatch(r"(\w+_\w+)(: \w+)?", code))}
     assert flags and len(settings) > 10
     assert flags <= known
-    values = {"last_layer"}
+    values = {"last_layer", *known_corpora()}
     assert settings - values <= known
+
+
+def test_zero_shot_perplexities_are_measured_on_the_splits_that_the_page_tells():
+    (row,) = re.findall(r"^\| PTB, .*zero-shot.*$", PAGE, re.MULTILINE)
+    command, *others = re.findall(r"`(python [^`]*)`", row)
+    assert not others
+    first = evaluate_ladd.parse_arguments(command.split()[2:])
+    validation, test = re.fullmatch(r".*?`, and so (.*?); (.*?) with `--split test`; .*", row).groups()
+    splits = dict.fromkeys([first.data, *re.findall(r"`(\w+)`", validation)], first.split)
+    splits |= dict.fromkeys(re.findall(r"`(\w+)`", test), "test")
+    names = {"PTB": "ptb", "WikiText-103": "wikitext103", "arXiv": "arxiv", "PubMed": "pubmed"}
+    names |= {"LM1B": "lm1b", "LAMBADA": "lambada", "AG News": "ag_news"}
+    assert set(splits) == {names[name] for name in row.split(" | ")[0].removeprefix("| ").split(", ")}
+    assert all(split in known_corpora()[name].splits for name, split in splits.items())
+    told = re.search(
+        r"They measure on the validation split of (.*?) and\s+on the test split of the others", PAGE
+    ).group(1)
+    validated = {names[name] for name in re.split(r", | and ", told)}
+    assert {name for name, split in splits.items() if split == "validation"} == validated
+    assert (first.length, first.packing, first.special_tokens) == (512, "wrap", False)
 
 
 def test_its_sums_of_hours_are_those_of_the_authors_estimates():

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
-import sys
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from helpers.encoders import word_pieces
+from helpers.examples import evaluate_ladd
 
 from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddPipeline, LaddTrainer, LaddTrainingArguments
-from ladd_hf.data import character_tokenizer, load_corpus, token_blocks
+from ladd_hf.data import byte_level_bpe, character_tokenizer, corpora, load_corpus, token_blocks
+from ladd_hf.data.text8 import Text8
+from ladd_hf.tasks import TextTask
 
-SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "evaluate_ladd.py"
 LATENTS = {
     "none": {},
     "continuous": {"latent_type": "continuous", "latent_length": 4, "latent_dim": 3},
@@ -29,11 +30,7 @@ LATENTS = {
 
 def evaluate(*flags: object) -> None:
     """The script, in this process."""
-    spec = importlib.util.spec_from_file_location("evaluate_ladd", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["evaluate_ladd"] = module  # where its dataclass looks for its types
-    spec.loader.exec_module(module)
-    module.main([str(flag) for flag in (*flags, "--cpu")])
+    evaluate_ladd.main([str(flag) for flag in (*flags, "--cpu")])
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +84,48 @@ def test_it_is_the_trainers_bound_of_the_test_split(measure, folder, kind, tmp_p
         else:
             assert math.log(bound["perplexity"]) == pytest.approx(bound["nats_per_token"])
         assert f"{bound['nats_per_token']:.4f}" in capsys.readouterr().out or path == "sequential"
+
+
+SENTENCES = ["the cat sat on the mat", "a dog ran to the log", "the sun is hot and the sea is cold"] * 9
+TOKENIZERS = {
+    "characters": character_tokenizer(),
+    "word pieces, CLS and SEP": word_pieces(SENTENCES),
+    "byte-level BPE, EOS": byte_level_bpe(SENTENCES, 300),
+}
+
+
+def blocks_of_script_and_task(data, tokenizer, tmp_path, packing="pack", **options):
+    """Rows of ids: as the script has them by default, and as the task of a training run with these options does."""
+    model = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=12, latent_type="none"))
+    arguments = evaluate_ladd.EvaluationArguments(model="", data=str(data), packing=packing)
+    splits = load_corpus(data, cache_dir=str(tmp_path / "cache"))
+    task = TextTask("texts", {"train": splits["test"], "test": splits["test"]}, tokenizer, 12, packing, **options)
+    found = evaluate_ladd.held_out_blocks(arguments, model, tokenizer), task.eval_dataset(10_000, 0)
+    return [[row["input_ids"].tolist() for row in blocks] for blocks in found]
+
+
+@pytest.mark.parametrize("packing", ["pack", "pad"])
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+def test_it_packs_documents_as_a_training_run_does(tokenizer, packing, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    (tmp_path / "texts" / "test").mkdir(parents=True)
+    for number, text in enumerate(SENTENCES):
+        (tmp_path / "texts" / "test" / f"{number:02}.txt").write_text(text)
+    ours, trained = blocks_of_script_and_task(tmp_path / "texts", TOKENIZERS[tokenizer], tmp_path, packing)
+    assert ours == trained and len(ours) > 10
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+def test_it_packs_text8_as_its_recipe_does(tokenizer, tmp_path, monkeypatch):
+    text = " ".join(SENTENCES)
+    (tmp_path / "text8").write_text(text)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr(Text8, "_piece", 50)
+    monkeypatch.setitem(corpora._CORPORA, "text8", Text8(sizes=(40, 10, len(text) - 50), path=tmp_path / "text8"))
+    ours, trained = blocks_of_script_and_task("text8", TOKENIZERS[tokenizer], tmp_path, separator="")
+    assert ours == trained and len(ours) > 10
+    if tokenizer == "characters":
+        assert text[50:].startswith("".join(TOKENIZERS[tokenizer].batch_decode(ours)))
 
 
 def test_a_model_that_was_saved_with_its_tokenizer_will_do(measure):

@@ -1,4 +1,4 @@
-"""The example that trains, and its recipes, as modules."""
+"""The examples that train and evaluate, and the recipes, as modules."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 # as it is where the example is run: its modules stand beside it
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples"))
 
+import evaluate_ladd
 import recipes
 import train_ladd
 
-__all__ = ["recipes", "train_ladd"]
+__all__ = ["evaluate_ladd", "recipes", "train_ladd"]

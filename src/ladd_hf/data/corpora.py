@@ -200,6 +200,17 @@ def load_corpus(
     return _of({key: corpus.load(key, streaming, num_proc, **options) for key in names}, split, name, streaming)
 
 
+def separator_of(name_or_path: str | Path) -> str:
+    """What is put between the texts of a corpus, named as in [`load_corpus`], where no special token stands there.
+
+    A space, or nothing where they are pieces of one text, which a corpus tells by its attribute `separator`.
+    """
+    name, path = str(name_or_path), Path(name_or_path).expanduser()
+    if name not in _CORPORA and path.is_file() and path.name in _TEXT8_FILES:
+        return Text8.separator
+    return getattr(_CORPORA.get(name), "separator", " ")
+
+
 def _is_path(name: str) -> bool:
     """Whether this can only be meant as a path, and not as a name or a data set of the Hub."""
     ends = name.endswith(("/", os.sep)) or is_text_file_name(name) or Path(name).name in _TEXT8_FILES[1:]

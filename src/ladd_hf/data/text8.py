@@ -39,6 +39,7 @@ class Text8:
     )
 
     splits = ("train", "validation", "test")
+    separator = ""  # see `separator_of`
     _piece = 100_000  # characters of a row
 
     def load(self, split: str, streaming: bool, num_proc: int | None = None, **hub_options: Any) -> Any:

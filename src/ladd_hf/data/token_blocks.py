@@ -100,6 +100,15 @@ def token_blocks(
     return _blocks_of(dataset, encoder, layout, column, num_proc, load_from_cache_file)
 
 
+def separator_between(tokenizer: PreTrainedTokenizerBase, mode: str, otherwise: str = " ") -> str | None:
+    """The `separator` of [`token_blocks`] by which documents in this mode are told apart whatever the tokenizer is.
+
+    `None`, which leaves it to the special tokens, for a tokenizer with an EOS token or the SEP token that stands in for
+    it, and in mode `"pad"`, which joins nothing; else `otherwise`.
+    """
+    return None if mode == "pad" or _SpecialTokens(tokenizer, None, None).listed("eos") else otherwise
+
+
 def _blocks_of(
     dataset: Any, encoder: TextEncoder, layout: Layout, column: str, num_proc: int | None, use_cache: bool
 ) -> Any:

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ..data import BlockStream, token_blocks
+from ..data.token_blocks import separator_between
 from ..metrics import NGramModel, unigram_entropy
 from .base import Judgement
 
@@ -128,15 +129,13 @@ class TextTask:
         return (row["text"] for row in self.splits[split])
 
     def _blocks(self, split: str) -> Any:
-        padded = self.packing == "pad"
-        ends = self.tokenizer.eos_token_id is not None or self.tokenizer.sep_token_id is not None
         return token_blocks(
             self.splits[split],
             self.tokenizer,
             self.length,
             self.packing,
-            remainder="pad" if padded else "drop",
-            separator=None if padded or ends else self.separator,
+            remainder="pad" if self.packing == "pad" else "drop",
+            separator=separator_between(self.tokenizer, self.packing, self.separator),
             truncate=self.truncate,
             min_tokens=self.min_tokens,
             num_proc=self.num_proc,
