@@ -82,7 +82,7 @@ def test_the_judge_learns_texts_as_the_tokenizer_gives_them_back(streaming):
 def test_a_judge_that_would_learn_nothing_is_refused():
     latin, greek = word_pieces(WORDS), ["η γατα καθεται στο χαλι"] * 40
     splits = {name: datasets.Dataset.from_dict({"text": greek}) for name in ("train", "validation")}
-    with pytest.raises(ValueError, match="no characters"):
+    with pytest.raises(ValueError, match="corpus has no characters"):
         TextTask("words", splits, latin, 16).reference()
 
 
