@@ -17,6 +17,7 @@ import os
 import re
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from transformers.utils import logging as transformers_logging
 
 from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddPipeline, LaddScheduler, LaddTrainer, LaddTrainingArguments
 from ladd_hf.data import LaddCollator, load_corpus, make_tokenizer, precompute_latents, text8_normalize
+from ladd_hf.data.missing_texts import present
 from ladd_hf.data.precompute import check_precomputable
 from ladd_hf.metrics import OneStepDecoding, quality_by_evaluations
 from ladd_hf.model_card import METHODS
@@ -40,9 +42,9 @@ from ladd_hf.publishing import running_command, training_recipe
 from ladd_hf.tasks import Judgement, SawtoothTask, Task, TextTask
 
 
-def normalized(row: dict[str, str]) -> dict[str, str]:
-    """A document in text8's symbols."""
-    return {"text": text8_normalize(row["text"])}
+def normalized(row: dict[str, str | None]) -> dict[str, str]:
+    """A document in text8's symbols. Raises `ValueError` where it is missing (null)."""
+    return {"text": text8_normalize(present(row["text"]))}
 
 
 def watch_latents(task: Task, held_out: Any) -> list[TrainerCallback]:
@@ -115,18 +117,23 @@ def main(argv: list[str]) -> None:
 
     # 1. Everything that can be wrong, before anything is trained
     count = training.max_steps * training.train_batch_size * training.world_size * training.gradient_accumulation_steps
+    # the others take texts and blocks from the cache of the first; of streams nothing is cached
+    first = nullcontext() if run.streaming else training.main_process_first(desc="reading texts")
     try:
-        task = make_task(run, max(1, model_arguments.num_latents))  # the baseline sees the same texts
-        configs = {"ladd": model_arguments.config(task, latents=True)}
-        configs["mdlm"] = model_arguments.config(task, latents=False)
-        check_pretrained_encoder(configs["ladd"], task.tokenizer, task.length)
-        if run.precompute_latents:
-            check_precomputable(configs["ladd"], run.streaming)
-            for step in training.stage_starts:
-                training.objective_at(step).check_precomputed()
-        for scheduler in (schedulers.joint(), schedulers.sequential()):
-            scheduler.for_model(configs["ladd"])
-        data = task.train_dataset(count, training.seed), task.eval_dataset(run.num_eval_sequences, training.seed)
+        with first:
+            task = make_task(run, max(1, model_arguments.num_latents))  # the baseline sees the same texts
+            configs = {"ladd": model_arguments.config(task, latents=True)}
+            configs["mdlm"] = model_arguments.config(task, latents=False)
+            check_pretrained_encoder(configs["ladd"], task.tokenizer, task.length)
+            if run.precompute_latents:
+                check_precomputable(configs["ladd"], run.streaming)
+                for step in training.stage_starts:
+                    training.objective_at(step).check_precomputed()
+            for scheduler in (schedulers.joint(), schedulers.sequential()):
+                scheduler.for_model(configs["ladd"])
+            data = task.train_dataset(count, training.seed), task.eval_dataset(run.num_eval_sequences, training.seed)
+        if training.process_index == 0:  # the one that judges
+            task.reference()
     except (ValueError, OSError, StrictDataclassError) as error:
         raise SystemExit(f"{error}") from error
 

@@ -224,6 +224,13 @@ def test_a_corpus_with_the_splits_that_the_hub_has_keeps_its_column_and_is_clean
     }
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_missing_text_is_refused_where_it_would_be_cleaned(hub, streaming):
+    hub({"dvruette/lm1b": {"test": {"text": ["a , b", None]}}})
+    with pytest.raises(ValueError, match=r"A text is missing \(null\), but a string is accepted"):
+        list(load_corpus("lm1b", "test", streaming=streaming))
+
+
 def test_texts_may_be_cleaned_in_several_processes(hub, monkeypatch):
     asked = []
     original = Dataset.map

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
+from contextlib import contextmanager
 
 import pytest
+from helpers.encoders import word_pieces
 from helpers.examples import train_ladd as example
 
 SIZES = (
@@ -119,6 +122,62 @@ def test_recipes_are_utf_8_whatever_the_machines_own_encoding(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_bytes("data: café\nmax_steps: 1\n".encode())
     assert example.parse_arguments([str(path)])[0].data == "café"
+
+
+@pytest.mark.parametrize("missing", ["train", "validation"])
+@pytest.mark.parametrize("streaming", [(), ("--streaming",)])
+@pytest.mark.parametrize("flags", ["", "--normalize", "--tokenizer byte_level_bpe --tokenizer_vocab_size 300"])
+def test_a_missing_text_is_refused_by_whatever_reads_it_first(refusal, recipe, tmp_path, flags, streaming, missing):
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    for split in ("train", "validation"):
+        texts = ["the cat sat on the mat", None if split == missing else "a dog", "and ran away " * 5]
+        (folder / f"{split}.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts))
+    said = refusal(recipe, "--data", folder, *flags.split(), *streaming)
+    assert "is missing (null), but a string is accepted: filter such rows out" in said
+
+
+@pytest.mark.parametrize("flags", [(), ("--streaming",)])
+def test_the_first_process_reads_texts_before_the_others_unless_they_are_streamed(recipe, tmp_path, monkeypatch, flags):
+    events = []
+
+    @contextmanager
+    def main_process_first(self, **options):
+        events.append("first")
+        yield
+        events.append("others")
+
+    def noted(name, function):
+        return lambda *args, **options: events.append(name) or function(*args, **options)
+
+    monkeypatch.setattr(example.LaddTrainingArguments, "main_process_first", main_process_first)
+    monkeypatch.setattr(example, "load_corpus", noted("texts", example.load_corpus))
+    monkeypatch.setattr(example.TextTask, "train_dataset", noted("blocks", example.TextTask.train_dataset))
+    monkeypatch.setattr(example.TextTask, "reference", lambda self: events.append("judge"))
+    monkeypatch.setattr(example, "train", lambda *args, **options: sys.exit("training"))
+    with pytest.raises(SystemExit, match="training"):
+        example.main([str(recipe), "--use_cpu", *flags, "--output_dir", str(tmp_path / "out")])
+    read = ["texts", "blocks"]
+    assert events == ([*read, "judge"] if flags else ["first", *read, "others", "judge"])
+
+
+@pytest.mark.parametrize("process", [0, 1])
+def test_only_the_process_that_judges_makes_the_judge(recipe, tmp_path, monkeypatch, process):
+    made = []
+    monkeypatch.setattr(example.TextTask, "reference", lambda self: made.append(process))
+    monkeypatch.setattr(example.LaddTrainingArguments, "process_index", process)
+    monkeypatch.setattr(example, "train", lambda *args, **options: sys.exit("training"))
+    with pytest.raises(SystemExit, match="training"):
+        example.main([str(recipe), "--use_cpu", "--output_dir", str(tmp_path / "out")])
+    assert made == [0] * (process == 0)
+
+
+def test_a_judge_that_can_not_be_made_is_refused(refusal, recipe, tmp_path):
+    """Greek texts in Latin word pieces are unknown tokens and nothing else."""
+    word_pieces(["the cat sat on the mat"]).save_pretrained(tmp_path / "tokenizer")
+    for split in ("train", "validation"):
+        (tmp_path / "texts" / f"{split}.txt").write_text("η γατα καθεται στο χαλι " * 20)
+    assert "corpus has no characters" in refusal(recipe, "--tokenizer", tmp_path / "tokenizer")
 
 
 @pytest.mark.parametrize(

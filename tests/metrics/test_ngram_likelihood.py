@@ -44,6 +44,21 @@ def test_every_character_has_the_probability_of_the_definition(corpus, text, ord
     assert NGramModel(corpus, order).log_likelihood([text]) == pytest.approx(expected)
 
 
+def test_it_is_exact_whatever_the_number_of_characters():
+    """As in Chinese or multilingual texts: here 1,600, of which no 64-bit number holds a 6-gram."""
+    rng, alphabet = np.random.default_rng(0), np.array([chr(0x4E00 + i) for i in range(1600)])
+    phrases = ["".join(rng.permutation(alphabet)[:8]) for _ in range(12)]
+    corpus = ["".join(rng.permutation(alphabet)), *("".join(rng.choice(phrases, 6)) for _ in range(20))]
+    text = phrases[0] + phrases[1][:5] + phrases[2][2:] + corpus[0][:4] + phrases[3]
+    expected = [math.log(witten_bell(corpus, 6, text[:i], c)) for i, c in enumerate(text)]
+    assert NGramModel(corpus, 6).log_likelihood([text]) == pytest.approx(expected)
+
+
+def test_an_order_beyond_the_longest_text_is_that_of_the_longest_text():
+    texts = ["abba", "babab"]
+    assert np.array_equal(NGramModel(CORPUS, 4).log_likelihood(texts), NGramModel(CORPUS, 10**9).log_likelihood(texts))
+
+
 @pytest.mark.parametrize("order", [1, 2, 3, 5])
 def test_the_probabilities_of_the_next_character_sum_to_one(order):
     model = NGramModel(CORPUS, order)
@@ -76,8 +91,7 @@ def test_a_character_the_corpus_does_not_have_costs_more_than_one_it_has():
     [
         ([], 2, "no characters"),
         (["", ""], 2, "no characters"),
-        (CORPUS, 0, "from 1 to"),
-        (["abcdefg"], 40, "from 1 to 21"),
+        (CORPUS, 0, "`order` is 0; give a number of characters, 1 or more"),
     ],
 )
 def test_what_can_not_be_a_judge_is_refused(corpus, order, message):

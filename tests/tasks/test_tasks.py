@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 
 import datasets
 import numpy as np
@@ -60,6 +61,29 @@ def test_texts_are_judged_by_what_the_tokenizer_decodes(text_task):
     written = [text[:16] for text in texts]
     assert judged.nats == pytest.approx(NGramModel(corpus()["train"]["text"], 4).nats_per_character(written))
     assert judged.entropy == pytest.approx(unigram_entropy([list(text) for text in written]))
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_the_judge_learns_texts_as_the_tokenizer_gives_them_back(streaming):
+    """The character tokenizer writes 27 symbols: capitals and punctuation in a corpus change nothing."""
+    written = [f"{text.replace(' and', ', and').replace('the', 'The').strip()}! " for text in corpus()["train"]["text"]]
+    given = [re.sub("[^a-z]+", " ", text.lower()) for text in written]
+
+    def reference(texts):
+        splits = {"train": texts[:40], "validation": texts[40:]}
+        made = {name: datasets.Dataset.from_dict({"text": rows}) for name, rows in splits.items()}
+        if streaming:
+            made = {name: rows.to_iterable_dataset() for name, rows in made.items()}
+        return TextTask("words", made, character_tokenizer(), 16, judge_order=4).reference()
+
+    assert reference(written) == reference(given)
+
+
+def test_a_judge_that_would_learn_nothing_is_refused():
+    latin, greek = word_pieces(WORDS), ["η γατα καθεται στο χαλι"] * 40
+    splits = {name: datasets.Dataset.from_dict({"text": greek}) for name in ("train", "validation")}
+    with pytest.raises(ValueError, match="corpus has no characters"):
+        TextTask("words", splits, latin, 16).reference()
 
 
 def test_held_out_texts_are_better_than_noise_and_repetition_is_told_by_its_entropy(text_task):

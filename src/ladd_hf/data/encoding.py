@@ -16,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
+from ladd_hf.data.missing_texts import missing
 from ladd_hf.data.parquet_files import is_text
 
 TokenArray = NDArray[Any]  # uint16 where the vocabulary fits, else int32
@@ -198,8 +199,5 @@ def _as_strings(texts: Sequence[str] | pa.Array | pa.ChunkedArray) -> pa.LargeSt
     array = array.cast(pa.large_string())
     if array.null_count:
         row = array.is_null().index(True).as_py()
-        raise ValueError(
-            f"Text {row} of this batch is missing (null), but a string is accepted: filter such rows out, for instance "
-            "by `dataset.filter(lambda row: row['text'] is not None)`."
-        )
+        raise missing(f"Text {row} of this batch")
     return array

@@ -9,6 +9,7 @@ from typing import Any
 import datasets
 from huggingface_hub.errors import HFValidationError
 
+from ladd_hf.data.missing_texts import present
 from ladd_hf.data.text_files import only_text
 
 _OFFLINE = "the corpus 'python-docs' needs no network, and a local file or folder of texts can be given by its path"
@@ -141,4 +142,6 @@ class _CleanTexts:
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, Any]:
         texts = rows["text"]
-        return {"text": self.clean(texts) if isinstance(texts, str) else [self.clean(text) for text in texts]}
+        if isinstance(texts, list):
+            return {"text": [self.clean(present(text)) for text in texts]}
+        return {"text": self.clean(present(texts))}

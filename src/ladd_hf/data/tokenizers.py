@@ -8,6 +8,7 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from .missing_texts import present
 from .python_docs import _DIGITS
 
 MASK_TOKEN, PAD_TOKEN, EOS_TOKEN = "[MASK]", "[PAD]", "[EOS]"
@@ -47,7 +48,7 @@ def byte_level_bpe(texts: Iterable[str], vocab_size: int = 4096) -> PreTrainedTo
     `vocab_size` counts the end-of-text, padding and mask tokens, which come last in that order. Deterministic for
     the same texts.
 
-    Raises `ValueError` for a vocabulary smaller than the 256 bytes and 3 special tokens.
+    Raises `ValueError` for a vocabulary smaller than the 256 bytes and 3 special tokens, and for a missing text (null).
     """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     special = [EOS_TOKEN, PAD_TOKEN, MASK_TOKEN]
@@ -62,7 +63,7 @@ def byte_level_bpe(texts: Iterable[str], vocab_size: int = 4096) -> PreTrainedTo
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size - len(special), initial_alphabet=alphabet, show_progress=False, special_tokens=[]
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator(map(present, texts), trainer)
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         clean_up_tokenization_spaces=False,
@@ -86,7 +87,8 @@ def make_tokenizer(
         texts, vocab_size: what `byte_level_bpe` is trained on, and its size.
         bos_token, eos_token: tokens of its vocabulary that begin and end texts, where it has none for that, or others.
 
-    Raises `OSError` where there is no such tokenizer, `ValueError` for a token that it does not know.
+    Raises `OSError` where there is no such tokenizer, `ValueError` for a token that it does not know, and
+    as [`byte_level_bpe`] does.
     """
     tokenizer: PreTrainedTokenizerBase
     if name == "character":

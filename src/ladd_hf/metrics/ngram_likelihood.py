@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import datasets
 import evaluate
@@ -46,43 +46,47 @@ class NGramModel:
     h, and h' is h without its first character; below the empty context stands the uniform law over the alphabet.
     Each text starts without context.
 
+    An n-gram's key is its context's index, among the sorted n-1-grams of the corpus, times the characters there are,
+    plus its last character: a number that stays small for any alphabet and order.
+
     Args:
         texts: the corpus.
         order: n, the characters of the longest n-gram.
 
-    Raises `ValueError` for a corpus without characters, an order below 1, and one too large for the alphabet.
+    Raises `ValueError` for a corpus without characters, and an order below 1.
     """
 
     def __init__(self, texts: Sequence[str], order: int = 6) -> None:
         self.alphabet = sorted(set().union(*texts))
         if not self.alphabet:
             raise ValueError("The corpus has no characters: give texts, of which one at least is not empty.")
+        if order < 1:
+            raise ValueError(f"`order` is {order}; give a number of characters, 1 or more.")
         self.order, self.base = order, len(self.alphabet) + 1  # 0 stands for a character the corpus does not have
-        if order < 1 or self.base**order >= 2**63:
-            most = int(63 * math.log(2) / math.log(self.base))
-            raise ValueError(f"`order` is {order}; with {self.base - 1} characters give one from 1 to {most}.")
         self._ids = {character: index for index, character in enumerate(self.alphabet, start=1)}
-        ids, depth = self._characters(texts)
-        self._contexts: list[tuple[NDArray, NDArray, NDArray]] = []  # of length n - 1: keys, c(h), T(h)
-        self._grams: list[tuple[NDArray, NDArray]] = []  # of length n: keys, c(hw)
-        for n in range(1, order + 1):
-            keys, counts = np.unique(self._keys(ids, n)[depth >= n - 1], return_counts=True)
-            contexts, first, distinct = np.unique(keys // self.base, return_index=True, return_counts=True)
-            self._grams.append((keys, counts))
-            self._contexts.append((contexts, np.add.reduceat(counts, first), distinct))
+        self._levels: list[_Level] = []
+        ids, starts = self._characters(texts)
+        contexts, number = np.zeros_like(ids), 1
+        for _ in range(min(order, max(map(len, texts)))):  # no text has longer n-grams
+            level = _Level.counted(contexts, ids, self.base, number)
+            self._levels.append(level)
+            number = len(level.keys)
+            if len(self._levels) < order:
+                contexts = _following(level.find(contexts, ids, self.base), starts)
 
     def log_likelihood(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """log p of every character of the texts, one after the other, in nats: `(number of characters,)`."""
-        ids, depth = self._characters(texts)
+        ids, starts = self._characters(texts)
         p = np.full(len(ids), 1 / len(self.alphabet))
-        for n in range(1, self.order + 1):
-            keys = self._keys(ids, n)
-            seen, distinct = (
-                _look_up(self._contexts[n - 1][0], x, keys // self.base) for x in self._contexts[n - 1][1:]
+        contexts = np.zeros_like(ids)
+        for level in self._levels:
+            grams = level.find(contexts, ids, self.base)
+            counts, seen, distinct = (
+                _taken(values, places)
+                for values, places in ((level.counts, grams), (level.seen, contexts), (level.distinct, contexts))
             )
-            known = (depth >= n - 1) & (seen > 0)
-            counts = _look_up(*self._grams[n - 1], keys)
-            p = np.where(known, (counts + distinct * p) / np.maximum(seen + distinct, 1), p)
+            p = np.where(seen > 0, (counts + distinct * p) / np.maximum(seen + distinct, 1), p)
+            contexts = _following(grams, starts)
         return np.log(p)
 
     def nats_per_character(self, texts: Sequence[str]) -> float:
@@ -92,26 +96,51 @@ class NGramModel:
         return float(-self.log_likelihood(texts).mean())
 
     def _characters(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Ids of all characters, and how many of its text stand before each."""
+        """Ids of all characters, and where among them each text that is not empty starts."""
         ids = np.fromiter((self._ids.get(character, 0) for text in texts for character in text), np.int64)
-        lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-        ends = lengths.cumsum()
-        return ids, np.arange(len(ids)) - np.repeat(ends - lengths, lengths)
-
-    def _keys(self, ids: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-        """The n-gram that ends at each character, as one number; of use only where so many characters are there."""
-        keys = np.zeros(len(ids), np.int64)
-        for back in range(min(n, len(ids))):
-            keys[back:] += ids[: len(ids) - back] * self.base**back
-        return keys
+        lengths = np.fromiter(filter(None, map(len, texts)), np.int64)
+        return ids, lengths.cumsum() - lengths
 
 
-def _look_up(keys: NDArray, values: NDArray, wanted: NDArray) -> NDArray:
-    """The values of the wanted keys, 0 for those that are not among the sorted `keys`."""
-    if not len(keys):
-        return np.zeros_like(wanted)
-    places = np.searchsorted(keys, wanted).clip(max=len(keys) - 1)
-    return np.where(keys[places] == wanted, values[places], 0)
+class _Level(NamedTuple):
+    """What the corpus has of one n: of n-grams sorted `keys` and how often they occur, `counts`, both `(grams,)`; of
+    contexts, by index, c(h) `seen` and T(h) `distinct`, both `(contexts,)`."""
+
+    keys: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    seen: NDArray[np.int64]
+    distinct: NDArray[np.int64]
+
+    @classmethod
+    def counted(cls, contexts: NDArray[np.int64], ids: NDArray[np.int64], base: int, number: int) -> _Level:
+        """Of the context, one of `number` or -1 for none, and the id of each character."""
+        whole = contexts >= 0
+        keys, counts = np.unique((contexts * base + ids)[whole], return_counts=True)
+        seen = np.bincount(contexts[whole], minlength=number)
+        return cls(keys, counts, seen, np.bincount(keys // base, minlength=number))
+
+    def find(self, contexts: NDArray[np.int64], ids: NDArray[np.int64], base: int) -> NDArray[np.int64]:
+        """The index of the n-gram of each context and id, -1 for one that the corpus does not have."""
+        keys = contexts * base + ids
+        room = (len(self.seen) + 1) * base
+        if room <= len(keys):  # a table is several times as fast as a search, and here no larger than the keys
+            table = np.full(room, -1)  # its last `base` places are those of the context -1, counted from the end
+            table[self.keys] = np.arange(len(self.keys))
+            return table[keys]
+        places = np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)
+        return np.where(self.keys[places] == keys, places, -1)
+
+
+def _following(grams: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The context of each character: the n-gram that ends before it, -1 for none, as where a text starts."""
+    contexts = np.roll(grams, 1)
+    contexts[starts] = -1
+    return contexts
+
+
+def _taken(values: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The values at these places, 0 where a place is -1."""
+    return np.where(places >= 0, values[places], 0)
 
 
 class NGramLikelihood(evaluate.Measurement):

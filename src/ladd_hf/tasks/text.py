@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from functools import cached_property
-from itertools import accumulate, islice, takewhile
+from itertools import accumulate, chain, islice, takewhile
 from typing import Any
 
 import datasets
@@ -15,18 +15,21 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ..data import BlockStream, token_blocks
+from ..data.encoding import TextEncoder
 from ..data.token_blocks import separator_between
 from ..metrics import NGramModel, unigram_entropy
 from .base import Judgement
 
 _REFERENCE_TEXTS = 2000
+_TEXTS_AT_ONCE = 128
 
 
 class TextTask:
     """Blocks of a corpus's text; see [`Task`].
 
     The judge, a character n-gram model with Witten-Bell interpolation, reads what the tokenizer decodes, so that models
-    of different tokenizers can be compared; special tokens are left out.
+    of different tokenizers can be compared; special tokens are left out. It learns from the training texts as the
+    tokenizer gives them back: one that changes texts, to lower case for instance, is judged in the alphabet it writes.
 
     Args:
         name: of the corpus.
@@ -38,11 +41,12 @@ class TextTask:
         truncate: cut padded texts off that are longer than a block; otherwise they go on in further ones.
         min_tokens: padded texts with fewer are left out: as many as a model that is trained on them has latents.
         judge_order: characters of the judge's longest n-gram.
-        judge_characters: how many of the training split it learns from.
+        judge_characters: how many of the training split, as decoded, it learns from; the last text is read to its end.
         num_proc: processes that tokenize.
 
     Raises `ValueError` for a corpus without texts to train or to hold out, and a tokenizer without a mask token; the
-    data sets raise it where there is not a single block.
+    data sets raise it where there is not a single block, and the judge, which is made when it is first asked, where the
+    tokenizer gives no characters back.
     """
 
     unit = "nats per character"
@@ -80,8 +84,9 @@ class TextTask:
         ids = {role: getattr(tokenizer, role) for role in roles}
         self.vocabulary = {"vocab_size": len(tokenizer)} | {k: v for k, v in ids.items() if v is not None}
         self.measure = (
-            f"Negative log-likelihood in nats per character under a {judge_order}-gram model of the training split "
-            "(characters, Witten-Bell interpolation); beside it the mean entropy of a sample's characters."
+            f"Negative log-likelihood in nats per character under a {judge_order}-gram model of the training split as "
+            "the tokenizer decodes it (characters, Witten-Bell interpolation); beside it the mean entropy of a "
+            "sample's characters."
         )
 
     def train_dataset(self, num_examples: int, seed: int) -> Any:
@@ -103,7 +108,7 @@ class TextTask:
 
     def judge(self, sequences: Tensor) -> Judgement:
         """Nats per character of the decoded samples, and their characters' entropy."""
-        return self._judge_texts(self.tokenizer.batch_decode(sequences, skip_special_tokens=True))
+        return self._judge_texts(self._decoded(sequences))
 
     def reference(self) -> Judgement:
         """Of held-out blocks."""
@@ -123,10 +128,19 @@ class TextTask:
 
     @cached_property
     def _model(self) -> NGramModel:
-        return NGramModel(list(_first_characters(self._texts("train"), self.judge_characters)), self.judge_order)
+        texts = chain.from_iterable(self._decoded(ids) for ids in self._encoded("train"))
+        return NGramModel(list(_first_characters(texts, self.judge_characters)), self.judge_order)
 
-    def _texts(self, split: str) -> Iterable[str]:
-        return (row["text"] for row in self.splits[split])
+    def _encoded(self, split: str) -> Iterable[list[list[int]]]:
+        """The ids of the texts, as blocks are made of them, batch by batch."""
+        encoder = TextEncoder(self.tokenizer)
+        for rows in self.splits[split].iter(_TEXTS_AT_ONCE):
+            ids, lengths = encoder(rows["text"])
+            yield [part.tolist() for part in np.split(ids, lengths.cumsum()[:-1])]
+
+    def _decoded(self, sequences: Tensor | list[list[int]]) -> list[str]:
+        texts: list[str] = self.tokenizer.batch_decode(sequences, skip_special_tokens=True)
+        return texts
 
     def _blocks(self, split: str) -> Any:
         return token_blocks(
