@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .configuration_ladd import LaddConfig
-from .latent_encoder import LatentReadout, chunk_places, read_chunks, rope_theta
+from .latent_encoder import LatentReadout, chunk_places, read_chunks, rope_theta, row_spans
 from .two_stream_transformer import (
     LaddBlock,
     Modulation,
@@ -131,3 +131,28 @@ def timestep_scale(config: LaddConfig) -> float:
 def model_rotary(config: LaddConfig, positions: Tensor, dtype: torch.dtype) -> Rotary:
     """Rotary embedding at the denoiser's head size."""
     return rotary_embedding(positions, config.hidden_size // config.num_attention_heads, rope_theta(config), dtype)
+
+
+def stream_positions(
+    config: LaddConfig, states: Tensor, latent_states: Tensor | None, attention_mask: Tensor | None
+) -> Tensor:
+    """Rotary positions of tokens and latents, `(B, S + M)`, counted from where each row's text begins; fractions where
+    latents stand for chunks (`latent_positions`). Without latents `(1, S)`.
+
+    Args:
+        states, latent_states: `(B, S, hidden_size)` and `(B, M, hidden_size)` or `None`, for their shapes.
+        attention_mask: `(B, S)`, 0 at padding.
+    """
+    tokens = torch.arange(states.shape[1], device=states.device, dtype=torch.float32)
+    if latent_states is None:
+        return tokens[None]  # attention sees differences alone
+    starts, lengths = row_spans(attention_mask, states)
+    slots = torch.arange(latent_states.shape[1], device=states.device, dtype=torch.float32)
+    if config.latent_positions == "learned":
+        slots = torch.zeros_like(slots)
+    elif config.latent_positions == "concatenated":
+        slots = slots + lengths[:, None]
+    else:  # the middle of the chunk of the row's own text that a latent stands for
+        slots = (slots + 0.5) * lengths[:, None] / latent_states.shape[1] - 0.5
+    slots = slots.expand(len(lengths), -1)
+    return torch.cat([tokens - starts[:, None], slots], dim=1)

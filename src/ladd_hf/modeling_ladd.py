@@ -26,6 +26,7 @@ from .latent_stream import (
     LatentPooling,
     LatentUnpooling,
     model_rotary,
+    stream_positions,
     timestep_scale,
 )
 from .model_outputs import LaddModelOutput, LaddOutput
@@ -124,7 +125,7 @@ class LaddModel(LaddPreTrainedModel):
                 )
         conditioning = self._conditioning(len(states), token_timesteps, latent_timesteps, latent_vectors is not None)
 
-        positions = self._positions(states, latent_states, attention_mask)
+        positions = stream_positions(self.config, states, latent_states, attention_mask)
         rotary = model_rotary(self.config, positions, states.dtype)
         everything = states if latent_states is None else torch.cat([states, latent_states], dim=1)
         if attention_mask is not None and latent_states is not None:
@@ -152,24 +153,6 @@ class LaddModel(LaddPreTrainedModel):
                 raise ValueError(f"This model is conditioned on time: give `{name}` of shape ({batch_size},).")
             embedded.append(embedding(timesteps.expand(batch_size)))
         return sum(embedded[1:], embedded[0]) if embedded else None
-
-    def _positions(self, states: Tensor, latent_states: Tensor | None, attention_mask: Tensor | None) -> Tensor:
-        """Rotary positions of tokens and latents, `(B, S + M)`, counted from where each row's text begins; fractions
-        where latents stand for chunks."""
-        count = states.shape[1]
-        tokens = torch.arange(count, device=states.device, dtype=torch.float32)
-        if latent_states is None:
-            return tokens[None]  # attention sees differences alone
-        starts, lengths = row_spans(attention_mask, states)
-        slots = torch.arange(latent_states.shape[1], device=states.device, dtype=torch.float32)
-        if self.config.latent_positions == "learned":
-            slots = torch.zeros_like(slots)
-        elif self.config.latent_positions == "concatenated":
-            slots = slots + lengths[:, None]
-        else:  # the middle of the chunk of the row's own text that a latent stands for
-            slots = (slots + 0.5) * lengths[:, None] / latent_states.shape[1] - 0.5
-        slots = slots.expand(len(lengths), -1)
-        return torch.cat([tokens - starts[:, None], slots], dim=1)
 
 
 class LaddForDiffusionLM(LaddPreTrainedModel):
