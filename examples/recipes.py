@@ -63,8 +63,12 @@ class RunArguments:
     packing: str = field(
         default="pack", metadata={"help": "Texts to sequences; see docs/data.md.", "choices": ["pack", "wrap", "pad"]}
     )
-    separator: str = field(
-        default=" ", metadata={"help": "Between packed documents, where the tokenizer has no EOS and no SEP token."}
+    separator: str | None = field(
+        default=None,
+        metadata={
+            "help": "Between packed documents, where the tokenizer has no EOS and no SEP token; if not given, a space, "
+            "and nothing in text8."
+        },
     )
     truncate: bool = field(
         default=False, metadata={"help": "Cut padded texts off; else long ones go on in further sequences."}

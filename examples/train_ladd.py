@@ -33,6 +33,7 @@ from transformers.utils import logging as transformers_logging
 
 from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddPipeline, LaddScheduler, LaddTrainer, LaddTrainingArguments
 from ladd_hf.data import LaddCollator, load_corpus, make_tokenizer, precompute_latents, text8_normalize
+from ladd_hf.data.corpora import separator_of
 from ladd_hf.data.missing_texts import present
 from ladd_hf.data.precompute import check_precomputable
 from ladd_hf.metrics import OneStepDecoding, quality_by_evaluations
@@ -66,8 +67,9 @@ def make_task(run: RunArguments, min_tokens: int = 1) -> Task:
         splits = {name: split.map(normalized) for name, split in splits.items()}
     texts = (row["text"] for row in splits.get("train", ()))
     tokenizer = make_tokenizer(run.tokenizer, texts, run.tokenizer_vocab_size, run.bos_token, run.eos_token)
-    same = ("packing", "separator", "truncate", "judge_order", "judge_characters", "num_proc")
+    same = ("packing", "truncate", "judge_order", "judge_characters", "num_proc")
     options = {name: getattr(run, name) for name in same}
+    options["separator"] = separator_of(run.data) if run.separator is None else run.separator
     # a card shall not tell where files are
     name = Path(run.data).resolve().name if Path(run.data).exists() else run.data
     return TextTask(name, splits, tokenizer, run.length, min_tokens=run.min_tokens or min_tokens, **options)

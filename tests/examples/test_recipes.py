@@ -14,6 +14,7 @@ from helpers.examples import train_ladd as example
 
 from ladd_hf import LaddForDiffusionLM
 from ladd_hf.data import known_corpora, make_tokenizer
+from ladd_hf.data.corpora import separator_of
 from ladd_hf.tasks import SawtoothTask, TextTask
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -372,7 +373,7 @@ def test_its_texts_become_sequences_as_the_rows_do(name):
     ends = (END, END) if row.packing == "wrap" else (None, None)
     assert (run.packing, run.bos_token, run.eos_token, run.truncate) == (row.packing, *ends, False)
     if row.packing == "pack":  # pieces of one text
-        assert run.separator == ""
+        assert run.separator is None and separator_of(run.data) == ""
 
 
 def test_padded_lm1b_is_packed_lm1b_but_for_two_flags():
