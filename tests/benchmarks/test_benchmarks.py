@@ -7,6 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
+
+from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddJointScheduler, LaddPipeline, LaddSequentialScheduler
+from ladd_hf.data import character_tokenizer
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -45,6 +50,34 @@ def test_text_ablations_tell_what_the_latents_give_away(tmp_path):
     assert all(row["facts"]["hardware"].endswith(" 3 threads") and "threads" not in row for row in rows.values())
     table = process.stdout.splitlines()
     assert {line.split(" | ")[0] for line in table[2:]} == {"| recipe", "| no unpooling"}
+
+
+def test_sampling_of_texts_is_scored_with_each_setting_that_a_pipeline_has(tmp_path):
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 16}
+    tokenizer = character_tokenizer()
+    ids = {"vocab_size": len(tokenizer), "mask_token_id": tokenizer.mask_token_id}
+    latents = {"latent_type": "continuous", "latent_length": 4, "latent_dim": 2}
+    for name, options, scheduler in (
+        ("mdlm", {}, LaddJointScheduler()),
+        ("co", latents, LaddSequentialScheduler(latent_share=0.75)),
+    ):
+        model = LaddForDiffusionLM(LaddConfig(**sizes, **ids, **options))
+        for parameter in model.parameters():  # output projections start at zero, which no latent can change
+            torch.nn.init.normal_(parameter, std=0.2)
+        LaddPipeline(model, scheduler=scheduler, tokenizer=tokenizer).save_pretrained(tmp_path / name)
+    rows = ["as saved", "half of the steps for the latents", "DDPM steps of the latents"]
+    command = [sys.executable, "benchmarks/text_sampling.py", str(tmp_path / "mdlm"), str(tmp_path / "co"), "--rows"]
+    command += [*rows, "--budgets", "1", "8", "--num_samples", "64", "--json", str(tmp_path / "x.json")]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr[-3000:]
+    found = json.loads((tmp_path / "x.json").read_text())["rows"]
+    assert list(found) == ["mdlm | as saved", *(f"co | {row}" for row in rows)]
+    assert set(found["mdlm | as saved"]["quality"]) == {"1", "8"}
+    assert all(set(found[f"co | {row}"]["quality"]) == {"8"} for row in rows)  # one step is too few for two legs
+    saved, halved = (found[f"co | {row}"]["quality"]["8"]["nats"] for row in rows[:2])
+    assert saved != halved  # the setting is in force
+    assert len([line for line in process.stdout.splitlines() if line.startswith("| co | ")]) == 3
 
 
 def test_the_gap_benchmark_gives_the_share_that_each_recipe_and_seed_closes(tmp_path):
