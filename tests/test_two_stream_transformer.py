@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from ladd_hf.latent_stream import stream_positions
 from ladd_hf.two_stream_transformer import (
     JointAttention,
     LaddBlock,
@@ -90,27 +91,27 @@ def test_attention_scores_depend_on_differences_of_positions_only(shift):
 
 
 def test_aligned_latents_stand_at_the_mean_position_of_their_chunk(tiny_model):
-    model = tiny_model("continuous").model  # 4 latents
+    config = tiny_model("continuous").config  # 4 latents
     mask = torch.tensor([[1] * 12, [1] * 8 + [0] * 4])
-    places = model._positions(torch.zeros(2, 12, 32), torch.zeros(2, 4, 32), mask)[:, 12:]
+    places = stream_positions(config, torch.zeros(2, 12, 32), torch.zeros(2, 4, 32), mask)[:, 12:]
     for row, length in enumerate([12, 8]):
         chunks = torch.arange(length, dtype=torch.float32).view(4, -1)
         torch.testing.assert_close(places[row], chunks.mean(1))
 
 
 def test_aligned_latents_stand_between_tokens_where_chunks_are_no_whole_number_of_them(tiny_model):
-    model = tiny_model("continuous").model
-    places = model._positions(torch.zeros(1, 6, 32), torch.zeros(1, 4, 32), None)[0, 6:]
+    config = tiny_model("continuous").config
+    places = stream_positions(config, torch.zeros(1, 6, 32), torch.zeros(1, 4, 32), None)[0, 6:]
     torch.testing.assert_close(places, (torch.arange(4) + 0.5) * 6 / 4 - 0.5)
     assert places.min() >= 0 and places.max() <= 5, "inside the text"
 
 
 def test_concatenated_latents_follow_the_last_token_and_learned_ones_differ_by_slots(tiny_model, stirred_model):
     states, latents = torch.zeros(1, 6, 32), torch.zeros(1, 4, 32)
-    concatenated = tiny_model("continuous", latent_positions="concatenated").model
-    assert concatenated._positions(states, latents, None)[0, 6:].tolist() == [6, 7, 8, 9]
+    concatenated = tiny_model("continuous", latent_positions="concatenated").config
+    assert stream_positions(concatenated, states, latents, None)[0, 6:].tolist() == [6, 7, 8, 9]
     learned = stirred_model("continuous", latent_positions="learned")
-    assert learned.model._positions(states, latents, None)[0, 6:].unique().numel() == 1
+    assert stream_positions(learned.config, states, latents, None)[0, 6:].unique().numel() == 1
     out = learned(torch.ones(1, 6, dtype=torch.long), torch.ones(1, 4, 3), latent_timesteps=torch.ones(1))
     assert (out.latent_prediction[0, 1:] - out.latent_prediction[0, :-1]).abs().amax(1).min() > 1e-3
 
