@@ -96,7 +96,7 @@ class RowGenerator:
     @classmethod
     def from_seed(cls, seed: int, examples: Tensor) -> RowGenerator:
         """Row keys from a run's seed and each example's number: `examples` is `(batch_size,)` int64."""
-        seed_key = _mix(torch.tensor(seed, dtype=torch.int64, device=examples.device) * _GOLDEN)
+        seed_key = _mix(torch.full((), seed, dtype=torch.int64, device=examples.device) * _GOLDEN)
         return cls(_mix((examples.long() + 1) * _GOLDEN + seed_key))
 
     @classmethod

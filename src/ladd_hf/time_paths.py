@@ -70,7 +70,8 @@ class TimePath:
         Returns:
             t_x, t_y, |dt_x / dposition|, |dt_y / dposition|, each `(n,)`.
         """
-        corners = torch.tensor(self.vertices[::-1], dtype=position.dtype, device=position.device)  # clean end first
+        corners = torch.tensor(self.vertices[::-1], dtype=position.dtype)  # clean end first
+        corners = corners.to(position.device, non_blocking=True)  # no training step waits for a GPU here
         scaled = position * len(self.legs)
         leg = scaled.long().clamp(max=len(self.legs) - 1)
         start, rate = corners[leg], corners[leg + 1] - corners[leg]  # (n, 2)

@@ -48,9 +48,9 @@ class TrainingNoise:
         Each is a random start plus the example's number times an irrational step, modulo 1: consecutive examples
         cover both times evenly, however the run is cut into batches.
         """
-        steps = torch.tensor(_R2_STEPS, device=self.examples.device)
         start = RowGenerator.from_seed(self.seed, torch.full_like(self.examples[:1], -1)).bits(2)
-        return bits_to_uniform(start + self.examples[:, None] * steps)
+        moved = torch.stack([self.examples * step for step in _R2_STEPS], dim=1)
+        return bits_to_uniform(start + moved)
 
 
 @dataclass
@@ -87,7 +87,7 @@ def draw_times(distribution: str, positions: Tensor, min_time: float = 0.0, shif
         scale = 1 + (by - 1) * t
         return torch.where(rate > 0, (by * t / scale).clamp(min=min_time), t), rate * by / scale**2
 
-    apart = torch.tensor([name == "independent" for name in names], device=first.device)[part]
+    apart = torch.tensor([name == "independent" for name in names]).to(first.device, non_blocking=True)[part]
     of_latents = torch.full_like(first, shift)
     token_times, token_rates = shifted(t_x, token_rate, torch.where(apart | (latent_rate == 0), 1.0, of_latents))
     latent_times, latent_rates = shifted(t_y, latent_rate, of_latents)

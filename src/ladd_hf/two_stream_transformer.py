@@ -113,7 +113,8 @@ class ModulatedNorm(nn.LayerNorm):
         if shift is None or scale is None:
             return super().forward(states)
         if scale.shape[0] == 1:
-            return F.layer_norm(states, self.normalized_shape, self.weight * (1 + scale[0, 0]), shift[0, 0], self.eps)
+            weight = self.weight * (1 + scale.view(-1))  # views: the gradient of an index is a copy
+            return F.layer_norm(states, self.normalized_shape, weight, shift.view(-1), self.eps)
         return torch.addcmul(shift, super().forward(states), 1 + scale)
 
 
@@ -182,8 +183,9 @@ class JointAttention(nn.Module):
         """`qkv` is `(B, length, 3 * hidden)`; returns `(B, length, hidden)` and the weights, if they are computed."""
         batch, length, width = qkv.shape
         qkv = qkv.view(batch, length, 3, self.num_heads, width // (3 * self.num_heads))
-        query, key = apply_rotary(qkv[:, :, :2], rotary).transpose(1, 3).unbind(2)  # (B, heads, length, head_dim)
-        value = qkv[:, :, 2].transpose(1, 2)
+        turned, value = qkv.split([2, 1], dim=2)
+        query, key = apply_rotary(turned, rotary).transpose(1, 3).unbind(2)  # (B, heads, length, head_dim)
+        value = value.squeeze(2).transpose(1, 2)
         attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
