@@ -49,14 +49,14 @@ def test_it_writes_what_a_cpu_writes(kind, scheduler, stirred_model):
 def test_loss_and_gradients_are_those_of_a_cpu(kind, stirred_model, torch_seed):
     tokens, found = some_tokens(6), []
     for device in ("cpu", "cuda"):
-        model = stirred_model(kind).to(device)
+        model = stirred_model(kind).double().to(device)  # in float32 a time's angle is off by 1e-4
         noise = TrainingNoise(0, torch.arange(6, device=device))
         loss = loss_of(model, tokens.to(device), noise=noise).loss
         loss.backward()
         found.append([loss, *(p.grad for p in model.parameters() if p.grad is not None)])
     assert len(found[0]) == len(found[1])
     for here, there in zip(*found, strict=True):
-        torch.testing.assert_close(there.cpu(), here, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(there.cpu(), here, atol=1e-9, rtol=1e-7)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -93,8 +93,10 @@ def test_a_training_step_waits_for_the_gpu_only_where_tokens_are_masked(kind, st
             loss_of(model, tokens, noise=noise).loss.backward()
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    lines = {linecache.getline(one.filename, one.lineno).strip() for one in waits}
+    places = {(one.filename, one.lineno) for one in waits if "called a synchronizing" in str(one.message)}
+    lines = {linecache.getline(*place).strip() for place in places if "ladd_hf" in place[0]}
     assert len(lines) == 3 and all("masked]" in line or "logits_mask]" in line for line in lines), lines
+    assert len(places - {place for place in places if "ladd_hf" in place[0]}) <= 1, "autograd looks masks up once more"
 
 
 def test_a_compiled_model_writes_the_same(stirred_model):

@@ -59,12 +59,12 @@ def positions_of(length, config):
 
 def test_rotation_turns_each_pair_by_position_times_its_frequency():
     states = torch.randn(1, 3, 6, dtype=torch.float64)
-    positions = torch.tensor([[0.0, 1.0, 2.5]])
+    positions = torch.tensor([[0.0, 2.5, 1000.0]])
     turned = rotated(states, positions)
     pairs = torch.complex(states[..., :3], states[..., 3:])
-    angles = positions[..., None].double() * 100.0 ** (-torch.arange(3) / 3)
+    angles = positions[..., None].double() * 100.0 ** (-torch.arange(3).double() / 3)
     expected = pairs * torch.polar(torch.ones_like(angles), angles)
-    torch.testing.assert_close(torch.complex(turned[..., :3], turned[..., 3:]), expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(torch.complex(turned[..., :3], turned[..., 3:]), expected, atol=1e-12, rtol=0)
 
 
 def test_position_zero_turns_nothing_and_no_position_changes_a_length():
@@ -290,6 +290,13 @@ def test_the_time_embedding_tells_times_apart_that_differ_by_a_thousandth():
     assert (embedded[1:] - embedded[:-1]).norm(dim=-1).min() > 1e-3
     distances = torch.cdist(embedded, embedded) + torch.eye(1001)
     assert distances.min() > 1e-3, "no two times share an embedding"
+
+
+def test_the_time_embedding_of_a_float64_model_sees_times_in_float64():
+    embedding = awaken(TimestepEmbedding(16)).double()
+    start, step, two = embedding(0.37 + torch.tensor([0.0, 1e-9, 2e-9], dtype=torch.float64))
+    assert (step - start).abs().max() > 0
+    torch.testing.assert_close(two - start, 2 * (step - start), rtol=1e-3, atol=1e-12)
 
 
 # --- heads ---

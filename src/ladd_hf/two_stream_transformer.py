@@ -26,8 +26,9 @@ def rotary_embedding(positions: Tensor, head_dim: int, theta: float, dtype: torc
 
     `positions` is `(B, length)`. Position 0 turns nothing.
     """
-    exponent = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
-    angles = positions.float()[..., None] * theta**-exponent  # (B, length, head_dim / 2)
+    wide = torch.promote_types(dtype, torch.float32)
+    exponent = torch.arange(0, head_dim, 2, device=positions.device, dtype=wide) / head_dim
+    angles = positions.to(wide)[..., None] * theta**-exponent  # (B, length, head_dim / 2)
     cos, sin = angles.cos(), angles.sin()
     cos, sin = torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
     return cos[:, :, None, None].to(dtype), sin[:, :, None, None].to(dtype)
@@ -74,10 +75,11 @@ class TimestepEmbedding(nn.Module):
 
     def forward(self, timesteps: Tensor) -> Tensor:
         """`(B,)` times to `(B, cond_hidden_size)`."""
-        half = self.frequencies // 2
-        exponent = torch.arange(half, device=timesteps.device, dtype=torch.float32) / half
-        angles = self.scale * timesteps.float()[:, None] * 10000**-exponent
-        sinusoids = torch.cat([angles.cos(), angles.sin()], dim=-1).to(self.up_proj.bias.dtype)  # weights may be int
+        half, dtype = self.frequencies // 2, self.up_proj.bias.dtype  # weights may be int
+        wide = torch.promote_types(dtype, torch.float32)
+        exponent = torch.arange(half, device=timesteps.device, dtype=wide) / half
+        angles = self.scale * timesteps.to(wide)[:, None] * 10000**-exponent
+        sinusoids = torch.cat([angles.cos(), angles.sin()], dim=-1).to(dtype)
         return self.down_proj(F.silu(self.up_proj(sinusoids)))
 
 

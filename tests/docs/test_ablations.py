@@ -47,3 +47,15 @@ def test_the_table_of_sampling_holds_what_was_found():
     rows = {sampling.table_row(name, outcome["quality"], budgets) for name, outcome in found["rows"].items()}
     assert set(table(head)) == rows and len(rows) > 4
     assert all(o["settings"] == sampling.CHANGES[name.split(" | ")[1]] for name, o in found["rows"].items())
+
+
+def test_the_table_of_the_gpu_holds_what_was_found():
+    found = json.loads((ROOT / "benchmarks" / "results" / "python-docs-gpu-di-seed42.json").read_text())["quality"]
+    budgets = list(found["MDLM"])
+    rows = {
+        (name + suffix, *(f"{scores[n][score]:.2f}" if n in scores else "" for n in budgets))
+        for name, scores in found.items()
+        for score, suffix in (("nats", ""), ("entropy", ", entropy"))
+    }
+    head = f"| evaluations | {' | '.join(budgets)} |\n" + "| --- " * (len(budgets) + 1) + "|"
+    assert {tuple(cell.strip() for cell in row.strip("|").split("|")) for row in table(head)} == rows
