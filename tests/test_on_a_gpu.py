@@ -94,9 +94,10 @@ def test_a_training_step_waits_for_the_gpu_only_where_tokens_are_masked(kind, st
         finally:
             torch.cuda.set_sync_debug_mode("default")
     places = {(one.filename, one.lineno) for one in waits if "called a synchronizing" in str(one.message)}
-    lines = {linecache.getline(*place).strip() for place in places if "ladd_hf" in place[0]}
+    ours = {place for place in places if "ladd_hf" in place[0]}
+    lines = {linecache.getline(*place).strip() for place in ours}
     assert len(lines) == 3 and all("masked]" in line or "logits_mask]" in line for line in lines), lines
-    assert len(places - {place for place in places if "ladd_hf" in place[0]}) <= 1, "autograd looks masks up once more"
+    assert len(places - ours) <= 1, "autograd looks the masks up once more"
 
 
 def test_a_compiled_model_writes_the_same(stirred_model):
