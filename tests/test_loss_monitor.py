@@ -24,6 +24,15 @@ def test_means_are_taken_since_the_last_ones():
     assert float(monitor.means()["token_loss"]) == 5
 
 
+def test_accumulated_batches_of_a_step_add_up():
+    monitor = LossMonitor()
+    for step, value in ((0, 1), (0, 2), (1, 3), (1, 6)):
+        monitor.add(parts(a=value), step)
+    assert float(monitor.means()["a"]) == 6
+    monitor.add(parts(a=4), 1)
+    assert float(monitor.means()["a"]) == 4, "whatever was added before the last means"
+
+
 def test_a_part_that_comes_now_and_then_is_averaged_over_where_it_came():
     monitor = LossMonitor()
     monitor.add(parts(a=1), 0)
@@ -34,7 +43,7 @@ def test_a_part_that_comes_now_and_then_is_averaged_over_where_it_came():
 def test_small_losses_are_not_lost_in_a_long_sum():
     monitor = LossMonitor()
     monitor.add(parts(a=2**26), 0)
-    for step in range(1000):
+    for step in range(1, 1001):
         monitor.add(parts(a=1), step)
     assert float(monitor.means()["a"]) * 1001 == pytest.approx(2**26 + 1000, abs=1e-3)
 

@@ -168,9 +168,9 @@ def test_the_total_is_the_weighted_sum_of_the_terms():
 
 def test_the_codes_a_batch_uses_are_counted_beside_the_loss():
     denoiser = ExactDenoiser(TABLE)
-    parts = loss_of(denoiser, TrainingObjective()).parts
-    assert parts["codes_in_batch"] == denoiser.codes.unique().numel() == 3
-    assert loss_of(denoiser, TrainingObjective(), SEQUENCES[:1]).parts["codes_in_batch"] == 1
+    statistics = loss_of(denoiser, TrainingObjective()).statistics
+    assert statistics["codes_in_batch"] == denoiser.codes.unique().numel() == 3
+    assert loss_of(denoiser, TrainingObjective(), SEQUENCES[:1]).statistics["codes_in_batch"] == 1
 
 
 def test_without_latents_there_is_a_token_loss_and_nothing_else():

@@ -21,8 +21,16 @@ RUNS = {
     "discrete": {**TWO_STAGES, "gradient_accumulation_steps": 2},
     "checkpointed": {**TWO_STAGES, "activation_checkpointing": True},
     "vector": TWO_STAGES,
+    "uneven": {"latent_dropout": 0.5, "gradient_accumulation_steps": 2},
 }
-KINDS = {"checkpointed": "discrete"}
+KINDS = {"checkpointed": "discrete", "uneven": "continuous"}
+
+
+def uneven(number: int, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
+    """A text of 4 to 12 tokens; in every second one only the last is no context."""
+    tokens = tokens[: 4 + number * 5 % 9]
+    context = torch.arange(len(tokens)) < (len(tokens) - 1 if number % 2 else 0)
+    return {"input_ids": tokens, "labels": tokens.masked_fill(context, -100)}
 
 
 def train(folder: Path, name: str, batch_size: int) -> None:
@@ -46,6 +54,8 @@ def train(folder: Path, name: str, batch_size: int) -> None:
     )
     model = LaddForDiffusionLM.from_pretrained(folder / name)
     data = torch.load(folder / "data.pt")
+    if name == "uneven":  # texts of many lengths, some of them with a prompt
+        data = [uneven(number, row["input_ids"]) for number, row in enumerate(data)]
     trainer = LaddTrainer(model, args, train_dataset=data, eval_dataset=data[:7])
     trainer.train()
     metrics = trainer.evaluate()
@@ -91,7 +101,7 @@ def results(stirred_model, tiny_model, tmp_path_factory):
     }
 
 
-@pytest.mark.parametrize("name", ["none", "discrete", "checkpointed"])
+@pytest.mark.parametrize("name", ["none", "discrete", "checkpointed", "uneven"])
 def test_two_processes_log_the_losses_of_one_with_twice_the_batch(name, results):
     one, two = (results[name][world, 0][1]["history"] for world in (1, 2))
     assert len(one) == len(two) == 4
@@ -99,7 +109,7 @@ def test_two_processes_log_the_losses_of_one_with_twice_the_batch(name, results)
         assert [e[term] for e in two] == pytest.approx([e[term] for e in one], abs=1e-4), term
 
 
-@pytest.mark.parametrize("name", ["none", "discrete", "checkpointed"])
+@pytest.mark.parametrize("name", ["none", "discrete", "checkpointed", "uneven"])
 def test_two_processes_end_with_the_weights_of_one_with_twice_the_batch(name, results):
     one, two = results[name][1, 0][0], results[name][2, 0][0]
     start = one["model.embed_tokens.weight"]

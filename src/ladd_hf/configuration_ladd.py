@@ -115,7 +115,7 @@ class LaddConfig(PreTrainedConfig):
     """
 
     model_type = "ladd"
-    keys_to_ignore_at_inference = ["latent_prediction", "loss_parts", "hidden_states", "attentions"]
+    keys_to_ignore_at_inference = ["latent_prediction", "loss_parts", "statistics", "hidden_states", "attentions"]
 
     vocab_size: int = 50258
     mask_token_id: int | None = None

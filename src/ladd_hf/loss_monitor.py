@@ -18,17 +18,20 @@ class LossMonitor:
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
+        self._last_step: dict[str, int] = {}
         self._first_bad: dict[str, Tensor] = {}
 
     def add(self, parts: dict[str, Tensor], step: int) -> None:
-        """Adds one batch's parts at optimiser step `step`."""
+        """Adds one batch's parts at optimiser step `step`, whose accumulated batches add up."""
         for name, value in parts.items():
             value = value.detach().double()
             if name not in self._sums:
                 self._sums[name] = torch.zeros_like(value)
                 self._counts[name] = 0
+                self._last_step.pop(name, None)
             self._sums[name] += value
-            self._counts[name] += 1
+            self._counts[name] += step != self._last_step.get(name)
+            self._last_step[name] = step
             self.guard(name, value, step)
 
     def guard(self, name: str, value: Tensor, step: int) -> None:
@@ -56,7 +59,7 @@ class LossMonitor:
             )
 
     def means(self) -> dict[str, Tensor]:
-        """Mean of each part since the last call, and a fresh start."""
+        """Mean over steps of each part since the last call, and a fresh start."""
         means = {name: total / self._counts[name] for name, total in self._sums.items()}
         self._sums.clear()
         self._counts.clear()

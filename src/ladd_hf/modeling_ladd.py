@@ -36,6 +36,7 @@ from .pretrained_encoder import PretrainedEncoder, batches_of, feature_batches
 from .pretrained_model import LaddPreTrainedModel
 from .quantizers import QUANTIZERS, Quantizer
 from .randomness import RowGenerator
+from .step_counts import IGNORED_LABEL, StepCounts, maskable_tokens
 from .time_paths import Point, TimePath
 from .training_noise import TrainingNoise
 from .two_stream_transformer import (
@@ -45,9 +46,6 @@ from .two_stream_transformer import (
     ZeroInitLinear,
 )
 from .warm_start import warm_started
-
-IGNORED_LABEL = -100
-
 
 class LaddModel(LaddPreTrainedModel):
     """The two streams of the denoiser, from embeddings to the last block. Paper, section 5.
@@ -247,6 +245,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         noise: TrainingNoise | None = None,
         loss_only: bool = False,
         precomputed_latents: Tensor | None = None,
+        counts: StepCounts | None = None,
         **kwargs: Any,
     ) -> LaddOutput:
         """One evaluation of the denoiser; with `labels`, the training loss as well.
@@ -269,6 +268,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
             loss_only: leave out everything but the loss.
             precomputed_latents: `(B, M * D)` or `(B, M, D)`, for `loss`: what a fixed pretrained encoder says of the
                 clean tokens, stored by `precompute_latents`, so that it is not run.
+            counts: for `loss`, how much the optimiser step scores that it is a part of; this batch alone, if not given.
 
         Raises `ValueError` for latents that do not fit the model, and where a time it is conditioned on is missing.
         """
@@ -290,8 +290,8 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
             noise = noise or TrainingNoise.draw(len(labels), labels.device)
             tokens, maskable = self._clean_tokens(input_ids, labels, attention_mask)
             objective = objective or TrainingObjective()
-            loss = training_loss(self, tokens, maskable, attention_mask, objective, noise, precomputed_latents)
-            output.loss, output.loss_parts = loss.total, loss.parts
+            loss = training_loss(self, tokens, maskable, attention_mask, objective, noise, precomputed_latents, counts)
+            output.loss, output.loss_parts, output.statistics = loss.total, loss.parts, loss.statistics
         elif loss_only:
             raise ValueError("`loss_only` needs `labels`, the clean tokens to noise and to score.")
         return output
@@ -517,9 +517,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         self, input_ids: Tensor | None, labels: Tensor, attention_mask: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Clean tokens and which of them may be noised, both `(B, S)`."""
-        maskable = labels != IGNORED_LABEL
-        if attention_mask is not None:
-            maskable = maskable & attention_mask.bool()
+        maskable = maskable_tokens(labels, attention_mask)
         if input_ids is None:
             filler = self.config.pad_token_id or 0
             return torch.where(labels == IGNORED_LABEL, filler, labels), maskable

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from .latent_channels import EncodedLatents, LatentChannel, MaskedChannel
 from .precision import at_least_float32
 from .randomness import RowGenerator
+from .step_counts import StepCounts
 from .training_noise import TimePoints, TrainingNoise, check_distribution, draw_times
 
 # Terms that need codes, vectors, or any latents.
@@ -152,10 +153,11 @@ class Denoiser(Protocol):
 
 @dataclass
 class LossParts:
-    """The loss to differentiate, its unweighted parts and what else is worth watching, all scalars."""
+    """The loss to differentiate, its unweighted terms, and statistics of the batch worth watching, all scalars."""
 
     total: Tensor
     parts: dict[str, Tensor] = field(default_factory=dict)
+    statistics: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass
@@ -187,8 +189,13 @@ def training_loss(
     objective: TrainingObjective,
     noise: TrainingNoise,
     precomputed_latents: Tensor | None = None,
+    counts: StepCounts | None = None,
 ) -> LossParts:
     """One draw of the training loss.
+
+    Every term is a sum over the batch divided by how much the whole optimiser step scores of its kind, so that the
+    losses of accumulated batches add up to the loss of one large batch, however it is cut. InfoNCE alone depends on
+    the cut: an example's negatives are those of its own batch.
 
     Args:
         denoiser: the model.
@@ -198,6 +205,7 @@ def training_loss(
         objective: the terms and their weights.
         noise: the examples' randomness.
         precomputed_latents: what the encoder would say of the whole texts, if it has been asked before.
+        counts: what the optimiser step scores; this batch alone, if not given.
 
     Raises `ValueError` for terms that ask the encoder of texts in part, where it has been asked before.
     """
@@ -206,36 +214,37 @@ def training_loss(
     if precomputed_latents is not None:
         objective.check_precomputed()
     batch = _noise_tokens(denoiser.token_channel, tokens, maskable, attention_mask, objective, noise, random)
+    dropped = noise.drops_latents(objective.latent_dropout)
+    if counts is None:
+        counts = StepCounts.of_batch(maskable, dropped)
     if channel is not None:
-        latents = _noise_latents(denoiser, channel, batch, objective, random, precomputed_latents)
+        latents = _noise_latents(denoiser, channel, batch, dropped, objective, random, precomputed_latents)
     output = _denoise(denoiser, batch, latents, batch.noisy, batch.times.token_times)
 
-    # Each term with its weight
-    terms = {"token_loss": (_token_loss(denoiser, output.logits, batch, objective), objective.token_loss_weight)}
-    watched = {}
+    # Each term, a sum over the batch, with what it is divided by and its weight
+    token_loss = _token_loss(denoiser, output.logits, batch, objective)
+    terms = {"token_loss": (token_loss, counts.tokens, objective.token_loss_weight)}
+    statistics = {}
     if channel is not None and latents is not None:
         latent_loss = _latent_loss(channel, output.latent_prediction, latents, batch.times, objective)
-        terms["latent_loss"] = (latent_loss, objective.latent_loss_weight)
+        terms["latent_loss"] = (latent_loss, counts.examples_with_latents, objective.latent_loss_weight)
         if latents.encoded.codes is not None:
-            terms["commitment_loss"] = (latents.encoded.commitment_loss, 1.0)
-            watched["codes_in_batch"] = _distinct(latents.encoded.codes)
+            terms["commitment_loss"] = (latents.encoded.commitment_loss * len(tokens), counts.examples, 1.0)
+            statistics["codes_in_batch"] = _distinct(latents.encoded.codes)
         elif objective.latent_kl_weight:
-            terms["latent_kl_loss"] = (latents.encoded.kl.mean(), objective.latent_kl_weight)
+            terms["latent_kl_loss"] = (latents.encoded.kl.sum(), counts.examples, objective.latent_kl_weight)
         if objective.contrastive_weight:
-            terms["contrastive_loss"] = (
-                _contrastive_loss(denoiser, batch, objective, random),
-                objective.contrastive_weight,
-            )
+            contrastive_loss = _contrastive_loss(denoiser, batch, objective, random)
+            terms["contrastive_loss"] = (contrastive_loss, counts.examples, objective.contrastive_weight)
         if objective.conditional_independence_weight:
-            terms["conditional_independence_loss"] = (
-                _conditional_independence_loss(denoiser, output.logits, batch, latents),
-                objective.conditional_independence_weight,
-            )
+            divergence = _conditional_independence_loss(denoiser, output.logits, batch, latents)
+            weight = objective.conditional_independence_weight
+            terms["conditional_independence_loss"] = (divergence, counts.tokens, weight)
+    parts = {name: (total / count.to(total)) for name, (total, count, _) in terms.items()}
     # A term without weight is left out, so that what only it would teach gets no gradient and the optimiser no history.
-    total = sum(
-        (weight * term for term, weight in terms.values() if weight), start=torch.zeros_like(terms["token_loss"][0])
-    )
-    return LossParts(total, {name: term.detach() for name, (term, _) in terms.items()} | watched)
+    weights = {name: weight for name, (_, _, weight) in terms.items() if weight}
+    loss = sum((weight * parts[name] for name, weight in weights.items()), start=torch.zeros_like(token_loss))
+    return LossParts(loss, {name: part.detach() for name, part in parts.items()}, statistics)
 
 
 def _noise_tokens(
@@ -260,6 +269,7 @@ def _noise_latents(
     denoiser: Denoiser,
     channel: LatentChannel,
     batch: NoisyTokens,
+    dropped: Tensor,
     objective: TrainingObjective,
     random: RowGenerator,
     precomputed_latents: Tensor | None,
@@ -274,7 +284,6 @@ def _noise_latents(
     stored: dict[str, Any] = {} if precomputed_latents is None else {"precomputed_latents": precomputed_latents}
     encoded = denoiser.encode(encoder_input, batch.attention_mask, random, **stored)
     noisy = channel.add_noise(encoded.clean, batch.times.latent_times, random)
-    dropped = random.uniform() < objective.latent_dropout  # (B,)
     noisy = torch.where(dropped.view(-1, *(1 for _ in noisy.shape[1:])), channel.dropped(noisy), noisy)
     batch.times.latent_times = torch.where(dropped, 1.0, batch.times.latent_times)
     if encoded.unquantized is not None and objective.quantizer_dropout:
@@ -302,20 +311,20 @@ def _denoise(
 
 
 def _token_loss(denoiser: Denoiser, logits: Tensor, batch: NoisyTokens, objective: TrainingObjective) -> Tensor:
-    """L_x: cross-entropy at the masked positions, averaged over all that could be masked. `logits` are `(n, V)`."""
+    """Sum of L_x: cross-entropy at the masked positions. `logits` are `(n, V)`."""
     cross_entropy = F.cross_entropy(at_least_float32(logits), batch.clean[batch.masked], reduction="none")  # (n,)
     times, rates = batch.times.token_times, batch.times.token_rates
     weight = (rates > 0).double()
     if objective.token_weighting == "elbo":
         weight = rates * denoiser.token_channel.schedule.weight(times)
     weight = weight[:, None].expand(batch.masked.shape)[batch.masked]  # (n,)
-    return (weight.to(cross_entropy) * cross_entropy).sum() / batch.maskable.sum().clamp(min=1)
+    return (weight.to(cross_entropy) * cross_entropy).sum()
 
 
 def _latent_loss(
     channel: LatentChannel, prediction: Tensor, latents: NoisyLatents, times: TimePoints, objective: TrainingObjective
 ) -> Tensor:
-    """L_y: squared error or cross-entropy over masked codes, averaged over the examples that keep their latents."""
+    """Sum of L_y over the examples that keep their latents: squared error, or cross-entropy over masked codes."""
     clean, rates = latents.encoded.clean, times.latent_rates
     if not objective.latent_target_gradient:
         clean = clean.detach()
@@ -324,15 +333,14 @@ def _latent_loss(
         loss = rates * channel.bound(prediction, clean, latents.noisy, moving) / clean.shape[1]
     else:
         loss = (rates > 0) * channel.loss(prediction, clean, latents.noisy, times.latent_times)
-    kept = ~latents.dropped
-    total = (loss * kept).sum() / kept.sum().clamp(min=1)
+    total = (loss * ~latents.dropped).sum()
     return total.to(at_least_float32(prediction).dtype)  # the bound's weights are float64
 
 
 def _contrastive_loss(
     denoiser: Denoiser, batch: NoisyTokens, objective: TrainingObjective, random: RowGenerator
 ) -> Tensor:
-    """InfoNCE with in-batch negatives: two maskings of a text shall have latents more alike than two texts."""
+    """Sum of InfoNCE with in-batch negatives: two maskings of a text shall have latents more alike than two texts."""
     views = []
     for _ in range(2):
         hidden = batch.maskable & (random.branch().uniform(batch.clean.shape[1]) < objective.contrastive_mask_ratio)
@@ -341,20 +349,19 @@ def _contrastive_loss(
         views.append(F.normalize(at_least_float32(pooled), dim=-1))
     similarity = views[0] @ views[1].T / objective.contrastive_temperature  # (B, B)
     own = torch.arange(len(similarity), device=similarity.device)
-    return 0.5 * (F.cross_entropy(similarity, own) + F.cross_entropy(similarity.T, own))
+    return 0.5 * sum(F.cross_entropy(x, own, reduction="sum") for x in (similarity, similarity.T))
 
 
 def _conditional_independence_loss(
     denoiser: Denoiser, logits: Tensor, batch: NoisyTokens, latents: NoisyLatents
 ) -> Tensor:
-    """KL from the prediction given (x_t, y_t), held fixed, to the prediction given y_t with every token masked."""
+    """Sum of the KL from the prediction given (x_t, y_t), held fixed, to the one given y_t with every token masked."""
     mask_id = denoiser.token_channel.mask_id
     all_masked = torch.where(batch.maskable, mask_id, batch.clean)
     blind = _denoise(denoiser, batch, latents, all_masked, torch.ones_like(batch.times.token_times)).logits  # (n, V)
     keep = torch.arange(logits.shape[-1], device=logits.device) != mask_id  # its logit is minus infinity in both
     informed_log, blind_log = (at_least_float32(x[:, keep]).log_softmax(-1) for x in (logits.detach(), blind))
-    divergence = F.kl_div(blind_log, informed_log, reduction="sum", log_target=True)
-    return divergence / batch.maskable.sum().clamp(min=1)
+    return F.kl_div(blind_log, informed_log, reduction="sum", log_target=True)
 
 
 def _distinct(codes: Tensor) -> Tensor:

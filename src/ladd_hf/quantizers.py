@@ -35,7 +35,13 @@ class QuantizedLatents:
 
 
 class Quantizer(nn.Module, ABC):
-    """What the model asks of a quantiser, whichever it is."""
+    """What the model asks of a quantiser, whichever it is.
+
+    Attributes:
+        accumulates: whether more batches of the same optimiser step follow; one that learns by itself waits for them.
+    """
+
+    accumulates = False
 
     @abstractmethod
     def forward(self, latents: Tensor, frozen: bool, random: RowGenerator | None = None) -> QuantizedLatents:
@@ -63,9 +69,14 @@ class VectorQuantizer(Quantizer):
             rotation_trick=False,  # the paper's gradient is the plain straight-through one
         )
         self._started = False
+        self._shown: list[tuple[Tensor, Tensor]] = []  # unit vectors and their codes, not learnt from yet
 
     def forward(self, latents: Tensor, frozen: bool, random: RowGenerator | None = None) -> QuantizedLatents:
-        """Nearest codes; in training and not `frozen`, the codebook moves towards what it is shown."""
+        """Nearest codes; in training and not `frozen`, the codebook moves towards what it is shown.
+
+        While it `accumulates` it stays as it is, and then moves once towards all that it has been shown: accumulated
+        batches are one large batch to it, too. Its k-means start is on the first batch alone.
+        """
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         if self.training and not frozen and distributed and not self.quantize._codebook.use_ddp:
             raise RuntimeError(
@@ -75,10 +86,19 @@ class VectorQuantizer(Quantizer):
         if (frozen or not self.training) and not self._has_started():
             codes = torch.zeros(latents.shape[:2], dtype=torch.int64, device=latents.device)
             return QuantizedLatents(torch.zeros_like(latents), codes, latents.new_zeros(()), latents)
-        vectors, codes, loss = self.quantize(latents.float(), freeze_codebook=frozen)
-        return QuantizedLatents(
-            vectors.to(latents.dtype), codes.long(), loss.sum(), nn.functional.normalize(latents, dim=-1)
-        )
+        directions = nn.functional.normalize(latents, dim=-1)
+        vectors, codes, loss = self.quantize(latents.float(), freeze_codebook=True)
+        if self.training and not frozen:
+            self._learn(directions.detach().float().flatten(0, 1), codes.flatten())
+        return QuantizedLatents(vectors.to(latents.dtype), codes.long(), loss.sum(), directions)
+
+    def _learn(self, directions: Tensor, codes: Tensor) -> None:
+        """Moves the codebook towards unit vectors `(n, D)` with these codes `(n,)`, or keeps them for later."""
+        self._shown.append((directions, codes))
+        if not self.accumulates:
+            directions, codes = (torch.cat(parts) for parts in zip(*self._shown, strict=True))
+            self._shown.clear()
+            self.quantize._codebook.update_indices(directions[None], codes[None])
 
     def codes_to_vectors(self, codes: Tensor) -> Tensor:
         """Rows of the codebook, unit vectors `(B, M, D)`."""

@@ -32,6 +32,7 @@ from .publishing import held_out_bounds, push_checkpoint, training_recipe
 from .randomness import RowGenerator
 from .schedulers import LaddScheduler
 from .sharding import check_resuming, check_sharding, is_sharded, whole
+from .step_counts import StepCounts, batch_counts, maskable_tokens, total
 from .time_paths import time_path
 from .training_args import LaddTrainingArguments
 from .training_noise import TrainingNoise
@@ -72,8 +73,8 @@ class LaddTrainer(Trainer):
     are no numbers.
     """
 
-    # The loss is a mean over each batch, which the Trainer then divides by the number of accumulated batches.
-    loss_is_scaled_for_ga = False
+    # The loss is divided by what the whole optimiser step scores: accumulated batches add up, see `StepCounts`.
+    loss_is_scaled_for_ga = True
     args: LaddTrainingArguments
 
     def __init__(
@@ -115,7 +116,7 @@ class LaddTrainer(Trainer):
         if self.ema is not None:
             self.add_callback(self.ema)
         self._monitor = LossMonitor()
-        self._microstep = (-1, 0)  # optimiser step, batches accumulated in it so far
+        self._batch, self.current_gradient_accumulation_steps = 0, 1  # of those that an optimiser step accumulates
 
     # --- training ---
 
@@ -132,6 +133,7 @@ class LaddTrainer(Trainer):
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> TrainOutput:
         """Here a `model_init` has made its model, and a checkpoint has been read."""
         self._meet_model()
+        self._monitor = LossMonitor()  # whatever an earlier run, or one with too large a batch, has left
         if self._ladd_model().needs_latent_statistics:  # every process looks at the same texts
             self._ladd_model().gather_latent_statistics(cast(Iterable, self.train_dataset), _EXAMPLES_OF_STATISTICS)
         return super()._inner_training_loop(*args, **kwargs)
@@ -171,21 +173,42 @@ class LaddTrainer(Trainer):
             )
         return None
 
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[dict[str, Any]], Any]:
+        """As `Trainer.get_batch_samples`, with [`StepCounts`] as what is in the batches of an optimiser step."""
+        batches, _ = super().get_batch_samples(*args, **kwargs)
+        self._batch = 0
+        objective, counts = self.args.objective_at(self.state.global_step), []
+        for number, inputs in enumerate(batches):
+            tokens, labels = inputs["input_ids"], inputs.get("labels")
+            maskable = maskable_tokens(tokens if labels is None else labels, inputs.get("attention_mask"))
+            dropped = self._noise(number, len(tokens), tokens.device).drops_latents(objective.latent_dropout)
+            counts.append(batch_counts(maskable, dropped))
+        totals, processes = total(counts, self.args.device), 1
+        if self.args.average_tokens_across_devices:
+            totals, processes = self.accelerator.reduce(totals, "sum"), self.args.world_size
+        return batches, StepCounts.of(totals, processes)
+
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
         """As `Trainer.training_step`; fixes or frees the encoder for the stage, and counts accumulated batches."""
         self._set_stage()
-        step, micro = self._microstep
-        self._microstep = (self.state.global_step, micro + 1 if step == self.state.global_step else 0)
-        return super().training_step(model, inputs, *args, **kwargs)
+        quantizer = self._ladd_model().quantizer
+        if quantizer is not None:
+            quantizer.accumulates = self._batch + 1 < self.current_gradient_accumulation_steps
+        loss = super().training_step(model, inputs, *args, **kwargs)
+        self._batch += 1
+        return loss
 
     def compute_loss(
         self,
         model: nn.Module,
         inputs: dict[str, Any],
         return_outputs: bool = False,
-        num_items_in_batch: Tensor | int | None = None,
+        num_items_in_batch: Any = None,
     ) -> Any:
-        """One draw of the objective, its noise named by the examples' places in the run."""
+        """One draw of the objective, its noise named by the examples' places in the run.
+
+        `num_items_in_batch` is what `get_batch_samples` counted; of this batch alone, if not given.
+        """
         # 1. The clean tokens
         tokens = inputs["input_ids"]
         labels = inputs.get("labels")
@@ -195,12 +218,15 @@ class LaddTrainer(Trainer):
             labels=tokens if labels is None else labels,
             attention_mask=inputs.get("attention_mask"),
             objective=self.args.objective_at(self.state.global_step),
-            noise=self._noise(len(tokens), tokens.device),
+            noise=self._noise(self._batch, len(tokens), tokens.device),
             precomputed_latents=inputs.get("precomputed_latents"),
+            counts=num_items_in_batch,
             loss_only=True,
         )
         # 3. Its parts, for the log
-        self._monitor.add({**outputs.loss_parts, "loss": outputs.loss}, self.state.global_step)
+        share = 1 / self.current_gradient_accumulation_steps
+        statistics = {name: share * value for name, value in outputs.statistics.items()}
+        self._monitor.add({**outputs.loss_parts, **statistics, "loss": outputs.loss}, self.state.global_step)
         if tokens.device.type == "cpu":
             self._monitor.check()  # costs nothing where there is no device to wait for
         return (outputs.loss, outputs) if return_outputs else outputs.loss
@@ -215,11 +241,11 @@ class LaddTrainer(Trainer):
                 self._monitor.check()  # before the optimiser spoils the weights
         return norm
 
-    def _noise(self, batch_size: int, device: torch.device) -> TrainingNoise:
-        """Numbers the examples of this batch: step by step, accumulated batch by batch, process by process."""
-        step, micro = self._microstep
-        batch = (step * self.args.gradient_accumulation_steps + micro) * self.args.world_size
-        first = (batch + self.args.process_index) * self.args.train_batch_size
+    def _noise(self, number: int, batch_size: int, device: torch.device) -> TrainingNoise:
+        """Numbers the examples of a step's batch `number`: step by step, batch by batch, process by process."""
+        batch = self.state.global_step * self.args.gradient_accumulation_steps + number
+        size = self._train_batch_size // (self.args.world_size if self.accelerator.split_batches else 1)
+        first = (batch * self.args.world_size + self.args.process_index) * size
         return TrainingNoise(self.args.seed, torch.arange(first, first + batch_size, device=device))
 
     def _set_stage(self) -> None:

@@ -42,6 +42,13 @@ class TrainingNoise:
         """The examples' streams of random numbers, from their beginning."""
         return RowGenerator.from_seed(self.seed, self.examples)
 
+    def drops_latents(self, probability: float) -> Tensor:
+        """Which examples lose their latents, each with this probability: `(B,)` bool.
+
+        From a stream of its own, so that a whole optimiser step can be counted before its first batch is run.
+        """
+        return RowGenerator.from_seed(~self.seed, self.examples).uniform() < probability
+
     def positions(self) -> Tensor:
         """Two numbers in [0, 1) per example, `(B, 2)` float64, low-discrepancy in the square.
 
