@@ -61,7 +61,7 @@ def assert_same_update(model_of, make_trainer, data, **options):
     terms = [name for name in log.state.log_history[0] if name.endswith("loss")]
     for weights, other in others:
         for name, weight in whole.items():
-            torch.testing.assert_close(weights[name], weight, atol=1e-6, rtol=1e-6, msg=lambda text: f"{name}: {text}")
+            torch.testing.assert_close(weights[name], weight, atol=1e-6, rtol=1e-6, msg=name)
         for term in terms:
             assert logged(other, term) == pytest.approx(logged(log, term), rel=1e-6, abs=1e-6), term
 

@@ -47,6 +47,7 @@ from .two_stream_transformer import (
 )
 from .warm_start import warm_started
 
+
 class LaddModel(LaddPreTrainedModel):
     """The two streams of the denoiser, from embeddings to the last block. Paper, section 5.
 

@@ -349,7 +349,8 @@ def _contrastive_loss(
         views.append(F.normalize(at_least_float32(pooled), dim=-1))
     similarity = views[0] @ views[1].T / objective.contrastive_temperature  # (B, B)
     own = torch.arange(len(similarity), device=similarity.device)
-    return 0.5 * sum(F.cross_entropy(x, own, reduction="sum") for x in (similarity, similarity.T))
+    both = torch.stack([F.cross_entropy(x, own, reduction="sum") for x in (similarity, similarity.T)])
+    return both.mean()
 
 
 def _conditional_independence_loss(
