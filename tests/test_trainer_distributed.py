@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from datasets import Dataset
 from safetensors.torch import load_file, save_file
 
 import ladd_hf
@@ -22,8 +23,11 @@ RUNS = {
     "checkpointed": {**TWO_STAGES, "activation_checkpointing": True},
     "vector": TWO_STAGES,
     "uneven": {"latent_dropout": 0.5, "gradient_accumulation_steps": 2},
+    "apart": {"average_tokens_across_devices": False},
 }
-KINDS = {"checkpointed": "discrete", "uneven": "continuous"}
+RANKS = ((1, 0), (2, 0), (2, 1))
+STREAMS = [(7, 2), (9, 3), (5, 4), (8, 2)]  # rows, and texts of a batch
+KINDS = {"checkpointed": "discrete", "uneven": "continuous", "apart": "none"}
 
 
 def uneven(number: int, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -54,7 +58,7 @@ def train(folder: Path, name: str, batch_size: int) -> None:
     )
     model = LaddForDiffusionLM.from_pretrained(folder / name)
     data = torch.load(folder / "data.pt")
-    if name == "uneven":  # texts of many lengths, some of them with a prompt
+    if name in ("uneven", "apart"):  # texts of many lengths, some of them with a prompt
         data = [uneven(number, row["input_ids"]) for number, row in enumerate(data)]
     trainer = LaddTrainer(model, args, train_dataset=data, eval_dataset=data[:7])
     trainer.train()
@@ -64,6 +68,25 @@ def train(folder: Path, name: str, batch_size: int) -> None:
     save_file({key: value.clone() for key, value in learnt.items()}, folder / f"{rank}.safetensors")
     history = [entry for entry in trainer.state.log_history if "loss" in entry]
     (folder / f"{rank}.json").write_text(json.dumps({"history": history, "bound": metrics["eval_loss"]}))
+
+
+def evaluate_streams(folder: Path) -> None:
+    """Writes the bound of streams, read by the first process for all or shared by their processes, and rows counted."""
+    model, data, found = LaddForDiffusionLM.from_pretrained(folder / "discrete"), torch.load(folder / "data.pt"), {}
+    for rows, batch in STREAMS:
+        stream = Dataset.from_list([{"input_ids": row["input_ids"].tolist()} for row in data[:rows]])
+        for dispatched in (True, False):
+            args = LaddTrainingArguments(
+                str(folder / "streams"),
+                use_cpu=True,
+                ddp_backend="gloo" if "RANK" in os.environ else None,
+                disable_tqdm=True,
+                per_device_eval_batch_size=batch,
+                accelerator_config={"dispatch_batches": dispatched},
+            )
+            output = LaddTrainer(model, args).predict(stream.to_iterable_dataset())
+            found[f"{rows} by {batch} {dispatched}"] = [len(output.predictions), output.metrics["test_loss"]]
+    (folder / f"streams-{args.world_size}-{args.process_index}.json").write_text(json.dumps(found))
 
 
 def launch(folder: Path) -> None:
@@ -89,13 +112,17 @@ def results(stirred_model, tiny_model, tmp_path_factory):
     launch(folder)
     for name in RUNS:
         train(folder, name, batch_size=16)
-    return {
+    evaluate_streams(folder)
+    streams = {
+        (world, rank): json.loads((folder / f"streams-{world}-{rank}.json").read_text()) for world, rank in RANKS
+    }
+    return {"streams": streams} | {
         name: {
             (world, rank): (
                 load_file(folder / f"{name}-{world}-{rank}.safetensors"),
                 json.loads((folder / f"{name}-{world}-{rank}.json").read_text()),
             )
-            for world, rank in ((1, 0), (2, 0), (2, 1))
+            for world, rank in RANKS
         }
         for name in RUNS
     }
@@ -134,6 +161,23 @@ def test_two_processes_find_the_bound_that_one_finds(name, results):
     assert bounds == pytest.approx([bounds[0]] * 3, rel=1e-4)
 
 
+def test_unless_each_process_is_to_count_for_itself(results):
+    one, two = (results["apart"][world, 0][1]["history"] for world in (1, 2))
+    assert [e["loss"] for e in two] != pytest.approx([e["loss"] for e in one], abs=1e-3)
+
+
+@pytest.mark.parametrize(("rows", "batch"), STREAMS)
+def test_streams_count_each_text_once_however_processes_share_them(rows, batch, results):
+    alone = results["streams"][1, 0][f"{rows} by {batch} True"]
+    assert alone[0] == rows
+    for key in RANKS:
+        for dispatched in (True, False):
+            counted, bound = results["streams"][key][f"{rows} by {batch} {dispatched}"]
+            assert counted == rows, key
+            assert bound == pytest.approx(alone[1], rel=1e-5), key
+
+
 if __name__ == "__main__":
     for run_name in RUNS:
         train(Path(sys.argv[1]), run_name, batch_size=8)
+    evaluate_streams(Path(sys.argv[1]))

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
 from huggingface_hub import ModelCard
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.distributed.fsdp import register_fsdp_forward_method
-from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback
-from transformers.trainer_utils import EvalLoopOutput, TrainOutput, get_last_checkpoint
+from torch.utils.data import DataLoader, IterableDataset
+from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, set_seed
+from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers.trainer_utils import EvalLoopOutput, PredictionOutput, TrainOutput, get_last_checkpoint
 
 from .adapter_training import ADAPTER_FILE, check_trainable, load_adapter_weights
 from .adapters import base_model, has_adapters
 from .data.collator import LaddCollator
 from .data.precompute import stores_latents
 from .ema import EMACallback
+from .evaluation_streams import NUMBER, NumberedCollator, NumberedTexts, each_once
+from .isolation import in_dtype, isolated_randomness
+from .length_sampling import EpochLengthGroupedSampler
 from .loss_monitor import LossMonitor
 from .model_card import SampleScores, model_card
 from .modeling_ladd import LaddForDiffusionLM
@@ -34,6 +40,7 @@ from .schedulers import LaddScheduler
 from .sharding import check_resuming, check_sharding, is_sharded, whole
 from .step_counts import StepCounts, batch_counts, maskable_tokens, total
 from .time_paths import time_path
+from .trainer_checks import averages_weights, check_optimizer, check_options, check_set
 from .training_args import LaddTrainingArguments
 from .training_noise import TrainingNoise
 
@@ -49,6 +56,23 @@ _FILES_OF_A_MODEL = (
 _EXAMPLES_OF_STATISTICS = 4096
 
 
+def evaluation_loss(metrics: dict[str, float]) -> float:
+    """What a hyperparameter search minimises, `eval_loss`. Raises `ValueError` where there is none."""
+    if "eval_loss" not in metrics:
+        raise ValueError(
+            f"The evaluation gave no `eval_loss` to minimise, but {', '.join(sorted(metrics))}: give "
+            "`compute_objective`, such as `lambda metrics: metrics['eval_mine_loss']` for the set 'mine'."
+        )
+    return metrics["eval_loss"]
+
+
+def _evaluation_sets(given: Any) -> dict[str, Any]:
+    """Evaluation sets by the name that a message calls them by, however they were given."""
+    if isinstance(given, dict):
+        return {f"eval_dataset[{name!r}]": dataset for name, dataset in given.items()}
+    return {} if given is None else {"eval_dataset": given}
+
+
 class LaddTrainer(Trainer):
     """Trains a [`LaddForDiffusionLM`].
 
@@ -59,11 +83,14 @@ class LaddTrainer(Trainer):
     * The loss is the paper's, each part is logged, and a part that is not finite stops the run.
     * An example's noise depends on the seed and on its place in the run, not on the number of processes or of
       accumulated batches, and goes on where it was after a resume.
+    * A step's update does not depend on how its batch is cut into accumulated batches and processes: see [`StepCounts`].
     * `evaluate` gives the bound along `args.nelbo_paths`, tokens' and latents' part apart; `eval_loss` is the first
       path's sum, in nats per token. For continuous latents, and along a path of the tokens alone, that sum is no bound
       on the texts' likelihood (see [`Nelbo`]), and there is no perplexity.
     * Latents that are to be standardised are so by statistics of the first 4,096 texts, unless the model has some.
     * Evaluation and saved models use the averaged weights; checkpoints hold both.
+    * Evaluation counts each text once, whatever training drops, and leaves the training as it is.
+    * Options that would have no effect, or a wrong one, are refused: see `trainer_checks.py`.
     * A model with adapters of peft, by `get_peft_model` or `add_adapter`, is saved as its adapter; `save_pipeline`
       saves it whole, the adapter merged in.
 
@@ -89,6 +116,9 @@ class LaddTrainer(Trainer):
         **kwargs: Any,
     ) -> None:
         args = LaddTrainingArguments("trainer_output") if args is None else args
+        check_options(args, kwargs)
+        for name, dataset in _evaluation_sets(eval_dataset).items():
+            check_set(dataset, name)
         tokenizer = processing_class if isinstance(processing_class, PreTrainedTokenizerBase) else None
         if tokenizer is not None and model is not None:
             check_tokenizer(tokenizer, model.config)
@@ -108,13 +138,9 @@ class LaddTrainer(Trainer):
         check_trainable(self.model)
         self._meet_model()
         self._check_encoder()
-        two_stages = bool(args.mdlm_steps or args.stage_1_steps) and self._ladd_model().encoder is not None
-        check_sharding(self.accelerator, two_stages, wrapped=hasattr(self.model, "get_base_model"))
-        for step in args.stage_starts:
-            args.objective_at(step).check_fits(self._ladd_model().config.latent_type)
-        self.ema = EMACallback(self._ladd_model(), args.ema_decay) if args.ema_decay else None
-        if self.ema is not None:
-            self.add_callback(self.ema)
+        self._check_objective()
+        self.ema: EMACallback | None = None
+        self._meet_average()
         self._monitor = LossMonitor()
         self._batch, self.current_gradient_accumulation_steps = 0, 1  # of those that an optimiser step accumulates
 
@@ -122,6 +148,7 @@ class LaddTrainer(Trainer):
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
         """As `Trainer.train`; refuses an output folder with a run in it, unless that is resumed."""
+        resume_from_checkpoint = resume_from_checkpoint or self.args.resume_from_checkpoint
         if not resume_from_checkpoint:
             resume_from_checkpoint = self._checkpoint_to_resume()
         if resume_from_checkpoint:
@@ -132,7 +159,11 @@ class LaddTrainer(Trainer):
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> TrainOutput:
         """Here a `model_init` has made its model, and a checkpoint has been read."""
+        check_options(self.args, {})  # again, for a search sets them anew
+        check_set(self.train_dataset, "train_dataset")
         self._meet_model()
+        self._check_objective()
+        self._meet_average()
         self._monitor = LossMonitor()  # whatever an earlier run, or one with too large a batch, has left
         if self._ladd_model().needs_latent_statistics:  # every process looks at the same texts
             self._ladd_model().gather_latent_statistics(cast(Iterable, self.train_dataset), _EXAMPLES_OF_STATISTICS)
@@ -147,10 +178,69 @@ class LaddTrainer(Trainer):
             self.data_collator = copy.copy(self.data_collator)
             self.data_collator.min_tokens = max(self.data_collator.min_tokens, model.config.latent_length)
 
+    def _meet_average(self) -> None:
+        """Has the weights averaged at the decay that is asked for now, which a search for the best one may change."""
+        decay = self.args.ema_decay
+        if self.ema is not None and (decay == 0 or decay != self.ema.decay):
+            self.remove_callback(self.ema)
+            self.ema = None
+        if self.ema is None and decay:
+            self.ema = EMACallback(self._ladd_model(), decay)
+            self.add_callback(self.ema)
+
+    def _check_objective(self) -> None:
+        """Raises `ValueError` for settings that the model, or how it is shared among processes, has no use for."""
+        args, model = self.args, self._ladd_model()
+        two_stages = bool(args.mdlm_steps or args.stage_1_steps) and model.encoder is not None
+        check_sharding(self.accelerator, two_stages, wrapped=hasattr(self.model, "get_base_model"))
+        for step in args.stage_starts:
+            args.objective_at(step).check_fits(model.config.latent_type)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """As `Trainer.create_optimizer`; refuses one that averages the weights by itself beside an EMA."""
+        optimizer = super().create_optimizer(model)
+        if self.args.ema_decay:
+            check_optimizer(optimizer)
+        return optimizer
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        sampler = super()._get_train_sampler(train_dataset)
+        if isinstance(sampler, LengthGroupedSampler):
+            seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+            return EpochLengthGroupedSampler(seed, sampler.batch_size, lengths=sampler.lengths)
+        return sampler
+
+    # --- hyperparameter search ---
+
+    def hyperparameter_search(
+        self,
+        hp_space: Callable[[Any], dict[str, Any]] | None = None,
+        compute_objective: Callable[[dict[str, float]], float] | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """As `Trainer.hyperparameter_search`, where the objective is `eval_loss`, to be minimised, if none is given."""
+        return super().hyperparameter_search(hp_space, compute_objective or evaluation_loss, *args, **kwargs)
+
+    def call_model_init(self, trial: Any = None) -> nn.Module:
+        """As `Trainer.call_model_init`, with the arguments of the trial, whose seed the weights are drawn by."""
+        if trial is not None:
+            self._hp_search_setup(trial)
+            set_seed(self.args.seed)
+        return super().call_model_init(trial)
+
+    def _hp_search_setup(self, trial: Any) -> None:
+        follows = self.args.data_seed == self.args.seed
+        super()._hp_search_setup(trial)
+        if trial is None or self.hp_search_backend is None:
+            return
+        if follows:  # unless it is searched for itself
+            self.args.data_seed = self.args.seed
+            self.accelerator.dataloader_config.data_seed = self.args.seed
+
     def _check_encoder(self) -> None:
         """Finds out now whether a pretrained encoder that will be asked is able to answer."""
-        encoder, evaluated = self._ladd_model().encoder, self.eval_dataset
-        sets = [self.train_dataset, *(evaluated.values() if isinstance(evaluated, dict) else [evaluated])]
+        encoder, sets = self._ladd_model().encoder, [self.train_dataset, *_evaluation_sets(self.eval_dataset).values()]
         if isinstance(encoder, PretrainedEncoder) and any(stores_latents(one) is False for one in sets):
             encoder.check()
 
@@ -277,14 +367,78 @@ class LaddTrainer(Trainer):
 
     # --- evaluation ---
 
-    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
-        """As `Trainer.evaluation_loop`, with the averaged weights, and the bound among its metrics."""
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
+        """As `Trainer.get_eval_dataloader`, every text in it, once."""
+        return self._whole_dataloader(super().get_eval_dataloader, eval_dataset)
+
+    def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
+        """As `Trainer.get_test_dataloader`, every text in it, once."""
+        return self._whole_dataloader(super().get_test_dataloader, test_dataset)
+
+    def _whole_dataloader(self, make: Callable[[Any], DataLoader], dataset: Any) -> DataLoader:
+        """A data loader that leaves no text out, whatever training does, and tells those that fill a last batch."""
+        named = self.eval_dataset if dataset is None else dataset
+        named = cast(dict, self.eval_dataset)[named] if isinstance(named, str) else named
+        drop_last, collator = self.args.dataloader_drop_last, self.data_collator
+        self.args.dataloader_drop_last = False
+        if isinstance(named, IterableDataset) and self.args.world_size > 1:
+            dataset, self.data_collator = NumberedTexts(named), NumberedCollator(collator)
+        try:
+            return make(dataset)
+        finally:
+            self.args.dataloader_drop_last, self.data_collator = drop_last, collator
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """As `Trainer.evaluate`; training goes on as if it had not been called."""
+        with isolated_randomness(self.args.device):
+            return super().evaluate(*args, **kwargs)
+
+    def predict(self, *args: Any, **kwargs: Any) -> PredictionOutput:
+        """As `Trainer.predict`; the predictions are each text's scored tokens, and its token and latent nats along each
+        of `args.nelbo_paths`: `(N, 1 + 2 paths)`."""
+        with isolated_randomness(self.args.device):
+            return super().predict(*args, **kwargs)
+
+    def evaluation_loop(self, dataloader: DataLoader, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        """As `Trainer.evaluation_loop`, with the averaged weights, and the bound among its metrics.
+
+        Raises `ValueError` for a data set without a text, or without a token to score.
+        """
         prefix = kwargs.get("metric_key_prefix", "eval")
         kwargs["prediction_loss_only"] = False
-        with self._averaged():
-            output = super().evaluation_loop(*args, **kwargs)
-        metrics = {**(output.metrics or {}), **self._bound_metrics(output.predictions, prefix)}
-        return output._replace(metrics=metrics)
+        empty = f"The data set of `{prefix}` holds no text: give one with at least one."
+        try:
+            with self._averaged(), self._evaluation_dtype():
+                output = super().evaluation_loop(dataloader, *args, **kwargs)
+        except ValueError as error:  # of a stream that one process reads for all
+            if "does not contain any data" not in str(error):
+                raise
+            raise ValueError(empty) from error
+        batches = output.predictions if isinstance(output.predictions, list) else [output.predictions]
+        if not batches or batches[0] is None:
+            raise ValueError(empty)
+        values = np.concatenate([np.asarray(batch, dtype=np.float64) for batch in batches])
+        values = values[each_once(values[:, 0]), 1:]
+        metrics = {**(output.metrics or {}), **self._bound_metrics(values, prefix)}
+        predictions = None if self.args.prediction_loss_only else values
+        return EvalLoopOutput(cast(Any, predictions), output.label_ids, metrics, len(values))
+
+    @contextmanager
+    def _evaluation_dtype(self) -> Iterator[None]:
+        """Rounds the weights for `bf16_full_eval` and `fp16_full_eval`, and gives them back as they were."""
+        args = self.args
+        flags = {"bf16_full_eval": torch.bfloat16, "fp16_full_eval": torch.float16}
+        asked = {name: dtype for name, dtype in flags.items() if getattr(args, name) and not self.is_in_train}
+        if asked:
+            self._move_model_to_device(cast(nn.Module, self.model), args.device)
+        for name in asked:  # else the model would stay in that dtype
+            setattr(args, name, False)
+        try:
+            with in_dtype(self._ladd_model(), next(iter(asked.values()), None)):
+                yield
+        finally:
+            for name in asked:
+                setattr(args, name, True)
 
     def prediction_step(
         self,
@@ -293,7 +447,8 @@ class LaddTrainer(Trainer):
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
     ) -> tuple[None, Tensor, None]:
-        """The bound of each example: `(B, 1 + 2 paths)`: scored tokens, then token and latent nats along each path.
+        """The bound of each example: `(B, 2 + 2 paths)`: its number in a stream that processes share (else -1), scored
+        tokens, then token and latent nats along each path.
 
         Its noise is seeded by the example's own tokens: the same in any order, batch or number of processes.
         """
@@ -302,19 +457,24 @@ class LaddTrainer(Trainer):
         inputs = self._prepare_inputs(inputs)
         tokens, mask, labels = inputs["input_ids"], inputs.get("attention_mask"), inputs.get("labels")
         stored = inputs.get("precomputed_latents")
+        numbers = inputs.get(NUMBER, torch.full((len(tokens),), -1, device=tokens.device))
         columns: list[Tensor] = []
         with self.compute_loss_context_manager():
             for path in self.args.nelbo_paths:
                 random = RowGenerator.from_content(self.args.seed, tokens, mask)
                 bound = self._ladd_model().nelbo(tokens, mask, path, self.args.nelbo_samples, random, labels, stored)
-                columns = columns or [bound.num_tokens.double()]
+                columns = columns or [numbers.double(), bound.num_tokens.double()]
                 columns += [bound.token_nats, bound.latent_nats]
         return None, torch.stack(columns, dim=1), None
 
-    def _bound_metrics(self, predictions: Any, prefix: str) -> dict[str, float]:
+    def _bound_metrics(self, values: NDArray[np.float64], prefix: str) -> dict[str, float]:
         """Nats per token of the whole evaluation set, by path and by part."""
-        values = np.asarray(predictions, dtype=np.float64)
         tokens = values[:, 0].sum()
+        if not tokens:
+            raise ValueError(
+                f"The data set of `{prefix}` holds no token to score: every one is padding, or labelled -100. "
+                "Give texts with tokens that are neither."
+            )
         metrics = {}
         for index, path in enumerate(self.args.nelbo_paths):
             token_nats, latent_nats = values[:, 1 + 2 * index].sum() / tokens, values[:, 2 + 2 * index].sum() / tokens
@@ -329,9 +489,19 @@ class LaddTrainer(Trainer):
 
     # --- averaged weights ---
 
-    def _averaged(self) -> Any:
-        """The model with its averaged weights; as it is, without EMA or before training."""
-        return self.ema.applied() if self.ema is not None else nullcontext()
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The model with its averaged weights, an EMA or those of an optimiser that averages by itself; as it is,
+        without either or before training."""
+        optimizer = averages_weights(self.optimizer)
+        if optimizer is not None:
+            optimizer.eval()
+        try:
+            with self.ema.applied() if self.ema is not None else nullcontext():
+                yield
+        finally:
+            if optimizer is not None and self.is_in_train:
+                optimizer.train()
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Saves the averaged weights. Checkpoints, which training goes on from, get the plain ones and the average."""

@@ -12,6 +12,8 @@ from transformers import TrainingArguments
 from .objective import TrainingObjective
 from .time_paths import time_path
 
+# Ends of the names of metrics of the bound.
+_LOWER_IS_BETTER = ("loss", "nelbo", "nats", "perplexity")
 # Terms that shape the encoder, so that they end where it is fixed.
 _OF_THE_ENCODER = (
     *("encoder_corruption", "encoder_mask_ratio", "contrastive_weight", "latent_kl_weight"),
@@ -97,6 +99,9 @@ class LaddTrainingArguments(TrainingArguments):
     def __post_init__(self) -> None:
         if "WORLD_SIZE" in os.environ and not torch.accelerator.is_available():
             self.use_cpu = True  # else each of several processes would train on its own
+        metric = self.metric_for_best_model or ""
+        if self.greater_is_better is None and metric.endswith(_LOWER_IS_BETTER):
+            self.greater_is_better = False  # transformers takes whatever does not end with "loss" for a score
         super().__post_init__()
         if self.data_seed is None:
             self.data_seed = self.seed  # else the order of the data hangs on who called torch.manual_seed last

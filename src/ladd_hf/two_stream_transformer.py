@@ -230,6 +230,13 @@ class LaddBlock(GradientCheckpointingLayer):
         )
         self.attention = JointAttention(config, num_heads)
 
+    def __call__(self, states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """As of any module. Reentrant checkpointing passes gradients on only where an input has one, which states of
+        fixed embeddings have not, as beside adapters."""
+        if self.gradient_checkpointing and self.training and torch.is_grad_enabled() and not states.requires_grad:
+            states = states.detach().requires_grad_()
+        return super().__call__(states, *args, **kwargs)
+
     def forward(
         self,
         states: Tensor,
