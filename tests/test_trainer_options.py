@@ -408,13 +408,13 @@ def test_the_checkpoint_of_the_arguments_is_resumed(make_trainer):
 # --- checkpointing ---
 
 
-@pytest.mark.parametrize("kind", ["none", "continuous", "separate", "discrete"])
-def test_reentrant_checkpointing_trains_the_same_adapters(kind, make_trainer, stirred_model):
+@pytest.mark.parametrize("kind", ["none", "continuous", "separate", "discrete", "pretrained"])
+def test_reentrant_checkpointing_trains_the_same_adapters(kind, make_trainer, stirred_model, encoder_model):
     from peft import LoraConfig
 
     gradients = []
     for checkpointing in (None, {"use_reentrant": False}, {"use_reentrant": True}):
-        model = stirred_model(kind)
+        model = encoder_model(encoder_trained=True) if kind == "pretrained" else stirred_model(kind)
         torch.manual_seed(1)
         model.add_adapter(LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
         options = {"activation_checkpointing": bool(checkpointing), "activation_checkpointing_kwargs": checkpointing}

@@ -67,7 +67,7 @@ class PretrainedEncoder(nn.Module):
     def set_model_tokenizer(self, tokenizer: PreTrainedTokenizerBase | None) -> None:
         """Which tokenizer the model's ids are of."""
         self.model_tokenizer = tokenizer
-        self._checked = False
+        self._checked = self._passes_gradients = False
 
     @property
     def feature_size(self) -> int:
@@ -159,6 +159,9 @@ class PretrainedEncoder(nn.Module):
         read = self._own_tokens if self.config.encoder_tokenizer == "own" else self._shared_tokens
         ids, mask, chosen = read(network, tokens, attention_mask, starts, lengths)
         self._check_longest(ids.shape[1])
+        if torch.is_grad_enabled() and network.is_activation_checkpointing and not self._passes_gradients:
+            network.enable_input_require_grads()  # else a reentrant checkpoint behind fixed embeddings ends them
+            self._passes_gradients = True
         states = network(input_ids=ids, attention_mask=mask).last_hidden_state
         pooled = mean_states(states, chosen)  # (B, M, H)
         return pooled if self.projection is not None else pooled[..., : self.config.latent_dim]

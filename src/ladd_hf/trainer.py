@@ -83,7 +83,7 @@ class LaddTrainer(Trainer):
     * The loss is the paper's, each part is logged, and a part that is not finite stops the run.
     * An example's noise depends on the seed and on its place in the run, not on the number of processes or of
       accumulated batches, and goes on where it was after a resume.
-    * A step's update does not depend on how its batch is cut into accumulated batches and processes: see [`StepCounts`].
+    * A step's update does not depend on how its batch is cut among accumulated batches and processes: [`StepCounts`].
     * `evaluate` gives the bound along `args.nelbo_paths`, tokens' and latents' part apart; `eval_loss` is the first
       path's sum, in nats per token. For continuous latents, and along a path of the tokens alone, that sum is no bound
       on the texts' likelihood (see [`Nelbo`]), and there is no perplexity.
