@@ -21,6 +21,7 @@ from .adapter_training import ADAPTER_FILE, check_trainable, load_adapter_weight
 from .adapters import base_model, has_adapters
 from .data.collator import LaddCollator
 from .data.precompute import stores_latents
+from .data.text_layout import adopt_layout
 from .ema import EMACallback
 from .loss_monitor import LossMonitor
 from .model_card import SampleScores, model_card
@@ -62,6 +63,7 @@ class LaddTrainer(Trainer):
       path's sum, in nats per token. For continuous latents, and along a path of the tokens alone, that sum is no bound
       on the texts' likelihood (see [`Nelbo`]), and there is no perplexity.
     * Latents that are to be standardised are so by statistics of the first 4,096 texts, unless the model has some.
+    * A model that does not know how its texts are framed takes it from blocks of `token_blocks`; see [`text_layout`].
     * Evaluation and saved models use the averaged weights; checkpoints hold both.
     * A model with adapters of peft, by `get_peft_model` or `add_adapter`, is saved as its adapter; `save_pipeline`
       saves it whole, the adapter merged in.
@@ -137,10 +139,11 @@ class LaddTrainer(Trainer):
         return super()._inner_training_loop(*args, **kwargs)
 
     def _meet_model(self) -> None:
-        """Tells the model its tokenizer, and the collator how short a text may be for the model."""
+        """Tells the model its tokenizer and how its texts are framed, and the collator how short a text may be for the model."""
         model = self._ladd_model()
         if (tokenizer := self._tokenizer()) is not None:
             model.set_tokenizer(tokenizer)
+        adopt_layout(model.config, self.train_dataset)
         if isinstance(self.data_collator, LaddCollator):
             self.data_collator = copy.copy(self.data_collator)
             self.data_collator.min_tokens = max(self.data_collator.min_tokens, model.config.latent_length)
