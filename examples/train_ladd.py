@@ -67,7 +67,7 @@ def make_task(run: RunArguments, min_tokens: int = 1) -> Task:
         splits = {name: split.map(normalized) for name, split in splits.items()}
     texts = (row["text"] for row in splits.get("train", ()))
     tokenizer = make_tokenizer(run.tokenizer, texts, run.tokenizer_vocab_size, run.bos_token, run.eos_token)
-    same = ("packing", "truncate", "judge_order", "judge_characters", "num_proc")
+    same = ("packing", "truncate", "fill", "judge_order", "judge_characters", "num_proc")
     options = {name: getattr(run, name) for name in same}
     options["separator"] = separator_of(run.data) if run.separator is None else run.separator
     # a card shall not tell where files are
@@ -184,7 +184,10 @@ def main(argv: list[str]) -> None:
             )
             quality[label] = {n: judgement for n, (judgement, _) in sampled.items()}
             if task.tokenizer is not None:
-                samples[label] = {n: task.tokenizer.decode(sequence) for n, (_, sequence) in sampled.items()}
+                samples[label] = {
+                    n: task.tokenizer.decode(sequence[sequence != task.tokenizer.pad_token_id])
+                    for n, (_, sequence) in sampled.items()
+                }
     comparisons = {
         label: {n: task.compare(quality["MDLM"][n], score) for n, score in scores.items()}
         for label, scores in quality.items()

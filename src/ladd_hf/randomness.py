@@ -120,7 +120,8 @@ class RowGenerator:
 
     def aside(self) -> RowGenerator:
         """Streams of their own, by the rows' keys and how many calls there have been: these stay where they are."""
-        return RowGenerator(_mix(_mix(self.keys) + (self._calls + 1) * _GOLDEN))
+        calls = torch.full((), self._calls + 1, dtype=torch.int64, device=self.keys.device)
+        return RowGenerator(_mix(_mix(self.keys) + calls * _GOLDEN))
 
     def bits(self, count: int) -> Tensor:
         """Random 64-bit integers: `(batch_size, count)` int64."""

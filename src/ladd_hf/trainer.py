@@ -139,7 +139,7 @@ class LaddTrainer(Trainer):
         return super()._inner_training_loop(*args, **kwargs)
 
     def _meet_model(self) -> None:
-        """Tells the model its tokenizer and how its texts are framed, and the collator how short a text may be for the model."""
+        """Tells the model its tokenizer and the layout of its texts, and the collator how short a text may be."""
         model = self._ladd_model()
         if (tokenizer := self._tokenizer()) is not None:
             model.set_tokenizer(tokenizer)

@@ -1,4 +1,4 @@
-"""What a model's configuration keeps of the blocks it is trained on: the frame of their texts, and how long they are."""
+"""What a model's configuration keeps of the blocks it is trained on: the frame of their texts, and their lengths."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def text_layout(blocks: Any) -> dict[str, Any]:
     frame = frame_of(blocks)
     if frame is None:
         raise ValueError(
-            f"The {type(blocks).__name__} does not tell how its texts are framed: give one split of what `token_blocks` "
-            "returned, or set `text_frame` and `text_lengths` (see `length_histogram`) yourself."
+            f"The {type(blocks).__name__} does not tell how its texts are framed: give one split of what "
+            "`token_blocks` returned, or set `text_frame` and `text_lengths` (see `length_histogram`) yourself."
         )
     layout: dict[str, Any] = {"text_frame": frame.to_dict()}
     if frame.packing == "pad" and frame.fill is None:
@@ -58,7 +58,7 @@ def frame_of(blocks: Any) -> TextFrame | None:
 def length_histogram(examples: Any) -> dict[str, int]:
     """How many examples have each number of tokens, padding not counted, as `LaddConfig.text_lengths`.
 
-    `examples` have `input_ids`, and an `attention_mask` where they are padded. Of a stream the first 10,000 are counted.
+    `examples` have `input_ids`, and an `attention_mask` where they are padded. Of a stream the first 10,000 count.
     """
     counts: Counter[int] = Counter()
     if isinstance(examples, datasets.Dataset):
