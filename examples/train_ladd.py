@@ -28,7 +28,7 @@ from diffusers.utils import logging as diffusers_logging
 from huggingface_hub.errors import StrictDataclassError
 from recipes import RunArguments, baseline_arguments, parse_arguments
 from reporting import ProgressLines, describe_bound, plot, print_results, sample_scores
-from transformers import PrinterCallback, TrainerCallback, set_seed
+from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerCallback, set_seed
 from transformers.utils import logging as transformers_logging
 
 from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddPipeline, LaddScheduler, LaddTrainer, LaddTrainingArguments
@@ -55,6 +55,13 @@ def watch_latents(task: Task, held_out: Any) -> list[TrainerCallback]:
         return []
     batch = LaddCollator(task.vocabulary.get("pad_token_id"))(rows)
     return [OneStepDecoding(batch["input_ids"], batch.get("attention_mask"), batch.get("precomputed_latents"))]
+
+
+def decoded(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
+    """A sample with its special tokens, but for the padding behind it."""
+    real = [place for place, one in enumerate(ids) if one != tokenizer.pad_token_id]
+    text: str = tokenizer.decode(ids[: real[-1] + 1] if real else [])
+    return text
 
 
 def make_task(run: RunArguments, min_tokens: int = 1) -> Task:
@@ -184,10 +191,7 @@ def main(argv: list[str]) -> None:
             )
             quality[label] = {n: judgement for n, (judgement, _) in sampled.items()}
             if task.tokenizer is not None:
-                samples[label] = {
-                    n: task.tokenizer.decode(sequence[sequence != task.tokenizer.pad_token_id])
-                    for n, (_, sequence) in sampled.items()
-                }
+                samples[label] = {n: decoded(task.tokenizer, ids.tolist()) for n, (_, ids) in sampled.items()}
     comparisons = {
         label: {n: task.compare(quality["MDLM"][n], score) for n, score in scores.items()}
         for label, scores in quality.items()
