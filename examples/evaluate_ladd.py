@@ -25,7 +25,7 @@ from diffusers.utils import logging as diffusers_logging
 from transformers import HfArgumentParser, PrinterCallback
 from transformers.utils import logging as transformers_logging
 
-from ladd_hf import LaddForDiffusionLM, LaddPipeline, LaddTrainer, LaddTrainingArguments
+from ladd_hf import LaddForDiffusionLM, LaddPipeline, LaddTrainer, LaddTrainingArguments, TextFrame
 from ladd_hf.data import load_corpus, token_blocks
 from ladd_hf.data.corpora import separator_of
 from ladd_hf.data.token_blocks import separator_between
@@ -40,7 +40,10 @@ class EvaluationArguments:
     split: str = field(default="test", metadata={"help": "Which part of the corpus."})
     text_column: str = field(default="text", metadata={"help": "The column with the texts, of files and the Hub."})
     length: int | None = field(default=None, metadata={"help": "Tokens of a block; the model's longest if not given."})
-    packing: str = field(default="pack", metadata={"help": "'pack', 'wrap' or 'pad'; see `token_blocks`."})
+    packing: str | None = field(
+        default=None,
+        metadata={"help": "'pack', 'wrap' or 'pad'; as in the model's training if not given."},
+    )
     separator: str | None = field(
         default=None,
         metadata={"help": "A text between documents; if not given, EOS or SEP, else a space, and nothing in text8."},
@@ -82,7 +85,12 @@ def held_out_blocks(arguments: EvaluationArguments, model: LaddForDiffusionLM, t
     """Blocks of the split, evenly spread over it where not all are asked for.
 
     Documents are told apart as in training: by EOS or SEP, or else by a space, where they are not pieces of one text.
+    Blocks are made as in training: packed, wrapped or padded, and filled up with what the model learnt to expect.
     """
+    frame = TextFrame.of(model.config)
+    packing = arguments.packing or frame.packing
+    padded = packing == "pad"
+    as_in_training = packing == frame.packing and frame.fill is not None
     texts = load_corpus(arguments.data, arguments.split, text_column=arguments.text_column)
     length = arguments.length or model.config.max_position_embeddings
     if length > model.config.max_position_embeddings:
@@ -90,15 +98,17 @@ def held_out_blocks(arguments: EvaluationArguments, model: LaddForDiffusionLM, t
             f"--length is {length}, but the model has {model.config.max_position_embeddings} positions: give less."
         )
     separator = arguments.separator
-    special = None if arguments.special_tokens else False
+    bare = padded and frame.packing == "pad" and not (frame.start or frame.end)
+    special = None if arguments.special_tokens and not bare else False
     if special is None and separator is None:
-        separator = separator_between(tokenizer, arguments.packing, separator_of(arguments.data))
+        separator = separator_between(tokenizer, packing, separator_of(arguments.data))
     blocks = token_blocks(
         texts,
         tokenizer,
         length,
-        arguments.packing,
-        remainder="pad" if arguments.packing == "pad" else "drop",
+        packing,
+        remainder="pad" if padded else "drop",
+        fill="eos" if as_in_training else "padding",
         special_tokens=special,
         separator=separator,
         min_tokens=1 if model.config.latent_type == "none" else model.config.latent_length,
@@ -141,9 +151,10 @@ def evaluate(arguments: EvaluationArguments) -> dict[str, Any]:
             "latent_nats": latents,
             "perplexity": perplexity,
         }
-    settings = {key: getattr(arguments, key) for key in ("model", "data", "split", "packing", "samples", "seed")}
+    settings = {key: getattr(arguments, key) for key in ("model", "data", "split", "samples", "seed")}
     return {
         **settings,
+        "packing": arguments.packing or TextFrame.of(model.config).packing,
         "sequences": len(blocks),
         "length": len(blocks[0]["input_ids"]),
         "latents": kind,

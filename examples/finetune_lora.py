@@ -22,8 +22,9 @@ from peft import LoraConfig
 from transformers import HfArgumentParser, PreTrainedTokenizerBase, PrinterCallback, set_seed
 from transformers.utils import logging as transformers_logging
 
-from ladd_hf import LaddConfig, LaddPipeline, LaddTrainer, LaddTrainingArguments
-from ladd_hf.data import SawtoothDistribution
+from ladd_hf import LaddConfig, LaddPipeline, LaddTrainer, LaddTrainingArguments, TextFrame
+from ladd_hf.data import SawtoothDistribution, length_histogram
+from ladd_hf.data.encoding import TextEncoder
 
 # The encoder and its quantiser, by the names of their modules.
 _OF_LATENTS = r"(encoder|quantizer)\..*"
@@ -69,12 +70,15 @@ def shifted_sawtooths(count: int, length: int, seed: int) -> datasets.Dataset:
 
 
 def texts(path: str, tokenizer: PreTrainedTokenizerBase | None, config: LaddConfig) -> datasets.Dataset:
-    """The lines of a file as ids, cut where the model's texts end; those with fewer tokens than the model has latents
-    are left out. Raises `ValueError` without a tokenizer."""
+    """The lines of a file as ids, framed as the model's texts are and cut where these end; those with fewer tokens than
+    the model has latents are left out. Raises `ValueError` without a tokenizer."""
     if tokenizer is None:
         raise ValueError("--train_file is text, but the pipeline has no tokenizer: give a pipeline that has one.")
     lines = [line for line in Path(path).read_text(encoding="utf-8").splitlines() if line]
-    ids = tokenizer(lines, truncation=True, max_length=config.max_position_embeddings)["input_ids"]
+    frame = TextFrame.of(config)
+    room = config.max_position_embeddings - len(frame.start) - len(frame.end)
+    encoded = TextEncoder(tokenizer)(lines)
+    ids = [frame.whole(line[:room].tolist()) for line in np.split(encoded.ids, encoded.lengths.cumsum()[:-1])]
     least = 1 if config.latent_type == "none" else config.latent_length
     kept = [line for line in ids if len(line) >= least]
     if len(kept) < len(ids):
@@ -96,6 +100,8 @@ def data(run: FinetuneArguments, training: LaddTrainingArguments, pipeline: Ladd
         )
     else:
         everything = texts(run.train_file, pipeline.tokenizer, config).shuffle(training.seed)
+        if config.text_lengths is not None:  # from now on it writes texts as long as these
+            config.text_lengths = length_histogram(everything)
     if len(everything) <= held_out:
         raise ValueError(
             f"There are {len(everything)} texts, and {held_out} are to be held out: give more, or a smaller "

@@ -46,7 +46,7 @@ class GenerationArguments:
     num_steps: int = field(default=32, metadata={"help": "Evaluations of the denoiser, the latents' included."})
     batch_size: int = field(default=64, metadata={"help": "Samples drawn at once by each process."})
     seed: int = 0
-    length: int | None = field(default=None, metadata={"help": "Tokens per sample; the model's longest if not given."})
+    length: int | None = field(default=None, metadata={"help": "Tokens per sample; as in its training if not given."})
     temperature: float = field(default=1.0, metadata={"help": "Of the token draw; 0 is greedy."})
     top_p: float = field(default=1.0, metadata={"help": "Nucleus of the token draw."})
     schedule: str | None = field(

@@ -73,6 +73,13 @@ class RunArguments:
     truncate: bool = field(
         default=False, metadata={"help": "Cut padded texts off; else long ones go on in further sequences."}
     )
+    fill: str = field(
+        default="padding",
+        metadata={
+            "help": "What fills padded texts up: 'padding', or 'eos', by which the model learns where they end.",
+            "choices": ["padding", "eos"],
+        },
+    )
     min_tokens: int | None = field(
         default=None, metadata={"help": "Leave shorter padded texts out; the number of latents if not given."}
     )
@@ -233,8 +240,13 @@ def check_fit(run: RunArguments, model: ModelArguments, training: LaddTrainingAr
             f"`truncate` cuts padded texts off, and `packing` is {run.packing!r}: leave it out, or set `packing` to "
             "'pad'."
         )
-    pooling = POOLINGS.get(model.encoder_pooling or "")
-    if padded and model.num_latents and model.encoder_name_or_path and pooling and pooling.chunks_are_tokens:
+    if run.fill == "eos" and not padded:
+        raise ValueError(
+            f"`fill` is what padded texts are filled up with, and `packing` is {run.packing!r}: leave it out, or set "
+            "`packing` to 'pad'."
+        )
+    pooling = POOLINGS.get(model.encoder_pooling or "") if model.encoder_name_or_path and model.num_latents else None
+    if padded and run.fill == "padding" and pooling and pooling.chunks_are_tokens:
         raise ValueError(
             f"`encoder_pooling` {model.encoder_pooling!r} reads exactly {run.length} tokens of each text, and padded "
             "ones have fewer: set `packing` to 'pack' or 'wrap', or choose another `encoder_pooling`."

@@ -28,7 +28,7 @@ from diffusers.utils import logging as diffusers_logging
 from huggingface_hub.errors import StrictDataclassError
 from recipes import RunArguments, baseline_arguments, parse_arguments
 from reporting import ProgressLines, describe_bound, plot, print_results, sample_scores
-from transformers import PrinterCallback, TrainerCallback, set_seed
+from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerCallback, set_seed
 from transformers.utils import logging as transformers_logging
 
 from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddPipeline, LaddScheduler, LaddTrainer, LaddTrainingArguments
@@ -57,6 +57,13 @@ def watch_latents(task: Task, held_out: Any) -> list[TrainerCallback]:
     return [OneStepDecoding(batch["input_ids"], batch.get("attention_mask"), batch.get("precomputed_latents"))]
 
 
+def decoded(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
+    """A sample with its special tokens, but for the padding behind it."""
+    real = [place for place, one in enumerate(ids) if one != tokenizer.pad_token_id]
+    text: str = tokenizer.decode(ids[: real[-1] + 1] if real else [])
+    return text
+
+
 def make_task(run: RunArguments, min_tokens: int = 1) -> Task:
     """Data and judge; padded texts have `min_tokens` or more. Raises `ValueError`, `OSError` for what is not there."""
     if run.data == "sawtooth":
@@ -67,7 +74,7 @@ def make_task(run: RunArguments, min_tokens: int = 1) -> Task:
         splits = {name: split.map(normalized) for name, split in splits.items()}
     texts = (row["text"] for row in splits.get("train", ()))
     tokenizer = make_tokenizer(run.tokenizer, texts, run.tokenizer_vocab_size, run.bos_token, run.eos_token)
-    same = ("packing", "truncate", "judge_order", "judge_characters", "num_proc")
+    same = ("packing", "truncate", "fill", "judge_order", "judge_characters", "num_proc")
     options = {name: getattr(run, name) for name in same}
     options["separator"] = separator_of(run.data) if run.separator is None else run.separator
     # a card shall not tell where files are
@@ -184,7 +191,7 @@ def main(argv: list[str]) -> None:
             )
             quality[label] = {n: judgement for n, (judgement, _) in sampled.items()}
             if task.tokenizer is not None:
-                samples[label] = {n: task.tokenizer.decode(sequence) for n, (_, sequence) in sampled.items()}
+                samples[label] = {n: decoded(task.tokenizer, ids.tolist()) for n, (_, ids) in sampled.items()}
     comparisons = {
         label: {n: task.compare(quality["MDLM"][n], score) for n, score in scores.items()}
         for label, scores in quality.items()

@@ -203,3 +203,15 @@ def test_a_list_of_another_length_than_the_batch_is_refused(count):
 def test_a_row_generator_of_another_length_than_the_batch_is_refused():
     with pytest.raises(ValueError, match="3 rows, the batch 2"):
         RowGenerator.from_generator(from_seed(0, 1, 2, 3), 2)
+
+
+def test_streams_aside_leave_the_others_where_they_are_and_differ_from_call_to_call():
+    random, alone = RowGenerator.from_seed(0, torch.arange(5)), RowGenerator.from_seed(0, torch.arange(5))
+    first = random.aside().uniform(3)
+    assert torch.equal(first, random.aside().uniform(3))
+    assert torch.equal(random.uniform(3), alone.uniform(3))
+    second = random.aside().uniform(3)
+    assert torch.equal(random.uniform(3), alone.uniform(3))
+    assert len(torch.cat([first, second, alone.branch().uniform(3), alone.uniform(3)]).unique()) == 60
+    few = RowGenerator.from_seed(0, torch.tensor([3])).aside().uniform(3)
+    assert torch.equal(first[3], few[0])

@@ -9,6 +9,7 @@ from .objective import TrainingObjective
 from .pipelines import LaddPipeline, LaddPipelineOutput
 from .randomness import RowGenerator
 from .schedulers import LaddJointScheduler, LaddScheduler, LaddSchedulerOutput, LaddSequentialScheduler
+from .text_frame import TextFrame
 from .time_paths import TimePath
 from .trainer import LaddTrainer
 from .training_args import LaddTrainingArguments
@@ -36,6 +37,7 @@ __all__ = [
     "LaddTrainingArguments",
     "Nelbo",
     "RowGenerator",
+    "TextFrame",
     "TimePath",
     "TrainingNoise",
     "TrainingObjective",

@@ -10,6 +10,8 @@ from transformers import PreTrainedConfig
 
 from .noise_schedules import gaussian_schedule, mask_schedule
 from .poolings import POOLINGS
+from .text_frame import TextFrame
+from .text_lengths import check_lengths
 
 # hidden size, layers, attention heads, size of the time conditioning. Paper, section 5.
 MODEL_SIZES: dict[str, tuple[int, int, int, int]] = {
@@ -107,6 +109,11 @@ class LaddConfig(PreTrainedConfig):
             there: times enter their sinusoids as they are, not times 1000; what blocks of two streams are modulated by
             passes a second SiLU; time modulates the latents' output after its norm, not before; and learned constants
             modulate the encoder's blocks.
+        text_frame (`dict`, *optional*): how the texts of the training stand in its examples, as plain data of a
+            [`TextFrame`]: the ids that begin and end them, and what fills them up. A [`LaddTrainer`] takes it from the
+            blocks of `token_blocks`, and `text_layout(blocks)` gives it.
+        text_lengths (`dict`, *optional*): how many texts of the training had each number of tokens (as a string), where
+            lengths differ: generated texts have their lengths drawn from it. From the same places.
 
         format_version (`int`): of this configuration; raised where a setting comes to mean something else.
 
@@ -180,6 +187,9 @@ class LaddConfig(PreTrainedConfig):
 
     reference_layout: bool = False
 
+    text_frame: dict[str, Any] | None = None
+    text_lengths: dict[str, int] | None = None
+
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -225,6 +235,7 @@ class LaddConfig(PreTrainedConfig):
     def validate_architecture(self) -> None:
         """Part of the `@strict` validation: raises `ValueError` where settings contradict each other."""
         self._validate_tokens()
+        self._validate_texts()
         networks = [(self.hidden_size, self.num_attention_heads, "")]
         if self.encoder_name_or_path is None:
             networks.append((self.encoder_hidden_size, self.encoder_num_attention_heads, "encoder_"))
@@ -291,6 +302,21 @@ class LaddConfig(PreTrainedConfig):
                 f"`pad_token_id` {self.pad_token_id} lies outside the vocabulary: give an id from 0 to "
                 f"{self.vocab_size - 1}, or none."
             )
+
+    def _validate_texts(self) -> None:
+        frame, longest = TextFrame.of(self), self.max_position_embeddings
+        if not all(one < self.vocab_size and one != self.mask_token_id for one in frame.ids):
+            raise ValueError(
+                f"`text_frame` writes the ids {sorted(frame.ids)}; give tokens of the vocabulary of {self.vocab_size}, "
+                f"and not the mask token, {self.mask_token_id}."
+            )
+        if (frame.length or 0) > longest:
+            raise ValueError(
+                f"`text_frame` has texts of {frame.length} tokens, and `max_position_embeddings` is {longest}: give as "
+                "many positions, or shorter blocks."
+            )
+        if self.text_lengths is not None:
+            check_lengths(self.text_lengths, longest)
 
     def _changed(self, names: tuple[str, ...]) -> list[str]:
         return [name for name in names if getattr(self, name) != getattr(LaddConfig, name)]

@@ -118,6 +118,11 @@ class RowGenerator:
         """Streams of their own, out of one number of each of these: whatever they give, these move on by one call."""
         return RowGenerator(self.bits(1)[:, 0])
 
+    def aside(self) -> RowGenerator:
+        """Streams of their own, by the rows' keys and how many calls there have been: these stay where they are."""
+        calls = torch.full((), self._calls + 1, dtype=torch.int64, device=self.keys.device)
+        return RowGenerator(_mix(_mix(self.keys) + calls * _GOLDEN))
+
     def bits(self, count: int) -> Tensor:
         """Random 64-bit integers: `(batch_size, count)` int64."""
         first = self._calls * _PLACES_PER_CALL + 1

@@ -24,6 +24,7 @@ from .adapter_training import ADAPTER_FILE, check_trainable, load_adapter_weight
 from .adapters import base_model, has_adapters
 from .data.collator import LaddCollator
 from .data.precompute import stores_latents
+from .data.text_layout import adopt_layout
 from .ema import EMACallback
 from .evaluation_streams import NUMBER, NumberedCollator, NumberedTexts, each_once
 from .isolation import in_dtype, isolated_randomness
@@ -88,6 +89,7 @@ class LaddTrainer(Trainer):
       path's sum, in nats per token. For continuous latents, and along a path of the tokens alone, that sum is no bound
       on the texts' likelihood (see [`Nelbo`]), and there is no perplexity.
     * Latents that are to be standardised are so by statistics of the first 4,096 texts, unless the model has some.
+    * A model that does not know how its texts are framed takes it from blocks of `token_blocks`; see [`text_layout`].
     * Evaluation and saved models use the averaged weights; checkpoints hold both.
     * Evaluation counts each text once, whatever training drops, and leaves the training as it is.
     * Options that would have no effect, or a wrong one, are refused: see `trainer_checks.py`.
@@ -170,10 +172,11 @@ class LaddTrainer(Trainer):
         return super()._inner_training_loop(*args, **kwargs)
 
     def _meet_model(self) -> None:
-        """Tells the model its tokenizer, and the collator how short a text may be for the model."""
+        """Tells the model its tokenizer and the layout of its texts, and the collator how short a text may be."""
         model = self._ladd_model()
         if (tokenizer := self._tokenizer()) is not None:
             model.set_tokenizer(tokenizer)
+        adopt_layout(model.config, self.train_dataset)
         if isinstance(self.data_collator, LaddCollator):
             self.data_collator = copy.copy(self.data_collator)
             self.data_collator.min_tokens = max(self.data_collator.min_tokens, model.config.latent_length)

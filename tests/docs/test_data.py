@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddTrainer, LaddTrainingArguments
-from ladd_hf.data import byte_level_bpe, known_corpora
+from ladd_hf.data import byte_level_bpe, known_corpora, text_layout
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "data.md").read_text()
@@ -30,6 +30,7 @@ def names(tmp_path, monkeypatch):
         "LaddForDiffusionLM": LaddForDiffusionLM,
         "LaddTrainer": LaddTrainer,
         "byte_level_bpe": byte_level_bpe,
+        "text_layout": text_layout,
         "itertools": itertools,
         "sizes": {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2},
         "arguments": LaddTrainingArguments(

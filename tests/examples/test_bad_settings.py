@@ -82,6 +82,8 @@ def test_a_number_that_is_too_small_is_refused(refusal, recipe, flag, value, lea
         ("config: other.yaml", "unknown fields ['config']"),
         ("3: 4", "unknown fields ['3']"),
         ("truncate: true", "`truncate` cuts padded texts off, and `packing` is 'pack'"),
+        ("fill: eos", "`fill` is what padded texts are filled up with, and `packing` is 'pack'"),
+        ("fill: bos", "`fill` is 'bos'; give one of 'padding', 'eos'"),
         ("min_tokens: 3", "`min_tokens` is 3, but each of the 4 latents reads at least one token"),
     ],
 )

@@ -11,7 +11,7 @@ from helpers.encoders import word_pieces
 from helpers.examples import evaluate_ladd
 
 from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddPipeline, LaddTrainer, LaddTrainingArguments
-from ladd_hf.data import byte_level_bpe, character_tokenizer, corpora, load_corpus, token_blocks
+from ladd_hf.data import byte_level_bpe, character_tokenizer, corpora, load_corpus, text_layout, token_blocks
 from ladd_hf.data.text8 import Text8
 from ladd_hf.tasks import TextTask
 
@@ -113,6 +113,27 @@ def test_it_packs_documents_as_a_training_run_does(tokenizer, packing, tmp_path,
         (tmp_path / "texts" / "test" / f"{number:02}.txt").write_text(text)
     ours, trained = blocks_of_script_and_task(tmp_path / "texts", TOKENIZERS[tokenizer], tmp_path, packing)
     assert ours == trained and len(ours) > 10
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"packing": "wrap"}, {"packing": "pad"}, {"packing": "pad", "fill": "eos"}],
+    ids=["wrapped", "padded", "filled"],
+)
+def test_blocks_are_those_of_the_models_training_unless_it_is_told_otherwise(options, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    (tmp_path / "test.txt").write_text("\n".join(SENTENCES))
+    tokenizer = TOKENIZERS["word pieces, CLS and SEP"]
+    texts = load_corpus(tmp_path, cache_dir=str(tmp_path / "cache"))["test"]
+    task = TextTask("texts", {"train": texts, "test": texts}, tokenizer, 12, **options)
+    trained = task.train_dataset(100, 0)
+    config = LaddConfig(**task.vocabulary, max_position_embeddings=12, **text_layout(trained))
+    arguments = evaluate_ladd.EvaluationArguments(model="", data=str(tmp_path))
+    found = evaluate_ladd.held_out_blocks(arguments, SimpleNamespace(config=config), tokenizer)
+    assert [row["input_ids"].tolist() for row in found] == [row["input_ids"].tolist() for row in trained]
+    arguments.packing = "pack"
+    packed = evaluate_ladd.held_out_blocks(arguments, SimpleNamespace(config=config), tokenizer)
+    assert packed[0]["input_ids"][0] not in (tokenizer.cls_token_id, tokenizer.sep_token_id)
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)

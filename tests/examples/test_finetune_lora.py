@@ -6,28 +6,35 @@ import importlib.util
 import re
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
 from helpers.adapters import answers, differs
+from helpers.corpora import byte_pairs
 from helpers.sampling import tiny_tokenizer
 from peft import PeftModel
 from safetensors.torch import load_file
 
-from ladd_hf import LaddPipeline
+from ladd_hf import LaddConfig, LaddPipeline
 from ladd_hf.adapters import has_adapters
 
 SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "finetune_lora.py"
 FEW = ("--max_steps", 3, "--per_device_train_batch_size", 4, "--eval_sequences", 6, "--use_cpu")
 
 
-def finetune(*flags: object) -> None:
-    """The script, in this process."""
+def loaded() -> ModuleType:
+    """The script as a module."""
     spec = importlib.util.spec_from_file_location("finetune_lora", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     sys.modules["finetune_lora"] = module  # where its dataclass looks for its types
     spec.loader.exec_module(module)
-    module.main([str(flag) for flag in (*FEW, *flags)])
+    return module
+
+
+def finetune(*flags: object) -> None:
+    """The script, in this process."""
+    loaded().main([str(flag) for flag in (*FEW, *flags)])
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +44,7 @@ def folder(stirred_model, tmp_path_factory):
     sawtooths = {"vocab_size": 3, "mask_token_id": 2, "pad_token_id": None}
     LaddPipeline(stirred_model("vector", **sawtooths)).save_pretrained(folder / "sawtooths")
     LaddPipeline(stirred_model("vector"), tokenizer=tiny_tokenizer()).save_pretrained(folder / "texts")
-    (folder / "texts.txt").write_text("abcdefg\nabc\n\nhi\n" * 8)
+    (folder / "texts.txt").write_text("abcdefg\nabcd\n\nhi\n" * 8)
     return folder
 
 
@@ -68,6 +75,23 @@ def test_texts_are_read_by_the_pipeline_s_tokenizer(folder, tmp_path, capsys):
     saved = load_file(tmp_path / "out" / "adapter" / "adapter_model.safetensors")
     assert saved and all(".qkv_proj.lora_" in name for name in saved)
     assert not (tmp_path / "out" / "pipeline").exists()
+
+
+def test_texts_are_framed_as_the_pipeline_s_are_and_lengths_are_theirs_from_now_on(folder):
+    finetune_lora, tokenizer, file = loaded(), byte_pairs(), folder / "texts.txt"
+    config = LaddConfig(
+        **{"vocab_size": len(tokenizer), "mask_token_id": 3, "pad_token_id": 0, "max_position_embeddings": 12},
+        text_frame={"packing": "pad", "start": [1], "end": [2]},
+        text_lengths={"12": 1},
+    )
+    rows = finetune_lora.texts(file, tokenizer, config)["input_ids"]
+    lines = list(filter(None, file.read_text().splitlines()))
+    plain = [tokenizer(line, add_special_tokens=False).input_ids[:10] for line in lines]
+    assert [row.tolist() for row in rows] == [[1, *ids, 2] for ids in plain]
+    run = finetune_lora.FinetuneArguments(pipeline="", train_file=str(file), eval_sequences=2)
+    pipeline = SimpleNamespace(tokenizer=tokenizer, model=SimpleNamespace(config=config))
+    finetune_lora.data(run, SimpleNamespace(seed=0), pipeline)
+    assert sum(config.text_lengths.values()) == len(lines)
 
 
 @pytest.mark.parametrize("train_encoder", [False, True])

@@ -21,9 +21,9 @@ def test_one_prompt_starts_every_row_and_is_never_changed(build, kind, scheduler
 
 
 def test_each_row_can_have_a_prompt_of_its_own_length(build):
-    sequences = build("discrete")([[1], [2, 2, 2], [*range(10), 9, 9]], num_steps=4).sequences
+    sequences = build("discrete")([[1], [2, 2, 2], [*range(1, 10), 9, 9, 9]], num_steps=4).sequences
     assert sequences[0, 0] == 1 and sequences[1, :3].tolist() == [2, 2, 2]
-    assert sequences[2].tolist() == [*range(10), 9, 9]
+    assert sequences[2].tolist() == [*range(1, 10), 9, 9, 9]
 
 
 def test_prompts_are_texts_where_there_is_a_tokenizer(build, tokenizer):
@@ -45,7 +45,7 @@ def test_masks_inside_a_prompt_are_filled_in(build, tokenizer):
 
 
 def test_a_prompt_as_long_as_the_text_leaves_nothing_to_write(build):
-    prompt = torch.arange(12) % 9
+    prompt = 1 + torch.arange(12) % 9
     assert torch.equal(build("discrete", "sequential")(prompt, num_steps=3).sequences[0], prompt)
 
 

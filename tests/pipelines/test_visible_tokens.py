@@ -25,7 +25,7 @@ ways = st.one_of(
     st.fixed_dictionaries({"remasking": st.sampled_from(["cap", "rescale"]), "remasking_rate": st.floats(0.01, 1)}),
     st.just({}),
 )
-prompts = st.lists(st.lists(st.integers(0, MASK), min_size=1, max_size=12), min_size=1, max_size=4)
+prompts = st.lists(st.lists(st.integers(1, MASK), min_size=1, max_size=12), min_size=1, max_size=4)
 
 
 @settings(

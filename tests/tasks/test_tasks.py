@@ -182,3 +182,14 @@ def test_a_tokenizer_without_a_mask_token_is_refused():
     plain = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"a": 0}, unk_token="a")))
     with pytest.raises(ValueError, match="with_mask_token"):
         TextTask("words", corpus(), plain, 16)
+
+
+def test_texts_filled_up_with_their_ends_are_judged_as_padded_ones_are():
+    texts = corpus()
+    padded, filled = (
+        TextTask("words", texts, byte_level_bpe(texts["train"]["text"], 300), 40, "pad", judge_order=4, fill=fill)
+        for fill in ("padding", "eos")
+    )
+    assert padded.reference() == filled.reference()
+    blocks = filled.train_dataset(1, 0)
+    assert blocks.column_names == ["input_ids"] and blocks[0]["input_ids"][-1] == filled.tokenizer.eos_token_id

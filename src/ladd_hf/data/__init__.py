@@ -6,6 +6,7 @@ from ladd_hf.data.corpora import HubCorpus, known_corpora, load_corpus, register
 from ladd_hf.data.precompute import precompute_latents
 from ladd_hf.data.python_docs import python_docs, text8_normalize
 from ladd_hf.data.sawtooth import Entropy, SawtoothDistribution, sawtooth_dataset
+from ladd_hf.data.text_layout import length_histogram, text_layout
 from ladd_hf.data.token_blocks import token_blocks
 from ladd_hf.data.tokenizers import byte_level_bpe, character_tokenizer, make_tokenizer, with_mask_token
 
@@ -18,6 +19,7 @@ __all__ = [
     "byte_level_bpe",
     "character_tokenizer",
     "known_corpora",
+    "length_histogram",
     "load_corpus",
     "make_tokenizer",
     "precompute_latents",
@@ -25,6 +27,7 @@ __all__ = [
     "register_corpus",
     "sawtooth_dataset",
     "text8_normalize",
+    "text_layout",
     "token_blocks",
     "with_mask_token",
 ]

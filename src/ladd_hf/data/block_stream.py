@@ -101,6 +101,10 @@ class BlockStream(torch.utils.data.IterableDataset):
         """Which epoch the next pass is, or the first of the next passes."""
         self._epoch.fill_(epoch)
 
+    def from_the_first(self) -> BlockStream:
+        """One pass over all blocks in their own order, as if nothing had been asked for or read."""
+        return self._with(_window=0, _seed=0, _passes=1, _part=0, _parts=1, _told=True)
+
     def _with(self, **changes: Any) -> BlockStream:
         changed = copy.copy(self)
         vars(changed).update(changes, _start=None, _at=None, _epoch=_shared(int(self._epoch)))

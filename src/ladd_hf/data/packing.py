@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ladd_hf.data.encoding import Documents, TokenArray
+from ladd_hf.text_frame import TextFrame
 
 
 class Blocks(NamedTuple):
@@ -54,6 +55,11 @@ class Layout(Protocol):
         """Whether a block may end in padding."""
         ...
 
+    @property
+    def frame(self) -> TextFrame:
+        """What begins and ends a text, and fills its block up."""
+        ...
+
     def cut(self, documents: Documents, carry: TokenArray, last: bool) -> tuple[Blocks, TokenArray]:
         """Blocks of `carry` and these documents, and the new carry, which is empty where `last` is true."""
         ...
@@ -95,6 +101,11 @@ class Packed:
     def pads(self) -> bool:
         """Whether a block may end in padding."""
         return self.pad_token_id is not None
+
+    @property
+    def frame(self) -> TextFrame:
+        """What begins and ends a block."""
+        return TextFrame("wrap" if self.start or self.end else "pack", tuple(self.start), tuple(self.end))
 
     def cut(self, documents: Documents, carry: TokenArray, last: bool) -> tuple[Blocks, TokenArray]:
         """See [`Layout.cut`]."""
@@ -138,7 +149,15 @@ class Padded:
         min_tokens: documents, and rests of longer ones, with fewer (`start` and `end` counted) are left out.
     """
 
-    pads = True
+    @property
+    def pads(self) -> bool:
+        """Whether a block may end in padding."""
+        return True
+
+    @property
+    def frame(self) -> TextFrame:
+        """What begins and ends a document."""
+        return TextFrame("pad", tuple(self.start), tuple(self.end))
 
     def __init__(
         self,
@@ -165,6 +184,25 @@ class Padded:
         within = _places(rows) * self.length  # of a block, in its document
         filled = np.minimum(np.repeat(lengths, rows) - within, self.length)
         return Blocks(blocks.reshape(-1, self.length), filled).of_at_least(self.min_tokens), carry[:0]
+
+
+class Filled(Padded):
+    """The same, but that what fills a block up is text like any other: end-of-sequence tokens, which are scored."""
+
+    @property
+    def pads(self) -> bool:
+        """A block is all text."""
+        return False
+
+    @property
+    def frame(self) -> TextFrame:
+        """What begins and ends a document, and fills its block up."""
+        return TextFrame("pad", tuple(self.start), tuple(self.end), self.pad_token_id, self.length)
+
+    def cut(self, documents: Documents, carry: TokenArray, last: bool) -> tuple[Blocks, TokenArray]:
+        """See [`Layout.cut`]; nothing is ever carried."""
+        blocks, carry = super().cut(documents, carry, last)
+        return blocks._replace(lengths=np.full_like(blocks.lengths, self.length)), carry
 
 
 def _room_for_text(length: int, start: list[int], end: list[int]) -> int:

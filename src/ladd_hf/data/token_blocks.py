@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
@@ -18,7 +18,8 @@ from transformers.utils import logging
 
 from ladd_hf.data.block_stream import BlockStream
 from ladd_hf.data.encoding import Documents, TextEncoder, TokenArray, fingerprint_of
-from ladd_hf.data.packing import Blocks, Layout, Packed, Padded, left_out_message
+from ladd_hf.data.packing import Blocks, Filled, Layout, Packed, Padded, left_out_message
+from ladd_hf.data.text_layout import noted
 
 logger = logging.get_logger(__name__)
 
@@ -37,6 +38,7 @@ def token_blocks(
     separator: str | None = None,
     truncate: bool = False,
     min_tokens: int = 1,
+    fill: str = "padding",
     num_proc: int | None = None,
     load_from_cache_file: bool = True,
 ) -> Any:
@@ -66,6 +68,8 @@ def token_blocks(
         min_tokens: examples with fewer tokens, special ones counted, are left out, and a warning tells their number:
             with `"pad"` short documents, and short rests of long ones. A model with latents needs as many tokens as it
             has latents.
+        fill: for `"pad"`, what fills a block up: `"padding"`, which no model sees, or `"eos"`, the end-of-sequence
+            token again and again, which is scored, so that a model learns where its texts end.
         num_proc: processes that tokenize a `Dataset`. The blocks are the same for any number.
         load_from_cache_file: take a `Dataset`'s blocks from its cache, if they were made before.
 
@@ -88,7 +92,8 @@ def token_blocks(
             f"`separator` is {separator!r}, which is no token of this tokenizer, so documents would run into each "
             "other: give another text, or '' where they are pieces of one."
         )
-    layout = _layout(_SpecialTokens(tokenizer, special_tokens, between), length, mode, remainder, truncate, min_tokens)
+    special = _SpecialTokens(tokenizer, special_tokens, between)
+    layout = _layout(special, length, mode, remainder, truncate, min_tokens, fill)
     if isinstance(dataset, dict):
         kind = type(dataset) if all(isinstance(split, datasets.Dataset) for split in dataset.values()) else dict
         return kind(
@@ -163,7 +168,7 @@ def _mapped(
         raise ValueError(f"The data set's {len(dataset)} texts {_nothing(layout)}")
     if left_out := _remembered(cut.left_out, blocks):
         logger.warning(left_out_message(left_out, layout))
-    return blocks.with_format("numpy")
+    return noted(blocks, layout.frame).with_format("numpy")
 
 
 def _remembered(left_out: int, blocks: datasets.Dataset) -> int:
@@ -183,7 +188,7 @@ def _remembered(left_out: int, blocks: datasets.Dataset) -> int:
 
 def _nothing(layout: Layout) -> str:
     """What is wrong, and what to do, where texts give no block."""
-    if layout.min_tokens > 1 and layout.pads:
+    if layout.min_tokens > 1 and (layout.pads or isinstance(layout, Filled)):
         return f"all have fewer than {layout.min_tokens} tokens (`min_tokens`): give longer ones, or pack them."
     return (
         f"do not fill a single block of {layout.length} tokens: give more text, a smaller `length`, or "
@@ -255,29 +260,42 @@ def _fixed_size(rows: Any) -> pa.FixedSizeListArray:
 # --- modes, by name ---
 
 
-def _packed(special: _SpecialTokens, length: int, remainder: str, truncate: bool, min_tokens: int) -> Layout:
-    return Packed(length, special.separator(), [], [], special.padding(remainder), min_tokens)
+class _Options(NamedTuple):
+    """What a mode may be told."""
+
+    length: int
+    remainder: str
+    truncate: bool
+    min_tokens: int
+    fill: str
 
 
-def _wrapped(special: _SpecialTokens, length: int, remainder: str, truncate: bool, min_tokens: int) -> Layout:
+def _packed(special: _SpecialTokens, options: _Options) -> Layout:
+    padding = special.padding(options.remainder)
+    return Packed(options.length, special.separator(), [], [], padding, options.min_tokens)
+
+
+def _wrapped(special: _SpecialTokens, options: _Options) -> Layout:
     start, end = special.needed("bos"), special.needed("eos")
-    return Packed(length, special.separator(), [start], [end], special.padding(remainder), min_tokens)
+    padding = special.padding(options.remainder)
+    return Packed(options.length, special.separator(), [start], [end], padding, options.min_tokens)
 
 
-def _padded(special: _SpecialTokens, length: int, remainder: str, truncate: bool, min_tokens: int) -> Layout:
-    return Padded(length, special.needed("pad"), special.listed("bos"), special.listed("eos"), truncate, min_tokens)
+def _padded(special: _SpecialTokens, options: _Options) -> Layout:
+    kind, filler = (Filled, special.filling_end()) if options.fill == "eos" else (Padded, special.needed("pad"))
+    ends = special.listed("bos"), special.listed("eos")
+    return kind(options.length, filler, *ends, options.truncate, options.min_tokens)
 
 
-_MODES: dict[str, Callable[[_SpecialTokens, int, str, bool, int], Layout]] = {
-    "pack": _packed,
-    "wrap": _wrapped,
-    "pad": _padded,
-}
+_MODES: dict[str, Callable[[_SpecialTokens, _Options], Layout]] = {"pack": _packed, "wrap": _wrapped, "pad": _padded}
 _REMAINDERS = ("pad", "drop")
+_FILLS = ("padding", "eos")
 _STAND_INS = {"bos": "cls", "eos": "sep"}
 
 
-def _layout(special: _SpecialTokens, length: int, mode: str, remainder: str, truncate: bool, min_tokens: int) -> Layout:
+def _layout(
+    special: _SpecialTokens, length: int, mode: str, remainder: str, truncate: bool, min_tokens: int, fill: str
+) -> Layout:
     if not isinstance(length, Integral) or length < 1:
         raise ValueError(f"`length` is {length!r}, but an integer of 1 or more is accepted: give tokens per example.")
     if not isinstance(min_tokens, Integral) or not 1 <= min_tokens <= length:
@@ -285,14 +303,17 @@ def _layout(special: _SpecialTokens, length: int, mode: str, remainder: str, tru
             f"`min_tokens` is {min_tokens!r}, but an integer from 1 to the `length` ({length}) is accepted: give the "
             "tokens that an example has at least."
         )
-    for name, value, known in (("mode", mode, tuple(_MODES)), ("remainder", remainder, _REMAINDERS)):
-        if value not in known:
-            raise ValueError(f"`{name}` is {value!r}, but one of {', '.join(map(repr, known))} is accepted.")
+    known = {"mode": (mode, tuple(_MODES)), "remainder": (remainder, _REMAINDERS), "fill": (fill, _FILLS)}
+    for name, (value, accepted) in known.items():
+        if value not in accepted:
+            raise ValueError(f"`{name}` is {value!r}, but one of {', '.join(map(repr, accepted))} is accepted.")
     if truncate and mode != "pad":
         raise ValueError(f"`truncate` cuts off documents of mode 'pad', and the mode is {mode!r}: leave it out.")
+    if fill == "eos" and mode != "pad":
+        raise ValueError(f"`fill` fills up documents of mode 'pad', and the mode is {mode!r}: leave it out.")
     if special.between is not None and mode == "pad":
         raise ValueError("`separator` stands between documents, which mode 'pad' does not join: leave it out.")
-    return _MODES[mode](special, int(length), remainder, truncate, int(min_tokens))
+    return _MODES[mode](special, _Options(int(length), remainder, truncate, int(min_tokens), fill))
 
 
 class _SpecialTokens:
@@ -317,6 +338,21 @@ class _SpecialTokens:
                 )
             )
         return token
+
+    def filling_end(self) -> int:
+        """The end-of-sequence token, where blocks are filled with it."""
+        if self.wanted is False:
+            raise ValueError(
+                "`fill` is 'eos', and `special_tokens` is False: a text that has no end-of-sequence token at its end "
+                "is not filled up with them, so leave one of the two out."
+            )
+        end = self.needed("eos")
+        if end == self.tokenizer.pad_token_id:
+            raise ValueError(
+                f"`fill` is 'eos', but the EOS token is the padding token as well (id {end}), which no model writes: "
+                "give the tokenizer a padding token of its own."
+            )
+        return end
 
     def listed(self, name: str) -> list[int]:
         if self.wanted is False:

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ..pipelines import LaddPipeline
 
@@ -23,10 +24,14 @@ def quality_by_evaluations(
 ) -> dict[int, Score]:
     """Scores `num_samples` samples at each budget of evaluations the scheduler can walk.
 
+    The samples are as long as the pipeline makes them if it is not told: where texts of the training were padded, their
+    lengths are drawn from those, and where they were filled up with end-of-sequence tokens, they end with one.
+
     Args:
         pipeline: what generates.
         budgets: numbers of evaluations; those too small for the scheduler's path are left out.
-        score: maps `(num_samples, S)` ids to a score, such as their nats per token under a judge.
+        score: maps `(num_samples, S)` ids to a score, such as their nats per token under a judge; shorter samples are
+            padded to the longest.
         num_samples, batch_size: samples per budget, and how many are drawn at once; the samples do not depend on it.
         seed: each sample has a generator of its own, seeded by this and its number.
     """
@@ -47,8 +52,15 @@ def quality_by_evaluations(
                 skip_idle_rows=True,
             )
             batches.append(sequences.cpu())
-        scores[budget] = score(torch.cat(batches))
+        scores[budget] = score(_joined(batches, pipeline.model.config.pad_token_id))
     return scores
+
+
+def _joined(batches: list[Tensor], pad_token_id: int | None) -> Tensor:
+    """All rows, `(N, S)`; batches of shorter ones are padded."""
+    longest = max(batch.shape[1] for batch in batches)
+    filler = 0 if pad_token_id is None else pad_token_id  # without one all rows are equally long
+    return torch.cat([pad(batch, (0, longest - batch.shape[1]), value=filler) for batch in batches])
 
 
 def gap_closed(baseline: float, score: float, floor: float) -> float:

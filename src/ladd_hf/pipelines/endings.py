@@ -6,20 +6,36 @@ import torch
 from torch import Tensor
 
 from ..configuration_ladd import LaddConfig
+from ..text_frame import TextFrame
 
 
-def eos_ids(config: LaddConfig) -> list[int]:
-    """The ids that end a sequence. Raises `ValueError` for a model that has none."""
-    if config.eos_token_id in (None, []):
+def eos_ids(config: LaddConfig, stop: bool | None) -> list[int] | None:
+    """The ids that end a sequence, `None` where none shall; `stop` of `None` leaves that to the model, whose texts end
+    so if those of its training were filled up with end-of-sequence tokens.
+
+    Raises `ValueError` for a model that has none.
+    """
+    filled_with = TextFrame.of(config).fill
+    if stop is False or (stop is None and filled_with is None):
+        return None
+    given = [] if config.eos_token_id is None else config.eos_token_id
+    ids = {*([given] if isinstance(given, int) else given), *([] if filled_with is None else [filled_with])}
+    if not ids:
         raise ValueError(
             "`stop_at_eos` is set, but the model has no `eos_token_id`: set it in the model's configuration."
         )
-    return [config.eos_token_id] if isinstance(config.eos_token_id, int) else list(config.eos_token_id)
+    return sorted(ids)
 
 
-def filler_id(config: LaddConfig) -> int:
-    """What stands behind the end of a text: padding, or the end-of-sequence token again where there is none."""
-    return eos_ids(config)[0] if config.pad_token_id is None else config.pad_token_id
+def bos_id(config: LaddConfig) -> int | None:
+    """The id that begins a sequence, or `None`."""
+    start = TextFrame.of(config).start
+    return start[0] if start else config.bos_token_id
+
+
+def filler_id(config: LaddConfig, ends: list[int]) -> int:
+    """What stands behind the end of a text: padding, or an end-of-sequence token again where there is none."""
+    return ends[0] if config.pad_token_id is None else config.pad_token_id
 
 
 def cut_at_eos(

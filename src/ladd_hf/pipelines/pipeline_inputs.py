@@ -13,6 +13,11 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ..configuration_ladd import LaddConfig
+from ..randomness import RowGenerator
+from ..text_frame import TextFrame
+from ..text_lengths import draw_lengths
+from .prompt_padding import without_padding
+from .text_reading import read_texts
 
 Prompt = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | Tensor | np.ndarray | Mapping[str, Any]
 Length = int | Sequence[int] | str | None
@@ -38,14 +43,21 @@ def whole_number(value: Any, name: str) -> int:
     return int(value)
 
 
-def prompt_ids(prompt: Prompt | None, tokenizer: PreTrainedTokenizerBase | None) -> list[list[int]] | None:
-    """The prompts as lists of ids, one list if one prompt serves all rows. Raises `ValueError` for text with no
-    tokenizer to read it, and for what is neither text nor ids."""
+def prompt_ids(
+    prompt: Prompt | None, tokenizer: PreTrainedTokenizerBase | None, config: LaddConfig, whole: bool = False
+) -> list[list[int]] | None:
+    """The prompts as lists of ids, one list if one prompt serves all rows.
+
+    Texts are framed as the model's are (see [`TextFrame`]), as the beginnings of some or as `whole` ones; ids stay as
+    they are, but for padding at their ends. Raises `ValueError` for text with no tokenizer to read it, for what is
+    neither text nor ids, and for ids of which there is no telling where they are padding."""
     if prompt is None:
         return None
     if isinstance(prompt, Mapping):  # what a tokenizer gives, padded on whichever side or not at all
         rows = _rows(prompt["input_ids"])
-        masks = _rows(prompt["attention_mask"]) if "attention_mask" in prompt else [[1] * len(row) for row in rows]
+        if "attention_mask" not in prompt:
+            return without_padding(rows, config, tokenizer)
+        masks = _rows(prompt["attention_mask"])
         return [[one for one, real in zip(*both, strict=True) if real] for both in zip(rows, masks, strict=True)]
     several = [prompt] if isinstance(prompt, str) else prompt
     if not isinstance(several, Tensor | np.ndarray) and any(isinstance(one, str) for one in _listed(several)):
@@ -53,8 +65,8 @@ def prompt_ids(prompt: Prompt | None, tokenizer: PreTrainedTokenizerBase | None)
             raise ValueError("`prompt` is text, but the pipeline has no tokenizer: add one, or give token ids.")
         if not all(isinstance(one, str) for one in several):
             raise ValueError("`prompt` holds both texts and ids: give the one or the other.")
-        return [list(tokenizer(one, add_special_tokens=False)["input_ids"]) for one in several]
-    return _rows(several)
+        return read_texts(cast(Sequence[str], several), tokenizer, TextFrame.of(config), whole)
+    return without_padding(_rows(several), config, tokenizer)
 
 
 def _rows(ids: Any) -> list[list[int]]:
@@ -101,15 +113,20 @@ def number_of_rows(
     return rows
 
 
-def sequence_lengths(length: Length, prompts: list[list[int]], rows: int, config: LaddConfig) -> list[int]:
+def sequence_lengths(
+    length: Length, prompts: list[list[int]], rows: int, config: LaddConfig, random: RowGenerator
+) -> list[int]:
     """How many tokens each row has: one number for all, one each, `"prompt"` for as many as its prompt, or `None` for
-    as many as the model writes. Raises `ValueError` for lengths that the model or the batch has not."""
+    as many as the model writes, drawn by each row's randomness from the lengths of the training texts where these
+    differed. Raises `ValueError` for lengths that the model or the batch has not."""
     longest = config.max_position_embeddings
     given = length.tolist() if isinstance(length, Tensor | np.ndarray) else length
+    if given is None and (known := getattr(config, "text_lengths", None)) is not None:
+        given = draw_lengths(known, [len(ids) for ids in prompts] or [1] * rows, random)
     if isinstance(given, str) and given == "prompt" and prompts:
         lengths = [len(ids) for ids in prompts]
     elif given is None or isinstance(given, Integral):
-        lengths = [longest if given is None else int(given)] * rows
+        lengths = [TextFrame.of(config).length or longest if given is None else int(given)] * rows
     elif isinstance(given, str) or not isinstance(given, Sequence) or len(given) != rows:
         raise ValueError(
             f"`length` is {length!r} for a batch of {rows}: give one number of tokens, one for each row, or 'prompt' "

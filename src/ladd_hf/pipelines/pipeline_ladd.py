@@ -22,7 +22,7 @@ from ..modeling_ladd import LaddForDiffusionLM, LaddPreTrainedModel
 from ..randomness import RowGenerator
 from ..schedulers import LaddJointScheduler, LaddScheduler
 from ..schedulers.scheduling_utils import Generators, check_draw
-from .endings import cut_at_eos, eos_ids, filler_id
+from .endings import bos_id, cut_at_eos, eos_ids, filler_id
 from .evaluation import Evaluation
 from .latent_editing import interpolate_latents
 from .logits_control import logits_processors, process_logits
@@ -151,7 +151,7 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
         latent_noise: float = 0.0,
         banned_tokens: Sequence[int] | None = None,
         logits_processor: Sequence[Any] | None = None,
-        stop_at_eos: bool = False,
+        stop_at_eos: bool | None = None,
         skip_idle_rows: bool = False,
     ) -> LaddPipelineOutput | tuple[Any, ...]:
         """Generates `batch_size` sequences with exactly `num_steps` evaluations of the denoiser.
@@ -159,12 +159,15 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
         Args:
             prompt: text or ids that the sequences start with, one for all or one per row, or all that a tokenizer gave,
                 padding and all. Never changed, but for its mask tokens, which are filled in (with `length="prompt"`,
-                and nothing else is).
+                and nothing else is). A text is read with what began the texts of the model's training, such as a
+                beginning-of-sequence token, and with `length="prompt"` as a whole one; ids are taken as they are, but
+                for padding at their ends.
             num_steps: number of denoiser evaluations, the latents' included; `num_inference_steps` is the same. 32 if
                 neither is given. (A scheduler that unmasks by `first_hitting` stops once everything is written.)
             batch_size: number of sequences; the number of prompts, of latents or of lengths, or 1, if not given.
-            length: tokens per sequence, one number or one per row, or `"prompt"`; the model's
-                `max_position_embeddings` if not given.
+            length: tokens per sequence, special ones counted, one number or one per row, or `"prompt"`. If not given,
+                each row's is drawn from the lengths of the training texts, where the model knows those
+                (`text_lengths`), or else the model's `max_position_embeddings`.
             generator: one generator, or a list with one per row: row i then equals the single run with generator i.
             temperature: of the token draw; 0 is greedy.
             top_p: nucleus of the token draw.
@@ -184,7 +187,8 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
             logits_processor: transformers' logits processors, or your own, called as
                 `processor(input_ids, scores)` with a line for each position that is written: its row's tokens as they
                 are, `(n, S)`, and the scores `(n, V)`; one that takes `positions` is given the places, `(n,)`.
-            stop_at_eos: end each text with the first end-of-sequence token that is written.
+            stop_at_eos: end each text with the first end-of-sequence token that is written; if not given, where the
+                texts of the model's training were filled up with them.
             skip_idle_rows: leave out of each evaluation the rows in which the step reveals nothing. The samples are
                 the same, sooner, where there are more steps than tokens; evaluations left without a row are not made,
                 and not counted.
@@ -206,15 +210,16 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
         output_type = output_type or ("seq" if self.tokenizer is None else "text")
         config, device = self.model.config, self._execution_device
         self.scheduler = self.scheduler.for_model(config)
-        ends = eos_ids(config) if stop_at_eos else None
+        ends = eos_ids(config, stop_at_eos)
         processors = logits_processors(logits_processor, banned_tokens, config)
 
         # 2. Rows, their randomness, and what is visible from the start
-        prompts = prompt_ids(prompt, self.tokenizer)
+        whole = isinstance(length, str) and length == "prompt"
+        prompts = prompt_ids(prompt, self.tokenizer, config, whole)
         rows = number_of_rows(batch_size, prompts, latents, length)
         random = RowGenerator.from_generator(generator, rows, device)
         prompts = (prompts or []) * (rows if len(prompts or []) == 1 else 1)
-        lengths = sequence_lengths(length, prompts, rows, config)
+        lengths = sequence_lengths(length, prompts, rows, config, random)
         tokens, attention_mask = start_tokens(prompts, lengths, config, device)
         written = tokens == config.mask_token_id
 
@@ -260,7 +265,7 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
         # 5. Texts
         ending = torch.tensor(lengths, device=device)
         if ends is not None:
-            tokens, ending = cut_at_eos(tokens, ending, written, ends, filler_id(config), config.bos_token_id)
+            tokens, ending = cut_at_eos(tokens, ending, written, ends, filler_id(config, ends), bos_id(config))
         texts = None
         if output_type == "text" and self.tokenizer is not None:
             ids = [row[:end] for row, end in zip(tokens.tolist(), ending.tolist(), strict=True)]
@@ -272,15 +277,18 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
 
     # --- latents of texts ---
 
-    @torch.no_grad()
     def encode(self, text: Prompt) -> Tensor:
         """Clean latents of texts, `(B, M, D)` vectors or `(B, M)` codes, to give to a call as `latents`.
 
-        `text` is one text or several, or their ids, as a `prompt`. Raises `ValueError` for texts with fewer tokens than
-        latents, with mask tokens or longer than the model's, and for a model without latents.
+        `text` is one text or several, or their ids, as a `prompt`; a text is framed at both ends as the texts of the
+        training were. Raises `ValueError` for texts with fewer tokens than latents, with mask tokens or longer than the
+        model's, and for a model without latents.
         """
+        return self._encode(prompt_ids(text, self.tokenizer, self.model.config, whole=True) or [])
+
+    @torch.no_grad()
+    def _encode(self, rows: list[list[int]]) -> Tensor:
         config, device = self.model.config, self._execution_device
-        rows = prompt_ids(text, self.tokenizer) or []
         if not rows or not all(1 <= len(ids) <= config.max_position_embeddings for ids in rows):
             raise ValueError(
                 f"The texts have {[len(ids) for ids in rows]} tokens; the encoder takes "
@@ -304,7 +312,7 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
         """
         (ids,) = self._single(text, "text")
         batch_size = whole_number(batch_size, "batch_size")
-        latents = self.encode([ids])
+        latents = self._encode([ids])
         options = {"length": len(ids), **options}
         latents = latents.expand(batch_size, *latents.shape[1:])
         return self(latents=latents, latent_noise=latent_noise, batch_size=batch_size, **options)
@@ -321,12 +329,12 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
         batch_size = whole_number(batch_size, "batch_size")
         weights = torch.linspace(0, 1, batch_size, dtype=torch.float64)
         order = RowGenerator.from_seed(0, torch.zeros(1, dtype=torch.int64))  # the same places first, each time
-        latents = interpolate_latents(self.encode([ids]), self.encode([other_ids]), weights, order)
+        latents = interpolate_latents(self._encode([ids]), self._encode([other_ids]), weights, order)
         lengths = (len(ids) + weights * (len(other_ids) - len(ids))).round().long().tolist()
         return self(latents=latents, batch_size=batch_size, **{"length": lengths, **options})
 
     def _single(self, text: Prompt, name: str) -> list[list[int]]:
-        rows = prompt_ids(text, self.tokenizer) or []
+        rows = prompt_ids(text, self.tokenizer, self.model.config, whole=True) or []
         if len(rows) != 1:
             raise ValueError(f"`{name}` holds {len(rows)} texts; give one.")
         return rows

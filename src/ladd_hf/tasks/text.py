@@ -43,6 +43,7 @@ class TextTask:
         judge_order: characters of the judge's longest n-gram.
         judge_characters: how many of the training split, as decoded, it learns from; the last text is read to its end.
         num_proc: processes that tokenize.
+        fill: what fills padded texts up: `padding`, or `eos`, by which a model learns where they end.
 
     Raises `ValueError` for a corpus without texts to train or to hold out, and a tokenizer without a mask token; the
     data sets raise it where there is not a single block, and the judge, which is made when it is first asked, where the
@@ -65,6 +66,7 @@ class TextTask:
         judge_order: int = 6,
         judge_characters: int = 20_000_000,
         num_proc: int | None = None,
+        fill: str = "padding",
     ) -> None:
         held_out = [split for split in ("validation", "test") if split in splits]
         if "train" not in splits or not held_out:
@@ -79,6 +81,7 @@ class TextTask:
         self.name = f"{name}, length {length}"
         self.splits, self.tokenizer, self.length = splits, tokenizer, length
         self.packing, self.separator, self.truncate, self.min_tokens = packing, separator, truncate, min_tokens
+        self.fill = fill
         self.judge_order, self.judge_characters, self.num_proc = judge_order, judge_characters, num_proc
         roles = ("mask_token_id", "pad_token_id", "bos_token_id", "eos_token_id")
         ids = {role: getattr(tokenizer, role) for role in roles}
@@ -152,6 +155,7 @@ class TextTask:
             separator=separator_between(self.tokenizer, self.packing, self.separator),
             truncate=self.truncate,
             min_tokens=self.min_tokens,
+            fill=self.fill,
             num_proc=self.num_proc,
         )
 

@@ -1,0 +1,111 @@
+"""What a model's configuration keeps of the blocks it is trained on: the frame of their texts, and their lengths."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from itertools import islice
+from typing import Any
+
+import datasets
+import numpy as np
+from transformers.utils import logging
+
+from ladd_hf.data.block_stream import BlockStream
+from ladd_hf.text_frame import TextFrame
+
+logger = logging.get_logger(__name__)
+
+_NOTE = "Frame of the texts: "  # begins a line of a data set's description
+_OF_A_STREAM = 10_000  # blocks whose lengths are counted
+_ROWS_AT_ONCE = 10_000
+
+
+def text_layout(blocks: Any) -> dict[str, Any]:
+    """The settings of a [`LaddConfig`] that tell of these blocks, which [`token_blocks`] made.
+
+    `LaddConfig(..., **text_layout(blocks))` is the configuration of a model that frames texts as they are framed here,
+    and, where texts are padded, draws the lengths of those it writes. A [`LaddTrainer`] does the same for a model that
+    has no frame yet.
+
+    Args:
+        blocks: a `Dataset` or a [`BlockStream`], of one split.
+
+    Returns `text_frame`, and for padded texts `text_lengths`: of a stream those of its first 10,000 blocks. Raises
+    `ValueError` for a data set that `token_blocks` has not made.
+    """
+    frame = frame_of(blocks)
+    if frame is None:
+        raise ValueError(
+            f"The {type(blocks).__name__} does not tell how its texts are framed: give one split of what "
+            "`token_blocks` returned, or set `text_frame` and `text_lengths` (see `length_histogram`) yourself."
+        )
+    layout: dict[str, Any] = {"text_frame": frame.to_dict()}
+    if frame.packing == "pad" and frame.fill is None:
+        layout["text_lengths"] = length_histogram(blocks)
+    return layout
+
+
+def frame_of(blocks: Any) -> TextFrame | None:
+    """How the texts of these blocks are framed; `None` where they do not tell, or tell of several frames."""
+    if isinstance(blocks, BlockStream):
+        return blocks.layout.frame
+    description = getattr(getattr(blocks, "info", None), "description", None) or ""
+    notes = {line.removeprefix(_NOTE) for line in description.splitlines() if line.startswith(_NOTE)}
+    return TextFrame.from_dict(json.loads(notes.pop())) if len(notes) == 1 else None
+
+
+def length_histogram(examples: Any) -> dict[str, int]:
+    """How many examples have each number of tokens, padding not counted, as `LaddConfig.text_lengths`.
+
+    `examples` have `input_ids`, and an `attention_mask` where they are padded. Of a stream the first 10,000 count.
+    """
+    counts: Counter[int] = Counter()
+    if isinstance(examples, datasets.Dataset):
+        column = "attention_mask" if "attention_mask" in examples.column_names else "input_ids"
+        for table in examples.select_columns(column).with_format("arrow").iter(_ROWS_AT_ONCE):
+            counts.update(_real_tokens(table[column].combine_chunks(), column).tolist())
+    else:
+        rows = examples.from_the_first() if isinstance(examples, BlockStream) else examples
+        counts.update(
+            int(np.sum(row["attention_mask"])) if "attention_mask" in row else len(row["input_ids"])
+            for row in islice(rows, _OF_A_STREAM)
+        )
+    return {str(length): counts[length] for length in sorted(counts)}
+
+
+def noted(blocks: datasets.Dataset, frame: TextFrame) -> datasets.Dataset:
+    """The data set itself, whose description tells the frame of its texts from now on, in a line."""
+    described = (blocks.info.description or "").splitlines()
+    lines = [line for line in described if not line.startswith(_NOTE)]
+    blocks.info.description = "\n".join([*lines, _NOTE + json.dumps(frame.to_dict())])
+    return blocks
+
+
+def adopt_layout(config: Any, blocks: Any) -> None:
+    """Sets what the configuration does not tell yet of how these training blocks are framed, and how long they are.
+
+    Where it tells of another frame, it stays as it is, and a warning says so.
+    """
+    if (frame := frame_of(blocks)) is None:
+        return
+    if config.text_frame is None:
+        config.text_frame = frame.to_dict()
+    elif TextFrame.of(config) != frame:
+        logger.warning_once(
+            f"The training texts are framed by {frame.to_dict()}, and the model frames texts by {config.text_frame}, "
+            "which stays: set `model.config.text_frame = None` before training for that of the training texts."
+        )
+    if config.text_lengths is None and frame.packing == "pad" and frame.fill is None:
+        config.text_lengths = length_histogram(blocks)
+
+
+def _real_tokens(column: Any, name: str) -> Any:
+    """How many tokens of each row of an Arrow list column are no padding, `(n,)`."""
+    lengths = column.value_lengths().to_numpy(zero_copy_only=False)
+    if name == "input_ids":
+        return lengths
+    real = column.flatten().to_numpy(zero_copy_only=False).astype(np.int64)
+    ends = np.concatenate([[0], np.cumsum(real)])
+    borders = np.concatenate([[0], np.cumsum(lengths)])
+    return ends[borders[1:]] - ends[borders[:-1]]
