@@ -66,8 +66,8 @@ CHANGES: dict[str, dict[str, str]] = {
     },
 }
 FIXED = {
-    "latents": "--mdlm_steps 0 --max_steps 400 --stage_1_steps 400 --logging_steps 50 --budgets 2 --num_samples 2 "
-    "--num_eval_sequences 256 --nelbo_samples 1",
+    "latents": "--mdlm_steps 0 --max_steps 400 --stage_1_steps 400 --latent_loss_weight 0 --logging_steps 50 "
+    "--budgets 2 --num_samples 2 --num_eval_sequences 256 --nelbo_samples 1",
     "samples": "--budgets 2 4 8 16 32",
 }
 

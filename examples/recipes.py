@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
 from recipe_files import read_recipe
+from recipe_stages import scaled_stages
 from transformers import HfArgumentParser
 
 from ladd_hf import (
@@ -261,7 +262,8 @@ def check_fit(run: RunArguments, model: ModelArguments, training: LaddTrainingAr
 def parse_arguments(
     argv: list[str], description: str = ""
 ) -> tuple[RunArguments, ModelArguments, SchedulerArguments, LaddTrainingArguments]:
-    """Recipe first, flags over it. Exits with a message for a recipe that is missing or has unknown fields, and for
+    """Recipe first, flags over it; the recipe's stages in proportion, where `--max_steps` is the only flag of a length,
+    which a printed line then says. Exits with a message for a recipe that is missing or has unknown fields, and for
     settings that can not work."""
     kinds = (RunArguments, ModelArguments, SchedulerArguments, LaddTrainingArguments)
     parser = HfArgumentParser(kinds, description=description)
@@ -285,7 +287,8 @@ def parse_arguments(
     if unknown := sorted(map(str, set(settings) - known)):
         fail(f"{recipe} has unknown fields {unknown}; --help lists the fields of a recipe.")
     settings.setdefault("output_dir", f"out/{recipe.stem}")
-    parser.set_defaults(**settings)
+    scaled = scaled_stages(settings, argv)
+    parser.set_defaults(**{**settings, **scaled})
     try:
         *arguments, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
         run, model, _, training = arguments
@@ -294,6 +297,9 @@ def parse_arguments(
         fail(str(error))
     if unknown:
         fail(f"{' '.join(unknown)} is not understood; --help lists all flags.")
+    if scaled and training.process_index == 0:
+        lengths = ", ".join(f"{name} {settings[name]} -> {steps}" for name, steps in scaled.items())
+        print(f"The recipe's stages are scaled along with --max_steps {training.max_steps}: {lengths}.", flush=True)
     return tuple(arguments)
 
 

@@ -10,7 +10,7 @@ from transformers import TrainerCallback
 
 from ladd_hf import LaddTrainer
 from ladd_hf.model_card import Conditions, SampleScores
-from ladd_hf.publishing import hardware
+from ladd_hf.run_facts import hardware
 from ladd_hf.tasks import Judgement, Task
 
 
@@ -126,4 +126,5 @@ def sample_scores(
             for schedule, scores in quality.items()
         },
         floor_entropy=reference.entropy,
+        step=trainer.trained_steps,
     )

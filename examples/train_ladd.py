@@ -39,7 +39,8 @@ from ladd_hf.data.precompute import check_precomputable
 from ladd_hf.metrics import OneStepDecoding, quality_by_evaluations
 from ladd_hf.model_card import METHODS
 from ladd_hf.pretrained_encoder import check_pretrained_encoder
-from ladd_hf.publishing import running_command, training_recipe
+from ladd_hf.publishing import training_recipe
+from ladd_hf.run_facts import running_command
 from ladd_hf.tasks import Judgement, SawtoothTask, Task, TextTask
 
 

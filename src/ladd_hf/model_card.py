@@ -43,6 +43,7 @@ class SampleScores:
         floor: what the data itself scores, where it is known.
         entropies: for each schedule and number of evaluations, the samples' mean unigram entropy, where it is measured.
         floor_entropy: the data's own.
+        step: of training, after which they were drawn, if that is to be checked: scores of other weights are refused.
     """
 
     scores: Mapping[str, Mapping[int, float]]
@@ -54,6 +55,7 @@ class SampleScores:
     floor: float | None = None
     entropies: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     floor_entropy: float | None = None
+    step: int | None = None
 
     @property
     def budgets(self) -> list[int]:
@@ -86,17 +88,32 @@ class HeldOutBounds:
         is_bound: whether their sum bounds the texts' negative log-likelihood: not for continuous latents.
         step: of training, after which they were measured.
         conditions: dataset, dtype, seed and hardware.
+        trained_steps: how many steps the card's weights have been through, if they are not those that were measured.
+        unit: what the sum is called.
+        held_out: whether the texts are others than those that were trained on.
     """
 
     nats: Mapping[str, tuple[float, float]]
     is_bound: bool
     step: int
     conditions: Conditions
+    trained_steps: int | None = None
+    unit: str = ""
+    held_out: bool = True
+
+    def __post_init__(self) -> None:
+        default = "bound on nats per token" if self.is_bound else "nats per token, relative to the smallest noise"
+        object.__setattr__(self, "unit", self.unit or default)
 
     def results(self) -> list[EvalResult]:
-        """The sums as the Hub's metadata."""
-        name = "bound on nats per token" if self.is_bound else "nats per token, relative to the smallest noise"
-        return [_result(self.conditions, name, f"{path} path", sum(parts), {}) for path, parts in self.nats.items()]
+        """The sums as the Hub's metadata, which are of the card's weights: none, if others were measured."""
+        if self.trained_steps is not None:
+            return []
+        settings = {"step": self.step}
+        return [
+            _result(self.conditions, self.unit, f"{path} path", sum(parts), settings)
+            for path, parts in self.nats.items()
+        ]
 
 
 @dataclass(frozen=True)
@@ -108,19 +125,21 @@ class Recipe:
         data: what was trained on.
         facts: name and value of everything else: sizes, tokenizer, steps, EMA, dtype, seed, hardware, versions.
         command: that trains it again.
+        caution: what has to be known before anything else, if there is something.
     """
 
     method: str
     data: str
     facts: Mapping[str, Any] = field(default_factory=dict)
     command: str = ""
+    caution: str = ""
 
 
 def model_card(
     name: str,
     recipe: Recipe,
     samples: SampleScores | None = None,
-    bounds: HeldOutBounds | None = None,
+    bounds: HeldOutBounds | Sequence[HeldOutBounds] | None = None,
     repository: str = "user/model",
     num_steps: int = 8,
     text: bool = False,
@@ -133,7 +152,7 @@ def model_card(
     Args:
         name: of the model.
         recipe: how it was trained.
-        samples, bounds: what was measured of it.
+        samples, bounds: what was measured of it; bounds of one data set, or of several.
         repository: its name on the Hub, or its folder, for the usage example.
         num_steps: evaluations in the usage example.
         text: whether the pipeline has a tokenizer, and so writes text.
@@ -142,7 +161,8 @@ def model_card(
             itself: it is the owner's to choose.
         adapter_of: the pipeline that it is an adapter for, if it is one.
     """
-    results = [*(samples.results() if samples else []), *(bounds.results() if bounds else [])]
+    tables = [bounds] if isinstance(bounds, HeldOutBounds) else list(bounds or [])
+    results = [*(samples.results() if samples else []), *(result for one in tables for result in one.results())]
     data: dict[str, Any] = {"library_name": "diffusers", "pipeline_tag": TASK}
     data |= {**(metadata or {}), "tags": list(dict.fromkeys([*TAGS, *tags]))}
     if adapter_of is not None:
@@ -157,7 +177,8 @@ def model_card(
         samples=samples,
         floor=_cell(samples.floor) if samples and samples.floor is not None else None,
         floor_entropy=_cell(samples.floor_entropy) if samples and samples.floor_entropy is not None else None,
-        bounds=bounds,
+        bounds=tables,
+        held_out=all(one.held_out for one in tables),
         repository=repository,
         adapter_of=adapter_of,
         num_steps=num_steps,

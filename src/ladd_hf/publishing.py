@@ -2,103 +2,89 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import shlex
-import sys
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import Iterable
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import torch
-import transformers
 from accelerate.utils import broadcast_object_list
 from huggingface_hub import HfApi
 from transformers import PreTrainedTokenizerBase
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy, SchedulerType
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy
 from transformers.utils import PushInProgress
 
 from .configuration_ladd import LaddConfig
-from .model_card import METHODS, Conditions, HeldOutBounds, Recipe
-from .objective import TrainingObjective
+from .model_card import METHODS, Conditions, HeldOutBounds, Recipe, SampleScores
+from .run_facts import circumstances, dataset_identity, prior_is_untrained, tokenizer_name
+from .run_record import Measurement, RunRecord, facts_of
+from .time_paths import time_path
 
 if TYPE_CHECKING:
     from .trainer import LaddTrainer
 
 
-def hardware(device: torch.device) -> str:
-    """What a run was made on, in words."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    if device.type == "cpu":
-        return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
-    return device.type.upper()
-
-
-def running_command(world_size: int = 1) -> str:
-    """The command line of this process, as it was launched."""
-    if Path(sys.argv[0]).name in ("-c", "") or not sys.argv[0]:
-        return "(from an interactive session)"
-    launcher = "python"
-    if "ACCELERATE_MIXED_PRECISION" in os.environ:  # what `accelerate launch` leaves in the environment
-        launcher = "accelerate launch" + (f" --num_processes {world_size}" if world_size > 1 else "")
-    elif "TORCHELASTIC_RUN_ID" in os.environ:
-        launcher = f"torchrun --nproc_per_node {world_size}"
-    return f"{launcher} {shlex.join(sys.argv)}"
-
-
 def training_recipe(trainer: LaddTrainer, data: str | None = None, command: str | None = None) -> Recipe:
-    """How a trainer's model was trained. `data` and `command` are looked up, if not given."""
-    args, model = trainer.args, trainer._ladd_model()
+    """How a trainer's weights came to be what they are. `data` and `command` are looked up, if not given."""
+    model, record = trainer._ladd_model(), trainer._record
     config, tokenizer = model.config, trainer.processing_class
-    batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-    schedule = SchedulerType(args.lr_scheduler_type).value
+    seen = facts_of(list(record.parts()) or [circumstances(trainer)])
+    found = {name: seen.pop(name, "not recorded") for name in ("data", "command")}
     facts = {
         "parameters": f"{model.num_parameters():,}",
         "sizes": f"hidden {config.hidden_size}, {config.num_hidden_layers} layers, {config.num_attention_heads} heads, "
         f"vocabulary {config.vocab_size:,}, length {config.max_position_embeddings}",
         "latents": _latents(config),
         **({} if config.encoder_name_or_path is None else {"encoder": _encoder(config)}),
-        "tokenizer": _tokenizer(tokenizer) if isinstance(tokenizer, PreTrainedTokenizerBase) else "none",
-        "steps": f"{trainer.state.global_step:,}"
-        + (f", {args.mdlm_steps:,} of them of the tokens alone" if args.mdlm_steps else "")
-        + (f", {args.stage_1_steps:,} of them stage 1" if args.stage_1_steps else ""),
-        "batch size": f"{batch:,}",
-        "learning rate": f"{args.learning_rate} ({schedule}, {args.warmup_steps:g} warm-up steps)",
-        "EMA decay": f"{args.ema_decay}" if args.ema_decay else "none",
-        "objective": _objective(trainer),
-        "seed": args.seed,
-        "dtype": _training_dtype(trainer),
-        "hardware": f"{args.world_size} x {hardware(args.device)}",
-        "versions": f"ladd_hf {version('ladd_hf')}, torch {torch.__version__}, transformers "
-        f"{transformers.__version__}, Python {platform.python_version()}",
+        "tokenizer": tokenizer_name(tokenizer) if isinstance(tokenizer, PreTrainedTokenizerBase) else "none",
+        "steps": _steps(record),
+        **seen,
     }
-    return Recipe(
-        METHODS[config.latent_type],
-        data or _dataset_name(trainer.train_dataset),
-        facts,
-        command or running_command(args.world_size),
-    )
+    caution = untrained_prior(trainer) or ""
+    return Recipe(METHODS[config.latent_type], data or found["data"], facts, command or found["command"], caution)
 
 
-def held_out_bounds(trainer: LaddTrainer, data: str | None = None) -> HeldOutBounds | None:
-    """What the trainer's last evaluation found, or `None` where there was none."""
-    paths = trainer.args.nelbo_paths
-    history = reversed(trainer.state.log_history)
-    metrics = next((entry for entry in history if f"eval_{paths[0]}_nelbo" in entry), None)
-    if metrics is None:
+def held_out_bounds(trainer: LaddTrainer, data: str | None = None) -> list[HeldOutBounds]:
+    """What evaluations found of the weights as they are, or last found of them on their way here, for each data set.
+
+    `data` is what the trainer's own set is called.
+    """
+    record, kind = trainer._record, trainer._ladd_model().config.latent_type
+    bounds, names = [], Counter[str]()
+    for one in record.current_measurements():
+        name = _set_name(trainer, one, data)
+        names[name] += 1
+        conditions = Conditions(
+            name if names[name] == 1 else f"{name}, number {names[name]}", one.dtype, one.seed, one.hardware
+        )
+        for (is_bound, unit), paths in _by_meaning(kind, one.nats).items():
+            after = None if one.steps == record.steps else record.steps
+            nats = {path: one.nats[path] for path in paths}
+            bounds.append(HeldOutBounds(nats, is_bound, one.steps, conditions, after, unit, one.role != "training"))
+    return bounds
+
+
+def check_samples(trainer: LaddTrainer, samples: SampleScores | None) -> None:
+    """Raises `ValueError` for scores of samples that were drawn after another step than the weights are of."""
+    steps = trainer.trained_steps
+    if samples is not None and samples.step not in (None, steps):
+        raise ValueError(
+            f"`samples` were drawn after {samples.step:,} steps, and the weights are those after {steps:,}: "
+            "score samples of these weights, or leave `samples` out."
+        )
+
+
+def untrained_prior(trainer: LaddTrainer) -> str | None:
+    """A sentence that says so, where nothing has taught the trainer's model to predict its latents."""
+    record = trainer._record
+    if not record.steps or not prior_is_untrained(trainer._ladd_model()):
         return None
-    conditions = Conditions(
-        data or _dataset_name(trainer.eval_dataset),
-        _training_dtype(trainer),
-        trainer.args.seed,
-        hardware(trainer.args.device),
+    mdlm, stage_1 = record.stage_counts()
+    parts = [f"{mdlm:,} trained the tokens alone"] * (mdlm > 0) + [f"{stage_1:,} were stage 1's"] * (stage_1 > 0)
+    return (
+        f"The prior over this model's latents is untrained: none of its {record.steps:,} training steps taught it"
+        f"{' (' + ', '.join(parts) + ')' if parts else ''}, so a pipeline generates from latents drawn at random."
     )
-    nats = {path: (metrics[f"eval_{path}_token_nats"], metrics[f"eval_{path}_latent_nats"]) for path in paths}
-    is_bound = trainer._ladd_model().config.latent_type != "continuous"
-    return HeldOutBounds(nats, is_bound, int(metrics["step"]), conditions)
 
 
 def push_checkpoint(trainer: LaddTrainer, checkpoint_folder: str) -> None:
@@ -139,25 +125,39 @@ def push_checkpoint(trainer: LaddTrainer, checkpoint_folder: str) -> None:
     trainer.push_in_progress = cast(Any, PushInProgress(cast(Any, jobs)))
 
 
-def _dataset_name(dataset: Any) -> str:
-    """A data set's name, or its kind, and how many examples it has."""
-    if dataset is None:
-        return "data that the run does not name"
-    name = getattr(getattr(dataset, "info", None), "dataset_name", None) or type(dataset).__name__
-    return f"{name} ({len(dataset):,} examples)" if hasattr(dataset, "__len__") else name
+def _steps(record: RunRecord) -> str:
+    """How many steps the weights have been through, and which."""
+    mdlm, stage_1 = record.stage_counts()
+    parts = [f"{record.steps:,}"]
+    parts += [f"{mdlm:,} of them of the tokens alone"] * (mdlm > 0) + [f"{stage_1:,} of them stage 1"] * (stage_1 > 0)
+    parts += [f"the best of {record.last_step:,}"] * (record.last_step > record.steps)
+    return ", ".join(parts)
 
 
-def _training_dtype(trainer: LaddTrainer) -> str:
-    stored = str(trainer._ladd_model().dtype).removeprefix("torch.")
-    mixed = "bfloat16" if trainer.args.bf16 else "float16" if trainer.args.fp16 else None
-    return stored if mixed is None else f"{mixed} mixed with {stored}"
+def _set_name(trainer: LaddTrainer, one: Measurement, data: str | None) -> str:
+    """What a card calls a data set: the trainer's own by its name, another never so."""
+    if one.role == "training":
+        return f"the training data itself, {one.data}"
+    if one.role == "other":
+        return f"{one.label or 'another set'}: {one.data}"
+    own = trainer.eval_dataset.get(one.label) if isinstance(trainer.eval_dataset, dict) else trainer.eval_dataset
+    if data is not None and dataset_identity(own) == one.identity:
+        return f"{data}, {one.label}" if one.label else data
+    return f"{one.label}: {one.data}" if one.label else one.data
 
 
-def _tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Its name, or else its kind, such as WordLevel or BPE, and how many tokens it knows."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    kind = type(tokenizer if backend is None else backend.model).__name__
-    return f"{tokenizer.name_or_path or kind}, {len(tokenizer):,} tokens"
+def _by_meaning(kind: str, paths: Iterable[str]) -> dict[tuple[bool, str], list[str]]:
+    """Paths by what their sum is: whether it bounds the texts' negative log-likelihood, and else what it is called."""
+    groups: dict[tuple[bool, str], list[str]] = {}
+    for path in paths:
+        if kind != "none" and time_path(path).vertices[0] != (1, 1):
+            meaning = (False, "nats per token, given the latents")
+        elif kind == "continuous":
+            meaning = (False, "nats per token, relative to the smallest noise")
+        else:
+            meaning = (True, "bound on nats per token")
+        groups.setdefault(meaning, []).append(path)
+    return groups
 
 
 def _latents(config: LaddConfig) -> str:
@@ -175,11 +175,3 @@ def _encoder(config: LaddConfig) -> str:
     own = ", with its own tokenizer" if config.encoder_tokenizer == "own" else ""
     kept = "trained with the rest" if config.encoder_trained else "fixed, and not needed to generate"
     return f"{name}{own}, pooled by {config.encoder_pooling}; {kept}"
-
-
-def _objective(trainer: LaddTrainer) -> str:
-    """The objective at the end of the run, where it is not the default."""
-    objective = trainer.args.objective_at(max(trainer.state.global_step - 1, 0))
-    default = asdict(TrainingObjective())
-    changed = {name: value for name, value in asdict(objective).items() if value != default[name]}
-    return ", ".join(f"{name} {value}" for name, value in changed.items()) or "the default"

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, set_seed
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import EvalLoopOutput, PredictionOutput, TrainOutput, get_last_checkpoint
+from transformers.utils import logging
 
 from .adapter_training import ADAPTER_FILE, check_trainable, load_adapter_weights
 from .adapters import base_model, has_adapters
@@ -35,8 +36,10 @@ from .modeling_ladd import LaddForDiffusionLM
 from .pipelines import LaddPipeline
 from .pipelines.pipeline_inputs import check_tokenizer
 from .pretrained_encoder import PretrainedEncoder
-from .publishing import held_out_bounds, push_checkpoint, training_recipe
+from .publishing import check_samples, held_out_bounds, push_checkpoint, training_recipe, untrained_prior
 from .randomness import RowGenerator
+from .run_facts import RunRecorder, measurement
+from .run_record import RunRecord
 from .schedulers import LaddScheduler
 from .sharding import check_resuming, check_sharding, is_sharded, whole
 from .step_counts import StepCounts, batch_counts, maskable_tokens, total
@@ -44,6 +47,8 @@ from .time_paths import time_path
 from .trainer_checks import averages_weights, check_optimizer, check_options, check_set
 from .training_args import LaddTrainingArguments
 from .training_noise import TrainingNoise
+
+logger = logging.get_logger(__name__)
 
 # What a finished run leaves in its folder, checkpoints apart.
 _FILES_OF_A_MODEL = (
@@ -143,8 +148,16 @@ class LaddTrainer(Trainer):
         self._check_objective()
         self.ema: EMACallback | None = None
         self._meet_average()
+        self._record = RunRecord()
+        self.add_callback(RunRecorder(self))
         self._monitor = LossMonitor()
         self._batch, self.current_gradient_accumulation_steps = 0, 1  # of those that an optimiser step accumulates
+
+    @property
+    def trained_steps(self) -> int:
+        """How many steps of training the weights, as they are now, have been through: also those of earlier calls of
+        `train`, and no more than they had where the best weights were loaded again."""
+        return self._record.steps
 
     # --- training ---
 
@@ -155,6 +168,8 @@ class LaddTrainer(Trainer):
             resume_from_checkpoint = self._checkpoint_to_resume()
         if resume_from_checkpoint:
             check_resuming(self.accelerator)
+        if self.model_init is not None:  # which makes new weights
+            self._record = RunRecord()
         output = super().train(resume_from_checkpoint, *args, **kwargs)
         self._monitor.check(self.accelerator.gather)
         return output
@@ -196,8 +211,8 @@ class LaddTrainer(Trainer):
         args, model = self.args, self._ladd_model()
         two_stages = bool(args.mdlm_steps or args.stage_1_steps) and model.encoder is not None
         check_sharding(self.accelerator, two_stages, wrapped=hasattr(self.model, "get_base_model"))
-        for step in args.stage_starts:
-            args.objective_at(step).check_fits(model.config.latent_type)
+        for objective in args.stage_objectives().values():
+            objective.check_fits(model.config.latent_type)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """As `Trainer.create_optimizer`; refuses one that averages the weights by itself beside an EMA."""
@@ -344,7 +359,7 @@ class LaddTrainer(Trainer):
     def _set_stage(self) -> None:
         """Fixes the encoder where stage 2 begins, at its averaged weights: the ones that will be published."""
         model, step = self._ladd_model(), self.state.global_step
-        if self.ema is not None and step and step == self.args.mdlm_steps:
+        if self.ema is not None and step and step == self.args.stages.mdlm_steps:
             self.ema.restart()
         frozen = self.args.in_stage_2(step)
         if not self.args.stage_1_steps or model.encoder is None or model.latent_encoder_frozen == frozen:
@@ -391,10 +406,16 @@ class LaddTrainer(Trainer):
         finally:
             self.args.dataloader_drop_last, self.data_collator = drop_last, collator
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """As `Trainer.evaluate`; training goes on as if it had not been called."""
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """As `Trainer.evaluate`; training goes on as if it had not been called, and the card will tell of which weights
+        and of which data set the figures are."""
         with isolated_randomness(self.args.device):
-            return super().evaluate(*args, **kwargs)
+            metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+            if not isinstance(self.eval_dataset if eval_dataset is None else eval_dataset, dict):  # else one by one
+                self._record.measurements.append(measurement(self, eval_dataset, metric_key_prefix, metrics))
+        return metrics
 
     def predict(self, *args: Any, **kwargs: Any) -> PredictionOutput:
         """As `Trainer.predict`; the predictions are each text's scored tokens, and its token and latent nats along each
@@ -512,6 +533,8 @@ class LaddTrainer(Trainer):
             super().save_model(output_dir, _internal_call=True)
             if self.ema is not None:
                 self.ema.save(output_dir, self.args.should_save)
+            if self.args.should_save:
+                self._record.save(output_dir)
             return
         self._monitor.check()
         with self._averaged():
@@ -521,8 +544,11 @@ class LaddTrainer(Trainer):
         self, output_dir: str, scheduler: LaddScheduler | None = None, card: ModelCard | None = None
     ) -> None:
         """Saves a whole pipeline with the averaged weights, to load with `LaddPipeline.from_pretrained`, and its card:
-        `card`, or what the run itself tells."""
+        `card`, or what the run itself tells. Warns where the prior over its latents is untrained, as after a run that
+        was stopped in stage 1; its card says so too."""
         self._monitor.check()
+        if self.args.should_save and (caution := untrained_prior(self)) is not None:
+            logger.warning(caution)
         with self._averaged():
             pipeline = LaddPipeline(self._whole_model(), scheduler=scheduler, tokenizer=self._tokenizer())
             if self.args.should_save:
@@ -561,10 +587,14 @@ class LaddTrainer(Trainer):
         samples: SampleScores | None = None,
         **options: Any,
     ) -> ModelCard:
-        """The card of this run: recipe, last evaluation, and `samples`' scores, if they have been measured.
+        """The card of the weights as they are now: how they were trained, the last figures of each data set that they
+        were evaluated on, and `samples`' scores, if they have been measured.
 
-        Names, data sets and the command are looked up, if not given; `options` are [`~model_card.model_card`]'s.
+        Names, data sets and the command are looked up, if not given: `eval_data` is what the trainer's own data set,
+        or its dict of them, is called. `options` are [`~model_card.model_card`]'s. Raises `ValueError` for samples of
+        which it is known that they are of other weights.
         """
+        check_samples(self, samples)
         repository = repository or self.hub_model_id or str(self.args.output_dir)
         return model_card(
             name or Path(repository).name,
@@ -623,6 +653,8 @@ class LaddTrainer(Trainer):
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            self._record = RunRecord.load(checkpoint)
         # here, for DeepSpeed loads the weights without a method of ours
         if self.ema is not None and checkpoint is not None:
             self.ema.load(checkpoint)
@@ -631,5 +663,7 @@ class LaddTrainer(Trainer):
         best = self.state.best_model_checkpoint
         if best is None or not load_adapter_weights(self.model, best):
             super()._load_best_model()
+        if best is not None:
+            self._record.steps = RunRecord.load(best).steps
         if self.ema is not None and best is not None:
             self.ema.load(best)

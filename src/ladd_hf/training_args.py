@@ -10,6 +10,7 @@ import torch
 from transformers import TrainingArguments
 
 from .objective import TrainingObjective
+from .stages import STAGE_LENGTHS, Stages, check_length, is_share, steps_of
 from .time_paths import time_path
 
 # Ends of the names of metrics of the bound.
@@ -31,6 +32,11 @@ class LaddTrainingArguments(TrainingArguments):
     knows the language already; this is ours, not the paper's.
     With `stage_1_steps` of 0 everything is trained at once, the latents' weight w_y rising linearly to
     `latent_loss_weight`. The fields that stage 1 has of its own start with `stage_1_`.
+
+    `mdlm_steps`, `stage_1_steps` and `latent_warmup_steps` below 1 are shares of the run, as transformers'
+    `warmup_steps` is: also of one whose length is a number of epochs. A run that would end before its latents' prior is
+    trained at all is refused, here where `max_steps` tells, else where training begins; one that is to train none has
+    `latent_loss_weight` 0.
     """
 
     time_distribution: str = field(
@@ -41,7 +47,9 @@ class LaddTrainingArguments(TrainingArguments):
     latent_weighting: str = field(default="plain", metadata={"help": "Latent loss: 'plain' or 'elbo'."})
     token_loss_weight: float = field(default=1.0, metadata={"help": "w_x."})
     latent_loss_weight: float = field(default=1.0, metadata={"help": "w_y."})
-    latent_warmup_steps: int = field(default=0, metadata={"help": "One stage: w_y rises linearly over so many steps."})
+    latent_warmup_steps: float = field(
+        default=0, metadata={"help": "One stage: w_y rises linearly over so many steps, or such a share below 1."}
+    )
     latent_warmup_delay: float = field(
         default=0.0, metadata={"help": "One stage: share of the warm-up with w_y at 0 first; the paper's is 0.2."}
     )
@@ -71,8 +79,12 @@ class LaddTrainingArguments(TrainingArguments):
 
     tokens_alone: bool = field(default=False, metadata={"help": "Train the token stream alone, as MDLM."})
 
-    mdlm_steps: int = field(default=0, metadata={"help": "Steps before all others that train the tokens alone."})
-    stage_1_steps: int = field(default=0, metadata={"help": "Steps of stage 1; 0 trains in one stage."})
+    mdlm_steps: float = field(
+        default=0, metadata={"help": "Steps before all others that train the tokens alone, or their share below 1."}
+    )
+    stage_1_steps: float = field(
+        default=0, metadata={"help": "Steps of stage 1, or their share below 1; 0 trains in one stage."}
+    )
     stage_1_time_distribution: str = field(default="tokens", metadata={"help": "Times in stage 1."})
     stage_1_fully_masked_share: float = field(default=0.0, metadata={"help": "As without stage_1_, in stage 1."})
     stage_1_latent_dropout: float = field(default=0.0, metadata={"help": "As without stage_1_, in stage 1."})
@@ -108,16 +120,9 @@ class LaddTrainingArguments(TrainingArguments):
         in_parts = self.mdlm_steps or self.stage_1_steps or self.latent_warmup_steps or self.tokens_alone
         if self.ddp_find_unused_parameters is None and in_parts:
             self.ddp_find_unused_parameters = True  # the latents' head before it is trained, the encoder of stage 2
-        before = self.mdlm_steps + self.stage_1_steps
-        if 0 < self.max_steps < before:
-            together = f" with `mdlm_steps` {self.mdlm_steps}" if self.mdlm_steps else ""
-            raise ValueError(
-                f"`stage_1_steps` is {self.stage_1_steps}{together}, but `max_steps` {self.max_steps} ends before "
-                "stage 2, in which the latents are learnt: give fewer steps to what comes before, or more in all."
-            )
-        for name in ("mdlm_steps", "stage_1_steps", "latent_warmup_steps"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"`{name}` is {getattr(self, name)}; give a number of steps, 0 for none.")
+        for name in STAGE_LENGTHS:
+            check_length(name, getattr(self, name))
+            setattr(self, name, float(getattr(self, name)))  # a hyperparameter search casts to the type it finds
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"`ema_decay` is {self.ema_decay}; give a decay from 0 (no EMA) to below 1.")
         if not 0 <= self.latent_warmup_delay <= 1:
@@ -128,43 +133,110 @@ class LaddTrainingArguments(TrainingArguments):
             raise ValueError(f"`nelbo_samples` is {self.nelbo_samples}; give at least 1 point per example.")
         for path in self.nelbo_paths:
             time_path(path)
-        for step in self.stage_starts:
-            self.objective_at(step)
+        self._num_steps: int | None = None
+        self.stage_objectives()
+        if self.mdlm_steps < 1 and self.stage_1_steps < 1 and self.mdlm_steps + self.stage_1_steps >= 1:
+            raise ValueError(
+                f"`mdlm_steps` {self.mdlm_steps:g} and `stage_1_steps` {self.stage_1_steps:g} are shares of the run, "
+                "and leave nothing to stage 2, in which the latents are learnt: give shares that sum up to less than 1."
+            )
+        if self.max_steps > 0:
+            self.check_length_of_run(self.max_steps)
+
+    def begin_run(self, num_steps: int) -> None:
+        """Takes note of how many steps the run that begins has, of which lengths of stages may be shares."""
+        self._num_steps = num_steps
+
+    def stages_of(self, num_steps: int) -> Stages:
+        """The stages in a run of so many steps."""
+        return Stages(**{name: steps_of(getattr(self, name), num_steps) for name in STAGE_LENGTHS})
+
+    @property
+    def stages(self) -> Stages:
+        """The stages of the run. Raises `ValueError` for shares of a run whose number of steps is not known yet."""
+        num_steps = self._num_steps or max(self.max_steps, 0)
+        shares = [name for name in STAGE_LENGTHS if is_share(getattr(self, name))]
+        if shares and not num_steps:
+            raise ValueError(
+                f"`{shares[0]}` is {getattr(self, shares[0]):g}, a share of a run whose number of steps is not known "
+                "before it begins: give `max_steps`, or a number of steps."
+            )
+        return self.stages_of(num_steps)
 
     @property
     def stage_starts(self) -> tuple[int, int, int]:
         """The steps at which what is trained may change: the MDLM's, stage 1's and stage 2's first."""
-        return 0, self.mdlm_steps, self.mdlm_steps + self.stage_1_steps
+        return self.stages.starts
 
     def in_stage_1(self, step: int) -> bool:
         """Whether step number `step`, from 0, belongs to stage 1."""
-        return self.mdlm_steps <= step < self.mdlm_steps + self.stage_1_steps
+        return self.stages.in_stage_1(step)
 
     def in_stage_2(self, step: int) -> bool:
         """Whether step number `step`, from 0, belongs to stage 2, in which the encoder is fixed."""
-        return self.stage_1_steps > 0 and step >= self.mdlm_steps + self.stage_1_steps
+        return self.stages.in_stage_2(step)
 
     def objective_at(self, step: int) -> TrainingObjective:
         """What is trained at step number `step`, from 0. Raises `ValueError` for settings it does not accept."""
+        return self._objective(self.stages, step)
+
+    def stage_objectives(self) -> dict[str, TrainingObjective]:
+        """What each stage trains, by its name: as it begins, and behind the rise of w_y. Raises `ValueError` for
+        settings that a stage does not accept."""
+        one_step = Stages(int(self.mdlm_steps > 0), int(self.stage_1_steps > 0))  # their lengths may not be known yet
+        return {name: self._objective(one_step, start) for name, start in one_step.present().items()}
+
+    def check_length_of_run(self, num_steps: int) -> None:
+        """Raises `ValueError` where a run of so many steps ends before the prior over its latents is trained at all."""
+        if self.tokens_alone or not self.latent_loss_weight:  # as it was asked for
+            return
+        stages = self.stages_of(num_steps)
+        last = self._objective(stages, max(num_steps - 1, 0))
+        if last.latent_loss_weight and not last.tokens_alone:
+            return
+        stated = {name: f"`{name}` {_stated(getattr(self, name), getattr(stages, name))}" for name in STAGE_LENGTHS}
+        length = f"`max_steps` {num_steps}"
+        if num_steps != self.max_steps:
+            length = f"the run of {num_steps} steps (`num_train_epochs` {self.num_train_epochs:g})"
+        before = [stated[name] for name in ("stage_1_steps", "mdlm_steps") if getattr(self, name)]
+        if self.stage_1_steps:
+            ends = "stage 2, in which the latents are learnt"
+        elif num_steps <= stages.mdlm_steps:
+            ends = "the latents are learnt"
+        else:
+            ends = "the latents' weight w_y rises above 0"
+            before = [f"`latent_warmup_delay` {self.latent_warmup_delay:g}", stated["latent_warmup_steps"], *before]
+        raise ValueError(
+            f"{before[0].replace('` ', '` is ', 1)}{''.join(f' with {one}' for one in before[1:])}, but {length} ends "
+            f"before {ends}: give fewer steps to what comes before, a share of the run below 1, or more steps in all; "
+            "or `latent_loss_weight` 0, if no prior over latents is to be trained."
+        )
+
+    def _objective(self, stages: Stages, step: int) -> TrainingObjective:
         options: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(TrainingObjective)}
-        if step < self.mdlm_steps:
+        if step < stages.mdlm_steps:
             of_tokens = ("token_weighting", "token_loss_weight", "min_time")
             options = {"tokens_alone": True, **{name: options[name] for name in of_tokens}}
             return TrainingObjective(**options)
-        if self.in_stage_1(step):
+        if stages.in_stage_1(step):
             options["latent_loss_weight"] = 0.0
             for name in ("time_distribution", "fully_masked_share", "latent_dropout", "quantizer_dropout"):
                 options[name] = getattr(self, f"stage_1_{name}")
-            options["quantizer_dropout"] *= 1 - (step - self.mdlm_steps) / self.stage_1_steps
-        elif self.stage_1_steps:
+            options["quantizer_dropout"] *= 1 - (step - stages.mdlm_steps) / stages.stage_1_steps
+        elif stages.stage_1_steps:
             options |= dict.fromkeys(_OF_THE_ENCODER, 0.0)
         else:
-            options["latent_loss_weight"] *= self._warmup(step - self.mdlm_steps)
+            options["latent_loss_weight"] *= self._warmup(stages, step - stages.mdlm_steps)
         return TrainingObjective(**options)
 
-    def _warmup(self, step: int) -> float:
+    def _warmup(self, stages: Stages, step: int) -> float:
         """Share of w_y at a step: 0 during the delay, then a line up to 1."""
-        if not self.latent_warmup_steps:
+        if not stages.latent_warmup_steps:
             return 1.0
-        delay = self.latent_warmup_delay * self.latent_warmup_steps
-        return min(max((step - delay) / max(self.latent_warmup_steps - delay, 1), 0.0), 1.0)
+        delay = self.latent_warmup_delay * stages.latent_warmup_steps
+        return min(max((step - delay) / max(stages.latent_warmup_steps - delay, 1), 0.0), 1.0)
+
+
+def _stated(length: float, steps: int) -> str:
+    """A length as it was given, and in steps where that was a share."""
+    return f"{length:g} ({steps} steps)" if is_share(length) else f"{steps}"

@@ -9,7 +9,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples"))
 
 import evaluate_ladd
+import recipe_stages
 import recipes
 import train_ladd
 
-__all__ = ["evaluate_ladd", "recipes", "train_ladd"]
+__all__ = ["evaluate_ladd", "recipe_stages", "recipes", "train_ladd"]
