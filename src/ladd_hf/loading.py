@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,16 +40,20 @@ def refuse_partial(source: Any, info: Mapping[str, Any], ignores_others: bool) -
         info: what `output_loading_info=True` gives.
         ignores_others: whether weights that the model has not are fine, as for a part of a larger model.
     """
-    missing, others = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
-    wrong = [f"lacks {_names(missing)}"] if missing else []
-    if others and not ignores_others:
-        wrong.append(f"has {_names(others)} besides")
-    if wrong:
+    if wrong := misfit(info["missing_keys"], [] if ignores_others else info["unexpected_keys"]):
         raise ValueError(
-            f"The checkpoint {source} does not fit the model: it {' and '.join(wrong)}. Load it with the class and the "
+            f"The checkpoint {source} does not fit the model: it {wrong}. Load it with the class and the "
             "configuration it was saved with; or give `output_loading_info=True` to start from what there is, the rest "
             "initialised anew."
         )
+
+
+def misfit(missing: Iterable[str], others: Iterable[str]) -> str:
+    """What is wrong with weights that a model lacks or has not, as a predicate; empty, if there are none."""
+    missing, others = sorted(missing), sorted(others)
+    wrong = [f"lacks {_names(missing)}"] if missing else []
+    wrong += [f"has {_names(others)} besides"] if others else []
+    return " and ".join(wrong)
 
 
 def refuse_other_adapter(source: Any, info: Any, weights: set[str]) -> None:

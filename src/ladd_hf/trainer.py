@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,14 +13,16 @@ import torch
 from huggingface_hub import ModelCard
 from torch import Tensor, nn
 from torch.distributed.fsdp import register_fsdp_forward_method
-from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback
-from transformers.trainer_utils import EvalLoopOutput, TrainOutput, get_last_checkpoint
+from transformers import PreTrainedTokenizerBase, TrainerCallback
+from transformers.trainer_utils import EvalLoopOutput, TrainOutput
+from transformers.utils import logging
 
-from .adapter_training import ADAPTER_FILE, check_trainable, load_adapter_weights
+from .adapter_training import check_trainable
 from .adapters import base_model, has_adapters
+from .checkpointed_trainer import CheckpointedTrainer
 from .data.collator import LaddCollator
 from .data.precompute import stores_latents
-from .ema import EMACallback
+from .ema import EMA_FILE, EMACallback
 from .loss_monitor import LossMonitor
 from .model_card import SampleScores, model_card
 from .modeling_ladd import LaddForDiffusionLM
@@ -31,24 +32,18 @@ from .pretrained_encoder import PretrainedEncoder
 from .publishing import held_out_bounds, push_checkpoint, training_recipe
 from .randomness import RowGenerator
 from .schedulers import LaddScheduler
-from .sharding import check_resuming, check_sharding, is_sharded, whole
+from .sharding import check_sharding, is_sharded, whole
 from .time_paths import time_path
 from .training_args import LaddTrainingArguments
 from .training_noise import TrainingNoise
 
-# What a finished run leaves in its folder, checkpoints apart.
-_FILES_OF_A_MODEL = (
-    "model_index.json",
-    "model.safetensors",
-    "model.safetensors.index.json",
-    ADAPTER_FILE,
-    "training_args.bin",
-)
+logger = logging.get_logger(__name__)
+
 # How many training texts latents are standardised by.
 _EXAMPLES_OF_STATISTICS = 4096
 
 
-class LaddTrainer(Trainer):
+class LaddTrainer(CheckpointedTrainer):
     """Trains a [`LaddForDiffusionLM`].
 
     An example has `input_ids`, and perhaps `labels` with -100 where a token is context that is neither noised nor
@@ -68,7 +63,8 @@ class LaddTrainer(Trainer):
 
     Raises `ValueError` or `OSError` when it is made with a pretrained encoder that can not encode the model's texts, as
     far as its configuration and tokenizer tell, unless the data sets bring its latents along; `ValueError` for an
-    output folder that already holds a run, unless it is resumed; and `NonFiniteLossError` for losses and gradients that
+    output folder that already holds a run, unless it is resumed, and for a checkpoint that is not whole or not of this
+    run; and `NonFiniteLossError` for losses and gradients that
     are no numbers.
     """
 
@@ -120,11 +116,7 @@ class LaddTrainer(Trainer):
     # --- training ---
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
-        """As `Trainer.train`; refuses an output folder with a run in it, unless that is resumed."""
-        if not resume_from_checkpoint:
-            resume_from_checkpoint = self._checkpoint_to_resume()
-        if resume_from_checkpoint:
-            check_resuming(self.accelerator)
+        """As [`CheckpointedTrainer.train`]; what is still unknown of the last losses is looked at where it ends."""
         output = super().train(resume_from_checkpoint, *args, **kwargs)
         self._monitor.check(self.accelerator.gather)
         return output
@@ -151,25 +143,6 @@ class LaddTrainer(Trainer):
         sets = [self.train_dataset, *(evaluated.values() if isinstance(evaluated, dict) else [evaluated])]
         if isinstance(encoder, PretrainedEncoder) and any(stores_latents(one) is False for one in sets):
             encoder.check()
-
-    def _checkpoint_to_resume(self) -> str | None:
-        """The last checkpoint of an output folder that may be resumed. Raises `ValueError` for a run that may not."""
-        folder = str(self.args.output_dir)
-        last = get_last_checkpoint(folder) if os.path.isdir(folder) else None
-        if last is not None and self.args.resume_if_exists:
-            return last
-        if last is not None:
-            raise ValueError(
-                f"The output folder {folder} already holds a run (up to {os.path.basename(last)}): "
-                "choose another folder, or go on with it (`resume_from_checkpoint=True` or `resume_if_exists`)."
-            )
-        held = [name for name in _FILES_OF_A_MODEL if os.path.exists(os.path.join(folder, name))]
-        if held:
-            raise ValueError(
-                f"The output folder {folder} already holds a model ({', '.join(held)}) and no checkpoint to go on "
-                "from: choose another folder."
-            )
-        return None
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
         """As `Trainer.training_step`; fixes or frees the encoder for the stage, and counts accumulated batches."""
@@ -410,6 +383,8 @@ class LaddTrainer(Trainer):
             return super().push_to_hub(*args, **kwargs)
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        if self._saved_aside is not None:  # not before it has its name
+            return
         with self._ladd_model().code_included():
             push_checkpoint(self, checkpoint_folder)
 
@@ -418,19 +393,18 @@ class LaddTrainer(Trainer):
         self._monitor.check(self.accelerator.gather)
         super()._save_checkpoint(model, trial)
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        if not load_adapter_weights(self.model, resume_from_checkpoint):
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
-
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         # here, for DeepSpeed loads the weights without a method of ours
         if self.ema is not None and checkpoint is not None:
             self.ema.load(checkpoint)
+        elif checkpoint is not None and Path(checkpoint, EMA_FILE).exists():
+            logger.warning(
+                f"The checkpoint {checkpoint} has averaged weights, which are dropped, for `ema_decay` is 0: give the "
+                "decay of its run to keep them."
+            )
 
     def _load_best_model(self) -> None:
-        best = self.state.best_model_checkpoint
-        if best is None or not load_adapter_weights(self.model, best):
-            super()._load_best_model()
-        if self.ema is not None and best is not None:
-            self.ema.load(best)
+        super()._load_best_model()
+        if self.ema is not None:
+            self.ema.load(str(self.state.best_model_checkpoint))
