@@ -125,7 +125,7 @@ def _rotate(run: Path, trainer: CheckpointedTrainer) -> None:
     if limit is None or limit <= 0:
         return
     found = numbered_checkpoints(run)
-    damaged = [path for path in found if defect_of(path) is not None] if len(found) > limit else []
+    damaged = [path for path in found if defect_of(path, thorough=False) is not None] if len(found) > limit else []
     if not trainer.args.save_only_model:
         for path in damaged[: len(found) - limit]:
             shutil.rmtree(path, ignore_errors=True)

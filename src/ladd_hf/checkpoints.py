@@ -104,8 +104,13 @@ def check_checkpoint(checkpoint: str | Path) -> None:
         )
 
 
-def defect_of(checkpoint: Path) -> str | None:
-    """Why training can not go on from a checkpoint, as a predicate such as "lacks optimizer.pt"; `None` if it can."""
+def defect_of(checkpoint: Path, thorough: bool = True) -> str | None:
+    """Why training can not go on from a checkpoint, as a predicate such as "lacks optimizer.pt"; `None` if it can.
+
+    Args:
+        checkpoint: its folder.
+        thorough: reads the files that have checksums, which torch does not look at.
+    """
     manifest = manifest_of(checkpoint)
     if (checkpoint / MANIFEST).exists() and not isinstance(manifest.get("files"), dict):
         return f"has damaged files: {MANIFEST} (no list of files)"
@@ -118,7 +123,7 @@ def defect_of(checkpoint: Path) -> str | None:
         hint = ", as if saved with `save_only_model`" if alone and STATE_FILE not in missing else ""
         return f"lacks {_some(missing)}{hint}"
     names = sizes or [path.name for path in checkpoint.iterdir() if path.is_file() and is_read_again(path.name)]
-    damages = {name: _cut(checkpoint / name, sizes.get(name)) or damage_of(checkpoint / name) for name in sorted(names)}
+    damages = {name: _cut(checkpoint / name, sizes.get(name)) or damage_of(checkpoint / name, thorough) for name in sorted(names)}
     damaged = [f"{name} ({damage})" for name, damage in damages.items() if damage]
     return f"has damaged files: {_some(damaged)}" if damaged else None
 
@@ -202,16 +207,7 @@ def reading(checkpoint: str | Path, *names: str) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError:
         raise
-    except (
-        RuntimeError,
-        ValueError,
-        TypeError,
-        KeyError,
-        EOFError,
-        OSError,
-        pickle.UnpicklingError,
-        SafetensorError,
-    ) as e:
+    except Exception as e:  # whatever a damaged file leads torch to
         for path in (Path(checkpoint) / name for name in names):
             if path.is_file() and (damage := damage_of(path, thorough=True)):
                 raise ValueError(
