@@ -60,7 +60,7 @@ def train(folder: Path, name: str, batch_size: int, report: str = "", **options:
 
 
 def resume(folder: Path) -> None:
-    """Goes on with two processes' run `none`, whose last checkpoint has lost a file, and which left another unfinished."""
+    """Goes on with two processes' run `none`, whose last checkpoint has lost a file, and another unfinished."""
     run = folder / "none-run-8"
     if os.environ["RANK"] == "0":
         (run / "checkpoint-4" / "rng_state_1.pth").unlink()

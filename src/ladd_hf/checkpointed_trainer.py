@@ -131,8 +131,8 @@ class CheckpointedTrainer(Trainer):
     # --- reading ---
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        with reading(resume_from_checkpoint, *weight_files(resume_from_checkpoint)):
-            if not load_adapter_weights(self.model, resume_from_checkpoint):
+        if not load_adapter_weights(self.model, resume_from_checkpoint):
+            with reading(resume_from_checkpoint, *weight_files(resume_from_checkpoint)):
                 super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_best_model(self) -> None:
@@ -142,8 +142,8 @@ class CheckpointedTrainer(Trainer):
                 f"The best checkpoint, {best}, has no weights any more, so `load_best_model_at_end` can not be kept: "
                 "put it back, or take the model of another checkpoint (`from_pretrained`)."
             )
-        with reading(best, *names):
-            if not load_adapter_weights(self.model, best):
+        if not load_adapter_weights(self.model, best):
+            with reading(best, *names):
                 super()._load_best_model()
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:

@@ -123,7 +123,10 @@ def defect_of(checkpoint: Path, thorough: bool = True) -> str | None:
         hint = ", as if saved with `save_only_model`" if alone and STATE_FILE not in missing else ""
         return f"lacks {_some(missing)}{hint}"
     names = sizes or [path.name for path in checkpoint.iterdir() if path.is_file() and is_read_again(path.name)]
-    damages = {name: _cut(checkpoint / name, sizes.get(name)) or damage_of(checkpoint / name, thorough) for name in sorted(names)}
+    damages = {
+        name: _cut(checkpoint / name, sizes.get(name)) or damage_of(checkpoint / name, thorough)
+        for name in sorted(names)
+    }
     damaged = [f"{name} ({damage})" for name, damage in damages.items() if damage]
     return f"has damaged files: {_some(damaged)}" if damaged else None
 

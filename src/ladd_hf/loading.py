@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,32 @@ from typing import Any
 from safetensors import SafetensorError
 
 _SHOWN = 5  # names in a message
+
+
+@contextmanager
+def clear_adapter_errors(source: Any) -> Iterator[None]:
+    """Errors of an adapter's two files with the adapter's name in them: `OSError` for files that are missing or
+    damaged, `ValueError` for what peft does not take."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise OSError(
+            f"The weights of the adapter {source} are no whole safetensors file ({error}): fetch or save them again."
+        ) from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise OSError(
+            f"The `adapter_config.json` of the adapter {source} is no whole JSON file ({error}): save it again."
+        ) from error
+    except FileNotFoundError as error:
+        raise OSError(
+            f"The adapter {source} is not whole ({error}): it has an `adapter_config.json` and an "
+            "`adapter_model.safetensors`; fetch or save it again."
+        ) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"The adapter {source} is none that this version of peft can load ({error}): fetch or save it again, with "
+            "the version that is installed here."
+        ) from error
 
 
 @contextmanager
