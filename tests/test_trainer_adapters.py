@@ -78,14 +78,14 @@ def test_a_resumed_run_ends_as_one_that_was_not_interrupted(stages, way, build, 
 def test_a_checkpoint_of_an_adapter_of_another_size_is_refused(make_trainer, trained, stirred_model):
     first = trained("add_adapter", "none", **CHECKPOINTS)
     other = make_trainer(adapted(stirred_model("none"), "add_adapter", lora(r=3)), "other")
-    with pytest.raises(ValueError, match="do not fit this run .*size mismatch"):
+    with pytest.raises(ValueError, match=r"do not fit this run .*size mismatch"):
         other.train(resume_from_checkpoint=f"{first.args.output_dir}/checkpoint-3")
 
 
 def test_a_checkpoint_of_fewer_adapted_layers_is_refused(make_trainer, build, stirred_model):
     few = make_trainer(adapted(stirred_model("none"), "add_adapter", lora(["qkv_proj"])), "few", **CHECKPOINTS)
     few.train()
-    with pytest.raises(ValueError, match="is of another adapter than 'default', it lacks "):
+    with pytest.raises(ValueError, match=r"is of another adapter than 'default', it lacks "):
         make_trainer(build("none", "add_adapter")).train(f"{few.args.output_dir}/checkpoint-3")
 
 
@@ -174,5 +174,5 @@ def test_a_checkpoint_of_a_whole_model_is_not_resumed_as_an_adapter(build, make_
 def test_a_checkpoint_of_another_adapter_is_not_resumed(build, make_trainer, trained, stirred_model):
     folder = trained("add_adapter", "none", **CHECKPOINTS).args.output_dir
     other = adapted(stirred_model("none"), "add_adapter", lora(["qkv_proj"]))
-    with pytest.raises(ValueError, match="is of another adapter than 'default', it has .* besides"):
+    with pytest.raises(ValueError, match=r"is of another adapter than 'default', it has .* besides"):
         make_trainer(other).train(f"{folder}/checkpoint-3")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import pickle
 import re
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,8 @@ from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError, safe_open
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import logging
+
+from .torch_files import archive_damage
 
 logger = logging.get_logger(__name__)
 
@@ -187,12 +188,10 @@ def damage_of(path: Path, thorough: bool = False) -> str | None:
             with safe_open(str(path), "pt"):
                 pass
         elif path.suffix in _ARCHIVES:
-            with zipfile.ZipFile(path) as archive:
-                wrong = archive.testzip() if thorough else None
-            return None if wrong is None else "its checksum is wrong"
+            return archive_damage(path, thorough)
         elif path.suffix == ".json" and not isinstance(json.loads(path.read_text(encoding="utf-8")), dict):
             return "no object of JSON"
-    except (SafetensorError, zipfile.BadZipFile, OSError, ValueError, RecursionError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         return " ".join(str(error).split())[:200] or type(error).__name__
     return None
 
