@@ -126,8 +126,9 @@ def _read(path: str | os.PathLike) -> dict[str, Any]:
         raise ValueError(
             f"{path} holds objects of other libraries beside its tensors ({', '.join(error.names)}), as "
             "hyper-parameters of OmegaConf are, which can run code when they are read: where you trust it and have "
-            "those libraries, load it with `c = torch.load(path, weights_only=False)`, keep its weights with `torch.save({k: "
-            "v for k, v in c.items() if k == 'state_dict' or 'ema' in k}, 'weights.ckpt')`, and give that file."
+            "those libraries, load it with `c = torch.load(path, weights_only=False)`, keep its weights with "
+            "`torch.save({k: v for k, v in c.items() if k == 'state_dict' or 'ema' in k}, 'weights.ckpt')`, and give "
+            "that file."
         ) from error
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), Mapping):
         raise ValueError(f"{path} is no Lightning checkpoint, which has a `state_dict`: give one of the research code.")

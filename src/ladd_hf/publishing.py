@@ -21,6 +21,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy, Sched
 from transformers.utils import PushInProgress
 
 from .configuration_ladd import LaddConfig
+from .local_paths import public_argument, public_name
 from .model_card import METHODS, Conditions, HeldOutBounds, Recipe
 from .objective import TrainingObjective
 
@@ -38,7 +39,7 @@ def hardware(device: torch.device) -> str:
 
 
 def running_command(world_size: int = 1) -> str:
-    """The command line of this process, as it was launched."""
+    """The command line of this process, as it was launched, without paths that lead to its working directory."""
     if Path(sys.argv[0]).name in ("-c", "") or not sys.argv[0]:
         return "(from an interactive session)"
     launcher = "python"
@@ -46,7 +47,7 @@ def running_command(world_size: int = 1) -> str:
         launcher = "accelerate launch" + (f" --num_processes {world_size}" if world_size > 1 else "")
     elif "TORCHELASTIC_RUN_ID" in os.environ:
         launcher = f"torchrun --nproc_per_node {world_size}"
-    return f"{launcher} {shlex.join(sys.argv)}"
+    return f"{launcher} {shlex.join(map(public_argument, sys.argv))}"
 
 
 def training_recipe(trainer: LaddTrainer, data: str | None = None, command: str | None = None) -> Recipe:
@@ -157,7 +158,7 @@ def _tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:
     """Its name, or else its kind, such as WordLevel or BPE, and how many tokens it knows."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     kind = type(tokenizer if backend is None else backend.model).__name__
-    return f"{tokenizer.name_or_path or kind}, {len(tokenizer):,} tokens"
+    return f"{public_name(tokenizer.name_or_path) or kind}, {len(tokenizer):,} tokens"
 
 
 def _latents(config: LaddConfig) -> str:
@@ -169,7 +170,7 @@ def _latents(config: LaddConfig) -> str:
 
 def _encoder(config: LaddConfig) -> str:
     """A pretrained encoder: which, how its states become latents, and whether it is a part of the model."""
-    name = config.encoder_name_or_path
+    name = public_name(str(config.encoder_name_or_path))
     if config.encoder_revision is not None:
         name = f"{name} at {config.encoder_revision}"
     own = ", with its own tokenizer" if config.encoder_tokenizer == "own" else ""

@@ -23,6 +23,7 @@ from .checkpointed_trainer import CheckpointedTrainer
 from .data.collator import LaddCollator
 from .data.precompute import stores_latents
 from .ema import EMA_FILE, EMACallback
+from .local_paths import public_name
 from .loss_monitor import LossMonitor
 from .model_card import SampleScores, model_card
 from .modeling_ladd import LaddForDiffusionLM
@@ -301,7 +302,9 @@ class LaddTrainer(CheckpointedTrainer):
             pipeline = LaddPipeline(self._whole_model(), scheduler=scheduler, tokenizer=self._tokenizer())
             if self.args.should_save:
                 pipeline.save_pretrained(output_dir)
-                (card or self.model_card(repository=str(output_dir))).save(Path(output_dir) / "README.md")
+                (card or self.model_card(repository=Path(output_dir).resolve().name)).save(
+                    Path(output_dir) / "README.md"
+                )
 
     def _whole_model(self) -> LaddForDiffusionLM:
         """The model; where its weights are sharded, a copy that the process that saves has whole."""
@@ -339,7 +342,7 @@ class LaddTrainer(CheckpointedTrainer):
 
         Names, data sets and the command are looked up, if not given; `options` are [`~model_card.model_card`]'s.
         """
-        repository = repository or self.hub_model_id or str(self.args.output_dir)
+        repository = repository or self.hub_model_id or Path(str(self.args.output_dir)).resolve().name
         return model_card(
             name or Path(repository).name,
             training_recipe(self, data, command),
@@ -365,13 +368,16 @@ class LaddTrainer(CheckpointedTrainer):
         """Writes the run's card to the output folder; the arguments go into its metadata. Tasks are this library's."""
         if not self.is_world_process_zero():
             return
-        given = {"language": language, "license": license, "base_model": finetuned_from, "datasets": dataset_tags}
+        base = public_name(finetuned_from) if finetuned_from else None
+        given = {"language": language, "license": license, "base_model": base, "datasets": dataset_tags}
         names = [dataset] if isinstance(dataset, str) else dataset
         card = self.model_card(
             model_name,
             data=", ".join(names) if names else None,
             tags=[tags] if isinstance(tags, str) else tags or [],
-            adapter_of=self._ladd_model().name_or_path or "user/base" if has_adapters(self._ladd_model()) else None,
+            adapter_of=public_name(self._ladd_model().name_or_path or "user/base")
+            if has_adapters(self._ladd_model())
+            else None,
             metadata={key: value for key, value in given.items() if value is not None},
         )
         card.save(Path(str(self.args.output_dir)) / "README.md")
