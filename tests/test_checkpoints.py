@@ -120,6 +120,11 @@ def test_a_checkpoint_of_weights_alone_is_refused_as_what_it_is(make_trainer, tm
         make_trainer("none", **SAVING).train(resume_from_checkpoint=str(folder / "checkpoint-4"))
 
 
+def test_a_run_that_is_to_be_resumed_saves_more_than_weights(make_trainer):
+    with pytest.raises(ValueError, match="`save_only_model` leaves the optimiser's state out of a checkpoint"):
+        make_trainer("none", save_only_model=True, resume_if_exists=True)
+
+
 def test_what_is_no_checkpoint_is_refused(run, make_trainer, tmp_path):
     folder, _ = run
     for asked, told in (

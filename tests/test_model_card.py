@@ -106,7 +106,7 @@ def test_what_a_card_is_told_stays_text(text, tmp_path):
     (call,) = [one.value.args[0].value for one in ast.walk(ast.parse(code)) if isinstance(one, ast.Assign)]
     assert call == text
     fence, command = re.search(
-        r"^(`{3,})\n(.*)\n\1$", card.text.split("## Training")[1], re.DOTALL | re.MULTILINE
+        r"^(`{3,})\n(.*?)\n\1$", card.text.split("## Training")[1], re.DOTALL | re.MULTILINE
     ).groups()
     assert command == text and fence not in text
 
