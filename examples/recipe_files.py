@@ -7,13 +7,25 @@ from typing import Any
 
 import yaml
 
+# The recipes here, on which those elsewhere may build.
+CONFIGS = Path(__file__).resolve().parent / "configs"
+
 
 def read_recipe(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A recipe's settings, over those of its `base`; `readers` are the recipes that led here.
 
-    Raises `ValueError` for a base that is missing or leads back to itself, and for a file that holds no settings.
+    A base is a YAML file below the folder of the recipe that was asked for, or one of the recipes here: a recipe that
+    comes from somebody else reads no other file of the machine.
+
+    Raises `ValueError` for a base that is elsewhere, missing or leads back to itself, and for a file that holds no
+    settings.
     """
     path = path.resolve()
+    if readers and not _may_be_base(path, readers[0].parent):
+        raise ValueError(
+            f"{readers[-1]} has the `base` {path}; a base is a .yaml file below {readers[0].parent}, or one of "
+            f"the recipes in {CONFIGS}: copy it there."
+        )
     if path in readers:
         raise ValueError(f"{path} is a `base` of its own, by way of {readers[-1]}: take one of them out.")
     if not path.is_file():
@@ -29,6 +41,11 @@ def read_recipe(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
     for base in bases:
         merged |= read_recipe(path.parent / base, (*readers, path))
     return merged | settings
+
+
+def _may_be_base(path: Path, folder: Path) -> bool:
+    """Whether a recipe in `folder` may build on a file, links followed."""
+    return path.suffix in (".yaml", ".yml") and any(path.is_relative_to(one) for one in (folder, CONFIGS))
 
 
 def _settings(path: Path) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from helpers.adapters import answers, assert_close, differs, lora
@@ -40,6 +42,45 @@ def with_another(weights):
 
 def wider(weights):
     return {name: torch.cat([value, value], -1) if "lora_A" in name else value for name, value in weights.items()}
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def other_settings(**settings):
+    def change(path):
+        path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
+
+    return change
+
+
+WEIGHTS, SETTINGS = "adapter_model.safetensors", "adapter_config.json"
+
+
+@pytest.mark.parametrize(
+    ("name", "harm", "error", "message"),
+    [
+        (WEIGHTS, cut, OSError, "are no whole safetensors file"),
+        (WEIGHTS, lambda path: path.unlink(), OSError, "is not whole"),
+        (WEIGHTS, lambda path: path.write_bytes(b""), OSError, "are no whole safetensors file"),
+        (SETTINGS, cut, OSError, "is no whole JSON file"),
+        (SETTINGS, lambda path: path.write_bytes(b'{"r": "\xff"}'), OSError, "is no whole JSON file"),
+        (SETTINGS, lambda path: path.write_text("[1]"), ValueError, "is none that this version of peft can load"),
+        (SETTINGS, lambda path: path.write_text("{}"), ValueError, "is none that this version of peft can load"),
+        (SETTINGS, lambda path: path.unlink(), ValueError, "is none that this version of peft can load"),
+        (SETTINGS, other_settings(peft_type="MAGIC"), ValueError, "is none that this version of peft can load"),
+        (SETTINGS, other_settings(r="many"), ValueError, "is none that this version of peft can load"),
+    ],
+)
+def test_damaged_files_of_an_adapter_are_named_and_change_nothing(name, harm, error, message, saved, stirred_model):
+    model, folder = stirred_model("none"), saved("none", "damaged")
+    expected = answers(model)
+    harm(folder / name)
+    with pytest.raises(error, match=f"adapter {folder} {message}"):
+        model.load_adapter(str(folder))
+    assert not has_adapters(model)
+    assert_close(answers(model), expected)
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 
+from ladd_hf.checkpoints import MANIFEST
 from ladd_hf.ema import EMA_FILE, EMACallback
 
 
@@ -175,8 +178,50 @@ def test_the_saved_average_carries_the_models_names(tmp_path):
         assert all(torch.equal(file.get_tensor(name), weight) for name, weight in model.named_parameters())
 
 
-def test_a_checkpoint_without_an_average_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=f"has no {EMA_FILE}: it was trained without EMA"):
+@pytest.mark.parametrize(
+    ("listed", "told"),
+    [
+        (None, "put the file back or give another checkpoint; only if it was not, go on with `ema_decay` 0"),
+        ([], "it was trained without EMA, so go on with `ema_decay` 0"),
+        ([EMA_FILE], "put the file back or give another checkpoint"),
+    ],
+)
+def test_a_checkpoint_without_an_average_says_whether_there_ever_was_one(listed, told, tmp_path):
+    if listed is not None:
+        (tmp_path / MANIFEST).write_text(json.dumps({"files": dict.fromkeys(listed, 1)}))
+    with pytest.raises(ValueError, match=f"has no {EMA_FILE}.*{told}"):
+        EMACallback(small_model(), 0.9).load(tmp_path)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-4])
+
+
+def rewrite(change, metadata=True):
+    def harm(path):
+        tensors = change(load_file(path))
+        save_file(tensors, path, metadata={"optimization_step": "3"} if metadata else None)
+
+    return harm
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (cut, f"{EMA_FILE} is damaged"),
+        (lambda path: path.write_bytes(b""), f"{EMA_FILE} is damaged"),
+        (rewrite(lambda weights: {k: v for k, v in weights.items() if k != "0.bias"}), "the average lacks 0.bias"),
+        (rewrite(lambda weights: {**weights, "2.bias": torch.ones(1)}), "the average has 2.bias besides"),
+        (rewrite(lambda weights: {**weights, "0.bias": torch.ones(1)}), r"the average of 0.bias is \(1,\), not \(4,\)"),
+        (rewrite(dict, metadata=False), "do not fit this run"),
+    ],
+    ids=["cut", "empty", "one too few", "one too many", "broadcast", "no count of steps"],
+)
+def test_an_average_that_is_damaged_or_of_another_model_is_refused(harm, told, tmp_path):
+    ema = started(small_model(), 0.9)
+    ema.save(tmp_path)
+    harm(tmp_path / EMA_FILE)
+    with pytest.raises(ValueError, match=told):
         EMACallback(small_model(), 0.9).load(tmp_path)
 
 

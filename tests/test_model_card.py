@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from helpers.sampling import tiny_tokenizer
 from huggingface_hub import ModelCard
 
 from ladd_hf import LaddPipeline
+from ladd_hf.local_paths import public_name
 from ladd_hf.model_card import Conditions, HeldOutBounds, Recipe, SampleScores, model_card
 from ladd_hf.run_facts import running_command
 
@@ -63,6 +65,102 @@ def test_its_metadata_are_the_figures_and_come_back_from_the_hubs_parser(tmp_pat
         assert result.metric_args["seed"] == 3 and result.dataset_name == "letters of nothing"
     sampled = [one for one in data.eval_results if one.metric_type == "nats_per_token"]
     assert all(one.metric_args["temperature"] == 0.5 for one in sampled)
+
+
+HOSTILE = [
+    'a"); import os; os.abort(); ("b',
+    "a\n---\ntags: [x]\n---\n# b",
+    "a | b | <script>c</script>",
+    "```\n# a\n```",
+    "a: {b: [c, !!python/object:os.system d]} #",
+    "[a](javascript:b) ![c](d) *e* _f_ `g` {{ h }} {% i %}",
+    "- a",
+    "1. a",
+    "\\",
+]
+
+
+def shown(text):
+    """What Markdown shows of escaped text."""
+    return re.sub(r"\\([^A-Za-z0-9\s])", r"\1", text)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_what_a_card_is_told_stays_text(text, tmp_path):
+    told = Recipe(text, text, {text: text}, text)
+    conditions = Conditions(text, text, 3, text)
+    scores = SampleScores({text: {2: 0.5}}, "nats per token", text, conditions, 9)
+    card = model_card(text, told, scores, HeldOutBounds({text: (1, 2)}, True, 3, conditions), text, tags=["own"])
+    plain = model_card("a", Recipe("a", "a", {"a": "a"}, "a"), scores, BOUNDS, "a", tags=["own"])
+    card.save(tmp_path / "README.md")
+    data = ModelCard.load(tmp_path / "README.md").data
+    assert data.tags == plain.data.tags and not errors_of_card(card.content)
+    assert data.eval_results[0].dataset_name == text
+    lines = card.text.splitlines()
+    headings = [line for line in lines if line.startswith("#")]
+    line = " ".join(text.split())
+    assert shown(headings[0]) == f"# {line}" and len([h for h in headings if h.startswith("## ")]) == 6
+    (row,) = [one for one in lines if shown(one) == f"| {line} | {line} |"]
+    assert len(re.findall(r"(?<!\\)\|", row)) == 3 and "<" not in row.replace("\\<", "")
+    (code,) = re.findall(r"```python\n(.*?)\n```$", card.text, re.DOTALL | re.MULTILINE)
+    (call,) = [one.value.args[0].value for one in ast.walk(ast.parse(code)) if isinstance(one, ast.Assign)]
+    assert call == text
+    fence, command = re.search(
+        r"^(`{3,})\n(.*?)\n\1$", card.text.split("## Training")[1], re.DOTALL | re.MULTILINE
+    ).groups()
+    assert command == text and fence not in text
+
+
+def test_a_card_names_no_path_of_the_machine(make_trainer, tiny_model, tmp_path, monkeypatch):
+    tokenizer = tiny_tokenizer()
+    tokenizer.save_pretrained(tmp_path / "letters")
+    tokenizer = type(tokenizer).from_pretrained(tmp_path / "letters")
+    encoder = save_encoder(tmp_path / "encoder")
+    argv = [
+        str(tmp_path / "train.py"),
+        "--data",
+        str(tmp_path / "texts.txt"),
+        f"--output_dir={tmp_path}/out",
+        "--seed=3",
+    ]
+    monkeypatch.setattr("sys.argv", argv)
+    model = tiny_model("discrete", encoder_name_or_path=encoder)
+    trainer = make_trainer(model, max_steps=1, trainer_options={"processing_class": tokenizer})
+    trainer.train()
+    trainer.save_pipeline(str(tmp_path / 'my "own" pipeline'))
+    trainer.create_model_card(finetuned_from=str(tmp_path / "base"))
+    cards = [(tmp_path / name / "README.md").read_text() for name in ('my "own" pipeline', "run")]
+    for card in cards:
+        assert str(tmp_path) not in card and str(Path.home()) + "/" not in card
+        for said in (
+            "| letters, 11 tokens |",
+            "| encoder, pooled",
+            "train.py --data texts.txt --output_dir=out --seed=3",
+        ):
+            assert said in card
+    assert 'from_pretrained("my \\"own\\" pipeline")' in cards[0] and "base_model: base" in cards[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "public"),
+    [
+        ("user/model", "user/model"),
+        ("gpt2", "gpt2"),
+        ("https://a.b/c/d", "https://a.b/c/d"),
+        ("/home/me/model", "model"),
+        ("/home/me/model/", "model"),
+        ("./out/model", "model"),
+        ("~/model", "model"),
+        ("C:\\me\\model", "model"),
+        ("out/a/model", "model"),
+        ("there/model", "model"),
+        ("", ""),
+    ],
+)
+def test_of_a_path_the_name_is_public(name, public, tmp_path, monkeypatch):
+    (tmp_path / "there" / "model").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert public_name(name) == public
 
 
 def test_without_figures_there_are_no_tables():
@@ -123,5 +221,10 @@ def test_a_card_names_the_pretrained_encoder_and_how_its_states_become_latents(
     options = {"encoder_pooling": "adaptive_chunk_mean_eos", "encoder_trained": trained}
     card = make_trainer(tiny_model("discrete", encoder_name_or_path=name, **options)).model_card()
     (row,) = re.findall(r"^\| encoder \| (.*) \|$", card.text, re.MULTILINE)
-    assert name in row and "pooled by adaptive_chunk_mean_eos" in row and ("trained with the rest" in row) == trained
+    assert (
+        row.startswith("encoder, ")
+        and str(tmp_path) not in card.content
+        and "pooled by adaptive_chunk_mean_eos" in row
+        and ("trained with the rest" in row) == trained
+    )
     assert "| encoder |" not in make_trainer(tiny_model("discrete"), "other").model_card().text

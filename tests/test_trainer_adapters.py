@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from helpers.adapters import WAYS, adapted, answers, assert_close, differs, lora
@@ -71,6 +73,29 @@ def test_a_resumed_run_ends_as_one_that_was_not_interrupted(stages, way, build, 
     resumed = make_trainer(build("vector", way), **CHECKPOINTS, **stages)
     resumed.train(resume_from_checkpoint=f"{through.args.output_dir}/checkpoint-3")
     assert_same(state_of(resumed), state_of(through))
+
+
+def test_a_checkpoint_of_an_adapter_of_another_size_is_refused(make_trainer, trained, stirred_model):
+    first = trained("add_adapter", "none", **CHECKPOINTS)
+    other = make_trainer(adapted(stirred_model("none"), "add_adapter", lora(r=3)), "other")
+    with pytest.raises(ValueError, match=r"do not fit this run .*size mismatch"):
+        other.train(resume_from_checkpoint=f"{first.args.output_dir}/checkpoint-3")
+
+
+def test_a_checkpoint_of_fewer_adapted_layers_is_refused(make_trainer, build, stirred_model):
+    few = make_trainer(adapted(stirred_model("none"), "add_adapter", lora(["qkv_proj"])), "few", **CHECKPOINTS)
+    few.train()
+    with pytest.raises(ValueError, match=r"is of another adapter than 'default', it lacks "):
+        make_trainer(build("none", "add_adapter")).train(f"{few.args.output_dir}/checkpoint-3")
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("harm", ["cut", "missing"])
+def test_a_damaged_adapter_in_a_checkpoint_is_named(way, harm, make_trainer, build, trained):
+    path = Path(trained(way, "none", **CHECKPOINTS).args.output_dir, "checkpoint-3", "adapter_model.safetensors")
+    path.write_bytes(path.read_bytes()[:100]) if harm == "cut" else path.unlink()
+    with pytest.raises(ValueError, match=r"checkpoint-3 can not be resumed.* adapter_model.safetensors"):
+        make_trainer(build("none", way), "resumed").train(resume_from_checkpoint=str(path.parent))
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -149,5 +174,5 @@ def test_a_checkpoint_of_a_whole_model_is_not_resumed_as_an_adapter(build, make_
 def test_a_checkpoint_of_another_adapter_is_not_resumed(build, make_trainer, trained, stirred_model):
     folder = trained("add_adapter", "none", **CHECKPOINTS).args.output_dir
     other = adapted(stirred_model("none"), "add_adapter", lora(["qkv_proj"]))
-    with pytest.raises(ValueError, match="weights that the adapter 'default' has not"):
+    with pytest.raises(ValueError, match=r"is of another adapter than 'default', it has .* besides"):
         make_trainer(other).train(f"{folder}/checkpoint-3")

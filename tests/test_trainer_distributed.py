@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,10 +16,12 @@ from safetensors.torch import load_file, save_file
 
 import ladd_hf
 from ladd_hf import LaddForDiffusionLM, LaddTrainer, LaddTrainingArguments
+from ladd_hf.checkpoint_writing import ASIDE
+from ladd_hf.checkpoints import defect_of, manifest_of
 
 TWO_STAGES = {"stage_1_steps": 2, "stage_1_fully_masked_share": 0.5, "encoder_corruption": 0.5}
 RUNS = {
-    "none": {},
+    "none": {"save_strategy": "steps", "save_steps": 2},
     "discrete": {**TWO_STAGES, "gradient_accumulation_steps": 2},
     "checkpointed": {**TWO_STAGES, "activation_checkpointing": True},
     "vector": TWO_STAGES,
@@ -37,15 +40,15 @@ def uneven(number: int, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
     return {"input_ids": tokens, "labels": tokens.masked_fill(context, -100)}
 
 
-def train(folder: Path, name: str, batch_size: int) -> None:
-    """Trains the model saved in `folder / name` for four steps; writes what each rank has learnt and logged."""
+def train(folder: Path, name: str, batch_size: int, report: str = "", **options: Any) -> None:
+    """Trains the model saved in `folder / name` for four steps; writes what each rank has learnt and logged, as that of
+    `report`, if it is not of `name`."""
     # The arguments come first: they start the process group that the codebook has to know of.
     args = LaddTrainingArguments(
         str(folder / f"{name}-run-{batch_size}"),
         use_cpu=True,
         ddp_backend="gloo" if "RANK" in os.environ else None,
         disable_tqdm=True,
-        save_strategy="no",
         logging_steps=1,
         max_steps=4,
         per_device_train_batch_size=batch_size,
@@ -54,7 +57,7 @@ def train(folder: Path, name: str, batch_size: int) -> None:
         learning_rate=0.05,
         lr_scheduler_type="constant",
         ema_decay=0.9,
-        **RUNS[name],
+        **{"save_strategy": "no", **RUNS[name], **options},
     )
     model = LaddForDiffusionLM.from_pretrained(folder / name)
     data = torch.load(folder / "data.pt")
@@ -63,7 +66,7 @@ def train(folder: Path, name: str, batch_size: int) -> None:
     trainer = LaddTrainer(model, args, train_dataset=data, eval_dataset=data[:7])
     trainer.train()
     metrics = trainer.evaluate()
-    rank = f"{name}-{args.world_size}-{args.process_index}"
+    rank = f"{report or name}-{args.world_size}-{args.process_index}"
     learnt = dict(model.state_dict()) | {f"average {i}": w for i, w in enumerate(trainer.ema.average.shadow_params)}
     save_file({key: value.clone() for key, value in learnt.items()}, folder / f"{rank}.safetensors")
     history = [entry for entry in trainer.state.log_history if "loss" in entry]
@@ -87,6 +90,16 @@ def evaluate_streams(folder: Path) -> None:
             output = LaddTrainer(model, args).predict(stream.to_iterable_dataset())
             found[f"{rows} by {batch} {dispatched}"] = [len(output.predictions), output.metrics["test_loss"]]
     (folder / f"streams-{args.world_size}-{args.process_index}.json").write_text(json.dumps(found))
+
+
+def resume(folder: Path) -> None:
+    """Goes on with two processes' run `none`, whose last checkpoint has lost a file, and another unfinished."""
+    run = folder / "none-run-8"
+    if os.environ["RANK"] == "0":
+        (run / "checkpoint-4" / "rng_state_1.pth").unlink()
+        (run / ASIDE / "checkpoint-3").mkdir(parents=True)
+    torch.distributed.barrier()
+    train(folder, "none", batch_size=8, report="resumed", resume_if_exists=True)
 
 
 def launch(folder: Path) -> None:
@@ -116,16 +129,20 @@ def results(stirred_model, tiny_model, tmp_path_factory):
     streams = {
         (world, rank): json.loads((folder / f"streams-{world}-{rank}.json").read_text()) for world, rank in RANKS
     }
-    return {"streams": streams} | {
-        name: {
-            (world, rank): (
-                load_file(folder / f"{name}-{world}-{rank}.safetensors"),
-                json.loads((folder / f"{name}-{world}-{rank}.json").read_text()),
-            )
-            for world, rank in RANKS
+    return (
+        {"streams": streams}
+        | {
+            name: {
+                (world, rank): (
+                    load_file(folder / f"{name}-{world}-{rank}.safetensors"),
+                    json.loads((folder / f"{name}-{world}-{rank}.json").read_text()),
+                )
+                for world, rank in RANKS
+            }
+            for name in RUNS
         }
-        for name in RUNS
-    }
+        | {"resumed": load_file(folder / "resumed-2-1.safetensors"), "folder": folder}
+    )
 
 
 @pytest.mark.parametrize("name", ["none", "discrete", "checkpointed", "uneven"])
@@ -177,7 +194,19 @@ def test_streams_count_each_text_once_however_processes_share_them(rows, batch, 
             assert bound == pytest.approx(alone[1], rel=1e-5), key
 
 
+def test_two_processes_save_whole_checkpoints_and_go_on_from_the_last_one(results):
+    run = results["folder"] / "none-run-8"
+    assert not (run / ASIDE).exists()
+    for name in ("checkpoint-2", "checkpoint-4"):
+        assert defect_of(run / name) is None
+        assert {"rng_state_0.pth", "rng_state_1.pth"} < manifest_of(run / name)["files"].keys()
+    through = results["none"][2, 1][0]
+    assert results["resumed"].keys() == through.keys()
+    assert not [key for key, weight in through.items() if not torch.equal(results["resumed"][key], weight)]
+
+
 if __name__ == "__main__":
     for run_name in RUNS:
         train(Path(sys.argv[1]), run_name, batch_size=8)
     evaluate_streams(Path(sys.argv[1]))
+    resume(Path(sys.argv[1]))

@@ -179,6 +179,31 @@ def test_all_missing_unknown_and_mis_shaped_weights_are_named_at_once(mdlm, tmp_
     assert "mis-shaped: backbone.output_layer.linear.bias (12,) instead of (11,);" in message
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"n_blocks": 999_999_999}, "`n_blocks` 999999999, .* its weights have 2 blocks"),
+        ({"n_heads": 3}, "a hidden size is a multiple of twice its heads"),
+        ({"n_heads": 0, "cond_dim": "8"}, "has cond_dim, n_heads that are no numbers of at least 1"),
+        ({"weights": {"backbone.blocks.7.norm1.weight": torch.ones(16)}}, "not numbered from 0 on"),
+        ({"weights": {"backbone.blocks.1.norm1.weight": torch.full((16,), torch.nan)}}, "that are not finite"),
+    ],
+)
+def test_a_source_that_is_not_what_it_seems_is_refused_at_once(changes, told, mdlm, tmp_path):
+    refused(ValueError, told, save(mdlm, tmp_path / "odd", **changes))
+
+
+@pytest.mark.parametrize(
+    ("pickled", "error", "told"),
+    [(False, OSError, "no whole safetensors file"), (True, ValueError, "is damaged|cut off")],
+)
+def test_weights_that_are_cut_off_are_called_so(pickled, error, told, mdlm, tmp_path):
+    folder = save(mdlm, tmp_path / "cut", pickled=pickled)
+    path = folder / ("pytorch_model.bin" if pickled else "model.safetensors")
+    path.write_bytes(path.read_bytes()[:-999])
+    refused(error, told, folder, use_safetensors=not pickled)
+
+
 def test_a_source_that_is_told_the_noise_level_is_refused(mdlm, tmp_path):
     refused(ValueError, "`time_conditioning` true", save(mdlm, tmp_path / "timed", time_conditioning=True))
 

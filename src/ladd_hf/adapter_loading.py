@@ -7,7 +7,7 @@ from typing import Any
 from transformers.integrations import PeftAdapterMixin
 
 from .adapters import adapter_layers, adapter_parameters, remove_adapters
-from .loading import refuse_other_adapter
+from .loading import clear_adapter_errors, refuse_other_adapter
 
 
 class AdapterLoading(PeftAdapterMixin):
@@ -18,7 +18,8 @@ class AdapterLoading(PeftAdapterMixin):
     ) -> Any:
         """As of any model, but that the adapter must be one of such a model: exactly the weights of its layers.
 
-        Raises `ValueError` for another one, and leaves the model's adapters as they were.
+        Raises `ValueError` for another one and `OSError` for files that are damaged, and leaves the model's adapters as
+        they were.
         """
         model: Any = self
         name = adapter_name or "default"
@@ -27,7 +28,8 @@ class AdapterLoading(PeftAdapterMixin):
         active = self.active_adapters() if self._hf_peft_config_loaded else []
         renamed = getattr(model, "_weight_conversions", None)
         try:
-            info = super().load_adapter(peft_model_id, adapter_name, *args, ignore_mismatched_sizes=True, **kwargs)
+            with clear_adapter_errors(peft_model_id or "given"):
+                info = super().load_adapter(peft_model_id, adapter_name, *args, ignore_mismatched_sizes=True, **kwargs)
             own = {id(parameter) for parameter in adapter_parameters(model, [name])}
             found = {key for key, parameter in model.named_parameters() if id(parameter) in own}
             refuse_other_adapter(peft_model_id or "given", info, found)

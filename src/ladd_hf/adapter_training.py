@@ -8,7 +8,9 @@ from typing import Any
 from peft import set_peft_model_state_dict
 from safetensors.torch import load_file
 
-from .adapters import adapter_layers, has_adapters
+from .adapters import adapter_layers, adapter_parameters, has_adapters
+from .checkpoints import reading
+from .loading import misfit
 
 ADAPTER_FILE = "adapter_model.safetensors"
 
@@ -41,11 +43,14 @@ def load_adapter_weights(model: Any, folder: str | Path) -> bool:
     if not path.is_file():
         raise ValueError(f"The checkpoint {folder} has no {ADAPTER_FILE}: it is not of a model with an adapter.")
     (adapter,) = model.active_adapters()
-    weights = {name.removeprefix("base_model.model."): value for name, value in load_file(path).items()}
-    result: Any = set_peft_model_state_dict(model, weights, adapter)
-    if result.unexpected_keys:
+    with reading(folder, ADAPTER_FILE):
+        weights = {name.removeprefix("base_model.model."): value for name, value in load_file(path).items()}
+        result: Any = set_peft_model_state_dict(model, weights, adapter)
+    own = {id(parameter) for parameter in adapter_parameters(model, [adapter])}
+    names = {name for name, parameter in model.named_parameters() if id(parameter) in own}
+    if wrong := misfit(names & set(result.missing_keys), result.unexpected_keys):
         raise ValueError(
-            f"The checkpoint {folder} has weights that the adapter {adapter!r} has not ({result.unexpected_keys[0]} "
-            "among them): add the adapter with the configuration that it was trained with."
+            f"The checkpoint {folder} is of another adapter than {adapter!r}, it {wrong}: add the adapter with the "
+            "configuration that it was trained with."
         )
     return True

@@ -20,7 +20,6 @@ the loss, and, where a latent denoiser is at hand, what only the joint denoiser'
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
@@ -44,6 +43,7 @@ from .dit_weights import (
     untimed_mdlm,
 )
 from .modeling_ladd import LaddForDiffusionLM
+from .torch_files import OtherObjectsError, check_weights, read_torch_file
 
 logger = logging.get_logger(__name__)
 
@@ -121,13 +121,14 @@ def _check_options(options: dict[str, Any]) -> None:
 def _read(path: str | os.PathLike) -> dict[str, Any]:
     """What the file holds, if that is tensors and plain values."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+        content = read_torch_file(path)
+    except OtherObjectsError as error:
         raise ValueError(
-            f"{path} holds objects of other libraries beside its tensors (such as OmegaConf hyper-parameters), which "
-            "can run code when they are read: where you trust it and have those libraries, load it with `c = "
-            "torch.load(path, weights_only=False)`, keep its weights with `torch.save({k: v for k, v in c.items() if "
-            "k == 'state_dict' or 'ema' in k}, 'weights.ckpt')`, and give that file."
+            f"{path} holds objects of other libraries beside its tensors ({', '.join(error.names)}), as "
+            "hyper-parameters of OmegaConf are, which can run code when they are read: where you trust it and have "
+            "those libraries, load it with `c = torch.load(path, weights_only=False)`, keep its weights with "
+            "`torch.save({k: v for k, v in c.items() if k == 'state_dict' or 'ema' in k}, 'weights.ckpt')`, and give "
+            "that file."
         ) from error
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), Mapping):
         raise ValueError(f"{path} is no Lightning checkpoint, which has a `state_dict`: give one of the research code.")
@@ -138,6 +139,7 @@ def _state(content: dict[str, Any], path: str | os.PathLike, weights: str) -> We
     """The weights by name, averaged ones where asked for; names without what compiling adds."""
     if weights not in ("averaged", "last"):
         raise ValueError(f"`weights` is {weights!r}; give 'averaged' or 'last'.")
+    check_weights(content["state_dict"], str(path))
     state = {name.replace("_orig_mod.", ""): weight for name, weight in content["state_dict"].items()}
     if weights == "last":
         return state
@@ -147,7 +149,12 @@ def _state(content: dict[str, Any], path: str | os.PathLike, weights: str) -> We
     for key, value in averages.items():
         prefix = key.removesuffix("ema_state_dict").removesuffix("_") if key != "ema" else ""
         names = [name for name in state if name.startswith(f"{prefix}." if prefix else "") and _is_parameter(name)]
-        shadow = value["shadow_params"] if isinstance(value, Mapping) else value
+        shadow = value.get("shadow_params") if isinstance(value, Mapping) else value
+        if not isinstance(shadow, list | tuple):
+            raise ValueError(
+                f"{path} holds no list of averaged weights as {key!r}: give `weights='last'` for the last step's."
+            )
+        check_weights(dict(zip(map(str, range(len(shadow))), shadow, strict=True)), f"The average {key!r} in {path}")
         if [weight.shape for weight in shadow] != [state[name].shape for name in names]:
             raise ValueError(
                 f"{path} holds {len(shadow)} averaged weights as {key!r} that are not of the shapes of the "
@@ -240,19 +247,22 @@ def _networks(source: SourceWeights) -> _Networks:
     return networks
 
 
-def _num_layers(source: SourceWeights, prefix: str) -> int:
-    start = f"{prefix}blocks."
-    return 1 + max(int(name.removeprefix(start).split(".")[0]) for name in source.names if name.startswith(start))
-
-
 def _num_heads(source: SourceWeights, prefix: str, hidden: int, settings: dict[str, Any], name: str) -> int:
     """Of the saved rotary frequencies, or as given."""
     frequencies = f"{prefix}rotary_emb.inv_freq"
-    if frequencies in source.names:
-        heads = hidden // (2 * source.shape(frequencies)[0])
+    saved = frequencies in source.names
+    if saved:
+        heads = hidden // (2 * source.shape(frequencies, 1)[0])
+    else:
+        heads = settings.get(name) or _needed(settings, "num_attention_heads")["num_attention_heads"]
+    if not isinstance(heads, int) or heads < 1 or hidden % (2 * heads):
+        raise ValueError(
+            f"{source.origin} has {heads!r} attention heads for a hidden size of {hidden}, which is no multiple of "
+            "twice as many: give the `num_attention_heads` that it was trained with."
+        )
+    if saved:
         check_rotary(source, frequencies, hidden // heads)
-        return heads
-    return settings.get(name) or _needed(settings, "num_attention_heads")["num_attention_heads"]
+    return heads
 
 
 def _needed(settings: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -265,7 +275,7 @@ def _needed(settings: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 def _mlp_ratio(source: SourceWeights, name: str, hidden: int) -> int:
-    width = source.shape(name)[0]
+    width = source.shape(name, 2)[0]
     if width % hidden:
         raise ValueError(f"{source.origin} has MLPs of width {width}, no multiple of its hidden size {hidden}.")
     return width // hidden
@@ -281,10 +291,10 @@ def _mdlm(source: SourceWeights, networks: _Networks, settings: dict[str, Any]) 
     if settings["token_time_conditioning"]:
         raise ValueError("An MDLM that was told the time is not converted: only those with `time_type` 'none'.")
     prefix = networks.mdlm or ""
-    vocab_size, hidden = source.shape(f"{prefix}vocab_embed.embedding")
-    cond = source.shape(f"{prefix}sigma_map.mlp.0.weight")[0]
+    vocab_size, hidden = source.shape(f"{prefix}vocab_embed.embedding", 2)
+    cond = source.shape(f"{prefix}sigma_map.mlp.0.weight", 2)[0]
     ratio = _mlp_ratio(source, f"{prefix}blocks.0.mlp.0.weight", hidden)
-    layers = _num_layers(source, prefix)
+    layers = source.num_blocks(prefix)
     heads = _num_heads(source, prefix, hidden, settings, "num_attention_heads")
     converted = untimed_mdlm(source, prefix, vocab_size, layers, heads, DitSizes(hidden, cond, ratio * hidden))
     inferred = {
@@ -311,23 +321,23 @@ def _ladd(
         raise ValueError(
             f"{source.origin} has no `vector_quantizer`: codes of a Gumbel-softmax encoder are not converted."
         )
-    vocab_size, hidden = source.shape(f"{prefix}w.embedding")
+    vocab_size, hidden = source.shape(f"{prefix}w.embedding", 2)
     slots = f"{prefix}y_slot_embeddings"
-    latent_dim = source.shape(f"{prefix}y_patch_embedder.0.weight")[1]
+    latent_dim = source.shape(f"{prefix}y_patch_embedder.0.weight", 2)[1]
     of_all_latents = f"{prefix}y_cond_embedder.0.weight"
     lengths = {}
     if slots in source.names:
-        lengths["latent_length"] = source.shape(slots)[0]
+        lengths["latent_length"] = source.shape(slots, 2)[0]
     elif of_all_latents in source.names:  # unused, but it tells how many latents there are
-        lengths["latent_length"] = source.shape(of_all_latents)[1] // latent_dim
+        lengths["latent_length"] = source.shape(of_all_latents, 2)[1] // latent_dim
     ratio = _mlp_ratio(source, f"{prefix}blocks.0.mlp_x.0.weight", hidden)
-    sizes = DitSizes(hidden, source.shape(f"{prefix}t_embedder.mlp.0.weight")[0], ratio * hidden)
+    sizes = DitSizes(hidden, source.shape(f"{prefix}t_embedder.mlp.0.weight", 2)[0], ratio * hidden)
     inferred = {
         "reference_layout": True,
         "latent_type": "discrete" if discrete else "continuous",
         "vocab_size": vocab_size,
         "hidden_size": hidden,
-        "num_hidden_layers": _num_layers(source, prefix),
+        "num_hidden_layers": source.num_blocks(prefix),
         "num_attention_heads": _num_heads(source, prefix, hidden, settings, "num_attention_heads"),
         "cond_hidden_size": sizes.cond,
         "mlp_ratio": ratio,
@@ -341,11 +351,14 @@ def _ladd(
     settings.setdefault("latent_time_conditioning", not discrete)
     settings.setdefault("latent_normalization", "none" if discrete else "unit")
     if discrete:
-        inferred |= {"quantizer": "vector", "codebook_size": source.shape(f"{prefix}final_layer_y.linear.bias")[0] - 1}
+        inferred |= {
+            "quantizer": "vector",
+            "codebook_size": source.shape(f"{prefix}final_layer_y.linear.bias", 1)[0] - 1,
+        }
     left_out = source.leave(name for name in source.names if name.startswith(f"{prefix}y_cond_embedder."))
     converted, unread = _joint_denoiser(source, prefix, sizes, settings, inferred)
     if networks.latent_denoiser is not None:
-        inferred["latent_denoiser_num_layers"] = _num_layers(source, networks.latent_denoiser)
+        inferred["latent_denoiser_num_layers"] = source.num_blocks(networks.latent_denoiser)
         converted |= placed("latent_denoiser", _latent_denoiser(source, networks.latent_denoiser, sizes, inferred))
     if networks.encoder is not None:
         converted |= placed("encoder", _encoder(source, networks.encoder, settings, inferred))
@@ -446,10 +459,10 @@ def _latent_denoiser(source: SourceWeights, prefix: str, sizes: DitSizes, inferr
 def _encoder(source: SourceWeights, prefix: str, settings: dict[str, Any], inferred: dict[str, Any]) -> Weights:
     """The DiT encoder, which was told time 0 throughout; its last modulation becomes part of norm and readout."""
     vocab_size, latent_dim = inferred["vocab_size"], inferred["latent_dim"]
-    hidden = source.shape(f"{prefix}w.embedding")[1]
-    sizes = DitSizes(hidden, source.shape(f"{prefix}time_embedder.mlp.0.weight")[0], inferred["mlp_ratio"] * hidden)
+    hidden = source.shape(f"{prefix}w.embedding", 2)[1]
+    sizes = DitSizes(hidden, source.shape(f"{prefix}time_embedder.mlp.0.weight", 2)[0], inferred["mlp_ratio"] * hidden)
     inferred["encoder_hidden_size"] = hidden
-    inferred["encoder_num_hidden_layers"] = _num_layers(source, prefix)
+    inferred["encoder_num_hidden_layers"] = source.num_blocks(prefix)
     inferred["encoder_num_attention_heads"] = _num_heads(
         source, prefix, hidden, settings, "encoder_num_attention_heads"
     )
@@ -473,7 +486,7 @@ def _quantizer(source: SourceWeights, inferred: dict[str, Any]) -> Weights:
     codes, latent_dim = inferred["codebook_size"], inferred["latent_dim"]
     theirs, ours = "vector_quantizer.vqvae._codebook", "quantizer.quantize._codebook"
     vectors = (1, codes, latent_dim)
-    shapes = {"initted": source.shape(f"{theirs}.initted")[:1], "cluster_size": vectors[:2]}
+    shapes = {"initted": source.sizes(f"{theirs}.initted")[:1], "cluster_size": vectors[:2]}
     shapes |= {"embed": vectors, "embed_avg": vectors}
     codebook = {name: source.take(f"{theirs}.{name}", *shape) for name, shape in shapes.items()}
     codebook["initted"] = codebook["initted"].any()  # one number or a list of one, as the version has it

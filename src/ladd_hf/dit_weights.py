@@ -6,6 +6,7 @@ modulation vectors computed from it: they become the biases of a `Modulation` wi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -28,6 +29,7 @@ class SourceWeights:
 
     def __init__(self, weights: Mapping[str, Tensor], origin: str) -> None:
         self.origin = origin
+        self._stored = sum(weight.numel() for weight in weights.values())
         self._left = dict(weights)
         self._missing: list[str] = []
         self._misshaped: list[str] = []
@@ -37,14 +39,37 @@ class SourceWeights:
         """Of the weights that are not taken yet."""
         return tuple(self._left)
 
-    def shape(self, name: str) -> torch.Size:
-        """Shape of a weight from which a size is read. Raises `ValueError` where there is none."""
+    def sizes(self, name: str) -> torch.Size:
+        """Shape of a weight, of any number of dimensions. Raises `ValueError` where there is none."""
         if name not in self._left:
             raise ValueError(
                 f"{self.origin} has no weight {name}, from which sizes of the network are read: give a checkpoint of "
                 "the documented layout."
             )
         return self._left[name].shape
+
+    def shape(self, name: str, dims: int) -> torch.Size:
+        """Shape of a weight of `dims` dimensions from which a size is read. Raises `ValueError` where there is none of
+        them, or nothing in it."""
+        shape = self.sizes(name)
+        if len(shape) != dims or 0 in shape:
+            raise ValueError(
+                f"{self.origin} has the weight {name} in the shape {tuple(shape)}, from which sizes of the network are "
+                f"read, and which has {dims} dimensions of at least 1: give a checkpoint of the documented layout."
+            )
+        return shape
+
+    def num_blocks(self, prefix: str) -> int:
+        """How many blocks there are below `prefix`. Raises `ValueError` unless they are numbered from 0 on."""
+        start = f"{prefix}blocks."
+        found = {name.removeprefix(start).split(".")[0] for name in self.names if name.startswith(start)}
+        if found != {str(number) for number in range(len(found))}:
+            wrong = ", ".join(sorted(found - {str(number) for number in range(len(found))})[:5])
+            raise ValueError(
+                f"{self.origin} has {len(found)} blocks `{start}`, which are not numbered from 0 on ({wrong} among "
+                "them): give a checkpoint of the documented layout, whole and unchanged."
+            )
+        return len(found)
 
     def take(self, name: str, *shape: int) -> Tensor:
         """The weight in float32, of exactly this shape; zeros where it is not so, for `close` to tell."""
@@ -55,6 +80,8 @@ class SourceWeights:
             self._misshaped.append(f"{name} {tuple(weight.shape)} instead of {shape}")
         else:
             return weight.detach().float()
+        if math.prod(shape) > self._stored:  # sizes that can not be this network's
+            self.close()
         return torch.zeros(shape)
 
     def leave(self, names: Iterable[str]) -> list[str]:

@@ -15,6 +15,8 @@ from torch import nn
 from transformers import TrainerCallback
 
 from .adapters import base_model, learnable_names
+from .checkpoints import manifest_of, reading
+from .loading import misfit
 from .precision import at_least_float32
 from .sharding import is_sharded, reshard, sharded_like, whole
 
@@ -106,14 +108,31 @@ class EMACallback(TrainerCallback):
         save_file(tensors, str(Path(folder) / EMA_FILE), metadata=metadata)
 
     def load(self, folder: str | Path) -> None:
-        """Reads the average of a checkpoint. Raises `ValueError` if it has none."""
+        """Reads the average of a checkpoint. Raises `ValueError` if it has none, for a file that is damaged, and for an
+        average of other weights than the model's."""
         path = Path(folder) / EMA_FILE
         if not path.exists():
-            raise ValueError(
+            raise ValueError(self._absent(folder))
+        average = self.start()
+        with reading(folder, EMA_FILE), safe_open(str(path), "pt") as file:
+            parameters, saved_names = self._parameters(), set(file.keys())
+            if wrong := misfit(parameters.keys() - saved_names, saved_names - parameters.keys()):
+                raise ValueError(f"the average {wrong}")
+            for name, averaged in zip(parameters, average.shadow_params, strict=True):
+                saved = file.get_tensor(name)
+                if saved.shape != averaged.shape:  # else it might be broadcast
+                    raise ValueError(f"the average of {name} is {tuple(saved.shape)}, not {tuple(averaged.shape)}")
+                averaged.copy_(sharded_like(averaged, saved))
+            average.optimization_step = int(file.metadata()["optimization_step"])
+
+    def _absent(self, folder: str | Path) -> str:
+        """Why a checkpoint has no average, as far as it tells."""
+        listed = manifest_of(folder).get("files")
+        if listed is not None and EMA_FILE not in listed:
+            return (
                 f"The checkpoint {folder} has no {EMA_FILE}: it was trained without EMA, so go on with `ema_decay` 0."
             )
-        average = self.start()
-        with safe_open(str(path), "pt") as file:
-            for name, averaged in zip(self._parameters(), average.shadow_params, strict=True):
-                averaged.copy_(sharded_like(averaged, file.get_tensor(name)))
-            average.optimization_step = int(file.metadata()["optimization_step"])
+        return (
+            f"The checkpoint {folder} has no {EMA_FILE}, which holds the averaged weights: if it was trained with EMA, "
+            "put the file back or give another checkpoint; only if it was not, go on with `ema_decay` 0."
+        )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,32 @@ from typing import Any
 from safetensors import SafetensorError
 
 _SHOWN = 5  # names in a message
+
+
+@contextmanager
+def clear_adapter_errors(source: Any) -> Iterator[None]:
+    """Errors of an adapter's two files with the adapter's name in them: `OSError` for files that are missing or
+    damaged, `ValueError` for what peft does not take."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise OSError(
+            f"The weights of the adapter {source} are no whole safetensors file ({error}): fetch or save them again."
+        ) from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise OSError(
+            f"The `adapter_config.json` of the adapter {source} is no whole JSON file ({error}): save it again."
+        ) from error
+    except FileNotFoundError as error:
+        raise OSError(
+            f"The adapter {source} is not whole ({error}): it has an `adapter_config.json` and an "
+            "`adapter_model.safetensors`; fetch or save it again."
+        ) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"The adapter {source} is none that this version of peft can load ({error}): fetch or save it again, with "
+            "the version that is installed here."
+        ) from error
 
 
 @contextmanager
@@ -40,16 +67,20 @@ def refuse_partial(source: Any, info: Mapping[str, Any], ignores_others: bool) -
         info: what `output_loading_info=True` gives.
         ignores_others: whether weights that the model has not are fine, as for a part of a larger model.
     """
-    missing, others = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
-    wrong = [f"lacks {_names(missing)}"] if missing else []
-    if others and not ignores_others:
-        wrong.append(f"has {_names(others)} besides")
-    if wrong:
+    if wrong := misfit(info["missing_keys"], [] if ignores_others else info["unexpected_keys"]):
         raise ValueError(
-            f"The checkpoint {source} does not fit the model: it {' and '.join(wrong)}. Load it with the class and the "
+            f"The checkpoint {source} does not fit the model: it {wrong}. Load it with the class and the "
             "configuration it was saved with; or give `output_loading_info=True` to start from what there is, the rest "
             "initialised anew."
         )
+
+
+def misfit(missing: Iterable[str], others: Iterable[str]) -> str:
+    """What is wrong with weights that a model lacks or has not, as a predicate; empty, if there are none."""
+    missing, others = sorted(missing), sorted(others)
+    wrong = [f"lacks {_names(missing)}"] if missing else []
+    wrong += [f"has {_names(others)} besides"] if others else []
+    return " and ".join(wrong)
 
 
 def refuse_other_adapter(source: Any, info: Any, weights: set[str]) -> None:

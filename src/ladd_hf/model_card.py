@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +185,17 @@ def model_card(
         adapter_of=adapter_of,
         num_steps=num_steps,
         output="texts" if text else "sequences",
+        markdown=markdown,
+        python=partial(json.dumps, ensure_ascii=False),
+        fence="`" * (1 + max([2, *map(len, re.findall("`+", recipe.command))])),
     )
+
+
+def markdown(text: Any) -> str:
+    """Text that Markdown shows as it is, in a heading, a line or a cell of a table."""
+    line = re.sub(r"([\\`*\[\]<>|])", r"\\\1", " ".join(str(text).split()))
+    line = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", line)  # inside a word it is no emphasis
+    return re.sub(r"^(\d*)([#+.)-])(?=[#\s]|$)", r"\1\\\2", line)  # at a line's start: no heading, no list
 
 
 def _result(conditions: Conditions, metric: str, name: str, value: float, settings: Mapping[str, Any]) -> EvalResult:

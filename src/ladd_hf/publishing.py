@@ -15,6 +15,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy
 from transformers.utils import PushInProgress
 
 from .configuration_ladd import LaddConfig
+from .local_paths import public_name
 from .model_card import METHODS, Conditions, HeldOutBounds, Recipe, SampleScores
 from .run_facts import circumstances, dataset_identity, prior_is_untrained, tokenizer_name
 from .run_record import Measurement, RunRecord, facts_of
@@ -169,7 +170,7 @@ def _latents(config: LaddConfig) -> str:
 
 def _encoder(config: LaddConfig) -> str:
     """A pretrained encoder: which, how its states become latents, and whether it is a part of the model."""
-    name = config.encoder_name_or_path
+    name = public_name(str(config.encoder_name_or_path))
     if config.encoder_revision is not None:
         name = f"{name} at {config.encoder_revision}"
     own = ", with its own tokenizer" if config.encoder_tokenizer == "own" else ""

@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_utils import SchedulerType
 
 from .adapters import has_adapters
+from .local_paths import public_argument, public_name
 from .modeling_ladd import LaddForDiffusionLM
 from .objective import TrainingObjective
 from .run_record import Measurement, Run, RunRecord
@@ -145,7 +146,7 @@ def hardware(device: torch.device) -> str:
 
 
 def running_command(world_size: int = 1) -> str:
-    """The command line of this process, as it was launched."""
+    """The command line of this process, as it was launched, without paths that lead to its working directory."""
     if Path(sys.argv[0]).name in ("-c", "") or not sys.argv[0]:
         return "(from an interactive session)"
     launcher = "python"
@@ -153,7 +154,7 @@ def running_command(world_size: int = 1) -> str:
         launcher = "accelerate launch" + (f" --num_processes {world_size}" if world_size > 1 else "")
     elif "TORCHELASTIC_RUN_ID" in os.environ:
         launcher = f"torchrun --nproc_per_node {world_size}"
-    return f"{launcher} {shlex.join(sys.argv)}"
+    return f"{launcher} {shlex.join(map(public_argument, sys.argv))}"
 
 
 def dataset_name(dataset: Any) -> str:
@@ -199,7 +200,7 @@ def tokenizer_name(tokenizer: PreTrainedTokenizerBase) -> str:
     """Its name, or else its kind, such as WordLevel or BPE, and how many tokens it knows."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     kind = type(tokenizer if backend is None else backend.model).__name__
-    return f"{tokenizer.name_or_path or kind}, {len(tokenizer):,} tokens"
+    return f"{public_name(tokenizer.name_or_path) or kind}, {len(tokenizer):,} tokens"
 
 
 def _learning_rate(trainer: LaddTrainer) -> str:

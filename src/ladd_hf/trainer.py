@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -16,20 +15,22 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.distributed.fsdp import register_fsdp_forward_method
 from torch.utils.data import DataLoader, IterableDataset
-from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, set_seed
+from transformers import PreTrainedTokenizerBase, TrainerCallback, set_seed
 from transformers.trainer_pt_utils import LengthGroupedSampler
-from transformers.trainer_utils import EvalLoopOutput, PredictionOutput, TrainOutput, get_last_checkpoint
+from transformers.trainer_utils import EvalLoopOutput, PredictionOutput, TrainOutput
 from transformers.utils import logging
 
-from .adapter_training import ADAPTER_FILE, check_trainable, load_adapter_weights
+from .adapter_training import check_trainable
 from .adapters import base_model, has_adapters
+from .checkpointed_trainer import CheckpointedTrainer
 from .data.collator import LaddCollator
 from .data.precompute import stores_latents
 from .data.text_layout import adopt_layout
-from .ema import EMACallback
+from .ema import EMA_FILE, EMACallback
 from .evaluation_streams import NUMBER, NumberedCollator, NumberedTexts, each_once
 from .isolation import in_dtype, isolated_randomness
 from .length_sampling import EpochLengthGroupedSampler
+from .local_paths import public_name
 from .loss_monitor import LossMonitor
 from .model_card import SampleScores, model_card
 from .modeling_ladd import LaddForDiffusionLM
@@ -41,7 +42,7 @@ from .randomness import RowGenerator
 from .run_facts import RunRecorder, measurement
 from .run_record import RunRecord
 from .schedulers import LaddScheduler
-from .sharding import check_resuming, check_sharding, is_sharded, whole
+from .sharding import check_sharding, is_sharded, whole
 from .step_counts import StepCounts, batch_counts, maskable_tokens, total
 from .time_paths import time_path
 from .trainer_checks import averages_weights, check_optimizer, check_options, check_set
@@ -50,14 +51,6 @@ from .training_noise import TrainingNoise
 
 logger = logging.get_logger(__name__)
 
-# What a finished run leaves in its folder, checkpoints apart.
-_FILES_OF_A_MODEL = (
-    "model_index.json",
-    "model.safetensors",
-    "model.safetensors.index.json",
-    ADAPTER_FILE,
-    "training_args.bin",
-)
 # How many training texts latents are standardised by.
 _EXAMPLES_OF_STATISTICS = 4096
 
@@ -79,7 +72,7 @@ def _evaluation_sets(given: Any) -> dict[str, Any]:
     return {} if given is None else {"eval_dataset": given}
 
 
-class LaddTrainer(Trainer):
+class LaddTrainer(CheckpointedTrainer):
     """Trains a [`LaddForDiffusionLM`].
 
     An example has `input_ids`, and perhaps `labels` with -100 where a token is context that is neither noised nor
@@ -103,7 +96,8 @@ class LaddTrainer(Trainer):
 
     Raises `ValueError` or `OSError` when it is made with a pretrained encoder that can not encode the model's texts, as
     far as its configuration and tokenizer tell, unless the data sets bring its latents along; `ValueError` for an
-    output folder that already holds a run, unless it is resumed; and `NonFiniteLossError` for losses and gradients that
+    output folder that already holds a run, unless it is resumed, and for a checkpoint that is not whole or not of this
+    run; and `NonFiniteLossError` for losses and gradients that
     are no numbers.
     """
 
@@ -162,12 +156,8 @@ class LaddTrainer(Trainer):
     # --- training ---
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
-        """As `Trainer.train`; refuses an output folder with a run in it, unless that is resumed."""
+        """As [`CheckpointedTrainer.train`]; what is still unknown of the last losses is looked at where it ends."""
         resume_from_checkpoint = resume_from_checkpoint or self.args.resume_from_checkpoint
-        if not resume_from_checkpoint:
-            resume_from_checkpoint = self._checkpoint_to_resume()
-        if resume_from_checkpoint:
-            check_resuming(self.accelerator)
         if self.model_init is not None:  # which makes new weights
             self._record = RunRecord()
         output = super().train(resume_from_checkpoint, *args, **kwargs)
@@ -261,25 +251,6 @@ class LaddTrainer(Trainer):
         encoder, sets = self._ladd_model().encoder, [self.train_dataset, *_evaluation_sets(self.eval_dataset).values()]
         if isinstance(encoder, PretrainedEncoder) and any(stores_latents(one) is False for one in sets):
             encoder.check()
-
-    def _checkpoint_to_resume(self) -> str | None:
-        """The last checkpoint of an output folder that may be resumed. Raises `ValueError` for a run that may not."""
-        folder = str(self.args.output_dir)
-        last = get_last_checkpoint(folder) if os.path.isdir(folder) else None
-        if last is not None and self.args.resume_if_exists:
-            return last
-        if last is not None:
-            raise ValueError(
-                f"The output folder {folder} already holds a run (up to {os.path.basename(last)}): "
-                "choose another folder, or go on with it (`resume_from_checkpoint=True` or `resume_if_exists`)."
-            )
-        held = [name for name in _FILES_OF_A_MODEL if os.path.exists(os.path.join(folder, name))]
-        if held:
-            raise ValueError(
-                f"The output folder {folder} already holds a model ({', '.join(held)}) and no checkpoint to go on "
-                "from: choose another folder."
-            )
-        return None
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[dict[str, Any]], Any]:
         """As `Trainer.get_batch_samples`, with [`StepCounts`] as what is in the batches of an optimiser step."""
@@ -553,7 +524,9 @@ class LaddTrainer(Trainer):
             pipeline = LaddPipeline(self._whole_model(), scheduler=scheduler, tokenizer=self._tokenizer())
             if self.args.should_save:
                 pipeline.save_pretrained(output_dir)
-                (card or self.model_card(repository=str(output_dir))).save(Path(output_dir) / "README.md")
+                (card or self.model_card(repository=Path(output_dir).resolve().name)).save(
+                    Path(output_dir) / "README.md"
+                )
 
     def _whole_model(self) -> LaddForDiffusionLM:
         """The model; where its weights are sharded, a copy that the process that saves has whole."""
@@ -595,7 +568,7 @@ class LaddTrainer(Trainer):
         which it is known that they are of other weights.
         """
         check_samples(self, samples)
-        repository = repository or self.hub_model_id or str(self.args.output_dir)
+        repository = repository or self.hub_model_id or Path(str(self.args.output_dir)).resolve().name
         return model_card(
             name or Path(repository).name,
             training_recipe(self, data, command),
@@ -621,13 +594,16 @@ class LaddTrainer(Trainer):
         """Writes the run's card to the output folder; the arguments go into its metadata. Tasks are this library's."""
         if not self.is_world_process_zero():
             return
-        given = {"language": language, "license": license, "base_model": finetuned_from, "datasets": dataset_tags}
+        base = public_name(finetuned_from) if finetuned_from else None
+        given = {"language": language, "license": license, "base_model": base, "datasets": dataset_tags}
         names = [dataset] if isinstance(dataset, str) else dataset
         card = self.model_card(
             model_name,
             data=", ".join(names) if names else None,
             tags=[tags] if isinstance(tags, str) else tags or [],
-            adapter_of=self._ladd_model().name_or_path or "user/base" if has_adapters(self._ladd_model()) else None,
+            adapter_of=public_name(self._ladd_model().name_or_path or "user/base")
+            if has_adapters(self._ladd_model())
+            else None,
             metadata={key: value for key, value in given.items() if value is not None},
         )
         card.save(Path(str(self.args.output_dir)) / "README.md")
@@ -639,6 +615,8 @@ class LaddTrainer(Trainer):
             return super().push_to_hub(*args, **kwargs)
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        if self._saved_aside is not None:  # not before it has its name
+            return
         with self._ladd_model().code_included():
             push_checkpoint(self, checkpoint_folder)
 
@@ -647,10 +625,6 @@ class LaddTrainer(Trainer):
         self._monitor.check(self.accelerator.gather)
         super()._save_checkpoint(model, trial)
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        if not load_adapter_weights(self.model, resume_from_checkpoint):
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
-
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
@@ -658,12 +632,15 @@ class LaddTrainer(Trainer):
         # here, for DeepSpeed loads the weights without a method of ours
         if self.ema is not None and checkpoint is not None:
             self.ema.load(checkpoint)
+        elif checkpoint is not None and Path(checkpoint, EMA_FILE).exists():
+            logger.warning(
+                f"The checkpoint {checkpoint} has averaged weights, which are dropped, for `ema_decay` is 0: give the "
+                "decay of its run to keep them."
+            )
 
     def _load_best_model(self) -> None:
-        best = self.state.best_model_checkpoint
-        if best is None or not load_adapter_weights(self.model, best):
-            super()._load_best_model()
-        if best is not None:
-            self._record.steps = RunRecord.load(best).steps
-        if self.ema is not None and best is not None:
+        super()._load_best_model()
+        best = str(self.state.best_model_checkpoint)
+        self._record.steps = RunRecord.load(best).steps
+        if self.ema is not None:
             self.ema.load(best)

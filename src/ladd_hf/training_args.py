@@ -99,7 +99,7 @@ class LaddTrainingArguments(TrainingArguments):
     )
     nelbo_samples: int = field(default=4, metadata={"help": "Evaluation: points of the path per example."})
     resume_if_exists: bool = field(
-        default=False, metadata={"help": "Go on from the last checkpoint of an output folder that holds a run."}
+        default=False, metadata={"help": "Go on from the last whole checkpoint of an output folder that holds a run."}
     )
 
     remove_unused_columns: bool = field(default=False, metadata={"help": "Drop data columns the model does not take."})
@@ -127,6 +127,11 @@ class LaddTrainingArguments(TrainingArguments):
             raise ValueError(f"`ema_decay` is {self.ema_decay}; give a decay from 0 (no EMA) to below 1.")
         if not 0 <= self.latent_warmup_delay <= 1:
             raise ValueError(f"`latent_warmup_delay` is {self.latent_warmup_delay}; give a share from 0 to 1.")
+        if self.resume_if_exists and self.save_only_model:
+            raise ValueError(
+                "`save_only_model` leaves the optimiser's state out of a checkpoint, so `resume_if_exists` can not "
+                "go on from it: leave one of the two out."
+            )
         if not self.nelbo_paths:
             raise ValueError("`nelbo_paths` is empty; give at least one path, such as 'joint'.")
         if self.nelbo_samples < 1:

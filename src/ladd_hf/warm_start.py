@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -15,6 +14,8 @@ from transformers.utils.hub import cached_file
 
 from .configuration_ladd import LaddConfig
 from .dit_weights import DitSizes, SourceWeights, untimed_mdlm
+from .loading import clear_errors
+from .torch_files import OtherObjectsError, check_weights, read_torch_file
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 
@@ -113,9 +114,17 @@ def _of_mdlm(
             f"{source} has `time_conditioning` true: it is told the noise level -log(1 - t), which a network that is "
             "told the time t can not reproduce exactly; give a source with `time_conditioning` false."
         )
+    numberless = [name for name in names if not isinstance(described[name], int) or described[name] < 1]
+    if numberless:
+        raise ValueError(f"The config.json of {source} has {', '.join(numberless)} that are no numbers of at least 1.")
     vocab_size, length, hidden, cond, num_layers, num_heads = (described[name] for name in names)
     saved = _saved_weights(source, use_safetensors, hub)
     weights = SourceWeights(saved, f"The checkpoint {source}")
+    if (blocks := weights.num_blocks("backbone.")) != num_layers or hidden % (2 * num_heads):
+        raise ValueError(
+            f"The config.json of {source} has `n_blocks` {num_layers}, `n_heads` {num_heads} and `hidden_dim` "
+            f"{hidden}; its weights have {blocks} blocks, and a hidden size is a multiple of twice its heads."
+        )
     sizes = DitSizes(hidden, cond, LaddConfig.mlp_ratio * hidden)
     converted = untimed_mdlm(weights, "backbone.", vocab_size, num_layers, num_heads, sizes)
     weights.close()
@@ -145,12 +154,18 @@ def _saved_weights(source: str | os.PathLike, use_safetensors: bool | None, hub:
             else "give `use_safetensors=False` to read a pickled pytorch_model.bin, which holds nothing but tensors"
         )
         raise OSError(f"{source} has no file {name}: {instead}.")
-    if not pickled:
-        return load_file(path)
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{path} holds more than tensors, which could run code when it is read: give a source with "
-            "model.safetensors."
-        ) from error
+    if pickled:
+        try:
+            weights = read_torch_file(path)
+        except OtherObjectsError as error:
+            raise ValueError(
+                f"{path} holds more than tensors, which could run code when it is read: give a source with "
+                "model.safetensors."
+            ) from error
+        if not isinstance(weights, dict):
+            raise ValueError(f"{path} holds no weights by name, but a {type(weights).__name__}.")
+    else:
+        with clear_errors(path, {}):
+            weights = load_file(path)
+    check_weights(weights, str(path))
+    return weights

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from helpers.encoders import word_pieces
@@ -14,6 +15,8 @@ SIZES = (
     "length: 16\nmax_steps: 2\nhidden_size: 16\nnum_hidden_layers: 1\nnum_attention_heads: 2\ncond_hidden_size: 8\n"
     "latent_type: continuous\nlatent_length: 4\nlatent_dim: 2\n"
 )
+
+CONFIGS = Path(__file__).resolve().parents[2] / "examples" / "configs"
 
 
 @pytest.fixture
@@ -118,6 +121,35 @@ def test_a_file_that_is_no_recipe_is_named(refusal, tmp_path, content, said, rol
     child = tmp_path / "child.yaml"
     child.write_text("base: wrong.yaml")
     assert f"{file} {said}" in refusal(file if role == "recipe" else child)
+
+
+@pytest.mark.parametrize("through", ["its name", "a link", "another recipe"])
+@pytest.mark.parametrize("name", ["secret", "secret.txt", "secret.yaml"])
+def test_a_base_is_no_other_file_of_the_machine(refusal, tmp_path, name, through):
+    secret, folder = tmp_path / name, tmp_path / "recipes"
+    secret.write_text("password: 1234")
+    (folder / "deep").mkdir(parents=True)
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(f"base: ../{name}")
+    if through == "a link":
+        (folder / "link.yaml").symlink_to(secret)
+        recipe.write_text("base: link.yaml")
+    if through == "another recipe":
+        (folder / "deep" / "other.yaml").write_text(f"base: ../../{name}")
+        recipe.write_text("base: deep/other.yaml")
+    said = refusal(recipe)
+    assert f"has the `base` {secret}; a base is a .yaml file below {folder}" in said and "password" not in said
+
+
+def test_a_base_is_below_the_recipe_or_one_of_the_recipes_here(tmp_path):
+    (tmp_path / "bases").mkdir()
+    (tmp_path / "bases" / "near.yaml").write_text("base: ../far.yml\nlogging_steps: 3")
+    (tmp_path / "far.yml").write_text("seed: 5")
+    for here in (CONFIGS, CONFIGS / "bases" / ".."):
+        recipe = tmp_path / "recipe.yaml"
+        recipe.write_text(f"base: [{here}/sawtooth-di.yaml, bases/near.yaml]")
+        training = example.parse_arguments([str(recipe)])[-1]
+        assert (training.logging_steps, training.seed) == (3, 5)
 
 
 def test_recipes_are_utf_8_whatever_the_machines_own_encoding(tmp_path):

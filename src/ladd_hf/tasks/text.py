@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from ..data import BlockStream, token_blocks
 from ..data.encoding import TextEncoder
 from ..data.token_blocks import separator_between
+from ..local_paths import public_name
 from ..metrics import NGramModel, unigram_entropy
 from .base import Judgement
 
@@ -78,7 +79,7 @@ class TextTask:
         if tokenizer.mask_token_id is None:
             raise ValueError("The tokenizer has no mask token: add one with `ladd_hf.data.with_mask_token`.")
         self._held_out = held_out[0]
-        self.name = f"{name}, length {length}"
+        self.name = f"{public_name(name)}, length {length}"
         self.splits, self.tokenizer, self.length = splits, tokenizer, length
         self.packing, self.separator, self.truncate, self.min_tokens = packing, separator, truncate, min_tokens
         self.fill = fill
