@@ -60,6 +60,9 @@ class RunArguments:
         default="document",
         metadata={"help": "What of a file is a text.", "choices": ["document", "paragraph", "line"]},
     )
+    held_out: float = field(
+        default=0.05, metadata={"help": "Share of files that is held out, where they are training data alone."}
+    )
     normalize: bool = field(default=False, metadata={"help": "Write texts in text8's 27 symbols."})
     packing: str = field(
         default="pack", metadata={"help": "Texts to sequences; see docs/data.md.", "choices": ["pack", "wrap", "pad"]}

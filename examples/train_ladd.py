@@ -69,7 +69,7 @@ def make_task(run: RunArguments, min_tokens: int = 1) -> Task:
     """Data and judge; padded texts have `min_tokens` or more. Raises `ValueError`, `OSError` for what is not there."""
     if run.data == "sawtooth":
         return SawtoothTask(run.length)
-    reading = {name: getattr(run, name) for name in ("streaming", "text_column", "sample_by", "num_proc")}
+    reading = {name: getattr(run, name) for name in ("streaming", "text_column", "sample_by", "held_out", "num_proc")}
     splits = load_corpus(run.data, **reading)
     if run.normalize:
         splits = {name: split.map(normalized) for name, split in splits.items()}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from itertools import pairwise
 
 import pytest
 import torch
 from helpers.encoders import SeesItsTokenAlone, byte_pairs, letters, letters_in, word_pieces
-from tokenizers import AddedToken
+from tokenizers import AddedToken, normalizers
 
 from ladd_hf import LaddConfig
 from ladd_hf.data.encoding import TextEncoder
@@ -249,3 +250,17 @@ def test_tokenizers_that_do_not_tell_their_places_are_refused(pairs, monkeypatch
     for one, two, whose in ((slow, pairs, "model"), (pairs, slow, "encoder")):
         with pytest.raises(ValueError, match=f"The {whose}'s tokenizer .* use a fast one"):
             align([[5, 6]], one, two, 1)
+
+
+def test_a_tokenizer_that_is_changed_after_it_was_used_is_read_as_it_is(pieces):
+    tokenizer = copy.deepcopy(pieces)
+    rows = [letters()("abab", add_special_tokens=False)["input_ids"]]
+    before = align(rows, letters(), tokenizer, 28).input_ids.tolist()
+    for change in (
+        lambda: setattr(tokenizer.backend_tokenizer, "normalizer", normalizers.Replace("a", "b")),
+        lambda: tokenizer.add_tokens(["bbbb"]),
+    ):
+        change()
+        fresh = align(rows, letters(), copy.deepcopy(tokenizer), 28).input_ids.tolist()
+        assert align(rows, letters(), tokenizer, 28).input_ids.tolist() == fresh != before
+        before = fresh

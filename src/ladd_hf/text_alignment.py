@@ -149,14 +149,18 @@ def stand_in(tokenizer: PreTrainedTokenizerBase) -> str:
     )
 
 
-# kept, for a tokenizer with a large vocabulary takes long to copy
-_READERS: WeakKeyDictionary[PreTrainedTokenizerBase, Any] = WeakKeyDictionary()
+# kept, for a tokenizer with a large vocabulary takes long to copy, with what may be changed of it afterwards
+_READERS: WeakKeyDictionary[PreTrainedTokenizerBase, tuple[Any, Any]] = WeakKeyDictionary()
 
 
 def _reader(tokenizer: PreTrainedTokenizerBase) -> Any:
     """A copy of a fast tokenizer's core to which `HIDDEN` is a token, and special tokens in a text are plain text."""
-    if tokenizer not in _READERS:
-        reader = copy.deepcopy(tokenizer.backend_tokenizer)
+    core = tokenizer.backend_tokenizer
+    added = {number: repr(token) for number, token in core.get_added_tokens_decoder().items()}
+    parts = core.normalizer, core.pre_tokenizer, core.post_processor
+    now = [stand_in(tokenizer), len(tokenizer), added, *map(repr, parts)]
+    if tokenizer not in _READERS or _READERS[tokenizer][1] != now:
+        reader = copy.deepcopy(core)
         reader.no_truncation()
         reader.no_padding()
         reader.encode_special_tokens = True
@@ -164,8 +168,8 @@ def _reader(tokenizer: PreTrainedTokenizerBase) -> Any:
         like = reader.get_added_tokens_decoder().get(hidden, AddedToken())
         sides = {name: getattr(like, name) for name in ("single_word", "lstrip", "rstrip")}  # what it takes up with it
         reader.add_tokens([AddedToken(HIDDEN, normalized=False, special=False, **sides)])
-        _READERS[tokenizer] = reader
-    return _READERS[tokenizer]
+        _READERS[tokenizer] = reader, now
+    return _READERS[tokenizer][0]
 
 
 def _padded(rows: list[list[int]]) -> Tensor:

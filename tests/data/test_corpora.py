@@ -416,3 +416,80 @@ def test_a_path_where_nothing_is_is_told_so(name, tmp_path, monkeypatch):
 def test_what_is_no_name_of_the_hub_is_told_so(name):
     with pytest.raises(ValueError, match=r"no file or folder '.*', nor can a data set of the Hub be called so"):
         load_corpus(name)
+
+
+@pytest.mark.parametrize("given", [["a.txt", "b.txt"], ("a.txt",), None, 3, {"train": "a.txt"}, b"a.txt", {"a.txt"}])
+def test_what_is_no_name_and_no_path_is_told_so(given):
+    kind = type(given).__name__
+    with pytest.raises(
+        ValueError, match=rf"`name_or_path` is a {kind}, but the name of a corpus or one path .* folder"
+    ):
+        load_corpus(given)
+
+
+# --- folders of `save_to_disk` ---
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("name", ["saved", "a[1]*"])
+def test_a_folder_of_save_to_disk_is_the_data_set_that_was_saved(tmp_path, streaming, name):
+    rows = {"body": ["a", "b"], "id": [1, 2]}
+    splits = DatasetDict(train=Dataset.from_dict(rows), test=Dataset.from_dict({"body": ["c"], "id": [3]}))
+    splits.save_to_disk(tmp_path / name)
+    loaded = load_corpus(tmp_path / name, streaming=streaming, text_column="body")
+    assert {split: [*data] for split, data in loaded.items()} == {
+        "train": [{"text": "a"}, {"text": "b"}],
+        "test": [{"text": "c"}],
+    }
+    alone = load_corpus(tmp_path / name / "train", "train", streaming=streaming, text_column="body", held_out=0)
+    assert [*alone] == [{"text": "a"}, {"text": "b"}]
+
+
+def test_a_saved_format_or_a_column_of_other_things_is_seen_through(tmp_path):
+    Dataset.from_dict({"text": ["a"] * 30, "id": [1] * 30}).with_format("numpy", columns=["id"]).save_to_disk(
+        tmp_path / "a"
+    )
+    assert load_corpus(tmp_path / "a", "train")["text"][:] == ["a"] * 29
+    with pytest.raises(ValueError, match=r"The column 'id' of .*a holds .*int64.*, but strings are accepted"):
+        load_corpus(tmp_path / "a", text_column="id")
+    with pytest.raises(ValueError, match=r"has no column 'body', but 'text', 'id'"):
+        load_corpus(tmp_path / "a", text_column="body")
+
+
+@pytest.mark.parametrize("damage", ["the data", "what tells of it", "a split", "all rows"])
+def test_a_saved_data_set_that_is_damaged_is_named(tmp_path, damage):
+    rows = [] if damage == "all rows" else ["a", "b"]
+    data = Dataset.from_dict({"text": rows}, datasets.Features({"text": datasets.Value("string")}))
+    DatasetDict(train=data, test=data).save_to_disk(tmp_path / "saved")
+    for path in (tmp_path / "saved").rglob("*"):
+        if damage == "the data" and path.suffix == ".arrow":
+            path.write_bytes(path.read_bytes()[:50])
+        elif damage == "what tells of it" and path.name == "state.json":
+            path.write_text("{}")
+        elif damage == "a split" and path.parent.name == "test":
+            path.unlink()
+    with pytest.raises(
+        ValueError, match=r"folder .*saved was written by `save_to_disk`, but is damaged, .*\): write it"
+    ):
+        load_corpus(tmp_path / "saved")
+
+
+def cleaner_of(mark):
+    """A function that is always called the same."""
+    names = {"__name__": "own_cleaning"}
+    exec(f"def clean(text):\n    return marked(text)\ndef marked(text):\n    return text + {mark!r}", names)
+    return names["clean"]
+
+
+def test_texts_that_were_cleaned_otherwise_are_cleaned_again(tmp_path, monkeypatch):
+    Dataset.from_dict({"text": ["a"]}).save_to_disk(tmp_path / "hub")
+    monkeypatch.setattr(
+        datasets, "load_dataset", lambda *args, **options: datasets.load_from_disk(str(tmp_path / "hub"))
+    )
+    found = []
+    for mark in "xyx":
+        corpus = HubCorpus("user/any", {"train": "train"}, clean=cleaner_of(mark))
+        texts = corpus.load("train", streaming=False)
+        assert texts["text"][:] == [f"a{mark}"]
+        found.append(texts._fingerprint)
+    assert found[0] == found[2] != found[1]

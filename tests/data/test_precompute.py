@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from datasets import Dataset, IterableDataset, load_from_disk
 from helpers.encoders import letters, save_encoder, word_pieces
 from helpers.training import state_of
+from transformers.models.bert.modeling_bert import BertLayer
 
 from ladd_hf import TrainingNoise, TrainingObjective
 from ladd_hf.data import LaddCollator, precompute_latents, token_blocks
@@ -288,3 +290,54 @@ def test_a_run_on_stored_latents_is_the_same_in_two_batches_as_in_one(make_model
         trainer.train()
         runs.append(trainer.state.log_history[0]["latent_loss"])
     assert runs[0] == pytest.approx(runs[1], rel=1e-4)
+
+
+def shifted(by):
+    return lambda batch: {"input_ids": [[(one + by) % 9 + 1 for one in row] for row in batch["input_ids"]]}
+
+
+@pytest.mark.parametrize("place", ["on disk", "in memory"])
+def test_latents_are_those_of_the_rows_that_a_transform_gives(place, make_model, data, precomputed, tmp_path):
+    data.save_to_disk(tmp_path / "data")
+    data = load_from_disk(str(tmp_path / "data"), keep_in_memory=place == "in memory")
+    plain, _ = precomputed(data, make_model())
+    for by in (1, 2):
+        rows = shifted(by)(data[:])["input_ids"]
+        stored = precompute_latents(data.with_transform(shifted(by)), make_model())
+        assert stored[:]["input_ids"] == rows, "the texts are those beside the latents"
+        expected, _ = precomputed(Dataset.from_dict({"input_ids": rows}), make_model())
+        np.testing.assert_array_equal(stored[:]["precomputed_latents"], expected)
+        assert not np.allclose(expected, plain)
+
+
+def test_what_another_code_of_the_encoder_gave_is_not_taken(make_model, data, precomputed, monkeypatch):
+    def by(factor):
+        class Scaled(BertLayer):
+            def forward(self, hidden_states, *args, **options):
+                return super().forward(hidden_states * factor, *args, **options)
+
+        Scaled.__module__ = "own_networks"
+        Scaled.__qualname__ = "Scaled"
+        return Scaled
+
+    found = []
+    for factor, computed in ((1.0, True), (1.0, False), (2.0, True), (1.0, False)):
+        with monkeypatch.context() as patch:
+            patch.setattr("transformers.models.bert.modeling_bert.BertLayer", by(factor))
+            values, passes = precomputed(data, make_model())
+        assert bool(passes) == computed
+        found.append(values)
+    assert (found[0] == found[3]).all() and not np.allclose(found[0], found[2])
+
+
+def test_latents_of_an_encoder_whose_code_has_no_name_are_computed_anew(make_model, data, precomputed, monkeypatch):
+    lock = threading.Lock()
+
+    class Locked(BertLayer):
+        def forward(self, *args, **options):
+            with lock:
+                return super().forward(*args, **options)
+
+    monkeypatch.setattr("transformers.models.bert.modeling_bert.BertLayer", Locked)
+    first, again = (precomputed(data, make_model()) for _ in range(2))
+    assert first[1] and again[1] and (first[0] == again[0]).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,13 +12,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ladd_hf.data import load_corpus, text_files
+from ladd_hf.data import batching, load_corpus, text_files
+from ladd_hf.data.parquet_files import parquet_texts
 
 
 @pytest.fixture
 def load(tmp_path):
-    """`load_corpus` with a cache of its own."""
-    return lambda path, *args, **options: load_corpus(path, *args, cache_dir=str(tmp_path / "cache"), **options)
+    """`load_corpus` with a cache of its own, of all that the files hold unless told otherwise."""
+
+    def loaded(path, *args, held_out=0, **options):
+        return load_corpus(path, *args, cache_dir=str(tmp_path / "cache"), held_out=held_out, **options)
+
+    return loaded
 
 
 @pytest.fixture
@@ -218,3 +224,138 @@ def test_a_parquet_file_that_is_damaged_inside_is_named(folder, load):
 def test_what_is_a_row_is_one_of_three(folder, load):
     with pytest.raises(ValueError, match="`sample_by` is 'word', but one of 'document', 'paragraph', 'line'"):
         load(folder({"a.txt": "x"}), sample_by="word")
+
+
+# --- a path is a path ---
+
+NAMES = ["a[1]", "a*", "a?", "a**", "[ab]", "a{b,c}", "!a", "a::b", "~a", "a%20b", "ä b", "a#b"]
+
+
+def _content(kind, text):
+    if kind == "parquet":
+        return _parquet({"text": [text]})
+    return json.dumps({"text": text}) if kind == "jsonl" else text
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("kind", ["txt", "md", "jsonl", "parquet"])
+@pytest.mark.parametrize("name", NAMES)
+def test_any_characters_of_a_name_are_its_own(folder, load, name, kind, streaming):
+    files = {f"{name}.{kind}": "its own", f"a1.{kind}": "a1", f"ab.{kind}": "ab", f"b.{kind}": "b"}
+    root = folder({file: _content(kind, text) for file, text in files.items()})
+    assert [row["text"] for row in load(root / f"{name}.{kind}", "train", streaming=streaming)] == ["its own"]
+    assert sorted(row["text"] for row in load(root, "train", streaming=streaming)) == ["a1", "ab", "b", "its own"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_so_are_those_of_a_folders_and_of_the_cache(folder, tmp_path, name):
+    root = folder({f"{name}/train.txt": "one", f"{name}/test.txt": "two", "ab/train.txt": "no", "a1/train.txt": "no"})
+    for streaming in (False, True):
+        data = load_corpus(root / name, streaming=streaming, cache_dir=str(tmp_path / name))
+        assert {split: [row["text"] for row in rows] for split, rows in data.items()} == {
+            "train": ["one"],
+            "test": ["two"],
+        }
+    assert list((tmp_path / name).rglob("*.arrow"))
+
+
+def test_a_name_that_is_no_file_is_no_pattern(folder):
+    root = folder({"a1.txt": "one", "a2.txt": "two"})
+    with pytest.raises(FileNotFoundError, match=r"no file or folder '.*a\*\.txt'"):
+        load_corpus(str(root / "a*.txt"))
+
+
+# --- what is cached is named by what the files hold ---
+
+
+@pytest.mark.parametrize("kind", ["txt", "jsonl", "parquet"])
+def test_a_file_that_changed_is_read_again_however_little_tells_of_it(folder, load, kind):
+    path = folder({f"x.{kind}": _content(kind, "aaa")}) / f"x.{kind}"
+    state = path.stat()
+    assert load(path, "train")["text"][:] == ["aaa"]
+    folder({f"x.{kind}": _content(kind, "bbb")})
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert path.stat().st_size == state.st_size and path.stat().st_mtime_ns == state.st_mtime_ns
+    assert load(path, "train")["text"][:] == ["bbb"]
+
+
+@pytest.mark.parametrize("kind", ["txt", "jsonl", "parquet"])
+def test_the_same_files_are_found_again_wherever_they_lie(folder, load, kind, monkeypatch):
+    root = folder({f"one/x.{kind}": _content(kind, "aaa"), f"two/y.{kind}": _content(kind, "aaa")})
+    first = load(root / "one", "train")
+    monkeypatch.setattr(text_files.TextFile, "texts", None)
+    again = load(root / "two", "train")
+    assert again["text"][:] == ["aaa"] and again._fingerprint == first._fingerprint and again.cache_files
+
+
+def test_what_decides_the_rows_names_them(folder, load):
+    root = folder({"x.txt": "one\n\ntwo", "y/x.jsonl": '{"text": "a", "body": "b"}'})
+    for sample_by, rows in (("document", 1), ("paragraph", 2), ("line", 3), ("document", 1)):
+        assert len(load(root / "x.txt", "train", sample_by=sample_by)) == rows
+    for column in ("text", "body"):
+        assert load(root / "y", "train", text_column=column)["text"][:] == [{"text": "a", "body": "b"}[column]]
+
+
+# --- texts that can not be written, and files that are not whole ---
+
+DEEP = 100_000
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"text": "a"}\n{"text": "b \\ud800 c"}', r"Line 2 of .*a\.jsonl holds half a character \(\\ud800 without"),
+        ('{"text": "\\udc00"}', r"Line 1 of .*a\.jsonl holds half a character \(\\udc00 without"),
+        ('{"text": "x", "other": ' + "[" * DEEP + "]" * DEEP + "}", r"Line 1 of .*a\.jsonl holds JSON that can not be"),
+        (
+            '{"text": "x"}\n' + '{"a":' * DEEP + "1" + "}" * DEEP,
+            r"Line 2 of .*a\.jsonl holds JSON that can not be read",
+        ),
+        ("[\n" + "[" * DEEP + "\n" + "]" * DEEP + "]", r"Line 1 of .*a\.jsonl holds JSON that can not be read"),
+        ('{"text": "x", "number": ' + "1" * 5000 + "}", r"Line 1 of .*a\.jsonl holds JSON that can not be read"),
+    ],
+    ids=["a half", "the other half", "deep lists", "deep objects", "deep over lines", "a long number"],
+)
+def test_json_that_python_can_not_take_is_named(folder, load, content, message, streaming):
+    with pytest.raises(ValueError, match=message):
+        list(load(folder({"a.jsonl": content}), "train", streaming=streaming))
+
+
+def test_a_character_in_two_halves_is_one(folder, load):
+    assert load(folder({"a.jsonl": '{"text": "\\ud83d\\ude00"}'}), "train")["text"][:] == ["😀"]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("damage", ["zeros", "cut", "not utf-8"])
+def test_a_parquet_file_that_is_damaged_inside_is_named_streamed_too(folder, load, damage, streaming):
+    content = bytearray(_parquet({"text": [f"{number} some text" for number in range(9)]}))
+    if damage == "zeros":
+        content[8:40] = bytes(32)
+    elif damage == "cut":
+        content = content[:100] + content[-len(content) + 160 :]
+    else:
+        content = bytearray(_parquet({"text": pa.array([b"ab\xff"] * 3).view(pa.string())}))
+    root = folder({"a.parquet": _parquet({"text": ["fine"]}), "b.parquet": bytes(content)})
+    with pytest.raises(ValueError, match=r"b\.parquet is no parquet file, or a damaged one \("):
+        list(load(root, "train", streaming=streaming))
+
+
+# --- sizes ---
+
+
+@pytest.mark.parametrize("encoding", ["dictionary", "plain", "delta"])
+@pytest.mark.parametrize("different", [False, True])
+def test_long_texts_of_a_parquet_file_are_read_a_few_at_a_time(tmp_path, monkeypatch, encoding, different):
+    monkeypatch.setattr(batching, "MAX_SIZE", 1 << 16)
+    texts = [("x" * 10_000) + (f"{number:04}" if different else "") for number in range(1000)]
+    how = {"dictionary": {}, "plain": {"use_dictionary": False}}
+    how["delta"] = {"use_dictionary": False, "column_encoding": {"text": "DELTA_BYTE_ARRAY"}}
+    # a page is read as a whole: here it has few texts
+    how[encoding] |= {"compression": "zstd", "write_batch_size": 8, "data_page_size": 1000}
+    pq.write_table(pa.table({"text": texts}), tmp_path / "a.parquet", **how[encoding])
+    before, most = pa.total_allocated_bytes(), 0
+    for text, expected in zip(parquet_texts(str(tmp_path / "a.parquet"), "text"), texts, strict=True):
+        assert text == expected
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert most < 4_000_000, "of 10 million characters"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from datasets import Dataset, DatasetDict, IterableDatasetDict, load_from_disk
 from helpers.corpora import SENTENCES, byte_pairs, characters
@@ -10,7 +11,7 @@ from helpers.encoders import word_pieces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ladd_hf.data import BlockStream, LaddCollator, encoding, token_blocks
+from ladd_hf.data import BlockStream, LaddCollator, batching, block_stream, encoding, token_blocks
 
 TOKENIZER = characters("eos", "pad", "mask")
 PLAIN = characters("mask")
@@ -41,15 +42,15 @@ def stream_of(texts, tokenizer=TOKENIZER, end=(EOS,)):
     batch=st.integers(1, 4),
 )
 def test_blocks_joined_are_the_tokenized_documents_joined(texts, length, batch):
-    with pytest.MonkeyPatch.context() as patch:  # the batches that `Dataset.map` makes
-        original = Dataset.map
-        patch.setattr(Dataset, "map", lambda *args, **options: original(*args, **options, batch_size=batch))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batching, "MAX_TEXTS", batch)
         blocks = token_blocks(Dataset.from_dict({"text": texts}), TOKENIZER, length)
     assert [token for row in rows(blocks) for token in row] == stream_of(texts)
     assert all(len(row) == length for row in rows(blocks)[:-1])
 
 
-def test_any_number_of_processes_makes_the_same_blocks():
+def test_any_number_of_processes_makes_the_same_blocks(monkeypatch):
+    monkeypatch.setattr(batching, "MAX_TEXTS", 5)
     for options in ({}, {"mode": "pad"}, {"remainder": "drop"}):
         one, two = (token_blocks(TEXTS, TOKENIZER, 16, num_proc=number, **options) for number in (1, 2))
         assert rows(one) == rows(two) and one.features == two.features
@@ -212,3 +213,110 @@ def test_texts_that_are_empty_give_no_blocks():
 def test_what_is_no_data_set_is_refused():
     with pytest.raises(TypeError, match=r"`dataset` is a list, but a Dataset or an IterableDataset"):
         token_blocks(SENTENCES, TOKENIZER, 4)
+
+
+# --- data sets whose rows are made as they are read ---
+
+
+def raised(batch):
+    return {**batch, "text": [text.replace("a", "b") for text in batch["text"]]}
+
+
+def raised_otherwise(batch):
+    return {**batch, "text": [text.replace("a", "c") for text in batch["text"]]}
+
+
+def of_other_columns(batch):
+    return {"text": [f"{left} {right}" for left, right in zip(batch["title"], batch["body"], strict=True)]}
+
+
+@pytest.mark.parametrize("place", ["on disk", "in memory"])
+@pytest.mark.parametrize("num_proc", [None, 2])
+def test_the_texts_are_those_that_a_transform_gives(tmp_path, place, num_proc):
+    TEXTS.save_to_disk(tmp_path)
+    data = load_from_disk(tmp_path, keep_in_memory=place == "in memory")
+    token_blocks(data, TOKENIZER, 16, num_proc=num_proc)  # what is not to be found again
+    for transform in (raised, raised_otherwise):
+        blocks = token_blocks(data.with_transform(transform), TOKENIZER, 16, num_proc=num_proc)
+        assert [token for row in rows(blocks) for token in row] == stream_of(transform(TEXTS[:])["text"])
+    in_place = load_from_disk(tmp_path)
+    in_place.set_transform(raised)
+    assert rows(token_blocks(in_place, TOKENIZER, 16)) == rows(
+        token_blocks(TEXTS.map(raised, batched=True), TOKENIZER, 16)
+    )
+
+
+def test_a_transform_may_make_the_column():
+    data = Dataset.from_dict({"title": ["a", "b"], "body": ["c", "d"]}).with_transform(of_other_columns)
+    blocks = token_blocks(data, TOKENIZER, 4, special_tokens=False)
+    assert TOKENIZER.decode([token for row in rows(blocks) for token in row]) == "a cb d"
+
+
+def test_a_transform_is_asked_anew_each_time(tmp_path):
+    TEXTS.save_to_disk(tmp_path)
+    mark = ["x"]
+    data = load_from_disk(tmp_path).with_transform(lambda batch: {"text": [mark[0] for _ in batch["text"]]})
+    for mark[0] in "xyx":
+        assert set(TOKENIZER.decode(rows(token_blocks(data, TOKENIZER, 8, special_tokens=False))[0])) == {mark[0]}
+
+
+@pytest.mark.parametrize("kind", ["numpy", "arrow", "pandas", "torch"])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_format_changes_no_text(kind, streaming):
+    data = TEXTS.to_iterable_dataset() if streaming else TEXTS
+    assert [real(row) for row in token_blocks(data.with_format(kind), TOKENIZER, 16)] == rows(
+        token_blocks(TEXTS, TOKENIZER, 16)
+    )
+
+
+# --- sizes ---
+
+
+@pytest.mark.parametrize("chosen", [slice(None), slice(None, None, -1), slice(3, 4)])
+@pytest.mark.parametrize("kind", ["disk", "stream", "two processes"])
+def test_batches_are_bounded_by_the_size_of_texts_and_blocks_are_the_same(monkeypatch, kind, chosen):
+    texts = ["a" * 3000, *("b" * 10 for _ in range(50)), *("c" * 700 for _ in range(9)), "", "d" * 1999]
+    order = list(range(len(texts)))[chosen]
+    data = Dataset.from_dict({"text": texts}).select(order)
+    options = {"num_proc": 2} if kind == "two processes" else {}
+    expected = rows(token_blocks(data, TOKENIZER, 16))
+    monkeypatch.setattr(batching, "MAX_SIZE", 2000)
+    monkeypatch.setattr(block_stream, "_READ", 1)
+    asked, original = [], encoding.TextEncoder.__call__
+
+    def noted(self, batch):
+        asked.append([len(str(text)) for text in batch])
+        return original(self, batch)
+
+    monkeypatch.setattr(encoding.TextEncoder, "__call__", noted)
+    blocks = token_blocks(data.to_iterable_dataset() if kind == "stream" else data, TOKENIZER, 16, **options)
+    assert [real(row) for row in blocks] == expected
+    if kind != "two processes":  # which note what they are asked elsewhere
+        assert sum(map(len, asked)) == len(order)
+        assert all(sum(sizes[:-1]) < 2000 for sizes in asked), "no more than one text beyond"
+        assert len(asked) > 4 or len(order) == 1
+
+
+def test_texts_that_a_tokenizer_reads_at_once_are_bounded_too(monkeypatch):
+    bpe = byte_pairs()
+    texts = [text for text in SENTENCES * 20 if text]
+    expected = encoding.TextEncoder(bpe)(texts)
+    monkeypatch.setattr(batching, "MAX_SIZE", 100)
+    encoder, sizes = encoding.TextEncoder(bpe), []
+    original = encoding._plain_ids
+    monkeypatch.setattr(encoding, "_plain_ids", lambda *args: sizes.append(sum(map(len, args[1]))) or original(*args))
+    documents = encoder(texts)
+    assert documents.ids.tolist() == expected.ids.tolist() and documents.lengths.tolist() == expected.lengths.tolist()
+    assert max(sizes) <= 100 and len(sizes) > 10
+
+
+@pytest.mark.parametrize("given", [pa.array(["ab", None, "äö"]), pa.array(["ab", "äö", "ab"]).dictionary_encode()])
+def test_sizes_are_those_in_bytes(given):
+    sizes = [len((text or "").encode()) for text in given.to_pylist()]
+    for column in (given, pa.chunked_array([given[:1], given[1:]]), given.cast(pa.large_string())):
+        assert batching.text_sizes(column).tolist() == sizes
+
+
+def test_half_a_character_is_no_text():
+    with pytest.raises(ValueError, match=r"holds half a character \(the lone surrogate '\\ud800'\)"):
+        encoding.TextEncoder(TOKENIZER)(["a", "b \ud800"])

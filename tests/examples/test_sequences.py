@@ -74,3 +74,20 @@ def test_texts_of_a_file_are_told_by_what_parts_them(tmp_path, sample_by, number
         (tmp_path / f"{split}.txt").write_text("one two\nthree\n\nfour\n")
     flags = [str(CONFIGS / "python-docs-mdlm.yaml"), "--data", str(tmp_path), "--sample_by", sample_by]
     assert len(example.make_task(example.parse_arguments(flags)[0]).splits["train"]) == number
+
+
+@pytest.mark.parametrize("streaming", ["true", "false"])
+def test_one_file_is_enough_to_train_on(tmp_path, streaming):
+    path = tmp_path / "mine[1].txt"
+    path.write_text("a text of some length\n" * 100)
+    flags = [str(CONFIGS / "python-docs-mdlm.yaml"), "--data", str(path), "--length", "16", "--streaming", streaming]
+
+    def texts(*more):
+        splits = example.make_task(example.parse_arguments([*flags, *more])[0]).splits
+        return {name: "".join(row["text"] for row in data) for name, data in splits.items()}
+
+    splits = texts()
+    assert splits.keys() == {"train", "validation"} and splits["train"] + splits["validation"] == path.read_text()
+    assert len(texts("--held_out", "0.5")["validation"]) == len(path.read_text()) // 2
+    with pytest.raises(ValueError, match=r"'train' and one of 'validation' and 'test' are needed"):
+        texts("--held_out", "0")

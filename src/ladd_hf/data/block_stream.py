@@ -13,12 +13,14 @@ import torch.utils.data
 from datasets import IterableDataset
 from transformers.utils import logging
 
+from ladd_hf.data.batching import batched_texts
 from ladd_hf.data.encoding import TextEncoder, TokenArray
 from ladd_hf.data.packing import Blocks, Layout, left_out_message
 
 logger = logging.get_logger(__name__)
 
-_DOCUMENTS = 128  # that are tokenized at once
+_DOCUMENTS = 128  # that are tokenized at once; of long ones fewer
+_READ = 8  # documents that are read at once
 
 
 class _Place(NamedTuple):
@@ -153,7 +155,7 @@ class BlockStream(torch.utils.data.IterableDataset):
             "part": f"{self._part} of {self._parts}",
             "layout": type(self.layout).__name__,
             **{name: value for name, value in vars(self.layout).items() if not name.startswith("_")},
-            "tokenizer": self.encoder.fingerprint,
+            "tokenizer": self.encoder.fingerprint.text,
             "column": self.column,
             "split": None if source.split is None else str(source.split),
             "shards": source.num_shards,
@@ -228,13 +230,15 @@ class BlockStream(torch.utils.data.IterableDataset):
         number, source, carry = place
         nothing, left_out = np.empty(0, self.encoder.dtype), 0
         for shard in shards[number:]:
-            stream = self.source.shard(self.source.num_shards, shard)
+            stream = self.source.shard(self.source.num_shards, shard).with_format(None)
             stream.set_epoch(epoch)
             if source is not None:
                 stream.load_state_dict(source)
-            # by `iter`, for a plain loop would share this shard out among the data loader's workers once more
-            for documents in stream.iter(batch_size=_DOCUMENTS):
-                blocks, carry = self.layout.cut(self.encoder(documents[self.column]), carry, last=False)
+            # by `iter`, for a plain loop would share this shard out among the data loader's workers once more; and few
+            # at once, for how many make a batch is a matter of their size
+            rows = (rows[self.column] for rows in stream.iter(batch_size=min(_READ, _DOCUMENTS)))
+            for documents in batched_texts(rows, _DOCUMENTS):
+                blocks, carry = self.layout.cut(self.encoder(documents), carry, last=False)
                 left_out += blocks.left_out
                 yield _Place(number, stream.state_dict(), carry), blocks
             blocks, carry = self.layout.cut(self.encoder([]), carry, last=True)

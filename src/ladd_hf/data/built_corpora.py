@@ -7,17 +7,28 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow as pa
+from datasets.arrow_writer import ArrowWriter
+
+from ladd_hf.data.batching import batched_texts
 
 logger = logging.getLogger(__name__)
 
+_FEATURES = datasets.Features({"text": datasets.Value("string")})
+_FORMAT = 2  # of the files: another one for other files of the same corpus
+_WHOLE = "splits.json"  # the names of the splits, in their order
+
 
 def built_once(
-    name: str, key: Any, build: Callable[[], Mapping[str, list[str]]], cache_dir: str | Path | None = None
+    name: str,
+    key: Any,
+    build: Callable[[], Mapping[str, Iterable[str | None]]],
+    cache_dir: str | Path | None = None,
 ) -> datasets.DatasetDict:
     """The texts that `build` gives by split, in the column `text`; only the first call with this `key` builds them.
 
@@ -26,51 +37,92 @@ def built_once(
 
     Args:
         name: of the corpus.
-        key: what decides the texts, as plain values: their sources, and a version of the code that reads them.
-        build: called where they are not in the cache.
+        key: what decides the texts, as plain values: their sources' contents, and a version of the code that reads
+            them.
+        build: called where they are not in the cache. Texts are written as they come, a few at a time.
         cache_dir: where they are kept; `None`: where `datasets` keeps its own.
 
     Raises:
         ValueError: a cached corpus that is damaged.
     """
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
+    digest = hashlib.sha256(json.dumps([_FORMAT, key], sort_keys=True).encode()).hexdigest()[:32]
     root = Path(cache_dir or datasets.config.HF_DATASETS_CACHE).expanduser() / "ladd_hf"
     folder = root / f"{name}-{digest}"
     if not folder.is_dir():
-        texts = build()
-        built = datasets.DatasetDict(
-            {split: datasets.Dataset.from_dict({"text": rows}) for split, rows in texts.items()}
-        )
         try:
-            _write(built, folder)
-        except OSError as error:
+            _write(build(), folder)
+        except _Unwritable as error:
             logger.warning(
                 "The corpus %r can not be kept in %s (%s), so it is held in memory: give a `cache_dir` that can be "
-                "written to, or set HF_DATASETS_CACHE.", name, root, error
+                "written to, or set HF_DATASETS_CACHE.", name, root, error.__cause__
             )  # fmt: skip
-            return built
+            built = {
+                split: datasets.Dataset.from_dict({"text": [*texts]}, _FEATURES) for split, texts in build().items()
+            }
+            return datasets.DatasetDict(built)
     return _read(folder)
 
 
-def _write(corpus: datasets.DatasetDict, folder: Path) -> None:
+class _Unwritable(Exception):
+    """The cache can not be written to."""
+
+
+def _write(corpus: Mapping[str, Iterable[str | None]], folder: Path) -> None:
     """All of it or nothing, whoever else does the same."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unfinished-") as private:
-        whole = Path(private) / "corpus"
-        corpus.save_to_disk(whole, num_shards=dict.fromkeys(corpus, 1))  # of an empty split as well
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        private = tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unfinished-")
+    except OSError as error:
+        raise _Unwritable from error
+    with private as place:
+        whole = Path(place) / "corpus"
+        for split, texts in corpus.items():
+            _write_split(texts, whole / split)
         try:
+            (whole / _WHOLE).write_text(json.dumps(list(corpus)))
             whole.rename(folder)
-        except OSError:
+        except OSError as error:
             if not folder.is_dir():  # else another process was first
-                raise
+                raise _Unwritable from error
+
+
+def _write_split(texts: Iterable[str | None], folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True)
+        stream = pa.OSFile(str(folder / "texts.arrow"), "wb")
+    except OSError as error:
+        raise _Unwritable from error
+    with stream, ArrowWriter(features=_FEATURES, stream=stream) as writer:
+        for batch in batched_texts(
+            [text] for text in texts
+        ):  # what goes wrong in reading them is no matter of the cache
+            _write_batch(writer, batch)
+        try:
+            writer.finalize()
+        except OSError as error:
+            raise _Unwritable from error
+
+
+def _write_batch(writer: ArrowWriter, texts: list[str | None]) -> None:
+    table = pa.table({"text": pa.array(texts, pa.string())})
+    try:
+        writer.write_table(table)
+    except OSError as error:
+        raise _Unwritable from error
 
 
 def _read(folder: Path) -> datasets.DatasetDict:
     # what is computed from it is kept beside it, so in memory where that is not possible
     in_memory = not os.access(folder, os.W_OK)
     try:
-        corpus = datasets.load_from_disk(folder, keep_in_memory=in_memory)
-    except (OSError, ValueError) as error:
+        splits = json.loads((folder / _WHOLE).read_text())
+        return datasets.DatasetDict(
+            {
+                name: datasets.Dataset.from_file(
+                    str(folder / name / "texts.arrow"), split=datasets.NamedSplit(name), in_memory=in_memory
+                )
+                for name in splits
+            }
+        )
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise ValueError(f"The cached corpus {folder} is damaged ({error}): delete that folder.") from error
-    assert isinstance(corpus, datasets.DatasetDict)
-    return corpus

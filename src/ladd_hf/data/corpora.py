@@ -10,8 +10,10 @@ from typing import Any, Protocol
 import datasets
 
 from ladd_hf.data.cleaning import clean_lambada, clean_lm1b, clean_ptb, clean_scientific_papers, clean_wikitext
+from ladd_hf.data.held_out import SHARE, check_share
 from ladd_hf.data.hub_corpora import HeldOutCorpus, HubCorpus
 from ladd_hf.data.python_docs import python_docs
+from ladd_hf.data.saved_datasets import is_saved_dataset, load_saved_dataset
 from ladd_hf.data.text8 import Text8
 from ladd_hf.data.text_files import is_text_file_name, load_text_files
 
@@ -154,6 +156,7 @@ def load_corpus(
     *,
     text_column: str = "text",
     sample_by: str = "document",
+    held_out: float = SHARE,
     num_proc: int | None = None,
     cache_dir: str | None = None,
     revision: str | None = None,
@@ -167,12 +170,15 @@ def load_corpus(
 
     Args:
         name_or_path: a name ([`known_corpora`] has them all), a local file or folder (see
-            [`~text_files.load_text_files`]), the original `text8.zip`, or a data set of the Hub ("user/name"). A folder
-            that is called like a corpus is given as "./name".
+            [`~text_files.load_text_files`]), a folder of `save_to_disk`, the original `text8.zip`, or a data set of
+            the Hub ("user/name"). A folder that is called like a corpus is given as "./name".
         split: "train", "validation" or "test", as far as there are; `None` for all.
         streaming: an `IterableDataset`, which downloads and reads while it is iterated over.
         text_column: the column with the texts; for local files and data sets of the Hub without a name here.
         sample_by: what is a row of a local text file: "document", "paragraph" or "line".
+        held_out: the share of local files that becomes the split "validation" where they are training data alone, so
+            that one file is enough to train on: of many files every so-many-th, of many rows the last ones, and of
+            fewer the end of their text. It is the same streamed or not. 0 leaves all of it for training.
         num_proc: processes that clean a corpus of the Hub, unless it is streamed.
         cache_dir, revision, token: as `datasets.load_dataset` has them.
 
@@ -187,10 +193,18 @@ def load_corpus(
     """
     given = {"cache_dir": cache_dir, "revision": revision, "token": token}
     options = {name: value for name, value in given.items() if value is not None}
-    name, path = str(name_or_path), Path(name_or_path).expanduser()
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise ValueError(
+            f"`name_or_path` is a {type(name_or_path).__name__}, but the name of a corpus or one path is accepted: put "
+            "several files into a folder, and give that."
+        )
+    check_share(held_out)
+    name, path = os.fspath(name_or_path), Path(name_or_path).expanduser()
     if name not in _CORPORA and path.exists() and not (path.is_file() and path.name in _TEXT8_FILES):
-        kept = {} if cache_dir is None else {"cache_dir": cache_dir}
-        return _of(load_text_files(path, streaming, text_column, sample_by, **kept), split, name, streaming)
+        if is_saved_dataset(path):
+            return _of(load_saved_dataset(path, streaming, text_column, held_out), split, name, streaming)
+        texts = load_text_files(path, streaming, text_column, sample_by, held_out, cache_dir)
+        return _of(texts, split, name, streaming)
     if name not in _CORPORA and not path.exists() and (isinstance(name_or_path, Path) or _is_path(name)):
         raise FileNotFoundError(f"There is no file or folder {name!r} (seen from {Path.cwd()}): give one that exists.")
     corpus = _corpus(name, path, text_column)

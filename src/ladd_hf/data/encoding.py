@@ -16,8 +16,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
+from ladd_hf.data.batching import batches_by_size, check_holds_texts, text_sizes
+from ladd_hf.data.fingerprints import Fingerprint, encodes_by_itself, fingerprint_of
 from ladd_hf.data.missing_texts import missing
-from ladd_hf.data.parquet_files import is_text
 
 TokenArray = NDArray[Any]  # uint16 where the vocabulary fits, else int32
 
@@ -42,20 +43,25 @@ class TextEncoder:
         self._backend = _plain_backend(tokenizer)
         self._table = character_table(tokenizer)
 
-    def __call__(self, texts: Sequence[str] | pa.Array | pa.ChunkedArray) -> Documents:
+    def __call__(self, texts: Sequence[str | None] | pa.Array | pa.ChunkedArray) -> Documents:
         """The ids of each text. Raises `ValueError` for a text that is missing (null) or can not be tokenized."""
         strings = _as_strings(texts)
         documents = None if self._table is None else self._table.look_up(strings, self.dtype)
         return self._tokenize(strings) if documents is None else documents
 
     @cached_property
-    def fingerprint(self) -> str:
-        """A short name of what decides how texts are tokenized: of [`fingerprint_of`]."""
-        return hashlib.sha256(fingerprint_of(self.tokenizer).encode()).hexdigest()[:16]
+    def fingerprint(self) -> Fingerprint:
+        """The name of what decides how texts are tokenized; see [`fingerprint_of`]."""
+        text, whole = fingerprint_of(self.tokenizer)
+        return Fingerprint(hashlib.sha256(text.encode()).hexdigest()[:32], whole)
 
     def _tokenize(self, strings: pa.LargeStringArray) -> Documents:
-        if len(strings) == 0:
+        parts = [self._tokenized(strings[first:end]) for first, end in batches_by_size(text_sizes(strings))]
+        if not parts:
             return Documents(np.empty(0, self.dtype), np.empty(0, np.int64))
+        return Documents(*map(np.concatenate, zip(*parts, strict=True)))
+
+    def _tokenized(self, strings: pa.LargeStringArray) -> Documents:
         try:
             encoded = _plain_ids(self.tokenizer, strings.to_pylist(), self._backend)
         except Exception as error:  # what tokenizers raises for characters that it has no token for
@@ -151,8 +157,9 @@ def _acts_on_runs(normalizer: dict[str, Any] | None) -> bool:
 
 
 def _plain_backend(tokenizer: PreTrainedTokenizerBase) -> Any:
-    """A copy of a fast tokenizer's core that adds no special tokens and sees none in texts; `None` for a slow one."""
-    if getattr(tokenizer, "backend_tokenizer", None) is None:
+    """A copy of a fast tokenizer's core that adds no special tokens and sees none in texts; `None` for a slow one, or
+    one that is more than its core."""
+    if encodes_by_itself(tokenizer):
         return None
     backend = copy.deepcopy(tokenizer.backend_tokenizer)
     backend.no_truncation()
@@ -171,31 +178,22 @@ def _plain_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str], backend: An
     return encoded
 
 
-def fingerprint_of(tokenizer: PreTrainedTokenizerBase) -> str:
-    """What decides how texts are tokenized, as a string: the same in every process, before and after use."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    special = sorted((name, str(token)) for name, token in tokenizer.special_tokens_map.items())
-    if backend is None:
-        return json.dumps([type(tokenizer).__name__, sorted(tokenizer.get_vocab().items()), special])
-    description = json.loads(backend.to_str())
-    # set by the last call of the tokenizer, and not by what it is
-    description["truncation"] = description["padding"] = None
-    return json.dumps([description, special], sort_keys=True)
-
-
-def _as_strings(texts: Sequence[str] | pa.Array | pa.ChunkedArray) -> pa.LargeStringArray:
+def _as_strings(texts: Sequence[str | None] | pa.Array | pa.ChunkedArray) -> pa.LargeStringArray:
     if isinstance(texts, pa.ChunkedArray):
         texts = texts.combine_chunks()
     try:
         array = texts if isinstance(texts, pa.Array) else pa.array(texts)
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"A text of this batch holds half a character (the lone surrogate {error.object[error.start]!a}), which is "
+            "no text that can be written: replace it, for instance by `text.encode('utf-16', 'surrogatepass')"
+            ".decode('utf-16', 'replace')`."
+        ) from error
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:  # values of several kinds
         raise ValueError(
             f"The column to tokenize holds other things than texts ({error}), but strings are accepted."
         ) from error
-    if not (is_text(array.type) or pa.types.is_null(array.type)):
-        raise ValueError(
-            f"The column to tokenize holds {array.type}, but strings are accepted: name the one with the texts."
-        )
+    check_holds_texts(array.type)
     array = array.cast(pa.large_string())
     if array.null_count:
         row = array.is_null().index(True).as_py()

@@ -9,6 +9,7 @@ from typing import Any
 import datasets
 from huggingface_hub.errors import HFValidationError
 
+from ladd_hf.data.fingerprints import code_of
 from ladd_hf.data.missing_texts import present
 from ladd_hf.data.text_files import only_text
 
@@ -137,8 +138,12 @@ class HeldOutCorpus(HubCorpus):
 
 
 class _CleanTexts:
+    """Cleans the texts of a row or of a batch. Its attributes name the cache of what it gives."""
+
     def __init__(self, clean: Callable[[str], str]) -> None:
         self.clean = clean
+        # which `datasets` knows by no more than its name; what can not be named is not found again
+        self.code = code_of(clean) or datasets.fingerprint.generate_random_fingerprint()
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, Any]:
         texts = rows["text"]

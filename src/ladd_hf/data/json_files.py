@@ -3,47 +3,56 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 _KINDS = {str: "string", dict: "object", list: "list", int: "number", float: "number", bool: "boolean"}
+_HALF = re.compile("[\ud800-\udfff]")  # of a character that takes two code units, without the other half
+# Beside what is no JSON: what Python raises for too many levels, and for a number of thousands of digits.
+_NO_VALUE = (RecursionError, ValueError)
 
 
-def json_texts(files: Sequence[str], column: str) -> Iterator[dict[str, str | None]]:
-    """The texts of these files, row by row.
+def json_texts(file: str, column: str) -> Iterator[str | None]:
+    """The texts of a file, row by row.
 
     A file holds JSON lines, a list of objects or of strings, or one object.
 
     Args:
-        files: their paths.
+        file: its path.
         column: the objects' field with the text; a later object without it, or with `null`, gives `None`.
 
-    Raises `ValueError` for a file that holds something else or no row, or whose first row has no such field.
+    Raises `ValueError` for a file that holds something else or no row, whose first row has no such field, or with a
+    text that is none.
     """
-    for file in files:
-        number = 0
-        for number, (line, row) in enumerate(_rows(file), 1):
-            if not isinstance(row, dict):
-                raise ValueError(
-                    f"Line {line} of the file {file} holds a {_kind(row)} for a row, but an object with the text in a "
-                    f"field is accepted: {json.dumps({column: '...'})}."
-                )
-            if number == 1 and column not in row:
-                raise ValueError(missing_column(file, column, list(row)))
-            text = row.get(column)
-            if text is not None and not isinstance(text, str):
-                raise ValueError(
-                    f"The column {column!r} of {file} holds a {_kind(text)} (line {line}), but strings are accepted: "
-                    "name the one with the texts (`text_column`)."
-                )
-            yield {"text": text}
-        if not number:
-            raise ValueError(no_rows(file))
+    number = 0
+    for number, (line, row) in enumerate(_rows(file), 1):
+        if not isinstance(row, dict):
+            raise ValueError(
+                f"Line {line} of the file {file} holds a {_kind(row)} for a row, but an object with the text in a "
+                f"field is accepted: {json.dumps({column: '...'})}."
+            )
+        if number == 1 and column not in row:
+            raise ValueError(missing_column(file, column, list(row)))
+        text = row.get(column)
+        if text is not None and not isinstance(text, str):
+            raise ValueError(
+                f"The column {column!r} of {file} holds a {_kind(text)} (line {line}), but strings are accepted: "
+                "name the one with the texts (`text_column`)."
+            )
+        if text is not None and (half := _HALF.search(text)):
+            raise ValueError(
+                f"Line {line} of the file {file} holds half a character (\\u{ord(half[0]):04x} without the other half"
+                "): write both halves, or the character itself."
+            )
+        yield text
+    if not number:
+        raise ValueError(no_rows(file))
 
 
 def check_json_file(file: str, column: str) -> None:
     """Raises what [`json_texts`] raises at the first row, so that a stream is refused before it is read."""
-    next(json_texts([file], column))
+    next(json_texts(file, column))
 
 
 def missing_column(source: str, column: str, names: Sequence[str]) -> str:
@@ -70,6 +79,8 @@ def _rows(file: str) -> Iterator[tuple[int, Any]]:
             first = json.loads(line)
         except json.JSONDecodeError:  # it is one value over many lines, or broken
             first, filled = _whole(file), iter(())
+        except _NO_VALUE as error:
+            raise _refused(file, number, error) from error
         if isinstance(first, list):
             yield from ((number, {"text": row} if isinstance(row, str) else row) for row in first)
         else:
@@ -79,6 +90,8 @@ def _rows(file: str) -> Iterator[tuple[int, Any]]:
                 row = json.loads(line)
             except json.JSONDecodeError as error:
                 raise _broken(file, number, error) from error
+            except _NO_VALUE as error:
+                raise _refused(file, number, error) from error
             yield number, row
 
 
@@ -88,10 +101,19 @@ def _whole(file: str) -> Any:
             return json.load(whole)
         except json.JSONDecodeError as error:
             raise _broken(file, error.lineno, error) from error
+        except _NO_VALUE as error:
+            raise _refused(file, 1, error) from error
 
 
 def _broken(file: str, line: int, error: json.JSONDecodeError) -> ValueError:
     return ValueError(
         f"Line {line} of the file {file} is not JSON ({error.msg}, at character {error.colno}): write an object per "
         "line, or one list of objects."
+    )
+
+
+def _refused(file: str, line: int, error: Exception) -> ValueError:
+    return ValueError(
+        f"Line {line} of the file {file} holds JSON that can not be read ({error}): write rows with few levels of "
+        "lists and objects, and numbers of few digits."
     )

@@ -1,24 +1,48 @@
-"""Parquet files: what is wrong with one is said with its name."""
+"""Texts in parquet files: what is wrong with one is said with its name."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ladd_hf.data import batching
+from ladd_hf.data.batching import is_text
 from ladd_hf.data.json_files import missing_column, no_rows
 
+# What pyarrow raises for a file that is not whole, and for texts in it that are none.
+_ERRORS = (pa.ArrowException, OSError, UnicodeDecodeError)
 
-def check_parquet_file(path: Path, column: str) -> None:
-    """Raises `ValueError` for a file that is no parquet file, or has no rows, or no texts in `column`.
+
+def parquet_texts(path: str, column: str) -> Iterator[str | None]:
+    """The texts of a file, read a few at a time. Raises `ValueError` for a file that is damaged."""
+    try:
+        with pq.ParquetFile(path) as file:
+            chunks = [_chunks(file, group, column) for group in range(file.metadata.num_row_groups)]
+        # a repeated text stays one text, which a small file may hold thousands of times
+        repeated = all(_is_small_dictionary(chunk) for of_group in chunks for chunk in of_group)
+        with pq.ParquetFile(path, read_dictionary=[column] if repeated else []) as file:
+            for group, mine in enumerate(chunks):
+                for batch in file.iter_batches(_rows_at_once(mine), row_groups=[group], columns=[column]):
+                    for text in batch.column(0):
+                        yield text.as_py()
+    except _ERRORS as error:
+        raise _damaged(path, error) from error
+
+
+def check_parquet_file(path: Path, column: str) -> int:
+    """The number of rows. Raises `ValueError` for a file that is no parquet file, or has no rows, or no texts in
+    `column`.
 
     Only its footer is read.
     """
     try:
         with pq.ParquetFile(path) as file:
-            rows, schema = file.metadata.num_rows, file.schema_arrow
-    except pa.ArrowInvalid as error:
+            rows, schema = int(file.metadata.num_rows), file.schema_arrow
+    except _ERRORS as error:
         raise _damaged(path, error) from error
     if not rows:
         raise ValueError(no_rows(str(path)))
@@ -29,25 +53,28 @@ def check_parquet_file(path: Path, column: str) -> None:
             f"The column {column!r} of {path} holds {kind}, but strings are accepted: name the one with the texts "
             "(`text_column`)."
         )
+    return rows
 
 
-def find_damage(files: list[Path], column: str) -> ValueError | None:
-    """What is wrong with the first of these files that can not be read to its end."""
-    for path in files:
-        try:
-            with pq.ParquetFile(path) as file:
-                for _ in file.iter_batches(columns=[column]):
-                    pass
-        except (pa.ArrowInvalid, OSError) as error:
-            return _damaged(path, error)
-    return None
+def _chunks(file: pq.ParquetFile, group: int, column: str) -> list[Any]:
+    """What the file tells of how a row group's texts are stored."""
+    stored = file.metadata.row_group(group)
+    columns = [stored.column(number) for number in range(stored.num_columns)]
+    return [chunk for chunk in columns if chunk.path_in_schema == column]
 
 
-def is_text(kind: pa.DataType) -> bool:
-    """Whether a column of this type holds strings."""
-    strings = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
-    return any(test(kind.value_type if pa.types.is_dictionary(kind) else kind) for test in strings)
+def _is_small_dictionary(chunk: Any) -> bool:
+    """Whether texts are stored as numbers of distinct ones, which take little room all together."""
+    return "RLE_DICTIONARY" in chunk.encodings and chunk.total_uncompressed_size <= 16 * batching.MAX_SIZE
 
 
-def _damaged(path: Path, error: Exception) -> ValueError:
+def _rows_at_once(chunks: list[Any]) -> int:
+    """How many rows of a row group are read at once, so that their texts have about the size of a batch."""
+    size, rows = (sum(getattr(chunk, name) for chunk in chunks) for name in ("total_uncompressed_size", "num_values"))
+    # texts that begin alike are stored as what differs, and each may be as long as all that is stored
+    each = size if any("DELTA_BYTE_ARRAY" in chunk.encodings for chunk in chunks) else size / max(1, rows)
+    return int(min(max(1, batching.MAX_SIZE // max(1, each)), batching.MAX_TEXTS))
+
+
+def _damaged(path: str | Path, error: Exception) -> ValueError:
     return ValueError(f"The file {path} is no parquet file, or a damaged one ({error}): write or download it again.")

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import datasets
 import numpy as np
 import torch
+import transformers
 from datasets import Dataset, Features, IterableDataset, List, Value
 from transformers import PreTrainedModel
 from transformers.utils import logging
@@ -21,7 +22,8 @@ from ..latent_encoder import check_lengths
 from ..modeling_ladd import LaddForDiffusionLM
 from ..pretrained_encoder import PretrainedEncoder, check_tokenized, stacked
 from .block_stream import BlockStream
-from .encoding import fingerprint_of
+from .fingerprints import code_of, fingerprint_of
+from .transforms import has_transform, passing_file, with_transform_applied
 
 logger = logging.get_logger(__name__)
 
@@ -47,8 +49,9 @@ def precompute_latents(
 
     It is written to datasets' cache, beside the data set's own file, or in the folder `ladd_hf_latents` for one that is
     held in memory; what was computed before of the same texts, with the same encoder and tokenizers, is read from
-    there. A streamed data set stores nothing: it is encoded as it is read, for instance to be written elsewhere. One
-    without examples comes back as it is.
+    there. The rows of one with a transform (`with_transform`) are made once, and computed anew each time, as those of
+    an encoder that does not tell what it does. A streamed data set stores nothing: it is encoded as it is read, for
+    instance to be written elsewhere. One without examples comes back as it is.
 
     Args:
         dataset: with `input_ids`, and perhaps `attention_mask`.
@@ -70,6 +73,9 @@ def precompute_latents(
     if dtype not in _DTYPES:
         raise ValueError(f"`dtype` is {dtype!r}; give one of {', '.join(_DTYPES)}.")
     loaded = encoder.pretrained.network is not None
+    cached = not (isinstance(dataset, Dataset) and has_transform(dataset))
+    if isinstance(dataset, Dataset):
+        dataset = with_transform_applied(dataset)
 
     def encoded(columns: dict[str, Any]) -> dict[str, Any]:
         check_tokenized(columns)
@@ -96,10 +102,13 @@ def precompute_latents(
     options["features"] = Features({**dataset.features, COLUMN: List(Value(dtype), length=shape[0] * shape[1])})
     network = encoder.pretrained.on(model.device, model.dtype)
     encoder.check()  # before what is stored is taken for what it would say
-    options["new_fingerprint"] = _fingerprint(dataset, encoder, network, dtype)
-    if not dataset.cache_files and datasets.is_caching_enabled():  # held in memory, where `map` would leave the column
+    name = _fingerprint(dataset, encoder, network, dtype) if cached else None
+    options["new_fingerprint"] = name or datasets.fingerprint.generate_random_fingerprint()
+    if name is None:
+        options |= {"cache_file_name": passing_file(), "load_from_cache_file": False}
+    elif not dataset.cache_files and datasets.is_caching_enabled():  # in memory, where `map` would leave the column
         folder = Path(datasets.config.HF_DATASETS_CACHE) / "ladd_hf_latents"
-        options["cache_file_name"] = str(folder / f"{options['new_fingerprint']}.arrow")
+        options["cache_file_name"] = str(folder / f"{name}.arrow")
     stored = dataset.map(encoded, desc="Encoding", **options)
     if not loaded:
         encoder.unload()
@@ -141,17 +150,25 @@ def stores_latents(dataset: Any) -> bool | None:
     return None if names is None else COLUMN in names
 
 
-def _fingerprint(dataset: Dataset, encoder: PretrainedEncoder, network: PreTrainedModel, dtype: str) -> str:
-    """Names the column by what it is made of: texts, settings, and the encoder with its weights and tokenizers."""
+def _fingerprint(dataset: Dataset, encoder: PretrainedEncoder, network: PreTrainedModel, dtype: str) -> str | None:
+    """Names the column by what it is made of: texts, settings, and the encoder with its code, weights and tokenizers;
+    `None` where one of them can not be named."""
     facts: list[Any] = [dataset._fingerprint, {name: getattr(encoder.config, name) for name in _OF_FEATURES}]
-    facts += [dtype, str(network.dtype), type(network).__name__, settings_of(network.config)]
+    facts += [dtype, str(network.dtype), settings_of(network.config), transformers.__version__]
+    # its parts in their order, and the code of those that are no library's
+    facts += [[(name, type(part).__qualname__) for name, part in network.named_modules()]]
+    facts.append(code_of(*dict.fromkeys(type(part) for part in network.modules())))
     if encoder.config.encoder_tokenizer == "own":
         tokenizers = encoder.model_tokenizer, encoder.pretrained.tokenizer()
-        facts += [fingerprint_of(tokenizer) for tokenizer in tokenizers if tokenizer is not None]
+        named = [fingerprint_of(tokenizer) for tokenizer in tokenizers if tokenizer is not None]
+        facts += [text if whole else None for text, whole in named]
         facts.append("special tokens in a text are plain text")  # in what was stored before they were not
     else:
         facts.append(encoder.hidden_id(network))
+    if None in facts:
+        return None
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    for weight in network.state_dict().values():
+    for name, weight in network.state_dict().items():
+        digest.update(json.dumps([name, str(weight.dtype), list(weight.shape)]).encode())
         digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()[:32]

@@ -46,7 +46,7 @@ def python_docs(normalize: bool = True, cache_dir: str | Path | None = None) -> 
         0.23 and 0.21 million as written. A file's texts, or a topic, are in one split, which its name alone decides; a
         text that stands in several places is in its first.
     """
-    sources = [(name, state.st_size, state.st_mtime_ns) for name, path in _files() for state in [path.stat()]]
+    sources = [(name, hashlib.sha256(path.read_bytes()).hexdigest()) for name, path in _files()]
     key = [_VERSION, normalize, sys.version, sources]
     return built_once("python-docs", key, lambda: _splits(normalize), cache_dir)
 

@@ -1,19 +1,21 @@
-"""Texts in local files: plain text, JSON lines or JSON, and parquet."""
+"""Texts in local files: plain text, JSON lines or JSON, and parquet. A path is a path, whatever characters it has."""
 
 from __future__ import annotations
 
 import codecs
 import hashlib
-import json
 import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import datasets
-import pyarrow as pa
 
+from ladd_hf.data.built_corpora import built_once
+from ladd_hf.data.held_out import SHARE, Cut, check_share, cut_of, parted
 from ladd_hf.data.json_files import check_json_file, json_texts, missing_column
-from ladd_hf.data.parquet_files import check_parquet_file, find_damage
+from ladd_hf.data.parquet_files import check_parquet_file, parquet_texts
 
 _KINDS = {
     ".txt": "text",
@@ -35,15 +37,23 @@ _SAMPLES = ("document", "paragraph", "line")
 # What the Hub and `datasets` keep in a folder beside the data.
 _NO_TEXTS = {"readme.md", "config.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json"}
 _CHUNK = 1 << 20
-_VERSION = 1  # of the rows that are cached: another one for other rows of the same files
+_VERSION = 2  # of the rows that are cached: another one for other rows of the same files
 
 
 def load_text_files(
-    path: Path, streaming: bool = False, text_column: str = "text", sample_by: str = "document", **options: Any
+    path: Path,
+    streaming: bool = False,
+    text_column: str = "text",
+    sample_by: str = "document",
+    held_out: float = SHARE,
+    cache_dir: str | Path | None = None,
 ) -> dict[str, Any]:
     """The texts of a file, or of all files under a folder, by split, with one column `text`.
 
     A byte order mark is no part of a text, and the line ends of text files become "\\n".
+
+    Unless they are streamed, the texts are kept in the cache by the content of their files, which are read to the end
+    for that each time.
 
     Args:
         path: a file, or a folder with files of one kind: text (`.txt`, `.text`, `.md`), JSON (`.json`, `.jsonl`) or
@@ -54,74 +64,144 @@ def load_text_files(
         text_column: the field or column with the texts, of JSON and parquet.
         sample_by: what is a row of a text file: "document" (all of it), "paragraph" (up to an empty line) or "line",
             each with its line breaks.
-        options: further ones of `datasets.load_dataset`.
+        held_out: the share that becomes the split `validation` where all files are training data: every so-many-th
+            file, or of each file the last rows, or of few rows the end of the text; see `ladd_hf.data.held_out`.
+        cache_dir: where the texts are kept; `None`: where `datasets` keeps its own.
 
     Raises:
         FileNotFoundError: no file, or none of these kinds.
         ValueError: files of several kinds, an empty one, one that is not UTF-8 (with the offset of the first bad byte)
-            or broken, or no such column. A stream of JSON says so where it gets to the broken line.
+            or broken, or no such column. A stream of JSON or parquet says so where it gets to the broken place.
     """
     if sample_by not in _SAMPLES:
         raise ValueError(f"`sample_by` is {sample_by!r}, but one of {', '.join(map(repr, _SAMPLES))} is accepted.")
+    share = check_share(held_out)
     files = _files(path)
     kind = _kind(path, files)
-    by_split: dict[str, list[str]] = {}
+    by_split: dict[str, list[TextFile]] = {}
+    digests: dict[str, list[str]] = {}
     for file in files:
-        by_split.setdefault(_split(file, path), []).append(str(file))
-    if kind == "json":
-        return {name: _json(of_split, name, streaming, text_column, options) for name, of_split in by_split.items()}
-    if kind == "parquet":
-        return _parquet(files, by_split, streaming, text_column, options)
-    for file in files:
-        check_text_file(file)
-    return dict(
-        datasets.load_dataset(
-            "text",
-            data_files=by_split,
-            streaming=streaming,
-            sample_by=sample_by,
-            keep_linebreaks=True,  # which are all "\n", for files are opened with universal newlines
-            encoding="utf-8-sig",
-            **options,
-        )
-    )
-
-
-def _json(files: list[str], split: str, streaming: bool, column: str, options: dict[str, Any]) -> Any:
-    """JSON is read row by row, by code that knows in which line it is."""
-    for file in files:
-        check_text_file(Path(file))
-        check_json_file(file, column)
-    features, name = datasets.Features({"text": datasets.Value("string")}), datasets.NamedSplit(split)
-    given: dict[str, Any] = {"files": files, "column": column}
+        split = _split(file, path)
+        by_split.setdefault(split, []).append(TextFile(str(file), kind, text_column, sample_by))
+        digests.setdefault(split, []).append(_checked(file, kind, text_column, streaming))
     if streaming:
-        return datasets.IterableDataset.from_generator(json_texts, features, given, name)
-    states = [Path(file).resolve().stat() for file in files]
-    sources = [[file, state.st_size, state.st_mtime_ns] for file, state in zip(files, states, strict=True)]
-    key = hashlib.sha256(json.dumps([_VERSION, split, column, sources]).encode()).hexdigest()[:32]
-    try:
-        return datasets.Dataset.from_generator(
-            json_texts, features, gen_kwargs=given, split=name, fingerprint=key, **options
-        )
-    except datasets.exceptions.DatasetGenerationError as error:
-        if isinstance(error.__cause__, ValueError):
-            raise error.__cause__ from None
-        raise
+        return {name: _stream(of_split, name) for name, of_split in _with_held_out(by_split, share).items()}
+    key = [_VERSION, kind, sample_by if kind == "text" else text_column, digests, share]
+
+    def texts() -> dict[str, Iterator[str | None]]:
+        return {name: _texts(of_split) for name, of_split in _with_held_out(by_split, share).items()}
+
+    return dict(built_once("texts", key, texts, cache_dir))
 
 
-def _parquet(
-    files: list[Path], by_split: dict[str, list[str]], streaming: bool, column: str, options: dict[str, Any]
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class TextFile:
+    """A file's texts, or those up to a cut, or behind it.
+
+    Args:
+        path: of the file.
+        kind: "text", "json" or "parquet".
+        column: the field or column with the texts.
+        sample_by: what is a row of a text file.
+        cut: where the texts that are held out begin; `None`: the file is read whole.
+        behind: whether it is those that are read.
+    """
+
+    path: str
+    kind: str
+    column: str
+    sample_by: str
+    cut: Cut | None = None
+    behind: bool = False
+
+    def texts(self) -> Iterator[str | None]:
+        """The texts, row by row."""
+        rows = self._rows()
+        if self.cut is None:
+            return rows
+        return self.cut.behind(rows) if self.behind else self.cut.before(rows)
+
+    def parts(self, share: float) -> tuple[TextFile, TextFile] | None:
+        """What stays of the file, and the share that is held out; `None` where there is too little text."""
+        cut = cut_of(self._number_of_rows(), self._rows(), share)
+        return None if cut is None else (replace(self, cut=cut), replace(self, cut=cut, behind=True))
+
+    def _rows(self) -> Iterator[str | None]:
+        if self.kind == "json":
+            return json_texts(self.path, self.column)
+        if self.kind == "parquet":
+            return parquet_texts(self.path, self.column)
+        return _plain_texts(self.path, self.sample_by)
+
+    def _number_of_rows(self) -> int:
+        if self.kind == "parquet":
+            return check_parquet_file(Path(self.path), self.column)
+        if self.kind == "text" and self.sample_by == "document":
+            return 1
+        return sum(1 for _ in self._rows())
+
+
+def _plain_texts(file: str, sample_by: str) -> Iterator[str]:
+    """The rows of a text file, whose line ends all become "\\n"."""
+    with open(file, encoding="utf-8-sig") as lines:
+        if sample_by == "document":
+            yield lines.read()
+        elif sample_by == "line":
+            yield from lines
+        else:
+            held: list[str] = []
+            for line in lines:
+                if line != "\n":
+                    held.append(line)
+                elif held:
+                    yield "".join(held).removesuffix("\n")
+                    held = []
+            if held:
+                yield "".join(held)
+
+
+def _with_held_out(by_split: dict[str, list[TextFile]], share: float) -> dict[str, list[TextFile]]:
+    """The files by split, with a share for validation where there is training data alone."""
+    if not share or by_split.keys() != {"train"}:
+        return by_split
+    files = by_split["train"]
+    if (whole := parted(files, share)) is not None and whole[0]:
+        return {"train": whole[0], "validation": whole[1]}
+    kept, out = [], []
     for file in files:
-        check_parquet_file(file, column)
-    try:
-        loaded = datasets.load_dataset("parquet", data_files=by_split, streaming=streaming, columns=[column], **options)
-    except (datasets.exceptions.DatasetGenerationError, pa.ArrowInvalid) as error:
-        damage = find_damage(files, column)
-        if damage is None:
-            raise
-        raise damage from error
-    return {name: only_text(data, column, str(files[0].parent)) for name, data in loaded.items()}
+        parts = file.parts(share)
+        kept.append(file if parts is None else parts[0])
+        out += [] if parts is None else [parts[1]]
+    return {"train": kept, "validation": out} if out else by_split
+
+
+def _checked(file: Path, kind: str, column: str, streaming: bool) -> str:
+    """A digest of the file's content, which of a stream nobody asks. Raises `ValueError` for what can not be read."""
+    if kind != "parquet":
+        digest = check_text_file(file)
+        if kind == "json":
+            check_json_file(str(file), column)
+        return digest
+    check_parquet_file(file, column)
+    if streaming:
+        return ""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _texts(files: Sequence[TextFile]) -> Iterator[str | None]:
+    for file in files:
+        yield from file.texts()
+
+
+def _rows(files: Sequence[TextFile]) -> Iterator[dict[str, str | None]]:
+    for text in _texts(files):
+        yield {"text": text}
+
+
+def _stream(files: list[TextFile], split: str) -> datasets.IterableDataset:
+    features = datasets.Features({"text": datasets.Value("string")})
+    return datasets.IterableDataset.from_generator(_rows, features, {"files": files}, datasets.NamedSplit(split))
 
 
 def only_text(data: Any, column: str, source: str) -> Any:
@@ -146,18 +226,20 @@ def is_text_file_name(name: str) -> bool:
     return Path(name).suffix.lower() in _KINDS
 
 
-def check_text_file(path: Path) -> None:
-    """Raises `ValueError` for a file without text, and for one that is not UTF-8."""
+def check_text_file(path: Path) -> str:
+    """A digest of the file's content. Raises `ValueError` for a file without text, and for one that is not UTF-8."""
     decoder = codecs.getincrementaldecoder("utf-8")()
-    read, found = 0, False
+    read, found, digest = 0, False, hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             # a byte order mark is no text
             found |= bool(_decoded(decoder, chunk, read, path, final=False).replace("\ufeff", "").strip())
             read += len(chunk)
+            digest.update(chunk)
     _decoded(decoder, b"", read, path, final=True)
     if not found:
         raise ValueError(f"The file {path} is empty: remove it, or write a text to it.")
+    return digest.hexdigest()
 
 
 def _decoded(decoder: codecs.IncrementalDecoder, chunk: bytes, read: int, path: Path, final: bool) -> str:

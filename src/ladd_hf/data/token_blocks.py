@@ -16,14 +16,16 @@ import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from ladd_hf.data.batching import batches_by_size, text_sizes
 from ladd_hf.data.block_stream import BlockStream
-from ladd_hf.data.encoding import Documents, TextEncoder, TokenArray, fingerprint_of
+from ladd_hf.data.encoding import Documents, TextEncoder, TokenArray
 from ladd_hf.data.packing import Blocks, Filled, Layout, Packed, Padded, left_out_message
 from ladd_hf.data.text_layout import noted
+from ladd_hf.data.transforms import passing_file, with_transform_applied
 
 logger = logging.get_logger(__name__)
 
-_VERSION = 1  # of what is cached: another one for other blocks of the same texts
+_VERSION = 2  # of what is cached: another one for other blocks of the same texts
 
 
 def token_blocks(
@@ -71,7 +73,9 @@ def token_blocks(
         fill: for `"pad"`, what fills a block up: `"padding"`, which no model sees, or `"eos"`, the end-of-sequence
             token again and again, which is scored, so that a model learns where its texts end.
         num_proc: processes that tokenize a `Dataset`. The blocks are the same for any number.
-        load_from_cache_file: take a `Dataset`'s blocks from its cache, if they were made before.
+        load_from_cache_file: take a `Dataset`'s blocks from its cache, if they were made before. They never are for a
+            data set with a transform (`with_transform`), whose texts are those that the transform gives, nor with a
+            tokenizer that does not tell what it does.
 
     Returns:
         For a `Dataset` one of memory-mapped `input_ids` (uint16 or int32) and, where a block may end in padding,
@@ -122,6 +126,8 @@ def _blocks_of(
             f"`dataset` is a {type(dataset).__name__}, but a Dataset or an IterableDataset of the library `datasets`, "
             "or a dict of them, is accepted: see `datasets.Dataset.from_dict`."
         )
+    if isinstance(dataset, datasets.Dataset):
+        dataset = with_transform_applied(dataset)
     if dataset.column_names is not None and column not in dataset.column_names:
         raise ValueError(
             f"The data set has no column {column!r}, but {', '.join(map(repr, dataset.column_names))}: name the one "
@@ -135,40 +141,71 @@ def _blocks_of(
 def _mapped(
     dataset: datasets.Dataset, encoder: TextEncoder, layout: Layout, column: str, num_proc: int | None, use_cache: bool
 ) -> datasets.Dataset:
-    """Blocks in an Arrow file. Texts are tokenized in parallel, if asked for, and cut in one process."""
+    """Blocks in an Arrow file. Texts are tokenized in parallel, if asked for, and cut in one process.
+
+    What is mapped are ranges of rows, so that a batch is bounded by the size of its texts.
+    """
+    rows, names = dataset.with_format("arrow"), _Names(dataset, encoder, column, use_cache)
+    ranges = _ranges(dataset, column)
     read: Callable[[pa.ChunkedArray], Documents] = encoder
-    names = dataset.column_names
-    key = [dataset._fingerprint, fingerprint_of(encoder.tokenizer), column, _VERSION]
     if num_proc is not None and num_proc > 1:
         tokens = datasets.List(datasets.Value(encoder.dtype.name))
-        dataset = dataset.with_format("arrow").map(
-            _Tokenize(encoder, column),
-            batched=True,
-            remove_columns=names,
+        rows = ranges.map(
+            _Tokenize(rows, encoder, column),
             features=datasets.Features({"input_ids": tokens}),
-            num_proc=num_proc,
-            new_fingerprint=_hash(*key),
-            load_from_cache_file=use_cache,
+            num_proc=min(num_proc, max(1, len(ranges))),
             desc="Tokenizing",
-        )
-        read, column, names = _StoredIds(encoder.dtype), "input_ids", ["input_ids"]
-    options = {**vars(layout), "layout": type(layout).__name__}
-    cut = _Cut(read, layout, column, len(dataset), encoder.dtype)
-    blocks = dataset.with_format("arrow").map(
+            **names.options("tokens"),
+        ).with_format("arrow")
+        read, column = _StoredIds(encoder.dtype), "input_ids"
+    cut = _Cut(rows, read, layout, column, encoder.dtype)
+    blocks = ranges.map(
         cut,
-        batched=True,
-        with_indices=True,
-        remove_columns=names,
         features=_features(layout, encoder.dtype),
-        new_fingerprint=_hash(*key, options),
-        load_from_cache_file=use_cache,
         desc="Cutting into blocks",
+        **names.options("blocks", {**vars(layout), "layout": type(layout).__name__}),
     )
     if not len(blocks):
         raise ValueError(f"The data set's {len(dataset)} texts {_nothing(layout)}")
     if left_out := _remembered(cut.left_out, blocks):
         logger.warning(left_out_message(left_out, layout))
     return noted(blocks, layout.frame).with_format("numpy")
+
+
+def _ranges(dataset: datasets.Dataset, column: str) -> datasets.Dataset:
+    """The rows of a data set in batches of texts, as a data set of where each begins and ends."""
+    sizes = text_sizes(dataset.data.column(column))
+    if dataset._indices is not None:
+        sizes = sizes[dataset._indices.column(0).to_numpy()]
+    firsts, ends = np.array(batches_by_size(sizes), np.int64).reshape(-1, 2).T
+    return datasets.Dataset.from_dict({"first": firsts, "end": ends}).with_format("numpy")
+
+
+class _Names:
+    """How what is made of a data set's texts is named in its cache, and whether it is found again there.
+
+    It is not where something decides that has no name. Then, as for a data set that caches nothing, it is kept until
+    the process ends; what is made of texts in memory stays there.
+    """
+
+    def __init__(self, dataset: datasets.Dataset, encoder: TextEncoder, column: str, use_cache: bool) -> None:
+        tokenizer, self.whole = encoder.fingerprint
+        self.dataset, self.use_cache = dataset, use_cache and self.whole
+        self.key = [dataset._fingerprint, tokenizer, column, _VERSION]
+        if not self.whole:
+            logger.warning(
+                f"The blocks are made anew each time: the tokenizer ({type(encoder.tokenizer).__name__}) has parts of "
+                "which nothing tells what they do, so blocks of an earlier run might be another one's."
+            )
+
+    def options(self, *facts: Any) -> dict[str, Any]:
+        """Of `Dataset.map` over ranges, for what these facts decide beside the texts and the tokenizer."""
+        name = _hash(*self.key, *facts) if self.whole else datasets.fingerprint.generate_random_fingerprint()
+        options = {"new_fingerprint": name, "load_from_cache_file": self.use_cache}
+        options |= {"batched": True, "batch_size": 1, "remove_columns": ["first", "end"]}
+        if self.dataset.cache_files:
+            options["cache_file_name"] = self.dataset._get_cache_file_path(name) if self.whole else passing_file()
+        return options
 
 
 def _remembered(left_out: int, blocks: datasets.Dataset) -> int:
@@ -208,13 +245,13 @@ def _features(layout: Layout, dtype: np.dtype[Any]) -> datasets.Features:
 
 
 class _Tokenize:
-    """A table of texts to one of token ids, row by row."""
+    """A range of rows to a table of their token ids, row by row."""
 
-    def __init__(self, encoder: TextEncoder, column: str) -> None:
-        self.encoder, self.column = encoder, column
+    def __init__(self, rows: datasets.Dataset, encoder: TextEncoder, column: str) -> None:
+        self.rows, self.encoder, self.column = rows, encoder, column
 
-    def __call__(self, table: pa.Table) -> pa.Table:
-        ids, lengths = self.encoder(table[self.column])
+    def __call__(self, batch: dict[str, Any]) -> pa.Table:
+        ids, lengths = self.encoder(self.rows[int(batch["first"][0]) : int(batch["end"][0])][self.column])
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
         return pa.table({"input_ids": pa.ListArray.from_arrays(pa.array(offsets), pa.array(ids))})
 
@@ -232,16 +269,17 @@ class _StoredIds:
 
 
 class _Cut:
-    """A table of documents to one of blocks; called for one batch after the other, it carries over what is left."""
+    """A range of documents to a table of blocks; called for one after the other, it carries over what is left."""
 
-    def __init__(self, read: Any, layout: Layout, column: str, rows: int, dtype: np.dtype[Any]) -> None:
-        self.read, self.layout, self.column, self.rows = read, layout, column, rows
+    def __init__(self, rows: datasets.Dataset, read: Any, layout: Layout, column: str, dtype: np.dtype[Any]) -> None:
+        self.rows, self.read, self.layout, self.column = rows, read, layout, column
         self.carry: TokenArray = np.empty(0, dtype)
         self.left_out = 0
 
-    def __call__(self, table: pa.Table, indices: list[int]) -> pa.Table:
-        last = indices[-1] + 1 == self.rows
-        blocks, self.carry = self.layout.cut(self.read(table[self.column]), self.carry, last)
+    def __call__(self, batch: dict[str, Any]) -> pa.Table:
+        first, end = int(batch["first"][0]), int(batch["end"][0])
+        documents = self.read(self.rows[first:end][self.column])
+        blocks, self.carry = self.layout.cut(documents, self.carry, end == len(self.rows))
         self.left_out += blocks.left_out
         return _table(blocks, self.layout)
 

@@ -1,0 +1,65 @@
+"""Texts in folders that `save_to_disk` of the library `datasets` has written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+
+from ladd_hf.data.held_out import SHARE, Cut, check_share, cut_of
+from ladd_hf.data.text_files import only_text
+
+_FEATURES = datasets.Features({"text": datasets.Value("string")})
+
+
+def is_saved_dataset(path: Path) -> bool:
+    """Whether a folder is a data set of `datasets`, or a dict of them by split."""
+    return (path / "dataset_dict.json").is_file() or all(
+        (path / name).is_file() for name in ("state.json", "dataset_info.json")
+    )
+
+
+def load_saved_dataset(
+    path: Path, streaming: bool = False, text_column: str = "text", held_out: float = SHARE
+) -> dict[str, Any]:
+    """The texts by split, with one column `text`; a data set without splits is training data.
+
+    Args:
+        path: the folder.
+        streaming: as streams.
+        text_column: the column with the texts.
+        held_out: the share that becomes the split `validation` where there is training data alone; see
+            `ladd_hf.data.held_out`.
+
+    Raises `ValueError` for a folder that is not whole, and one without texts or without that column.
+    """
+    share = check_share(held_out)
+    try:
+        # what the folder's name has of `[`, `*` or `?` is a part of the name
+        saved = datasets.load_from_disk(str(path))
+    except (OSError, ValueError, LookupError, TypeError, pa.ArrowException) as error:
+        raise ValueError(
+            f"The folder {path} was written by `save_to_disk`, but is damaged, or without rows ({error}): write it "
+            "again."
+        ) from error
+    splits = dict(saved) if isinstance(saved, datasets.DatasetDict) else {"train": saved}
+    texts = {str(name): only_text(data.with_format(None), text_column, str(path)) for name, data in splits.items()}
+    if share and texts.keys() == {"train"}:
+        texts = _with_held_out(texts["train"], share)
+    return {name: data.to_iterable_dataset() for name, data in texts.items()} if streaming else texts
+
+
+def _with_held_out(data: datasets.Dataset, share: float) -> dict[str, datasets.Dataset]:
+    cut = cut_of(len(data), (row["text"] for row in data), share)
+    if cut is None:
+        return {"train": data}
+    if not cut.character:
+        return {"train": data.select(range(cut.row)), "validation": data.select(range(cut.row, len(data)))}
+    return {"train": _taken(cut, data, False), "validation": _taken(cut, data, True)}
+
+
+def _taken(cut: Cut, data: datasets.Dataset, behind: bool) -> datasets.Dataset:
+    texts = (row["text"] for row in data)
+    return datasets.Dataset.from_dict({"text": [*(cut.behind(texts) if behind else cut.before(texts))]}, _FEATURES)
