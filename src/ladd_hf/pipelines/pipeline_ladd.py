@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -220,20 +221,22 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
 
         # 3. The path, from its noisy end
         latent_time = 1.0 if latents is None else latent_noise
-        self.scheduler.set_timesteps(steps, device, latent_time, num_tokens=int(written.sum(1).amax()))
-        latents = self._start_latents(latents, latent_noise, random, device)
+        scheduler = copy.copy(self.scheduler)  # the run's own: another thread's run lays other steps
+        for one in (scheduler, self.scheduler):  # the pipeline's for whoever asks it, such as a callback
+            one.set_timesteps(steps, device, latent_time, num_tokens=int(written.sum(1).amax()))
+        latents = self._start_latents(scheduler, latents, latent_noise, random, device)
 
         # 4. The steps
-        evaluate = Evaluation(self.model, self.scheduler, attention_mask, guidance_scale, skip_idle_rows)
-        total = self.scheduler.num_inference_steps
+        evaluate = Evaluation(self.model, scheduler, attention_mask, guidance_scale, skip_idle_rows)
+        total = scheduler.num_inference_steps
         with evaluation_mode(self.model), self.progress_bar(total=total) as progress:
-            for index, timestep in enumerate(self.scheduler.timesteps.tolist()):
-                unmask = self.scheduler.draw_unmask(timestep, tokens, random)
-                moves = self.scheduler.draw_latent_moves(timestep, latents, random)
+            for index, timestep in enumerate(scheduler.timesteps.tolist()):
+                unmask = scheduler.draw_unmask(timestep, tokens, random, keep=~written)
+                moves = scheduler.draw_latent_moves(timestep, latents, random)
                 output = evaluate(tokens, latents, timestep, unmask, moves)
-                if processors and self.scheduler.moves_tokens(timestep):
+                if processors and scheduler.moves_tokens(timestep):
                     output.logits = process_logits(processors, output.logits, tokens, unmask)
-                tokens, latents = self.scheduler.step(
+                tokens, latents = scheduler.step(
                     output,
                     timestep,
                     tokens,
@@ -379,14 +382,19 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
                 )
 
     def _start_latents(
-        self, latents: Tensor | None, latent_noise: float, random: RowGenerator, device: torch.device
+        self,
+        scheduler: LaddScheduler,
+        latents: Tensor | None,
+        latent_noise: float,
+        random: RowGenerator,
+        device: torch.device,
     ) -> Tensor | None:
         length = self.model.config.latent_length
         if latents is None:
-            return self.scheduler.prior_latents(length, random, len(random))
-        self.scheduler.check_latents(latents, len(random), length)
+            return scheduler.prior_latents(length, random, len(random))
+        scheduler.check_latents(latents, len(random), length)
         latents = latents.to(device)
         if not latent_noise:
             return latents
         times = torch.tensor(latent_noise, dtype=torch.float64)
-        return self.scheduler.add_latent_noise(latents, times, random)
+        return scheduler.add_latent_noise(latents, times, random)

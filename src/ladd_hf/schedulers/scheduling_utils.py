@@ -181,14 +181,19 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         """Raises `ValueError` unless `latents` are clean latents of this kind for the batch."""
         self._channel().check(latents, batch_size, latent_length)
 
-    def draw_unmask(self, timestep: int | Tensor, sample: Tensor, generator: Generators = None) -> Tensor:
+    def draw_unmask(
+        self, timestep: int | Tensor, sample: Tensor, generator: Generators = None, keep: Tensor | None = None
+    ) -> Tensor:
         """At which positions of `sample` `(B, S)` the step needs logits, bool: those it reveals, drawn before any
-        evaluation, or all that it chooses among by their logits (`unmasking` by confidence)."""
+        evaluation, or all that it chooses among by their logits (`unmasking` by confidence).
+
+        `keep` `(B, S)` is that of the step. With it, a row in which the step reveals nothing has none.
+        """
         step = self._token_step(timestep)
         if step is None:
             return torch.zeros_like(sample, dtype=torch.bool)
         random = RowGenerator.from_generator(generator, len(sample), sample.device)
-        return self._unmasking.candidates(self._tokens, sample, step, random)
+        return self._unmasking.candidates(self._tokens, sample, step, random, keep)
 
     def draw_latent_moves(
         self, timestep: int | Tensor, latents: Tensor | None, generator: Generators = None
@@ -239,7 +244,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         (_, t_y), (_, s_y) = self._interval(timestep)
         random = RowGenerator.from_generator(generator, len(sample), sample.device)
         if unmask is None:
-            unmask = self.draw_unmask(timestep, sample, random)
+            unmask = self.draw_unmask(timestep, sample, random, keep)
         if latent_moves is None:
             latent_moves = self.draw_latent_moves(timestep, latents, random)
         step = self._token_step(timestep)
