@@ -21,6 +21,7 @@ from ..adapters import has_adapters, merged
 from ..evaluation_mode import evaluation_mode
 from ..modeling_ladd import LaddForDiffusionLM, LaddPreTrainedModel
 from ..randomness import RowGenerator
+from ..rounding import round_half_up
 from ..schedulers import LaddJointScheduler, LaddScheduler
 from ..schedulers.scheduling_utils import Generators, check_draw
 from .endings import cut_at_eos, eos_ids, filler_id
@@ -325,7 +326,7 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
         weights = torch.linspace(0, 1, batch_size, dtype=torch.float64)
         order = RowGenerator.from_seed(0, torch.zeros(1, dtype=torch.int64))  # the same places first, each time
         latents = interpolate_latents(self.encode([ids]), self.encode([other_ids]), weights, order)
-        lengths = (len(ids) + weights * (len(other_ids) - len(ids))).round().long().tolist()
+        lengths = [round_half_up(len(ids) + weight * (len(other_ids) - len(ids))) for weight in weights.tolist()]
         return self(latents=latents, batch_size=batch_size, **{"length": lengths, **options})
 
     def _single(self, text: Prompt, name: str) -> list[list[int]]:
