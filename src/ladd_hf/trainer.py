@@ -33,6 +33,7 @@ from .randomness import RowGenerator
 from .schedulers import LaddScheduler
 from .sharding import check_resuming, check_sharding, is_sharded, whole
 from .time_paths import time_path
+from .trainer_arguments import check_model_to_train, check_trainer_arguments
 from .training_args import LaddTrainingArguments
 from .training_noise import TrainingNoise
 
@@ -66,10 +67,10 @@ class LaddTrainer(Trainer):
     * A model with adapters of peft, by `get_peft_model` or `add_adapter`, is saved as its adapter; `save_pipeline`
       saves it whole, the adapter merged in.
 
-    Raises `ValueError` or `OSError` when it is made with a pretrained encoder that can not encode the model's texts, as
-    far as its configuration and tokenizer tell, unless the data sets bring its latents along; `ValueError` for an
-    output folder that already holds a run, unless it is resumed; and `NonFiniteLossError` for losses and gradients that
-    are no numbers.
+    Raises `ValueError` for arguments of another kind; `ValueError` or `OSError` when it is made with a pretrained
+    encoder that can not encode the model's texts, as far as its configuration and tokenizer tell, unless the data sets
+    bring its latents along; `ValueError` for an output folder that already holds a run, unless it is resumed, or
+    `start_anew` is set; and `NonFiniteLossError` for losses and gradients that are no numbers.
     """
 
     # The loss is a mean over each batch, which the Trainer then divides by the number of accumulated batches.
@@ -88,6 +89,9 @@ class LaddTrainer(Trainer):
         **kwargs: Any,
     ) -> None:
         args = LaddTrainingArguments("trainer_output") if args is None else args
+        check_trainer_arguments(
+            model, args, data_collator, train_dataset, eval_dataset, processing_class, callbacks, kwargs
+        )
         tokenizer = processing_class if isinstance(processing_class, PreTrainedTokenizerBase) else None
         if tokenizer is not None and model is not None:
             check_tokenizer(tokenizer, model.config)
@@ -104,6 +108,7 @@ class LaddTrainer(Trainer):
             callbacks=callbacks,
             **kwargs,
         )
+        check_model_to_train(self.model)  # a `model_init` has made it
         check_trainable(self.model)
         self._meet_model()
         self._check_encoder()

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ..configuration_ladd import LaddConfig
+from ..wrong_objects import described
 
 Prompt = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | Tensor | np.ndarray | Mapping[str, Any]
 Length = int | Sequence[int] | str | None
@@ -156,6 +157,11 @@ def start_tokens(
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: LaddConfig) -> None:
     """Raises `ValueError` unless the tokenizer's mask token is the model's, and the model has all of its tokens."""
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise ValueError(
+            f"The tokenizer is {described(tokenizer)}; give one of transformers', such as "
+            "AutoTokenizer.from_pretrained loads."
+        )
     if tokenizer.mask_token_id is None:
         raise ValueError(
             "The tokenizer has no mask token, which the model writes over: add one with "

@@ -24,11 +24,13 @@ from ..randomness import RowGenerator
 from ..rounding import round_half_up
 from ..schedulers import LaddJointScheduler, LaddScheduler
 from ..schedulers.scheduling_utils import Generators, check_draw
+from .callbacks import TENSORS, call_back, check_callback
 from .endings import cut_at_eos, eos_ids, filler_id
 from .evaluation import Evaluation
 from .latent_editing import interpolate_latents
 from .logits_control import logits_processors, process_logits
 from .lora import LoraPipelineMixin
+from .parts import check_model, check_scheduler
 from .pipeline_inputs import (
     Length,
     Prompt,
@@ -76,7 +78,7 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
 
     model_cpu_offload_seq = "model"
     _optional_components = ["scheduler", "tokenizer"]  # what has a default: a pipeline is saved without it as well
-    _callback_tensor_inputs = ["tokens", "latents", "unmask"]
+    _callback_tensor_inputs = TENSORS
 
     model: Any
     scheduler: LaddScheduler
@@ -89,12 +91,26 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
         tokenizer: PreTrainedTokenizerBase | None = None,
     ) -> None:
         super().__init__()
-        scheduler = (LaddJointScheduler() if scheduler is None else scheduler).for_model(model.config)
-        if tokenizer is not None:
-            check_tokenizer(tokenizer, model.config)
-            if isinstance(model, LaddForDiffusionLM):
-                model.set_tokenizer(tokenizer)
-        self.register_modules(model=model, scheduler=scheduler, tokenizer=tokenizer)
+        check_model(model)
+        scheduler = LaddJointScheduler() if scheduler is None else scheduler
+        check_scheduler(scheduler)
+        self.register_modules(model=model, scheduler=scheduler.for_model(model.config), tokenizer=tokenizer)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Parts are looked at whenever they are set. Raises `ValueError` for what can not be that part."""
+        if name == "model":
+            check_model(value)
+        elif name == "scheduler":
+            check_scheduler(value)
+        elif name == "tokenizer" and value is not None:
+            check_tokenizer(value, self.model.config)
+        if name == "tokenizer" and value is not None and self.__dict__.get(name, value) is None:
+            del self.__dict__[name]  # registered anew, for one that takes the place of none is else not saved
+            return self.register_modules(tokenizer=value)
+        super().__setattr__(name, value)
+        tokenizer = self.__dict__.get("tokenizer")
+        if name in ("model", "tokenizer") and tokenizer is not None and isinstance(self.model, LaddForDiffusionLM):
+            self.model.set_tokenizer(tokenizer)
 
     @classmethod
     def download(cls, pretrained_model_name: str, **kwargs: Any) -> str:
@@ -202,9 +218,9 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
             guidance_scale,
             latents,
             output_type,
-            callback_on_step_end_tensor_inputs,
             latent_noise,
         )
+        check_callback(callback_on_step_end, callback_on_step_end_tensor_inputs)
         output_type = output_type or ("seq" if self.tokenizer is None else "text")
         config, device = self.model.config, self._execution_device
         self.scheduler = self.scheduler.for_model(config)
@@ -252,13 +268,8 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
                 )
                 if callback_on_step_end is not None:
                     state = {"tokens": tokens, "latents": latents, "unmask": unmask}
-                    given = {name: state[name] for name in callback_on_step_end_tensor_inputs}
-                    changed = callback_on_step_end(self, index, timestep, given) or {}
-                    if unknown := set(changed) - set(self._callback_tensor_inputs):
-                        raise ValueError(
-                            f"The callback returned {sorted(unknown)}; the loop takes back 'tokens' and 'latents'."
-                        )
-                    tokens, latents = changed.get("tokens", tokens), changed.get("latents", latents)
+                    asked = callback_on_step_end_tensor_inputs
+                    tokens, latents = call_back(callback_on_step_end, self, index, timestep, state, asked, config)
                 progress.update()
 
         # 5. Texts
@@ -343,10 +354,11 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
         guidance_scale: float,
         latents: Tensor | None,
         output_type: str | None,
-        callback_tensors: Sequence[str],
         latent_noise: float = 0.0,
     ) -> None:
         """Raises `ValueError` for options of a call that can not work, alone or together."""
+        if self.tokenizer is not None:  # another model may have taken the place of its own
+            check_tokenizer(self.tokenizer, self.model.config)
         check_draw(temperature, top_p)
         if not 0 <= latent_noise <= 1 or (latent_noise and latents is None):
             raise ValueError(
@@ -363,12 +375,6 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
         if guidance_scale != 1 and self.model.config.latent_type == "none":
             raise ValueError(
                 f"`guidance_scale` is {guidance_scale}, but the model has no latents to guide by: leave it at 1."
-            )
-        unknown = set(callback_tensors) - set(self._callback_tensor_inputs)
-        if unknown:
-            raise ValueError(
-                f"`callback_on_step_end_tensor_inputs` has {sorted(unknown)}; the loop has "
-                f"{self._callback_tensor_inputs}."
             )
         if getattr(self.model.config, "separate_latent_denoiser", False) and (latents is None or latent_noise):
             if prompt is not None:
