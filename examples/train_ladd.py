@@ -24,6 +24,7 @@ from typing import Any
 
 import datasets
 import torch
+from command_line import refuse, refusing
 from diffusers.utils import logging as diffusers_logging
 from huggingface_hub.errors import StrictDataclassError
 from recipes import RunArguments, baseline_arguments, parse_arguments
@@ -40,6 +41,7 @@ from ladd_hf.metrics import OneStepDecoding, quality_by_evaluations
 from ladd_hf.model_card import METHODS
 from ladd_hf.pretrained_encoder import check_pretrained_encoder
 from ladd_hf.publishing import running_command, training_recipe
+from ladd_hf.run_folders import set_aside
 from ladd_hf.tasks import Judgement, SawtoothTask, Task, TextTask
 
 
@@ -114,14 +116,14 @@ def main(argv: list[str]) -> None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(run.cpu_threads or max(1, cores // training.world_size))
     start, folder = time.time(), Path(training.output_dir)
-    if (folder / "results.json").exists():
-        raise SystemExit(f"{folder} already holds the results of a run: give another --output_dir.")
+    if (folder / "results.json").exists() and not training.start_anew:
+        refuse(f"{folder} already holds the results of a run: give another --output_dir, or --start_anew.")
 
     # 1. Everything that can be wrong, before anything is trained
     count = training.max_steps * training.train_batch_size * training.world_size * training.gradient_accumulation_steps
     # the others take texts and blocks from the cache of the first; of streams nothing is cached
     first = nullcontext() if run.streaming else training.main_process_first(desc="reading texts")
-    try:
+    with refusing(StrictDataclassError):
         with first:
             task = make_task(run, max(1, model_arguments.num_latents))  # the baseline sees the same texts
             configs = {"ladd": model_arguments.config(task, latents=True)}
@@ -136,11 +138,13 @@ def main(argv: list[str]) -> None:
             data = task.train_dataset(count, training.seed), task.eval_dataset(run.num_eval_sequences, training.seed)
         if training.process_index == 0:  # the one that judges
             task.reference()
-    except (ValueError, OSError, StrictDataclassError) as error:
-        raise SystemExit(f"{error}") from error
 
     # 2. Training, of both models on the same data
     folders = {"ladd": folder / METHODS[model_arguments.latent_type].lower(), "mdlm": folder / "mdlm"}
+    if training.start_anew:
+        results = ("results.json", "results.png", "checkpoints", *(one.name for one in folders.values()))
+        with training.main_process_first(local=False, desc="moving an earlier run aside"):
+            set_aside(folder, also=results)
     trainers: dict[str, LaddTrainer] = {}
     seconds: dict[str, float] = {}
     if run.baseline and model_arguments.latent_type != "none":

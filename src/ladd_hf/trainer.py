@@ -17,7 +17,7 @@ from torch.distributed.fsdp import register_fsdp_forward_method
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput, get_last_checkpoint
 
-from .adapter_training import ADAPTER_FILE, check_trainable, load_adapter_weights
+from .adapter_training import check_trainable, load_adapter_weights
 from .adapters import base_model, has_adapters
 from .data.collator import LaddCollator
 from .data.precompute import stores_latents
@@ -30,6 +30,7 @@ from .pipelines.pipeline_inputs import check_tokenizer
 from .pretrained_encoder import PretrainedEncoder
 from .publishing import held_out_bounds, push_checkpoint, training_recipe
 from .randomness import RowGenerator
+from .run_folders import FILES_OF_A_MODEL, set_aside
 from .schedulers import LaddScheduler
 from .sharding import check_resuming, check_sharding, is_sharded, whole
 from .time_paths import time_path
@@ -37,14 +38,6 @@ from .trainer_arguments import check_model_to_train, check_trainer_arguments
 from .training_args import LaddTrainingArguments
 from .training_noise import TrainingNoise
 
-# What a finished run leaves in its folder, checkpoints apart.
-_FILES_OF_A_MODEL = (
-    "model_index.json",
-    "model.safetensors",
-    "model.safetensors.index.json",
-    ADAPTER_FILE,
-    "training_args.bin",
-)
 # How many training texts latents are standardised by.
 _EXAMPLES_OF_STATISTICS = 4096
 
@@ -125,9 +118,14 @@ class LaddTrainer(Trainer):
     # --- training ---
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
-        """As `Trainer.train`; refuses an output folder with a run in it, unless that is resumed."""
+        """As `Trainer.train`; refuses an output folder with a run in it, unless that is resumed.
+
+        With `start_anew` what is there of a run moves to `previous-1`, `previous-2` and so on in it; none is deleted.
+        """
         if not resume_from_checkpoint:
             resume_from_checkpoint = self._checkpoint_to_resume()
+        elif self.args.start_anew:
+            raise ValueError("`start_anew` is set, and `resume_from_checkpoint` is given: choose one of them.")
         if resume_from_checkpoint:
             check_resuming(self.accelerator)
         output = super().train(resume_from_checkpoint, *args, **kwargs)
@@ -160,19 +158,23 @@ class LaddTrainer(Trainer):
     def _checkpoint_to_resume(self) -> str | None:
         """The last checkpoint of an output folder that may be resumed. Raises `ValueError` for a run that may not."""
         folder = str(self.args.output_dir)
+        if self.args.start_anew:
+            with self.args.main_process_first(local=False, desc="moving the earlier run aside"):
+                set_aside(folder)  # in the processes after the first there is nothing left to move
         last = get_last_checkpoint(folder) if os.path.isdir(folder) else None
         if last is not None and self.args.resume_if_exists:
             return last
         if last is not None:
             raise ValueError(
                 f"The output folder {folder} already holds a run (up to {os.path.basename(last)}): "
-                "choose another folder, or go on with it (`resume_from_checkpoint=True` or `resume_if_exists`)."
+                "choose another folder, or go on with it (`resume_from_checkpoint=True` or `resume_if_exists`), or "
+                "train anew (`start_anew`, which moves it aside)."
             )
-        held = [name for name in _FILES_OF_A_MODEL if os.path.exists(os.path.join(folder, name))]
+        held = [name for name in FILES_OF_A_MODEL if os.path.exists(os.path.join(folder, name))]
         if held:
             raise ValueError(
                 f"The output folder {folder} already holds a model ({', '.join(held)}) and no checkpoint to go on "
-                "from: choose another folder."
+                "from: choose another folder, or train anew (`start_anew`, which moves it aside)."
             )
         return None
 

@@ -87,6 +87,10 @@ class LaddTrainingArguments(TrainingArguments):
     resume_if_exists: bool = field(
         default=False, metadata={"help": "Go on from the last checkpoint of an output folder that holds a run."}
     )
+    start_anew: bool = field(
+        default=False,
+        metadata={"help": "Train anew in an output folder that holds a run, which moves to `previous-1` in it."},
+    )
 
     remove_unused_columns: bool = field(default=False, metadata={"help": "Drop data columns the model does not take."})
     logging_nan_inf_filter: bool = field(
@@ -110,6 +114,8 @@ class LaddTrainingArguments(TrainingArguments):
                 f"`stage_1_steps` is {self.stage_1_steps}{together}, but `max_steps` {self.max_steps} ends before "
                 "stage 2, in which the latents are learnt: give fewer steps to what comes before, or more in all."
             )
+        if self.start_anew and (self.resume_if_exists or self.resume_from_checkpoint):
+            raise ValueError("`start_anew` is set, and going on with an earlier run as well: choose one of them.")
         for name in ("mdlm_steps", "stage_1_steps", "latent_warmup_steps"):
             if getattr(self, name) < 0:
                 raise ValueError(f"`{name}` is {getattr(self, name)}; give a number of steps, 0 for none.")

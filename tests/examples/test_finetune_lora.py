@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from helpers.adapters import answers, differs
+from helpers.examples import finetune_lora
 from helpers.sampling import tiny_tokenizer
 from peft import PeftModel
 from safetensors.torch import load_file
@@ -17,17 +15,12 @@ from safetensors.torch import load_file
 from ladd_hf import LaddPipeline
 from ladd_hf.adapters import has_adapters
 
-SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "finetune_lora.py"
 FEW = ("--max_steps", 3, "--per_device_train_batch_size", 4, "--eval_sequences", 6, "--use_cpu")
 
 
 def finetune(*flags: object) -> None:
     """The script, in this process."""
-    spec = importlib.util.spec_from_file_location("finetune_lora", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["finetune_lora"] = module  # where its dataclass looks for its types
-    spec.loader.exec_module(module)
-    module.main([str(flag) for flag in (*FEW, *flags)])
+    finetune_lora.main([str(flag) for flag in (*FEW, *flags)])
 
 
 @pytest.fixture(scope="module")
