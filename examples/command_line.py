@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -36,9 +37,18 @@ def refusing(*kinds: type[Exception]) -> Iterator[None]:
         raise _refused(error) from error
 
 
+@contextmanager
+def loading(what: str) -> Iterator[None]:
+    """Within it, errors say what was to be loaded: those of a connection name no repository."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{what} can not be loaded: {error}") from error
+
+
 def _refused(error: Exception) -> Refusal:
     try:
-        refuse(error)
+        refuse(f"{error.doc!r} is not JSON: {error}" if isinstance(error, JSONDecodeError) else error)
     except Refusal as refusal:
         return refusal
 

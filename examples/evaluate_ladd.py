@@ -21,7 +21,7 @@ import datasets
 import numpy as np
 import torch
 from accelerate import PartialState
-from command_line import CommandLine, refuse, refusing
+from command_line import CommandLine, loading, refuse, refusing
 from diffusers.utils import logging as diffusers_logging
 from transformers import PrinterCallback
 from transformers.utils import logging as transformers_logging
@@ -73,7 +73,8 @@ def parse_arguments(argv: list[str]) -> EvaluationArguments:
 
 def load_model(name: str) -> tuple[LaddForDiffusionLM, Any]:
     """Model and tokenizer of a pipeline, or of a model saved with its tokenizer, which loads as one."""
-    pipeline = LaddPipeline.from_pretrained(name)
+    with loading(f"--model {name}"):
+        pipeline = LaddPipeline.from_pretrained(name)
     if pipeline.tokenizer is None:
         raise ValueError(f"{name} has no tokenizer, which texts need: save it with the model.")
     return pipeline.model, pipeline.tokenizer

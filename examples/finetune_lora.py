@@ -17,7 +17,7 @@ from typing import Any
 
 import datasets
 import numpy as np
-from command_line import CommandLine, refuse, refusing
+from command_line import CommandLine, loading, refuse, refusing
 from diffusers.utils import logging as diffusers_logging
 from peft import LoraConfig
 from transformers import PreTrainedTokenizerBase, PrinterCallback, set_seed
@@ -144,7 +144,8 @@ def main(argv: list[str]) -> None:
 
     # 1. The model and its data
     with refusing():
-        pipeline = LaddPipeline.from_pretrained(run.pipeline)
+        with loading(f"--pipeline {run.pipeline}"):
+            pipeline = LaddPipeline.from_pretrained(run.pipeline)
         model = pipeline.model
         train_set, eval_set = data(run, training, pipeline)
         if not run.train_encoder:

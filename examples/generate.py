@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from command_line import CommandLine, refuse, refusing
+from command_line import CommandLine, loading, refuse, refusing
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
@@ -76,7 +76,8 @@ def parse_arguments(argv: list[str]) -> GenerationArguments:
 
 def load(arguments: GenerationArguments, device: torch.device) -> LaddPipeline:
     """The pipeline on its device, with the schedule that is asked for: the saved one's own options stay."""
-    pipeline = LaddPipeline.from_pretrained(arguments.pipeline, dtype=getattr(torch, arguments.dtype))
+    with loading(f"--pipeline {arguments.pipeline}"):
+        pipeline = LaddPipeline.from_pretrained(arguments.pipeline, dtype=getattr(torch, arguments.dtype))
     if arguments.schedule is not None:
         pipeline.scheduler = SCHEDULES[arguments.schedule].from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)

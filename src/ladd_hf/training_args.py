@@ -11,6 +11,7 @@ from transformers import TrainingArguments
 
 from .objective import TrainingObjective
 from .time_paths import time_path
+from .wrong_objects import check_number, described
 
 # Terms that shape the encoder, so that they end where it is fixed.
 _OF_THE_ENCODER = (
@@ -99,6 +100,8 @@ class LaddTrainingArguments(TrainingArguments):
     label_names: list[str] | None = field(default_factory=list, metadata={"help": "Columns with labels."})
 
     def __post_init__(self) -> None:
+        for name, kind in LaddTrainingArguments.__annotations__.items():
+            _check_kind(name, getattr(self, name), kind)
         if "WORLD_SIZE" in os.environ and not torch.accelerator.is_available():
             self.use_cpu = True  # else each of several processes would train on its own
         super().__post_init__()
@@ -129,6 +132,9 @@ class LaddTrainingArguments(TrainingArguments):
             raise ValueError(f"`nelbo_samples` is {self.nelbo_samples}; give at least 1 point per example.")
         for path in self.nelbo_paths:
             time_path(path)
+        for name in ("stage_1_fully_masked_share", "stage_1_latent_dropout", "stage_1_quantizer_dropout"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"`{name}` is {getattr(self, name)}; give a share from 0 to 1.")
         for step in self.stage_starts:
             self.objective_at(step)
 
@@ -169,3 +175,13 @@ class LaddTrainingArguments(TrainingArguments):
             return 1.0
         delay = self.latent_warmup_delay * self.latent_warmup_steps
         return min(max((step - delay) / max(self.latent_warmup_steps - delay, 1), 0.0), 1.0)
+
+
+def _check_kind(name: str, value: Any, kind: str) -> None:
+    """Raises `ValueError` for a setting's value of another kind than its annotation says."""
+    if kind in ("int", "float"):
+        check_number(f"`{name}`", value, whole=kind == "int")
+    elif kind == "str" and not isinstance(value, str):
+        raise ValueError(f"`{name}` is {described(value)}; give a text.")
+    elif kind == "list[str]" and not (isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)):
+        raise ValueError(f"`{name}` is {described(value)}; give a list of texts.")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Container
+from numbers import Integral, Real
 from typing import Any
 
 _LONGEST = 60
@@ -16,3 +19,15 @@ def described(value: Any) -> str:
         return f"the class {value.__name__}"
     name = type(value).__name__
     return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+
+
+def check_number(name: str, value: Any, whole: bool = False) -> None:
+    """Raises `ValueError` for what is no finite number, or with `whole` no whole one; `name` as the error writes it."""
+    kind = Integral if whole else Real
+    if not isinstance(value, kind) or isinstance(value, bool) or not math.isfinite(value):
+        raise ValueError(f"{name} is {described(value)}; give a {'whole ' if whole else ''}number.")
+
+
+def is_one_of(value: Any, choices: Container[str]) -> bool:
+    """Whether it is a text, and among the choices: lists and the like can not even be looked up."""
+    return isinstance(value, str) and value in choices

@@ -45,6 +45,8 @@ def prompt_ids(prompt: Prompt | None, tokenizer: PreTrainedTokenizerBase | None)
     if prompt is None:
         return None
     if isinstance(prompt, Mapping):  # what a tokenizer gives, padded on whichever side or not at all
+        if "input_ids" not in prompt:
+            raise ValueError(f"`prompt` has {sorted(map(str, prompt))}; give `input_ids` in it, as tokenizers do.")
         rows = _rows(prompt["input_ids"])
         masks = _rows(prompt["attention_mask"]) if "attention_mask" in prompt else [[1] * len(row) for row in rows]
         return [[one for one, real in zip(*both, strict=True) if real] for both in zip(rows, masks, strict=True)]
@@ -109,7 +111,7 @@ def sequence_lengths(length: Length, prompts: list[list[int]], rows: int, config
     given = length.tolist() if isinstance(length, Tensor | np.ndarray) else length
     if isinstance(given, str) and given == "prompt" and prompts:
         lengths = [len(ids) for ids in prompts]
-    elif given is None or isinstance(given, Integral):
+    elif given is None or (isinstance(given, Integral) and not isinstance(given, bool)):
         lengths = [longest if given is None else int(given)] * rows
     elif isinstance(given, str) or not isinstance(given, Sequence) or len(given) != rows:
         raise ValueError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from ..randomness import RowGenerator
 from ..rounding import round_half_up
 from ..schedulers import LaddJointScheduler, LaddScheduler
 from ..schedulers.scheduling_utils import Generators, check_draw
+from ..wrong_objects import check_number, described
 from .callbacks import TENSORS, call_back, check_callback
 from .endings import cut_at_eos, eos_ids, filler_id
 from .evaluation import Evaluation
@@ -94,6 +94,8 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
         check_model(model)
         scheduler = LaddJointScheduler() if scheduler is None else scheduler
         check_scheduler(scheduler)
+        if tokenizer is not None:
+            check_tokenizer(tokenizer, model.config)
         self.register_modules(model=model, scheduler=scheduler.for_model(model.config), tokenizer=tokenizer)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -360,6 +362,8 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
         if self.tokenizer is not None:  # another model may have taken the place of its own
             check_tokenizer(self.tokenizer, self.model.config)
         check_draw(temperature, top_p)
+        check_number("`guidance_scale`", guidance_scale)
+        check_number("`latent_noise`", latent_noise)
         if not 0 <= latent_noise <= 1 or (latent_noise and latents is None):
             raise ValueError(
                 f"`latent_noise` is {latent_noise}; give a time from 0 (clean) to 1 (noise), with `latents` to noise."
@@ -368,10 +372,8 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
             raise ValueError(f"`output_type` is {output_type!r}; give 'text' or 'seq'.")
         if output_type == "text" and self.tokenizer is None:
             raise ValueError("`output_type` is 'text', but the pipeline has no tokenizer: add one, or ask for 'seq'.")
-        if not math.isfinite(guidance_scale):
-            raise ValueError(f"`guidance_scale` is {guidance_scale}; give a number, 1 for no guidance.")
         if latents is not None and not isinstance(latents, Tensor):
-            raise ValueError(f"`latents` is a {type(latents).__name__}; give a tensor, as `encode` does.")
+            raise ValueError(f"`latents` is {described(latents)}; give a tensor, as `encode` does.")
         if guidance_scale != 1 and self.model.config.latent_type == "none":
             raise ValueError(
                 f"`guidance_scale` is {guidance_scale}, but the model has no latents to guide by: leave it at 1."

@@ -9,6 +9,7 @@ from diffusers.configuration_utils import register_to_config
 
 from ..rounding import round_half_up
 from ..time_paths import SEQUENTIAL, TimePath
+from ..wrong_objects import check_number
 from .scheduling_utils import LaddScheduler
 
 
@@ -41,8 +42,11 @@ class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks
         latent_noise_schedule: str | dict[str, Any] | None = None,
         latent_prediction_type: str = "sample",
     ) -> None:
+        check_number("`latent_share`", latent_share)
         if not 0 < latent_share < 1:
             raise ValueError(f"`latent_share` is {latent_share}; give a share of the steps between 0 and 1.")
+        if max_latent_steps is not None:
+            check_number("`max_latent_steps`", max_latent_steps)
         if max_latent_steps is not None and (max_latent_steps < 1 or int(max_latent_steps) != max_latent_steps):
             raise ValueError(
                 f"`max_latent_steps` is {max_latent_steps}; give a whole number of at least 1, or None for no limit."

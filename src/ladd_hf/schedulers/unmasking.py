@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..latent_channels import MaskedChannel
 from ..randomness import RowGenerator
+from ..wrong_objects import is_one_of
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,6 @@ UNMASKINGS: dict[str, Callable[[], Unmasking]] = {
 
 def unmasking(name: str) -> Unmasking:
     """How tokens are revealed, by name. Raises `ValueError` for an unknown one."""
-    if name not in UNMASKINGS:
+    if not is_one_of(name, UNMASKINGS):
         raise ValueError(f"`unmasking` {name!r} is unknown; give one of {list(UNMASKINGS)}.")
     return UNMASKINGS[name]()
