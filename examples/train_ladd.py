@@ -5,8 +5,8 @@
     accelerate launch examples/train_ladd.py --max_steps 200 --stage_1_steps 100 --seed 1 --output_dir out/quick
 
 A recipe is a YAML file of the fields in `recipes.py`, given with `--config` or as the first argument; flags override
-it, `--unset FIELD ...` takes fields out of it, and `--help` lists them all. Its `base` names a recipe, or a list of them, from its own folder: it starts from their
-settings, later ones over earlier ones, and overrides them.
+it, `--unset FIELD ...` takes fields out of it, and `--help` lists them all. Its `base` names a recipe, or a list of
+them, from its own folder: it starts from their settings, later ones over earlier ones, and overrides them.
 """
 
 from __future__ import annotations
