@@ -10,19 +10,30 @@ Every setting of `LaddConfig` that the checkpoint does not tell is a flag, and a
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import yaml
+from command_line import CommandLine, refuse, refusing
 from recipe_files import read_recipe
 
 from ladd_hf import LaddConfig
 from ladd_hf.convert_lightning import convert_lightning
 
 
-def main() -> None:
+def value(text: str) -> Any:
+    """A setting as YAML reads it."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not YAML") from error
+
+
+def main(argv: list[str]) -> None:
     """Reads the command line, converts, and saves."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path, help="The .ckpt file.")
     parser.add_argument("output", type=Path, help="The folder to save the model in; it must not hold one already.")
     parser.add_argument("--config", type=Path, help="A YAML file of settings.")
@@ -30,20 +41,19 @@ def main() -> None:
     parser.add_argument("--without_encoder", action="store_true", default=None, help="Leave its encoder out.")
     settings = parser.add_argument_group("settings that the checkpoint does not tell")
     for field in fields(LaddConfig):
-        settings.add_argument(f"--{field.name}", type=yaml.safe_load, metavar="VALUE")
-    given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
+        settings.add_argument(f"--{field.name}", type=value, metavar="VALUE")
+    (namespace,) = parser.parse(argv)
+    given = {name: one for name, one in vars(namespace).items() if one is not None}
     checkpoint, output, file = given.pop("checkpoint"), given.pop("output"), given.pop("config", None)
     if (output / "config.json").exists():
-        parser.error(f"{output} holds a model already: name another folder.")
-    try:
+        refuse(f"{output} holds a model already: name another folder.")
+    with refusing():
         options = read_recipe(file) if file else {}
         model = convert_lightning(checkpoint, **options | given)
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
-    model.save_pretrained(output)
+        model.save_pretrained(output)
     size = sum(weight.numel() for weight in model.parameters())
     print(f"Saved in {output}: latents {model.config.latent_type}, {size:,} parameters.")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -21,8 +21,9 @@ import datasets
 import numpy as np
 import torch
 from accelerate import PartialState
+from command_line import CommandLine, loading, refuse, refusing
 from diffusers.utils import logging as diffusers_logging
-from transformers import HfArgumentParser, PrinterCallback
+from transformers import PrinterCallback
 from transformers.utils import logging as transformers_logging
 
 from ladd_hf import LaddForDiffusionLM, LaddPipeline, LaddTrainer, LaddTrainingArguments, TextFrame
@@ -62,20 +63,21 @@ class EvaluationArguments:
 
 def parse_arguments(argv: list[str]) -> EvaluationArguments:
     """Exits with a message for what can not work, before anything is loaded."""
-    parser = HfArgumentParser(EvaluationArguments, description=__doc__.split("\n")[0])
+    parser = CommandLine(EvaluationArguments, description=__doc__.split("\n")[0])
     named = ["--model", *argv] if argv and not argv[0].startswith("-") else argv
-    (arguments,) = parser.parse_args_into_dataclasses(named)
+    (arguments,) = parser.parse(named)
     for name in ("length", "num_sequences", "samples", "batch_size"):
         if (value := getattr(arguments, name)) is not None and value < 1:
-            parser.error(f"--{name} is {value}; give a whole number of at least 1.")
+            refuse(f"--{name} is {value}; give a whole number of at least 1.")
     if arguments.json is not None and not Path(arguments.json).resolve().parent.is_dir():
-        parser.error(f"--json {arguments.json} is in no folder that there is; make it first.")
+        refuse(f"--json {arguments.json} is in no folder that there is; make it first.")
     return arguments
 
 
 def load_model(name: str) -> tuple[LaddForDiffusionLM, Any]:
     """Model and tokenizer of a pipeline, or of a model saved with its tokenizer, which loads as one."""
-    pipeline = LaddPipeline.from_pretrained(name)
+    with loading(f"--model {name}"):
+        pipeline = LaddPipeline.from_pretrained(name)
     if pipeline.tokenizer is None:
         raise ValueError(f"{name} has no tokenizer, which texts need: save it with the model.")
     return pipeline.model, pipeline.tokenizer
@@ -180,10 +182,8 @@ def main(argv: list[str]) -> None:
     arguments = parse_arguments(argv)
     for library in (datasets, diffusers_logging, transformers_logging):
         library.disable_progress_bar()
-    try:
+    with refusing():
         result = evaluate(arguments)
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"{error}") from error
     if not PartialState().is_main_process:
         return
     print(show(result))

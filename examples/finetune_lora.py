@@ -17,17 +17,21 @@ from typing import Any
 
 import datasets
 import numpy as np
+from command_line import CommandLine, loading, refuse, refusing
 from diffusers.utils import logging as diffusers_logging
 from peft import LoraConfig
-from transformers import HfArgumentParser, PreTrainedTokenizerBase, PrinterCallback, set_seed
+from transformers import PreTrainedTokenizerBase, PrinterCallback, set_seed
 from transformers.utils import logging as transformers_logging
 
 from ladd_hf import LaddConfig, LaddPipeline, LaddTrainer, LaddTrainingArguments, TextFrame
 from ladd_hf.data import SawtoothDistribution, length_histogram
 from ladd_hf.data.encoding import TextEncoder
+from ladd_hf.run_folders import set_aside
 
 # The encoder and its quantiser, by the names of their modules.
 _OF_LATENTS = r"(encoder|quantizer)\..*"
+# What a run leaves in its folder.
+RESULTS = ("adapter", "pipeline")
 
 
 @dataclass
@@ -50,15 +54,23 @@ class FinetuneArguments:
 
 def parse_arguments(argv: list[str]) -> tuple[FinetuneArguments, LaddTrainingArguments]:
     """Exits with a message for what can not work, before anything is loaded."""
-    parser = HfArgumentParser((FinetuneArguments, LaddTrainingArguments), description=__doc__.split("\n")[0])
+    parser = CommandLine((FinetuneArguments, LaddTrainingArguments), description=__doc__.split("\n")[0])
     parser.set_defaults(output_dir="out/lora", max_steps=500, learning_rate=1e-3, ema_decay=0.99, save_strategy="no")
-    run, training = parser.parse_args_into_dataclasses(argv)
+    run, training = parser.parse(argv)
     if run.rank < 1:
-        parser.error(f"--rank is {run.rank}; give a whole number of at least 1.")
+        refuse(f"--rank is {run.rank}; give a whole number of at least 1.")
     if run.train_file is not None and not Path(run.train_file).is_file():
-        parser.error(f"--train_file {run.train_file} is not a file; give one with a text on each line.")
+        refuse(f"--train_file {run.train_file} is not a file; give one with a text on each line.")
     if training.max_steps < 1:
-        parser.error(f"--max_steps is {training.max_steps}; give a number of steps.")
+        refuse(f"--max_steps is {training.max_steps}; give a number of steps.")
+    if run.eval_sequences < 1:
+        refuse(f"--eval_sequences is {run.eval_sequences}; give a whole number of at least 1.")
+    results = [name for name in RESULTS if (Path(training.output_dir) / name).exists()]
+    if results and not (training.start_anew or training.resume_if_exists):
+        refuse(
+            f"{training.output_dir} already holds a fine-tuned {' and '.join(results)}: give another --output_dir, or "
+            "--start_anew, which moves it aside."
+        )
     return run, training
 
 
@@ -75,9 +87,11 @@ def texts(path: str, tokenizer: PreTrainedTokenizerBase | None, config: LaddConf
     if tokenizer is None:
         raise ValueError("--train_file is text, but the pipeline has no tokenizer: give a pipeline that has one.")
     lines = [line for line in Path(path).read_text(encoding="utf-8").splitlines() if line]
-    frame = TextFrame.of(config)
-    room = config.max_position_embeddings - len(frame.start) - len(frame.end)
+    frame, longest = TextFrame.of(config), config.max_position_embeddings
+    room = longest - len(frame.start) - len(frame.end)
     encoded = TextEncoder(tokenizer)(lines)
+    if cut := int((encoded.lengths > room).sum()):
+        print(f"{cut:,} of {len(lines):,} texts have more than {longest} tokens, and are cut there.")
     ids = [frame.whole(line[:room].tolist()) for line in np.split(encoded.ids, encoded.lengths.cumsum()[:-1])]
     least = 1 if config.latent_type == "none" else config.latent_length
     kept = [line for line in ids if len(line) >= least]
@@ -133,8 +147,9 @@ def main(argv: list[str]) -> None:
     set_seed(training.seed)
 
     # 1. The model and its data
-    try:
-        pipeline = LaddPipeline.from_pretrained(run.pipeline)
+    with refusing():
+        with loading(f"--pipeline {run.pipeline}"):
+            pipeline = LaddPipeline.from_pretrained(run.pipeline)
         model = pipeline.model
         train_set, eval_set = data(run, training, pipeline)
         if not run.train_encoder:
@@ -146,15 +161,17 @@ def main(argv: list[str]) -> None:
             eval_dataset=eval_set,
             processing_class=pipeline.tokenizer,
         )
-    except ValueError as error:
-        raise SystemExit(f"{error}") from error
     trainer.remove_callback(PrinterCallback)
 
     # 2. Training, and the bound on held-out texts before and after it
     bounds = {}
     if not trainer.is_fsdp_enabled:  # FSDP2 takes a model and its optimiser together, where training begins
         bounds["before"] = trainer.evaluate()["eval_loss"]
-    trainer.train()
+    if training.start_anew:
+        with training.main_process_first(local=False, desc="moving an earlier run aside"):
+            set_aside(training.output_dir, also=RESULTS)
+    with refusing():  # what only the first step tells, such as a folder that holds another run
+        trainer.train()
     bounds["after"] = trainer.evaluate()["eval_loss"]
 
     # 3. What is kept

@@ -21,8 +21,8 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from command_line import CommandLine, loading, refuse, refusing
 from diffusers.utils import logging as diffusers_logging
-from transformers import HfArgumentParser
 from transformers.utils import logging as transformers_logging
 
 from ladd_hf import LaddJointScheduler, LaddPipeline, LaddSequentialScheduler
@@ -58,25 +58,26 @@ class GenerationArguments:
 
 def parse_arguments(argv: list[str]) -> GenerationArguments:
     """Exits with a message for what can not work, before anything is loaded."""
-    parser = HfArgumentParser(GenerationArguments, description=__doc__.split("\n")[0])
-    (arguments,) = parser.parse_args_into_dataclasses(argv)
+    parser = CommandLine(GenerationArguments, description=__doc__.split("\n")[0])
+    (arguments,) = parser.parse(argv)
     for name in ("num_samples", "num_steps", "batch_size"):
         if (value := getattr(arguments, name)) is not None and value < 1:
-            parser.error(f"--{name} is {value}; give a whole number of at least 1.")
+            refuse(f"--{name} is {value}; give a whole number of at least 1.")
     if arguments.schedule not in (None, *SCHEDULES):
-        parser.error(f"--schedule {arguments.schedule} is unknown; give one of {', '.join(SCHEDULES)}.")
+        refuse(f"--schedule {arguments.schedule} is unknown; give one of {', '.join(SCHEDULES)}.")
     if arguments.dtype not in ("float32", "bfloat16", "float16"):
-        parser.error(f"--dtype {arguments.dtype} is unknown; give float32, bfloat16 or float16.")
+        refuse(f"--dtype {arguments.dtype} is unknown; give float32, bfloat16 or float16.")
     if arguments.prompts is not None and not Path(arguments.prompts).is_file():
-        parser.error(f"--prompts {arguments.prompts} is not a file; give one with a prompt on each line.")
+        refuse(f"--prompts {arguments.prompts} is not a file; give one with a prompt on each line.")
     if not Path(arguments.output).resolve().parent.is_dir():
-        parser.error(f"--output {arguments.output} is in no folder that there is; make it first.")
+        refuse(f"--output {arguments.output} is in no folder that there is; make it first.")
     return arguments
 
 
 def load(arguments: GenerationArguments, device: torch.device) -> LaddPipeline:
     """The pipeline on its device, with the schedule that is asked for: the saved one's own options stay."""
-    pipeline = LaddPipeline.from_pretrained(arguments.pipeline, dtype=getattr(torch, arguments.dtype))
+    with loading(f"--pipeline {arguments.pipeline}"):
+        pipeline = LaddPipeline.from_pretrained(arguments.pipeline, dtype=getattr(torch, arguments.dtype))
     if arguments.schedule is not None:
         pipeline.scheduler = SCHEDULES[arguments.schedule].from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
@@ -110,10 +111,11 @@ def main(argv: list[str]) -> None:
         library.set_verbosity_error()
         library.disable_progress_bar()
     state = PartialState(cpu=arguments.cpu or not torch.accelerator.is_available())
-    lines = Path(arguments.prompts).read_text(encoding="utf-8").splitlines() if arguments.prompts else []
+    with refusing():
+        lines = Path(arguments.prompts).read_text(encoding="utf-8").splitlines() if arguments.prompts else []
     prompts = [line for line in lines if line]
     if arguments.prompts and not prompts:
-        raise SystemExit(f"--prompts {arguments.prompts} holds no prompt: write one on each line.")
+        refuse(f"--prompts {arguments.prompts} holds no prompt: write one on each line.")
     count = (arguments.num_samples or 1) * max(len(prompts), 1)
 
     # 1. Each process its own numbers, in one piece
@@ -121,14 +123,15 @@ def main(argv: list[str]) -> None:
     parts = [target.with_name(f".{target.name}.{rank}") for rank in range(state.num_processes)]
     part = parts[state.process_index]
     share = torch.arange(count).tensor_split(state.num_processes)[state.process_index]
-    try:
-        pipeline = load(arguments, state.device)
-        with part.open("w", encoding="utf-8", newline="\n") as file:
-            for sample in samples(pipeline, share, prompts, arguments):
-                file.write(json.dumps(sample, ensure_ascii=False) + "\n")
-    except (ValueError, OSError) as error:
-        part.unlink(missing_ok=True)
-        raise SystemExit(f"{error}") from error
+    with refusing():
+        try:
+            pipeline = load(arguments, state.device)
+            with part.open("w", encoding="utf-8", newline="\n") as file:
+                for sample in samples(pipeline, share, prompts, arguments):
+                    file.write(json.dumps(sample, ensure_ascii=False) + "\n")
+        except (ValueError, OSError):
+            part.unlink(missing_ok=True)
+            raise
 
     # 2. One file, in order, that is there whole or not at all
     state.wait_for_everyone()

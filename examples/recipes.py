@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, NoReturn, get_type_hints
+from typing import Any, get_type_hints
 
+from command_line import CommandLine, refuse, refusing
 from recipe_files import read_recipe
 from recipe_stages import scaled_stages
-from transformers import HfArgumentParser
 
 from ladd_hf import (
     LaddConfig,
@@ -45,6 +45,9 @@ class RunArguments:
     """What is done besides training."""
 
     config: str = field(default=str(DEFAULT_RECIPE), metadata={"help": "Recipe: a YAML file of these fields."})
+    unset: list[str] = field(
+        default_factory=list, metadata={"help": "Fields of the recipe that are to be what they are without it."}
+    )
     data: str = field(
         default="sawtooth", metadata={"help": "'sawtooth', a corpus by name, such as 'python-docs', or files of texts."}
     )
@@ -269,41 +272,33 @@ def parse_arguments(
     which a printed line then says. Exits with a message for a recipe that is missing or has unknown fields, and for
     settings that can not work."""
     kinds = (RunArguments, ModelArguments, SchedulerArguments, LaddTrainingArguments)
-    parser = HfArgumentParser(kinds, description=description)
-
-    def fail(message: str) -> NoReturn:
-        """Exits without the pages of usage that `parser.error` prints first."""
-        parser.exit(2, f"{parser.prog}: error: {message}\n")
-
+    parser = CommandLine(kinds, description=description)
     parser.set_defaults(output_dir=None)
     if argv and argv[0].endswith((".yaml", ".yml")):
         argv = ["--config", *argv]
-    config_parser = HfArgumentParser(RunArguments, add_help=False, conflict_handler="resolve")
-    recipe = Path(config_parser.parse_known_args(argv)[0].config)
+    config_parser = CommandLine(RunArguments, add_help=False, conflict_handler="resolve")
+    named = config_parser.parse_known_args(argv)[0]
+    recipe = Path(named.config)
     if not recipe.is_file():
-        fail(f"--config {recipe} is not a file; give a recipe such as {DEFAULT_RECIPE}.")
-    try:
+        refuse(f"--config {recipe} is not a file; give a recipe such as {DEFAULT_RECIPE}.")
+    with refusing():
         settings = read_recipe(recipe)
-    except ValueError as error:
-        fail(str(error))
-    known = {f.name for kind in kinds for f in fields(kind) if f.init} - {"config"}
+    known = {f.name for kind in kinds for f in fields(kind) if f.init} - {"config", "unset"}
     if unknown := sorted(map(str, set(settings) - known)):
-        fail(f"{recipe} has unknown fields {unknown}; --help lists the fields of a recipe.")
+        refuse(f"{recipe} has unknown fields {unknown}; --help lists the fields of a recipe.")
+    if unknown := sorted(set(named.unset) - known):
+        refuse(f"--unset names unknown fields {unknown}; --help lists the fields of a recipe.")
+    settings = {name: value for name, value in settings.items() if name not in named.unset}
     settings.setdefault("output_dir", f"out/{recipe.stem}")
     scaled = scaled_stages(settings, argv)
     parser.set_defaults(**{**settings, **scaled})
-    try:
-        *arguments, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
-        run, model, _, training = arguments
+    run, model, schedulers, training = parser.parse(argv)
+    with refusing():  # settings that contradict each other
         check_fit(run, model, training)
-    except ValueError as error:  # settings that contradict each other, or the machine
-        fail(str(error))
-    if unknown:
-        fail(f"{' '.join(unknown)} is not understood; --help lists all flags.")
     if scaled and training.process_index == 0:
         lengths = ", ".join(f"{name} {settings[name]} -> {steps}" for name, steps in scaled.items())
         print(f"The recipe's stages are scaled along with --max_steps {training.max_steps}: {lengths}.", flush=True)
-    return tuple(arguments)
+    return run, model, schedulers, training
 
 
 def baseline_arguments(training: LaddTrainingArguments, folder: Path) -> LaddTrainingArguments:

@@ -5,8 +5,8 @@
     accelerate launch examples/train_ladd.py --max_steps 200 --stage_1_steps 100 --seed 1 --output_dir out/quick
 
 A recipe is a YAML file of the fields in `recipes.py`, given with `--config` or as the first argument; flags override
-it, and `--help` lists them all. Its `base` names a recipe, or a list of them, from its own folder: it starts from their
-settings, later ones over earlier ones, and overrides them.
+it, `--unset FIELD ...` takes fields out of it, and `--help` lists them all. Its `base` names a recipe, or a list of
+them, from its own folder: it starts from their settings, later ones over earlier ones, and overrides them.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any
 
 import datasets
 import torch
+from command_line import refuse, refusing
 from diffusers.utils import logging as diffusers_logging
 from huggingface_hub.errors import StrictDataclassError
 from recipes import RunArguments, baseline_arguments, parse_arguments
@@ -41,6 +42,7 @@ from ladd_hf.model_card import METHODS
 from ladd_hf.pretrained_encoder import check_pretrained_encoder
 from ladd_hf.publishing import training_recipe
 from ladd_hf.run_facts import running_command
+from ladd_hf.run_folders import set_aside
 from ladd_hf.tasks import Judgement, SawtoothTask, Task, TextTask
 
 
@@ -104,7 +106,15 @@ def train(
     if training.process_index == 0:
         print(f"\n{label}: {model.num_parameters():,} parameters, {training.max_steps:,} steps", flush=True)
     callbacks = [*(watch_latents(task, data[1]) if config.latent_type != "none" else []), ProgressLines()]
-    trainer = LaddTrainer(model, training, None, *data, processing_class=task.tokenizer, callbacks=callbacks)
+    train_set, held_out = data
+    trainer = LaddTrainer(
+        model,
+        training,
+        train_dataset=train_set,
+        eval_dataset=held_out if len(held_out) else None,
+        processing_class=task.tokenizer,
+        callbacks=callbacks,
+    )
     trainer.remove_callback(PrinterCallback)
     start = time.time()
     trainer.train()
@@ -122,14 +132,14 @@ def main(argv: list[str]) -> None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(run.cpu_threads or max(1, cores // training.world_size))
     start, folder = time.time(), Path(training.output_dir)
-    if (folder / "results.json").exists():
-        raise SystemExit(f"{folder} already holds the results of a run: give another --output_dir.")
+    if (folder / "results.json").exists() and not training.start_anew:
+        refuse(f"{folder} already holds the results of a run: give another --output_dir, or --start_anew.")
 
     # 1. Everything that can be wrong, before anything is trained
     count = training.max_steps * training.train_batch_size * training.world_size * training.gradient_accumulation_steps
     # the others take texts and blocks from the cache of the first; of streams nothing is cached
     first = nullcontext() if run.streaming else training.main_process_first(desc="reading texts")
-    try:
+    with refusing(StrictDataclassError):
         with first:
             task = make_task(run, max(1, model_arguments.num_latents))  # the baseline sees the same texts
             configs = {"ladd": model_arguments.config(task, latents=True)}
@@ -144,11 +154,13 @@ def main(argv: list[str]) -> None:
             data = task.train_dataset(count, training.seed), task.eval_dataset(run.num_eval_sequences, training.seed)
         if training.process_index == 0:  # the one that judges
             task.reference()
-    except (ValueError, OSError, StrictDataclassError) as error:
-        raise SystemExit(f"{error}") from error
 
     # 2. Training, of both models on the same data
     folders = {"ladd": folder / METHODS[model_arguments.latent_type].lower(), "mdlm": folder / "mdlm"}
+    if training.start_anew:
+        results = ("results.json", "results.png", "checkpoints", *(one.name for one in folders.values()))
+        with training.main_process_first(local=False, desc="moving an earlier run aside"):
+            set_aside(folder, also=results)
     trainers: dict[str, LaddTrainer] = {}
     seconds: dict[str, float] = {}
     if run.baseline and model_arguments.latent_type != "none":

@@ -65,8 +65,8 @@ MUTATIONS = [
     Mutation(
         "forget the last step",
         "pipelines/pipeline_ladd.py",
-        "enumerate(self.scheduler.timesteps.tolist())",
-        "enumerate(self.scheduler.timesteps.tolist()[:-1])",
+        "enumerate(scheduler.timesteps.tolist())",
+        "enumerate(scheduler.timesteps.tolist()[:-1])",
         "tests/pipelines/test_pipeline_ladd.py",
     ),
     Mutation(

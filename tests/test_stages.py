@@ -166,7 +166,7 @@ def test_a_resumed_run_does_not_put_steps_that_it_has_made_into_other_stages(mak
     ("options", "message"),
     [
         ({"stage_1_steps": 2.5}, "`stage_1_steps` is 2.5; give a number of steps, or a share"),
-        ({"mdlm_steps": float("nan")}, "`mdlm_steps` is nan; give a number of steps, or a share"),
+        ({"mdlm_steps": float("nan")}, "`mdlm_steps` is nan; give a number"),
         ({"latent_warmup_steps": float("inf")}, "`latent_warmup_steps` is inf; give a number"),
         (
             {"mdlm_steps": 0.5, "stage_1_steps": 0.5},

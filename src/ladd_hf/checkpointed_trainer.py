@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase, Trainer
 from transformers.trainer_utils import TrainOutput
 from transformers.utils import logging
 
-from .adapter_training import ADAPTER_FILE, load_adapter_weights
+from .adapter_training import load_adapter_weights
 from .adapters import base_model
 from .checkpoint_writing import clear_unfinished, written_aside
 from .checkpoints import (
@@ -30,20 +30,12 @@ from .checkpoints import (
     weight_files,
 )
 from .loading import misfit
+from .run_folders import FILES_OF_A_MODEL, set_aside
 from .sharding import check_resuming
 from .stages import STAGE_LENGTHS, is_share
 from .training_args import LaddTrainingArguments
 
 logger = logging.get_logger(__name__)
-
-# What a finished run leaves in its folder, checkpoints apart.
-_FILES_OF_A_MODEL = (
-    "model_index.json",
-    "model.safetensors",
-    "model.safetensors.index.json",
-    ADAPTER_FILE,
-    "training_args.bin",
-)
 
 
 class CheckpointedTrainer(Trainer):
@@ -55,11 +47,17 @@ class CheckpointedTrainer(Trainer):
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
         """As `Trainer.train`; refuses an output folder with a run in it, unless that is resumed, and checkpoints that
-        are not whole. `True`, and `resume_if_exists`, take the last whole one, and tell which they skipped.
+        are not whole. `True`, and `resume_if_exists`, take the last whole one, and tell which they skipped. With
+        `start_anew` what is there of a run moves to `previous-1`, `previous-2` and so on in it; none is deleted.
 
         Raises `ValueError` for a checkpoint of another model, tokenizer or course of stages, or whose files are
         missing or damaged.
         """
+        if self.args.start_anew:
+            if resume_from_checkpoint:
+                raise ValueError("`start_anew` is set, and `resume_from_checkpoint` is given: choose one of them.")
+            with self.args.main_process_first(local=False, desc="moving the earlier run aside"):
+                set_aside(str(self.args.output_dir))  # in the processes after the first nothing is left to move
         if self.args.should_save:
             clear_unfinished(str(self.args.output_dir))
         checkpoint = agreed(lambda: self._checkpoint_to_resume(resume_from_checkpoint))
@@ -84,12 +82,13 @@ class CheckpointedTrainer(Trainer):
         if held := numbered_checkpoints(folder):
             raise ValueError(
                 f"The output folder {folder} already holds a run (up to {held[0].name}): "
-                "choose another folder, or go on with it (`resume_from_checkpoint=True` or `resume_if_exists`)."
+                "choose another folder, or go on with it (`resume_from_checkpoint=True` or `resume_if_exists`), or "
+                "train anew (`start_anew`, which moves it aside)."
             )
-        if files := [name for name in _FILES_OF_A_MODEL if Path(folder, name).exists()]:
+        if files := [name for name in FILES_OF_A_MODEL if Path(folder, name).exists()]:
             raise ValueError(
                 f"The output folder {folder} already holds a model ({', '.join(files)}) and no checkpoint to go on "
-                "from: choose another folder."
+                "from: choose another folder, or train anew (`start_anew`, which moves it aside)."
             )
         return None
 

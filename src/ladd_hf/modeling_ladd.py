@@ -140,7 +140,8 @@ class LaddModel(LaddPreTrainedModel):
     def _conditioning(
         self, batch_size: int, token_timesteps: Tensor | None, latent_timesteps: Tensor | None, with_latents: bool
     ) -> Tensor | None:
-        """emb(t_x) + emb(t_y), of those the model is conditioned on: `(B, cond_hidden_size)`."""
+        """emb(t_x) + emb(t_y), of those the model is conditioned on: `(B, cond_hidden_size)`, or `(1, ...)` where the
+        batch has one time."""
         embedded = []
         for name, embedding, timesteps in (
             ("token_timesteps", self.token_time_embedding, token_timesteps),
@@ -150,8 +151,14 @@ class LaddModel(LaddPreTrainedModel):
                 continue
             if timesteps is None:
                 raise ValueError(f"This model is conditioned on time: give `{name}` of shape ({batch_size},).")
-            embedded.append(embedding(timesteps.expand(batch_size)))
+            embedded.append(embedding(_one_or_each(timesteps, batch_size)))
         return sum(embedded[1:], embedded[0]) if embedded else None
+
+
+def _one_or_each(timesteps: Tensor, batch_size: int) -> Tensor:
+    """`(1,)` or `(B,)` times. One for all is not spread over the rows: it is embedded once, and by the same kernels in
+    a batch of any size, so that rounding, too, is a row's own."""
+    return timesteps.reshape(1) if timesteps.numel() == 1 else timesteps.expand(batch_size)
 
 
 class LaddForDiffusionLM(LaddPreTrainedModel):
@@ -317,7 +324,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         if self.latent_denoiser is not None and vectors is not None and predict_latents:
             if latent_timesteps is None:
                 raise ValueError("The latent denoiser is conditioned on time: give `latent_timesteps`.")
-            prediction = self.latent_denoiser(vectors, latent_timesteps.expand(len(vectors)))
+            prediction = self.latent_denoiser(vectors, _one_or_each(latent_timesteps, len(vectors)))
         if input_ids is None and inputs_embeds is None:
             if prediction is None:
                 raise ValueError(

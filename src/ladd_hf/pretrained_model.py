@@ -22,6 +22,7 @@ from .latent_stream import LatentInput
 from .loading import clear_errors, refuse_partial
 from .quantizers import initialize_quantizer
 from .two_stream_transformer import JointAttention, LaddBlock, ModulatedNorm, Modulation, ZeroInitLinear
+from .wrong_objects import described
 
 
 class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
@@ -46,6 +47,14 @@ class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
     _is_part: ClassVar[bool] = False
     # The classes that are pushed with their code, by the auto class that loads them.
     _auto_classes: ClassVar[dict[str, type]] = {}
+
+    def __init__(self, config: LaddConfig, *args: Any, **kwargs: Any) -> None:
+        if getattr(config, "model_type", None) != LaddConfig.model_type:  # a class of the Hub's code has it, too
+            raise ValueError(
+                f"`config` is {described(config)}; give a LaddConfig (`{type(self).__name__}.from_pretrained` loads a "
+                "model by its name)."
+            )
+        super().__init__(config, *args, **kwargs)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None, *args: Any, **kwargs: Any) -> Any:

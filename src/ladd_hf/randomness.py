@@ -14,6 +14,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .wrong_objects import described
+
 
 def _signed(value: int) -> int:
     """The 64-bit pattern of `value` as the signed number that an int64 tensor stores."""
@@ -54,6 +56,8 @@ class RowGenerator:
     """
 
     def __init__(self, keys: Tensor) -> None:
+        if not isinstance(keys, Tensor):
+            raise ValueError(f"`keys` is {described(keys)}; build it by `RowGenerator.from_generator` or `from_seed`.")
         if keys.ndim != 1 or keys.dtype != torch.int64:
             raise ValueError(
                 f"`keys` has shape {tuple(keys.shape)} and dtype {keys.dtype}; a vector of int64, one key per row, is "

@@ -29,6 +29,9 @@ class TimePath:
     vertices: tuple[Point, ...]
 
     def __post_init__(self) -> None:
+        corners = self.vertices if isinstance(self.vertices, Sequence) else [self.vertices]
+        if not all(isinstance(one, Sequence) and len(one) == 2 and not isinstance(one, str) for one in corners):
+            raise ValueError(f"`vertices` is {self.vertices!r}; give corners (t_x, t_y), such as ((1, 1), (0, 0)).")
         steps = list(zip(self.vertices, self.vertices[1:], strict=False))
         falls = all(a[0] >= b[0] and a[1] >= b[1] and a != b for a, b in steps)
         if not steps or not falls or self.vertices[-1] != (0, 0) or not self._starts_with_masks():

@@ -45,6 +45,7 @@ from .schedulers import LaddScheduler
 from .sharding import check_sharding, is_sharded, whole
 from .step_counts import StepCounts, batch_counts, maskable_tokens, total
 from .time_paths import time_path
+from .trainer_arguments import check_model_to_train, check_trainer_arguments
 from .trainer_checks import averages_weights, check_optimizer, check_options, check_set
 from .training_args import LaddTrainingArguments
 from .training_noise import TrainingNoise
@@ -94,11 +95,11 @@ class LaddTrainer(CheckpointedTrainer):
     * A model with adapters of peft, by `get_peft_model` or `add_adapter`, is saved as its adapter; `save_pipeline`
       saves it whole, the adapter merged in.
 
-    Raises `ValueError` or `OSError` when it is made with a pretrained encoder that can not encode the model's texts, as
-    far as its configuration and tokenizer tell, unless the data sets bring its latents along; `ValueError` for an
-    output folder that already holds a run, unless it is resumed, and for a checkpoint that is not whole or not of this
-    run; and `NonFiniteLossError` for losses and gradients that
-    are no numbers.
+    Raises `ValueError` for arguments of another kind; `ValueError` or `OSError` when it is made with a pretrained
+    encoder that can not encode the model's texts, as far as its configuration and tokenizer tell, unless the data sets
+    bring its latents along; `ValueError` for an output folder that already holds a run, unless it is resumed, or
+    `start_anew` is set, and for a checkpoint that is not whole or not of this run; and `NonFiniteLossError` for losses
+    and gradients that are no numbers.
     """
 
     # The loss is divided by what the whole optimiser step scores: accumulated batches add up, see `StepCounts`.
@@ -117,6 +118,9 @@ class LaddTrainer(CheckpointedTrainer):
         **kwargs: Any,
     ) -> None:
         args = LaddTrainingArguments("trainer_output") if args is None else args
+        check_trainer_arguments(
+            model, args, data_collator, train_dataset, eval_dataset, processing_class, callbacks, kwargs
+        )
         check_options(args, kwargs)
         for name, dataset in _evaluation_sets(eval_dataset).items():
             check_set(dataset, name)
@@ -136,6 +140,7 @@ class LaddTrainer(CheckpointedTrainer):
             callbacks=callbacks,
             **kwargs,
         )
+        check_model_to_train(self.model)  # a `model_init` has made it
         check_trainable(self.model)
         self._meet_model()
         self._check_encoder()

@@ -12,6 +12,7 @@ from transformers import TrainingArguments
 from .objective import TrainingObjective
 from .stages import STAGE_LENGTHS, Stages, check_length, is_share, steps_of
 from .time_paths import time_path
+from .wrong_objects import check_number, described
 
 # Ends of the names of metrics of the bound.
 _LOWER_IS_BETTER = ("loss", "nelbo", "nats", "perplexity")
@@ -101,6 +102,10 @@ class LaddTrainingArguments(TrainingArguments):
     resume_if_exists: bool = field(
         default=False, metadata={"help": "Go on from the last whole checkpoint of an output folder that holds a run."}
     )
+    start_anew: bool = field(
+        default=False,
+        metadata={"help": "Train anew in an output folder that holds a run, which moves to `previous-1` in it."},
+    )
 
     remove_unused_columns: bool = field(default=False, metadata={"help": "Drop data columns the model does not take."})
     logging_nan_inf_filter: bool = field(
@@ -109,6 +114,8 @@ class LaddTrainingArguments(TrainingArguments):
     label_names: list[str] | None = field(default_factory=list, metadata={"help": "Columns with labels."})
 
     def __post_init__(self) -> None:
+        for name, kind in LaddTrainingArguments.__annotations__.items():
+            _check_kind(name, getattr(self, name), kind)
         if "WORLD_SIZE" in os.environ and not torch.accelerator.is_available():
             self.use_cpu = True  # else each of several processes would train on its own
         metric = self.metric_for_best_model or ""
@@ -123,6 +130,8 @@ class LaddTrainingArguments(TrainingArguments):
         for name in STAGE_LENGTHS:
             check_length(name, getattr(self, name))
             setattr(self, name, float(getattr(self, name)))  # a hyperparameter search casts to the type it finds
+        if self.start_anew and (self.resume_if_exists or self.resume_from_checkpoint):
+            raise ValueError("`start_anew` is set, and going on with an earlier run as well: choose one of them.")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"`ema_decay` is {self.ema_decay}; give a decay from 0 (no EMA) to below 1.")
         if not 0 <= self.latent_warmup_delay <= 1:
@@ -138,6 +147,9 @@ class LaddTrainingArguments(TrainingArguments):
             raise ValueError(f"`nelbo_samples` is {self.nelbo_samples}; give at least 1 point per example.")
         for path in self.nelbo_paths:
             time_path(path)
+        for name in ("stage_1_fully_masked_share", "stage_1_latent_dropout", "stage_1_quantizer_dropout"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"`{name}` is {getattr(self, name)}; give a share from 0 to 1.")
         self._num_steps: int | None = None
         self.stage_objectives()
         if self.mdlm_steps < 1 and self.stage_1_steps < 1 and self.mdlm_steps + self.stage_1_steps >= 1:
@@ -245,3 +257,13 @@ class LaddTrainingArguments(TrainingArguments):
 def _stated(length: float, steps: int) -> str:
     """A length as it was given, and in steps where that was a share."""
     return f"{length:g} ({steps} steps)" if is_share(length) else f"{steps}"
+
+
+def _check_kind(name: str, value: Any, kind: str) -> None:
+    """Raises `ValueError` for a setting's value of another kind than its annotation says."""
+    if kind in ("int", "float"):
+        check_number(f"`{name}`", value, whole=kind == "int")
+    elif kind == "str" and not isinstance(value, str):
+        raise ValueError(f"`{name}` is {described(value)}; give a text.")
+    elif kind == "list[str]" and not (isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)):
+        raise ValueError(f"`{name}` is {described(value)}; give a list of texts.")

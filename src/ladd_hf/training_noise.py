@@ -103,8 +103,8 @@ def draw_times(distribution: str, positions: Tensor, min_time: float = 0.0, shif
 
 def check_distribution(distribution: str) -> list[str]:
     """The distributions that a name such as `independent` or `sequential+joint` stands for; else a `ValueError`."""
-    names = distribution.split("+")
-    if not all(name in TIME_DISTRIBUTIONS for name in names):
+    names = distribution.split("+") if isinstance(distribution, str) else []
+    if not names or not all(name in TIME_DISTRIBUTIONS for name in names):
         raise ValueError(
             f"`time_distribution` {distribution!r} is unknown; give one of {list(TIME_DISTRIBUTIONS)}, or several "
             "joined by '+', such as 'sequential+joint'."

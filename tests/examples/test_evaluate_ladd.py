@@ -122,13 +122,14 @@ def test_it_packs_documents_as_a_training_run_does(tokenizer, packing, tmp_path,
 )
 def test_blocks_are_those_of_the_models_training_unless_it_is_told_otherwise(options, tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-    (tmp_path / "test.txt").write_text("\n".join(SENTENCES))
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "test.txt").write_text("\n".join(SENTENCES))
     tokenizer = TOKENIZERS["word pieces, CLS and SEP"]
-    texts = load_corpus(tmp_path, cache_dir=str(tmp_path / "cache"))["test"]
+    texts = load_corpus(tmp_path / "texts", cache_dir=str(tmp_path / "cache"))["test"]
     task = TextTask("texts", {"train": texts, "test": texts}, tokenizer, 12, **options)
     trained = task.train_dataset(100, 0)
     config = LaddConfig(**task.vocabulary, max_position_embeddings=12, **text_layout(trained))
-    arguments = evaluate_ladd.EvaluationArguments(model="", data=str(tmp_path))
+    arguments = evaluate_ladd.EvaluationArguments(model="", data=str(tmp_path / "texts"))
     found = evaluate_ladd.held_out_blocks(arguments, SimpleNamespace(config=config), tokenizer)
     assert [row["input_ids"].tolist() for row in found] == [row["input_ids"].tolist() for row in trained]
     arguments.packing = "pack"

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
-from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from helpers.adapters import answers, differs
 from helpers.corpora import byte_pairs
+from helpers.examples import finetune_lora
 from helpers.sampling import tiny_tokenizer
 from peft import PeftModel
 from safetensors.torch import load_file
@@ -19,22 +17,12 @@ from safetensors.torch import load_file
 from ladd_hf import LaddConfig, LaddPipeline
 from ladd_hf.adapters import has_adapters
 
-SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "finetune_lora.py"
 FEW = ("--max_steps", 3, "--per_device_train_batch_size", 4, "--eval_sequences", 6, "--use_cpu")
-
-
-def loaded() -> ModuleType:
-    """The script as a module."""
-    spec = importlib.util.spec_from_file_location("finetune_lora", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["finetune_lora"] = module  # where its dataclass looks for its types
-    spec.loader.exec_module(module)
-    return module
 
 
 def finetune(*flags: object) -> None:
     """The script, in this process."""
-    loaded().main([str(flag) for flag in (*FEW, *flags)])
+    finetune_lora.main([str(flag) for flag in (*FEW, *flags)])
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +66,7 @@ def test_texts_are_read_by_the_pipeline_s_tokenizer(folder, tmp_path, capsys):
 
 
 def test_texts_are_framed_as_the_pipeline_s_are_and_lengths_are_theirs_from_now_on(folder):
-    finetune_lora, tokenizer, file = loaded(), byte_pairs(), folder / "texts.txt"
+    tokenizer, file = byte_pairs(), folder / "texts.txt"
     config = LaddConfig(
         **{"vocab_size": len(tokenizer), "mask_token_id": 3, "pad_token_id": 0, "max_position_embeddings": 12},
         text_frame={"packing": "pad", "start": [1], "end": [2]},

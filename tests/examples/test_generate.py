@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.examples import generate as script
 from helpers.sampling import tiny_tokenizer
 
 import ladd_hf
@@ -21,11 +21,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "generate.py"
 
 def generate(*flags: object) -> None:
     """The script, in this process."""
-    spec = importlib.util.spec_from_file_location("generate", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["generate"] = module  # where its dataclass looks for its types
-    spec.loader.exec_module(module)
-    module.main([str(flag) for flag in ("--cpu", *flags)])
+    script.main([str(flag) for flag in ("--cpu", *flags)])
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The examples that train and evaluate, and the recipes, as modules."""
+"""The examples as modules."""
 
 from __future__ import annotations
 
@@ -8,9 +8,20 @@ from pathlib import Path
 # as it is where the example is run: its modules stand beside it
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples"))
 
+import convert_checkpoint
 import evaluate_ladd
+import finetune_lora
+import generate
 import recipe_stages
 import recipes
 import train_ladd
 
-__all__ = ["evaluate_ladd", "recipe_stages", "recipes", "train_ladd"]
+__all__ = [
+    "convert_checkpoint",
+    "evaluate_ladd",
+    "finetune_lora",
+    "generate",
+    "recipe_stages",
+    "recipes",
+    "train_ladd",
+]

@@ -78,8 +78,8 @@ def test_mdlm_runs_have_the_enumerated_law(name, spacing, num_steps):
 class SwappedAlphas(LaddJointScheduler):
     """Reveals with the probability of staying masked."""
 
-    def draw_unmask(self, timestep, sample, generator=None):
-        unmask = super().draw_unmask(timestep, sample, generator)
+    def draw_unmask(self, timestep, sample, generator=None, keep=None):
+        unmask = super().draw_unmask(timestep, sample, generator, keep)
         last = int(timestep) == len(self.timesteps) - 1
         return unmask if last else (sample == self._tokens.mask_id) & ~unmask
 

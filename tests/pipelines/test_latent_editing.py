@@ -148,6 +148,36 @@ def test_between_equal_vectors_nothing_moves():
     torch.testing.assert_close(path, latents.expand(3, -1, -1))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [2, 3, 16])
+@pytest.mark.parametrize("apart", [0.0, 1e-15, 1e-8, 1e-4, 0.1])
+def test_vectors_keep_their_length_on_the_way_to_opposite_ones_and_to_their_like(apart, size, dtype):
+    first = torch.randn(1, 5, size, generator=seeded(), dtype=dtype)
+    aside = torch.randn(1, 5, size, generator=seeded(1), dtype=dtype)
+    weights = torch.linspace(0, 1, 9, **RANDOM)
+    for sign in (-2, 2):
+        second = sign * first + apart * aside
+        path = interpolate_latents(first, second, weights, one_row())
+        assert path.dtype == dtype and torch.equal(path[:1], first) and torch.equal(path[-1:], second)
+        lengths = path.norm(dim=-1).double()
+        torch.testing.assert_close(lengths, torch.lerp(lengths[:1], lengths[-1:], weights[:, None]), rtol=1e-6, atol=0)
+        steps = (path[1:] - path[:-1]).norm(dim=-1)
+        assert (steps < 0.75 * second.norm(dim=-1)).all(), "it turns, and never jumps to the other side"
+        assert torch.equal(path, interpolate_latents(first, second, weights, one_row(1))), "always the same way"
+
+
+def test_a_way_from_or_to_nothing_is_a_straight_line():
+    vector, nothing, weights = torch.randn(1, 3, 4, **RANDOM), torch.zeros(1, 3, 4, **RANDOM), torch.linspace(0, 1, 5)
+    for ends in ((vector, nothing), (nothing, vector), (nothing, nothing)):
+        path = interpolate_latents(*ends, weights, one_row())
+        torch.testing.assert_close(path, torch.lerp(*ends, weights.double()[:, None, None]))
+
+
+def test_opposite_numbers_have_zero_between_them():
+    path = interpolate_latents(torch.ones(1, 2, 1), -torch.ones(1, 2, 1), torch.linspace(0, 1, 5), one_row())
+    assert path[:, 0, 0].tolist() == [1, 0.5, 0, -0.5, -1]
+
+
 def test_codes_change_one_after_the_other_and_none_changes_back():
     first, second = torch.zeros(1, 50, dtype=torch.int64), torch.ones(1, 50, dtype=torch.int64)
     path = interpolate_latents(first, second, torch.linspace(0, 1, 11), one_row())
@@ -165,6 +195,12 @@ def test_texts_on_the_way_from_one_to_another(build, kind):
     torch.testing.assert_close(result.latents[-1:], pipe.encode(second))
     fixed = pipe.interpolate(first, second, num_steps=3, length=6, generator=seeded())
     assert fixed.sequences.shape == (5, 6)
+
+
+def test_a_text_halfway_between_two_lengths_has_the_longer(build):
+    for first, second in (([1, 2, 3, 4], [1] * 5), ([1] * 5, [1, 2, 3, 4]), ([1] * 5, [1] * 6)):
+        lengths = build("discrete").interpolate(first, second, 3, num_steps=2).lengths.tolist()
+        assert lengths[1] == max(len(first), len(second))
 
 
 def test_a_way_has_one_text_at_each_end(build):

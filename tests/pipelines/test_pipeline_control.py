@@ -10,6 +10,8 @@ import torch
 from helpers.sampling import KINDS, MASK, clean_latents, seeded, watch
 from transformers import LogitsProcessor, LogitsProcessorList, SuppressTokensLogitsProcessor, TopKLogitsWarper
 
+from ladd_hf import LaddJointScheduler
+
 PAD = 0
 
 
@@ -92,6 +94,35 @@ def test_leaving_out_idle_rows_changes_no_sample_of_padded_rows(build, kind, gui
     options = {"num_steps": 16, "length": [2, 5, 3], "guidance_scale": guidance_scale}
     every, busy = (pipe(generator=seeded(), skip_idle_rows=skip, **options).sequences for skip in (False, True))
     assert torch.equal(every, busy)
+
+
+@pytest.mark.parametrize("unmasking", ["top_probability", "margin", "entropy"])
+@pytest.mark.parametrize(("kind", "guidance_scale"), [("none", 1.0), ("discrete", 2.0), ("continuous", 1.0)])
+def test_orders_by_confidence_leave_out_rows_in_which_nothing_is_revealed(build, unmasking, kind, guidance_scale):
+    """One token is left to write in the first row, two in the second, four in the third."""
+    pipe = build(kind, "sequential")
+    pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, unmasking=unmasking, latent_share=0.02)
+    calls = watch(pipe.model)
+    options = {"prompt": [[1] * 5, [2] * 6, [3] * 4], "length": [6, 8, 8], "guidance_scale": guidance_scale}
+    every, busy = (pipe(num_steps=50, generator=seeded(), skip_idle_rows=skip, **options) for skip in (False, True))
+    assert torch.equal(every.sequences, busy.sequences) and every.nfe == 50
+    calls = calls[50:]
+    of_latents = 0 if kind == "none" else 1
+    assert busy.nfe == len(calls) == of_latents + 4
+    rows = [len(call.input_ids) // (2 if guidance_scale != 1 else 1) for call in calls[of_latents:]]
+    assert sum(rows) == 1 + 2 + 4, "a row is evaluated as often as it has tokens to write"
+
+
+@pytest.mark.parametrize("unmasking", ["top_probability", "margin", "entropy"])
+def test_without_word_of_what_is_kept_every_masked_token_has_logits(tiny_config, unmasking):
+    scheduler = LaddJointScheduler(unmasking=unmasking).for_model(tiny_config("none"))
+    scheduler.set_timesteps(50)
+    tokens = torch.tensor([[1, 2, MASK], [1, MASK, MASK]])
+    keep = torch.tensor([[True, False, False]] * 2)
+    assert torch.equal(scheduler.draw_unmask(1, tokens), tokens == MASK)
+    told = scheduler.draw_unmask(1, tokens, keep=keep)
+    assert not told[0].any(), "of its two tokens one was due at once, and the other when half of the time has passed"
+    assert torch.equal(told[1], tokens[1] == MASK)
 
 
 @pytest.mark.parametrize(

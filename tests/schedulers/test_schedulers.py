@@ -134,7 +134,13 @@ def latent_steps(scheduler, num_steps):
     ("options", "num_steps", "expected"),
     [
         ({}, 2, {1}),
-        ({}, 3, {1, 2}),
+        ({}, 3, {2}),  # half a step is rounded up, whatever its neighbours are
+        ({}, 5, {3}),
+        ({}, 7, {4}),
+        ({}, 9, {5}),
+        ({"latent_share": 0.29}, 50, {15}),  # 14.5, were it not for rounding
+        ({"latent_share": 0.25}, 10, {3}),
+        ({"latent_share": 0.25}, 9, {2}),
         ({}, 8, {4}),
         ({"latent_share": 0.25}, 8, {2}),
         ({"latent_share": 0.75}, 8, {6}),

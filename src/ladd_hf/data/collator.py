@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..poolings import check_shortest
+from ..wrong_objects import described
 
 # A column that runs along the latents, not along the text.
 _OF_LATENTS = "precomputed_latents"
@@ -25,7 +27,7 @@ class LaddCollator:
             [`LaddTrainer`] fills in. It is here that this is looked at, before the batch is on its device.
 
     Raises `ValueError` for texts of different lengths without a padding token, for texts with fewer tokens than
-    `min_tokens`, and for columns that are no numbers.
+    `min_tokens` or none, for columns that are no numbers, and for columns that only some of the examples have.
     """
 
     def __init__(self, pad_token_id: int | None = None, min_tokens: int = 0) -> None:
@@ -33,6 +35,7 @@ class LaddCollator:
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Tensor]:
         """A batch; `attention_mask` is added where something is padded."""
+        _check_examples(examples)
         columns = {name: self._column(name, [example[name] for example in examples]) for name in examples[0]}
         lengths = torch.tensor([len(ids) for ids in columns["input_ids"]])
         longest = int(lengths.max())
@@ -84,4 +87,41 @@ class LaddCollator:
             tensor = torch.from_numpy(array)
         if name == _OF_LATENTS:
             return tensor.float()
+        if name in ("input_ids", "labels") and tensor.is_floating_point():
+            raise ValueError(f"The column {name!r} holds {tensor.dtype} values; ids are whole numbers: tokenize anew.")
         return tensor if tensor.is_floating_point() else tensor.long()
+
+
+def _check_examples(examples: Any) -> None:
+    """Raises `ValueError` unless they are texts' ids with the same columns in all of them, each of a token or more."""
+    if not isinstance(examples, Sequence) or isinstance(examples, str) or not examples:
+        raise ValueError(f"A batch is {described(examples)}; give a list of examples, one at least.")
+    for number, example in enumerate(examples):
+        if not isinstance(example, Mapping) or "input_ids" not in example:
+            holds = f"the columns {sorted(map(str, example))}" if isinstance(example, Mapping) else described(example)
+            raise ValueError(
+                f"Example {number} of a batch is {holds}; an example is a dict with the text's `input_ids`: tokenize "
+                "texts first, for instance by `token_blocks`."
+            )
+        if different := sorted(set(example) ^ set(examples[0])):
+            raise ValueError(
+                f"The column {different[0]!r} is in some examples of a batch only: give it in all of them, or in none."
+            )
+        sizes = {name: _size(example[name]) for name in ("input_ids", *_PADDING) if name in example}
+        if not sizes["input_ids"]:
+            raise ValueError(f"Example {number} of a batch has no tokens: filter empty texts out.")
+        for name, size in sizes.items():
+            if size != sizes["input_ids"]:
+                raise ValueError(
+                    f"Example {number} of a batch has {sizes['input_ids']} `input_ids`, and its {name!r} are "
+                    f"{described(example[name]) if size is None else size}: give one for each token, or remove the "
+                    "column."
+                )
+
+
+def _size(values: Any) -> int | None:
+    """How many entries a column has in an example; `None` for a number or nothing."""
+    try:
+        return len(values)
+    except TypeError:
+        return None

@@ -18,6 +18,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
+from ladd_hf.wrong_objects import check_number
+
 FloatArray = NDArray[np.float64]
 
 _LOWEST, _HIGHEST = 0.01, 0.99  # range of p_i(u)
@@ -257,8 +259,9 @@ def sawtooth_dataset(num_sequences: int, length: int = 32, seed: int = 0) -> dat
         `(n, S)` for a slice. `with_format("numpy")` reads somewhat faster into numpy arrays.
 
     Raises:
-        ValueError: `length` is not an integer of 2 or more.
+        ValueError: `length` is not an integer of 2 or more, or `num_sequences` none.
     """
+    check_number("`num_sequences`", num_sequences, whole=True)
     tokens = SawtoothDistribution(length).sample(num_sequences, seed)
     # Straight from the buffer: `Dataset.from_dict` would take seconds to encode the rows one by one.
     column: Any = pa.FixedSizeListArray.from_arrays(pa.array(tokens.ravel()), length)

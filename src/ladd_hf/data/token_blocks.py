@@ -22,6 +22,7 @@ from ladd_hf.data.encoding import Documents, TextEncoder, TokenArray
 from ladd_hf.data.packing import Blocks, Filled, Layout, Packed, Padded, left_out_message
 from ladd_hf.data.text_layout import noted
 from ladd_hf.data.transforms import passing_file, with_transform_applied
+from ladd_hf.wrong_objects import described
 
 logger = logging.get_logger(__name__)
 
@@ -89,6 +90,8 @@ def token_blocks(
         raise ValueError(f"`num_proc` is {num_proc!r}, but a number of processes, 1 or more, or None is accepted.")
     if isinstance(length, bool):
         raise ValueError(f"`length` is {length!r}, but an integer of 1 or more is accepted: give tokens per example.")
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise ValueError(f"`tokenizer` is {described(tokenizer)}; give a tokenizer of transformers'.")
     encoder = TextEncoder(tokenizer)
     between = None if separator is None else encoder([separator]).ids.tolist()
     if separator and not between:

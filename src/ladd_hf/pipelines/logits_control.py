@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any, cast
 
@@ -11,6 +11,7 @@ from torch import FloatTensor, LongTensor, Tensor
 from transformers import LogitsProcessorList, SuppressTokensLogitsProcessor
 
 from ..configuration_ladd import LaddConfig
+from ..wrong_objects import described
 
 
 def logits_processors(
@@ -19,7 +20,12 @@ def logits_processors(
     """The processors of a run, those that ban tokens last. Raises `ValueError` for ids the model has not."""
     if callable(given) and not isinstance(given, LogitsProcessorList):
         given = [given]
-    processors = LogitsProcessorList([] if given is None else given)
+    several = [] if given is None else given
+    wrong = [several] if isinstance(several, str) or not isinstance(several, Iterable) else several
+    wrong = [one for one in wrong if not callable(one)]
+    if wrong:
+        raise ValueError(f"`logits_processor` holds {described(wrong[0])}; give a list of functions.")
+    processors = LogitsProcessorList(several)
     banned = banned_tokens.tolist() if isinstance(banned_tokens, Tensor | np.ndarray) else banned_tokens
     banned = [] if banned is None else list(banned) if isinstance(banned, Sequence) else [banned]
     if any(not isinstance(one, Integral) or not 0 <= one < config.vocab_size for one in banned):

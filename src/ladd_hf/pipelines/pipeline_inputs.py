@@ -16,6 +16,7 @@ from ..configuration_ladd import LaddConfig
 from ..randomness import RowGenerator
 from ..text_frame import TextFrame
 from ..text_lengths import draw_lengths
+from ..wrong_objects import described
 from .prompt_padding import without_padding
 from .text_reading import read_texts
 
@@ -54,6 +55,8 @@ def prompt_ids(
     if prompt is None:
         return None
     if isinstance(prompt, Mapping):  # what a tokenizer gives, padded on whichever side or not at all
+        if "input_ids" not in prompt:
+            raise ValueError(f"`prompt` has {sorted(map(str, prompt))}; give `input_ids` in it, as tokenizers do.")
         rows = _rows(prompt["input_ids"])
         if "attention_mask" not in prompt:
             return without_padding(rows, config, tokenizer)
@@ -125,7 +128,7 @@ def sequence_lengths(
         given = draw_lengths(known, [len(ids) for ids in prompts] or [1] * rows, random)
     if isinstance(given, str) and given == "prompt" and prompts:
         lengths = [len(ids) for ids in prompts]
-    elif given is None or isinstance(given, Integral):
+    elif given is None or (isinstance(given, Integral) and not isinstance(given, bool)):
         lengths = [TextFrame.of(config).length or longest if given is None else int(given)] * rows
     elif isinstance(given, str) or not isinstance(given, Sequence) or len(given) != rows:
         raise ValueError(
@@ -173,6 +176,11 @@ def start_tokens(
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: LaddConfig) -> None:
     """Raises `ValueError` unless the tokenizer's mask token is the model's, and the model has all of its tokens."""
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise ValueError(
+            f"The tokenizer is {described(tokenizer)}; give one of transformers', such as "
+            "AutoTokenizer.from_pretrained loads."
+        )
     if tokenizer.mask_token_id is None:
         raise ValueError(
             "The tokenizer has no mask token, which the model writes over: add one with "

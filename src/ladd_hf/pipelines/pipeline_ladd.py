@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import copy
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,13 +20,17 @@ from ..adapters import has_adapters, merged
 from ..evaluation_mode import evaluation_mode
 from ..modeling_ladd import LaddForDiffusionLM, LaddPreTrainedModel
 from ..randomness import RowGenerator
+from ..rounding import round_half_up
 from ..schedulers import LaddJointScheduler, LaddScheduler
 from ..schedulers.scheduling_utils import Generators, check_draw
+from ..wrong_objects import check_number, described
+from .callbacks import TENSORS, call_back, check_callback
 from .endings import bos_id, cut_at_eos, eos_ids, filler_id
 from .evaluation import Evaluation
 from .latent_editing import interpolate_latents
 from .logits_control import logits_processors, process_logits
 from .lora import LoraPipelineMixin
+from .parts import check_model, check_scheduler
 from .pipeline_inputs import (
     Length,
     Prompt,
@@ -74,7 +78,7 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
 
     model_cpu_offload_seq = "model"
     _optional_components = ["scheduler", "tokenizer"]  # what has a default: a pipeline is saved without it as well
-    _callback_tensor_inputs = ["tokens", "latents", "unmask"]
+    _callback_tensor_inputs = TENSORS
 
     model: Any
     scheduler: LaddScheduler
@@ -87,12 +91,28 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
         tokenizer: PreTrainedTokenizerBase | None = None,
     ) -> None:
         super().__init__()
-        scheduler = (LaddJointScheduler() if scheduler is None else scheduler).for_model(model.config)
+        check_model(model)
+        scheduler = LaddJointScheduler() if scheduler is None else scheduler
+        check_scheduler(scheduler)
         if tokenizer is not None:
             check_tokenizer(tokenizer, model.config)
-            if isinstance(model, LaddForDiffusionLM):
-                model.set_tokenizer(tokenizer)
-        self.register_modules(model=model, scheduler=scheduler, tokenizer=tokenizer)
+        self.register_modules(model=model, scheduler=scheduler.for_model(model.config), tokenizer=tokenizer)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Parts are looked at whenever they are set. Raises `ValueError` for what can not be that part."""
+        if name == "model":
+            check_model(value)
+        elif name == "scheduler":
+            check_scheduler(value)
+        elif name == "tokenizer" and value is not None:
+            check_tokenizer(value, self.model.config)
+        if name == "tokenizer" and value is not None and self.__dict__.get(name, value) is None:
+            del self.__dict__[name]  # registered anew, for one that takes the place of none is else not saved
+            return self.register_modules(tokenizer=value)
+        super().__setattr__(name, value)
+        tokenizer = self.__dict__.get("tokenizer")
+        if name in ("model", "tokenizer") and tokenizer is not None and isinstance(self.model, LaddForDiffusionLM):
+            self.model.set_tokenizer(tokenizer)
 
     @classmethod
     def download(cls, pretrained_model_name: str, **kwargs: Any) -> str:
@@ -204,9 +224,9 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
             guidance_scale,
             latents,
             output_type,
-            callback_on_step_end_tensor_inputs,
             latent_noise,
         )
+        check_callback(callback_on_step_end, callback_on_step_end_tensor_inputs)
         output_type = output_type or ("seq" if self.tokenizer is None else "text")
         config, device = self.model.config, self._execution_device
         self.scheduler = self.scheduler.for_model(config)
@@ -225,20 +245,22 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
 
         # 3. The path, from its noisy end
         latent_time = 1.0 if latents is None else latent_noise
-        self.scheduler.set_timesteps(steps, device, latent_time, num_tokens=int(written.sum(1).amax()))
-        latents = self._start_latents(latents, latent_noise, random, device)
+        scheduler = copy.copy(self.scheduler)  # the run's own: another thread's run lays other steps
+        for one in (scheduler, self.scheduler):  # the pipeline's for whoever asks it, such as a callback
+            one.set_timesteps(steps, device, latent_time, num_tokens=int(written.sum(1).amax()))
+        latents = self._start_latents(scheduler, latents, latent_noise, random, device)
 
         # 4. The steps
-        evaluate = Evaluation(self.model, self.scheduler, attention_mask, guidance_scale, skip_idle_rows)
-        total = self.scheduler.num_inference_steps
+        evaluate = Evaluation(self.model, scheduler, attention_mask, guidance_scale, skip_idle_rows)
+        total = scheduler.num_inference_steps
         with evaluation_mode(self.model), self.progress_bar(total=total) as progress:
-            for index, timestep in enumerate(self.scheduler.timesteps.tolist()):
-                unmask = self.scheduler.draw_unmask(timestep, tokens, random)
-                moves = self.scheduler.draw_latent_moves(timestep, latents, random)
+            for index, timestep in enumerate(scheduler.timesteps.tolist()):
+                unmask = scheduler.draw_unmask(timestep, tokens, random, keep=~written)
+                moves = scheduler.draw_latent_moves(timestep, latents, random)
                 output = evaluate(tokens, latents, timestep, unmask, moves)
-                if processors and self.scheduler.moves_tokens(timestep):
+                if processors and scheduler.moves_tokens(timestep):
                     output.logits = process_logits(processors, output.logits, tokens, unmask)
-                tokens, latents = self.scheduler.step(
+                tokens, latents = scheduler.step(
                     output,
                     timestep,
                     tokens,
@@ -253,13 +275,8 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
                 )
                 if callback_on_step_end is not None:
                     state = {"tokens": tokens, "latents": latents, "unmask": unmask}
-                    given = {name: state[name] for name in callback_on_step_end_tensor_inputs}
-                    changed = callback_on_step_end(self, index, timestep, given) or {}
-                    if unknown := set(changed) - set(self._callback_tensor_inputs):
-                        raise ValueError(
-                            f"The callback returned {sorted(unknown)}; the loop takes back 'tokens' and 'latents'."
-                        )
-                    tokens, latents = changed.get("tokens", tokens), changed.get("latents", latents)
+                    asked = callback_on_step_end_tensor_inputs
+                    tokens, latents = call_back(callback_on_step_end, self, index, timestep, state, asked, config)
                 progress.update()
 
         # 5. Texts
@@ -330,7 +347,7 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
         weights = torch.linspace(0, 1, batch_size, dtype=torch.float64)
         order = RowGenerator.from_seed(0, torch.zeros(1, dtype=torch.int64))  # the same places first, each time
         latents = interpolate_latents(self._encode([ids]), self._encode([other_ids]), weights, order)
-        lengths = (len(ids) + weights * (len(other_ids) - len(ids))).round().long().tolist()
+        lengths = [round_half_up(len(ids) + weight * (len(other_ids) - len(ids))) for weight in weights.tolist()]
         return self(latents=latents, batch_size=batch_size, **{"length": lengths, **options})
 
     def _single(self, text: Prompt, name: str) -> list[list[int]]:
@@ -347,11 +364,14 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
         guidance_scale: float,
         latents: Tensor | None,
         output_type: str | None,
-        callback_tensors: Sequence[str],
         latent_noise: float = 0.0,
     ) -> None:
         """Raises `ValueError` for options of a call that can not work, alone or together."""
+        if self.tokenizer is not None:  # another model may have taken the place of its own
+            check_tokenizer(self.tokenizer, self.model.config)
         check_draw(temperature, top_p)
+        check_number("`guidance_scale`", guidance_scale)
+        check_number("`latent_noise`", latent_noise)
         if not 0 <= latent_noise <= 1 or (latent_noise and latents is None):
             raise ValueError(
                 f"`latent_noise` is {latent_noise}; give a time from 0 (clean) to 1 (noise), with `latents` to noise."
@@ -360,19 +380,11 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
             raise ValueError(f"`output_type` is {output_type!r}; give 'text' or 'seq'.")
         if output_type == "text" and self.tokenizer is None:
             raise ValueError("`output_type` is 'text', but the pipeline has no tokenizer: add one, or ask for 'seq'.")
-        if not math.isfinite(guidance_scale):
-            raise ValueError(f"`guidance_scale` is {guidance_scale}; give a number, 1 for no guidance.")
         if latents is not None and not isinstance(latents, Tensor):
-            raise ValueError(f"`latents` is a {type(latents).__name__}; give a tensor, as `encode` does.")
+            raise ValueError(f"`latents` is {described(latents)}; give a tensor, as `encode` does.")
         if guidance_scale != 1 and self.model.config.latent_type == "none":
             raise ValueError(
                 f"`guidance_scale` is {guidance_scale}, but the model has no latents to guide by: leave it at 1."
-            )
-        unknown = set(callback_tensors) - set(self._callback_tensor_inputs)
-        if unknown:
-            raise ValueError(
-                f"`callback_on_step_end_tensor_inputs` has {sorted(unknown)}; the loop has "
-                f"{self._callback_tensor_inputs}."
             )
         if getattr(self.model.config, "separate_latent_denoiser", False) and (latents is None or latent_noise):
             if prompt is not None:
@@ -387,14 +399,19 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
                 )
 
     def _start_latents(
-        self, latents: Tensor | None, latent_noise: float, random: RowGenerator, device: torch.device
+        self,
+        scheduler: LaddScheduler,
+        latents: Tensor | None,
+        latent_noise: float,
+        random: RowGenerator,
+        device: torch.device,
     ) -> Tensor | None:
         length = self.model.config.latent_length
         if latents is None:
-            return self.scheduler.prior_latents(length, random, len(random))
-        self.scheduler.check_latents(latents, len(random), length)
+            return scheduler.prior_latents(length, random, len(random))
+        scheduler.check_latents(latents, len(random), length)
         latents = latents.to(device)
         if not latent_noise:
             return latents
         times = torch.tensor(latent_noise, dtype=torch.float64)
-        return self.scheduler.add_latent_noise(latents, times, random)
+        return scheduler.add_latent_noise(latents, times, random)

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..wrong_objects import check_number, is_one_of
+
 
 def largest_rate(alpha_t: float, alpha_s: float) -> float:
     """sigma_max = min(1, (1 - alpha_s) / alpha_t), above which more would be masked at s than the schedule says."""
@@ -41,8 +43,9 @@ REMASKINGS: dict[str, Callable[[float, float, float], float]] = {
 
 def check_remasking(name: str, eta: float, unmasking: str) -> None:
     """Raises `ValueError` for an unknown remasking, a rate that is none, and an order it does not go with."""
-    if name not in REMASKINGS:
+    if not is_one_of(name, REMASKINGS):
         raise ValueError(f"`remasking` {name!r} is unknown; give one of {list(REMASKINGS)}.")
+    check_number("`remasking_rate`", eta)
     if not 0 <= eta <= 1 or (eta > 0) != (name != "none"):
         raise ValueError(
             f"`remasking` is {name!r} and `remasking_rate` {eta}: give a kind and a rate above 0 and up to 1, or "

@@ -7,7 +7,9 @@ from typing import Any
 from diffusers import SchedulerMixin
 from diffusers.configuration_utils import register_to_config
 
+from ..rounding import round_half_up
 from ..time_paths import SEQUENTIAL, TimePath
+from ..wrong_objects import check_number
 from .scheduling_utils import LaddScheduler
 
 
@@ -15,7 +17,8 @@ class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks
     """Denoises the latents with every token masked (t_x = 1), then the tokens with clean latents (t_y = 0).
 
     Args:
-        latent_share: share of the steps that goes to the latents, rounded, at least one step for each of the two.
+        latent_share: share of the steps that goes to the latents, rounded (half a step up), at least one step for
+            each of the two.
         max_latent_steps: no more than so many go to the latents; one is exact where the latent is a single code.
         spacing, latent_solver, unmasking, remasking, remasking_rate, mask_token_id, token_noise_schedule, latent_type,
             latent_dim, codebook_size, latent_noise_schedule, latent_prediction_type: as in [`LaddJointScheduler`].
@@ -39,8 +42,11 @@ class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks
         latent_noise_schedule: str | dict[str, Any] | None = None,
         latent_prediction_type: str = "sample",
     ) -> None:
+        check_number("`latent_share`", latent_share)
         if not 0 < latent_share < 1:
             raise ValueError(f"`latent_share` is {latent_share}; give a share of the steps between 0 and 1.")
+        if max_latent_steps is not None:
+            check_number("`max_latent_steps`", max_latent_steps)
         if max_latent_steps is not None and (max_latent_steps < 1 or int(max_latent_steps) != max_latent_steps):
             raise ValueError(
                 f"`max_latent_steps` is {max_latent_steps}; give a whole number of at least 1, or None for no limit."
@@ -59,6 +65,6 @@ class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks
                 f"`num_steps` is {num_steps}, but the sequential schedule needs at least 2: one evaluation for the "
                 "latents and one for the tokens. Give more steps, or use the joint schedule."
             )
-        latent_steps = min(max(round(self.config.latent_share * num_steps), 1), num_steps - 1)
+        latent_steps = min(max(round_half_up(self.config.latent_share * num_steps), 1), num_steps - 1)
         latent_steps = min(latent_steps, self.config.max_latent_steps or latent_steps)
         return [latent_steps, num_steps - latent_steps]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from ..latent_channels import LatentChannel, latent_channel, token_channel
 from ..masked_diffusion import draw_categorical
 from ..randomness import RowGenerator
 from ..time_paths import GRID_SPACINGS, TOKENS_ONLY, Point, TimePath
+from ..wrong_objects import check_number, is_one_of
 from .remasking import REMASKINGS, check_remasking
 from .unmasking import TokenStep, unmasking
 
@@ -64,15 +64,15 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
 
     def _setup(self) -> None:
         """Builds the two noise processes from the registered configuration; each subclass ends its `__init__` so."""
-        if self.config.spacing not in GRID_SPACINGS:
+        if not is_one_of(self.config.spacing, GRID_SPACINGS):
             raise ValueError(f"Grid spacing {self.config.spacing!r} is unknown; give one of {sorted(GRID_SPACINGS)}.")
         processes: Any = self.config
-        self._tokens = token_channel(processes)
-        self._latents = latent_channel(processes, self.config.latent_solver)
-        if self.config.latent_solver not in LATENT_SOLVERS:
+        if not is_one_of(self.config.latent_solver, LATENT_SOLVERS):
             raise ValueError(
                 f"Latent solver {self.config.latent_solver!r} is unknown; give one of {sorted(LATENT_SOLVERS)}."
             )
+        self._tokens = token_channel(processes)
+        self._latents = latent_channel(processes, self.config.latent_solver)
         self._unmasking = unmasking(self.config.unmasking)
         check_remasking(self.config.remasking, self.config.remasking_rate, self.config.unmasking)
         self.num_inference_steps: int | None = None
@@ -133,7 +133,8 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
 
         Raises `ValueError` for less than one step, for too few to walk every leg, and for a time outside of [0, 1].
         """
-        if not isinstance(num_inference_steps, Integral) or num_inference_steps < 1:
+        whole = isinstance(num_inference_steps, Integral) and not isinstance(num_inference_steps, bool)
+        if not whole or num_inference_steps < 1:
             raise ValueError(
                 f"`num_steps` is {num_inference_steps!r}; give a whole number of denoiser evaluations, at least 1."
             )
@@ -181,14 +182,19 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         """Raises `ValueError` unless `latents` are clean latents of this kind for the batch."""
         self._channel().check(latents, batch_size, latent_length)
 
-    def draw_unmask(self, timestep: int | Tensor, sample: Tensor, generator: Generators = None) -> Tensor:
+    def draw_unmask(
+        self, timestep: int | Tensor, sample: Tensor, generator: Generators = None, keep: Tensor | None = None
+    ) -> Tensor:
         """At which positions of `sample` `(B, S)` the step needs logits, bool: those it reveals, drawn before any
-        evaluation, or all that it chooses among by their logits (`unmasking` by confidence)."""
+        evaluation, or all that it chooses among by their logits (`unmasking` by confidence).
+
+        `keep` `(B, S)` is that of the step. With it, a row in which the step reveals nothing has none.
+        """
         step = self._token_step(timestep)
         if step is None:
             return torch.zeros_like(sample, dtype=torch.bool)
         random = RowGenerator.from_generator(generator, len(sample), sample.device)
-        return self._unmasking.candidates(self._tokens, sample, step, random)
+        return self._unmasking.candidates(self._tokens, sample, step, random, keep)
 
     def draw_latent_moves(
         self, timestep: int | Tensor, latents: Tensor | None, generator: Generators = None
@@ -239,7 +245,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         (_, t_y), (_, s_y) = self._interval(timestep)
         random = RowGenerator.from_generator(generator, len(sample), sample.device)
         if unmask is None:
-            unmask = self.draw_unmask(timestep, sample, random)
+            unmask = self.draw_unmask(timestep, sample, random, keep)
         if latent_moves is None:
             latent_moves = self.draw_latent_moves(timestep, latents, random)
         step = self._token_step(timestep)
@@ -341,7 +347,9 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
 
 def check_draw(temperature: float, top_p: float) -> None:
     """Raises `ValueError` unless tokens can be drawn with these."""
-    if not 0 <= temperature < math.inf:  # nan is refused as well
+    check_number("`temperature`", temperature)
+    check_number("`top_p`", top_p)
+    if temperature < 0:
         raise ValueError(f"`temperature` is {temperature}; give 0 (greedy) or more, 1 for the model's own law.")
     if not 0 < top_p <= 1:
         raise ValueError(f"`top_p` is {top_p}; give a mass above 0 and up to 1 (everything).")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..latent_channels import MaskedChannel
 from ..randomness import RowGenerator
+from ..wrong_objects import is_one_of
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,12 @@ class Unmasking(ABC):
     one_evaluation_per_token = False  # whether more steps than masked tokens would do nothing
 
     @abstractmethod
-    def candidates(self, channel: MaskedChannel, tokens: Tensor, step: TokenStep, random: RowGenerator) -> Tensor:
-        """Positions at which the step needs logits, of `tokens` `(B, S)`: drawn before any evaluation."""
+    def candidates(
+        self, channel: MaskedChannel, tokens: Tensor, step: TokenStep, random: RowGenerator, keep: Tensor | None
+    ) -> Tensor:
+        """Positions at which the step needs logits, of `tokens` `(B, S)`: drawn before any evaluation, and none in a
+        row in which it reveals nothing. `keep` are tokens that were there from the start, `None` if that is not told.
+        """
 
     def chosen(
         self, candidates: Tensor, logits: Tensor, channel: MaskedChannel, step: TokenStep, keep: Tensor | None
@@ -55,7 +60,9 @@ class Unmasking(ABC):
 class AncestralUnmasking(Unmasking):
     """Each masked token on its own, with the probability of the reverse process: the exact law. Paper, section 2."""
 
-    def candidates(self, channel: MaskedChannel, tokens: Tensor, step: TokenStep, random: RowGenerator) -> Tensor:
+    def candidates(
+        self, channel: MaskedChannel, tokens: Tensor, step: TokenStep, random: RowGenerator, keep: Tensor | None
+    ) -> Tensor:
         """Those the step reveals."""
         return channel.draw_unmask(tokens, step.t, step.s, random, step.remask)
 
@@ -74,7 +81,9 @@ class FirstHittingUnmasking(Unmasking):
     exact_with_token_times = False
     one_evaluation_per_token = True
 
-    def candidates(self, channel: MaskedChannel, tokens: Tensor, step: TokenStep, random: RowGenerator) -> Tensor:
+    def candidates(
+        self, channel: MaskedChannel, tokens: Tensor, step: TokenStep, random: RowGenerator, keep: Tensor | None
+    ) -> Tensor:
         """Those the step reveals: of each row's masked tokens the share 1 / steps_left, rounded up."""
         masked = tokens == channel.mask_id
         order = random.uniform(tokens.shape[1]).masked_fill(~masked, torch.inf)
@@ -95,9 +104,12 @@ class ConfidenceUnmasking(Unmasking):
     def __init__(self, confidence: Callable[[Tensor], Tensor]) -> None:
         self.confidence = confidence
 
-    def candidates(self, channel: MaskedChannel, tokens: Tensor, step: TokenStep, random: RowGenerator) -> Tensor:
-        """All masked tokens."""
-        return tokens == channel.mask_id
+    def candidates(
+        self, channel: MaskedChannel, tokens: Tensor, step: TokenStep, random: RowGenerator, keep: Tensor | None
+    ) -> Tensor:
+        """All masked tokens, but in rows in which the step reveals none, which `keep` tells."""
+        masked = tokens == channel.mask_id
+        return masked if keep is None else masked & (self._number(masked, channel, step, keep) > 0)[:, None]
 
     def chosen(
         self, candidates: Tensor, logits: Tensor, channel: MaskedChannel, step: TokenStep, keep: Tensor | None
@@ -107,10 +119,15 @@ class ConfidenceUnmasking(Unmasking):
         scores = (scores * 1e5).round()  # closer ones are alike, else the network's rounding would choose
         order = torch.full(candidates.shape, torch.inf, dtype=torch.float64, device=candidates.device)
         order[candidates] = -scores
-        to_write = candidates.shape[1] if keep is None else (~keep).sum(1)
+        return _first(order, self._number(candidates, channel, step, keep))
+
+    @staticmethod
+    def _number(masked: Tensor, channel: MaskedChannel, step: TokenStep, keep: Tensor | None) -> Tensor:
+        """How many of the `masked` are revealed in each row, `(B,)`; 0 or less for none."""
+        to_write = masked.shape[1] if keep is None else (~keep).sum(1)
         share = 1 - channel.alpha_at(step.s)
-        staying = torch.as_tensor(to_write * share + 1e-9, device=candidates.device).floor()  # whole numbers stay whole
-        return _first(order, candidates.sum(1) - staying)
+        staying = torch.as_tensor(to_write * share + 1e-9, device=masked.device).floor()  # whole numbers stay whole
+        return masked.sum(1) - staying
 
 
 def _first(order: Tensor, count: Tensor) -> Tensor:
@@ -146,6 +163,6 @@ UNMASKINGS: dict[str, Callable[[], Unmasking]] = {
 
 def unmasking(name: str) -> Unmasking:
     """How tokens are revealed, by name. Raises `ValueError` for an unknown one."""
-    if name not in UNMASKINGS:
+    if not is_one_of(name, UNMASKINGS):
         raise ValueError(f"`unmasking` {name!r} is unknown; give one of {list(UNMASKINGS)}.")
     return UNMASKINGS[name]()

@@ -1,0 +1,78 @@
+"""Command lines of the examples: flags by their whole names, and one sentence and exit code 2 for what can not work."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from json import JSONDecodeError
+from pathlib import Path
+from typing import Any, NoReturn
+
+from transformers import HfArgumentParser
+
+
+class Refusal(SystemExit):
+    """What a script can not do, in a sentence."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.code = 2
+
+
+def refuse(message: object) -> NoReturn:
+    """Ends the script: prints a sentence, in one line, where errors go."""
+    said = " ".join(str(message).split())
+    print(f"{Path(sys.argv[0]).name}: error: {said}", file=sys.stderr)
+    raise Refusal(said)
+
+
+@contextmanager
+def refusing(*kinds: type[Exception]) -> Iterator[None]:
+    """Within it, a `ValueError`, an `OSError`, or an error of `kinds` is a refusal: a user's, not the program's."""
+    try:
+        yield
+    except (ValueError, OSError, *kinds) as error:
+        raise _refused(error) from error
+
+
+@contextmanager
+def loading(what: str) -> Iterator[None]:
+    """Within it, errors say what was to be loaded: those of a connection name no repository."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{what} can not be loaded: {error}") from error
+
+
+def _refused(error: Exception) -> Refusal:
+    try:
+        refuse(f"{error.doc!r} is not JSON: {error}" if isinstance(error, JSONDecodeError) else error)
+    except Refusal as refusal:
+        return refusal
+
+
+class CommandLine(HfArgumentParser):
+    """A parser of dataclasses, if any, and of what is added to it.
+
+    Unlike argparse it takes no flag for another that it begins like, and prints no pages of usage before an error.
+    """
+
+    def __init__(self, kinds: Any = (), **options: Any) -> None:
+        super().__init__(kinds, **{"allow_abbrev": False, **options})
+
+    def error(self, message: str) -> NoReturn:
+        """As of any parser, without the usage."""
+        refuse(message)
+
+    def parse(self, argv: list[str]) -> tuple[Any, ...]:
+        """An object of each dataclass. Exits with a sentence for flags that there are not, and for wrong values."""
+        with refusing(ImportError):  # a flag that asks for a library that is not there
+            *parsed, unknown = self.parse_args_into_dataclasses(argv, return_remaining_strings=True)
+        if unknown:
+            flags = [flag for action in self._actions for flag in action.option_strings]
+            close = get_close_matches(unknown[0].split("=")[0], flags, 1) if unknown[0].startswith("-") else []
+            hint = f"did you mean {close[0]}? " if close else ""
+            self.error(f"{' '.join(unknown)} is not understood; {hint}--help lists all flags.")
+        return tuple(parsed)

@@ -1,0 +1,72 @@
+"""A caller's look at a run after each step, and what the run takes back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from ..configuration_ladd import LaddConfig
+from ..wrong_objects import described
+
+# What a callback may ask for, and of that what it may change.
+TENSORS = ["tokens", "latents", "unmask"]
+_CHANGEABLE = ("tokens", "latents")
+
+
+def check_callback(callback: Any, names: Sequence[str]) -> None:
+    """Raises `ValueError` for a callback that can not be called, and for tensors that the loop has not."""
+    if callback is not None and not callable(callback):
+        raise ValueError(
+            f"`callback_on_step_end` is {described(callback)}; give a function of (pipe, step, timestep, tensors)."
+        )
+    listed = isinstance(names, Sequence) and not isinstance(names, str)
+    unknown = [name for name in names if name not in TENSORS] if listed else names
+    if unknown or not listed:
+        raise ValueError(f"`callback_on_step_end_tensor_inputs` has {unknown!r}; give a list out of {TENSORS}.")
+
+
+def call_back(
+    callback: Callable[..., Any],
+    pipe: Any,
+    index: int,
+    timestep: int,
+    state: dict[str, Any],
+    names: Sequence[str],
+    config: LaddConfig,
+) -> tuple[Tensor, Tensor | None]:
+    """Shows the `names` of the `state` to a callback; returns tokens and latents, as they were or as it gave them.
+
+    Raises `ValueError` for what is not a mapping of tensors that can take the place of the loop's.
+    """
+    changed = callback(pipe, index, timestep, {name: state[name] for name in names})
+    changed = {} if changed is None else changed
+    if not isinstance(changed, Mapping):
+        raise ValueError(
+            f"The callback returned {described(changed)}; give a dict of those of {list(_CHANGEABLE)} that are to "
+            "change, or None."
+        )
+    for name, value in changed.items():
+        if name in state and value is state[name]:
+            continue  # handed through, as by a callback that returns all that it was given
+        if name not in _CHANGEABLE:
+            raise ValueError(f"The callback returned {name!r}; the loop takes back 'tokens' and 'latents'.")
+        _check_alike(name, value, state[name])
+        if name == "tokens" and not 0 <= int(value.min()) <= int(value.max()) < config.vocab_size:
+            raise ValueError(
+                f"The callback returned `tokens` from {int(value.min())} to {int(value.max())}; give ids from 0 to "
+                f"{config.vocab_size - 1}."
+            )
+    return changed.get("tokens", state["tokens"]), changed.get("latents", state["latents"])
+
+
+def _check_alike(name: str, value: Any, replaced: Tensor | None) -> None:
+    if replaced is None:
+        raise ValueError(f"The callback returned `{name}`, and this run has none: return the tokens alone.")
+    facts = [
+        f"shape {tuple(one.shape)}, {one.dtype} on {one.device}" if isinstance(one, Tensor) else described(one)
+        for one in (value, replaced)
+    ]
+    if facts[0] != facts[1]:
+        raise ValueError(f"The callback returned `{name}` that are {facts[0]}; the run's are {facts[1]}: return alike.")
