@@ -160,7 +160,7 @@ def test_without_a_warm_up_latents_count_from_the_first_step():
         ({"stage_1_steps": 5, "time_distribution": "diagonal"}, "`time_distribution` 'diagonal' is unknown"),
         ({"token_weighting": "bound"}, "`token_weighting` 'bound' is unknown"),
         ({"fully_masked_share": 2.0}, "`fully_masked_share` is 2.0"),
-        ({"stage_1_steps": 5, "stage_1_latent_dropout": -1.0}, "`latent_dropout` is -1.0"),
+        ({"stage_1_steps": 5, "stage_1_latent_dropout": -1.0}, "`stage_1_latent_dropout` is -1.0"),
         ({"latent_loss_weight": -1.0}, "`latent_loss_weight` is -1.0; give a weight of 0"),
         ({"contrastive_weight": math.nan}, "`contrastive_weight` is nan"),
         ({"stage_1_steps": 5, "max_steps": 4}, "`stage_1_steps` is 5, but `max_steps` 4 ends before stage 2"),

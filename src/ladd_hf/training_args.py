@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
-from .objective import TrainingObjective
+from .number_ranges import SHARE, NumberRange, check_ranges, whole
+from .objective import OBJECTIVE_RANGES, TrainingObjective
 from .time_paths import time_path
 
 # Terms that shape the encoder, so that they end where it is fixed.
@@ -17,6 +18,16 @@ _OF_THE_ENCODER = (
     *("encoder_corruption", "encoder_mask_ratio", "contrastive_weight", "latent_kl_weight"),
     "quantizer_dropout",
 )
+_STEPS = whole(0, "a number of steps, 0 for none")
+# What each setting of ours that is a number may be; those of the objective as there, also in stages of their own.
+ARGUMENT_RANGES: dict[str, NumberRange] = {
+    **OBJECTIVE_RANGES,
+    **dict.fromkeys(("mdlm_steps", "stage_1_steps", "latent_warmup_steps"), _STEPS),
+    **{f"stage_1_{name}": SHARE for name in ("fully_masked_share", "latent_dropout", "quantizer_dropout")},
+    "latent_warmup_delay": SHARE,
+    "ema_decay": NumberRange("a decay from 0 (no EMA) to below 1", least=0, most=1, without_ends=("most",)),
+    "nelbo_samples": whole(1, "at least 1 point per example, a whole number"),
+}
 
 
 @dataclass
@@ -98,6 +109,7 @@ class LaddTrainingArguments(TrainingArguments):
         if "WORLD_SIZE" in os.environ and not torch.accelerator.is_available():
             self.use_cpu = True  # else each of several processes would train on its own
         super().__post_init__()
+        check_ranges(self, ARGUMENT_RANGES)
         if self.data_seed is None:
             self.data_seed = self.seed  # else the order of the data hangs on who called torch.manual_seed last
         in_parts = self.mdlm_steps or self.stage_1_steps or self.latent_warmup_steps or self.tokens_alone
@@ -110,17 +122,8 @@ class LaddTrainingArguments(TrainingArguments):
                 f"`stage_1_steps` is {self.stage_1_steps}{together}, but `max_steps` {self.max_steps} ends before "
                 "stage 2, in which the latents are learnt: give fewer steps to what comes before, or more in all."
             )
-        for name in ("mdlm_steps", "stage_1_steps", "latent_warmup_steps"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"`{name}` is {getattr(self, name)}; give a number of steps, 0 for none.")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"`ema_decay` is {self.ema_decay}; give a decay from 0 (no EMA) to below 1.")
-        if not 0 <= self.latent_warmup_delay <= 1:
-            raise ValueError(f"`latent_warmup_delay` is {self.latent_warmup_delay}; give a share from 0 to 1.")
         if not self.nelbo_paths:
             raise ValueError("`nelbo_paths` is empty; give at least one path, such as 'joint'.")
-        if self.nelbo_samples < 1:
-            raise ValueError(f"`nelbo_samples` is {self.nelbo_samples}; give at least 1 point per example.")
         for path in self.nelbo_paths:
             time_path(path)
         for step in self.stage_starts:

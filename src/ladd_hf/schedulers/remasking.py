@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..number_ranges import SHARE
+
 
 def largest_rate(alpha_t: float, alpha_s: float) -> float:
     """sigma_max = min(1, (1 - alpha_s) / alpha_t), above which more would be masked at s than the schedule says."""
@@ -43,7 +45,7 @@ def check_remasking(name: str, eta: float, unmasking: str) -> None:
     """Raises `ValueError` for an unknown remasking, a rate that is none, and an order it does not go with."""
     if name not in REMASKINGS:
         raise ValueError(f"`remasking` {name!r} is unknown; give one of {list(REMASKINGS)}.")
-    if not 0 <= eta <= 1 or (eta > 0) != (name != "none"):
+    if eta not in SHARE or (eta > 0) != (name != "none"):
         raise ValueError(
             f"`remasking` is {name!r} and `remasking_rate` {eta}: give a kind and a rate above 0 and up to 1, or "
             "'none' and 0."
