@@ -26,7 +26,6 @@ from .loss_monitor import LossMonitor
 from .model_card import SampleScores, model_card
 from .modeling_ladd import LaddForDiffusionLM
 from .pipelines import LaddPipeline
-from .pipelines.pipeline_inputs import check_tokenizer
 from .pretrained_encoder import PretrainedEncoder
 from .publishing import held_out_bounds, push_checkpoint, training_recipe
 from .randomness import RowGenerator
@@ -35,6 +34,7 @@ from .sharding import check_resuming, check_sharding, is_sharded, whole
 from .time_paths import time_path
 from .training_args import LaddTrainingArguments
 from .training_noise import TrainingNoise
+from .vocabulary import Vocabulary, check_tokenizer
 
 # What a finished run leaves in its folder, checkpoints apart.
 _FILES_OF_A_MODEL = (
@@ -137,13 +137,16 @@ class LaddTrainer(Trainer):
         return super()._inner_training_loop(*args, **kwargs)
 
     def _meet_model(self) -> None:
-        """Tells the model its tokenizer, and the collator how short a text may be for the model."""
+        """Tells the model its tokenizer, and the collator which texts are the model's."""
         model = self._ladd_model()
         if (tokenizer := self._tokenizer()) is not None:
+            check_tokenizer(tokenizer, model.config)
             model.set_tokenizer(tokenizer)
         if isinstance(self.data_collator, LaddCollator):
             self.data_collator = copy.copy(self.data_collator)
             self.data_collator.min_tokens = max(self.data_collator.min_tokens, model.config.latent_length)
+            self.data_collator.max_tokens = model.config.max_position_embeddings
+            self.data_collator.vocabulary = Vocabulary.of(model.config)
 
     def _check_encoder(self) -> None:
         """Finds out now whether a pretrained encoder that will be asked is able to answer."""

@@ -22,6 +22,7 @@ from ..modeling_ladd import LaddForDiffusionLM, LaddPreTrainedModel
 from ..randomness import RowGenerator
 from ..schedulers import LaddJointScheduler, LaddScheduler
 from ..schedulers.scheduling_utils import Generators, check_draw
+from ..vocabulary import check_tokenizer, take_vocabulary
 from .endings import cut_at_eos, eos_ids, filler_id
 from .evaluation import Evaluation
 from .latent_editing import interpolate_latents
@@ -31,7 +32,6 @@ from .pipeline_inputs import (
     Length,
     Prompt,
     check_ids,
-    check_tokenizer,
     number_of_rows,
     one_number_of_steps,
     prompt_ids,
@@ -69,7 +69,8 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
     Args:
         model: the denoiser, a [`LaddForDiffusionLM`] or anything with its call and a `config`.
         scheduler: the inference schedule; joint if not given. It takes its noise processes from the model.
-        tokenizer: for texts; without one, `output_type="seq"` gives ids.
+        tokenizer: for texts; without one, `output_type="seq"` gives ids. It tells the model's configuration which ids
+            are tokens: others are never written.
     """
 
     model_cpu_offload_seq = "model"
@@ -87,11 +88,12 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
         tokenizer: PreTrainedTokenizerBase | None = None,
     ) -> None:
         super().__init__()
-        scheduler = (LaddJointScheduler() if scheduler is None else scheduler).for_model(model.config)
         if tokenizer is not None:
             check_tokenizer(tokenizer, model.config)
+            take_vocabulary(model.config, tokenizer)
             if isinstance(model, LaddForDiffusionLM):
                 model.set_tokenizer(tokenizer)
+        scheduler = (LaddJointScheduler() if scheduler is None else scheduler).for_model(model.config)
         self.register_modules(model=model, scheduler=scheduler, tokenizer=tokenizer)
 
     @classmethod
