@@ -72,9 +72,23 @@ MUTATIONS = [
     Mutation(
         "let the mask token be written",
         "modeling_ladd.py",
-        'head.bias.masked_fill(is_mask, float("-inf"))',
-        "head.bias.masked_fill(is_mask, 20.0)",
+        'head.bias.masked_fill(never, float("-inf"))',
+        "head.bias.masked_fill(never, 20.0)",
         "tests/test_modeling_ladd.py",
+    ),
+    Mutation(
+        "give ids without a token a probability",
+        "vocabulary.py",
+        "never if self.tokenizer_size is None else never | (ids >= self.tokenizer_size)",
+        "never",
+        "tests/test_vocabulary.py",
+    ),
+    Mutation(
+        "let infinity into every range",
+        "number_ranges.py",
+        "if not isinstance(value, Real) or not math.isfinite(value):",
+        "if not isinstance(value, Real) or math.isnan(value):",
+        "tests/test_number_ranges.py",
     ),
     Mutation(
         "flip the sign of the schedule's derivative",

@@ -204,7 +204,7 @@ CONTRADICTIONS = {
     "pad outside the vocabulary": ({"pad_token_id": 9}, "`pad_token_id` 9 lies outside the vocabulary"),
     "heads do not divide the size": ({"num_attention_heads": 3}, "`hidden_size` 8 over `num_attention_heads` 3"),
     "heads of odd size": ({"num_attention_heads": 8}, "even size, which rotary positions need"),
-    "no heads": ({"num_attention_heads": 0}, "`num_attention_heads` 0 does not give heads"),
+    "no heads": ({"num_attention_heads": 0}, "`num_attention_heads` is 0; give"),
     "encoder heads": (
         KINDS["continuous"] | {"encoder_hidden_size": 10, "encoder_num_attention_heads": 4},
         "`encoder_hidden_size` 10 over `encoder_num_attention_heads` 4",

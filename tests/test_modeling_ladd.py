@@ -11,6 +11,7 @@ from helpers.model_calls import (
     LATENT_KINDS,
     MASK,
     TIMES,
+    WRITTEN,
     call,
     noised,
     some_latents,
@@ -37,12 +38,12 @@ def test_shapes_are_those_of_the_contract(kind, stirred_model):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_mask_token_is_never_predicted(kind, stirred_model):
+def test_the_mask_token_and_padding_are_never_predicted(kind, stirred_model):
     model = stirred_model(kind)
     tokens = noised(some_tokens())
     for output in (call(model, tokens), call(model, tokens, logits_mask=tokens == MASK)):
-        assert (output.logits[..., MASK] == -torch.inf).all()
-        assert output.logits[..., :MASK].isfinite().all()
+        assert (output.logits[..., [0, MASK]] == -torch.inf).all(), "padding and mask"
+        assert output.logits[..., WRITTEN].isfinite().all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -72,7 +73,7 @@ def test_without_latents_the_token_stream_is_alone(kind, stirred_model):
             if "streams.latent" in name or "latent_input" in name or "mask_vector" in name:
                 weight.add_(1.0)
     assert torch.equal(call(model, tokens, latents=None).logits, alone.logits)
-    assert not torch.allclose(call(model, tokens).logits[..., :MASK], alone.logits[..., :MASK], atol=1e-3)
+    assert not torch.allclose(call(model, tokens).logits[..., WRITTEN], alone.logits[..., WRITTEN], atol=1e-3)
 
 
 @pytest.mark.parametrize("kind", LATENT_KINDS)
@@ -81,7 +82,7 @@ def test_each_channel_sees_the_other(kind, stirred_model):
     tokens, latents = noised(some_tokens()), some_latents(model)
     other = latents + 1 if latents.is_floating_point() else (latents + 1) % (model.config.codebook_size + 1)
     before, after = call(model, tokens, latents=latents), call(model, tokens, latents=other)
-    assert not torch.allclose(before.logits[..., :MASK], after.logits[..., :MASK], atol=1e-3)
+    assert not torch.allclose(before.logits[..., WRITTEN], after.logits[..., WRITTEN], atol=1e-3)
     changed = call(model, torch.where(tokens == MASK, tokens, tokens % 9 + 1), latents=latents)
     sees = not torch.allclose(changed.latent_prediction, before.latent_prediction, atol=1e-4)
     assert sees == (kind != "separate"), "a latent denoiser of its own has no tokens in it"
@@ -129,7 +130,7 @@ def test_a_row_is_predicted_as_it_is_alone(kind, stirred_model):
     for row in range(2):
         one = slice(row, row + 1)
         alone = model(tokens[one], None if latents is None else latents[one], TIMES[one], TIMES[one])
-        torch.testing.assert_close(together.logits[one, :, :MASK], alone.logits[..., :MASK], atol=1e-5, rtol=0)
+        torch.testing.assert_close(together.logits[one, :, WRITTEN], alone.logits[..., WRITTEN], atol=1e-5, rtol=0)
         if latents is not None:
             torch.testing.assert_close(together.latent_prediction[one], alone.latent_prediction, atol=1e-5, rtol=0)
 
@@ -187,7 +188,7 @@ def test_a_model_is_told_the_times_it_is_conditioned_on_and_no_others(stirred_mo
         latents, early, late = some_latents(model), torch.full((2,), 0.1), torch.full((2,), 0.9)
 
         def differs(a, b, model=model, latents=latents):
-            one, two = (model(tokens, latents, *times).logits[..., :MASK] for times in (a, b))
+            one, two = (model(tokens, latents, *times).logits[..., WRITTEN] for times in (a, b))
             return not torch.allclose(one, two, atol=1e-4)
 
         assert differs((early, early), (late, early)) == tokens_told

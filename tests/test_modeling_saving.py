@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 import torch
-from helpers.model_calls import KINDS, MASK, TIMES, call, gradients, loss_of, noised, some_latents, some_tokens
+from helpers.model_calls import KINDS, MASK, TIMES, WRITTEN, call, gradients, loss_of, noised, some_latents, some_tokens
 
 from ladd_hf import LaddForDiffusionLM, LaddModel
 
@@ -59,7 +59,7 @@ def test_half_precision_predicts_roughly_the_same(kind, stirred_model, tmp_path)
     model.save_pretrained(tmp_path)
     half = LaddForDiffusionLM.from_pretrained(tmp_path, dtype=torch.bfloat16)
     tokens, latents = noised(some_tokens()), some_latents(model)
-    expected, logits = (call(m, tokens, latents=latents).logits[..., :MASK] for m in (model, half))
+    expected, logits = (call(m, tokens, latents=latents).logits[..., WRITTEN] for m in (model, half))
     assert logits.dtype == torch.bfloat16
     assert torch.cosine_similarity(expected.flatten(), logits.float().flatten(), dim=0) > 0.99
     loss = loss_of(half, some_tokens()).loss
@@ -96,7 +96,7 @@ def test_a_grown_vocabulary_keeps_the_mask_out(stirred_model):
     model.resize_token_embeddings(14)
     after = model(tokens).logits
     assert after.shape == (2, 12, 14) and (after[..., MASK] == -torch.inf).all()
-    torch.testing.assert_close(after[..., :MASK], before[..., :MASK])
+    torch.testing.assert_close(after[..., WRITTEN], before[..., WRITTEN])
 
 
 # --- what can be looked at ---
@@ -126,4 +126,4 @@ def test_the_base_model_gives_the_states_the_heads_read(stirred_model):
     assert states.latent_hidden_state.shape == (2, 4, 32) and states.conditioning.shape == (2, 16)
     hidden = model.token_head.modulate(states.last_hidden_state, states.conditioning)
     logits = model(tokens, latents, latent_timesteps=TIMES).logits
-    torch.testing.assert_close(model.token_head.proj(hidden)[..., :MASK], logits[..., :MASK])
+    torch.testing.assert_close(model.token_head.proj(hidden)[..., WRITTEN], logits[..., WRITTEN])

@@ -59,7 +59,7 @@ def test_texts_longer_than_the_encoder_reads_are_refused(encoder_model, tmp_path
 
 def test_where_padding_has_a_position_of_its_own_texts_are_shorter_by_those_before_them(encoder_model, tmp_path):
     sizes = {"max_position_embeddings": 14, "pad_token_id": 1}
-    model = encoder_model(encoder=save_encoder(tmp_path / "encoder", "roberta", **sizes))
+    model = encoder_model(max_position_embeddings=13, encoder=save_encoder(tmp_path / "encoder", "roberta", **sizes))
     assert model.encode_latents(some_tokens()).shape == (5, 4, 3)
     longer = torch.randint(2, 10, (1, 13))
     with pytest.raises(ValueError, match=r"has 13 tokens of the encoder .*, which reads up to 12"):

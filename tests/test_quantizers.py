@@ -295,3 +295,29 @@ def test_gumbel_has_the_gradient_of_the_softmax_at_its_temperature(make_quantize
     soft = (quantizer.code_logits(latents) / 0.7).softmax(-1) @ quantizer.codebook.weight
     (expected,) = torch.autograd.grad((soft * target).sum(), latents)
     torch.testing.assert_close(straight, expected, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_code_stands_for_what_is_no_number(value, kind, make_quantizer):
+    quantizer = learned(make_quantizer(kind))
+    latents = torch.randn(2, 4, 3)
+    latents[1, 2, 0] = value
+    quantized = quantizer(latents, True)
+    assert quantized.codes.min() >= 0 and quantized.codes.max() < 9, "no device is made to read beyond its tables"
+    assert quantized.loss.isnan(), "and training stops"
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "continuous", "separate"])
+def test_latents_that_are_no_numbers_are_refused_where_they_are_asked_for(kind, tiny_model):
+    model, tokens = tiny_model(kind), torch.randint(1, 10, (3, 12))
+    assert model.encode_latents(tokens).shape[:2] == (3, 4)
+    with torch.no_grad():
+        model.encoder.embed_tokens.weight[7] = torch.nan
+    tokens = torch.where(tokens == 7, 1, tokens)
+    tokens[1, 3] = 7
+    for ask in (model.encode_latents, model.nelbo):
+        with pytest.raises(ValueError, match="nan or infinity for text 1 of the batch"):
+            ask(tokens)
+    if kind in KINDS:
+        assert not model(tokens, labels=tokens, loss_only=True).loss.isfinite(), "in training the loss says so"

@@ -9,9 +9,22 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from .noise_schedules import gaussian_schedule, mask_schedule
+from .number_ranges import (
+    COUNT,
+    COUNT_OR_ZERO,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARE,
+    SHARE_BELOW_ONE,
+    WEIGHT,
+    NumberRange,
+    check_ranges,
+    whole,
+)
 from .poolings import POOLINGS
 from .text_frame import TextFrame
 from .text_lengths import check_lengths
+from .vocabulary import ids_of
 
 # hidden size, layers, attention heads, size of the time conditioning. Paper, section 5.
 MODEL_SIZES: dict[str, tuple[int, int, int, int]] = {
@@ -35,6 +48,28 @@ _OF_PRETRAINED = (
 )
 _OF_OWN_ENCODER = ("encoder_num_hidden_layers", "encoder_num_attention_heads", "encoder_readout")
 
+_TOKEN_ID = whole(0, "an id of the vocabulary, from 0 to `vocab_size` - 1")
+# What each setting that is a number may be; the ids that are not here are looked at beside the size of the vocabulary.
+NUMBER_RANGES: dict[str, NumberRange] = {
+    "vocab_size": whole(2, "a number of tokens of at least 2, the mask token counted"),
+    "tokenizer_size": COUNT,
+    **dict.fromkeys(("mask_token_id", "pad_token_id", "bos_token_id", "eos_token_id"), _TOKEN_ID),
+    **dict.fromkeys(("hidden_size", "num_hidden_layers", "num_attention_heads", "cond_hidden_size"), COUNT),
+    **dict.fromkeys(("mlp_ratio", "max_position_embeddings", "latent_head_hidden_size", "format_version"), COUNT),
+    "attention_dropout": SHARE_BELOW_ONE,
+    "layer_norm_eps": POSITIVE,
+    "initializer_range": POSITIVE,
+    **dict.fromkeys(("latent_length", "latent_dim", "codebook_size", "latent_head_layers"), COUNT_OR_ZERO),
+    "latent_denoiser_num_layers": COUNT_OR_ZERO,
+    **dict.fromkeys(("encoder_num_hidden_layers", "encoder_hidden_size"), COUNT_OR_ZERO),
+    **dict.fromkeys(("encoder_num_attention_heads", "encoder_mask_token_id"), COUNT_OR_ZERO),
+    "encoder_std": NOT_NEGATIVE,
+    "codebook_decay": SHARE,
+    "codebook_dead_code_threshold": COUNT_OR_ZERO,
+    "commitment_weight": WEIGHT,
+    "gumbel_temperature": POSITIVE,
+}
+
 
 @strict
 class LaddConfig(PreTrainedConfig):
@@ -43,7 +78,13 @@ class LaddConfig(PreTrainedConfig):
     Args:
         vocab_size (`int`, defaults to 50258): size of the vocabulary, the mask token counted.
         mask_token_id (`int`, *optional*): id of the mask token; the last id of the vocabulary if not given.
-        pad_token_id (`int`, *optional*): id of the padding token, which must differ from the mask token.
+        pad_token_id (`int`, *optional*): id of the padding token, which must differ from the mask token. It is never
+            written and has no probability, unless it begins or ends texts as well.
+        bos_token_id (`int`, *optional*), eos_token_id (`int` or a list, *optional*): ids that begin and end texts;
+            they must differ from the mask token.
+        tokenizer_size (`int`, *optional*): how many ids the tokenizer has, where the vocabulary is larger: those from
+            it up have no token, are never written and have no probability. Trainer and pipeline take it from their
+            tokenizer, `resize_token_embeddings` sets it where it fills a vocabulary up.
         hidden_size, num_hidden_layers, num_attention_heads, cond_hidden_size (`int`):
             sizes of both streams and of the time conditioning; see [`LaddConfig.from_size`] for the paper's.
         mlp_ratio (`int`, defaults to 4): width of the MLPs in units of `hidden_size`.
@@ -129,6 +170,7 @@ class LaddConfig(PreTrainedConfig):
     pad_token_id: int | None = None
     bos_token_id: int | None = None
     eos_token_id: int | list[int] | None = None
+    tokenizer_size: int | None = None
     hidden_size: int = 768
     num_hidden_layers: int = 12
     num_attention_heads: int = 12
@@ -194,6 +236,7 @@ class LaddConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         self._validate_names(kwargs)
+        self._validate_numbers()
         if self.mask_token_id is None:
             self.mask_token_id = self.vocab_size - 1
         if self.latent_time_conditioning is None:
@@ -234,6 +277,7 @@ class LaddConfig(PreTrainedConfig):
 
     def validate_architecture(self) -> None:
         """Part of the `@strict` validation: raises `ValueError` where settings contradict each other."""
+        self._validate_numbers()
         self._validate_tokens()
         self._validate_texts()
         networks = [(self.hidden_size, self.num_attention_heads, "")]
@@ -247,7 +291,7 @@ class LaddConfig(PreTrainedConfig):
                 )
         mask_schedule(self.token_noise_schedule)
         rope = self.rope_parameters or {}
-        if rope.get("rope_type", "default") != "default" or rope.get("rope_theta", 1) <= 0:
+        if rope.get("rope_type", "default") != "default" or rope.get("rope_theta", 1) not in POSITIVE:
             raise ValueError(
                 f"`rope_parameters` are {rope}; this model has plain rotary positions: give "
                 '{"rope_type": "default", "rope_theta": a positive number}.'
@@ -286,6 +330,10 @@ class LaddConfig(PreTrainedConfig):
             if name not in known and (meant := get_close_matches(name, known, n=1, cutoff=0.85)):
                 raise ValueError(f"There is no setting `{name}`; did you mean `{meant[0]}`?")
 
+    def _validate_numbers(self) -> None:
+        """Raises `ValueError` for numbers outside of their range, in words for each."""
+        check_ranges(self, {name: allowed for name, allowed in NUMBER_RANGES.items() if allowed is not _TOKEN_ID})
+
     def _validate_tokens(self) -> None:
         if self.mask_token_id is None or not 0 <= self.mask_token_id < self.vocab_size:
             raise ValueError(
@@ -302,6 +350,25 @@ class LaddConfig(PreTrainedConfig):
                 f"`pad_token_id` {self.pad_token_id} lies outside the vocabulary: give an id from 0 to "
                 f"{self.vocab_size - 1}, or none."
             )
+        for role in ("bos_token_id", "eos_token_id"):
+            self._validate_end(role)
+        if self.tokenizer_size is not None and self.tokenizer_size > self.vocab_size:
+            raise ValueError(
+                f"`tokenizer_size` {self.tokenizer_size} is more than `vocab_size` {self.vocab_size}: the model has to "
+                "have all of the tokenizer's tokens, so give a larger vocabulary, or none."
+            )
+
+    def _validate_end(self, role: str) -> None:
+        for one in ids_of(self, role):
+            if one == self.mask_token_id:
+                raise ValueError(
+                    f"`{role}` and `mask_token_id` are both {one}: what begins or ends texts would stand for noise, so "
+                    "give the mask token an id of its own, such as a further one of a larger `vocab_size`."
+                )
+            if not 0 <= one < self.vocab_size:
+                raise ValueError(
+                    f"`{role}` {one} lies outside the vocabulary: give an id from 0 to {self.vocab_size - 1}, or none."
+                )
 
     def _validate_texts(self) -> None:
         frame, longest = TextFrame.of(self), self.max_position_embeddings
@@ -391,13 +458,11 @@ class LaddConfig(PreTrainedConfig):
             )
         if kind == "continuous":
             self._refuse(kind, _OF_CODES, "'discrete'")
-            if self.encoder_variance == "fixed" and self.encoder_std <= 0:
+            if self.encoder_variance == "fixed" and self.encoder_std not in POSITIVE:
                 raise ValueError(f"`encoder_std` is {self.encoder_std}; give a standard deviation above 0.")
             gaussian_schedule(self.latent_noise_schedule or "")
             return
         self._refuse(kind, _OF_CONTINUOUS, "'continuous'")
-        if self.gumbel_temperature <= 0:
-            raise ValueError(f"`gumbel_temperature` is {self.gumbel_temperature}; give a temperature above 0.")
         if self.codebook_size < 2:
             raise ValueError(
                 f"`latent_type` is 'discrete' with `codebook_size` {self.codebook_size}: give at least 2 codes, the "

@@ -54,6 +54,17 @@ def check_lengths(config: LaddConfig, tokens: Tensor, attention_mask: Tensor | N
         POOLINGS[config.encoder_pooling].check_longest(config.encoder_pooling, longest, config.latent_length)
 
 
+def check_finite(latents: Tensor) -> None:
+    """Raises `ValueError` for latents `(B, M, D)` that are no numbers, of which no code could be made. Waits for
+    their device."""
+    wrong = ~latents.isfinite().flatten(1).all(1)
+    if bool(wrong.any()):
+        raise ValueError(
+            f"The encoder gives nan or infinity for text {int(wrong.nonzero()[0, 0])} of the batch: look for the first "
+            "non-finite weight of the model, or run it in a wider dtype."
+        )
+
+
 def read_last(states: Tensor, starts: Tensor, lengths: Tensor, latent_length: int) -> Tensor:
     """The states at each row's last M real tokens, of which it has that many: `(B, S, H)` to `(B, M, H)`."""
     offsets = torch.arange(latent_length, device=states.device) - latent_length

@@ -59,6 +59,29 @@ def clear_errors(source: Any, options: Mapping[str, Any]) -> Iterator[None]:
         raise
 
 
+def refuse_pickles(files: Iterable[str] | None) -> None:
+    """Raises `OSError` for files of weights that are no safetensors, such as an index may name."""
+    others = [Path(file).name for file in files or () if not str(file).endswith(".safetensors")]
+    if others:
+        raise OSError(
+            f"The index of the weights names {others[0]}, which is no safetensors file, and a pickle can run code when "
+            "it is read: if you trust it, give `use_safetensors=False`, and save the model again."
+        )
+
+
+def refuse_other_sizes(source: Any, mismatched: Iterable[tuple[str, Any, Any]]) -> None:
+    """Raises `ValueError` where weights of a checkpoint have other sizes than the model's.
+
+    `mismatched` are names, with the size in the checkpoint and that of the model.
+    """
+    wrong = sorted(f"{name} is {list(held)}, not {list(wanted)}" for name, held, wanted in mismatched)
+    if wrong:
+        raise ValueError(
+            f"The checkpoint {source} does not fit the model: {_names(wrong)}. Load it with the configuration it was "
+            "saved with; or give `ignore_mismatched_sizes=True` to start these anew."
+        )
+
+
 def refuse_partial(source: Any, info: Mapping[str, Any], ignores_others: bool) -> None:
     """Raises `ValueError` unless the weights of a checkpoint are exactly the model's.
 

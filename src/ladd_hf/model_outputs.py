@@ -33,7 +33,8 @@ class LaddOutput(ModelOutput):
 
     Attributes:
         loss: scalar training loss, where `labels` were given.
-        logits: `(B, S, V)`, or `(n, V)` in row-major order of `logits_mask`; the mask token is at minus infinity.
+        logits: `(B, S, V)`, or `(n, V)` in row-major order of `logits_mask`; what is never written, such as
+            the mask token, is at minus infinity.
         latent_prediction: `(B, M, D)` predicted y_0 or noise, or `(B, M, K)` logits over codes, or `None`.
         loss_parts: each term of the loss by name, unweighted, detached.
         statistics: what else of the batch is worth watching, such as the number of codes in use, by name.

@@ -14,10 +14,11 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import capture_outputs
 
 from .adapters import adapter_parameters, has_adapters
+from .call_checks import check_labels, check_latents, check_longest, check_tokens, check_whole_texts, readable
 from .configuration_ladd import LaddConfig
 from .evaluation_mode import evaluation_mode
 from .latent_channels import EncodedLatents, latent_channel, token_channel
-from .latent_encoder import LaddEncoder, check_lengths, row_spans
+from .latent_encoder import LaddEncoder, check_finite, check_lengths, row_spans
 from .latent_statistics import LatentStatistics
 from .latent_stream import (
     LatentDenoiser,
@@ -36,7 +37,7 @@ from .pretrained_encoder import PretrainedEncoder, batches_of, feature_batches
 from .pretrained_model import LaddPreTrainedModel
 from .quantizers import QUANTIZERS, Quantizer
 from .randomness import RowGenerator
-from .step_counts import IGNORED_LABEL, StepCounts, maskable_tokens
+from .step_counts import StepCounts, maskable_tokens
 from .time_paths import Point, TimePath
 from .training_noise import TrainingNoise
 from .two_stream_transformer import (
@@ -45,6 +46,7 @@ from .two_stream_transformer import (
     TimestepEmbedding,
     ZeroInitLinear,
 )
+from .vocabulary import IGNORED_LABEL, Vocabulary, take_vocabulary
 from .warm_start import warm_started
 
 
@@ -112,6 +114,7 @@ class LaddModel(LaddPreTrainedModel):
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Give exactly one of `input_ids` and `inputs_embeds`.")
+        check_tokens(self.config, input_ids, inputs_embeds, attention_mask)
         states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         latent_states = None
         if latent_vectors is not None:
@@ -194,9 +197,9 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
     def from_mdlm(cls, source: str | os.PathLike | PreTrainedModel, **options: Any) -> LaddForDiffusionLM:
         """A model with the token stream of an MDLM, and latents of its own that are to be trained.
 
-        Called without `latents`, it predicts what the source predicts, but for the mask token, whose logit is minus
-        infinity here. What the source does not have starts as in a new model. As with `from_pretrained`, the model is
-        in evaluation mode.
+        Called without `latents`, it predicts what the source predicts, but for the mask token and the padding token,
+        whose logits are minus infinity here. What the source does not have starts as in a new model. As with
+        `from_pretrained`, the model is in evaluation mode.
 
         Args:
             source: a Hub repository or a folder in the layout of `kuleshov-group/mdlm-owt` (config.json of type
@@ -228,7 +231,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         pad_to_multiple_of: int | None = None,
         mean_resizing: bool = True,
     ) -> nn.Embedding:
-        """As of any model, the encoder's embeddings with it. The mask token keeps its id."""
+        """As of any model of ours, the encoder's embeddings with it."""
         embeddings = super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
         if isinstance(self.encoder, LaddEncoder):
             self.encoder.embed_tokens = self._get_resized_embeddings(
@@ -280,6 +283,8 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
 
         Raises `ValueError` for latents that do not fit the model, and where a time it is conditioned on is missing.
         """
+        if labels is not None:
+            check_labels(labels, input_ids)
         output = LaddOutput()
         if not loss_only:
             output = self.denoise(
@@ -297,6 +302,9 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         if labels is not None:
             noise = noise or TrainingNoise.draw(len(labels), labels.device)
             tokens, maskable = self._clean_tokens(input_ids, labels, attention_mask)
+            if readable(tokens):
+                Vocabulary.of(self.config).check_text(tokens, maskable, "`labels`")
+                check_longest(self.config, tokens, attention_mask)
             objective = objective or TrainingObjective()
             loss = training_loss(self, tokens, maskable, attention_mask, objective, noise, precomputed_latents, counts)
             output.loss, output.loss_parts, output.statistics = loss.total, loss.parts, loss.statistics
@@ -319,6 +327,11 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         **kwargs: Any,
     ) -> LaddOutput:
         """One evaluation, as `forward` without a loss."""
+        given = input_ids if inputs_embeds is None else inputs_embeds
+        if given is not None:
+            check_tokens(self.config, input_ids, inputs_embeds, attention_mask)
+        if latents is not None:
+            check_latents(self.config, latents, None if given is None else len(given))
         vectors = None if latents is None else self._latent_vectors(latents, latent_vectors)
         prediction = None
         if self.latent_denoiser is not None and vectors is not None and predict_latents:
@@ -381,12 +394,15 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
                 "The encoder is trained with the model, so its latents can not be had beforehand: leave "
                 "`precomputed_latents` out, or name a pretrained encoder in `encoder_name_or_path`."
             )
+        check_tokens(self.config, tokens, None, attention_mask)
         check_lengths(self.config, tokens, attention_mask, wait=not torch.is_grad_enabled())
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.latent_encoder_frozen):
             if isinstance(self.encoder, PretrainedEncoder):
                 encoded = self.encoder(tokens, attention_mask, random, precomputed_latents, self.dtype)
             else:
                 encoded = self.encoder(tokens, attention_mask, random)
+            if not torch.is_grad_enabled():  # in training nobody waits, and the loss says so
+                check_finite(encoded.vectors)
             if self.quantizer is not None:
                 learns = torch.is_grad_enabled() and all(p.requires_grad for p in self.encoder.parameters())
                 quantized = self.quantizer(encoded.vectors, not (learns and update_codebook), random)
@@ -398,6 +414,8 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
     @torch.no_grad()
     def encode_latents(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Clean latents of `(B, S)` tokens: `(B, M, D)` vectors or `(B, M)` codes, to generate from or to compare."""
+        check_tokens(self.config, input_ids, None, attention_mask)
+        check_whole_texts(self.config, input_ids, attention_mask)
         with evaluation_mode(self):
             return self.encode(input_ids, attention_mask).clean
 
@@ -427,8 +445,11 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         return isinstance(statistics, LatentStatistics) and not statistics.gathered
 
     def set_tokenizer(self, tokenizer: PreTrainedTokenizerBase | None) -> None:
-        """Tells a pretrained encoder which tokenizer the model's ids are of, by which it reads their text
-        (`encoder_tokenizer` 'own') or checks that it shares them. Trainer and pipeline do so by themselves."""
+        """Tells the model which tokenizer its ids are of: those that have no token are never written, and a pretrained
+        encoder reads their text by it (`encoder_tokenizer` 'own') or checks that it shares them. Trainer and pipeline
+        do so by themselves."""
+        if tokenizer is not None:
+            take_vocabulary(self.config, tokenizer)
         if isinstance(self.encoder, PretrainedEncoder):
             self.encoder.set_model_tokenizer(tokenizer)
 
@@ -483,43 +504,31 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         if input_ids.ndim != 2:
             raise ValueError(f"`input_ids` have shape {tuple(input_ids.shape)}; give (batch, length).")
         tokens, maskable = self._clean_tokens(input_ids, input_ids if labels is None else labels, attention_mask)
-        if (maskable & (tokens == self.config.mask_token_id)).any():
-            raise ValueError("`input_ids` hold the mask token, whose likelihood is zero: give whole texts.")
+        check_labels(tokens if labels is None else labels, input_ids)
+        Vocabulary.of(self.config).check_text(tokens, maskable, "`input_ids`")
+        check_longest(self.config, tokens, attention_mask)
         random = RowGenerator.from_generator(generator, len(input_ids), input_ids.device)
         with evaluation_mode(self):
             return nelbo(self, tokens, maskable, attention_mask, path, num_samples, random, precomputed_latents)
 
     def _latent_vectors(self, latents: Tensor, clean_vectors: Tensor | None) -> Tensor:
         """What enters the latent stream, `(B, M, D)`: codes as their vectors, the mask code as a learned one."""
-        config = self.config
-        if config.latent_type == "none":
-            raise ValueError("This model has no latents (`latent_type` 'none'): call it without `latents`.")
-        rank = 3 if config.latent_type == "continuous" else 2
-        shape = (config.latent_length, config.latent_dim)[: rank - 1]
-        if latents.shape[1:] != shape or latents.is_floating_point() != (rank == 3):
-            expected = (
-                f"floats of shape (batch, {config.latent_length}, {config.latent_dim})"
-                if rank == 3
-                else f"codes (int64) of shape (batch, {config.latent_length})"
-            )
-            raise ValueError(
-                f"`latents` have shape {tuple(latents.shape)} and dtype {latents.dtype}; this model takes {expected}."
-            )
-        if rank == 3 or self.quantizer is None or self.model.mask_vector is None:
+        if self.quantizer is None or self.model.mask_vector is None:
             return latents
-        masked, mask_vector = latents == config.codebook_size, self.model.mask_vector
+        masked, mask_vector = latents == self.config.codebook_size, self.model.mask_vector
         if clean_vectors is None:
             clean_vectors = self.quantizer.codes_to_vectors(latents.masked_fill(masked, 0))
         return torch.where(masked[..., None], mask_vector, clean_vectors.to(mask_vector))
 
     def _token_logits(self, states: Tensor) -> Tensor:
-        """The vocabulary projection with the mask token at minus infinity, which costs nothing put into the bias."""
+        """The vocabulary projection with what is never written, such as the mask token, at minus infinity, which costs
+        nothing put into the bias."""
         head = self.token_head.proj
-        is_mask = torch.arange(self.config.vocab_size, device=states.device).eq(self.token_channel.mask_id)
+        never = Vocabulary.of(self.config).never_written(self.config.vocab_size, states.device)
         plain = type(head) in (nn.Linear, ZeroInitLinear) and not hasattr(head, "_hf_hook")
         if not plain:  # an adapter around it, a quantised one, or one whose weights come when it is called
-            return head(states).masked_fill(is_mask, float("-inf"))
-        return nn.functional.linear(states, head.weight, head.bias.masked_fill(is_mask, float("-inf")))
+            return head(states).masked_fill(never, float("-inf"))
+        return nn.functional.linear(states, head.weight, head.bias.masked_fill(never, float("-inf")))
 
     def _clean_tokens(
         self, input_ids: Tensor | None, labels: Tensor, attention_mask: Tensor | None

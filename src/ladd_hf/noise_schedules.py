@@ -10,6 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .number_ranges import POSITIVE, NumberRange
+
+_SQUEEZE = NumberRange("a share between 0 and 0.5", least=0, most=0.5, without_ends=("least", "most"))
+
 
 class MaskSchedule(ABC):
     """alpha(t): the probability that a token (or a latent code) is still visible at time t. Paper, section 2.
@@ -35,7 +39,7 @@ class PolynomialMaskSchedule(MaskSchedule):
     """alpha(t) = 1 - t^degree. Degree 1 is the linear schedule; weight: degree / t."""
 
     def __init__(self, degree: float = 2.0) -> None:
-        if degree <= 0:
+        if degree not in POSITIVE:
             raise ValueError(f"The polynomial schedule got degree {degree}; give a positive degree, such as 2.")
         self.degree = degree
 
@@ -83,7 +87,7 @@ class GeometricMaskSchedule(MaskSchedule):
     """
 
     def __init__(self, sigma_min: float = 1e-4, sigma_max: float = 20.0) -> None:
-        if not 0 < sigma_min < sigma_max:
+        if sigma_min not in POSITIVE or sigma_max not in POSITIVE or sigma_min >= sigma_max:
             raise ValueError(
                 f"The geometric schedule got noise from {sigma_min} to {sigma_max}; give 0 < `sigma_min` < `sigma_max`."
             )
@@ -120,7 +124,7 @@ class GaussianSchedule:
     """
 
     def __init__(self, signal_variance: Callable[[Tensor], Tensor], eps: float = 1e-4) -> None:
-        if not 0 < eps < 0.5:
+        if eps not in _SQUEEZE:
             raise ValueError(f"The Gaussian schedule got eps {eps}; give a share between 0 and 0.5, such as 1e-4.")
         self._signal_variance = signal_variance
         self.eps = eps

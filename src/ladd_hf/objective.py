@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .latent_channels import EncodedLatents, LatentChannel, MaskedChannel
+from .number_ranges import POSITIVE, SHARE, WEIGHT, NumberRange, check_ranges
 from .precision import at_least_float32
 from .randomness import RowGenerator
 from .step_counts import StepCounts
@@ -27,6 +28,15 @@ _OF_LATENTS = (
     "contrastive_weight",
     "conditional_independence_weight",
 )
+_SHARES = ("fully_masked_share", "latent_dropout", "quantizer_dropout", "encoder_corruption", "encoder_mask_ratio")
+_WEIGHTS = ("token_loss_weight", "latent_loss_weight", "contrastive_weight", "conditional_independence_weight")
+# What each setting that is a number may be.
+OBJECTIVE_RANGES: dict[str, NumberRange] = {
+    **dict.fromkeys((*_SHARES, "contrastive_mask_ratio"), SHARE),
+    **dict.fromkeys((*_WEIGHTS, "latent_kl_weight"), WEIGHT),
+    "min_time": NumberRange("a time from 0 to below 1, such as 1e-4", least=0, most=1, without_ends=("most",)),
+    **dict.fromkeys(("time_shift", "contrastive_temperature"), POSITIVE),
+}
 
 
 @dataclass(frozen=True)
@@ -84,30 +94,7 @@ class TrainingObjective:
         for name in ("token_weighting", "latent_weighting"):
             if getattr(self, name) not in ("plain", "elbo"):
                 raise ValueError(f"`{name}` {getattr(self, name)!r} is unknown; give 'plain' or 'elbo'.")
-        for name in (
-            "fully_masked_share",
-            "latent_dropout",
-            "quantizer_dropout",
-            "encoder_corruption",
-            "encoder_mask_ratio",
-            "contrastive_mask_ratio",
-        ):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"`{name}` is {getattr(self, name)}; give a share from 0 to 1.")
-        for name in (
-            "token_loss_weight",
-            "latent_loss_weight",
-            "contrastive_weight",
-            "conditional_independence_weight",
-            "latent_kl_weight",
-        ):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"`{name}` is {getattr(self, name)}; give a weight of 0 (off) or more.")
-        if not 0 <= self.min_time < 1:
-            raise ValueError(f"`min_time` is {self.min_time}; give a time from 0 to below 1, such as 1e-4.")
-        for name in ("time_shift", "contrastive_temperature"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"`{name}` is {getattr(self, name)}; give a number above 0.")
+        check_ranges(self, OBJECTIVE_RANGES)
 
     def check_fits(self, latent_type: str) -> None:
         """Raises `ValueError` for terms that a model with this type of latents does not have."""
@@ -360,8 +347,9 @@ def _conditional_independence_loss(
     mask_id = denoiser.token_channel.mask_id
     all_masked = torch.where(batch.maskable, mask_id, batch.clean)
     blind = _denoise(denoiser, batch, latents, all_masked, torch.ones_like(batch.times.token_times)).logits  # (n, V)
-    keep = torch.arange(logits.shape[-1], device=logits.device) != mask_id  # its logit is minus infinity in both
-    informed_log, blind_log = (at_least_float32(x[:, keep]).log_softmax(-1) for x in (logits.detach(), blind))
+    informed_log, blind_log = (at_least_float32(x).log_softmax(-1) for x in (logits.detach(), blind))
+    impossible = informed_log.isneginf()  # what is never written, such as the mask token, adds nothing: 0 log 0
+    informed_log, blind_log = (x.masked_fill(impossible, 0) for x in (informed_log, blind_log))
     return F.kl_div(blind_log, informed_log, reduction="sum", log_target=True)
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerBase
 
+from .call_checks import check_whole_texts
 from .configuration_ladd import LaddConfig
 from .encoder_source import Pretrained, body, longest_text, settings_of
 from .latent_channels import EncodedLatents
@@ -352,6 +353,7 @@ def feature_batches(
     for batch in batches:
         tokens, mask, stored = batch["input_ids"], batch.get("attention_mask"), batch.get("precomputed_latents")
         if stored is None:
+            check_whole_texts(encoder.config, tokens, mask)
             check_lengths(encoder.config, tokens, mask, wait=True)
             yield encoder.features(tokens, mask, dtype)
         else:

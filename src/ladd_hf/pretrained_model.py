@@ -19,9 +19,10 @@ from .configuration_ladd import LaddConfig
 from .latent_encoder import LatentReadout
 from .latent_statistics import LatentStatistics
 from .latent_stream import LatentInput
-from .loading import clear_errors, refuse_partial
+from .loading import clear_errors, refuse_other_sizes, refuse_partial, refuse_pickles
 from .quantizers import initialize_quantizer
 from .two_stream_transformer import JointAttention, LaddBlock, ModulatedNorm, Modulation, ZeroInitLinear
+from .vocabulary import check_resize
 from .wrong_objects import described
 
 
@@ -76,6 +77,19 @@ class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
             refuse_partial(pretrained_model_name_or_path, info, ignores_others=cls._is_part)
         return model
 
+    @staticmethod
+    def _load_pretrained_model(
+        model: PreTrainedModel, state_dict: Any, checkpoint_files: Any, load_config: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        """As of any model, where what it will read is known, and then what did not fit."""
+        if state_dict is None and load_config.use_safetensors:
+            refuse_pickles(checkpoint_files)
+        load: Any = PreTrainedModel._load_pretrained_model
+        info, offloaded = load(model, state_dict, checkpoint_files, load_config, *args, **kwargs)
+        if not load_config.ignore_mismatched_sizes:
+            refuse_other_sizes(load_config.pretrained_model_name_or_path, info.mismatched_keys)
+        return info, offloaded
+
     @wraps(PreTrainedModel.save_pretrained)
     def save_pretrained(  # type: ignore[override]
         self,
@@ -111,6 +125,24 @@ class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
         if type(self) not in self._auto_classes.values() or has_adapters(self):
             return nullcontext()
         return code_included(self, self._auto_classes)
+
+    def resize_token_embeddings(
+        self,
+        new_num_tokens: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        mean_resizing: bool = True,
+    ) -> nn.Embedding:
+        """As of any model. Special tokens keep their ids.
+
+        Ids that `pad_to_multiple_of` adds to those asked for have no token: they are never written, nor given any
+        probability (`tokenizer_size` of the configuration). Raises `ValueError` for fewer tokens than the mask token
+        and the other special ones need.
+        """
+        check_resize(self.config, new_num_tokens)
+        asked = (self.config.tokenizer_size or self.config.vocab_size) if new_num_tokens is None else new_num_tokens
+        embeddings = super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+        self.config.tokenizer_size = asked if asked < self.config.vocab_size else None
+        return embeddings
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

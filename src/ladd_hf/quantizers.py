@@ -85,12 +85,13 @@ class VectorQuantizer(Quantizer):
             )
         if (frozen or not self.training) and not self._has_started():
             codes = torch.zeros(latents.shape[:2], dtype=torch.int64, device=latents.device)
-            return QuantizedLatents(torch.zeros_like(latents), codes, latents.new_zeros(()), latents)
+            return QuantizedLatents(torch.zeros_like(latents), codes, nothing_if_finite(latents), latents)
         directions = nn.functional.normalize(latents, dim=-1)
         vectors, codes, loss = self.quantize(latents.float(), freeze_codebook=True)
         if self.training and not frozen:
             self._learn(directions.detach().float().flatten(0, 1), codes.flatten())
-        return QuantizedLatents(vectors.to(latents.dtype), codes.long(), loss.sum(), directions)
+        loss = loss.sum() + nothing_if_finite(latents)
+        return QuantizedLatents(vectors.to(latents.dtype), codes.long(), loss, directions)
 
     def _learn(self, directions: Tensor, codes: Tensor) -> None:
         """Moves the codebook towards unit vectors `(n, D)` with these codes `(n,)`, or keeps them for later."""
@@ -121,7 +122,8 @@ class FiniteScalarQuantizer(Quantizer):
     def forward(self, latents: Tensor, frozen: bool, random: RowGenerator | None = None) -> QuantizedLatents:
         """Bounded and rounded coordinates; there is no codebook to learn, so `frozen` changes nothing."""
         vectors, codes = self.quantize(latents)
-        return QuantizedLatents(vectors, codes.long(), vectors.new_zeros(()), self._unquantized(latents))
+        codes = codes.long().clamp(0, len(self.quantize.implicit_codebook) - 1)
+        return QuantizedLatents(vectors, codes, nothing_if_finite(latents), self._unquantized(latents))
 
     def _unquantized(self, latents: Tensor) -> Tensor:
         """The coordinates bounded as the quantiser bounds them, but not rounded, in the codes' space."""
@@ -136,6 +138,11 @@ class FiniteScalarQuantizer(Quantizer):
         codebook = self.quantize.implicit_codebook  # (K, number of levels); exact in half precision too
         weight = next(self.parameters(), codebook)  # an engine may narrow the weights and leave the buffers
         return self.quantize.project_out(codebook[codes].to(weight.dtype))
+
+
+def nothing_if_finite(latents: Tensor) -> Tensor:
+    """A loss of 0, or of nan where latents are no numbers: no code stands for these, and nobody waits to look."""
+    return (latents.detach() * 0).sum()
 
 
 class Codebook(nn.Embedding):
@@ -162,7 +169,9 @@ class GumbelQuantizer(Quantizer):
         hard = nn.functional.one_hot(codes, logits.shape[-1]).to(soft)
         choice = hard + soft - soft.detach()  # the hard choice, with the soft one's gradient
         vectors = choice.to(latents.dtype) @ self.codebook.weight
-        return QuantizedLatents(vectors, codes, vectors.new_zeros(()), soft.to(latents.dtype) @ self.codebook.weight)
+        return QuantizedLatents(
+            vectors, codes, nothing_if_finite(latents), soft.to(latents.dtype) @ self.codebook.weight
+        )
 
     def codes_to_vectors(self, codes: Tensor) -> Tensor:
         """Rows of the learned codebook, `(B, M, D)`."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
+
+from .number_ranges import NumberRange
 
 # Arguments that count steps of a stage, or are a share of the run.
 STAGE_LENGTHS = ("mdlm_steps", "stage_1_steps", "latent_warmup_steps")
@@ -38,12 +41,14 @@ class Stages:
         return self.stage_1_steps > 0 and step >= self.mdlm_steps + self.stage_1_steps
 
 
-def check_length(name: str, value: float) -> None:
-    """Raises `ValueError` for what is neither a number of steps nor a share of the run."""
-    if not 0 <= value < math.inf or (value > 1 and value != int(value)):
-        raise ValueError(
-            f"`{name}` is {value:g}; give a number of steps, or a share of the run above 0 and below 1, or 0 for none."
-        )
+class _StepsOrShare(NumberRange):
+    """Whole numbers of steps, and shares of the run between 0 and 1."""
+
+    def __contains__(self, value: Any) -> bool:
+        return super().__contains__(value) and (value < 1 or float(value).is_integer())
+
+
+STEPS_OR_SHARE = _StepsOrShare("a number of steps, or a share of the run above 0 and below 1, or 0 for none", least=0)
 
 
 def is_share(value: float) -> bool:

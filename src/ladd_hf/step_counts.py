@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-IGNORED_LABEL = -100
+from .vocabulary import IGNORED_LABEL
 
 
 @dataclass(frozen=True)

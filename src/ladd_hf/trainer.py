@@ -35,7 +35,6 @@ from .loss_monitor import LossMonitor
 from .model_card import SampleScores, model_card
 from .modeling_ladd import LaddForDiffusionLM
 from .pipelines import LaddPipeline
-from .pipelines.pipeline_inputs import check_tokenizer
 from .pretrained_encoder import PretrainedEncoder
 from .publishing import check_samples, held_out_bounds, push_checkpoint, training_recipe, untrained_prior
 from .randomness import RowGenerator
@@ -49,6 +48,7 @@ from .trainer_arguments import check_model_to_train, check_trainer_arguments
 from .trainer_checks import averages_weights, check_optimizer, check_options, check_set
 from .training_args import LaddTrainingArguments
 from .training_noise import TrainingNoise
+from .vocabulary import Vocabulary, check_tokenizer
 
 logger = logging.get_logger(__name__)
 
@@ -182,14 +182,17 @@ class LaddTrainer(CheckpointedTrainer):
         return super()._inner_training_loop(*args, **kwargs)
 
     def _meet_model(self) -> None:
-        """Tells the model its tokenizer and the layout of its texts, and the collator how short a text may be."""
+        """Tells the model its tokenizer and the layout of its texts, and the collator which texts are the model's."""
         model = self._ladd_model()
         if (tokenizer := self._tokenizer()) is not None:
+            check_tokenizer(tokenizer, model.config)
             model.set_tokenizer(tokenizer)
         adopt_layout(model.config, self.train_dataset)
         if isinstance(self.data_collator, LaddCollator):
             self.data_collator = copy.copy(self.data_collator)
             self.data_collator.min_tokens = max(self.data_collator.min_tokens, model.config.latent_length)
+            self.data_collator.max_tokens = model.config.max_position_embeddings
+            self.data_collator.vocabulary = Vocabulary.of(model.config)
 
     def _meet_average(self) -> None:
         """Has the weights averaged at the decay that is asked for now, which a search for the best one may change."""

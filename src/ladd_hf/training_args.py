@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
-from .objective import TrainingObjective
-from .stages import STAGE_LENGTHS, Stages, check_length, is_share, steps_of
+from .number_ranges import SHARE, NumberRange, check_ranges, whole
+from .objective import OBJECTIVE_RANGES, TrainingObjective
+from .stages import STAGE_LENGTHS, STEPS_OR_SHARE, Stages, is_share, steps_of
 from .time_paths import time_path
 from .wrong_objects import check_number, described
 
@@ -21,6 +22,15 @@ _OF_THE_ENCODER = (
     *("encoder_corruption", "encoder_mask_ratio", "contrastive_weight", "latent_kl_weight"),
     "quantizer_dropout",
 )
+# What each setting of ours that is a number may be; those of the objective as there, also in stages of their own.
+ARGUMENT_RANGES: dict[str, NumberRange] = {
+    **OBJECTIVE_RANGES,
+    **dict.fromkeys(STAGE_LENGTHS, STEPS_OR_SHARE),
+    **{f"stage_1_{name}": SHARE for name in ("fully_masked_share", "latent_dropout", "quantizer_dropout")},
+    "latent_warmup_delay": SHARE,
+    "ema_decay": NumberRange("a decay from 0 (no EMA) to below 1", least=0, most=1, without_ends=("most",)),
+    "nelbo_samples": whole(1, "at least 1 point per example, a whole number"),
+}
 
 
 @dataclass
@@ -115,7 +125,9 @@ class LaddTrainingArguments(TrainingArguments):
 
     def __post_init__(self) -> None:
         for name, kind in LaddTrainingArguments.__annotations__.items():
-            _check_kind(name, getattr(self, name), kind)
+            if name not in ARGUMENT_RANGES:
+                _check_kind(name, getattr(self, name), kind)
+        check_ranges(self, ARGUMENT_RANGES)
         if "WORLD_SIZE" in os.environ and not torch.accelerator.is_available():
             self.use_cpu = True  # else each of several processes would train on its own
         metric = self.metric_for_best_model or ""
@@ -128,14 +140,9 @@ class LaddTrainingArguments(TrainingArguments):
         if self.ddp_find_unused_parameters is None and in_parts:
             self.ddp_find_unused_parameters = True  # the latents' head before it is trained, the encoder of stage 2
         for name in STAGE_LENGTHS:
-            check_length(name, getattr(self, name))
             setattr(self, name, float(getattr(self, name)))  # a hyperparameter search casts to the type it finds
         if self.start_anew and (self.resume_if_exists or self.resume_from_checkpoint):
             raise ValueError("`start_anew` is set, and going on with an earlier run as well: choose one of them.")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"`ema_decay` is {self.ema_decay}; give a decay from 0 (no EMA) to below 1.")
-        if not 0 <= self.latent_warmup_delay <= 1:
-            raise ValueError(f"`latent_warmup_delay` is {self.latent_warmup_delay}; give a share from 0 to 1.")
         if self.resume_if_exists and self.save_only_model:
             raise ValueError(
                 "`save_only_model` leaves the optimiser's state out of a checkpoint, so `resume_if_exists` can not "
@@ -143,13 +150,8 @@ class LaddTrainingArguments(TrainingArguments):
             )
         if not self.nelbo_paths:
             raise ValueError("`nelbo_paths` is empty; give at least one path, such as 'joint'.")
-        if self.nelbo_samples < 1:
-            raise ValueError(f"`nelbo_samples` is {self.nelbo_samples}; give at least 1 point per example.")
         for path in self.nelbo_paths:
             time_path(path)
-        for name in ("stage_1_fully_masked_share", "stage_1_latent_dropout", "stage_1_quantizer_dropout"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"`{name}` is {getattr(self, name)}; give a share from 0 to 1.")
         self._num_steps: int | None = None
         self.stage_objectives()
         if self.mdlm_steps < 1 and self.stage_1_steps < 1 and self.mdlm_steps + self.stage_1_steps >= 1:

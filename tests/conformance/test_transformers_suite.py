@@ -40,6 +40,7 @@ class LaddModelTester:
     hidden_size = 32
     num_hidden_layers = 2
     num_attention_heads = 2
+    mask_token_id = 98
     is_training = True
     # A model that takes `noise` is given some per image patch; without labels ours does not look at it.
     image_size = patch_size = 1
@@ -52,6 +53,7 @@ class LaddModelTester:
     def get_config(self):
         return LaddConfig(
             vocab_size=99,
+            mask_token_id=self.mask_token_id,
             pad_token_id=0,
             hidden_size=self.hidden_size,
             num_hidden_layers=self.num_hidden_layers,
@@ -92,6 +94,8 @@ class ModelSuite(suite.ModelTesterMixin, suite.TrainingTesterMixin):
 
     def setUp(self):
         self.model_tester = LaddModelTester(self.kind)
+        if "resize" in self._testMethodName:  # it takes the last tokens away, which the mask may not be among
+            self.model_tester.mask_token_id = 1
 
     def _get_trainable_model_class(self):
         return LaddForDiffusionLM

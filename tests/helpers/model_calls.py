@@ -9,6 +9,7 @@ from ladd_hf import TrainingNoise, TrainingObjective
 KINDS = ("none", "continuous", "separate", "discrete", "vector", "gumbel")
 LATENT_KINDS = KINDS[1:]
 MASK, TIMES = 10, torch.tensor([0.2, 0.9])
+WRITTEN = slice(1, MASK)  # ids with a probability: padding, which is 0, and the mask have none
 EVERYTHING = TrainingObjective(
     latent_dropout=0.3,
     encoder_corruption=0.5,

@@ -252,20 +252,20 @@ def test_what_a_callback_returns_replaces_tokens_and_latents(build):
 
 def test_anything_that_keeps_the_denoisers_contract_can_be_sampled_from(tiny_config):
     class Counting:
-        """Writes at each place the number of the place, and codes that say nothing."""
+        """Writes at each place the number of the place, from 1 to 9, and codes that say nothing."""
 
         config = tiny_config("discrete")
 
         def __call__(self, input_ids, latents=None, token_timesteps=None, latent_timesteps=None, logits_mask=None):
             assert len(token_timesteps) == len(latent_timesteps) == 1
             places = torch.arange(input_ids.shape[1]).expand(input_ids.shape)[logits_mask]
-            logits = torch.full((len(places), 11), -torch.inf).scatter(1, places[:, None] % 10, 0.0)
+            logits = torch.full((len(places), 11), -torch.inf).scatter(1, 1 + places[:, None] % 9, 0.0)
             return SimpleNamespace(logits=logits, latent_prediction=torch.zeros(*latents.shape, 9))
 
     pipe = LaddPipeline(Counting(), LaddSequentialScheduler())
     pipe.set_progress_bar_config(disable=True)
     result = pipe(num_steps=5, batch_size=3)
-    assert result.sequences.tolist() == [[i % 10 for i in range(12)]] * 3
+    assert result.sequences.tolist() == [[1 + i % 9 for i in range(12)]] * 3
 
 
 def test_a_run_is_the_loop_over_the_schedulers_steps(build, scheduler):

@@ -323,8 +323,8 @@ def test_the_mask_token_is_never_produced_even_where_the_logits_want_it(schedule
 
 def test_temperature_zero_takes_the_most_likely_token_and_top_p_leaves_out_the_unlikely(scheduler_for):
     scheduler, output = scheduler_for(LaddJointScheduler, "none"), output_of(0, 20, "none")
-    output.logits[..., 10] = -torch.inf
-    best, worst = output.logits.argmax(-1), output.logits[..., :10].argmin(-1)
+    output.logits[..., [0, 10]] = -torch.inf  # padding and mask
+    best, worst = output.logits.argmax(-1), 1 + output.logits[..., 1:10].argmin(-1)
     scheduler.set_timesteps(1)
 
     def drawn(**options):

@@ -9,13 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..call_checks import check_length
 from ..poolings import check_shortest
+from ..vocabulary import IGNORED_LABEL, Vocabulary
 from ..wrong_objects import described
 
 # A column that runs along the latents, not along the text.
 _OF_LATENTS = "precomputed_latents"
 # What a column that runs along the text is padded with; `input_ids` with the padding token.
-_PADDING = {"attention_mask": 0, "labels": -100}
+_PADDING = {"attention_mask": 0, "labels": IGNORED_LABEL}
 
 
 class LaddCollator:
@@ -25,13 +27,24 @@ class LaddCollator:
         pad_token_id: what `input_ids` are padded with; without it all texts must be equally long.
         min_tokens: how many tokens a text must have, padding not counted: M of a model with latents, which a
             [`LaddTrainer`] fills in. It is here that this is looked at, before the batch is on its device.
+        max_tokens: how many a text may have, padding not counted: the model's `max_position_embeddings`, filled in
+            likewise.
+        vocabulary: the model's, filled in likewise: which ids may stand in a text, and which in what is scored.
 
     Raises `ValueError` for texts of different lengths without a padding token, for texts with fewer tokens than
-    `min_tokens` or none, for columns that are no numbers, and for columns that only some of the examples have.
+    `min_tokens` or none, or more than `max_tokens`, for ids outside of the vocabulary, for scored ones that the model
+    never writes, such as the mask token, for columns that are no numbers, and for columns that only some examples have.
     """
 
-    def __init__(self, pad_token_id: int | None = None, min_tokens: int = 0) -> None:
+    def __init__(
+        self,
+        pad_token_id: int | None = None,
+        min_tokens: int = 0,
+        max_tokens: int | None = None,
+        vocabulary: Vocabulary | None = None,
+    ) -> None:
         self.pad_token_id, self.min_tokens = pad_token_id, min_tokens
+        self.max_tokens, self.vocabulary = max_tokens, vocabulary
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Tensor]:
         """A batch; `attention_mask` is added where something is padded."""
@@ -41,10 +54,24 @@ class LaddCollator:
         longest = int(lengths.max())
         if int(lengths.min()) < longest and "attention_mask" not in columns:
             columns["attention_mask"] = [torch.ones(length, dtype=torch.int64) for length in lengths.tolist()]
-        if self.min_tokens:
+        if self.min_tokens or self.max_tokens is not None:
             real = [int(mask.sum()) for mask in columns.get("attention_mask", ())] or lengths.tolist()
             check_shortest(min(real), self.min_tokens)
-        return {name: self._batch(name, column, longest) for name, column in columns.items()}
+            check_length(max(real), self.max_tokens or max(real))
+        batch = {name: self._batch(name, column, longest) for name, column in columns.items()}
+        if self.vocabulary is not None:
+            self._check_ids(batch, self.vocabulary)
+        return batch
+
+    @staticmethod
+    def _check_ids(batch: dict[str, Tensor], vocabulary: Vocabulary) -> None:
+        tokens, labels, mask = batch["input_ids"], batch.get("labels"), batch.get("attention_mask")
+        scored = torch.ones_like(tokens, dtype=torch.bool) if mask is None else mask.bool()
+        if labels is None:
+            return vocabulary.check_text(tokens, scored, "The texts of a batch")
+        vocabulary.check_ids(tokens, "The texts of a batch")
+        scored = scored & (labels != IGNORED_LABEL)
+        return vocabulary.check_text(torch.where(scored, labels, tokens), scored, "The labels of a batch")
 
     def _column(self, name: str, values: list[Any]) -> Tensor | list[Tensor]:
         """A tensor `(B, ...)` of arrays that are equally long, made at once: ten times as fast as one by one."""

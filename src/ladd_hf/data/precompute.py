@@ -15,6 +15,7 @@ from datasets import Dataset, Features, IterableDataset, List, Value
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
+from ..call_checks import check_whole_texts
 from ..configuration_ladd import LaddConfig
 from ..encoder_source import settings_of
 from ..evaluation_mode import evaluation_mode
@@ -82,6 +83,7 @@ def precompute_latents(
         names = [name for name in ("input_ids", "attention_mask") if name in columns]
         examples = [dict(zip(names, row, strict=True)) for row in zip(*(columns[name] for name in names), strict=True)]
         batch = stacked(examples, config.pad_token_id or 0, model.device)
+        check_whole_texts(config, batch["input_ids"], batch.get("attention_mask"))
         check_lengths(config, batch["input_ids"], batch.get("attention_mask"), wait=True)
         with evaluation_mode(model), torch.no_grad():
             features = encoder.features(batch["input_ids"], batch.get("attention_mask"), model.dtype)

@@ -8,6 +8,7 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from ..vocabulary import check_mask_is_its_own
 from .missing_texts import present
 from .python_docs import _DIGITS
 
@@ -127,8 +128,9 @@ def with_mask_token(tokenizer: PreTrainedTokenizerBase, vocab_size: int | None =
         tokenizer: any, such as a GPT's, which has neither.
         vocab_size: room there is: the `vocab_size` of a model that it must fit. `None`: as much as it takes.
 
-    Raises `ValueError` where that room is too small.
+    Raises `ValueError` where that room is too small, and where the mask token is another special token as well.
     """
+    check_mask_is_its_own(tokenizer)
     missing: dict[str, Any] = {}
     if tokenizer.pad_token is None:
         missing["pad_token"] = PAD_TOKEN

@@ -11,6 +11,7 @@ from torch import FloatTensor, LongTensor, Tensor
 from transformers import LogitsProcessorList, SuppressTokensLogitsProcessor
 
 from ..configuration_ladd import LaddConfig
+from ..vocabulary import Vocabulary
 from ..wrong_objects import described
 
 
@@ -30,7 +31,8 @@ def logits_processors(
     banned = [] if banned is None else list(banned) if isinstance(banned, Sequence) else [banned]
     if any(not isinstance(one, Integral) or not 0 <= one < config.vocab_size for one in banned):
         raise ValueError(f"`banned_tokens` are {banned}; give ids from 0 to {config.vocab_size - 1}.")
-    if len(set(banned) | {config.mask_token_id}) == config.vocab_size:
+    never = Vocabulary.of(config).never_written(config.vocab_size).nonzero()[:, 0].tolist()
+    if len({*banned, *never}) == config.vocab_size:
         raise ValueError("`banned_tokens` leave no token to write: ban fewer.")
     if banned:
         processors.append(SuppressTokensLogitsProcessor(banned))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from ..schedulers import LaddScheduler
-from ..schedulers.scheduling_utils import PROCESS_FIELDS
+from ..schedulers.scheduling_utils import NOISE_FIELDS
 from ..wrong_objects import described
 
 # What is read of a model's configuration, whatever is asked of the pipeline.
 _OF_THE_CONFIG = (
-    *PROCESS_FIELDS,
+    *NOISE_FIELDS,
     *("vocab_size", "max_position_embeddings", "latent_length", "token_time_conditioning"),
 )
 

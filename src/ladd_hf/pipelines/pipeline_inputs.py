@@ -16,7 +16,6 @@ from ..configuration_ladd import LaddConfig
 from ..randomness import RowGenerator
 from ..text_frame import TextFrame
 from ..text_lengths import draw_lengths
-from ..wrong_objects import described
 from .prompt_padding import without_padding
 from .text_reading import read_texts
 
@@ -172,28 +171,3 @@ def start_tokens(
         return tokens.to(device), None
     real = torch.arange(tokens.shape[1]) < torch.tensor(lengths)[:, None]
     return tokens.masked_fill(~real, cast(int, config.pad_token_id)).to(device), real.long().to(device)
-
-
-def check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: LaddConfig) -> None:
-    """Raises `ValueError` unless the tokenizer's mask token is the model's, and the model has all of its tokens."""
-    if not isinstance(tokenizer, PreTrainedTokenizerBase):
-        raise ValueError(
-            f"The tokenizer is {described(tokenizer)}; give one of transformers', such as "
-            "AutoTokenizer.from_pretrained loads."
-        )
-    if tokenizer.mask_token_id is None:
-        raise ValueError(
-            "The tokenizer has no mask token, which the model writes over: add one with "
-            '`tokenizer.add_special_tokens({"mask_token": "[MASK]"})`, as the model\'s id '
-            f"{config.mask_token_id}."
-        )
-    if tokenizer.mask_token_id != config.mask_token_id:
-        raise ValueError(
-            f"The tokenizer's mask token has id {tokenizer.mask_token_id}, the model's `mask_token_id` is "
-            f"{config.mask_token_id}: use the tokenizer the model was trained with."
-        )
-    if len(tokenizer) > config.vocab_size:
-        raise ValueError(
-            f"The tokenizer has {len(tokenizer)} tokens, the model's `vocab_size` is {config.vocab_size}: use the "
-            "tokenizer the model was trained with, or give the model more with `resize_token_embeddings`."
-        )

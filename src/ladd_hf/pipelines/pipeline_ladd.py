@@ -23,6 +23,7 @@ from ..randomness import RowGenerator
 from ..rounding import round_half_up
 from ..schedulers import LaddJointScheduler, LaddScheduler
 from ..schedulers.scheduling_utils import Generators, check_draw
+from ..vocabulary import check_tokenizer, take_vocabulary
 from ..wrong_objects import check_number, described
 from .callbacks import TENSORS, call_back, check_callback
 from .endings import bos_id, cut_at_eos, eos_ids, filler_id
@@ -35,7 +36,6 @@ from .pipeline_inputs import (
     Length,
     Prompt,
     check_ids,
-    check_tokenizer,
     number_of_rows,
     one_number_of_steps,
     prompt_ids,
@@ -73,7 +73,8 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
     Args:
         model: the denoiser, a [`LaddForDiffusionLM`] or anything with its call and a `config`.
         scheduler: the inference schedule; joint if not given. It takes its noise processes from the model.
-        tokenizer: for texts; without one, `output_type="seq"` gives ids.
+        tokenizer: for texts; without one, `output_type="seq"` gives ids. It tells the model's configuration which ids
+            are tokens: others are never written.
     """
 
     model_cpu_offload_seq = "model"
@@ -96,6 +97,7 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
         check_scheduler(scheduler)
         if tokenizer is not None:
             check_tokenizer(tokenizer, model.config)
+            take_vocabulary(model.config, tokenizer)
         self.register_modules(model=model, scheduler=scheduler.for_model(model.config), tokenizer=tokenizer)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -111,8 +113,10 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
             return self.register_modules(tokenizer=value)
         super().__setattr__(name, value)
         tokenizer = self.__dict__.get("tokenizer")
-        if name in ("model", "tokenizer") and tokenizer is not None and isinstance(self.model, LaddForDiffusionLM):
-            self.model.set_tokenizer(tokenizer)
+        if name in ("model", "tokenizer") and tokenizer is not None:
+            take_vocabulary(self.model.config, tokenizer)
+            if isinstance(self.model, LaddForDiffusionLM):
+                self.model.set_tokenizer(tokenizer)
 
     @classmethod
     def download(cls, pretrained_model_name: str, **kwargs: Any) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..number_ranges import SHARE
 from ..wrong_objects import check_number, is_one_of
 
 
@@ -46,7 +47,7 @@ def check_remasking(name: str, eta: float, unmasking: str) -> None:
     if not is_one_of(name, REMASKINGS):
         raise ValueError(f"`remasking` {name!r} is unknown; give one of {list(REMASKINGS)}.")
     check_number("`remasking_rate`", eta)
-    if not 0 <= eta <= 1 or (eta > 0) != (name != "none"):
+    if eta not in SHARE or (eta > 0) != (name != "none"):
         raise ValueError(
             f"`remasking` is {name!r} and `remasking_rate` {eta}: give a kind and a rate above 0 and up to 1, or "
             "'none' and 0."

@@ -23,6 +23,8 @@ class LaddJointScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks for 
             see `remasking.py`.
         mask_token_id, token_noise_schedule, latent_type, latent_dim, codebook_size, latent_noise_schedule,
             latent_prediction_type: the noise processes as in [`LaddConfig`]; a pipeline takes them from its model.
+        pad_token_id, tokenizer_size: a padding token, and ids from a number up, that are never written; a pipeline
+            takes them from its model as well.
     """
 
     @register_to_config
@@ -34,6 +36,8 @@ class LaddJointScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks for 
         remasking: str = "none",
         remasking_rate: float = 0.0,
         mask_token_id: int | None = None,
+        pad_token_id: int | None = None,
+        tokenizer_size: int | None = None,
         token_noise_schedule: str | dict[str, Any] = "linear",
         latent_type: str = "none",
         latent_dim: int = 0,

@@ -7,10 +7,18 @@ from typing import Any
 from diffusers import SchedulerMixin
 from diffusers.configuration_utils import register_to_config
 
+from ..number_ranges import NumberRange, check_ranges, whole
 from ..rounding import round_half_up
 from ..time_paths import SEQUENTIAL, TimePath
-from ..wrong_objects import check_number
 from .scheduling_utils import LaddScheduler
+
+# What each option about steps may be.
+STEP_RANGES = {
+    "latent_share": NumberRange(
+        "a share of the steps between 0 and 1", least=0, most=1, without_ends=("least", "most")
+    ),
+    "max_latent_steps": whole(1, "a whole number of at least 1, or None for no limit"),
+}
 
 
 class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks for this base by name
@@ -20,8 +28,9 @@ class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks
         latent_share: share of the steps that goes to the latents, rounded (half a step up), at least one step for
             each of the two.
         max_latent_steps: no more than so many go to the latents; one is exact where the latent is a single code.
-        spacing, latent_solver, unmasking, remasking, remasking_rate, mask_token_id, token_noise_schedule, latent_type,
-            latent_dim, codebook_size, latent_noise_schedule, latent_prediction_type: as in [`LaddJointScheduler`].
+        spacing, latent_solver, unmasking, remasking, remasking_rate, mask_token_id, pad_token_id, tokenizer_size,
+            token_noise_schedule, latent_type, latent_dim, codebook_size, latent_noise_schedule,
+            latent_prediction_type: as in [`LaddJointScheduler`].
     """
 
     @register_to_config
@@ -35,6 +44,8 @@ class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks
         remasking: str = "none",
         remasking_rate: float = 0.0,
         mask_token_id: int | None = None,
+        pad_token_id: int | None = None,
+        tokenizer_size: int | None = None,
         token_noise_schedule: str | dict[str, Any] = "linear",
         latent_type: str = "none",
         latent_dim: int = 0,
@@ -42,15 +53,7 @@ class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks
         latent_noise_schedule: str | dict[str, Any] | None = None,
         latent_prediction_type: str = "sample",
     ) -> None:
-        check_number("`latent_share`", latent_share)
-        if not 0 < latent_share < 1:
-            raise ValueError(f"`latent_share` is {latent_share}; give a share of the steps between 0 and 1.")
-        if max_latent_steps is not None:
-            check_number("`max_latent_steps`", max_latent_steps)
-        if max_latent_steps is not None and (max_latent_steps < 1 or int(max_latent_steps) != max_latent_steps):
-            raise ValueError(
-                f"`max_latent_steps` is {max_latent_steps}; give a whole number of at least 1, or None for no limit."
-            )
+        check_ranges(self.config, STEP_RANGES)
         self._setup()
 
     @property

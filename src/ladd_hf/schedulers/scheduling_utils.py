@@ -18,8 +18,10 @@ from ..configuration_ladd import LaddConfig
 from ..gaussian_diffusion import LATENT_SOLVERS
 from ..latent_channels import LatentChannel, latent_channel, token_channel
 from ..masked_diffusion import draw_categorical
+from ..number_ranges import COUNT, COUNT_OR_ZERO, check_ranges
 from ..randomness import RowGenerator
 from ..time_paths import GRID_SPACINGS, TOKENS_ONLY, Point, TimePath
+from ..vocabulary import unwritten_padding
 from ..wrong_objects import check_number, is_one_of
 from .remasking import REMASKINGS, check_remasking
 from .unmasking import TokenStep, unmasking
@@ -27,7 +29,7 @@ from .unmasking import TokenStep, unmasking
 Generators = torch.Generator | Sequence[torch.Generator] | RowGenerator | None
 
 # The fields of a model's configuration that define its two noise processes.
-PROCESS_FIELDS = (
+NOISE_FIELDS = (
     "mask_token_id",
     "token_noise_schedule",
     "latent_type",
@@ -36,6 +38,16 @@ PROCESS_FIELDS = (
     "latent_noise_schedule",
     "latent_prediction_type",
 )
+# Those and the ones that tell which tokens are written, which a denoiser of one's own need not have.
+PROCESS_FIELDS = (*NOISE_FIELDS, "pad_token_id", "tokenizer_size")
+# What those may be that are numbers; the others are checked where they become objects.
+PROCESS_RANGES = {
+    "mask_token_id": COUNT_OR_ZERO,
+    "pad_token_id": COUNT_OR_ZERO,
+    "tokenizer_size": COUNT,
+    "latent_dim": COUNT_OR_ZERO,
+    "codebook_size": COUNT_OR_ZERO,
+}
 
 
 @dataclass
@@ -66,6 +78,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         """Builds the two noise processes from the registered configuration; each subclass ends its `__init__` so."""
         if not is_one_of(self.config.spacing, GRID_SPACINGS):
             raise ValueError(f"Grid spacing {self.config.spacing!r} is unknown; give one of {sorted(GRID_SPACINGS)}.")
+        check_ranges(self.config, PROCESS_RANGES)
         processes: Any = self.config
         if not is_one_of(self.config.latent_solver, LATENT_SOLVERS):
             raise ValueError(
@@ -73,6 +86,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
             )
         self._tokens = token_channel(processes)
         self._latents = latent_channel(processes, self.config.latent_solver)
+        self._vocabulary = Vocabulary(processes.mask_token_id, processes.pad_token_id, processes.tokenizer_size)
         self._unmasking = unmasking(self.config.unmasking)
         check_remasking(self.config.remasking, self.config.remasking_rate, self.config.unmasking)
         self.num_inference_steps: int | None = None
@@ -97,7 +111,9 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
     @classmethod
     def process_options(cls, config: LaddConfig) -> dict[str, Any]:
         """The options of a scheduler that a model's configuration decides."""
-        return {name: getattr(config, name) for name in PROCESS_FIELDS}
+        options = {name: getattr(config, name) for name in NOISE_FIELDS}
+        tokens = getattr(config, "tokenizer_size", None)
+        return {**options, "pad_token_id": unwritten_padding(config), "tokenizer_size": tokens}
 
     def for_model(self, config: LaddConfig) -> LaddScheduler:
         """This scheduler, or where its noise processes are not the model's, a copy with the model's.
@@ -251,7 +267,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         step = self._token_step(timestep)
         if step is not None:
             logits = getattr(model_output, "logits", model_output)
-            logits = self._without_mask(logits[unmask] if logits.ndim == 3 else logits)  # (n, V)
+            logits = self._vocabulary.without_unwritten(logits[unmask] if logits.ndim == 3 else logits)  # (n, V)
             sample = self._reveal(step, sample, unmask, logits, random, keep, temperature, top_p)
         if latents is not None and latent_moves is not None:
             prediction = model_output.latent_prediction
@@ -325,12 +341,6 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
                 "(clean) to 1 (pure noise)."
             )
         return RowGenerator.from_generator(generator, len(clean), clean.device), times.expand(len(clean))
-
-    def _without_mask(self, logits: Tensor) -> Tensor:
-        """The logits with the mask token at minus infinity, where the denoiser has not put it there itself."""
-        mask_id = self._tokens.mask_id
-        is_mask = torch.arange(logits.shape[-1], device=logits.device) == mask_id
-        return logits.masked_fill(is_mask, -torch.inf)
 
     def _interval(self, timestep: int | Tensor) -> tuple[Point, Point]:
         index = self._index(timestep)

@@ -1,0 +1,64 @@
+"""Ranges of settings that are numbers: a table of them says what each may be, and nan lies in none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+from .wrong_objects import described
+
+
+@dataclass(frozen=True)
+class NumberRange:
+    """The numbers a setting may have: finite ones between two ends.
+
+    Attributes:
+        accepted: the range in words, for the message, such as "a share from 0 to 1".
+        least, most: its ends, which belong to it unless they are infinite.
+        without_ends: `"least"`, `"most"`, or both, where an end does not belong to it.
+        whole: whether only whole numbers belong to it.
+    """
+
+    accepted: str
+    least: float = -math.inf
+    most: float = math.inf
+    without_ends: tuple[str, ...] = ()
+    whole: bool = False
+
+    def __contains__(self, value: Any) -> bool:
+        if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
+            return False
+        ends = {self.least: "least", self.most: "most"}
+        number = float(value)
+        inside = self.least <= number <= self.most and ends.get(number) not in self.without_ends
+        return inside and (not self.whole or number.is_integer())
+
+    def check(self, name: str, value: Any) -> None:
+        """Raises `ValueError` for a value outside, nan and infinity among them."""
+        if value not in self:
+            raise ValueError(f"`{name}` is {described(value)}; give {self.accepted}.")
+
+
+def whole(least: int, accepted: str) -> NumberRange:
+    """Whole numbers from `least` up."""
+    return NumberRange(accepted, least=least, whole=True)
+
+
+COUNT = whole(1, "a whole number of at least 1")
+COUNT_OR_ZERO = whole(0, "a whole number of at least 0")
+POSITIVE = NumberRange("a number above 0", least=0, without_ends=("least",))
+NOT_NEGATIVE = NumberRange("a number of 0 or more", least=0)
+WEIGHT = NumberRange("a weight of 0 (off) or more", least=0)
+SHARE = NumberRange("a share from 0 to 1", least=0, most=1)
+SHARE_BELOW_ONE = NumberRange("a share from 0 to below 1", least=0, most=1, without_ends=("most",))
+
+
+def check_ranges(settings: Any, ranges: Mapping[str, NumberRange]) -> None:
+    """Raises `ValueError` for the first attribute of `settings` outside of its range; `None` means not given."""
+    for name, allowed in ranges.items():
+        value = getattr(settings, name)
+        if value is not None:  # of a setting that is optional
+            allowed.check(name, value)
