@@ -21,7 +21,7 @@ from ..masked_diffusion import draw_categorical
 from ..number_ranges import COUNT, COUNT_OR_ZERO, check_ranges
 from ..randomness import RowGenerator
 from ..time_paths import GRID_SPACINGS, TOKENS_ONLY, Point, TimePath
-from ..vocabulary import unwritten_padding
+from ..vocabulary import Vocabulary, unwritten_padding
 from ..wrong_objects import check_number, is_one_of
 from .remasking import REMASKINGS, check_remasking
 from .unmasking import TokenStep, unmasking
@@ -38,8 +38,6 @@ NOISE_FIELDS = (
     "latent_noise_schedule",
     "latent_prediction_type",
 )
-# Those and the ones that tell which tokens are written, which a denoiser of one's own need not have.
-PROCESS_FIELDS = (*NOISE_FIELDS, "pad_token_id", "tokenizer_size")
 # What those may be that are numbers; the others are checked where they become objects.
 PROCESS_RANGES = {
     "mask_token_id": COUNT_OR_ZERO,
