@@ -86,8 +86,8 @@ MUTATIONS = [
     Mutation(
         "let infinity into every range",
         "number_ranges.py",
-        "if not isinstance(value, Real) or not math.isfinite(value):",
-        "if not isinstance(value, Real) or math.isnan(value):",
+        "isinstance(value, bool) or not math.isfinite(value):",
+        "isinstance(value, bool) or math.isnan(value):",
         "tests/test_number_ranges.py",
     ),
     Mutation(
@@ -225,9 +225,9 @@ MUTATIONS = [
     ),
     Mutation(
         "let padding be noised and scored",
-        "modeling_ladd.py",
-        "            maskable = maskable & attention_mask.bool()\n",
-        "            pass\n",
+        "step_counts.py",
+        "return maskable if attention_mask is None else maskable & attention_mask.bool()",
+        "return maskable",
         "tests/test_modeling_training.py",
     ),
     Mutation(

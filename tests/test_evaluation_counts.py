@@ -43,7 +43,7 @@ def test_nothing_to_score_is_told(make_trainer):
     context = [{**row, "labels": torch.full_like(row["input_ids"], -100)} for row in texts(3)]
     with pytest.raises(ValueError, match="The data set of `eval` holds no token to score: every one is padding"):
         make_trainer("discrete", eval_data=context).evaluate()
-    half = [*texts(3), *context]
+    half = [*({**row, "labels": row["input_ids"]} for row in texts(3)), *context]
     assert np.isfinite(make_trainer("discrete", "half", eval_data=half).evaluate()["eval_loss"])
 
 

@@ -78,6 +78,12 @@ def test_a_searched_seed_is_that_of_weights_data_and_noise(search, make_trainer)
     assert logged(alone) == by_seed[4]["losses"]
 
 
+def test_a_searched_seed_for_the_data_is_the_datas(search):
+    _, _, trials = search({"data_seed": [3, 4]})
+    assert {trial["data_seed"] for trial in trials} == {3, 4} and {trial["seed"] for trial in trials} == {42}
+    assert trials[0]["losses"] != trials[1]["losses"]
+
+
 def test_a_seed_for_the_data_that_was_given_stays(search):
     _, _, trials = search({"seed": [3, 4]}, data_seed=9)
     assert {trial["data_seed"] for trial in trials} == {9}
@@ -88,6 +94,7 @@ def test_a_seed_for_the_data_that_was_given_stays(search):
     [
         ({"latent_dropout": [1.5]}, "`latent_dropout` is 1.5; give a share from 0 to 1"),
         ({"latent_kl_weight": [0.1]}, "`latent_kl_weight` is 0.1, which does nothing"),
+        ({"ema_decay": [-0.5]}, "`ema_decay` is -0.5; give a decay"),
         ({"label_smoothing_factor": [0.1]}, "`label_smoothing_factor` is 0.1, but the loss"),
     ],
 )

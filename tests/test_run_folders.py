@@ -23,10 +23,10 @@ def names(folder):
 def test_checkpoints_and_models_move_and_all_else_stays(tmp_path):
     folder = tmp_path / "run"
     fill(folder, [*RUN, *OTHERS])
-    assert set_aside(folder) == folder / "previous-1"
-    assert names(folder) == sorted([*OTHERS, "previous-1"])
-    assert names(folder / "previous-1") == sorted(RUN)
-    assert (folder / "previous-1" / "config.json").read_text() == "first config.json"
+    assert set_aside(folder) == folder / "_previous-1"
+    assert names(folder) == sorted([*OTHERS, "_previous-1"])
+    assert names(folder / "_previous-1") == sorted(RUN)
+    assert (folder / "_previous-1" / "config.json").read_text() == "first config.json"
 
 
 def test_each_run_has_a_folder_of_its_own(tmp_path):
@@ -34,7 +34,7 @@ def test_each_run_has_a_folder_of_its_own(tmp_path):
     for number in (1, 2, 3):
         fill(folder, RUN)
         assert set_aside(folder) == folder / f"previous-{number}"
-    assert names(folder) == ["previous-1", "previous-2", "previous-3"]
+    assert names(folder) == ["_previous-1", "_previous-2", "_previous-3"]
 
 
 @pytest.mark.parametrize("held", [[], OTHERS, ["config.json", "README.md", "tokenizer.json"]])
@@ -48,7 +48,7 @@ def test_where_no_run_has_been_nothing_moves(tmp_path, held):
 def test_further_names_may_tell_of_a_run(tmp_path):
     fill(tmp_path / "run", ["adapter", "notes.txt"])
     assert set_aside(tmp_path / "run", also=["adapter"]) is not None
-    assert names(tmp_path / "run") == ["notes.txt", "previous-1"]
+    assert names(tmp_path / "run") == ["notes.txt", "_previous-1"]
 
 
 def test_a_cell_that_trains_can_be_run_again(make_trainer, tmp_path):
@@ -61,8 +61,8 @@ def test_a_cell_that_trains_can_be_run_again(make_trainer, tmp_path):
         losses.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
     assert losses[0] == losses[1] == losses[2], "each from its first step"
     folder = tmp_path / "run"
-    assert {"checkpoint-1", "checkpoint-2", "model_index.json", "previous-1", "previous-2"} <= set(names(folder))
-    for aside in (folder / "previous-1", folder / "previous-2"):
+    assert {"checkpoint-1", "checkpoint-2", "model_index.json", "_previous-1", "_previous-2"} <= set(names(folder))
+    for aside in (folder / "_previous-1", folder / "_previous-2"):
         assert {"checkpoint-1", "checkpoint-2", "model_index.json", "model"} <= set(names(aside))
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers.training import logged
+from datasets import Dataset
+from helpers.training import logged, texts
 
 from ladd_hf import TrainingObjective
 from ladd_hf.step_counts import StepCounts, batch_counts, maskable_tokens, total
@@ -120,6 +121,27 @@ def test_a_learned_codebook_moves_once_in_a_step_towards_all_that_it_was_shown(p
     assert not torch.equal(cut.quantizer.quantize._codebook.embed, start)
     for name, buffer in whole.quantizer.named_buffers():
         torch.testing.assert_close(cut.quantizer.get_buffer(name), buffer, atol=1e-6, rtol=1e-6, msg=name)
+
+
+def test_what_a_stream_has_left_at_its_end_waits_for_the_rest_of_its_step(make_trainer, stirred_model):
+    rows = [{"input_ids": row["input_ids"][:12].tolist()} for row in texts(20)]
+    stream = Dataset.from_list(rows).to_iterable_dataset()  # five batches of four, two to a step
+    learnt, trainer = update(stirred_model("none"), make_trainer, 4, 2, stream, steps=5)
+    whole, log = update(stirred_model("none"), make_trainer, 8, 1, [*rows, *rows], steps=5)
+    assert logged(trainer) == pytest.approx(logged(log), abs=1e-5)
+    for name, weight in whole.items():
+        torch.testing.assert_close(learnt[name], weight, atol=1e-5, rtol=1e-5, msg=name)
+    short = Dataset.from_list(rows[:4]).to_iterable_dataset()
+    with pytest.raises(ValueError, match="The training stream ends after 1 batches, fewer than"):
+        update(stirred_model("none"), make_trainer, 4, 3, short)
+
+
+def test_a_step_that_failed_leaves_nothing_in_the_codebook(stirred_model):
+    quantizer, tokens = stirred_model("vector").train(), torch.randint(1, 10, (4, 12))
+    quantizer.quantizer.accumulates = True
+    quantizer.encode(tokens)
+    quantizer.quantizer.start_step()
+    assert not quantizer.quantizer.accumulates and not quantizer.quantizer._shown
 
 
 # --- the counts ---

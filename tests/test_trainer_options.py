@@ -92,6 +92,8 @@ TESTED = {
     "max_steps": "test_trainer.py::test_every_kind_trains_and_logs_the_parts_of_its_loss",
     "warmup_steps": "test_trainer_options.py::test_the_best_weights_are_those_of_the_lowest_bound",
     "lr_scheduler_kwargs": "test_trainer_options.py::test_the_best_weights_are_those_of_the_lowest_bound",
+    "dataloader_persistent_workers": "test_trainer_options.py::"
+    "test_each_evaluation_set_has_its_own_figure_where_workers_persist",
     "bf16_full_eval": "test_trainer_options.py::test_evaluation_in_half_precision_leaves_the_weights_as_they_are",
     "fp16_full_eval": "test_trainer_options.py::test_evaluation_in_half_precision_leaves_the_weights_as_they_are",
     "activation_checkpointing_kwargs": "test_trainer_options.py::test_reentrant_checkpointing_trains_the_same_adapters",
@@ -139,7 +141,6 @@ LEFT_TO_TRANSFORMERS = {
     "hub_revision": "a setting of the repository",
     "full_determinism": "deterministic kernels of a GPU, for the whole process",
     "dataloader_pin_memory": "memory of a GPU's host",
-    "dataloader_persistent_workers": "how long workers live",
     "dataloader_prefetch_factor": "how far workers read ahead",
     "dataloader_multiprocessing_context": "how workers start",
     "ddp_bucket_cap_mb": "how gradients are sent",
@@ -189,7 +190,8 @@ def test_every_argument_of_transformers_trainer_is_in_one_table():
 def test_the_tests_that_the_tables_name_are_there(place):
     file, _, name = place.partition("::")
     assert not name or re.search(rf"^def {name}\(", (TESTS / file).read_text(encoding="utf-8"), re.MULTILINE)
-    assert (TESTS / file).is_file()
+    options = [option for table in (TESTED, TRAINER) for option, where in table.items() if where == place]
+    assert name or all(option in (TESTS / file).read_text(encoding="utf-8") for option in options)
 
 
 # --- the tables ---
@@ -245,6 +247,47 @@ def test_callables_that_would_not_be_called_are_refused(name, make_trainer):
     value, message = REFUSED_TRAINER[name]
     with pytest.raises(ValueError, match=re.escape(message)):
         make_trainer("none", trainer_options={name: value})
+
+
+def test_batches_of_unequal_sizes_are_refused(make_trainer):
+    with pytest.raises(ValueError, match=r"`train_sampling_strategy` is .*batch_rebalance.* give 'random'"):
+        make_trainer("none", train_sampling_strategy="batch_rebalance")
+
+
+def test_callables_that_are_set_later_are_refused_too(make_trainer):
+    trainer = make_trainer("none", eval_data=texts(2))
+    trainer.compute_metrics = lambda prediction: {}
+    for run in (trainer.train, trainer.evaluate):
+        with pytest.raises(ValueError, match="`compute_metrics` is given, but evaluation computes the bound"):
+            run()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("ema_decay", 1.5, "`ema_decay` is 1.5; give a decay"),
+        ("stage_1_steps", 1.5, "`stage_1_steps` is 1.5; give a number of steps"),
+        ("latent_warmup_delay", 3.0, "`latent_warmup_delay` is 3.0; give a share"),
+    ],
+)
+def test_arguments_that_are_set_later_are_checked_where_training_begins(name, value, message, make_trainer):
+    trainer = make_trainer("discrete")
+    setattr(trainer.args, name, value)
+    with pytest.raises(ValueError, match=message):
+        trainer.train()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_each_evaluation_set_has_its_own_figure_where_workers_persist(workers, make_trainer):
+    options = {"dataloader_num_workers": workers, "dataloader_persistent_workers": bool(workers)}
+    sets = {"a": texts(4), "b": texts(4, seed=5)}
+    trainer = make_trainer("discrete", eval_data=sets["a"], **options)
+    alone = {name: make_trainer("discrete", name, eval_data=one).evaluate()["eval_loss"] for name, one in sets.items()}
+    assert trainer.evaluate()["eval_loss"] == alone["a"] != alone["b"]
+    assert trainer.evaluate(sets["b"], metric_key_prefix="eval_other")["eval_other_loss"] == alone["b"]
+    assert trainer.evaluate()["eval_loss"] == alone["a"]
+    both = trainer.evaluate(sets)
+    assert (both["eval_a_loss"], both["eval_b_loss"]) == (alone["a"], alone["b"])
 
 
 def test_sequences_and_tensors_are_not_split_over_devices(make_trainer):
@@ -480,6 +523,14 @@ def test_averaging_optimisers_are_refused_beside_an_average(make_trainer, tiny_m
     options = {"optimizers": (AveragingSGD(model.parameters(), lr=0.1), None)}
     with pytest.raises(ValueError, match=r"The optimiser AveragingSGD averages .*: set `ema_decay` to 0"):
         make_trainer(model, "other", trainer_options=options).train()
+
+
+def test_averaging_optimisers_are_refused_where_the_best_weights_are_to_be_loaded(make_trainer):
+    options = {"optimizer_cls_and_kwargs": (AveragingSGD, {"lr": 0.1})}
+    best = {"load_best_model_at_end": True, "eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps"}
+    trainer = make_trainer("none", eval_data=texts(2), ema_decay=0, save_steps=2, trainer_options=options, **best)
+    with pytest.raises(ValueError, match="can not be given to it: leave `load_best_model_at_end` out"):
+        trainer.train()
 
 
 def test_an_averaging_optimiser_is_evaluated_at_its_average(make_trainer, tmp_path):

@@ -48,18 +48,18 @@ class CheckpointedTrainer(Trainer):
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
         """As `Trainer.train`; refuses an output folder with a run in it, unless that is resumed, and checkpoints that
         are not whole. `True`, and `resume_if_exists`, take the last whole one, and tell which they skipped. With
-        `start_anew` what is there of a run moves to `previous-1`, `previous-2` and so on in it; none is deleted.
+        `start_anew` what is there of a run moves to `_previous-1`, `_previous-2` and so on in it; none is deleted.
 
         Raises `ValueError` for a checkpoint of another model, tokenizer or course of stages, or whose files are
         missing or damaged.
         """
+        if self.args.should_save:
+            clear_unfinished(str(self.args.output_dir))
         if self.args.start_anew:
             if resume_from_checkpoint:
                 raise ValueError("`start_anew` is set, and `resume_from_checkpoint` is given: choose one of them.")
             with self.args.main_process_first(local=False, desc="moving the earlier run aside"):
                 set_aside(str(self.args.output_dir))  # in the processes after the first nothing is left to move
-        if self.args.should_save:
-            clear_unfinished(str(self.args.output_dir))
         checkpoint = agreed(lambda: self._checkpoint_to_resume(resume_from_checkpoint))
         if checkpoint is not None:
             check_resuming(self.accelerator)

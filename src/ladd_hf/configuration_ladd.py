@@ -332,7 +332,8 @@ class LaddConfig(PreTrainedConfig):
 
     def _validate_numbers(self) -> None:
         """Raises `ValueError` for numbers outside of their range, in words for each."""
-        check_ranges(self, {name: allowed for name, allowed in NUMBER_RANGES.items() if allowed is not _TOKEN_ID})
+        ranges = {name: allowed for name, allowed in NUMBER_RANGES.items() if allowed is not _TOKEN_ID}
+        check_ranges(self, ranges, optional=ranges)  # what is required is told by its type
 
     def _validate_tokens(self) -> None:
         if self.mask_token_id is None or not 0 <= self.mask_token_id < self.vocab_size:

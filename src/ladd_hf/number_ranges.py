@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -56,9 +56,10 @@ SHARE = NumberRange("a share from 0 to 1", least=0, most=1)
 SHARE_BELOW_ONE = NumberRange("a share from 0 to below 1", least=0, most=1, without_ends=("most",))
 
 
-def check_ranges(settings: Any, ranges: Mapping[str, NumberRange]) -> None:
-    """Raises `ValueError` for the first attribute of `settings` outside of its range; `None` means not given."""
+def check_ranges(settings: Any, ranges: Mapping[str, NumberRange], optional: Container[str] = ()) -> None:
+    """Raises `ValueError` for the first attribute of `settings` outside of its range; those that are `optional` may be
+    `None`."""
     for name, allowed in ranges.items():
         value = getattr(settings, name)
-        if value is not None:  # of a setting that is optional
+        if value is not None or name not in optional:
             allowed.check(name, value)

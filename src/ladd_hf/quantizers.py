@@ -43,6 +43,10 @@ class Quantizer(nn.Module, ABC):
 
     accumulates = False
 
+    def start_step(self) -> None:
+        """An optimiser step begins: forgets what an unfinished one has shown it."""
+        self.accumulates = False
+
     @abstractmethod
     def forward(self, latents: Tensor, frozen: bool, random: RowGenerator | None = None) -> QuantizedLatents:
         """Quantises `(B, M, D)` latents; `frozen` leaves the codebook as it is. `random` is for stochastic choices."""
@@ -92,6 +96,11 @@ class VectorQuantizer(Quantizer):
             self._learn(directions.detach().float().flatten(0, 1), codes.flatten())
         loss = loss.sum() + nothing_if_finite(latents)
         return QuantizedLatents(vectors.to(latents.dtype), codes.long(), loss, directions)
+
+    def start_step(self) -> None:
+        """As of any quantiser."""
+        super().start_step()
+        self._shown.clear()
 
     def _learn(self, directions: Tensor, codes: Tensor) -> None:
         """Moves the codebook towards unit vectors `(n, D)` with these codes `(n,)`, or keeps them for later."""

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import transformers
 from accelerate.utils import DistributedType
@@ -21,11 +22,11 @@ from transformers import PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_utils import SchedulerType
 
 from .adapters import has_adapters
+from .evaluation_mode import evaluation_mode
 from .local_paths import public_argument, public_name
 from .modeling_ladd import LaddForDiffusionLM
 from .objective import TrainingObjective
 from .run_record import Measurement, Run, RunRecord
-from .stages import is_share
 from .training_args import LaddTrainingArguments
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ class RunRecorder(TrainerCallback):
 
 
 def check_stages_kept(args: LaddTrainingArguments, step: int, record: RunRecord) -> None:
-    """Raises `ValueError` where shares of a resumed run's new length put steps that it has made into other stages."""
+    """Raises `ValueError` where the settings, or shares of a resumed run's new length, put steps that it has made into
+    other stages."""
     before = next((run.stages for run in reversed(record.runs) if run.facts), None)
     if before is None:
         return
@@ -64,7 +66,7 @@ def check_stages_kept(args: LaddTrainingArguments, step: int, record: RunRecord)
     for name, made, now in zip(
         ("mdlm_steps", "stage_1_steps"), before, (stages.mdlm_steps, stages.stage_1_steps), strict=True
     ):
-        if is_share(getattr(args, name)) and min(made, step) != min(now, step):
+        if min(made, step) != min(now, step):
             raise ValueError(
                 f"`{name}` is {getattr(args, name):g}, which was {made:,} steps of the resumed run and would be "
                 f"{now:,} of its new length, but {step:,} steps are trained already: give `{name}` {made}."
@@ -107,7 +109,7 @@ def measurement(trainer: LaddTrainer, dataset: Any, prefix: str, metrics: Mappin
     role = "other" if name is None else "own"
     if dataset is trainer.train_dataset:
         role = "training"
-    label = prefix.removeprefix("eval").lstrip("_") if name is None else name
+    label = prefix.removeprefix("eval_") if name is None and prefix != "eval" else name or ""
     args = trainer.args
     nats = {
         path: (metrics[f"{prefix}_{path}_token_nats"], metrics[f"{prefix}_{path}_latent_nats"])
@@ -128,12 +130,16 @@ def measurement(trainer: LaddTrainer, dataset: Any, prefix: str, metrics: Mappin
 
 def prior_is_untrained(model: LaddForDiffusionLM) -> bool:
     """Whether nothing has ever taught a model to predict its latents: the head's weights are the zeros that they start
-    at. Of weights that are sharded, this process's own part tells."""
-    if model.config.latent_type == "none" or has_adapters(model):
+    at, adapters counted. Of weights that are sharded, this process's own part tells."""
+    if model.config.latent_type == "none":
         return False
     denoiser = model.latent_denoiser
     head: Any = model.latent_head if denoiser is None else denoiser.head
-    return not any(_local(parameter).any() for parameter in head.output.proj.parameters())
+    projection = head.output.proj
+    if not has_adapters(model):
+        return not any(_local(parameter).any() for parameter in projection.parameters())
+    with torch.no_grad(), evaluation_mode(projection):  # whichever kind of adapter is in it, or none
+        return not projection(torch.eye(projection.in_features, device=model.device, dtype=model.dtype)).any()
 
 
 def hardware(device: torch.device) -> str:
@@ -166,16 +172,18 @@ def dataset_name(dataset: Any) -> str:
 
 
 def dataset_identity(dataset: Any) -> str:
-    """What tells a data set's content from another's: its fingerprint, or a digest of its size and of three examples;
-    empty for a stream, which nothing tells without reading it."""
+    """Tells a data set's content from another's: its fingerprint, or a digest of its size and of three examples; of a
+    stream, which nothing tells without reading it, the object."""
     fingerprint = getattr(dataset, "_fingerprint", None)
     if isinstance(fingerprint, str):
         return fingerprint
     if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")) or not len(dataset):
-        return ""
-    rows = sorted({0, len(dataset) // 2, len(dataset) - 1})
-    probe = repr((len(dataset), [dataset[row] for row in rows]))
-    return hashlib.sha256(probe.encode()).hexdigest()[:16]
+        return "" if dataset is None else f"stream {id(dataset)}"
+    digest = hashlib.sha256(str(len(dataset)).encode())
+    for row in sorted({0, len(dataset) // 2, len(dataset) - 1}):
+        for name, value in sorted(dict(dataset[row]).items()):
+            digest.update(name.encode() + np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def training_dtype(trainer: LaddTrainer) -> str:

@@ -27,11 +27,11 @@ _NUMBERED = re.compile(r"checkpoint-\d+|model-\d+-of-\d+\.safetensors")
 
 
 def set_aside(folder: str | os.PathLike, also: Iterable[str] = ()) -> Path | None:
-    """Moves a run's checkpoints and models out of its folder's way, to the first free of `previous-1`, `previous-2` and
-    so on in it, and returns that folder; `None` where there is no run.
+    """Moves a run's checkpoints and models out of its folder's way, to the first free of `_previous-1`, `_previous-2`
+    and so on in it, and returns that folder; `None` where there is no run.
 
-    Nothing is deleted, and whatever else is in the folder stays where it is. `also` are further names that tell of a
-    run, and move with it.
+    (What begins with an underscore is not uploaded with a run's folder.) Nothing is deleted, and whatever else is in
+    the folder stays where it is. `also` are further names that tell of a run, and move with it.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -40,8 +40,8 @@ def set_aside(folder: str | os.PathLike, also: Iterable[str] = ()) -> Path | Non
     names = sorted(path.name for path in folder.iterdir())
     if not any(name in of_a_run or _NUMBERED.fullmatch(name) for name in names):
         return None
-    taken = [int(name.removeprefix("previous-")) for name in names if re.fullmatch(r"previous-\d+", name)]
-    aside = folder / f"previous-{max(taken, default=0) + 1}"
+    taken = [int(name.removeprefix("_previous-")) for name in names if re.fullmatch(r"_previous-\d+", name)]
+    aside = folder / f"_previous-{max(taken, default=0) + 1}"
     aside.mkdir()
     for name in names:
         if name in of_a_run or name in _COMPANIONS or _NUMBERED.fullmatch(name):

@@ -17,7 +17,7 @@ from torch.distributed.fsdp import register_fsdp_forward_method
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import PreTrainedTokenizerBase, TrainerCallback, set_seed
 from transformers.trainer_pt_utils import LengthGroupedSampler
-from transformers.trainer_utils import EvalLoopOutput, PredictionOutput, TrainOutput
+from transformers.trainer_utils import EvalLoopOutput, PredictionOutput, TrainOutput, has_length
 from transformers.utils import logging
 
 from .adapter_training import check_trainable
@@ -45,7 +45,7 @@ from .sharding import check_sharding, is_sharded, whole
 from .step_counts import StepCounts, batch_counts, maskable_tokens, total
 from .time_paths import time_path
 from .trainer_arguments import check_model_to_train, check_trainer_arguments
-from .trainer_checks import averages_weights, check_optimizer, check_options, check_set
+from .trainer_checks import REFUSED_CALLABLES, averages_weights, check_optimizer, check_options, check_set
 from .training_args import LaddTrainingArguments
 from .training_noise import TrainingNoise
 from .vocabulary import Vocabulary, check_tokenizer
@@ -148,9 +148,16 @@ class LaddTrainer(CheckpointedTrainer):
         self.ema: EMACallback | None = None
         self._meet_average()
         self._record = RunRecord()
-        self.add_callback(RunRecorder(self))
+        self._add_first(RunRecorder(self))
         self._monitor = LossMonitor()
         self._batch, self.current_gradient_accumulation_steps = 0, 1  # of those that an optimiser step accumulates
+        self._held: list[dict[str, Any]] = []  # batches of a stream's end that wait for the rest of their step
+        self._stream: Any = None  # the pass over the training data that batches were last taken from
+        self._evaluated: dict[str, Any] = {}  # the data set of each evaluation loader that is kept
+
+    def _add_first(self, callback: TrainerCallback) -> None:
+        """Adds a callback before the user's, who may evaluate or save where a step ends."""
+        self.callback_handler.callbacks.insert(0, callback)
 
     @property
     def trained_steps(self) -> int:
@@ -171,12 +178,13 @@ class LaddTrainer(CheckpointedTrainer):
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> TrainOutput:
         """Here a `model_init` has made its model, and a checkpoint has been read."""
-        check_options(self.args, {})  # again, for a search sets them anew
+        self._check_options()  # again, for a search sets them anew
+        self.args.check_values()
         check_set(self.train_dataset, "train_dataset")
         self._meet_model()
         self._check_objective()
         self._meet_average()
-        self._monitor = LossMonitor()  # whatever an earlier run, or one with too large a batch, has left
+        self._monitor, self._held = LossMonitor(), []  # whatever an earlier run, or too large a batch, has left
         if self._ladd_model().needs_latent_statistics:  # every process looks at the same texts
             self._ladd_model().gather_latent_statistics(cast(Iterable, self.train_dataset), _EXAMPLES_OF_STATISTICS)
         return super()._inner_training_loop(*args, **kwargs)
@@ -202,7 +210,11 @@ class LaddTrainer(CheckpointedTrainer):
             self.ema = None
         if self.ema is None and decay:
             self.ema = EMACallback(self._ladd_model(), decay)
-            self.add_callback(self.ema)
+            self._add_first(self.ema)
+
+    def _check_options(self) -> None:
+        """Raises `ValueError` for options that can not be kept, whenever they were set."""
+        check_options(self.args, {name: getattr(self, name) for name in REFUSED_CALLABLES})
 
     def _check_objective(self) -> None:
         """Raises `ValueError` for settings that the model, or how it is shared among processes, has no use for."""
@@ -213,10 +225,9 @@ class LaddTrainer(CheckpointedTrainer):
             objective.check_fits(model.config.latent_type)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """As `Trainer.create_optimizer`; refuses one that averages the weights by itself beside an EMA."""
+        """As `Trainer.create_optimizer`; refuses one that averages weights by itself beside what can not bear it."""
         optimizer = super().create_optimizer(model)
-        if self.args.ema_decay:
-            check_optimizer(optimizer)
+        check_optimizer(optimizer, self.args)
         return optimizer
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
@@ -246,11 +257,11 @@ class LaddTrainer(CheckpointedTrainer):
         return super().call_model_init(trial)
 
     def _hp_search_setup(self, trial: Any) -> None:
-        follows = self.args.data_seed == self.args.seed
+        given, follows = self.args.data_seed, self.args.data_seed == self.args.seed
         super()._hp_search_setup(trial)
         if trial is None or self.hp_search_backend is None:
             return
-        if follows:  # unless it is searched for itself
+        if follows and self.args.data_seed == given:  # unless it is searched for itself
             self.args.data_seed = self.args.seed
             self.accelerator.dataloader_config.data_seed = self.args.seed
 
@@ -260,9 +271,11 @@ class LaddTrainer(CheckpointedTrainer):
         if isinstance(encoder, PretrainedEncoder) and any(stores_latents(one) is False for one in sets):
             encoder.check()
 
-    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[dict[str, Any]], Any]:
+    def get_batch_samples(
+        self, epoch_iterator: Iterator, num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, Any]], Any]:
         """As `Trainer.get_batch_samples`, with [`StepCounts`] as what is in the batches of an optimiser step."""
-        batches, _ = super().get_batch_samples(*args, **kwargs)
+        batches = self._whole_step(epoch_iterator, num_batches, device)
         self._batch = 0
         objective, counts = self.args.objective_at(self.state.global_step), []
         for number, inputs in enumerate(batches):
@@ -275,11 +288,30 @@ class LaddTrainer(CheckpointedTrainer):
             totals, processes = self.accelerator.reduce(totals, "sum"), self.args.world_size
         return batches, StepCounts.of(totals, processes)
 
+    def _whole_step(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> list[dict[str, Any]]:
+        """The batches of an optimiser step. What a stream has left at its end waits for the next pass over it, since a
+        step of fewer batches could not be told from the beginning of one."""
+        first, self._stream = epoch_iterator is not self._stream, epoch_iterator
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches - len(self._held), device)
+        batches = [*self._held, *batches]
+        if len(batches) == num_batches or has_length(self.train_dataset):
+            self._held = []
+            return batches
+        if first and batches:
+            raise ValueError(
+                f"The training stream ends after {len(batches)} batches, fewer than `gradient_accumulation_steps` "
+                f"({num_batches}): repeat it (`repeat()` of a `BlockStream`), or accumulate fewer."
+            )
+        self._held = batches
+        return []
+
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
         """As `Trainer.training_step`; fixes or frees the encoder for the stage, and counts accumulated batches."""
         self._set_stage()
         quantizer = self._ladd_model().quantizer
         if quantizer is not None:
+            if self._batch == 0:
+                quantizer.start_step()
             quantizer.accumulates = self._batch + 1 < self.current_gradient_accumulation_steps
         loss = super().training_step(model, inputs, *args, **kwargs)
         self._batch += 1
@@ -380,10 +412,20 @@ class LaddTrainer(CheckpointedTrainer):
         self.args.dataloader_drop_last = False
         if isinstance(named, IterableDataset) and self.args.world_size > 1:
             dataset, self.data_collator = NumberedTexts(named), NumberedCollator(collator)
+        key = dataset if isinstance(dataset, str) else "eval"  # as transformers keeps loaders with persistent workers
+        if self._evaluated.get(key) is not named:
+            getattr(self, "_eval_dataloaders", {}).pop(key, None)
+        self._evaluated[key] = named
         try:
             return make(dataset)
         finally:
             self.args.dataloader_drop_last, self.data_collator = drop_last, collator
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        columns = cast(list, self._signature_columns)
+        if NUMBER not in columns:
+            columns.append(NUMBER)
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
@@ -407,6 +449,7 @@ class LaddTrainer(CheckpointedTrainer):
 
         Raises `ValueError` for a data set without a text, or without a token to score.
         """
+        self._check_options()
         prefix = kwargs.get("metric_key_prefix", "eval")
         kwargs["prediction_loss_only"] = False
         empty = f"The data set of `{prefix}` holds no text: give one with at least one."

@@ -42,6 +42,12 @@ REFUSED_ARGUMENTS = (
         "but Liger has no kernels for this model: leave it out, or compile the model with `torch_compile`",
     ),
     Refusal(
+        "train_sampling_strategy",
+        lambda args: args.train_sampling_strategy == "batch_rebalance",
+        "whose batches have unequal sizes, but an example's noise is numbered by its place in even ones: give "
+        "'random', 'group_by_length' or 'sequential'",
+    ),
+    Refusal(
         "fp16",
         lambda args: args.fp16 and args.device.type == "cpu",
         "but a CPU does not train in mixed float16: set `bf16`, or leave it out",
@@ -88,17 +94,21 @@ def averages_weights(optimizer: Any) -> Any:
     return optimizer if has_modes else None
 
 
-def check_optimizer(optimizer: Any) -> None:
-    """Raises `ValueError` for an optimiser that averages the weights itself, beside their EMA.
+def check_optimizer(optimizer: Any, args: LaddTrainingArguments) -> None:
+    """Raises `ValueError` for an optimiser that averages the weights itself, beside their EMA, or where the best
+    weights are to be loaded.
 
-    Its evaluation mode changes weights in place, which must be those that it trains and not another average.
+    Its evaluation mode changes weights in place, which must be those that it trains: not another average, nor those of
+    an earlier step.
     """
-    if averages_weights(optimizer) is not None:
-        inner = getattr(optimizer, "optimizer", optimizer)
-        raise ValueError(
-            f"The optimiser {type(inner).__name__} averages the weights by itself and has modes for training and "
-            "evaluation, so a second average can not stand beside it: set `ema_decay` to 0."
-        )
+    unkept = "ema_decay" if args.ema_decay else "load_best_model_at_end" if args.load_best_model_at_end else None
+    if unkept is None or averages_weights(optimizer) is None:
+        return
+    inner = type(getattr(optimizer, "optimizer", optimizer)).__name__
+    said = f"The optimiser {inner} averages the weights by itself and has modes for training and evaluation, so "
+    if unkept == "ema_decay":
+        raise ValueError(said + "a second average can not stand beside it: set `ema_decay` to 0.")
+    raise ValueError(said + "weights of an earlier step can not be given to it: leave `load_best_model_at_end` out.")
 
 
 def check_set(dataset: Any, name: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from transformers import TrainingArguments
@@ -114,7 +114,7 @@ class LaddTrainingArguments(TrainingArguments):
     )
     start_anew: bool = field(
         default=False,
-        metadata={"help": "Train anew in an output folder that holds a run, which moves to `previous-1` in it."},
+        metadata={"help": "Train anew in an output folder that holds a run, which moves to `_previous-1` in it."},
     )
 
     remove_unused_columns: bool = field(default=False, metadata={"help": "Drop data columns the model does not take."})
@@ -123,9 +123,11 @@ class LaddTrainingArguments(TrainingArguments):
     )
     label_names: list[str] | None = field(default_factory=list, metadata={"help": "Columns with labels."})
 
+    _num_steps: ClassVar[int | None] = None  # of the run, once it has begun
+
     def __post_init__(self) -> None:
         for name, kind in LaddTrainingArguments.__annotations__.items():
-            if name not in ARGUMENT_RANGES:
+            if name not in (*ARGUMENT_RANGES, "_num_steps"):
                 _check_kind(name, getattr(self, name), kind)
         check_ranges(self, ARGUMENT_RANGES)
         if "WORLD_SIZE" in os.environ and not torch.accelerator.is_available():
@@ -141,6 +143,14 @@ class LaddTrainingArguments(TrainingArguments):
             self.ddp_find_unused_parameters = True  # the latents' head before it is trained, the encoder of stage 2
         for name in STAGE_LENGTHS:
             setattr(self, name, float(getattr(self, name)))  # a hyperparameter search casts to the type it finds
+        self._num_steps = None  # type: ignore[misc]
+        self.check_values()
+        if self.max_steps > 0:
+            self.check_length_of_run(self.max_steps)
+
+    def check_values(self) -> None:
+        """Raises `ValueError` for values of ours that are none, or that contradict each other, whenever set."""
+        check_ranges(self, ARGUMENT_RANGES)
         if self.start_anew and (self.resume_if_exists or self.resume_from_checkpoint):
             raise ValueError("`start_anew` is set, and going on with an earlier run as well: choose one of them.")
         if self.resume_if_exists and self.save_only_model:
@@ -152,19 +162,16 @@ class LaddTrainingArguments(TrainingArguments):
             raise ValueError("`nelbo_paths` is empty; give at least one path, such as 'joint'.")
         for path in self.nelbo_paths:
             time_path(path)
-        self._num_steps: int | None = None
         self.stage_objectives()
         if self.mdlm_steps < 1 and self.stage_1_steps < 1 and self.mdlm_steps + self.stage_1_steps >= 1:
             raise ValueError(
                 f"`mdlm_steps` {self.mdlm_steps:g} and `stage_1_steps` {self.stage_1_steps:g} are shares of the run, "
                 "and leave nothing to stage 2, in which the latents are learnt: give shares that sum up to less than 1."
             )
-        if self.max_steps > 0:
-            self.check_length_of_run(self.max_steps)
 
     def begin_run(self, num_steps: int) -> None:
         """Takes note of how many steps the run that begins has, of which lengths of stages may be shares."""
-        self._num_steps = num_steps
+        self._num_steps = num_steps  # type: ignore[misc]
 
     def stages_of(self, num_steps: int) -> Stages:
         """The stages in a run of so many steps."""

@@ -58,7 +58,7 @@ def test_training_reads_stored_latents_and_never_the_encoder(held_out, recipe, t
     trainer, _ = example.train("Di-LADD", config, training, task, data, precompute=run.precompute_latents)
     count = len(data[0])
     assert f"encoder: {count:,} texts, 4 x 8 float16: {count * 64 / 1e6:,.1f} MB" in capsys.readouterr().out
-    assert len(trainer.eval_dataset) == held_out
+    assert len(trainer.eval_dataset or []) == held_out
     for dataset in (trainer.train_dataset, trainer.eval_dataset)[: 2 if held_out else 1]:
         assert np.size(dataset[0]["precomputed_latents"]) == 4 * 8
     assert trainer.state.global_step == 3

@@ -11,8 +11,8 @@ print("latents:", AutoConfig.from_pretrained("tester/model", trust_remote_code=T
 model = AutoModelForMaskedLM.from_pretrained("tester/model", trust_remote_code=True)
 base = AutoModel.from_pretrained("tester/model", trust_remote_code=True)
 print("classes:", type(model).__name__, type(base).__name__)
-text = torch.arange(6)[None]
-print("logits:", model(text, torch.zeros(1, 4, dtype=torch.long)).logits[0, :, :10].double().sum().item())
+text = torch.arange(1, 7)[None]
+print("logits:", model(text, torch.zeros(1, 4, dtype=torch.long)).logits[0, :, 1:10].double().sum().item())
 print("bound:", model.nelbo(text, num_samples=2, generator=torch.Generator().manual_seed(0)).total_nats.item())
 model(input_ids=text, labels=text).loss.backward()
 model.push_to_hub("tester/again")
@@ -33,9 +33,9 @@ print("scheduler:", type(pipe.scheduler) is ladd_hf.LaddSequentialScheduler, pip
 print("texts:", pipe(num_steps=3, batch_size=2, generator=torch.Generator().manual_seed(0)).texts)
 
 from transformers import AutoModelForMaskedLM
-model, text = AutoModelForMaskedLM.from_pretrained("tester/model"), torch.arange(6)[None]
+model, text = AutoModelForMaskedLM.from_pretrained("tester/model"), torch.arange(1, 7)[None]
 print("local class:", type(model) is ladd_hf.LaddForDiffusionLM)
-print("logits:", model(text, torch.zeros(1, 4, dtype=torch.long)).logits[0, :, :10].double().sum().item())
+print("logits:", model(text, torch.zeros(1, 4, dtype=torch.long)).logits[0, :, 1:10].double().sum().item())
 print("bound:", model.nelbo(text, num_samples=2, generator=torch.Generator().manual_seed(0)).total_nats.item())
 """
 

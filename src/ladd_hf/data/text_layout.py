@@ -12,6 +12,7 @@ import numpy as np
 from transformers.utils import logging
 
 from ladd_hf.data.block_stream import BlockStream
+from ladd_hf.data.transforms import has_transform
 from ladd_hf.text_frame import TextFrame
 
 logger = logging.get_logger(__name__)
@@ -61,7 +62,7 @@ def length_histogram(examples: Any) -> dict[str, int]:
     `examples` have `input_ids`, and an `attention_mask` where they are padded. Of a stream the first 10,000 count.
     """
     counts: Counter[int] = Counter()
-    if isinstance(examples, datasets.Dataset):
+    if isinstance(examples, datasets.Dataset) and not has_transform(examples):
         column = "attention_mask" if "attention_mask" in examples.column_names else "input_ids"
         for table in examples.select_columns(column).with_format("arrow").iter(_ROWS_AT_ONCE):
             counts.update(_real_tokens(table[column].combine_chunks(), column).tolist())
@@ -69,7 +70,7 @@ def length_histogram(examples: Any) -> dict[str, int]:
         rows = examples.from_the_first() if isinstance(examples, BlockStream) else examples
         counts.update(
             int(np.sum(row["attention_mask"])) if "attention_mask" in row else len(row["input_ids"])
-            for row in islice(rows, _OF_A_STREAM)
+            for row in (rows if hasattr(rows, "__len__") else islice(rows, _OF_A_STREAM))
         )
     return {str(length): counts[length] for length in sorted(counts)}
 

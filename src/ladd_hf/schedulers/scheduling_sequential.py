@@ -53,7 +53,7 @@ class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks
         latent_noise_schedule: str | dict[str, Any] | None = None,
         latent_prediction_type: str = "sample",
     ) -> None:
-        check_ranges(self.config, STEP_RANGES)
+        check_ranges(self.config, STEP_RANGES, optional=("max_latent_steps",))
         self._setup()
 
     @property

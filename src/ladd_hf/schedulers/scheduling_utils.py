@@ -76,7 +76,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         """Builds the two noise processes from the registered configuration; each subclass ends its `__init__` so."""
         if not is_one_of(self.config.spacing, GRID_SPACINGS):
             raise ValueError(f"Grid spacing {self.config.spacing!r} is unknown; give one of {sorted(GRID_SPACINGS)}.")
-        check_ranges(self.config, PROCESS_RANGES)
+        check_ranges(self.config, PROCESS_RANGES, optional=("mask_token_id", "pad_token_id", "tokenizer_size"))
         processes: Any = self.config
         if not is_one_of(self.config.latent_solver, LATENT_SOLVERS):
             raise ValueError(
