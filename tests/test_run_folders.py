@@ -33,7 +33,7 @@ def test_each_run_has_a_folder_of_its_own(tmp_path):
     folder = tmp_path / "run"
     for number in (1, 2, 3):
         fill(folder, RUN)
-        assert set_aside(folder) == folder / f"previous-{number}"
+        assert set_aside(folder) == folder / f"_previous-{number}"
     assert names(folder) == ["_previous-1", "_previous-2", "_previous-3"]
 
 
@@ -48,7 +48,7 @@ def test_where_no_run_has_been_nothing_moves(tmp_path, held):
 def test_further_names_may_tell_of_a_run(tmp_path):
     fill(tmp_path / "run", ["adapter", "notes.txt"])
     assert set_aside(tmp_path / "run", also=["adapter"]) is not None
-    assert names(tmp_path / "run") == ["notes.txt", "_previous-1"]
+    assert names(tmp_path / "run") == ["_previous-1", "notes.txt"]
 
 
 def test_a_cell_that_trains_can_be_run_again(make_trainer, tmp_path):

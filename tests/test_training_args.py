@@ -171,3 +171,13 @@ def test_without_a_warm_up_latents_count_from_the_first_step():
 def test_values_that_cannot_work_are_refused_before_anything_is_trained(options, message):
     with pytest.raises(ValueError, match=message):
         arguments(**options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"mdlm_steps": 2}, {"stage_1_steps": 0.5}, {"latent_warmup_steps": 3}, {"tokens_alone": True}],
+)
+def test_where_weights_rest_for_some_steps_processes_look_for_them(options):
+    assert arguments(max_steps=10, **options).ddp_find_unused_parameters
+    assert arguments(max_steps=10, ddp_find_unused_parameters=False, **options).ddp_find_unused_parameters is False
+    assert arguments(max_steps=10).ddp_find_unused_parameters is None
