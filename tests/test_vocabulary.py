@@ -157,6 +157,21 @@ def test_pipeline_and_trainer_take_the_vocabulary_from_their_tokenizer(tiny_mode
     assert trainer.data_collator.vocabulary == Vocabulary(MASK, PAD, tokenizer_size=11, size=16)
 
 
+@pytest.mark.parametrize("sizes", [{"vocab_size": 6, "mask_token_id": 5}, {"mask_token_id": 9}], ids=["too small", "another mask"])
+def test_a_model_that_waits_for_its_own_tokenizer_is_told_nothing_of_the_one_before(sizes, tiny_model):
+    pipe = LaddPipeline(tiny_model("none", pad_token_id=None), tokenizer=tiny_tokenizer())
+    other = tiny_model("none", pad_token_id=None, **sizes)
+    before = other.config.to_dict()
+    pipe.model = other
+    assert other.config.to_dict() == before
+    if "vocab_size" not in sizes:
+        pipe.tokenizer = tiny_tokenizer(mask_id=9)
+        assert other.config.pad_token_id == PAD
+    alike = tiny_model("none", pad_token_id=None)
+    LaddPipeline(tiny_model("none"), tokenizer=tiny_tokenizer()).model = alike
+    assert alike.config.pad_token_id == PAD
+
+
 def test_a_tokenizer_that_leaves_ids_out_is_as_large_as_its_last_id():
     tokenizer = Tokenizer(models.WordLevel({"a": 0, "[MASK]": 7}, unk_token="a"))
     assert tokenizer_size(PreTrainedTokenizerFast(tokenizer_object=tokenizer, mask_token="[MASK]")) == 8

@@ -116,6 +116,12 @@ def check_mask_is_its_own(tokenizer: PreTrainedTokenizerBase) -> None:
         )
 
 
+def has_tokens_of(config: Any, tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a model's mask token is the tokenizer's, and it has all of its tokens."""
+    same_mask = tokenizer.mask_token_id == config.mask_token_id
+    return same_mask and tokenizer_size(tokenizer) <= config.vocab_size
+
+
 def check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: Any) -> None:
     """Raises `ValueError` unless the tokenizer's mask token is the model's and its own, and the model has all of its
     tokens."""

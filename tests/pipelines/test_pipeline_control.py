@@ -143,6 +143,18 @@ def test_lengths_that_do_not_fit_are_refused(build, length, said):
         build("none")(num_steps=2, batch_size=3, length=length)
 
 
+@pytest.mark.parametrize("kind", [list, tuple, np.array, torch.tensor])
+def test_lengths_of_whichever_library_are_as_many_as_the_rows(build, kind):
+    for length in (kind([3, 4]), kind([3])):
+        assert build("none")(num_steps=2, length=length).lengths.tolist() == list(length)
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor])
+def test_a_length_of_no_dimension_is_one_for_all(build, kind):
+    assert build("none")(num_steps=2, batch_size=2, length=kind(4)).sequences.shape == (2, 4)
+    assert build("none")(num_steps=2, length=kind(4)).sequences.shape == (1, 4)
+
+
 def test_rows_of_different_lengths_need_a_token_to_fill_up_with(build):
     with pytest.raises(ValueError, match="no `pad_token_id`"):
         build("none", pad_token_id=None)(num_steps=2, length=[3, 4])

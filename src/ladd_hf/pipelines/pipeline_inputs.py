@@ -101,7 +101,8 @@ def number_of_rows(
     if batch_size is not None:
         rows = whole_number(batch_size, "batch_size")
     else:
-        lengths = len(length) if isinstance(length, Sequence | np.ndarray | Tensor) and length != "prompt" else 1
+        given = length.tolist() if isinstance(length, Tensor | np.ndarray) else length
+        lengths = len(given) if isinstance(given, Sequence) and not isinstance(given, str) else 1
         rows = max(len(prompts or [0]), 1 if latents is None or not latents.ndim else len(latents), lengths)
     if prompts is not None and len(prompts) not in (1, rows):
         raise ValueError(

@@ -23,7 +23,7 @@ from ..randomness import RowGenerator
 from ..rounding import round_half_up
 from ..schedulers import LaddJointScheduler, LaddScheduler
 from ..schedulers.scheduling_utils import Generators, check_draw
-from ..vocabulary import check_tokenizer, take_vocabulary
+from ..vocabulary import check_tokenizer, has_tokens_of, take_vocabulary
 from ..wrong_objects import check_number, described
 from .callbacks import TENSORS, call_back, check_callback
 from .endings import bos_id, cut_at_eos, eos_ids, filler_id
@@ -113,7 +113,9 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
             return self.register_modules(tokenizer=value)
         super().__setattr__(name, value)
         tokenizer = self.__dict__.get("tokenizer")
-        if name in ("model", "tokenizer") and tokenizer is not None:
+        if name not in ("model", "tokenizer") or tokenizer is None:
+            return
+        if has_tokens_of(self.model.config, tokenizer):  # not so while another model waits for its own tokenizer
             take_vocabulary(self.model.config, tokenizer)
             if isinstance(self.model, LaddForDiffusionLM):
                 self.model.set_tokenizer(tokenizer)
