@@ -45,6 +45,8 @@ def main(argv: list[str]) -> None:
     (namespace,) = parser.parse(argv)
     given = {name: one for name, one in vars(namespace).items() if one is not None}
     checkpoint, output, file = given.pop("checkpoint"), given.pop("output"), given.pop("config", None)
+    if output.is_file():
+        refuse(f"{output} is a file, not a folder to save in: name another folder.")
     if (output / "config.json").exists():
         refuse(f"{output} holds a model already: name another folder.")
     with refusing():

@@ -46,7 +46,8 @@ class RunArguments:
 
     config: str = field(default=str(DEFAULT_RECIPE), metadata={"help": "Recipe: a YAML file of these fields."})
     unset: list[str] = field(
-        default_factory=list, metadata={"help": "Fields of the recipe that are to be what they are without it."}
+        default_factory=list,
+        metadata={"help": "Fields of the recipe that are to be what they are without it.", "action": "extend"},
     )
     data: str = field(
         default="sawtooth", metadata={"help": "'sawtooth', a corpus by name, such as 'python-docs', or files of texts."}

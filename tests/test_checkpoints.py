@@ -77,6 +77,17 @@ def test_a_checkpoint_without_one_of_its_files_whole_is_refused_by_the_files_nam
     assert last_whole_checkpoint(folder) == str(folder / "checkpoint-2")
 
 
+@pytest.mark.parametrize("listed", [True, False], ids=["with its list", "of an older version"])
+@pytest.mark.parametrize("harm", [cut, blank, empty])
+def test_a_damaged_configuration_is_blamed_itself_and_the_run_goes_on_from_an_earlier_one(harm, listed, run):
+    folder, _ = run
+    if not listed:
+        (folder / "checkpoint-4" / MANIFEST).unlink()
+    harm(folder / "checkpoint-4" / "config.json")
+    assert defect_of(folder / "checkpoint-4").startswith("has damaged files: config.json")
+    assert last_whole_checkpoint(folder) == str(folder / "checkpoint-2")
+
+
 @pytest.mark.parametrize("asked", [True, None], ids=["resume_from_checkpoint", "resume_if_exists"])
 def test_a_run_goes_on_from_the_last_whole_checkpoint_and_says_which_it_skipped(asked, run, make_trainer, caplog):
     folder, whole = run

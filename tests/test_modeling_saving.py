@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers.model_calls import KINDS, MASK, TIMES, WRITTEN, call, gradients, loss_of, noised, some_latents, some_tokens
 
-from ladd_hf import LaddForDiffusionLM, LaddModel
+from ladd_hf import LaddForDiffusionLM, LaddJointScheduler, LaddModel, LaddPipeline
 
 pytestmark = pytest.mark.usefixtures("torch_seed")
 
@@ -30,6 +30,15 @@ def test_a_loaded_model_is_the_saved_one(kind, stirred_model, tmp_path):
     assert torch.equal(outputs[0].logits, outputs[1].logits)
     clean = some_tokens()
     assert torch.equal(loss_of(model, clean).loss, loss_of(loaded, clean).loss)
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["model", "pipeline"])
+def test_nothing_is_saved_where_there_is_a_file_and_that_is_said(whole, tiny_model, tmp_path):
+    model = tiny_model("none")
+    (tmp_path / "taken").write_text("mine")
+    with pytest.raises(ValueError, match="taken is a file, not a folder to save in"):
+        (LaddPipeline(model, LaddJointScheduler()) if whole else model).save_pretrained(tmp_path / "taken")
+    assert (tmp_path / "taken").read_text() == "mine"
 
 
 @pytest.mark.parametrize("kind", KINDS)

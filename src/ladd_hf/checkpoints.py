@@ -30,6 +30,7 @@ STATE_FILE = "trainer_state.json"
 _NAME = re.compile(rf"{PREFIX_CHECKPOINT_DIR}-(\d+)")
 _WEIGHTS = ("model.safetensors", "adapter_model.safetensors", "pytorch_model.bin", "adapter_model.bin")
 _INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+_CONFIGURATIONS = ("config.json", "adapter_config.json")  # by which the weights are read; they may have been edited
 _ARCHIVES = (".pt", ".pth", ".bin")  # of `torch.save`: zip files
 _SHOWN = 5  # names in a message
 _READ_AGAIN = (".safetensors", ".bin", ".pt", ".pth", ".distcp", ".metadata", ".index.json", STATE_FILE)
@@ -123,7 +124,8 @@ def defect_of(checkpoint: Path, thorough: bool = True) -> str | None:
         alone = {"optimizer.pt", "scheduler.pt", "rng_state.pth"} <= set(missing) and not sizes
         hint = ", as if saved with `save_only_model`" if alone and STATE_FILE not in missing else ""
         return f"lacks {_some(missing)}{hint}"
-    names = sizes or [path.name for path in checkpoint.iterdir() if path.is_file() and is_read_again(path.name)]
+    names = {*sizes} or {path.name for path in checkpoint.iterdir() if path.is_file() and is_read_again(path.name)}
+    names |= {name for name in _CONFIGURATIONS if (checkpoint / name).is_file()}
     damages = {
         name: _cut(checkpoint / name, sizes.get(name)) or damage_of(checkpoint / name, thorough)
         for name in sorted(names)

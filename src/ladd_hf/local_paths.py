@@ -1,4 +1,4 @@
-"""Names for others to read: a path of this machine is nobody else's business, its last part is its name."""
+"""Paths of this machine: what others may read of them, the last part alone, and files in the place of folders."""
 
 from __future__ import annotations
 
@@ -10,9 +10,16 @@ def public_name(name: str) -> str:
     """A name as it may be published: of a path of this machine the last part alone, of anything else, such as a
     repository's name, all of it."""
     looks_local = name.startswith((".", "~", "/", "\\")) or name[1:3] in (":\\", ":/") or name.count("/") > 1
-    if "://" in name or not (looks_local or os.path.exists(name)):
+    is_address = "://" in name and not name.startswith((".", "~", "/", "\\"))
+    if is_address or not (looks_local or os.path.exists(name)):
         return name
     return Path(name.replace("\\", "/")).expanduser().resolve().name or "model"
+
+
+def refuse_file(folder: str | os.PathLike) -> None:
+    """Raises `ValueError` for a folder to save in that is a file, where nothing would be saved."""
+    if os.path.isfile(folder):
+        raise ValueError(f"{os.fspath(folder)} is a file, not a folder to save in: name another folder.")
 
 
 def public_argument(argument: str) -> str:

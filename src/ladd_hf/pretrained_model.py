@@ -20,6 +20,7 @@ from .latent_encoder import LatentReadout
 from .latent_statistics import LatentStatistics
 from .latent_stream import LatentInput
 from .loading import clear_errors, refuse_other_sizes, refuse_partial, refuse_pickles
+from .local_paths import refuse_file
 from .quantizers import initialize_quantizer
 from .two_stream_transformer import JointAttention, LaddBlock, ModulatedNorm, Modulation, ZeroInitLinear
 from .vocabulary import check_resize
@@ -101,8 +102,10 @@ class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
     ) -> None:
         """As of any model; what is pushed takes its code along.
 
-        With adapters it writes the adapter alone. Raises `ValueError` for a model that `get_peft_model` has wrapped.
+        With adapters it writes the adapter alone. Raises `ValueError` for a model that `get_peft_model` has wrapped,
+        and where the folder would be there is a file.
         """
+        refuse_file(save_directory)
         if has_adapters(self) and not self._hf_peft_config_loaded:
             raise ValueError(
                 "The model's layers hold adapters that `get_peft_model` put there, and it would not load again so: "

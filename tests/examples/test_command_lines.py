@@ -112,6 +112,11 @@ def test_any_field_of_a_recipe_can_be_unset_by_a_flag(recipe):
     assert recipes.parse_arguments([recipe])[1].fsq_levels == [3, 3]
 
 
+def test_a_flag_that_is_given_twice_unsets_both_its_fields(recipe):
+    _, model, _, _ = recipes.parse_arguments([recipe, "--unset", "fsq_levels", "--unset", "quantizer"])
+    assert model.fsq_levels is None and model.quantizer is None
+
+
 @pytest.mark.parametrize("name", ["fsq_level", "config", "unset", "base"])
 def test_what_is_no_field_can_not_be_unset(refusal, recipe, name):
     assert f"--unset names unknown fields ['{name}']" in refusal("train_ladd", "--config", recipe, "--unset", name)

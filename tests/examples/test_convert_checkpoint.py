@@ -60,6 +60,13 @@ def test_it_saves_a_model_that_predicts_the_same(run, mdlm, checkpoint, tmp_path
     assert code == 2 and "holds a model already" in printed
 
 
+def test_a_file_in_the_folders_place_is_refused_and_kept(run, checkpoint, tmp_path):
+    (tmp_path / "ours").write_text("mine")
+    code, printed = run(checkpoint, tmp_path / "ours", "--max_position_embeddings", 12)
+    assert code == 2 and "ours is a file, not a folder to save in" in printed
+    assert (tmp_path / "ours").read_text() == "mine"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..adapters import has_adapters, merged
 from ..evaluation_mode import evaluation_mode
+from ..local_paths import refuse_file
 from ..modeling_ladd import LaddForDiffusionLM, LaddPreTrainedModel
 from ..randomness import RowGenerator
 from ..rounding import round_half_up
@@ -150,8 +151,10 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
     def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
         """As of any pipeline, and whole: of a model with adapters, a copy in which the active ones are merged.
 
-        `pipe.model.save_pretrained` saves an adapter alone.
+        `pipe.model.save_pretrained` saves an adapter alone. Raises `ValueError` where the folder would be there is a
+        file.
         """
+        refuse_file(save_directory)
         if isinstance(self.model, torch.nn.Module) and has_adapters(self.model):
             whole = type(self)(**{**self.components, "model": merged(self.model)})
             return whole.save_pretrained(save_directory, *args, **kwargs)
