@@ -157,7 +157,9 @@ def test_pipeline_and_trainer_take_the_vocabulary_from_their_tokenizer(tiny_mode
     assert trainer.data_collator.vocabulary == Vocabulary(MASK, PAD, tokenizer_size=11, size=16)
 
 
-@pytest.mark.parametrize("sizes", [{"vocab_size": 6, "mask_token_id": 5}, {"mask_token_id": 9}], ids=["too small", "another mask"])
+@pytest.mark.parametrize(
+    "sizes", [{"vocab_size": 6, "mask_token_id": 5}, {"mask_token_id": 9}], ids=["too small", "another mask"]
+)
 def test_a_model_that_waits_for_its_own_tokenizer_is_told_nothing_of_the_one_before(sizes, tiny_model):
     pipe = LaddPipeline(tiny_model("none", pad_token_id=None), tokenizer=tiny_tokenizer())
     other = tiny_model("none", pad_token_id=None, **sizes)
