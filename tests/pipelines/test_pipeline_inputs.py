@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from helpers.sampling import MASK, WITH_LATENTS, clean_latents, seeded, tiny_tokenizer, watch
+
+from ladd_hf import LaddPipeline
+from ladd_hf.pipelines.parts import _OF_THE_CONFIG
 
 # --- prompts ---
 
@@ -167,3 +172,40 @@ def test_a_tokenizer_without_a_mask_token_is_refused(build):
 def test_a_tokenizer_with_another_mask_token_than_the_models_is_refused(build):
     with pytest.raises(ValueError, match="id 3, the model's `mask_token_id` is 10"):
         build("none", tokenizer=tiny_tokenizer(mask_id=3))
+
+
+# --- a denoiser that has no more than is asked of it ---
+
+
+class Denoiser:
+    """A model's call, and of its configuration what every pipeline reads."""
+
+    def __init__(self, model):
+        self.model, self.device = model, model.device
+        self.config = SimpleNamespace(**{name: getattr(model.config, name) for name in _OF_THE_CONFIG})
+
+    def __call__(self, *args, **options):
+        return self.model(*args, **options)
+
+
+@pytest.mark.parametrize(
+    ("ask", "said"),
+    [
+        (lambda pipe: pipe(length=[3, 5], num_steps=2), "no `pad_token_id` to fill"),
+        (lambda pipe: pipe(stop_at_eos=True, num_steps=2), "no `eos_token_id`"),
+        (lambda pipe: pipe.encode([1, 2, 3, 4, 5, 6]), "without `encode_latents`"),
+    ],
+    ids=["lengths", "ends", "latents"],
+)
+def test_what_a_plain_denoiser_can_not_do_is_said(ask, said, build):
+    pipe = LaddPipeline(Denoiser(build("none").model))
+    assert pipe(num_steps=2).sequences.shape == (1, 12)
+    with pytest.raises(ValueError, match=said):
+        ask(pipe)
+
+
+def test_a_plain_denoisers_texts_end_where_its_configuration_says(build):
+    model = Denoiser(build("none").model)
+    model.config.eos_token_id = 3
+    found = LaddPipeline(model)(num_steps=4, batch_size=16, stop_at_eos=True, generator=seeded())
+    assert (found.lengths < 12).any(), "and nothing but the end fills them up"

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..configuration_ladd import LaddConfig
 from ..text_frame import TextFrame
+from ..vocabulary import ids_of
 
 
 def eos_ids(config: LaddConfig, stop: bool | None) -> list[int] | None:
@@ -18,8 +19,7 @@ def eos_ids(config: LaddConfig, stop: bool | None) -> list[int] | None:
     filled_with = TextFrame.of(config).fill
     if stop is False or (stop is None and filled_with is None):
         return None
-    given = [] if config.eos_token_id is None else config.eos_token_id
-    ids = {*([given] if isinstance(given, int) else given), *([] if filled_with is None else [filled_with])}
+    ids = {*ids_of(config, "eos_token_id"), *([] if filled_with is None else [filled_with])}
     if not ids:
         raise ValueError(
             "`stop_at_eos` is set, but the model has no `eos_token_id`: set it in the model's configuration."
@@ -30,12 +30,13 @@ def eos_ids(config: LaddConfig, stop: bool | None) -> list[int] | None:
 def bos_id(config: LaddConfig) -> int | None:
     """The id that begins a sequence, or `None`."""
     start = TextFrame.of(config).start
-    return start[0] if start else config.bos_token_id
+    return start[0] if start else getattr(config, "bos_token_id", None)
 
 
 def filler_id(config: LaddConfig, ends: list[int]) -> int:
     """What stands behind the end of a text: padding, or an end-of-sequence token again where there is none."""
-    return ends[0] if config.pad_token_id is None else config.pad_token_id
+    padding = ids_of(config, "pad_token_id")
+    return (padding or ends)[0]
 
 
 def cut_at_eos(

@@ -139,7 +139,7 @@ def sequence_lengths(
         lengths = [cast(int, one) for one in given]
     if not all(isinstance(one, Integral) and 1 <= one <= longest for one in lengths):
         raise ValueError(f"`length` is {length}; this model writes 1 to {longest} tokens.")
-    if len(set(lengths)) > 1 and config.pad_token_id is None:
+    if len(set(lengths)) > 1 and getattr(config, "pad_token_id", None) is None:
         raise ValueError(
             "The rows differ in length, but the model has no `pad_token_id` to fill the shorter ones with: give one "
             "length for all."

@@ -315,6 +315,11 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
     @torch.no_grad()
     def _encode(self, rows: list[list[int]]) -> Tensor:
         config, device = self.model.config, self._execution_device
+        if not hasattr(self.model, "encode_latents"):
+            raise ValueError(
+                f"The model is {described(self.model)}, without `encode_latents`: give a LaddForDiffusionLM with "
+                "latents to encode texts."
+            )
         if not rows or not all(1 <= len(ids) <= config.max_position_embeddings for ids in rows):
             raise ValueError(
                 f"The texts have {[len(ids) for ids in rows]} tokens; the encoder takes "
@@ -323,7 +328,7 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
         for number, ids in enumerate(rows):
             check_ids(ids, config, f"Text {number}", masked=False)
         real = torch.arange(max(map(len, rows))) < torch.tensor([len(ids) for ids in rows])[:, None]
-        tokens = torch.full(real.shape, config.pad_token_id or 0)
+        tokens = torch.full(real.shape, getattr(config, "pad_token_id", None) or 0)
         tokens[real] = torch.tensor([one for ids in rows for one in ids])
         if (hook := getattr(self.model, "_hf_hook", None)) is not None:
             hook.pre_forward(self.model)  # a model that is kept off the device comes to it for its forward alone
