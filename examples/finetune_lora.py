@@ -87,7 +87,8 @@ def texts(path: str, tokenizer: PreTrainedTokenizerBase | None, config: LaddConf
     if tokenizer is None:
         raise ValueError("--train_file is text, but the pipeline has no tokenizer: give a pipeline that has one.")
     lines = [line for line in Path(path).read_text(encoding="utf-8").splitlines() if line]
-    frame, longest = TextFrame.of(config), config.max_position_embeddings
+    frame = TextFrame.of(config)
+    longest = frame.length or config.max_position_embeddings
     room = longest - len(frame.start) - len(frame.end)
     encoded = TextEncoder(tokenizer)(lines)
     if cut := int((encoded.lengths > room).sum()):

@@ -127,6 +127,7 @@ def test_tokens_that_are_asked_for_are_tokens_and_what_fills_up_is_none(tiny_mod
         ({}, 10, r"leaves out the mask token \(id 10\): give at least 11"),
         ({"mask_token_id": 3, "pad_token_id": 7}, 7, r"leaves out the pad token \(id 7\): give at least 8"),
         ({"mask_token_id": 3, "eos_token_id": [5, 9]}, 8, r"leaves out the eos token \(id 9\): give at least 10"),
+        ({"mask_token_id": 3, "text_frame": {"end": [9]}}, 9, r"a token of `text_frame` \(id 9\): give at least 10"),
     ],
 )
 def test_a_vocabulary_does_not_shrink_below_the_special_tokens(ids, size, message, tiny_model):
@@ -134,6 +135,13 @@ def test_a_vocabulary_does_not_shrink_below_the_special_tokens(ids, size, messag
     with pytest.raises(ValueError, match=message):
         model.resize_token_embeddings(size)
     assert model.config.vocab_size == len(model.model.embed_tokens.weight) == 11
+
+
+@pytest.mark.parametrize("name", ["new_num_tokens", "pad_to_multiple_of"])
+@pytest.mark.parametrize("size", [40.5, 0, -8, "16", True, float("nan")], ids=str)
+def test_sizes_that_are_no_counts_are_refused(name, size, tiny_model):
+    with pytest.raises(ValueError, match=f"`{name}` is .*; give a whole number of at least 1"):
+        tiny_model("none").resize_token_embeddings(**{name: size})
 
 
 def test_the_streams_alone_know_their_tokens_as_well(tiny_config):

@@ -138,10 +138,10 @@ class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
         """As of any model. Special tokens keep their ids.
 
         Ids that `pad_to_multiple_of` adds to those asked for have no token: they are never written, nor given any
-        probability (`tokenizer_size` of the configuration). Raises `ValueError` for fewer tokens than the mask token
-        and the other special ones need.
+        probability (`tokenizer_size` of the configuration). Raises `ValueError` for what are no whole numbers of at
+        least 1, and for fewer tokens than the mask token, the other special ones and those of `text_frame` need.
         """
-        check_resize(self.config, new_num_tokens)
+        check_resize(self.config, new_num_tokens, pad_to_multiple_of)
         asked = (self.config.tokenizer_size or self.config.vocab_size) if new_num_tokens is None else new_num_tokens
         embeddings = super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
         self.config.tokenizer_size = asked if asked < self.config.vocab_size else None

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from .number_ranges import COUNT
+from .text_frame import TextFrame
 from .wrong_objects import described
 
 IGNORED_LABEL = -100  # a token that is neither noised nor scored
@@ -159,14 +161,19 @@ def take_vocabulary(config: Any, tokenizer: PreTrainedTokenizerBase) -> None:
             setattr(config, role, getattr(tokenizer, role))
 
 
-def check_resize(config: Any, new_num_tokens: int | None) -> None:
-    """Raises `ValueError` for fewer tokens than the mask token and the other special ones of a model need."""
+def check_resize(config: Any, new_num_tokens: int | None, pad_to_multiple_of: int | None = None) -> None:
+    """Raises `ValueError` for what are no counts, and for fewer tokens than the mask token, the other special ones of a
+    model and those that frame its texts need."""
+    if pad_to_multiple_of is not None:
+        COUNT.check("pad_to_multiple_of", pad_to_multiple_of)
     if new_num_tokens is None:
         return
-    ids = {role: ids_of(config, f"{role}_token_id") for role in _ROLES[:4]}
-    role = max((role for role in ids if ids[role]), key=lambda one: max(ids[one]))
-    if new_num_tokens <= max(ids[role]):
+    COUNT.check("new_num_tokens", new_num_tokens)
+    ids = {f"the {role} token": ids_of(config, f"{role}_token_id") for role in _ROLES[:4]}
+    ids["a token of `text_frame`"] = list(TextFrame.of(config).ids)
+    name = max((name for name in ids if ids[name]), key=lambda one: max(ids[one]))
+    if new_num_tokens <= max(ids[name]):
         raise ValueError(
-            f"`new_num_tokens` is {new_num_tokens}, which leaves out the {role} token (id {max(ids[role])}): give at "
-            f"least {max(ids[role]) + 1}, the ids of special tokens stay as they are."
+            f"`new_num_tokens` is {new_num_tokens}, which leaves out {name} (id {max(ids[name])}): give at "
+            f"least {max(ids[name]) + 1}, the ids of special tokens stay as they are."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 
 import numpy as np
@@ -114,11 +115,17 @@ def test_what_can_not_be_filled_up_is_refused(options, said):
         blocks_of(options)
 
 
-def test_padding_that_ends_texts_fills_nothing_up():
+def test_padding_that_ends_texts_fills_them_up_and_is_scored(make_trainer, tiny_model):
     tokenizer = byte_pairs()
     tokenizer.pad_token = tokenizer.eos_token
-    with pytest.raises(ValueError, match=r"padding token as well \(id 2\)"):
-        token_blocks(Dataset.from_dict({"text": TEXTS}), tokenizer, LENGTH, "pad", fill="eos")
+    blocks = token_blocks(Dataset.from_dict({"text": TEXTS}), tokenizer, LENGTH, "pad", fill="eos")
+    assert blocks.column_names == ["input_ids"] and any(row["input_ids"][-1] == 2 for row in blocks)
+    sizes = {"vocab_size": len(tokenizer), "mask_token_id": 3, "max_position_embeddings": LENGTH}
+    model = tiny_model("none", pad_token_id=2, eos_token_id=2, bos_token_id=1, **sizes)
+    trainer = make_trainer(model, data=blocks, max_steps=1, trainer_options={"processing_class": tokenizer})
+    trainer.train()
+    assert math.isfinite(trainer.evaluate(blocks)["eval_loss"])
+    assert len(LaddPipeline(model, tokenizer=tokenizer)(num_steps=2).texts) == 1
 
 
 # --- training ---
@@ -153,3 +160,20 @@ def test_a_model_that_has_a_frame_keeps_it_and_that_is_told(make_trainer, tiny_m
     make_trainer(same, "other", data=blocks_of({"mode": "pack"}))
     assert len(told) == 1 and "which stays" in told[0]
     assert TextFrame.of(same.config) == FRAMES["wrap"][1]
+
+
+def test_lengths_are_those_of_the_last_training_and_of_the_frame_that_is_kept(make_trainer, tiny_model):
+    model = model_for(tiny_model)
+    short, long = (
+        token_blocks(Dataset.from_dict({"text": [text] * 4}), BPE, LENGTH, "pad") for text in ("a", "abcdef")
+    )
+    for blocks in (short, long):
+        make_trainer(model, data=blocks)
+        assert model.config.text_lengths == text_layout(blocks)["text_lengths"]
+    assert text_layout(short) != text_layout(long)
+    before = model.config.text_frame, model.config.text_lengths
+    make_trainer(model, data=blocks_of({"mode": "wrap"}))
+    assert (model.config.text_frame, model.config.text_lengths) == before
+    packed = model_for(tiny_model, **text_layout(blocks_of({"mode": "wrap"})))
+    make_trainer(packed, data=short)
+    assert packed.config.text_lengths is None

@@ -209,3 +209,12 @@ def test_a_plain_denoisers_texts_end_where_its_configuration_says(build):
     model.config.eos_token_id = 3
     found = LaddPipeline(model)(num_steps=4, batch_size=16, stop_at_eos=True, generator=seeded())
     assert (found.lengths < 12).any(), "and nothing but the end fills them up"
+
+
+def test_texts_stop_at_what_ended_those_of_the_training_where_no_token_has_the_name(build):
+    pipe = build("none", text_frame={"packing": "pad", "end": [3]})
+    found = pipe(num_steps=4, batch_size=16, length=12, stop_at_eos=True, generator=seeded())
+    ended = [
+        row[end - 1] for row, end in zip(found.sequences.tolist(), found.lengths.tolist(), strict=True) if end < 12
+    ]
+    assert ended and set(ended) == {3}

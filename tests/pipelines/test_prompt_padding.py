@@ -37,16 +37,31 @@ def test_padded_ids_have_the_latents_of_their_texts(build):
 
 
 @pytest.mark.parametrize("role", ["eos_token_id", "bos_token_id"])
-@pytest.mark.parametrize("ids", [PADDED, LEFT, [5, 6, PAD]], ids=str)
+@pytest.mark.parametrize("ids", [PADDED, LEFT, [[5, 6, 7], [5, 6, PAD]]], ids=str)
 def test_padding_that_means_something_else_as_well_needs_a_mask(build, role, ids):
     pipe = build("none", **{role: PAD})
     with pytest.raises(ValueError, match=r"begin or end with 0, which is the padding token.*`attention_mask`"):
         pipe(ids, num_steps=2)
-    rows = [ids] if isinstance(ids[0], int) else ids
-    mask = [[int(one != PAD) for one in row] for row in rows]
-    found = pipe({"input_ids": rows, "attention_mask": mask}, num_steps=6, generator=seeded())
-    expected = pipe([[one for one in row if one != PAD] for row in rows], num_steps=6, generator=seeded())
+    mask = [[int(one != PAD) for one in row] for row in ids]
+    found = pipe({"input_ids": ids, "attention_mask": mask}, num_steps=6, generator=seeded())
+    expected = pipe([[one for one in row if one != PAD] for row in ids], num_steps=6, generator=seeded())
     assert torch.equal(found.sequences, expected.sequences)
+
+
+@pytest.mark.parametrize(
+    "ids", [[[5, 6, PAD]], [[PAD, 5, MASK, PAD]], [[PAD, 5, PAD], [PAD, 6, PAD]], [[5, PAD, PAD]]], ids=str
+)
+def test_what_stands_in_all_rows_alike_is_text(build, ids):
+    sequences = build("none", eos_token_id=PAD, bos_token_id=PAD)(ids, num_steps=4).sequences
+    for row, written in zip(ids, sequences.tolist(), strict=True):
+        assert all(one in (MASK, found) for one, found in zip(row, written, strict=False))
+
+
+def test_what_fills_up_the_models_texts_is_text(build):
+    frame = {"packing": "pad", "end": [PAD], "fill": PAD, "length": 4}
+    pipe = build("none", eos_token_id=PAD, text_frame=frame)
+    sequences = pipe([[5, 6, 7, PAD], [5, PAD, PAD, PAD]], num_steps=2, length=4).sequences
+    assert sequences.tolist() == [[5, 6, 7, PAD], [5, PAD, PAD, PAD]]
 
 
 def test_rows_of_different_lengths_were_not_padded(build):

@@ -84,9 +84,10 @@ def noted(blocks: datasets.Dataset, frame: TextFrame) -> datasets.Dataset:
 
 
 def adopt_layout(config: Any, blocks: Any) -> None:
-    """Sets what the configuration does not tell yet of how these training blocks are framed, and how long they are.
+    """Sets what the configuration does not tell yet of how these training blocks are framed, and how long they are now.
 
-    Where it tells of another frame, it stays as it is, and a warning says so.
+    Where it tells of another frame, frame and lengths stay as they are, and a warning says so. Lengths of the same
+    frame are those of the last training.
     """
     if (frame := frame_of(blocks)) is None:
         return
@@ -97,8 +98,8 @@ def adopt_layout(config: Any, blocks: Any) -> None:
             f"The training texts are framed by {frame.to_dict()}, and the model frames texts by {config.text_frame}, "
             "which stays: set `model.config.text_frame = None` before training for that of the training texts."
         )
-    if config.text_lengths is None and frame.packing == "pad" and frame.fill is None:
-        config.text_lengths = length_histogram(blocks)
+        return
+    config.text_lengths = length_histogram(blocks) if frame.packing == "pad" and frame.fill is None else None
 
 
 def _real_tokens(column: Any, name: str) -> Any:

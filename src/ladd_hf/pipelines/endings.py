@@ -16,13 +16,16 @@ def eos_ids(config: LaddConfig, stop: bool | None) -> list[int] | None:
 
     Raises `ValueError` for a model that has none.
     """
-    filled_with = TextFrame.of(config).fill
+    frame = TextFrame.of(config)
+    filled_with = frame.fill
     if stop is False or (stop is None and filled_with is None):
         return None
-    ids = {*ids_of(config, "eos_token_id"), *([] if filled_with is None else [filled_with])}
+    # where no token has the name, the one that ended the texts of the training, such as a SEP
+    ids = {*(ids_of(config, "eos_token_id") or frame.end[-1:]), *([] if filled_with is None else [filled_with])}
     if not ids:
         raise ValueError(
-            "`stop_at_eos` is set, but the model has no `eos_token_id`: set it in the model's configuration."
+            "`stop_at_eos` is set, but the model has no `eos_token_id`, nor a `text_frame` with an `end`: set one in "
+            "the model's configuration."
         )
     return sorted(ids)
 

@@ -18,24 +18,34 @@ def without_padding(
 ) -> list[list[int]]:
     """The rows without the padding tokens at their ends, which a tokenizer has made them equally long with.
 
-    Raises `ValueError` for rows of one length that begin or end with padding tokens which mean something else as well.
+    Raises `ValueError` for rows of one length of which some begin or end with more padding tokens than others, where
+    these mean something else as well, such as the end of a text. (The longest row has no padding, so what stands in all
+    rows alike is text; and so is what fills up the model's texts.)
     """
+    frame = TextFrame.of(config)
     padding = {int(id) for one in (config, tokenizer) if (id := getattr(one, "pad_token_id", None)) is not None}
-    meant = TextFrame.of(config).ids.union(*(_ids(one, role) for one in (config, tokenizer) for role in _ROLES))
-    if len(set(map(len, rows))) == 1:
-        for number, row in enumerate(rows):
-            if doubtful := padding & meant & {*row[:1], *row[-1:]}:
-                raise ValueError(
-                    f"The ids of row {number} begin or end with {doubtful.pop()}, which is the padding token and "
-                    "another special token as well, so that there is no telling where the text is: give all that the "
-                    "tokenizer returned, with its `attention_mask`."
-                )
+    meant = frame.ids.union(*(_ids(one, role) for one in (config, tokenizer) for role in _ROLES))
+    doubtful = (padding & meant) - {frame.fill}
+    ends = [(_leading(row, doubtful), _leading(row[::-1], doubtful)) for row in rows]
+    if len(set(map(len, rows))) == 1 and len(set(ends)) > 1:
+        number = max(range(len(rows)), key=lambda row: sum(ends[row]))
+        found = rows[number][0] if ends[number][0] else rows[number][-1]
+        raise ValueError(
+            f"The ids of row {number} begin or end with {found}, which is the padding token and another special token "
+            "as well, so that there is no telling where the text is: give all that the tokenizer returned, with its "
+            "`attention_mask`."
+        )
     return [_stripped(row, padding - meant) for row in rows]
 
 
 def _ids(owner: Any, role: str) -> Sequence[int]:
     value = getattr(owner, role, None)
     return [] if value is None else [value] if isinstance(value, int) else value
+
+
+def _leading(row: Sequence[int], ids: set[int]) -> int:
+    """How many of these ids a row begins with."""
+    return next((place for place, one in enumerate(row) if one not in ids), len(row))
 
 
 def _stripped(row: list[int], padding: set[int]) -> list[int]:
