@@ -86,8 +86,8 @@ MUTATIONS = [
     Mutation(
         "let infinity into every range",
         "number_ranges.py",
-        "isinstance(value, bool) or not math.isfinite(value):",
-        "isinstance(value, bool) or math.isnan(value):",
+        "math.isfinite(number) if isinstance(number, float)",
+        "not math.isnan(number) if isinstance(number, float)",
         "tests/test_number_ranges.py",
     ),
     Mutation(

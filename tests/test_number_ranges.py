@@ -126,3 +126,19 @@ def test_the_ends_of_a_range_belong_to_it_unless_they_are_left_out():
     whole = NumberRange("a number", least=0, whole=True)
     assert 0 in closed and 1 in closed and 0.5 in closed and 0 not in opened and 1.0 not in opened and 0.5 in opened
     assert 3 in whole and 3.5 not in whole and "3" not in whole and None not in whole
+
+
+@pytest.mark.parametrize("size", [2**63, 10**400], ids=["2^63", "10^400"])
+def test_whole_numbers_that_no_tensor_holds_are_refused(size):
+    codes = {"latent_type": "discrete", "latent_length": 1, "latent_dim": 2}
+    with pytest.raises(ValueError, match=r"`vocab_size` is .*; give a number of tokens"):
+        LaddConfig(**{**KIND, "vocab_size": size})
+    with pytest.raises(ValueError, match=r"`codebook_size` is .*; give a whole number"):
+        LaddConfig(
+            **KIND,
+            latent_type="discrete",
+            latent_length=1,
+            latent_dim=2,
+            quantizer="finite_scalar",
+            fsq_levels=[3] * 50,
+        )

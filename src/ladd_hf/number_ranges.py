@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 from .wrong_objects import described
 
+_LARGEST = 2**63 - 1  # of the whole numbers that tensors hold
+
 
 @dataclass(frozen=True)
 class NumberRange:
-    """The numbers a setting may have: finite ones between two ends.
+    """The numbers a setting may have: finite ones between two ends, and whole ones that tensors hold.
 
     Attributes:
         accepted: the range in words, for the message, such as "a share from 0 to 1".
@@ -29,12 +31,13 @@ class NumberRange:
     whole: bool = False
 
     def __contains__(self, value: Any) -> bool:
-        if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
+        if not isinstance(value, Real) or isinstance(value, bool):
             return False
+        number = int(value) if isinstance(value, Integral) else float(value)
         ends = {self.least: "least", self.most: "most"}
-        number = float(value)
-        inside = self.least <= number <= self.most and ends.get(number) not in self.without_ends
-        return inside and (not self.whole or number.is_integer())
+        inside = math.isfinite(number) if isinstance(number, float) else abs(number) <= _LARGEST
+        inside = inside and self.least <= number <= self.most and ends.get(number) not in self.without_ends
+        return inside and (not self.whole or number == int(number))
 
     def check(self, name: str, value: Any) -> None:
         """Raises `ValueError` for a value outside, nan and infinity among them."""

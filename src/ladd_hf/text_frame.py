@@ -34,7 +34,8 @@ class TextFrame:
 
     def __post_init__(self) -> None:
         ids_given = all(map(_is_id, [*self.start, *self.end, *([] if self.fill is None else [self.fill])]))
-        length_fits = self.length is None if self.fill is None else _is_id(self.length) and self.length
+        ends = len(self.start) + len(self.end)
+        length_fits = self.length is None if self.fill is None else _is_id(self.length) and int(self.length or 0) > ends
         if self.packing not in PACKINGS or not ids_given or not length_fits:
             raise ValueError(
                 f"`text_frame` is {self.to_dict()}; give `packing` ({', '.join(map(repr, PACKINGS))}), lists of token "

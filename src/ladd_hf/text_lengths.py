@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
+from .number_ranges import COUNT
 from .randomness import RowGenerator
 
 
 def check_lengths(lengths: Mapping[str, int], longest: int) -> None:
     """Raises `ValueError` for what does not count texts of 1 to `longest` tokens."""
     for length, count in lengths.items():
-        fits = length.isascii() and length.isdecimal() and 1 <= int(length) <= longest
-        if not fits or count < 1:
+        fits = length in map(str, range(1, longest + 1))
+        if not fits or count not in COUNT:
             raise ValueError(
                 f"`text_lengths` counts {count!r} texts of {length!r} tokens; give how many texts, 1 or more, have "
                 f'each length from 1 to {longest} that occurs, such as {{"3": 20, "4": 10}}.'

@@ -98,7 +98,22 @@ def test_a_prompt_longer_than_all_texts_needs_a_length(build):
     assert pipe([1] * 11, num_steps=2, length=12).lengths.tolist() == [12]
 
 
-@pytest.mark.parametrize("lengths", [{}, {"0": 1}, {"13": 1}, {"3": 0}, {"3": -2}, {"three": 1}, {"-3": 1}], ids=str)
+@pytest.mark.parametrize(
+    "lengths",
+    [
+        {},
+        {"0": 1},
+        {"13": 1},
+        {"3": 0},
+        {"3": -2},
+        {"three": 1},
+        {"-3": 1},
+        {"03": 1, "3": 1},
+        {"3": 10**400},
+        {"3": 0.5},
+    ],
+    ids=lambda given: str(given)[:20],
+)
 def test_what_counts_no_lengths_is_refused(tiny_config, lengths):
     with pytest.raises(ValueError, match="`text_lengths` counts"):
         tiny_config("none", text_lengths=lengths)

@@ -16,7 +16,6 @@ from ladd_hf.data.python_docs import python_docs
 from ladd_hf.data.saved_datasets import is_saved_dataset, load_saved_dataset
 from ladd_hf.data.text8 import Text8
 from ladd_hf.data.text_files import is_text_file_name, load_text_files
-from ladd_hf.wrong_objects import described
 
 
 class Corpus(Protocol):
@@ -192,8 +191,6 @@ def load_corpus(
         FileNotFoundError: no such file, or no such data set on the Hub.
         ConnectionError: a data set of the Hub that is not in the cache, without a network.
     """
-    if not isinstance(name_or_path, str | os.PathLike):
-        raise ValueError(f"A corpus is named by a text, and this is {described(name_or_path)}: give a name or a path.")
     given = {"cache_dir": cache_dir, "revision": revision, "token": token}
     options = {name: value for name, value in given.items() if value is not None}
     if not isinstance(name_or_path, str | os.PathLike):
