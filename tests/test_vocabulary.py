@@ -137,8 +137,14 @@ def test_a_vocabulary_does_not_shrink_below_the_special_tokens(ids, size, messag
     assert model.config.vocab_size == len(model.model.embed_tokens.weight) == 11
 
 
-@pytest.mark.parametrize("name", ["new_num_tokens", "pad_to_multiple_of"])
-@pytest.mark.parametrize("size", [40.5, 0, -8, "16", True, float("nan")], ids=str)
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        *(("new_num_tokens", size) for size in (40.5, 0, -8, "16", True, float("nan"))),
+        *(("pad_to_multiple_of", size) for size in (0, -8, True)),
+    ],
+    ids=str,
+)
 def test_sizes_that_are_no_counts_are_refused(name, size, tiny_model):
     with pytest.raises(ValueError, match=f"`{name}` is .*; give a whole number of at least 1"):
         tiny_model("none").resize_token_embeddings(**{name: size})

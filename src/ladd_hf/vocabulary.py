@@ -164,7 +164,7 @@ def take_vocabulary(config: Any, tokenizer: PreTrainedTokenizerBase) -> None:
 def check_resize(config: Any, new_num_tokens: int | None, pad_to_multiple_of: int | None = None) -> None:
     """Raises `ValueError` for what are no counts, and for fewer tokens than the mask token, the other special ones of a
     model and those that frame its texts need."""
-    if pad_to_multiple_of is not None:
+    if isinstance(pad_to_multiple_of, int):  # transformers says itself what else it can not be
         COUNT.check("pad_to_multiple_of", pad_to_multiple_of)
     if new_num_tokens is None:
         return
