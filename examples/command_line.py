@@ -1,4 +1,4 @@
-"""Command lines of the examples: flags by their whole names, and one sentence and exit code 2 for what can not work."""
+"""Command lines of the examples: no abbreviated flags, and one sentence with exit code 2 for an error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from transformers import HfArgumentParser
 
 
 class Refusal(SystemExit):
-    """What a script can not do, in a sentence."""
+    """Ends a script with one sentence that names the error and the remedy."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
