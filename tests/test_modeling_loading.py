@@ -226,6 +226,23 @@ def test_an_index_of_safetensors_that_names_a_pickle_is_refused_before_it_is_rea
             load(folder)
 
 
+@pytest.mark.parametrize(
+    ("broken", "what"),
+    [
+        ('{"weight_map"', "is no whole JSON file"),
+        ("[]", "is no index of weights"),
+        ('{"weight_map": {}}', "is no index of weights"),
+        ('{"metadata": {}, "weight_map": ["model.safetensors"]}', "is no index of weights"),
+        ('{"metadata": {}, "weight_map": {"token_head.proj.bias": 1}}', "is no index of weights"),
+    ],
+)
+def test_an_index_that_is_none_is_named(broken, what, saved):
+    _, folder = saved(max_shard_size="40KB")
+    (folder / "model.safetensors.index.json").write_text(broken)
+    with pytest.raises(OSError, match=rf"model\.safetensors\.index\.json {what}.*save the model again"):
+        LaddForDiffusionLM.from_pretrained(folder)
+
+
 def test_weights_that_are_cut_off_are_an_error(saved):
     _, folder = saved()
     whole = (folder / "model.safetensors").read_bytes()

@@ -140,7 +140,7 @@ def test_a_vocabulary_does_not_shrink_below_the_special_tokens(ids, size, messag
 @pytest.mark.parametrize(
     ("name", "size"),
     [
-        *(("new_num_tokens", size) for size in (40.5, 0, -8, "16", True, float("nan"))),
+        *(("new_num_tokens", size) for size in (40.0, 40.5, 0, -8, "16", True, float("nan"))),
         *(("pad_to_multiple_of", size) for size in (0, -8, True)),
     ],
     ids=str,

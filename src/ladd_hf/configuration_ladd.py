@@ -10,6 +10,7 @@ from transformers import PreTrainedConfig
 
 from .noise_schedules import gaussian_schedule, mask_schedule
 from .number_ranges import (
+    AT_LEAST_ONE,
     COUNT,
     COUNT_OR_ZERO,
     NOT_NEGATIVE,
@@ -291,10 +292,10 @@ class LaddConfig(PreTrainedConfig):
                 )
         mask_schedule(self.token_noise_schedule)
         rope = self.rope_parameters or {}
-        if rope.get("rope_type", "default") != "default" or rope.get("rope_theta", 1) not in POSITIVE:
+        if rope.get("rope_type", "default") != "default" or rope.get("rope_theta", 1) not in AT_LEAST_ONE:
             raise ValueError(
                 f"`rope_parameters` are {rope}; this model has plain rotary positions: give "
-                '{"rope_type": "default", "rope_theta": a positive number}.'
+                '{"rope_type": "default", "rope_theta": a number of at least 1}.'
             )
         if self.latent_type == "none":
             self._validate_no_latents()

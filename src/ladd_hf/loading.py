@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 _SHOWN = 5  # names in a message
 
@@ -57,6 +58,28 @@ def clear_errors(source: Any, options: Mapping[str, Any]) -> Iterator[None]:
                 "safetensors: if you trust it, give `use_safetensors=False`, and save the model again."
             ) from error
         raise
+
+
+def check_index(folder: Any, options: Mapping[str, Any]) -> None:
+    """Raises `OSError` where a folder's index of safetensors files is none: transformers fails without its name.
+
+    `options` are those of `from_pretrained`; what is no folder is not looked at.
+    """
+    file = Path(str(folder)) / options.get("subfolder", "") / SAFE_WEIGHTS_INDEX_NAME
+    if not file.is_file() or file.with_name(SAFE_WEIGHTS_NAME).is_file():
+        return
+    try:
+        index = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise OSError(f"{file} is no whole JSON file ({error}): fetch or save the model again.") from error
+    metadata, files = (index.get(part) if isinstance(index, dict) else None for part in ("metadata", "weight_map"))
+    if not (
+        isinstance(metadata, dict) and isinstance(files, dict) and all(isinstance(one, str) for one in files.values())
+    ):
+        raise OSError(
+            f"{file} is no index of weights, which has `metadata` and a `weight_map` from names to files: fetch or "
+            "save the model again."
+        )
 
 
 def refuse_pickles(files: Iterable[str] | None) -> None:

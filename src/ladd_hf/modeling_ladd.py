@@ -14,7 +14,17 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import capture_outputs
 
 from .adapters import adapter_parameters, has_adapters
-from .call_checks import check_labels, check_latents, check_longest, check_tokens, check_whole_texts, readable
+from .call_checks import (
+    check_kind,
+    check_labels,
+    check_latents,
+    check_logits_mask,
+    check_longest,
+    check_times,
+    check_tokens,
+    check_whole_texts,
+    readable,
+)
 from .configuration_ladd import LaddConfig
 from .evaluation_mode import evaluation_mode
 from .latent_channels import EncodedLatents, latent_channel, token_channel
@@ -116,6 +126,7 @@ class LaddModel(LaddPreTrainedModel):
             raise ValueError("Give exactly one of `input_ids` and `inputs_embeds`.")
         check_tokens(self.config, input_ids, inputs_embeds, attention_mask)
         states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        check_times(len(states), token_timesteps=token_timesteps, latent_timesteps=latent_timesteps)
         latent_states = None
         if latent_vectors is not None:
             if self.latent_input is None:
@@ -330,6 +341,8 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         given = input_ids if inputs_embeds is None else inputs_embeds
         if given is not None:
             check_tokens(self.config, input_ids, inputs_embeds, attention_mask)
+            if logits_mask is not None:
+                check_logits_mask(logits_mask, given.shape[:2])
         if latents is not None:
             check_latents(self.config, latents, None if given is None else len(given))
         vectors = None if latents is None else self._latent_vectors(latents, latent_vectors)
@@ -337,6 +350,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
         if self.latent_denoiser is not None and vectors is not None and predict_latents:
             if latent_timesteps is None:
                 raise ValueError("The latent denoiser is conditioned on time: give `latent_timesteps`.")
+            check_times(len(vectors), latent_timesteps=latent_timesteps)
             prediction = self.latent_denoiser(vectors, _one_or_each(latent_timesteps, len(vectors)))
         if input_ids is None and inputs_embeds is None:
             if prediction is None:
@@ -501,10 +515,12 @@ class LaddForDiffusionLM(LaddPreTrainedModel):
 
         Raises `ValueError` for tokens that are no batch of whole texts, and for a path that is none.
         """
+        check_kind("input_ids", input_ids, "ids")
         if input_ids.ndim != 2:
             raise ValueError(f"`input_ids` have shape {tuple(input_ids.shape)}; give (batch, length).")
-        tokens, maskable = self._clean_tokens(input_ids, input_ids if labels is None else labels, attention_mask)
-        check_labels(tokens if labels is None else labels, input_ids)
+        labels = input_ids if labels is None else labels
+        check_labels(labels, input_ids)
+        tokens, maskable = self._clean_tokens(input_ids, labels, attention_mask)
         Vocabulary.of(self.config).check_text(tokens, maskable, "`input_ids`")
         check_longest(self.config, tokens, attention_mask)
         random = RowGenerator.from_generator(generator, len(input_ids), input_ids.device)

@@ -11,11 +11,12 @@ from typing import Any
 from .wrong_objects import described
 
 _LARGEST = 2**63 - 1  # of the whole numbers that tensors hold
+_SMALLEST_FLOAT, _LARGEST_FLOAT = 2.0**-126, (2 - 2.0**-23) * 2.0**127  # of the numbers that float32 holds whole
 
 
 @dataclass(frozen=True)
 class NumberRange:
-    """The numbers a setting may have: finite ones between two ends, and whole ones that tensors hold.
+    """The numbers a setting may have: those between two ends that float32, or where they are whole int64, holds.
 
     Attributes:
         accepted: the range in words, for the message, such as "a share from 0 to 1".
@@ -35,14 +36,23 @@ class NumberRange:
             return False
         number = int(value) if isinstance(value, Integral) else float(value)
         ends = {self.least: "least", self.most: "most"}
-        inside = math.isfinite(number) if isinstance(number, float) else abs(number) <= _LARGEST
-        inside = inside and self.least <= number <= self.most and ends.get(number) not in self.without_ends
-        return inside and (not self.whole or number == int(number))
+        inside = _is_held(number) and self.least <= number <= self.most and ends.get(number) not in self.without_ends
+        return inside and (not self.whole or isinstance(number, int))
 
     def check(self, name: str, value: Any) -> None:
         """Raises `ValueError` for a value outside, nan and infinity among them."""
-        if value not in self:
-            raise ValueError(f"`{name}` is {described(value)}; give {self.accepted}.")
+        if value in self:
+            return
+        beyond = isinstance(value, float) and self.least <= value <= self.most and not _is_held(value)
+        held = f", one that float32 holds ({_SMALLEST_FLOAT:.1e} to {_LARGEST_FLOAT:.1e})" if beyond else ""
+        raise ValueError(f"`{name}` is {described(value)}; give {self.accepted}{held}.")
+
+
+def _is_held(number: int | float) -> bool:
+    """Whether a tensor holds the number: int64, or float32 without becoming 0 or infinity. Not nan."""
+    if isinstance(number, int):
+        return abs(number) <= _LARGEST
+    return number == 0 or _SMALLEST_FLOAT <= abs(number) <= _LARGEST_FLOAT
 
 
 def whole(least: int, accepted: str) -> NumberRange:
@@ -52,6 +62,7 @@ def whole(least: int, accepted: str) -> NumberRange:
 
 COUNT = whole(1, "a whole number of at least 1")
 COUNT_OR_ZERO = whole(0, "a whole number of at least 0")
+AT_LEAST_ONE = NumberRange("a number of at least 1", least=1)
 POSITIVE = NumberRange("a number above 0", least=0, without_ends=("least",))
 NOT_NEGATIVE = NumberRange("a number of 0 or more", least=0)
 WEIGHT = NumberRange("a weight of 0 (off) or more", least=0)

@@ -19,7 +19,7 @@ from .configuration_ladd import LaddConfig
 from .latent_encoder import LatentReadout
 from .latent_statistics import LatentStatistics
 from .latent_stream import LatentInput
-from .loading import clear_errors, refuse_other_sizes, refuse_partial, refuse_pickles
+from .loading import check_index, clear_errors, refuse_other_sizes, refuse_partial, refuse_pickles
 from .local_paths import refuse_file
 from .quantizers import initialize_quantizer
 from .two_stream_transformer import JointAttention, LaddBlock, ModulatedNorm, Modulation, ZeroInitLinear
@@ -69,6 +69,8 @@ class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
         from_files = kwargs.get("state_dict") is None
         if from_files and kwargs.get("use_safetensors") is None:
             kwargs["use_safetensors"] = True
+        if from_files:
+            check_index(pretrained_model_name_or_path, kwargs)
         load: Any = super().from_pretrained
         with clear_errors(pretrained_model_name_or_path, kwargs):
             model, info = load(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
