@@ -20,7 +20,7 @@ from command_line import CommandLine, refuse, refusing
 from recipe_files import read_recipe
 
 from ladd_hf import LaddConfig
-from ladd_hf.convert_lightning import convert_lightning
+from ladd_hf.convert.lightning import convert_lightning
 
 
 def value(text: str) -> Any:

@@ -26,7 +26,7 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from ladd_hf import LaddJointScheduler, LaddPipeline, LaddSequentialScheduler
-from ladd_hf.randomness import RowGenerator
+from ladd_hf.diffusion.rng import RowGenerator
 
 SCHEDULES = {"joint": LaddJointScheduler, "sequential": LaddSequentialScheduler}
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from ladd_hf.stages import STAGE_LENGTHS
+from ladd_hf.training.stages import STAGE_LENGTHS
 
 
 def scaled_stages(settings: Mapping[str, Any], flags: Sequence[str]) -> dict[str, int]:

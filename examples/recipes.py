@@ -18,8 +18,8 @@ from ladd_hf import (
     LaddSequentialScheduler,
     LaddTrainingArguments,
 )
-from ladd_hf.configuration_ladd import MODEL_SIZES
-from ladd_hf.poolings import POOLINGS
+from ladd_hf.models.configuration_ladd import MODEL_SIZES
+from ladd_hf.models.encoders.pooling import POOLINGS
 from ladd_hf.tasks import Task
 
 DEFAULT_RECIPE = Path(__file__).parent / "configs" / "sawtooth-di.yaml"

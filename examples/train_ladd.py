@@ -38,12 +38,12 @@ from ladd_hf.data.corpora import separator_of
 from ladd_hf.data.missing_texts import present
 from ladd_hf.data.precompute import check_precomputable
 from ladd_hf.metrics import OneStepDecoding, quality_by_evaluations
-from ladd_hf.model_card import METHODS
-from ladd_hf.pretrained_encoder import check_pretrained_encoder
-from ladd_hf.publishing import training_recipe
-from ladd_hf.run_facts import running_command
-from ladd_hf.run_folders import set_aside
+from ladd_hf.models.encoders.pretrained import check_pretrained_encoder
 from ladd_hf.tasks import Judgement, SawtoothTask, Task, TextTask
+from ladd_hf.training.hub import training_recipe
+from ladd_hf.training.model_card import METHODS
+from ladd_hf.training.run_facts import running_command
+from ladd_hf.training.run_folders import set_aside
 
 
 def normalized(row: dict[str, str | None]) -> dict[str, str]:

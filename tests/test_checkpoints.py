@@ -10,8 +10,8 @@ import torch
 from helpers.sampling import tiny_tokenizer
 from helpers.training import assert_same, state_of
 
-from ladd_hf.checkpoints import MANIFEST, damage_of, defect_of, last_whole_checkpoint
-from ladd_hf.ema import EMA_FILE
+from ladd_hf.training.checkpoints import MANIFEST, damage_of, defect_of, last_whole_checkpoint
+from ladd_hf.training.ema import EMA_FILE
 
 SAVING = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2}
 READ_AGAIN = [

@@ -8,7 +8,7 @@ import pickle
 import pytest
 import torch
 
-from ladd_hf.noise_schedules import GAUSSIAN_SCHEDULES, MASK_SCHEDULES, gaussian_schedule, mask_schedule
+from ladd_hf.diffusion.noise_schedules import GAUSSIAN_SCHEDULES, MASK_SCHEDULES, gaussian_schedule, mask_schedule
 
 MASK_SPECS = [
     *sorted(MASK_SCHEDULES),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ladd_hf.latent_encoder import read_chunks
-from ladd_hf.poolings import POOLINGS, check_shortest, mean_states, members
+from ladd_hf.models.encoders.pooling import POOLINGS, check_shortest, mean_states, members
+from ladd_hf.models.encoders.trained import read_chunks
 
 LENGTHS = torch.tensor([12, 9, 6, 5, 4])
 

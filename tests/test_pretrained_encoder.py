@@ -15,7 +15,7 @@ from peft import LoraConfig
 from safetensors import safe_open
 
 from ladd_hf import LaddForDiffusionLM, LaddPipeline, RowGenerator
-from ladd_hf.adapters import learnable_names
+from ladd_hf.models.adapters import learnable_names
 
 LENGTHS = torch.tensor([12, 9, 6, 5, 4])
 

@@ -11,8 +11,8 @@ from helpers.encoders import build_encoder, byte_pairs, is_loaded, letters, save
 from helpers.training import texts
 
 from ladd_hf import LaddConfig, LaddForDiffusionLM
-from ladd_hf.latent_encoder import check_lengths
-from ladd_hf.pretrained_encoder import PretrainedEncoder, check_pretrained_encoder
+from ladd_hf.models.encoders.pretrained import PretrainedEncoder, check_pretrained_encoder
+from ladd_hf.models.encoders.trained import check_lengths
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,10 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from ladd_hf import LaddForDiffusionLM, RowGenerator
-from ladd_hf.quantizers import QUANTIZERS, FiniteScalarQuantizer, GumbelQuantizer, VectorQuantizer
+from ladd_hf.models.quantizers.finite_scalar import FiniteScalarQuantizer
+from ladd_hf.models.quantizers.gumbel import GumbelQuantizer
+from ladd_hf.models.quantizers.quantizer import QUANTIZERS
+from ladd_hf.models.quantizers.vector_quantizer import VectorQuantizer
 
 KINDS = {"discrete": FiniteScalarQuantizer, "vector": VectorQuantizer, "gumbel": GumbelQuantizer}
 

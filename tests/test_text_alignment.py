@@ -13,9 +13,9 @@ from tokenizers import AddedToken, normalizers
 
 from ladd_hf import LaddConfig
 from ladd_hf.data.encoding import TextEncoder
-from ladd_hf.poolings import even_chunks
-from ladd_hf.pretrained_encoder import PretrainedEncoder
-from ladd_hf.text_alignment import HIDDEN, align, spell
+from ladd_hf.models.encoders.pooling import even_chunks
+from ladd_hf.models.encoders.pretrained import PretrainedEncoder
+from ladd_hf.models.encoders.text_alignment import HIDDEN, align, spell
 
 WORDS = ("the cat sat on the mat", "a dog ran far", "snow fell on hills", "über naïve ☃ café")
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"

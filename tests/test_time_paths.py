@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ladd_hf import TimePath
-from ladd_hf.time_paths import GRID_SPACINGS, TIME_PATHS, time_path
+from ladd_hf.diffusion.paths import GRID_SPACINGS, TIME_PATHS, time_path
 
 BENT = TimePath(((1, 1), (0.8, 0.3), (0.2, 0.3), (0, 0)))
 PATHS = {**TIME_PATHS, "bent": BENT}

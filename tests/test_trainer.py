@@ -10,7 +10,7 @@ import torch
 from helpers.training import RICH, Interfere, assert_same, averaged_weights, logged, texts
 from transformers import PreTrainedTokenizerFast
 
-from ladd_hf import LaddForDiffusionLM
+from ladd_hf import from_mdlm
 from ladd_hf.data import LaddCollator
 
 # --- it trains ---
@@ -128,7 +128,7 @@ def test_in_stage_2_the_encoder_is_fixed_at_its_average_and_the_rest_learns(kind
 def test_before_the_stages_the_token_stream_learns_what_an_mdlm_learns_and_nothing_else_moves(make_trainer, tiny_model):
     mdlm = tiny_model("none")
     latents = {"latent_type": "discrete", "latent_length": 4, "latent_dim": 3, "codebook_size": 8}
-    model, seen = LaddForDiffusionLM.from_mdlm(mdlm, **latents).train(), []
+    model, seen = from_mdlm(mdlm, **latents).train(), []
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     keep = Interfere(lambda step, model: seen.append({k: w.clone() for k, w in model.state_dict().items()}))
     options = {"mdlm_steps": 3, "stage_1_steps": 2, "stage_1_fully_masked_share": 0.5, "max_steps": 6}

@@ -12,7 +12,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 
 from ladd_hf import LaddPipeline
-from ladd_hf.adapters import base_model, has_adapters
+from ladd_hf.models.adapters import base_model, has_adapters
 
 CHECKPOINTS = {"save_strategy": "steps", "save_steps": 3}
 TWO_STAGES = {"stage_1_steps": 3, "stage_1_fully_masked_share": 0.5}

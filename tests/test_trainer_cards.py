@@ -12,7 +12,7 @@ from helpers.training import Interfere, texts
 from huggingface_hub import ModelCard
 from test_model_card import SAMPLES
 
-from ladd_hf.run_record import RECORD_FILE
+from ladd_hf.training.run_record import RECORD_FILE
 
 OURS, THEIRS = texts(8, seed=1), texts(9, seed=2)
 SPOILT = 3  # steps after which the weights are spoilt
@@ -105,7 +105,9 @@ def test_training_on_adds_its_steps_and_a_model_that_is_made_anew_begins_at_none
 def test_the_figures_that_are_pushed_with_a_checkpoint_are_its_own(make_trainer, monkeypatch, tmp_path):
     cards = []
     trainer = make_trainer("none", eval_data=OURS, **STEPS)
-    monkeypatch.setattr("ladd_hf.trainer.push_checkpoint", lambda one, folder: cards.append(tables(one.model_card())))
+    monkeypatch.setattr(
+        "ladd_hf.training.trainer.push_checkpoint", lambda one, folder: cards.append(tables(one.model_card()))
+    )
     trainer.args.push_to_hub = True
     trainer.train()
     history = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]

@@ -293,7 +293,7 @@ def test_each_evaluation_set_has_its_own_figure_where_workers_persist(workers, m
 def test_sequences_and_tensors_are_not_split_over_devices(make_trainer):
     from types import SimpleNamespace
 
-    from ladd_hf.trainer_checks import check_options
+    from ladd_hf.training.trainer_checks import check_options
 
     args = make_trainer("none").args
     for name in ("tp", "cp", "sp"):

@@ -11,7 +11,7 @@ from helpers.training import RICH, Interfere, assert_same, logged, state_of
 from safetensors.torch import load_file
 
 from ladd_hf import LaddTrainer
-from ladd_hf.loss_monitor import NonFiniteLossError
+from ladd_hf.training.loss_monitor import NonFiniteLossError
 
 # --- stopping and going on ---
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ladd_hf import TrainingNoise
-from ladd_hf.training_noise import draw_times
+from ladd_hf.diffusion.time_sampling import draw_times
 
 
 def noise(start, count, seed=0):

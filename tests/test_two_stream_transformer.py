@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from ladd_hf.latent_stream import stream_positions
-from ladd_hf.two_stream_transformer import (
+from ladd_hf.models.latent_io import stream_positions
+from ladd_hf.models.transformer import (
     JointAttention,
     LaddBlock,
     ModulatedNorm,

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddModel, LaddPipeline, LaddTrainer, LaddTrainingArguments
 from ladd_hf.data import LaddCollator, precompute_latents, with_mask_token
-from ladd_hf.vocabulary import Vocabulary, tokenizer_size
+from ladd_hf.models.vocabulary import Vocabulary, tokenizer_size
 
 PAD, MASK = 0, 10
 SIZES = {"vocab_size": 11, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}

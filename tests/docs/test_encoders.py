@@ -10,7 +10,7 @@ from datasets import Dataset
 from helpers.encoders import letters, save_encoder, word_pieces
 
 from ladd_hf import LaddPipeline
-from ladd_hf.poolings import POOLINGS
+from ladd_hf.models.encoders.pooling import POOLINGS
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "encoders.md").read_text()
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 import ladd_hf
 from ladd_hf import LaddForDiffusionLM, LaddPipeline
-from ladd_hf.two_stream_transformer import LaddBlock
+from ladd_hf.models.transformer import LaddBlock
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "accelerate"
 KINDS = {

@@ -12,8 +12,8 @@ from helpers.exact_denoiser import SEQUENCES, ExactDenoiser, K, S, V, random_tab
 from helpers.exact_world import ExactWorld, joint_points
 
 from ladd_hf import RowGenerator, TimePath
-from ladd_hf.nelbo import nelbo
-from ladd_hf.time_paths import JOINT, SEQUENTIAL
+from ladd_hf.diffusion.nelbo import nelbo
+from ladd_hf.diffusion.paths import JOINT, SEQUENTIAL
 
 STAIRS = TimePath(((1, 1), (1, 0.4), (0.3, 0.4), (0.3, 0), (0, 0)))
 RUNS = {

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ladd_hf import LaddConfig, LaddForDiffusionLM, RowGenerator, TrainingNoise, TrainingObjective
-from ladd_hf.time_paths import JOINT, SEQUENTIAL, TOKENS_ONLY
+from ladd_hf.diffusion.paths import JOINT, SEQUENTIAL, TOKENS_ONLY
 
 V, S, M = 2, 3, 2
 TEXTS = torch.tensor(list(itertools.product(range(V), repeat=S)))

@@ -10,8 +10,8 @@ import torch
 from scipy import stats
 
 from ladd_hf import LaddJointScheduler, LaddSchedulerOutput, LaddSequentialScheduler, RowGenerator
-from ladd_hf.noise_schedules import MASK_SCHEDULES, mask_schedule
-from ladd_hf.time_paths import SEQUENTIAL
+from ladd_hf.diffusion.noise_schedules import MASK_SCHEDULES, mask_schedule
+from ladd_hf.diffusion.paths import SEQUENTIAL
 
 ALMOST_NEVER = 1e-4  # p-values below this are failures; the seeds are fixed
 SCHEDULERS = {"joint": LaddJointScheduler, "sequential": LaddSequentialScheduler}

@@ -9,13 +9,13 @@ from typing import Any, Protocol
 
 import datasets
 
-from ladd_hf.data.cleaning import clean_lambada, clean_lm1b, clean_ptb, clean_scientific_papers, clean_wikitext
-from ladd_hf.data.held_out import SHARE, check_share
-from ladd_hf.data.hub_corpora import HeldOutCorpus, HubCorpus
-from ladd_hf.data.python_docs import python_docs
-from ladd_hf.data.saved_datasets import is_saved_dataset, load_saved_dataset
-from ladd_hf.data.text8 import Text8
-from ladd_hf.data.text_files import is_text_file_name, load_text_files
+from .cleaning import clean_lambada, clean_lm1b, clean_ptb, clean_scientific_papers, clean_wikitext
+from .held_out import SHARE, check_share
+from .hub_corpora import HeldOutCorpus, HubCorpus
+from .python_docs import python_docs
+from .saved_datasets import is_saved_dataset, load_saved_dataset
+from .text8 import Text8
+from .text_files import is_text_file_name, load_text_files
 
 
 class Corpus(Protocol):

@@ -15,13 +15,13 @@ from datasets import Dataset, Features, IterableDataset, List, Value
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
-from ..call_checks import check_whole_texts
-from ..configuration_ladd import LaddConfig
-from ..encoder_source import settings_of
-from ..evaluation_mode import evaluation_mode
-from ..latent_encoder import check_lengths
-from ..modeling_ladd import LaddForDiffusionLM
-from ..pretrained_encoder import PretrainedEncoder, check_tokenized, stacked
+from ..models.call_checks import check_whole_texts
+from ..models.configuration_ladd import LaddConfig
+from ..models.encoders.pretrained import PretrainedEncoder, check_tokenized, stacked
+from ..models.encoders.source import settings_of
+from ..models.encoders.trained import check_lengths
+from ..models.eval_mode import evaluation_mode
+from ..models.modeling_ladd import LaddForDiffusionLM
 from .block_stream import BlockStream
 from .fingerprints import code_of, fingerprint_of
 from .transforms import has_transform, passing_file, with_transform_applied

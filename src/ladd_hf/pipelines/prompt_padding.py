@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from ..configuration_ladd import LaddConfig
-from ..text_frame import TextFrame
+from ..models.configuration_ladd import LaddConfig
+from ..models.text_frame import TextFrame
 
 _ROLES = ("bos_token_id", "eos_token_id", "sep_token_id", "cls_token_id", "unk_token_id")
 
