@@ -36,11 +36,47 @@ def test_masks_of_a_tokenizer_are_kept():
         ([{"input_ids": [1, 2]}, {"input_ids": [1]}], None, "have 1 to 2 tokens, and there is no padding token"),
         ([{"input_ids": [1], "text": "a"}], 0, "'text' holds <U1 values, not numbers: tokenize texts first"),
         ([{"input_ids": [1, 2], "x": [1, 2]}, {"input_ids": [1], "x": [1]}], 0, "'x' has 1 entries where"),
+        ([{"input_ids": 5}], 0, "Example 0 .* has as `input_ids` 5; give a list of token ids"),
+        ([{"input_ids": None}], 0, "Example 0 .* has as `input_ids` None; give a list of token ids"),
     ],
 )
 def test_what_can_not_be_stacked_is_named(examples, pad, message):
     with pytest.raises(ValueError, match=message):
         LaddCollator(pad)(examples)
+
+
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"input_ids": [[1, 2]]}, r"Example 1 .* 'input_ids' of shape \(1, 2\); an example is one text: give one list"),
+        ({"input_ids": [[1], [2]]}, r"Example 1 .* 'input_ids' of shape \(2, 1\)"),
+        ({"input_ids": [1, 2], "labels": [[1], [2]]}, r"Example 1 .* 'labels' of shape \(2, 1\)"),
+        ({"input_ids": [1, 2], "attention_mask": [[1], [1]]}, r"Example 1 .* 'attention_mask' of shape \(2, 1\)"),
+    ],
+)
+def test_several_texts_are_no_example(columns, message, kind):
+    first = {name: kind([1, 1]) for name in columns}
+    with pytest.raises(ValueError, match=message):
+        LaddCollator(0)([first, {name: kind(column) for name, column in columns.items()}])
+    with pytest.raises(ValueError, match=message.replace("1", "0", 1)):
+        LaddCollator(0)([{name: kind(column) for name, column in columns.items()}])
+
+
+@pytest.mark.parametrize("name", ["input_ids", "x"])
+def test_lists_of_several_lengths_are_no_column(name):
+    example = {"input_ids": [1, 2], name: [[1], [2, 3]]}
+    with pytest.raises(ValueError, match=f"The column '{name}' holds lists of different lengths in one example"):
+        LaddCollator(0)([example])
+
+
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
+def test_a_text_that_is_all_padding_is_an_empty_text(kind):
+    whole, empty = ({"input_ids": kind([1, 2]), "attention_mask": kind([one, one])} for one in (1, 0))
+    for examples, place in (([whole, empty], 1), ([empty], 0)):
+        with pytest.raises(ValueError, match=f"Example {place} .* `attention_mask` of 0 for all .* an empty text: fil"):
+            LaddCollator(0)(examples)
+    LaddCollator(0)([{**whole, "labels": kind([-100, -100])}])  # shown, and not scored
 
 
 @pytest.mark.parametrize("kind", [list, np.array])
