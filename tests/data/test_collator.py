@@ -36,8 +36,6 @@ def test_masks_of_a_tokenizer_are_kept():
         ([{"input_ids": [1, 2]}, {"input_ids": [1]}], None, "have 1 to 2 tokens, and there is no padding token"),
         ([{"input_ids": [1], "text": "a"}], 0, "'text' holds <U1 values, not numbers: tokenize texts first"),
         ([{"input_ids": [1, 2], "x": [1, 2]}, {"input_ids": [1], "x": [1]}], 0, "'x' has 1 entries where"),
-        ([{"input_ids": 5}], 0, "Example 0 .* has as `input_ids` 5; give a list of token ids"),
-        ([{"input_ids": None}], 0, "Example 0 .* has as `input_ids` None; give a list of token ids"),
     ],
 )
 def test_what_can_not_be_stacked_is_named(examples, pad, message):
