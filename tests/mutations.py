@@ -86,8 +86,8 @@ MUTATIONS = [
     Mutation(
         "let infinity into every range",
         "utils/number_ranges.py",
-        "math.isfinite(number) if isinstance(number, float)",
-        "not math.isnan(number) if isinstance(number, float)",
+        "_SMALLEST_FLOAT <= abs(number) <= _LARGEST_FLOAT",
+        "_SMALLEST_FLOAT <= abs(number)",
         "tests/test_number_ranges.py",
     ),
     Mutation(

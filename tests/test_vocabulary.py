@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddModel, LaddPipeline, LaddTrainer, LaddTrainingArguments
 from ladd_hf.data import LaddCollator, precompute_latents, with_mask_token
-from ladd_hf.models.vocabulary import Vocabulary, tokenizer_size
+from ladd_hf.models.vocabulary import WRITTEN_ROLES, Vocabulary, tokenizer_size
 
 PAD, MASK = 0, 10
 SIZES = {"vocab_size": 11, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -127,6 +127,7 @@ def test_tokens_that_are_asked_for_are_tokens_and_what_fills_up_is_none(tiny_mod
         ({}, 10, r"leaves out the mask token \(id 10\): give at least 11"),
         ({"mask_token_id": 3, "pad_token_id": 7}, 7, r"leaves out the pad token \(id 7\): give at least 8"),
         ({"mask_token_id": 3, "eos_token_id": [5, 9]}, 8, r"leaves out the eos token \(id 9\): give at least 10"),
+        ({"mask_token_id": 3, "unk_token_id": 9}, 8, r"leaves out the unk token \(id 9\): give at least 10"),
         ({"mask_token_id": 3, "text_frame": {"end": [9]}}, 9, r"a token of `text_frame` \(id 9\): give at least 10"),
     ],
 )
@@ -199,12 +200,34 @@ def test_a_configuration_of_before_has_a_token_for_each_id(tiny_config):
     assert Vocabulary.of(config).never_written(11).nonzero().flatten().tolist() == [PAD, MASK]
 
 
-@pytest.mark.parametrize("role", ["eos_token_id", "bos_token_id"])
-def test_padding_that_ends_or_begins_texts_is_text(role, stirred_model):
+@pytest.mark.parametrize("role", WRITTEN_ROLES)
+def test_padding_that_stands_for_something_in_texts_is_text(role, stirred_model):
     model = stirred_model("none", **{role: PAD})
     tokens = torch.full((2, 12), PAD)
     assert model(tokens).logits[..., PAD].isfinite().all() and (written(model) == PAD).any()
     assert model(tokens, labels=tokens).loss.isfinite() and model.nelbo(tokens).total_nats.isfinite().all()
+
+
+@pytest.mark.parametrize("role", WRITTEN_ROLES)
+def test_so_it_is_where_only_the_tokenizer_says_so(role, tiny_model, tmp_path):
+    tokenizer, model = tiny_tokenizer(), tiny_model("none", pad_token_id=None)
+    setattr(tokenizer, role.removesuffix("_id"), "[PAD]")
+    arguments = LaddTrainingArguments(str(tmp_path), use_cpu=True, ema_decay=0)
+    collate = LaddTrainer(model, arguments, train_dataset=texts(), processing_class=tokenizer).data_collator
+    batch = collate([{"input_ids": [1, PAD, 2, PAD], "attention_mask": [1, 1, 1, 0]}])
+    assert model(**batch, labels=batch["input_ids"]).loss.isfinite()
+    model.save_pretrained(tmp_path / "saved")
+    saved = LaddForDiffusionLM.from_pretrained(tmp_path / "saved")
+    for one in (model, saved):
+        assert Vocabulary.of(one.config).pad_token_id is None
+        assert LaddPipeline(one).scheduler.config.pad_token_id is None
+
+
+def test_what_does_not_pad_is_no_concern_of_the_configuration(tiny_model):
+    tokenizer, model = tiny_tokenizer(), tiny_model("none")
+    tokenizer.unk_token = "c"
+    LaddPipeline(model, tokenizer=tokenizer)
+    assert not hasattr(model.config, "unk_token_id") and Vocabulary.of(model.config).pad_token_id == PAD
 
 
 # --- a mask token of its own ---
@@ -243,7 +266,7 @@ def test_a_mask_token_that_is_another_token_as_well_is_refused(role, tiny_model)
 LONG = [1, 2, 3, 4] * 3
 REFUSED = {
     "mask": ({"input_ids": [1, MASK, 2, 3]}, r"the mask token \(id 10\), .* no probability: take it out"),
-    "padding": ({"input_ids": [1, 2, 3, PAD]}, r"the padding token \(id 0\), .* `attention_mask` of 0 there"),
+    "padding": ({"input_ids": [1, 2, 3, PAD]}, r"the padding token \(id 0\), .* of 0 there, or .*`unk_token_id`"),
     "no token": ({"input_ids": [1, 12, 2, 3]}, r"beyond the tokenizer's 11 tokens an id \(id 12\), .*read texts with"),
     "beyond": ({"input_ids": [1, 16, 2, 3]}, r"the id 16, which is outside of the model's vocabulary \(0 to 15\)"),
     "negative": ({"input_ids": [1, -1, 2, 3]}, "the id -1, which is outside of the model's vocabulary"),

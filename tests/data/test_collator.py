@@ -43,6 +43,40 @@ def test_what_can_not_be_stacked_is_named(examples, pad, message):
         LaddCollator(pad)(examples)
 
 
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"input_ids": [[1, 2]]}, r"Example 1 .* 'input_ids' of shape \(1, 2\); an example is one text: give one list"),
+        ({"input_ids": [[1], [2]]}, r"Example 1 .* 'input_ids' of shape \(2, 1\)"),
+        ({"input_ids": [1, 2], "labels": [[1], [2]]}, r"Example 1 .* 'labels' of shape \(2, 1\)"),
+        ({"input_ids": [1, 2], "attention_mask": [[1], [1]]}, r"Example 1 .* 'attention_mask' of shape \(2, 1\)"),
+    ],
+)
+def test_several_texts_are_no_example(columns, message, kind):
+    first = {name: kind([1, 1]) for name in columns}
+    with pytest.raises(ValueError, match=message):
+        LaddCollator(0)([first, {name: kind(column) for name, column in columns.items()}])
+    with pytest.raises(ValueError, match=message.replace("1", "0", 1)):
+        LaddCollator(0)([{name: kind(column) for name, column in columns.items()}])
+
+
+@pytest.mark.parametrize("name", ["input_ids", "x"])
+def test_lists_of_several_lengths_are_no_column(name):
+    example = {"input_ids": [1, 2], name: [[1], [2, 3]]}
+    with pytest.raises(ValueError, match=f"The column '{name}' holds lists of different lengths in one example"):
+        LaddCollator(0)([example])
+
+
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
+def test_a_text_that_is_all_padding_is_an_empty_text(kind):
+    whole, empty = ({"input_ids": kind([1, 2]), "attention_mask": kind([one, one])} for one in (1, 0))
+    for examples, place in (([whole, empty], 1), ([empty], 0)):
+        with pytest.raises(ValueError, match=f"Example {place} .* `attention_mask` of 0 for all .* an empty text: fil"):
+            LaddCollator(0)(examples)
+    LaddCollator(0)([{**whole, "labels": kind([-100, -100])}])  # shown, and not scored
+
+
 @pytest.mark.parametrize("kind", [list, np.array])
 def test_texts_with_fewer_tokens_than_latents_are_refused(kind):
     collate = LaddCollator(pad_token_id=0, min_tokens=3)

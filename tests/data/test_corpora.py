@@ -354,6 +354,13 @@ def test_an_unknown_split_is_told_the_known_ones():
         load_corpus("lambada", "train")
 
 
+@pytest.mark.parametrize("name", ["test.txt", "mine.txt"])
+def test_who_asks_a_file_for_a_split_is_told_that_folders_have_some(tmp_path, name):
+    (tmp_path / name).write_text("a text")
+    with pytest.raises(ValueError, match=r"no split 'test', but 'train': a file by itself is .* put it into a folder"):
+        load_corpus(tmp_path / name, "test", held_out=0)
+
+
 @pytest.mark.parametrize("name", ["text8", "ptb", "openwebtext", "user/any"])
 @pytest.mark.parametrize("streaming", [False, True])
 def test_without_a_network_an_offline_alternative_is_named(monkeypatch, tmp_path, name, streaming):
@@ -454,6 +461,42 @@ def test_a_saved_format_or_a_column_of_other_things_is_seen_through(tmp_path):
         load_corpus(tmp_path / "a", text_column="id")
     with pytest.raises(ValueError, match=r"has no column 'body', but 'text', 'id'"):
         load_corpus(tmp_path / "a", text_column="body")
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    ("folders", "beside", "named"),
+    [
+        (["a", "b"], [], r"\('a', 'b'\)"),
+        (["a"], [], r"\('a'\)"),
+        (["a/b", "dict"], ["c.txt"], r"\('a/b', 'dict'\)"),
+        ([*"abcdef"], [], r"\('a', 'b', 'c', 'd', 'e', \.\.\.\)"),
+    ],
+    ids=str,
+)
+def test_a_folder_that_holds_saved_data_sets_is_told_which(tmp_path, folders, beside, named, streaming):
+    data = Dataset.from_dict({"text": ["a"]})
+    for name in folders:
+        (DatasetDict(train=data) if name == "dict" else data).save_to_disk(tmp_path / name)
+    for name in beside:
+        (tmp_path / name).write_text("a text")
+    with pytest.raises(ValueError, match=rf"holds data sets of `save_to_disk` {named}, .*: give one of .*DatasetDict"):
+        load_corpus(tmp_path, streaming=streaming)
+
+
+def test_a_hidden_data_set_is_none_of_a_folders(tmp_path):
+    Dataset.from_dict({"text": ["a"]}).save_to_disk(tmp_path / ".cache" / "a")
+    (tmp_path / "b.txt").write_text("a text")
+    assert load_corpus(tmp_path, "train", held_out=0)["text"][:] == ["a text"]
+
+
+@pytest.mark.parametrize("name", ["dataset_info.json", "state.json"])
+def test_a_saved_data_set_without_what_tells_of_it_is_damaged(tmp_path, name):
+    Dataset.from_dict({"text": ["a"]}).save_to_disk(tmp_path / "saved")
+    (tmp_path / "saved" / name).unlink()
+    expected = r"by `save_to_disk`, but is damaged" if name == "dataset_info.json" else "holds no file that is accepted"
+    with pytest.raises((ValueError, FileNotFoundError), match=expected):
+        load_corpus(tmp_path / "saved")
 
 
 @pytest.mark.parametrize("damage", ["the data", "what tells of it", "a split", "all rows"])

@@ -16,6 +16,8 @@ from ladd_hf.data.held_out import Cut, cut_of, parted
 
 PROSE = "".join(f"Sentence {number} is here. And more of it.\n\n" for number in range(40))
 ROWS = [f"text number {number}" for number in range(60)]
+NAMES = [f"{name}.txt" for name in ("mine", "train", "test", "my-dev", "validation", "train/a")]
+NAMES += ["mine.md", "mine.jsonl", "valid.jsonl", "mine.parquet", "test.parquet"]
 
 
 @pytest.fixture
@@ -100,7 +102,7 @@ def test_of_many_every_so_many_th_is_held_out():
     assert len(parted(range(100), 0.29)[1]) == 29
 
 
-@pytest.mark.parametrize("name", ["mine.txt", "mine.md", "mine.jsonl", "mine.parquet", "train.txt", "train/a.txt"])
+@pytest.mark.parametrize("name", NAMES)
 def test_one_document_is_split_within(write, load, name):
     path = write(name)
     for source in (path, *([path.parent] if "/" in name else [])):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 
 import pytest
@@ -202,6 +203,74 @@ def test_what_a_plain_denoiser_can_not_do_is_said(ask, said, build):
     assert pipe(num_steps=2).sequences.shape == (1, 12)
     with pytest.raises(ValueError, match=said):
         ask(pipe)
+
+
+class PlainModule(torch.nn.Module):
+    """A module that tells neither its device nor its dtype."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.inner, self.config = model, model.config
+
+    def forward(self, *args, **options):
+        return self.inner(*args, **options)
+
+
+def test_a_plain_module_is_where_its_parameters_are(build):
+    model = build("none").model.double()
+    pipe = LaddPipeline(PlainModule(model))
+    assert (pipe.device, pipe.dtype) == (torch.device("cpu"), torch.float64)
+    assert pipe(num_steps=2).sequences.shape == (1, 12)
+    assert pipe.to("cpu", torch.float32) is pipe and pipe.dtype == model.dtype == torch.float32
+    assert LaddPipeline(PlainModule(model.to("meta"))).device == torch.device("meta")
+
+
+@pytest.mark.parametrize("told", [None, "meta", torch.device("meta")])
+def test_anything_else_is_where_it_says_or_on_the_cpu(told, build):
+    model = Denoiser(build("none").model)
+    model.device = told
+    assert LaddPipeline(model).device == torch.device(told or "cpu")
+    del model.device
+    pipe = LaddPipeline(model)
+    assert (pipe.device, pipe.dtype, pipe.to("cpu")) == (torch.device("cpu"), torch.float32, pipe)
+    assert pipe(num_steps=2).sequences.shape == (1, 12)
+
+
+def frozen(config, **settings):
+    """A configuration that nobody can write to, of what every pipeline reads and these settings."""
+    values = {name: getattr(config, name) for name in _OF_THE_CONFIG} | settings
+    return dataclasses.make_dataclass("Frozen", values, frozen=True)(**values)
+
+
+@pytest.mark.parametrize(
+    ("settings", "unk", "message"),
+    [
+        ({"pad_token_id": 0}, None, None),
+        ({"pad_token_id": 0, "vocab_size": 16, "tokenizer_size": 11}, None, None),
+        ({"pad_token_id": 0, "unk_token_id": 0}, "[PAD]", None),
+        ({"pad_token_id": 0}, "c", None),
+        ({}, None, "make it with `pad_token_id=0`, `eos_token_id=9`"),
+        ({"pad_token_id": 0, "vocab_size": 16}, None, "make it with `eos_token_id=9`, `tokenizer_size=11`"),
+        ({"pad_token_id": None, "vocab_size": 16}, None, "make it with `pad_token_id=0`, .*, `tokenizer_size=11`"),
+        ({"pad_token_id": 0}, "[PAD]", "make it with `eos_token_id=9`, `unk_token_id=0`"),
+    ],
+    ids=str,
+)
+def test_a_frozen_configuration_says_by_itself_what_is_written(settings, unk, message, build):
+    model, tokenizer = Denoiser(build("none", vocab_size=settings.get("vocab_size", 11)).model), tiny_tokenizer()
+    model.config, tokenizer.unk_token = frozen(model.config, **settings), unk
+    tokenizer.eos_token = "i"  # which nothing needs that is asked for here
+    if message is None:
+        assert LaddPipeline(model, tokenizer=tokenizer)(num_steps=2).sequences.shape == (1, 12)
+        return
+    said = f"`config` is a Frozen that can not be written to, .*: {message}"
+    with pytest.raises(ValueError, match=said):
+        LaddPipeline(model, tokenizer=tokenizer)
+    pipe = build("none", tokenizer=tokenizer)
+    before = pipe.model
+    with pytest.raises(ValueError, match=said):
+        pipe.model = model
+    assert pipe.model is before
 
 
 def test_a_plain_denoisers_texts_end_where_its_configuration_says(build):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.sampling import MASK, seeded
+from ladd_hf.models.vocabulary import WRITTEN_ROLES
 
 PAD = 0
 PADDED = [[1, 2, 3, 4], [5, 6, PAD, PAD], [7, PAD, PAD, PAD]]
@@ -36,7 +37,7 @@ def test_padded_ids_have_the_latents_of_their_texts(build):
     assert lengths.tolist() == [3, 1]
 
 
-@pytest.mark.parametrize("role", ["eos_token_id", "bos_token_id"])
+@pytest.mark.parametrize("role", WRITTEN_ROLES)
 @pytest.mark.parametrize("ids", [PADDED, LEFT, [[5, 6, 7], [5, 6, PAD]]], ids=str)
 def test_padding_that_means_something_else_as_well_needs_a_mask(build, role, ids):
     pipe = build("none", **{role: PAD})

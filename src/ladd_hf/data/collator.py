@@ -33,8 +33,9 @@ class LaddCollator:
         vocabulary: the model's, filled in likewise: which ids may stand in a text, and which in what is scored.
 
     Raises `ValueError` for texts of different lengths without a padding token, for texts with fewer tokens than
-    `min_tokens` or none, or more than `max_tokens`, for ids outside of the vocabulary, for scored ones that the model
-    never writes, such as the mask token, for columns that are no numbers, and for columns that only some examples have.
+    `min_tokens` or none but padding, or more than `max_tokens`, for several texts in one example, for ids outside of
+    the vocabulary, for scored ones that the model never writes, such as the mask token, for columns that are no
+    numbers, and for columns that only some examples have.
     """
 
     def __init__(
@@ -51,12 +52,18 @@ class LaddCollator:
         """A batch; `attention_mask` is added where something is padded."""
         _check_examples(examples)
         columns = {name: self._column(name, [example[name] for example in examples]) for name in examples[0]}
+        _check_rows(columns)
         lengths = torch.tensor([len(ids) for ids in columns["input_ids"]])
         longest = int(lengths.max())
         if int(lengths.min()) < longest and "attention_mask" not in columns:
             columns["attention_mask"] = [torch.ones(length, dtype=torch.int64) for length in lengths.tolist()]
+        real = _real_tokens(columns.get("attention_mask", [])) or lengths.tolist()
+        if not all(real):
+            raise ValueError(
+                f"Example {real.index(0)} of a batch has an `attention_mask` of 0 for all of its tokens, so it is an "
+                "empty text: filter such texts out."
+            )
         if self.min_tokens or self.max_tokens is not None:
-            real = [int(mask.sum()) for mask in columns.get("attention_mask", ())] or lengths.tolist()
             check_shortest(min(real), self.min_tokens)
             check_length(max(real), self.max_tokens or max(real))
         batch = {name: self._batch(name, column, longest) for name, column in columns.items()}
@@ -106,7 +113,13 @@ class LaddCollator:
         if isinstance(values, Tensor):
             tensor = values
         else:
-            array = np.asarray(values)
+            try:
+                array = np.asarray(values)
+            except ValueError as error:  # lists of different lengths in a list
+                raise ValueError(
+                    f"The column {name!r} holds lists of different lengths in one example: give one list of numbers "
+                    "in each, such as one text's."
+                ) from error
             if array.dtype.kind not in "biuf":
                 raise ValueError(
                     f"The column {name!r} holds {array.dtype} values, not numbers: tokenize texts first, and remove "
@@ -136,6 +149,11 @@ def _check_examples(examples: Any) -> None:
                 f"The column {different[0]!r} is in some examples of a batch only: give it in all of them, or in none."
             )
         sizes = {name: _size(example[name]) for name in ("input_ids", *_PADDING) if name in example}
+        if sizes["input_ids"] is None:
+            raise ValueError(
+                f"Example {number} of a batch has as `input_ids` {described(example['input_ids'])}; give a list of "
+                "token ids."
+            )
         if not sizes["input_ids"]:
             raise ValueError(f"Example {number} of a batch has no tokens: filter empty texts out.")
         for name, size in sizes.items():
@@ -145,6 +163,25 @@ def _check_examples(examples: Any) -> None:
                     f"{described(example[name]) if size is None else size}: give one for each token, or remove the "
                     "column."
                 )
+
+
+def _check_rows(columns: Mapping[str, Tensor | list[Tensor]]) -> None:
+    """Raises `ValueError` for what runs along a text, and is no row of numbers in an example."""
+    for name in ("input_ids", *_PADDING):
+        column = columns.get(name, [])
+        for number, row in enumerate(column[:1] if isinstance(column, Tensor) else column):
+            if row.ndim != 1:
+                raise ValueError(
+                    f"Example {number} of a batch has {name!r} of shape {tuple(row.shape)}; an example is one text: "
+                    "give one list with a number for each token, and each text as an example of its own."
+                )
+
+
+def _real_tokens(masks: Tensor | list[Tensor]) -> list[int]:
+    """How many tokens of each text are no padding."""
+    if isinstance(masks, Tensor):
+        return masks.bool().sum(1).tolist()
+    return [int(mask.bool().sum()) for mask in masks]
 
 
 def _size(values: Any) -> int | None:

@@ -13,7 +13,7 @@ from .cleaning import clean_lambada, clean_lm1b, clean_ptb, clean_scientific_pap
 from .held_out import SHARE, check_share
 from .hub_corpora import HeldOutCorpus, HubCorpus
 from .python_docs import python_docs
-from .saved_datasets import is_saved_dataset, load_saved_dataset
+from .saved_datasets import is_saved_dataset, load_saved_dataset, refuse_several
 from .text8 import Text8
 from .text_files import is_text_file_name, load_text_files
 
@@ -203,6 +203,7 @@ def load_corpus(
     if name not in _CORPORA and path.exists() and not (path.is_file() and path.name in _TEXT8_FILES):
         if is_saved_dataset(path):
             return _of(load_saved_dataset(path, streaming, text_column, held_out), split, name, streaming)
+        refuse_several(path)
         texts = load_text_files(path, streaming, text_column, sample_by, held_out, cache_dir)
         return _of(texts, split, name, streaming)
     if name not in _CORPORA and not path.exists() and (isinstance(name_or_path, Path) or _is_path(name)):
@@ -252,5 +253,13 @@ def _of(by_split: dict[str, Any], split: str | None, name: str, streaming: bool)
 
 def _checked(split: str, known: tuple[str, ...], name: str) -> str:
     if split not in known:
-        raise ValueError(f"{name!r} has no split {split!r}, but {', '.join(map(repr, known))}.")
+        splits = f"{name!r} has no split {split!r}, but {', '.join(map(repr, known))}"
+        path = Path(name).expanduser()
+        alone = name not in _CORPORA and path.is_file() and path.name not in _TEXT8_FILES
+        raise ValueError(
+            f"{splits}: a file by itself is training data, so put it into a folder, under a name such as "
+            "'train.txt', 'validation.txt' or 'test.txt' for its split, and give that."
+            if alone
+            else f"{splits}."
+        )
     return split

@@ -11,13 +11,32 @@ import pyarrow as pa
 from .held_out import SHARE, Cut, check_share, cut_of
 from .text_files import only_text
 
+_SHOWN = 5  # folders that an error names
 _FEATURES = datasets.Features({"text": datasets.Value("string")})
 
 
 def is_saved_dataset(path: Path) -> bool:
-    """Whether a folder is a data set of `datasets`, or a dict of them by split."""
-    return (path / "dataset_dict.json").is_file() or all(
-        (path / name).is_file() for name in ("state.json", "dataset_info.json")
+    """Whether a folder is a data set of `datasets`, or a dict of them by split, whole or not."""
+    if (path / "dataset_dict.json").is_file():
+        return True
+    return (path / "state.json").is_file() and ((path / "dataset_info.json").is_file() or any(path.glob("*.arrow")))
+
+
+def refuse_several(path: Path) -> None:
+    """Raises `ValueError` for a folder that is no data set, but in which some lie, hidden folders aside."""
+    marked = (file.parent for mark in ("state.json", "dataset_dict.json") for file in path.rglob(mark))
+    inside = {
+        folder.relative_to(path)
+        for folder in marked
+        if is_saved_dataset(folder) and not any(part.startswith(".") for part in folder.relative_to(path).parts)
+    }
+    names = [repr(str(folder)) for folder in sorted(inside) if not inside.intersection(folder.parents)]
+    if not names:
+        return
+    shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    raise ValueError(
+        f"The folder {path} holds data sets of `save_to_disk` ({shown}), but is none itself: give one of them, or one "
+        'folder with all splits, which `DatasetDict({"train": ..., "validation": ...}).save_to_disk` writes.'
     )
 
 

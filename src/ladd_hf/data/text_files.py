@@ -57,8 +57,9 @@ def load_text_files(
 
     Args:
         path: a file, or a folder with files of one kind: text (`.txt`, `.text`, `.md`), JSON (`.json`, `.jsonl`) or
-            `.parquet`. Files whose name, or whose folder's name, has a word such as "train", "valid", "dev" or "test"
-            are of that split; all others are training data. A folder's `README.md`, and what else the Hub and
+            `.parquet`. Of a folder, files whose name, or whose folder's name, has a word such as "train", "valid",
+            "dev" or "test" are of that split; all others are training data, and so is a file that is given by itself,
+            whatever its name. A folder's `README.md`, and what else the Hub and
             `datasets` keep beside data, is left out. A stream has one shard per file.
         streaming: read the files while iterating.
         text_column: the field or column with the texts, of JSON and parquet.
@@ -280,6 +281,9 @@ def _kind(path: Path, files: list[Path]) -> str:
 
 
 def _split(file: Path, root: Path) -> str:
-    parts = file.relative_to(root).with_suffix("").parts if root.is_dir() else (file.stem,)
+    """The split that a file of a folder is named for; one that is given by itself is all there is to train on."""
+    if file == root:
+        return "train"
+    parts = file.relative_to(root).with_suffix("").parts
     words = [word for part in reversed(parts) for word in re.split(r"[^a-z]+", part.lower())]
     return next((_SPLITS[word] for word in words if word in _SPLITS), "train")

@@ -1,12 +1,13 @@
 """The vocabulary is the tokenizer's: which ids a model reads and which it writes, and texts that hold others.
 
-Never written, and without probability, are the mask token, the padding token (unless it begins or ends texts as well)
-and ids that no token has, which fill a vocabulary up to a convenient size.
+Never written, and without probability, are the mask token, the padding token (unless it stands for something in texts
+as well, such as their end) and ids that no token has, which fill a vocabulary up to a convenient size.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -18,20 +19,23 @@ from ..utils.number_ranges import COUNT
 from ..utils.wrong_objects import described
 from .text_frame import TextFrame
 
-_ENDS = ("bos_token_id", "eos_token_id")
 _ROLES = ("mask", "pad", "bos", "eos", "unk", "sep", "cls")
+# What tokenizers write into texts: a padding token that is one of these is text wherever the attention mask says so.
+WRITTEN_ROLES = tuple(f"{role}_token_id" for role in _ROLES[2:])
+_TAKEN = ("pad_token_id", *WRITTEN_ROLES)
+_KEPT = ("pad_token_id", "bos_token_id", "eos_token_id")  # in any configuration; the others where they pad as well
 
 
 def ids_of(config: Any, role: str) -> list[int]:
-    """The ids that a configuration gives a role such as `eos_token_id`: none, one, or several."""
+    """The ids that a configuration or a tokenizer gives a role such as `eos_token_id`: none, one, or several."""
     given = getattr(config, role, None)
     return [] if given is None else list(given) if isinstance(given, list | tuple) else [given]
 
 
 def unwritten_padding(config: Any) -> int | None:
-    """The padding token's id, or `None` where there is none or where it begins or ends texts, so that it is text."""
+    """The padding token's id, or `None` where there is none or where tokenizers write it into texts as well."""
     pad: int | None = getattr(config, "pad_token_id", None)
-    return None if any(pad in ids_of(config, role) for role in _ENDS) else pad
+    return None if any(pad in ids_of(config, role) for role in WRITTEN_ROLES) else pad
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,10 @@ class Vocabulary:
             what, advice = "the mask token", "take it out of the texts"
         elif found == self.pad_token_id:
             what = "the padding token"
-            advice = "give an `attention_mask` of 0 there, or if it is to end texts, name it in `eos_token_id` as well"
+            advice = (
+                "give an `attention_mask` of 0 there, or if it stands for something in texts, name it in the model's "
+                "configuration as that as well, such as their end (`eos_token_id`) or what is unknown (`unk_token_id`)"
+            )
         else:
             what = f"beyond the tokenizer's {self.tokenizer_size} tokens an id"
             advice = "read texts with the tokenizer the model was made for"
@@ -153,12 +160,42 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: Any) -> None:
 
 def take_vocabulary(config: Any, tokenizer: PreTrainedTokenizerBase) -> None:
     """Tells a configuration which ids are the tokenizer's tokens, and where it does not say itself, which of them pad,
-    begin and end texts."""
-    size = tokenizer_size(tokenizer)
-    config.tokenizer_size = size if size < config.vocab_size else None
-    for role in (*_ENDS, "pad_token_id"):
-        if getattr(config, role, None) is None and getattr(tokenizer, role) is not None:
-            setattr(config, role, getattr(tokenizer, role))
+    begin and end texts, and what else the padding token stands for.
+
+    Raises `ValueError` for one that can not be told and would have others written. (Which begin and end texts is
+    asked for by what needs it.)
+    """
+    told = _told_by(tokenizer, config)
+    known = {name: getattr(config, name, None) for name in ("mask_token_id", "vocab_size", "tokenizer_size", *_TAKEN)}
+    untold = [name for name, value in told.items() if not _is_set(config, name, value)]
+    if untold and Vocabulary.of(config) != Vocabulary.of(SimpleNamespace(**{**known, **told})):
+        raise ValueError(
+            f"The model's `config` is {described(config)} that can not be written to, and it would have other tokens "
+            f"written than the tokenizer's: make it with {', '.join(f'`{name}={told[name]}`' for name in untold)}."
+        )
+
+
+def _told_by(tokenizer: PreTrainedTokenizerBase, config: Any) -> dict[str, int | None]:
+    """What a configuration does not say yet of this tokenizer's ids."""
+    size, said = tokenizer_size(tokenizer), {role: getattr(config, role, None) for role in _TAKEN}
+    ids = {role: getattr(tokenizer, role, None) for role in _TAKEN}
+    pad = ids["pad_token_id"] if said["pad_token_id"] is None else said["pad_token_id"]
+    told: dict[str, int | None] = {
+        role: one
+        for role, one in ids.items()
+        if said[role] is None and one is not None and (role in _KEPT or one == pad)  # others tell nothing of texts
+    }
+    of_all = size if size < config.vocab_size else None
+    return told if getattr(config, "tokenizer_size", None) == of_all else {**told, "tokenizer_size": of_all}
+
+
+def _is_set(config: Any, name: str, value: Any) -> bool:
+    """Sets an attribute, unless the object is frozen."""
+    try:
+        setattr(config, name, value)
+    except (AttributeError, TypeError):  # of frozen dataclasses, named tuples, slots, read-only properties
+        return False
+    return True
 
 
 def check_resize(config: Any, new_num_tokens: int | None, pad_to_multiple_of: int | None = None) -> None:
@@ -169,7 +206,7 @@ def check_resize(config: Any, new_num_tokens: int | None, pad_to_multiple_of: in
     if new_num_tokens is None:
         return
     COUNT.check("new_num_tokens", new_num_tokens)
-    ids = {f"the {role} token": ids_of(config, f"{role}_token_id") for role in _ROLES[:4]}
+    ids = {f"the {role} token": ids_of(config, f"{role}_token_id") for role in _ROLES}
     ids["a token of `text_frame`"] = list(TextFrame.of(config).ids)
     name = max((name for name in ids if ids[name]), key=lambda one: max(ids[one]))
     if new_num_tokens <= max(ids[name]):

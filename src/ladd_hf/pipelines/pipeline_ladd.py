@@ -45,6 +45,7 @@ from .latent_editing import interpolate_latents
 from .logits_processors import logits_processors, process_logits
 from .lora import LoraPipelineMixin
 from .parts import check_model, check_scheduler
+from .placement import PlacementMixin
 
 _DOWNLOAD_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
 
@@ -68,14 +69,14 @@ class LaddPipelineOutput(BaseOutput):
     lengths: Tensor | None = None
 
 
-class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
+class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
     """Generates text with a LADD model.
 
     Args:
         model: the denoiser, a [`LaddForDiffusionLM`] or anything with its call and a `config`.
         scheduler: the inference schedule; joint if not given. It takes its noise processes from the model.
         tokenizer: for texts; without one, `output_type="seq"` gives ids. It tells the model's configuration which ids
-            are tokens: others are never written.
+            are tokens: others are never written. One that is frozen has to say so itself.
     """
 
     model_cpu_offload_seq = "model"
@@ -112,14 +113,19 @@ class LaddPipeline(LoraPipelineMixin, DiffusionPipeline):
         if name == "tokenizer" and value is not None and self.__dict__.get(name, value) is None:
             del self.__dict__[name]  # registered anew, for one that takes the place of none is else not saved
             return self.register_modules(tokenizer=value)
+        if name in ("model", "tokenizer"):
+            parts = {part: self.__dict__.get(part) for part in ("model", "tokenizer")}
+            self._introduce(**{**parts, name: value})
         super().__setattr__(name, value)
-        tokenizer = self.__dict__.get("tokenizer")
-        if name not in ("model", "tokenizer") or tokenizer is None:
+
+    @staticmethod
+    def _introduce(model: Any, tokenizer: PreTrainedTokenizerBase | None) -> None:
+        """Tells a model whose tokenizer this is, unless it waits for its own."""
+        if tokenizer is None or not has_tokens_of(model.config, tokenizer):
             return
-        if has_tokens_of(self.model.config, tokenizer):  # not so while another model waits for its own tokenizer
-            take_vocabulary(self.model.config, tokenizer)
-            if isinstance(self.model, LaddForDiffusionLM):
-                self.model.set_tokenizer(tokenizer)
+        take_vocabulary(model.config, tokenizer)
+        if isinstance(model, LaddForDiffusionLM):
+            model.set_tokenizer(tokenizer)
 
     @classmethod
     def download(cls, pretrained_model_name: str, **kwargs: Any) -> str:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from ..models.configuration_ladd import LaddConfig
 from ..models.text_frame import TextFrame
-
-_ROLES = ("bos_token_id", "eos_token_id", "sep_token_id", "cls_token_id", "unk_token_id")
+from ..models.vocabulary import WRITTEN_ROLES, ids_of
 
 
 def without_padding(
@@ -24,7 +22,7 @@ def without_padding(
     """
     frame = TextFrame.of(config)
     padding = {int(id) for one in (config, tokenizer) if (id := getattr(one, "pad_token_id", None)) is not None}
-    meant = frame.ids.union(*(_ids(one, role) for one in (config, tokenizer) for role in _ROLES))
+    meant = frame.ids.union(*(ids_of(one, role) for one in (config, tokenizer) for role in WRITTEN_ROLES))
     doubtful = (padding & meant) - {frame.fill}
     ends = [(_leading(row, doubtful), _leading(row[::-1], doubtful)) for row in rows]
     if len(set(map(len, rows))) == 1 and len(set(ends)) > 1:
@@ -36,11 +34,6 @@ def without_padding(
             "`attention_mask`."
         )
     return [_stripped(row, padding - meant) for row in rows]
-
-
-def _ids(owner: Any, role: str) -> Sequence[int]:
-    value = getattr(owner, role, None)
-    return [] if value is None else [value] if isinstance(value, int) else value
 
 
 def _leading(row: Sequence[int], ids: set[int]) -> int:
