@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.sampling import MASK, seeded
+
 from ladd_hf.models.vocabulary import WRITTEN_ROLES
 
 PAD = 0

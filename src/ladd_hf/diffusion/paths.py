@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 Point = tuple[float, float]
+PathSpec: TypeAlias = "str | TimePath | Sequence[Sequence[float]]"
 
 
 @dataclass(frozen=True)
@@ -108,10 +110,27 @@ TOKENS_ONLY = TimePath(((1, 0), (0, 0)))
 TIME_PATHS = {"joint": JOINT, "sequential": SEQUENTIAL, "tokens": TOKENS_ONLY}
 
 
-def time_path(spec: str | TimePath) -> TimePath:
-    """A path by name (`joint`, `sequential`, `tokens`: latents clean throughout), or the path itself."""
+def time_path(spec: PathSpec) -> TimePath:
+    """A path by name (`joint`, `sequential`, `tokens`: latents clean throughout), by its corners, or the path itself.
+
+    Raises `ValueError` for what is none of these, and for corners that make no path.
+    """
     if isinstance(spec, TimePath):
         return spec
-    if spec not in TIME_PATHS:
-        raise ValueError(f"Path {spec!r} is unknown; give one of {sorted(TIME_PATHS)} or a `TimePath`.")
-    return TIME_PATHS[spec]
+    if isinstance(spec, str) and spec in TIME_PATHS:
+        return TIME_PATHS[spec]
+    if isinstance(spec, Sequence) and not isinstance(spec, str):
+        if not all(isinstance(one, Sequence) and not isinstance(one, str) for one in spec):
+            raise ValueError(f"The path is {spec!r}; give corners (t_x, t_y), such as [[1, 1], [1, 0.3], [0, 0]].")
+        return TimePath(tuple(tuple(corner) for corner in spec))  # type: ignore[misc]
+    raise ValueError(
+        f"Path {spec!r} is unknown; give one of {sorted(TIME_PATHS)}, corners such as [[1, 1], [1, 0.3], [0, 0]], or "
+        "a `TimePath`."
+    )
+
+
+def path_data(spec: PathSpec) -> str | list[list[float]]:
+    """A path as JSON holds it: its name, where it has one, or its corners."""
+    path = time_path(spec)
+    named = next((name for name, one in TIME_PATHS.items() if one == path), None)
+    return named or [[float(time) for time in corner] for corner in path.vertices]
