@@ -30,7 +30,7 @@ def code_included(model: PreTrainedModel, auto_classes: dict[str, type]) -> Iter
     try:
         yield
     finally:
-        del model._takes_code_along
+        del vars(model)["_takes_code_along"]
         if before is None:
             del config.auto_map
         else:
