@@ -21,7 +21,7 @@ import datasets
 import numpy as np
 import torch
 from accelerate import PartialState
-from command_line import CommandLine, loading, refuse, refusing
+from command_line import CommandLine, check_flags, check_output_file, loading, refuse, refusing
 from diffusers.utils import logging as diffusers_logging
 from transformers import PrinterCallback
 from transformers.utils import logging as transformers_logging
@@ -30,6 +30,10 @@ from ladd_hf import LaddForDiffusionLM, LaddPipeline, LaddTrainer, LaddTrainingA
 from ladd_hf.data import load_corpus, token_blocks
 from ladd_hf.data.corpora import separator_of
 from ladd_hf.data.token_blocks import separator_between
+from ladd_hf.number_ranges import COUNT, SEED
+
+# What each flag that is a number may be.
+RANGES = {**dict.fromkeys(("length", "num_sequences", "samples", "batch_size"), COUNT), "seed": SEED}
 
 
 @dataclass
@@ -66,11 +70,11 @@ def parse_arguments(argv: list[str]) -> EvaluationArguments:
     parser = CommandLine(EvaluationArguments, description=__doc__.split("\n")[0])
     named = ["--model", *argv] if argv and not argv[0].startswith("-") else argv
     (arguments,) = parser.parse(named)
-    for name in ("length", "num_sequences", "samples", "batch_size"):
-        if (value := getattr(arguments, name)) is not None and value < 1:
-            refuse(f"--{name} is {value}; give a whole number of at least 1.")
-    if arguments.json is not None and not Path(arguments.json).resolve().parent.is_dir():
-        refuse(f"--json {arguments.json} is in no folder that there is; make it first.")
+    check_flags(arguments, RANGES)
+    if arguments.packing not in (None, "pack", "wrap", "pad"):
+        refuse(f"--packing {arguments.packing} is unknown; give 'pack', 'wrap' or 'pad'.")
+    if arguments.json is not None:
+        check_output_file("--json", arguments.json)
     return arguments
 
 
@@ -188,7 +192,8 @@ def main(argv: list[str]) -> None:
         return
     print(show(result))
     if arguments.json is not None:
-        Path(arguments.json).write_text(json.dumps(result, indent=2) + "\n")
+        with refusing():
+            Path(arguments.json).write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":
