@@ -1,4 +1,4 @@
-"""The bound of a trained model on a corpus: on its test split, unless another is named.
+"""The bound of a trained model on a corpus: on its test split, unless another is named, or on a file of one's own.
 
     python examples/evaluate_ladd.py out/python-docs-di/di-ladd --data python-docs --length 64
     accelerate launch examples/evaluate_ladd.py user/model --data lm1b --num_sequences 1000 --json lm1b.json
@@ -28,7 +28,7 @@ from transformers.utils import logging as transformers_logging
 
 from ladd_hf import LaddForDiffusionLM, LaddPipeline, LaddTrainer, LaddTrainingArguments, TextFrame
 from ladd_hf.data import load_corpus, token_blocks
-from ladd_hf.data.corpora import separator_of
+from ladd_hf.data.corpora import is_own_file, separator_of
 from ladd_hf.data.token_blocks import separator_between
 from ladd_hf.number_ranges import COUNT, SEED
 
@@ -42,7 +42,10 @@ class EvaluationArguments:
 
     model: str = field(metadata={"help": "Folder or repository; may be given as the first argument."})
     data: str = field(metadata={"help": "A known corpus, 'user/name' on the Hub, or local files."})
-    split: str = field(default="test", metadata={"help": "Which part of the corpus."})
+    split: str | None = field(
+        default=None,
+        metadata={"help": "Which part of the corpus: 'test', or all of a file of one's own, if not given."},
+    )
     text_column: str = field(default="text", metadata={"help": "The column with the texts, of files and the Hub."})
     length: int | None = field(default=None, metadata={"help": "Tokens of a block; the model's longest if not given."})
     packing: str | None = field(
@@ -97,7 +100,11 @@ def held_out_blocks(arguments: EvaluationArguments, model: LaddForDiffusionLM, t
     packing = arguments.packing or frame.packing
     padded = packing == "pad"
     as_in_training = packing == frame.packing and frame.fill is not None
-    texts = load_corpus(arguments.data, arguments.split, text_column=arguments.text_column)
+    # a file of one's own, unless a part of it is asked for, is all to be measured
+    whole = {"split": "train", "held_out": 0.0} if arguments.split is None and is_own_file(arguments.data) else {}
+    texts = load_corpus(
+        arguments.data, **{"split": arguments.split or "test", **whole}, text_column=arguments.text_column
+    )
     length = arguments.length or model.config.max_position_embeddings
     if length > model.config.max_position_embeddings:
         raise ValueError(
@@ -158,6 +165,7 @@ def evaluate(arguments: EvaluationArguments) -> dict[str, Any]:
             "perplexity": perplexity,
         }
     settings = {key: getattr(arguments, key) for key in ("model", "data", "split", "samples", "seed")}
+    settings["split"] = settings["split"] or ("all" if is_own_file(arguments.data) else "test")
     return {
         **settings,
         "packing": arguments.packing or TextFrame.of(model.config).packing,
