@@ -27,14 +27,14 @@ from local_texts import lines_of
 from transformers.utils import logging as transformers_logging
 
 from ladd_hf import LaddJointScheduler, LaddPipeline, LaddSequentialScheduler
-from ladd_hf.number_ranges import COUNT, NumberRange
+from ladd_hf.number_ranges import COUNT, SEED_OF_64_BITS
 from ladd_hf.randomness import RowGenerator
 
 SCHEDULES = {"joint": LaddJointScheduler, "sequential": LaddSequentialScheduler}
 # What each flag that is a number may be; the pipeline tells those that hang on the model.
 RANGES = {
     **dict.fromkeys(("num_samples", "num_steps", "batch_size", "length"), COUNT),
-    "seed": NumberRange("a whole number that 64 bits hold", whole=True),
+    "seed": SEED_OF_64_BITS,
 }
 
 

@@ -14,6 +14,7 @@ from .number_ranges import (
     COUNT_OR_ZERO,
     NOT_NEGATIVE,
     SEED,
+    SEED_OF_64_BITS,
     SHARE,
     SHARE_BELOW_ONE,
     NumberRange,
@@ -54,7 +55,7 @@ THEIR_RANGES: dict[str, NumberRange] = {
     **dict.fromkeys(("dataloader_num_workers", "dataloader_prefetch_factor"), COUNT_OR_ZERO),
     "max_steps": whole(-1, "a number of steps, or -1 where `num_train_epochs` counts"),
     "seed": SEED,
-    "data_seed": NumberRange("a whole number that 64 bits hold", whole=True),
+    "data_seed": SEED_OF_64_BITS,
 }
 _OPTIONAL = tuple(name for name in THEIR_RANGES if getattr(TrainingArguments, name) is None)
 
@@ -179,6 +180,8 @@ class LaddTrainingArguments(TrainingArguments):
         """Raises `ValueError` for values that are none, and for ours that contradict each other, whenever set."""
         check_ranges(self, ARGUMENT_RANGES)
         check_ranges(self, THEIR_RANGES, optional=_OPTIONAL)
+        if self.max_grad_norm is not None and not self.max_grad_norm >= 0:  # infinity clips nothing, as 0
+            raise ValueError(f"`max_grad_norm` is {self.max_grad_norm}; give a norm above 0, or 0 to clip nothing.")
         if self.start_anew and (self.resume_if_exists or self.resume_from_checkpoint):
             raise ValueError("`start_anew` is set, and going on with an earlier run as well: choose one of them.")
         if self.resume_if_exists and self.save_only_model:
