@@ -43,7 +43,8 @@ class NumberRange:
         """Raises `ValueError` for a value outside, nan and infinity among them."""
         if value in self:
             return
-        beyond = isinstance(value, float) and self.least <= value <= self.most and not _is_held(value)
+        in_range = isinstance(value, float) and math.isfinite(value) and self.least <= value <= self.most
+        beyond = in_range and not _is_held(value)
         held = f", one that float32 holds ({_SMALLEST_FLOAT:.1e} to {_LARGEST_FLOAT:.1e})" if beyond else ""
         raise ValueError(f"`{name}` is {described(value)}; give {self.accepted}{held}.")
 
