@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from json import JSONDecodeError
@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from transformers import HfArgumentParser
+
+from ladd_hf.utils.number_ranges import NumberRange
+from ladd_hf.utils.wrong_objects import described
 
 
 class Refusal(SystemExit):
@@ -51,6 +54,33 @@ def _refused(error: Exception) -> Refusal:
         refuse(f"{error.doc!r} is not JSON: {error}" if isinstance(error, JSONDecodeError) else error)
     except Refusal as refusal:
         return refusal
+
+
+def check_flags(arguments: Any, ranges: Mapping[str, NumberRange]) -> None:
+    """Refuses the first flag whose value, if any, is outside of its range."""
+    for name, allowed in ranges.items():
+        if (value := getattr(arguments, name)) is not None and value not in allowed:
+            refuse(f"--{name} is {described(value)}; give {allowed.accepted}.")
+
+
+def check_output_file(flag: str, path: str) -> None:
+    """Refuses a file to write that can not be one: a folder, or in none that there is."""
+    if not path:
+        refuse(f"{flag} is empty; name a file.")
+    if Path(path).is_dir():
+        refuse(f"{flag} {path} is a folder, not a file to write: name a file.")
+    if not Path(path).resolve().parent.is_dir():
+        refuse(f"{flag} {path} is in no folder that there is; make it first.")
+
+
+def check_output_folder(flag: str, path: str | Path) -> None:
+    """Refuses a folder to save in that can not be one: a file, or in a file's place; it need not be there yet."""
+    if path == "":
+        refuse(f"{flag} is empty; name a folder.")
+    for place in (Path(path), *Path(path).parents):
+        if place.is_file():
+            inside = "" if place == Path(path) else f" is in {place}, which"
+            refuse(f"{flag} {path}{inside} is a file, not a folder to save in: name another folder.")
 
 
 class CommandLine(HfArgumentParser):

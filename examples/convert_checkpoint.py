@@ -13,14 +13,22 @@ import argparse
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_type_hints
 
+import torch
 import yaml
-from command_line import CommandLine, refuse, refusing
+from command_line import CommandLine, check_output_folder, refuse, refusing
+from huggingface_hub.errors import StrictDataclassError
 from recipe_files import read_recipe
+from setting_kinds import check_kinds
 
 from ladd_hf import LaddConfig
 from ladd_hf.convert.lightning import convert_lightning
+
+# The kinds of all that a file of settings may hold.
+KINDS = {"weights": Literal["averaged", "last"], "without_encoder": bool}
+_HINTS = get_type_hints(LaddConfig, localns={"torch": torch})  # which transformers imports for type checkers alone
+KINDS |= {field.name: _HINTS[field.name] for field in fields(LaddConfig)}
 
 
 def value(text: str) -> Any:
@@ -45,13 +53,15 @@ def main(argv: list[str]) -> None:
     (namespace,) = parser.parse(argv)
     given = {name: one for name, one in vars(namespace).items() if one is not None}
     checkpoint, output, file = given.pop("checkpoint"), given.pop("output"), given.pop("config", None)
-    if output.is_file():
-        refuse(f"{output} is a file, not a folder to save in: name another folder.")
+    check_output_folder("output", output)
     if (output / "config.json").exists():
         refuse(f"{output} holds a model already: name another folder.")
-    with refusing():
-        options = read_recipe(file) if file else {}
-        model = convert_lightning(checkpoint, **options | given)
+    with refusing(StrictDataclassError):
+        options = (read_recipe(file) if file else {}) | given
+        if unknown := sorted(map(str, options.keys() - KINDS.keys())):
+            refuse(f"{file} has unknown settings {unknown}; --help lists all that there are.")
+        check_kinds(options, KINDS)
+        model = convert_lightning(checkpoint, **options)
         model.save_pretrained(output)
     size = sum(weight.numel() for weight in model.parameters())
     print(f"Saved in {output}: latents {model.config.latent_type}, {size:,} parameters.")

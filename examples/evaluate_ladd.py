@@ -1,4 +1,4 @@
-"""The bound of a trained model on a corpus: on its test split, unless another is named.
+"""The bound of a trained model on a corpus: on its test split, unless another is named, or on a file of one's own.
 
     python examples/evaluate_ladd.py out/python-docs-di/di-ladd --data python-docs --length 64
     accelerate launch examples/evaluate_ladd.py user/model --data lm1b --num_sequences 1000 --json lm1b.json
@@ -21,15 +21,19 @@ import datasets
 import numpy as np
 import torch
 from accelerate import PartialState
-from command_line import CommandLine, loading, refuse, refusing
+from command_line import CommandLine, check_flags, check_output_file, loading, refuse, refusing
 from diffusers.utils import logging as diffusers_logging
 from transformers import PrinterCallback
 from transformers.utils import logging as transformers_logging
 
 from ladd_hf import LaddForDiffusionLM, LaddPipeline, LaddTrainer, LaddTrainingArguments, TextFrame
 from ladd_hf.data import load_corpus, token_blocks
-from ladd_hf.data.corpora import separator_of
+from ladd_hf.data.corpora import is_own_file, separator_of
 from ladd_hf.data.token_blocks import separator_between
+from ladd_hf.utils.number_ranges import COUNT, SEED
+
+# What each flag that is a number may be.
+RANGES = {**dict.fromkeys(("length", "num_sequences", "samples", "batch_size"), COUNT), "seed": SEED}
 
 
 @dataclass
@@ -38,7 +42,10 @@ class EvaluationArguments:
 
     model: str = field(metadata={"help": "Folder or repository; may be given as the first argument."})
     data: str = field(metadata={"help": "A known corpus, 'user/name' on the Hub, or local files."})
-    split: str = field(default="test", metadata={"help": "Which part of the corpus."})
+    split: str | None = field(
+        default=None,
+        metadata={"help": "Which part of the corpus: 'test', or all of a file of one's own, if not given."},
+    )
     text_column: str = field(default="text", metadata={"help": "The column with the texts, of files and the Hub."})
     length: int | None = field(default=None, metadata={"help": "Tokens of a block; the model's longest if not given."})
     packing: str | None = field(
@@ -66,11 +73,11 @@ def parse_arguments(argv: list[str]) -> EvaluationArguments:
     parser = CommandLine(EvaluationArguments, description=__doc__.split("\n")[0])
     named = ["--model", *argv] if argv and not argv[0].startswith("-") else argv
     (arguments,) = parser.parse(named)
-    for name in ("length", "num_sequences", "samples", "batch_size"):
-        if (value := getattr(arguments, name)) is not None and value < 1:
-            refuse(f"--{name} is {value}; give a whole number of at least 1.")
-    if arguments.json is not None and not Path(arguments.json).resolve().parent.is_dir():
-        refuse(f"--json {arguments.json} is in no folder that there is; make it first.")
+    check_flags(arguments, RANGES)
+    if arguments.packing not in (None, "pack", "wrap", "pad"):
+        refuse(f"--packing {arguments.packing} is unknown; give 'pack', 'wrap' or 'pad'.")
+    if arguments.json is not None:
+        check_output_file("--json", arguments.json)
     return arguments
 
 
@@ -93,7 +100,11 @@ def held_out_blocks(arguments: EvaluationArguments, model: LaddForDiffusionLM, t
     packing = arguments.packing or frame.packing
     padded = packing == "pad"
     as_in_training = packing == frame.packing and frame.fill is not None
-    texts = load_corpus(arguments.data, arguments.split, text_column=arguments.text_column)
+    # a file of one's own, unless a part of it is asked for, is all to be measured
+    whole = {"split": "train", "held_out": 0.0} if arguments.split is None and is_own_file(arguments.data) else {}
+    texts = load_corpus(
+        arguments.data, **{"split": arguments.split or "test", **whole}, text_column=arguments.text_column
+    )
     length = arguments.length or model.config.max_position_embeddings
     if length > model.config.max_position_embeddings:
         raise ValueError(
@@ -154,6 +165,7 @@ def evaluate(arguments: EvaluationArguments) -> dict[str, Any]:
             "perplexity": perplexity,
         }
     settings = {key: getattr(arguments, key) for key in ("model", "data", "split", "samples", "seed")}
+    settings["split"] = settings["split"] or ("all" if is_own_file(arguments.data) else "test")
     return {
         **settings,
         "packing": arguments.packing or TextFrame.of(model.config).packing,
@@ -188,7 +200,8 @@ def main(argv: list[str]) -> None:
         return
     print(show(result))
     if arguments.json is not None:
-        Path(arguments.json).write_text(json.dumps(result, indent=2) + "\n")
+        with refusing():
+            Path(arguments.json).write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

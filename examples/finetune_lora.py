@@ -17,8 +17,9 @@ from typing import Any
 
 import datasets
 import numpy as np
-from command_line import CommandLine, loading, refuse, refusing
+from command_line import CommandLine, check_flags, check_output_folder, loading, refuse, refusing
 from diffusers.utils import logging as diffusers_logging
+from local_texts import lines_of
 from peft import LoraConfig
 from transformers import PreTrainedTokenizerBase, PrinterCallback, set_seed
 from transformers.utils import logging as transformers_logging
@@ -27,11 +28,14 @@ from ladd_hf import LaddConfig, LaddPipeline, LaddTrainer, LaddTrainingArguments
 from ladd_hf.data import SawtoothDistribution, length_histogram
 from ladd_hf.data.encoding import TextEncoder
 from ladd_hf.training.run_folders import set_aside
+from ladd_hf.utils.number_ranges import COUNT, POSITIVE, SHARE_BELOW_ONE
 
 # The encoder and its quantiser, by the names of their modules.
 _OF_LATENTS = r"(encoder|quantizer)\..*"
 # What a run leaves in its folder.
 RESULTS = ("adapter", "pipeline")
+# What each flag of its own that is a number may be.
+RANGES = {"rank": COUNT, "alpha": POSITIVE, "adapter_dropout": SHARE_BELOW_ONE, "eval_sequences": COUNT}
 
 
 @dataclass
@@ -57,14 +61,11 @@ def parse_arguments(argv: list[str]) -> tuple[FinetuneArguments, LaddTrainingArg
     parser = CommandLine((FinetuneArguments, LaddTrainingArguments), description=__doc__.split("\n")[0])
     parser.set_defaults(output_dir="out/lora", max_steps=500, learning_rate=1e-3, ema_decay=0.99, save_strategy="no")
     run, training = parser.parse(argv)
-    if run.rank < 1:
-        refuse(f"--rank is {run.rank}; give a whole number of at least 1.")
+    check_flags(run, RANGES)
+    check_flags(training, {"max_steps": COUNT})
+    check_output_folder("--output_dir", training.output_dir)
     if run.train_file is not None and not Path(run.train_file).is_file():
         refuse(f"--train_file {run.train_file} is not a file; give one with a text on each line.")
-    if training.max_steps < 1:
-        refuse(f"--max_steps is {training.max_steps}; give a number of steps.")
-    if run.eval_sequences < 1:
-        refuse(f"--eval_sequences is {run.eval_sequences}; give a whole number of at least 1.")
     results = [name for name in RESULTS if (Path(training.output_dir) / name).exists()]
     if results and not (training.start_anew or training.resume_if_exists):
         refuse(
@@ -86,7 +87,9 @@ def texts(path: str, tokenizer: PreTrainedTokenizerBase | None, config: LaddConf
     the model has latents are left out. Raises `ValueError` without a tokenizer."""
     if tokenizer is None:
         raise ValueError("--train_file is text, but the pipeline has no tokenizer: give a pipeline that has one.")
-    lines = [line for line in Path(path).read_text(encoding="utf-8").splitlines() if line]
+    lines = lines_of(path)
+    if not lines:
+        raise ValueError(f"--train_file {path} holds no text: write one on each line.")
     frame = TextFrame.of(config)
     longest = frame.length or config.max_position_embeddings
     room = longest - len(frame.start) - len(frame.end)

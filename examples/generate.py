@@ -21,14 +21,21 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from command_line import CommandLine, loading, refuse, refusing
+from command_line import CommandLine, check_flags, check_output_file, loading, refuse, refusing
 from diffusers.utils import logging as diffusers_logging
+from local_texts import lines_of
 from transformers.utils import logging as transformers_logging
 
 from ladd_hf import LaddJointScheduler, LaddPipeline, LaddSequentialScheduler
 from ladd_hf.diffusion.rng import RowGenerator
+from ladd_hf.utils.number_ranges import COUNT, SEED_OF_64_BITS
 
 SCHEDULES = {"joint": LaddJointScheduler, "sequential": LaddSequentialScheduler}
+# What each flag that is a number may be; the pipeline tells those that hang on the model.
+RANGES = {
+    **dict.fromkeys(("num_samples", "num_steps", "batch_size", "length"), COUNT),
+    "seed": SEED_OF_64_BITS,
+}
 
 
 @dataclass
@@ -60,17 +67,14 @@ def parse_arguments(argv: list[str]) -> GenerationArguments:
     """Exits with a message for what can not work, before anything is loaded."""
     parser = CommandLine(GenerationArguments, description=__doc__.split("\n")[0])
     (arguments,) = parser.parse(argv)
-    for name in ("num_samples", "num_steps", "batch_size"):
-        if (value := getattr(arguments, name)) is not None and value < 1:
-            refuse(f"--{name} is {value}; give a whole number of at least 1.")
+    check_flags(arguments, RANGES)
     if arguments.schedule not in (None, *SCHEDULES):
         refuse(f"--schedule {arguments.schedule} is unknown; give one of {', '.join(SCHEDULES)}.")
     if arguments.dtype not in ("float32", "bfloat16", "float16"):
         refuse(f"--dtype {arguments.dtype} is unknown; give float32, bfloat16 or float16.")
     if arguments.prompts is not None and not Path(arguments.prompts).is_file():
         refuse(f"--prompts {arguments.prompts} is not a file; give one with a prompt on each line.")
-    if not Path(arguments.output).resolve().parent.is_dir():
-        refuse(f"--output {arguments.output} is in no folder that there is; make it first.")
+    check_output_file("--output", arguments.output)
     return arguments
 
 
@@ -112,8 +116,7 @@ def main(argv: list[str]) -> None:
         library.disable_progress_bar()
     state = PartialState(cpu=arguments.cpu or not torch.accelerator.is_available())
     with refusing():
-        lines = Path(arguments.prompts).read_text(encoding="utf-8").splitlines() if arguments.prompts else []
-    prompts = [line for line in lines if line]
+        prompts = lines_of(arguments.prompts) if arguments.prompts else []
     if arguments.prompts and not prompts:
         refuse(f"--prompts {arguments.prompts} holds no prompt: write one on each line.")
     count = (arguments.num_samples or 1) * max(len(prompts), 1)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from local_texts import text_of
 
 # The recipes here, on which those elsewhere may build.
 CONFIGS = Path(__file__).resolve().parent / "configs"
@@ -51,12 +52,7 @@ def _may_be_base(path: Path, folder: Path) -> bool:
 def _settings(path: Path) -> dict[str, Any]:
     """What is in one file."""
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path} is not UTF-8: the byte {error.object[error.start]:#04x} at offset {error.start} does not fit; "
-            "convert it, for instance by `iconv -f latin1 -t utf8`."
-        ) from error
+        settings = yaml.safe_load(text_of(path))
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not YAML ({' '.join(str(error).split())}); mend it there.") from error
     if settings is not None and not isinstance(settings, dict):

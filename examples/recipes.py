@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from command_line import CommandLine, refuse, refusing
+from command_line import CommandLine, check_output_folder, refuse, refusing
 from recipe_files import read_recipe
 from recipe_stages import scaled_stages
+from setting_kinds import check_kinds
 
 from ladd_hf import (
     LaddConfig,
@@ -18,9 +19,11 @@ from ladd_hf import (
     LaddSequentialScheduler,
     LaddTrainingArguments,
 )
+from ladd_hf.data.held_out import check_share
 from ladd_hf.models.configuration_ladd import MODEL_SIZES
 from ladd_hf.models.encoders.pooling import POOLINGS
 from ladd_hf.tasks import Task
+from ladd_hf.utils.number_ranges import whole
 
 DEFAULT_RECIPE = Path(__file__).parent / "configs" / "sawtooth-di.yaml"
 
@@ -117,15 +120,14 @@ class RunArguments:
             self.budgets = [self.budgets]
         if not isinstance(self.budgets, list) or not self.budgets or not all(_whole(n, 1) for n in self.budgets):
             raise ValueError(f"`budgets` is {self.budgets}; give whole numbers of at least 1.")
+        check_share(self.held_out)
         kinds = get_type_hints(type(self))
         for f in fields(self):
-            value, choices = getattr(self, f.name), f.metadata.get("choices")
+            value = getattr(self, f.name)
             if f.name in _LEAST and not (value is None and f.default is None):
                 check_number(f.name, value)
             if kinds[f.name] is str and not isinstance(value, str):
                 raise ValueError(f"`{f.name}` is {value!r}; give a text, in quotes where YAML takes it for another.")
-            if choices and value not in choices:
-                raise ValueError(f"`{f.name}` is {value!r}; give one of {', '.join(map(repr, choices))}.")
 
 
 @dataclass
@@ -236,7 +238,7 @@ def check_number(name: str, value: Any) -> None:
 
 
 def _whole(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+    return isinstance(value, int) and value in whole(least, "")  # which takes no more than tensors hold
 
 
 def check_fit(run: RunArguments, model: ModelArguments, training: LaddTrainingArguments) -> None:
@@ -290,12 +292,20 @@ def parse_arguments(
     if unknown := sorted(set(named.unset) - known):
         refuse(f"--unset names unknown fields {unknown}; --help lists the fields of a recipe.")
     settings = {name: value for name, value in settings.items() if name not in named.unset}
+    with refusing():
+        hints = {name: hint for kind in kinds for name, hint in get_type_hints(kind).items()}
+        check_kinds(settings, hints, texts_are_read=True)
+    for f in (f for kind in kinds for f in fields(kind)):  # which the parser looks at for flags alone
+        choices = f.metadata.get("choices")
+        if choices and f.name in settings and settings[f.name] not in choices:
+            refuse(f"`{f.name}` is {settings[f.name]!r}; give one of {', '.join(map(repr, choices))}.")
     settings.setdefault("output_dir", f"out/{recipe.stem}")
     scaled = scaled_stages(settings, argv)
     parser.set_defaults(**{**settings, **scaled})
     run, model, schedulers, training = parser.parse(argv)
     with refusing():  # settings that contradict each other
         check_fit(run, model, training)
+    check_output_folder("--output_dir", training.output_dir)
     if scaled and training.process_index == 0:
         lengths = ", ".join(f"{name} {settings[name]} -> {steps}" for name, steps in scaled.items())
         print(f"The recipe's stages are scaled along with --max_steps {training.max_steps}: {lengths}.", flush=True)

@@ -107,17 +107,19 @@ def train(
         print(f"\n{label}: {model.num_parameters():,} parameters, {training.max_steps:,} steps", flush=True)
     callbacks = [*(watch_latents(task, data[1]) if config.latent_type != "none" else []), ProgressLines()]
     train_set, held_out = data
-    trainer = LaddTrainer(
-        model,
-        training,
-        train_dataset=train_set,
-        eval_dataset=held_out if len(held_out) else None,
-        processing_class=task.tokenizer,
-        callbacks=callbacks,
-    )
+    with refusing():  # settings that only the trainer looks at
+        trainer = LaddTrainer(
+            model,
+            training,
+            train_dataset=train_set,
+            eval_dataset=held_out if len(held_out) else None,
+            processing_class=task.tokenizer,
+            callbacks=callbacks,
+        )
     trainer.remove_callback(PrinterCallback)
     start = time.time()
-    trainer.train()
+    with refusing():  # what only the first step tells, such as a folder that holds another run
+        trainer.train()
     return trainer, time.time() - start
 
 

@@ -24,7 +24,7 @@ from ladd_hf.diffusion.objective import OBJECTIVE_RANGES
 from ladd_hf.models.configuration_ladd import NUMBER_RANGES
 from ladd_hf.schedulers.scheduling_ladd import PROCESS_RANGES
 from ladd_hf.schedulers.scheduling_sequential import STEP_RANGES
-from ladd_hf.training.arguments import ARGUMENT_RANGES
+from ladd_hf.training.arguments import ARGUMENT_RANGES, THEIR_RANGES
 from ladd_hf.utils.number_ranges import NumberRange
 
 ODD = (math.nan, math.inf, -math.inf, -1, 0, 1, 1.5, 2, 2.0, 5e-324, 1e-300, 1e300, 10**30)
@@ -96,6 +96,14 @@ def test_an_objective_refuses_numbers_outside_of_their_range(name, value):
 @pytest.mark.parametrize(("name", "value"), outside(ARGUMENT_RANGES))
 def test_training_arguments_refuse_numbers_outside_of_their_range(name, value, tmp_path):
     with pytest.raises(ValueError, match=f"`{name}` is {re.escape(str(value))}; give"):
+        LaddTrainingArguments(str(tmp_path), use_cpu=True, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [*outside(THEIR_RANGES), ("max_grad_norm", math.nan), ("max_grad_norm", -1)]
+)
+def test_nor_are_numbers_that_transformers_lets_pass(name, value, tmp_path):
+    with pytest.raises(ValueError, match=f"`{name}` is .*; give"):
         LaddTrainingArguments(str(tmp_path), use_cpu=True, **{name: value})
 
 

@@ -215,3 +215,9 @@ def test_streams_aside_leave_the_others_where_they_are_and_differ_from_call_to_c
     assert len(torch.cat([first, second, alone.branch().uniform(3), alone.uniform(3)]).unique()) == 60
     few = RowGenerator.from_seed(0, torch.tensor([3])).aside().uniform(3)
     assert torch.equal(first[3], few[0])
+
+
+@pytest.mark.parametrize("seed", [10**30, -(2**63) - 1, 1.5, True, "0", None])
+def test_a_seed_that_64_bits_do_not_hold_is_refused(seed):
+    with pytest.raises(ValueError, match=r"`seed` is .*; give a whole number that 64 bits hold"):
+        from_seed(seed, 0)

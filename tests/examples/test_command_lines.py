@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import pytest
-from helpers.examples import convert_checkpoint, evaluate_ladd, finetune_lora, generate, recipes, train_ladd
+from helpers.examples import convert_checkpoint, evaluate_ladd, finetune_lora, generate, lines_of, recipes, train_ladd
 from helpers.sampling import tiny_tokenizer
 
 from ladd_hf import LaddConfig, LaddTrainingArguments
+from ladd_hf.data import load_corpus
 
 SCRIPTS = {
     "train_ladd": (train_ladd, ["--use_cpu", "--output_dir", "{out}"]),
@@ -86,11 +88,85 @@ def test_what_is_needed_and_missing_is_named(monkeypatch, capsys, name, flag):
         ("--optim best", "best"),
         ("--start_anew --resume_if_exists", "`start_anew` is set, and going on"),
         ("--lr_scheduler_kwargs {", "'{' is not JSON"),
+        ("--per_device_train_batch_size 0", "`per_device_train_batch_size` is 0; give a whole number of at least 1."),
+        ("--per_device_eval_batch_size -1", "`per_device_eval_batch_size` is -1; give a whole number of at least 1."),
+        ("--learning_rate nan", "`learning_rate` is nan; give a number of 0 or more."),
+        ("--adam_beta2 1", "`adam_beta2` is 1.0; give a share from 0 to below 1."),
+        ("--logging_steps inf", "`logging_steps` is inf; give a number of 0 or more."),
+        ("--dataloader_num_workers -1", "`dataloader_num_workers` is -1; give a whole number of at least 0."),
+        ("--seed -1", "`seed` is -1; give a whole number from 0 to 2**32 - 1."),
+        ("--seed 4294967296", "`seed` is 4294967296; give a whole number from 0"),
+        ("--output_dir=", "--output_dir is empty; name a folder."),
         ("--accelerator_config nowhere.json", "nowhere.json"),
     ],
 )
 def test_settings_of_the_training_that_can_not_work_are_refused_in_a_line(refusal, name, flags, said):
     assert said in refusal(name, *flags.split())
+
+
+@pytest.mark.parametrize("inside", ["", "/deep/run"])
+@pytest.mark.parametrize("name", ["train_ladd", "finetune_lora", "convert_checkpoint"])
+def test_a_file_in_the_place_of_the_folder_to_save_in_is_refused(refusal, monkeypatch, tmp_path, name, inside):
+    (tmp_path / "out").write_text("mine")
+    script, needed = SCRIPTS[name]
+    monkeypatch.setitem(SCRIPTS, name, (script, [one.replace("{out}", "{out}" + inside) for one in needed]))
+    assert "is a file, not a folder to save in: name another folder." in refusal(name)
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("name", "flag"), [("generate", "--output"), ("evaluate_ladd", "--json")])
+def test_a_folder_in_the_place_of_the_file_to_write_is_refused_before_anything_is_loaded(refusal, tmp_path, name, flag):
+    assert f"{flag} {tmp_path} is a folder, not a file to write" in refusal(name, flag, str(tmp_path))
+    assert f"{flag} is empty; name a file." in refusal(name, flag, "")
+    assert not list(tmp_path.iterdir()) and not list(tmp_path.parent.glob(f".{tmp_path.name}*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "flag", "value", "said"),
+    [
+        ("generate", "seed", "99999999999999999999999", "give a whole number that 64 bits hold"),
+        ("generate", "num_samples", "99999999999999999999999", "give a whole number"),
+        ("generate", "length", "0", "give a whole number of at least 1"),
+        ("evaluate_ladd", "seed", "-1", "give a whole number from 0 to 2**32 - 1"),
+        ("evaluate_ladd", "batch_size", "99999999999999999999999", "give a whole number of at least 1"),
+        ("finetune_lora", "alpha", "nan", "give a number above 0"),
+        ("finetune_lora", "alpha", "inf", "give a number above 0"),
+        ("finetune_lora", "alpha", "0", "give a number above 0"),
+        ("finetune_lora", "adapter_dropout", "-1", "give a share from 0 to below 1"),
+        ("finetune_lora", "adapter_dropout", "nan", "give a share from 0 to below 1"),
+        ("finetune_lora", "rank", "99999999999999999999999", "give a whole number of at least 1"),
+    ],
+)
+def test_a_number_outside_of_its_range_is_refused_before_anything_is_loaded(refusal, name, flag, value, said):
+    printed = refusal(name, f"--{flag}", value)
+    assert f"--{flag} is {value}" in printed.replace(".0;", ";") and said in printed
+
+
+# --- files of lines ---
+
+
+@pytest.mark.parametrize(
+    ("name", "flag"), [("generate", "--prompts"), ("finetune_lora", "--train_file")], ids=["prompts", "texts"]
+)
+def test_a_file_of_lines_that_is_not_utf_8_is_named(refusal, monkeypatch, tmp_path, name, flag):
+    file = tmp_path / "lines.txt"
+    file.write_bytes(b"plain\ncaf\xe9\n")
+    config = LaddConfig(vocab_size=11, mask_token_id=10, pad_token_id=0, max_position_embeddings=8)
+    model = SimpleNamespace(config=config)
+    loaded = SimpleNamespace(model=model, tokenizer=tiny_tokenizer())
+    monkeypatch.setattr(SCRIPTS[name][0].LaddPipeline, "from_pretrained", lambda *args, **options: loaded)
+    assert f"{file} is not UTF-8: the byte 0xe9 at offset 9 does not fit" in refusal(name, flag, str(file))
+    file.write_text("\n\n")
+    assert f"{flag} {file} holds no" in refusal(name, flag, str(file))
+
+
+def test_lines_are_those_of_a_corpus_read_by_lines(tmp_path):
+    file = tmp_path / "train.txt"
+    file.write_bytes("\ufeffone\x0ctwo\u2028three\x85four\r\n\n five\x1c\rsix".encode())
+    corpus = load_corpus(str(file), "train", sample_by="line", held_out=0, cache_dir=str(tmp_path / "cache"))
+    expected = [row["text"].removesuffix("\n") for row in corpus]
+    assert lines_of(file) == [line for line in expected if line]
+    assert lines_of(file) == ["one\x0ctwo\u2028three\x85four", " five\x1c", "six"]
 
 
 # --- recipes ---

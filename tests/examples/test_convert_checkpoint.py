@@ -74,6 +74,13 @@ def test_a_file_in_the_folders_place_is_refused_and_kept(run, checkpoint, tmp_pa
         (("--token_time_conditioning", "no", "--max_position_embeddings", 12, "--hidden_size", 32), "contradicts"),
         (("--weights", "first"), "invalid choice"),
         (("--config", "nowhere.yaml"), "nowhere.yaml is not a file"),
+        (("--max_position_embeddings", "abc"), "`max_position_embeddings` is 'abc'; give a whole number"),
+        (("--max_position_embeddings", "1.5"), "`max_position_embeddings` is 1.5; give a whole number"),
+        (("--max_position_embeddings", "0"), "`max_position_embeddings` is 0; give a whole number of at least 1"),
+        (("--max_position_embeddings", ".nan"), "`max_position_embeddings` is nan; give a whole number"),
+        (("--token_noise_schedule", "[linear]"), "`token_noise_schedule` is ['linear']; give a text"),
+        (("--token_time_conditioning", "abc"), "`token_time_conditioning` is 'abc'; give true or false"),
+        (("--fsq_levels", "[a]"), "`fsq_levels` is ['a']; give whole numbers"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(run, arguments, message, checkpoint, tmp_path):

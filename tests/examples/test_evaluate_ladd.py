@@ -154,6 +154,16 @@ def test_a_model_that_was_saved_with_its_tokenizer_will_do(measure):
     assert measure("model", "--num_sequences", 4)["bounds"] == measure("discrete", "--num_sequences", 4)["bounds"]
 
 
+@pytest.mark.parametrize("name", ["mine.txt", "test.txt"])
+def test_a_file_by_itself_is_measured_whole(measure, folder, name, tmp_path):
+    (tmp_path / name).write_bytes((folder / "texts" / "test.txt").read_bytes())
+    alone, in_folder = measure("none", "--data", tmp_path / name), measure("none")
+    assert alone["split"] == "all" and alone["bounds"] == in_folder["bounds"]
+    assert alone["sequences"] == in_folder["sequences"]
+    part = measure("none", "--data", tmp_path / name, "--split", "validation")
+    assert part["split"] == "validation" and 0 < part["sequences"] < alone["sequences"]
+
+
 def test_some_sequences_are_spread_over_the_split_whatever_the_batch(measure):
     few = measure("none", "--num_sequences", 5)
     assert few["sequences"] == 5 and few["length"] == 12

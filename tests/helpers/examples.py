@@ -15,12 +15,14 @@ import generate
 import recipe_stages
 import recipes
 import train_ladd
+from local_texts import lines_of
 
 __all__ = [
     "convert_checkpoint",
     "evaluate_ladd",
     "finetune_lora",
     "generate",
+    "lines_of",
     "recipe_stages",
     "recipes",
     "train_ladd",

@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers.utils import logging
 
-from ..models.configuration_ladd import LaddConfig
+from ..models.configuration_ladd import NUMBER_RANGES, LaddConfig
 from ..models.modeling_ladd import LaddForDiffusionLM
 from ..utils.torch_files import OtherObjectsError, check_weights, read_torch_file
 from .dit_weights import (
@@ -113,6 +113,9 @@ def _check_options(options: dict[str, Any]) -> None:
     unknown = sorted(options.keys() - {field.name for field in fields(LaddConfig)})
     if unknown:
         raise ValueError(f"{', '.join(unknown)}: no such option; give settings of `LaddConfig`.")
+    for name, value in options.items():  # here, for beside the weights a wrong number looks like a contradiction
+        if name in NUMBER_RANGES and value is not None:
+            NUMBER_RANGES[name].check(name, value)
 
 
 # --- the file ---

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..utils.number_ranges import SEED_OF_64_BITS
 from ..utils.wrong_objects import described
 
 
@@ -99,7 +100,11 @@ class RowGenerator:
 
     @classmethod
     def from_seed(cls, seed: int, examples: Tensor) -> RowGenerator:
-        """Row keys from a run's seed and each example's number: `examples` is `(batch_size,)` int64."""
+        """Row keys from a run's seed and each example's number: `examples` is `(batch_size,)` int64.
+
+        Raises `ValueError` for a seed that is no whole number of 64 bits.
+        """
+        SEED_OF_64_BITS.check("seed", seed)
         seed_key = _mix(torch.full((), seed, dtype=torch.int64, device=examples.device) * _GOLDEN)
         return cls(_mix((examples.long() + 1) * _GOLDEN + seed_key))
 

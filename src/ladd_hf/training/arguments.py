@@ -11,7 +11,18 @@ from transformers import TrainingArguments
 
 from ..diffusion.objective import OBJECTIVE_RANGES, TrainingObjective
 from ..diffusion.paths import time_path
-from ..utils.number_ranges import SHARE, NumberRange, check_ranges, whole
+from ..utils.number_ranges import (
+    COUNT,
+    COUNT_OR_ZERO,
+    NOT_NEGATIVE,
+    SEED,
+    SEED_OF_64_BITS,
+    SHARE,
+    SHARE_BELOW_ONE,
+    NumberRange,
+    check_ranges,
+    whole,
+)
 from ..utils.wrong_objects import check_number, described
 from .stages import STAGE_LENGTHS, STEPS_OR_SHARE, Stages, is_share, steps_of
 
@@ -31,6 +42,22 @@ ARGUMENT_RANGES: dict[str, NumberRange] = {
     "ema_decay": NumberRange("a decay from 0 (no EMA) to below 1", least=0, most=1, without_ends=("most",)),
     "nelbo_samples": whole(1, "at least 1 point per example, a whole number"),
 }
+# The same of transformers' settings, which looks at few of them; `None` stands for its own choice.
+THEIR_RANGES: dict[str, NumberRange] = {
+    **dict.fromkeys(
+        ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"), COUNT
+    ),
+    **dict.fromkeys(("learning_rate", "weight_decay", "adam_epsilon", "neftune_noise_alpha"), NOT_NEGATIVE),
+    **dict.fromkeys(("num_train_epochs", "warmup_steps", "eval_delay"), NOT_NEGATIVE),
+    **dict.fromkeys(("logging_steps", "save_steps", "eval_steps"), NOT_NEGATIVE),
+    **dict.fromkeys(("adam_beta1", "adam_beta2"), SHARE_BELOW_ONE),
+    **dict.fromkeys(("eval_accumulation_steps", "ddp_timeout", "ddp_bucket_cap_mb"), COUNT),
+    **dict.fromkeys(("dataloader_num_workers", "dataloader_prefetch_factor"), COUNT_OR_ZERO),
+    "max_steps": whole(-1, "a number of steps, or -1 where `num_train_epochs` counts"),
+    "seed": SEED,
+    "data_seed": SEED_OF_64_BITS,
+}
+_OPTIONAL = tuple(name for name in THEIR_RANGES if getattr(TrainingArguments, name) is None)
 
 
 @dataclass
@@ -130,6 +157,7 @@ class LaddTrainingArguments(TrainingArguments):
             if name not in (*ARGUMENT_RANGES, "_num_steps"):
                 _check_kind(name, getattr(self, name), kind)
         check_ranges(self, ARGUMENT_RANGES)
+        check_ranges(self, THEIR_RANGES, optional=_OPTIONAL)
         if "WORLD_SIZE" in os.environ and not torch.accelerator.is_available():
             self.use_cpu = True  # else each of several processes would train on its own
         metric = self.metric_for_best_model or ""
@@ -149,8 +177,11 @@ class LaddTrainingArguments(TrainingArguments):
             self.check_length_of_run(self.max_steps)
 
     def check_values(self) -> None:
-        """Raises `ValueError` for values of ours that are none, or that contradict each other, whenever set."""
+        """Raises `ValueError` for values that are none, and for ours that contradict each other, whenever set."""
         check_ranges(self, ARGUMENT_RANGES)
+        check_ranges(self, THEIR_RANGES, optional=_OPTIONAL)
+        if self.max_grad_norm is not None and not self.max_grad_norm >= 0:  # infinity clips nothing, as 0
+            raise ValueError(f"`max_grad_norm` is {self.max_grad_norm}; give a norm above 0, or 0 to clip nothing.")
         if self.start_anew and (self.resume_if_exists or self.resume_from_checkpoint):
             raise ValueError("`start_anew` is set, and going on with an earlier run as well: choose one of them.")
         if self.resume_if_exists and self.save_only_model:

@@ -43,7 +43,8 @@ class NumberRange:
         """Raises `ValueError` for a value outside, nan and infinity among them."""
         if value in self:
             return
-        beyond = isinstance(value, float) and self.least <= value <= self.most and not _is_held(value)
+        in_range = isinstance(value, float) and math.isfinite(value) and self.least <= value <= self.most
+        beyond = in_range and not _is_held(value)
         held = f", one that float32 holds ({_SMALLEST_FLOAT:.1e} to {_LARGEST_FLOAT:.1e})" if beyond else ""
         raise ValueError(f"`{name}` is {described(value)}; give {self.accepted}{held}.")
 
@@ -67,6 +68,8 @@ POSITIVE = NumberRange("a number above 0", least=0, without_ends=("least",))
 NOT_NEGATIVE = NumberRange("a number of 0 or more", least=0)
 WEIGHT = NumberRange("a weight of 0 (off) or more", least=0)
 SHARE = NumberRange("a share from 0 to 1", least=0, most=1)
+SEED_OF_64_BITS = NumberRange("a whole number that 64 bits hold", whole=True)
+SEED = NumberRange("a whole number from 0 to 2**32 - 1", least=0, most=2**32 - 1, whole=True)
 SHARE_BELOW_ONE = NumberRange("a share from 0 to below 1", least=0, most=1, without_ends=("most",))
 
 
