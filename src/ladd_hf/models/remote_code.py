@@ -26,7 +26,7 @@ def code_included(model: PreTrainedModel, auto_classes: dict[str, type]) -> Iter
     """
     config, before = model.config, getattr(model.config, "auto_map", None)
     config.auto_map = {auto: f"{_base_name(one)}.{one.__name__}" for auto, one in auto_classes.items()}
-    model._takes_code_along = True
+    vars(model)["_takes_code_along"] = True
     try:
         yield
     finally:
