@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
@@ -174,7 +174,7 @@ def _one_or_each(timesteps: Tensor, batch_size: int) -> Tensor:
     return timesteps.reshape(1) if timesteps.numel() == 1 else timesteps.expand(batch_size)
 
 
-class LaddForDiffusionLM(LaddPreTrainedModel):
+class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers looks for this base by name when it loads
     """A latent-augmented masked diffusion language model: denoiser, encoder, training loss and bound.
 
     `latent_type` of the configuration chooses Co-LADD (`continuous`), Di-LADD (`discrete`) or MDLM (`none`).
