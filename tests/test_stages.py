@@ -206,7 +206,7 @@ def test_a_pipeline_of_a_run_that_was_stopped_says_whether_its_prior_is_trained(
     how, kind, steps, make_trainer, tmp_path, monkeypatch
 ):
     heard = []
-    monkeypatch.setattr(logging.getLogger("ladd_hf.training.trainer"), "warning", heard.append)
+    monkeypatch.setattr(logging.getLogger("ladd_hf.training.publishing_trainer"), "warning", heard.append)
     trainer = make_trainer(kind, mdlm_steps=1, stage_1_steps=2, max_steps=6)
     trainer.add_callback(Stop(steps, how))
     with pytest.raises(KeyboardInterrupt) if how == "interrupted" else nullcontext():

@@ -106,7 +106,8 @@ def test_the_figures_that_are_pushed_with_a_checkpoint_are_its_own(make_trainer,
     cards = []
     trainer = make_trainer("none", eval_data=OURS, **STEPS)
     monkeypatch.setattr(
-        "ladd_hf.training.trainer.push_checkpoint", lambda one, folder: cards.append(tables(one.model_card()))
+        "ladd_hf.training.publishing_trainer.push_checkpoint",
+        lambda one, folder: cards.append(tables(one.model_card())),
     )
     trainer.args.push_to_hub = True
     trainer.train()

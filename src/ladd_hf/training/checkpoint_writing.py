@@ -12,15 +12,13 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, SaveStrategy, rotate_checkpoints
 from transformers.utils import logging
 
 from .checkpoints import MANIFEST, STATE_FILE, defect_of, is_read_again, numbered_checkpoints
-
-if TYPE_CHECKING:
-    from .checkpointed_trainer import CheckpointedTrainer
 
 logger = logging.get_logger(__name__)
 
@@ -29,8 +27,17 @@ ASIDE = "_unfinished"
 _REPLACED = "replaced"  # below that, a checkpoint of the same name, until the new one has its name
 
 
+class AsideTrainer(Trainer):
+    """transformers' Trainer, whose output folder is another one while [`written_aside`] says so."""
+
+    _saved_aside: str | None = None  # while a checkpoint is written: the folder that stands for the run's
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return self._saved_aside or super()._get_output_dir(trial)
+
+
 @contextmanager
-def written_aside(trainer: CheckpointedTrainer, trial: Any, facts: dict[str, Any]) -> Iterator[None]:
+def written_aside(trainer: AsideTrainer, trial: Any, facts: dict[str, Any]) -> Iterator[None]:
     """Within it, `trainer` saves its checkpoint aside; then the checkpoint gets its name, is pushed, and old ones go.
 
     An error deletes what was written, so that a full disk is no fuller than before. `facts` are kept with the list of
@@ -86,7 +93,7 @@ def clear_unfinished(run: str | Path) -> None:
     shutil.rmtree(aside)
 
 
-def _best(trainer: CheckpointedTrainer, run: Path) -> str | None:
+def _best(trainer: Trainer, run: Path) -> str | None:
     """The folder of the best step, where it has one, or this very checkpoint will be it."""
     step = trainer.state.best_global_step
     if not step or trainer.args.save_strategy == SaveStrategy.NO:
@@ -119,7 +126,7 @@ def _give_name(aside: Path, final: Path) -> None:
     shutil.rmtree(aside.parent)
 
 
-def _rotate(run: Path, trainer: CheckpointedTrainer) -> None:
+def _rotate(run: Path, trainer: Trainer) -> None:
     """Keeps `save_total_limit` checkpoints, and of more the damaged ones least."""
     limit, best = trainer.args.save_total_limit, trainer.state.best_model_checkpoint
     if limit is None or limit <= 0:

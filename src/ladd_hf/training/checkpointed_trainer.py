@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from transformers import PreTrainedTokenizerBase, Trainer
+from transformers import PreTrainedTokenizerBase
 from transformers.trainer_utils import TrainOutput
 from transformers.utils import logging
 
@@ -20,7 +20,7 @@ from ..models.adapters import base_model
 from ..models.loading import misfit
 from .adapters import load_adapter_weights
 from .arguments import LaddTrainingArguments
-from .checkpoint_writing import clear_unfinished, written_aside
+from .checkpoint_writing import AsideTrainer, clear_unfinished, written_aside
 from .checkpoints import (
     STATE_FILE,
     agreed,
@@ -38,12 +38,11 @@ from .stages import STAGE_LENGTHS, is_share
 logger = logging.get_logger(__name__)
 
 
-class CheckpointedTrainer(Trainer):
+class CheckpointedTrainer(AsideTrainer):
     """transformers' Trainer, but a checkpoint is there whole or not at all, and nothing of it is left out or replaced
     in silence when a run goes on."""
 
     args: LaddTrainingArguments
-    _saved_aside: str | None = None  # while a checkpoint is written: the folder that stands for the run's
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
         """As `Trainer.train`; refuses an output folder with a run in it, unless that is resumed, and checkpoints that
@@ -134,9 +133,6 @@ class CheckpointedTrainer(Trainer):
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         with written_aside(self, trial, self._facts()):
             super()._save_checkpoint(model, trial)
-
-    def _get_output_dir(self, trial: Any) -> str:
-        return self._saved_aside or super()._get_output_dir(trial)
 
     # --- reading ---
 

@@ -1,4 +1,4 @@
-"""What a trainer gives away: its model on the Hub, during and after training, with a card that tells of the run."""
+"""What a model card tells of a trainer's run, and the push of its checkpoints to the Hub."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from accelerate.utils import broadcast_object_list
 from huggingface_hub import HfApi
@@ -18,14 +18,12 @@ from ..diffusion.paths import time_path
 from ..models.configuration_ladd import LaddConfig
 from ..utils.local_paths import public_name
 from .model_card import METHODS, Conditions, HeldOutBounds, Recipe, SampleScores
+from .recorded_trainer import RecordedTrainer
 from .run_facts import circumstances, dataset_identity, prior_is_untrained, tokenizer_name
 from .run_record import Measurement, RunRecord, facts_of
 
-if TYPE_CHECKING:
-    from .trainer import LaddTrainer
 
-
-def training_recipe(trainer: LaddTrainer, data: str | None = None, command: str | None = None) -> Recipe:
+def training_recipe(trainer: RecordedTrainer, data: str | None = None, command: str | None = None) -> Recipe:
     """How a trainer's weights came to be what they are. `data` and `command` are looked up, if not given."""
     model, record = trainer._ladd_model(), trainer._record
     config, tokenizer = model.config, trainer.processing_class
@@ -45,7 +43,7 @@ def training_recipe(trainer: LaddTrainer, data: str | None = None, command: str 
     return Recipe(METHODS[config.latent_type], data or found["data"], facts, command or found["command"], caution)
 
 
-def held_out_bounds(trainer: LaddTrainer, data: str | None = None) -> list[HeldOutBounds]:
+def held_out_bounds(trainer: RecordedTrainer, data: str | None = None) -> list[HeldOutBounds]:
     """What evaluations found of the weights as they are, or last found of them on their way here, for each data set.
 
     `data` is what the trainer's own set is called.
@@ -65,7 +63,7 @@ def held_out_bounds(trainer: LaddTrainer, data: str | None = None) -> list[HeldO
     return bounds
 
 
-def check_samples(trainer: LaddTrainer, samples: SampleScores | None) -> None:
+def check_samples(trainer: RecordedTrainer, samples: SampleScores | None) -> None:
     """Raises `ValueError` for scores of samples that were drawn after another step than the weights are of."""
     steps = trainer.trained_steps
     if samples is not None and samples.step not in (None, steps):
@@ -75,7 +73,7 @@ def check_samples(trainer: LaddTrainer, samples: SampleScores | None) -> None:
         )
 
 
-def untrained_prior(trainer: LaddTrainer) -> str | None:
+def untrained_prior(trainer: RecordedTrainer) -> str | None:
     """A sentence that says so, where nothing has taught the trainer's model to predict its latents."""
     record = trainer._record
     if not record.steps or not prior_is_untrained(trainer._ladd_model()):
@@ -88,7 +86,7 @@ def untrained_prior(trainer: LaddTrainer) -> str | None:
     )
 
 
-def push_checkpoint(trainer: LaddTrainer, checkpoint_folder: str) -> None:
+def push_checkpoint(trainer: RecordedTrainer, checkpoint_folder: str) -> None:
     """Pushes what would be published now, the averaged weights, and where `hub_strategy` says so the checkpoint too.
 
     The Trainer's own way pushes the checkpoint's plain weights. While another push is unfinished this one is left out;
@@ -135,7 +133,7 @@ def _steps(record: RunRecord) -> str:
     return ", ".join(parts)
 
 
-def _set_name(trainer: LaddTrainer, one: Measurement, data: str | None) -> str:
+def _set_name(trainer: RecordedTrainer, one: Measurement, data: str | None) -> str:
     """What a card calls a data set: the trainer's own by its name, another never so."""
     if one.role == "training":
         return f"the training data itself, {one.data}"

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,10 +27,8 @@ from ..models.eval_mode import evaluation_mode
 from ..models.modeling_ladd import LaddForDiffusionLM
 from ..utils.local_paths import public_argument, public_name
 from .arguments import LaddTrainingArguments
+from .recorded_trainer import RecordedTrainer
 from .run_record import Measurement, Run, RunRecord
-
-if TYPE_CHECKING:
-    from .trainer import LaddTrainer
 
 
 class RunRecorder(TrainerCallback):
@@ -39,7 +37,7 @@ class RunRecorder(TrainerCallback):
     It asks the trainer for its record each time: resuming, and a model that is made anew, put another in its place.
     """
 
-    def __init__(self, trainer: LaddTrainer) -> None:
+    def __init__(self, trainer: RecordedTrainer) -> None:
         self.trainer = trainer
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -73,7 +71,7 @@ def check_stages_kept(args: LaddTrainingArguments, step: int, record: RunRecord)
             )
 
 
-def circumstances(trainer: LaddTrainer) -> Run:
+def circumstances(trainer: RecordedTrainer) -> Run:
     """What the trainer trains under now, as a stretch of no steps yet."""
     args = trainer.args
     stages = args.stages if trainer.state.max_steps or args.max_steps > 0 else None
@@ -97,7 +95,7 @@ def circumstances(trainer: LaddTrainer) -> Run:
     return Run(0, facts, trainer.state.global_step, (stages.mdlm_steps, stages.stage_1_steps), objectives)
 
 
-def measurement(trainer: LaddTrainer, dataset: Any, prefix: str, metrics: Mapping[str, float]) -> Measurement:
+def measurement(trainer: RecordedTrainer, dataset: Any, prefix: str, metrics: Mapping[str, float]) -> Measurement:
     """What an evaluation of `dataset` found: a data set, the name of one of the trainer's, or `None` for its own."""
     own = trainer.eval_dataset
     sets = own if isinstance(own, dict) else {"": own}
@@ -186,7 +184,7 @@ def dataset_identity(dataset: Any) -> str:
     return digest.hexdigest()[:16]
 
 
-def training_dtype(trainer: LaddTrainer) -> str:
+def training_dtype(trainer: RecordedTrainer) -> str:
     """What the weights are stored in, and what they are multiplied in: what is done, whatever was asked for."""
     stored, accelerator = str(trainer._ladd_model().dtype).removeprefix("torch."), trainer.accelerator
     # on a CPU accelerate takes fp16 and does nothing with it
@@ -195,7 +193,7 @@ def training_dtype(trainer: LaddTrainer) -> str:
     return stored if mixed is None else f"{mixed} mixed with {stored}"
 
 
-def evaluation_dtype(trainer: LaddTrainer) -> str:
+def evaluation_dtype(trainer: RecordedTrainer) -> str:
     """What it evaluates in: outside of training perhaps wholly in half precision."""
     if not trainer.is_in_train and trainer.args.bf16_full_eval:
         return "bfloat16"
@@ -211,7 +209,7 @@ def tokenizer_name(tokenizer: PreTrainedTokenizerBase) -> str:
     return f"{public_name(tokenizer.name_or_path) or kind}, {len(tokenizer):,} tokens"
 
 
-def _learning_rate(trainer: LaddTrainer) -> str:
+def _learning_rate(trainer: RecordedTrainer) -> str:
     args, num_steps = trainer.args, trainer.state.max_steps or max(trainer.args.max_steps, 0)
     warmup = f"{args.get_warmup_steps(num_steps):,} warm-up steps" if num_steps else f"warm-up {args.warmup_steps:g}"
     return f"{args.learning_rate} ({SchedulerType(args.lr_scheduler_type).value}, {warmup})"
