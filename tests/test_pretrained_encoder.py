@@ -243,7 +243,7 @@ def test_what_is_pushed_takes_the_code_along(encoder_model, tmp_path):
     with model.code_included():
         model.save_pretrained(tmp_path)
     files = {file.name for file in tmp_path.iterdir()}
-    assert {"pretrained_encoder.py", "poolings.py", "text_alignment.py", "model.safetensors"} <= files
+    assert {"pretrained.py", "pooling.py", "text_alignment.py", "model.safetensors"} <= files
 
 
 # --- an encoder that is trained ---
