@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from local_texts import text_of
+from recipe_stages import changed_stages
 
 # The recipes here, on which those elsewhere may build.
 CONFIGS = Path(__file__).resolve().parent / "configs"
@@ -41,6 +43,8 @@ def read_recipe(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for base in bases:
         merged |= read_recipe(path.parent / base, (*readers, path))
+    if isinstance(settings.get("stages"), Mapping):
+        settings["stages"] = changed_stages(merged.get("stages"), settings["stages"])
     return merged | settings
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from command_line import CommandLine, check_output_folder, refuse, refusing
 from recipe_files import read_recipe
-from recipe_stages import scaled_stages
+from recipe_stages import stages_of_run
 from setting_kinds import check_kinds
 
 from ladd_hf import (
@@ -23,6 +24,7 @@ from ladd_hf.data.held_out import check_share
 from ladd_hf.models.configuration_ladd import MODEL_SIZES
 from ladd_hf.models.encoders.pooling import POOLINGS
 from ladd_hf.tasks import Task
+from ladd_hf.training.renamed import check_renamed
 from ladd_hf.utils.number_ranges import whole
 
 DEFAULT_RECIPE = Path(__file__).parent / "configs" / "sawtooth-di.yaml"
@@ -286,6 +288,7 @@ def parse_arguments(
         refuse(f"--config {recipe} is not a file; give a recipe such as {DEFAULT_RECIPE}.")
     with refusing():
         settings = read_recipe(recipe)
+        check_renamed(settings)
     known = {f.name for kind in kinds for f in fields(kind) if f.init} - {"config", "unset"}
     if unknown := sorted(map(str, set(settings) - known)):
         refuse(f"{recipe} has unknown fields {unknown}; --help lists the fields of a recipe.")
@@ -300,15 +303,18 @@ def parse_arguments(
         if choices and f.name in settings and settings[f.name] not in choices:
             refuse(f"`{f.name}` is {settings[f.name]!r}; give one of {', '.join(map(repr, choices))}.")
     settings.setdefault("output_dir", f"out/{recipe.stem}")
-    scaled = scaled_stages(settings, argv)
-    parser.set_defaults(**{**settings, **scaled})
+    with refusing():
+        check_renamed(flag[2:].partition("=")[0].replace("-", "_") for flag in argv if flag.startswith("--"))
+        stages, scaled = stages_of_run(settings, argv)
+    parser.set_defaults(**settings)
+    if stages != settings.get("stages"):
+        argv = [*argv, "--stages", stages if isinstance(stages, str) else json.dumps(stages)]
     run, model, schedulers, training = parser.parse(argv)
     with refusing():  # settings that contradict each other
         check_fit(run, model, training)
     check_output_folder("--output_dir", training.output_dir)
     if scaled and training.process_index == 0:
-        lengths = ", ".join(f"{name} {settings[name]} -> {steps}" for name, steps in scaled.items())
-        print(f"The recipe's stages are scaled along with --max_steps {training.max_steps}: {lengths}.", flush=True)
+        print(f"The recipe's stages are scaled along with --max_steps {training.max_steps}: {scaled}.", flush=True)
     return run, model, schedulers, training
 
 
@@ -316,7 +322,7 @@ def baseline_arguments(training: LaddTrainingArguments, folder: Path) -> LaddTra
     """The same training without what only latents have."""
     arguments = copy.deepcopy(training)
     arguments.output_dir = str(folder)
-    arguments.mdlm_steps = arguments.stage_1_steps = 0
+    arguments.stages = []
     arguments.fully_masked_share = arguments.latent_dropout = 0.0
     arguments.encoder_corruption = arguments.encoder_mask_ratio = 0.0
     arguments.quantizer_dropout = arguments.contrastive_weight = arguments.latent_kl_weight = 0.0

@@ -2,7 +2,7 @@
 
     accelerate launch examples/train_ladd.py                                            # sawtooth, Di-LADD, minutes
     accelerate launch examples/train_ladd.py --config examples/configs/python-docs-di.yaml      # text, half an hour
-    accelerate launch examples/train_ladd.py --max_steps 200 --stage_1_steps 100 --seed 1 --output_dir out/quick
+    accelerate launch examples/train_ladd.py --max_steps 200 --seed 1 --output_dir out/quick
 
 A recipe is a YAML file of the fields in `recipes.py`, given with `--config` or as the first argument; flags override
 it, `--unset FIELD ...` takes fields out of it, and `--help` lists them all. Its `base` names a recipe, or a list of
@@ -149,8 +149,8 @@ def main(argv: list[str]) -> None:
             check_pretrained_encoder(configs["ladd"], task.tokenizer, task.length)
             if run.precompute_latents:
                 check_precomputable(configs["ladd"], run.streaming)
-                for step in training.stage_starts:
-                    training.objective_at(step).check_precomputed()
+                for objective in training.stage_plan.objectives():
+                    objective.check_precomputed()
             for scheduler in (schedulers.joint(), schedulers.sequential()):
                 scheduler.for_model(configs["ladd"])
             data = task.train_dataset(count, training.seed), task.eval_dataset(run.num_eval_sequences, training.seed)

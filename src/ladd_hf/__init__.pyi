@@ -18,6 +18,9 @@ from .schedulers.scheduling_ladd import LaddScheduler as LaddScheduler
 from .schedulers.scheduling_ladd import LaddSchedulerOutput as LaddSchedulerOutput
 from .schedulers.scheduling_sequential import LaddSequentialScheduler as LaddSequentialScheduler
 from .training.arguments import LaddTrainingArguments as LaddTrainingArguments
+from .training.stages import Ramp as Ramp
+from .training.stages import Stage as Stage
+from .training.stages import register_stage as register_stage
 from .training.trainer import LaddTrainer as LaddTrainer
 
 __version__: str

@@ -88,6 +88,6 @@ def test_an_encoder_that_can_not_do_it_is_found_before_anything_is_trained(flags
 
 
 def test_terms_that_hide_tokens_from_the_encoder_are_refused_before_anything_is_trained(recipe, tmp_path):
-    flags = ["--encoder_corruption", "0.9", "--mdlm_steps", "1", "--output_dir", str(tmp_path / "out")]
+    flags = ["--encoder_corruption", "0.9", "--output_dir", str(tmp_path / "out")]
     with pytest.raises(SystemExit, match=r"`encoder_corruption` is 0\.9, which hides tokens from the encoder"):
         example.main([str(recipe), *flags])

@@ -179,7 +179,7 @@ def test_a_recipe_describes_a_model_and_a_training_that_fit_each_other(name):
     run, config, schedulers, training = describe(name)
     for scheduler in (schedulers.joint(), schedulers.sequential()):
         scheduler.for_model(config)
-    for step in (0, training.stage_1_steps, training.max_steps - 1):
+    for step in (*training.stage_plan.starts, training.max_steps - 1):
         training.objective_at(step).check_fits(config.latent_type)
     if config.latent_type != "none":
         assert parse(name)[1].config(task_of(run), latents=False).latent_type == "none", "its baseline"
@@ -324,9 +324,11 @@ def test_its_noise_encoder_and_quantizer_are_the_rows(name):
 def test_its_objective_and_stages_are_the_rows(name):
     row, (*_, training) = ROWS[name], describe(name)
     stage_1, stage_1_times = row.stage_1
-    assert training.stage_1_steps == stage_1
+    plan = training.stage_plan
+    assert dict(plan.lengths()).get("encoder", 0) == stage_1
     assert training.time_distribution == row.times
-    assert (training.latent_warmup_steps, training.latent_warmup_delay) == row.warmup
+    ramp = plan.stages[-1].ramps.get("latent_loss_weight")
+    assert ((ramp.steps, ramp.delay) if ramp else (0, 0.0)) == row.warmup
     assert (training.token_weighting, training.latent_weighting) == (row.token_weighting, row.latent_weighting)
     assert training.time_shift == math.sqrt(row.latent_size / 4096)
     assert training.min_time == 1e-4
@@ -427,7 +429,10 @@ def test_two_bases_may_share_one(tmp_path):
         ({"child": "base: none.yaml"}, "none.yaml, which is not a file"),
         ({"child": "base: a.yaml", "a": "base: child.yaml"}, "child.yaml is a `base` of its own, by way of"),
         ({"child": "base: a.yaml", "a": "lenght: 3"}, "unknown fields ['lenght']"),
-        ({"child": "base: a.yaml", "a": "stage_1_steps: 9\nmax_steps: 3"}, "ends before stage 2"),
+        (
+            {"child": "base: a.yaml", "a": "stages: [{name: encoder, steps: 9}, prior]\nmax_steps: 3"},
+            "ends before the stage 'prior'",
+        ),
     ],
     ids=["missing", "circle", "unknown field", "contradiction"],
 )

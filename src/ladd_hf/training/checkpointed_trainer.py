@@ -33,7 +33,6 @@ from .checkpoints import (
 )
 from .fsdp_checks import check_resuming
 from .run_folders import FILES_OF_A_MODEL, set_aside
-from .stages import STAGE_LENGTHS, is_share
 
 logger = logging.get_logger(__name__)
 
@@ -95,7 +94,7 @@ class CheckpointedTrainer(AsideTrainer):
 
     def _facts(self) -> dict[str, Any]:
         """What is kept with a checkpoint, for the run that goes on from it."""
-        facts = {"save_only_model": self.args.save_only_model, "stage_starts": list(self.args.stage_starts)}
+        facts = {"save_only_model": self.args.save_only_model, "stage_starts": list(self.args.stage_plan.starts)}
         return facts | {"vocabulary": self._vocabulary()}
 
     def _vocabulary(self) -> str | None:
@@ -115,17 +114,17 @@ class CheckpointedTrainer(AsideTrainer):
                 f"The checkpoint {checkpoint} was trained with a tokenizer whose tokens have other ids: go on with the "
                 "one that is saved in it."
             )
-        if "stage_starts" not in theirs or any(is_share(getattr(self.args, name)) for name in STAGE_LENGTHS):
+        if "stage_starts" not in theirs or not self.args.stages_are_counted:
             return
         step = json.loads(Path(checkpoint, STATE_FILE).read_text(encoding="utf-8")).get("global_step", 0)
         before, now = (
             sorted({start for start in starts if start <= step})
-            for starts in (theirs["stage_starts"], self.args.stage_starts)
+            for starts in (theirs["stage_starts"], self.args.stage_plan.starts)
         )
         if before != now:
             raise ValueError(
                 f"Until step {step} of the checkpoint {checkpoint} stages began at {before}, and by the settings given "
-                f"they would have at {now}: go on with its `mdlm_steps` and `stage_1_steps`."
+                f"they would have at {now}: go on with its `stages`."
             )
 
     # --- writing ---

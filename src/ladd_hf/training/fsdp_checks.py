@@ -16,12 +16,12 @@ def check_resuming(accelerator: Any) -> None:
         )
 
 
-def check_sharding(accelerator: Any, two_stages: bool = False, wrapped: bool = False) -> None:
+def check_sharding(accelerator: Any, stages: bool = False, wrapped: bool = False) -> None:
     """Raises `ValueError` for kinds of sharding under which weights can not be averaged, evaluated or saved.
 
     Args:
         accelerator: accelerate's.
-        two_stages: whether an encoder is to be fixed during the run.
+        stages: whether an encoder rests, or is fixed, for a part of the run.
         wrapped: whether `get_peft_model` has wrapped the model.
     """
     if is_deepspeed_zero3_enabled():
@@ -29,10 +29,10 @@ def check_sharding(accelerator: Any, two_stages: bool = False, wrapped: bool = F
             "DeepSpeed's ZeRO-3 takes the weights apart where their average and the bound can not reach them: use "
             "ZeRO-2 (`zero_stage: 2`), or FSDP2."
         )
-    if two_stages and getattr(accelerator.state, "deepspeed_plugin", None) is not None:
+    if stages and getattr(accelerator.state, "deepspeed_plugin", None) is not None:
         raise ValueError(
             "DeepSpeed's optimiser goes on moving an encoder that is fixed during a run: train in one stage "
-            "(`stage_1_steps: 0`), or in two under FSDP2 or on whole weights (DDP)."
+            "(no `stages`), or in several under FSDP2 or on whole weights (DDP)."
         )
     plugin = getattr(accelerator.state, "fsdp_plugin", None)
     if plugin is None:

@@ -78,11 +78,10 @@ def untrained_prior(trainer: RecordedTrainer) -> str | None:
     record = trainer._record
     if not record.steps or not prior_is_untrained(trainer._ladd_model()):
         return None
-    mdlm, stage_1 = record.stage_counts()
-    parts = [f"{mdlm:,} trained the tokens alone"] * (mdlm > 0) + [f"{stage_1:,} were stage 1's"] * (stage_1 > 0)
+    parts = _stages(record)
     return (
         f"The prior over this model's latents is untrained: none of its {record.steps:,} training steps taught it"
-        f"{' (' + ', '.join(parts) + ')' if parts else ''}, so a pipeline generates from latents drawn at random."
+        f"{f' ({parts})' if parts else ''}, so a pipeline generates from latents drawn at random."
     )
 
 
@@ -126,11 +125,18 @@ def push_checkpoint(trainer: RecordedTrainer, checkpoint_folder: str) -> None:
 
 def _steps(record: RunRecord) -> str:
     """How many steps the weights have been through, and which."""
-    mdlm, stage_1 = record.stage_counts()
-    parts = [f"{record.steps:,}"]
-    parts += [f"{mdlm:,} of them of the tokens alone"] * (mdlm > 0) + [f"{stage_1:,} of them stage 1"] * (stage_1 > 0)
+    parts, stages = [f"{record.steps:,}"], _stages(record)
+    parts += [stages] * bool(stages)
     parts += [f"the best of {record.last_step:,}"] * (record.last_step > record.steps)
     return ", ".join(parts)
+
+
+def _stages(record: RunRecord) -> str:
+    """How many steps of each stage, unless all of them were of one that is not named."""
+    counts = record.stage_counts()
+    if counts.keys() <= {"joint"}:
+        return ""
+    return ", ".join(f"{steps:,} in the stage '{name}'" for name, steps in counts.items())
 
 
 def _set_name(trainer: RecordedTrainer, one: Measurement, data: str | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import platform
 import shlex
@@ -19,7 +20,7 @@ import transformers
 from accelerate.utils import DistributedType
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedTokenizerBase, TrainerCallback
-from transformers.trainer_utils import SchedulerType
+from transformers.trainer_utils import SchedulerType, has_length
 
 from ..diffusion.objective import TrainingObjective
 from ..models.adapters import has_adapters
@@ -28,7 +29,10 @@ from ..models.modeling_ladd import LaddForDiffusionLM
 from ..utils.local_paths import public_argument, public_name
 from .arguments import LaddTrainingArguments
 from .recorded_trainer import RecordedTrainer
-from .run_record import Measurement, Run, RunRecord
+from .run_record import Measurement, Run
+from .stage_checks import check_stages_kept
+from .stage_lengths import is_share
+from .stages import Ramp
 
 
 class RunRecorder(TrainerCallback):
@@ -42,11 +46,14 @@ class RunRecorder(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Here the number of steps is known, be it by epochs. Raises `ValueError` for one that is too small."""
-        args.begin_run(state.max_steps)
+        args.begin_run(
+            state.max_steps, steps_per_epoch(kwargs.get("train_dataloader"), args.gradient_accumulation_steps)
+        )
         if self.trainer._ladd_model().config.latent_type != "none":
             args.check_length_of_run(state.max_steps)
         if state.global_step:
-            check_stages_kept(args, state.global_step, self.trainer._record)
+            before = next((run.stages for run in reversed(self.trainer._record.runs) if run.facts), [])
+            check_stages_kept(args.stage_plan, state.global_step, before)
         self.trainer._record.begin(circumstances(self.trainer))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -54,33 +61,20 @@ class RunRecorder(TrainerCallback):
         self.trainer._record.count_step()
 
 
-def check_stages_kept(args: LaddTrainingArguments, step: int, record: RunRecord) -> None:
-    """Raises `ValueError` where the settings, or shares of a resumed run's new length, put steps that it has made into
-    other stages."""
-    before = next((run.stages for run in reversed(record.runs) if run.facts), None)
-    if before is None:
-        return
-    stages = args.stages
-    for name, made, now in zip(
-        ("mdlm_steps", "stage_1_steps"), before, (stages.mdlm_steps, stages.stage_1_steps), strict=True
-    ):
-        if min(made, step) != min(now, step):
-            raise ValueError(
-                f"`{name}` is {getattr(args, name):g}, which was {made:,} steps of the resumed run and would be "
-                f"{now:,} of its new length, but {step:,} steps are trained already: give `{name}` {made}."
-            )
+def steps_per_epoch(loader: Any, accumulated: int) -> int:
+    """How many optimiser steps a pass over a data loader has, as transformers counts them; 0 where it has no length."""
+    return max(math.ceil(len(loader) / accumulated), 1) if loader is not None and has_length(loader) else 0
 
 
 def circumstances(trainer: RecordedTrainer) -> Run:
     """What the trainer trains under now, as a stretch of no steps yet."""
     args = trainer.args
-    stages = args.stages if trainer.state.max_steps or args.max_steps > 0 else None
     told = _objectives(args)
     facts = {
         "batch size": f"{trainer.get_total_train_batch_size(args):,}",
         "learning rate": _learning_rate(trainer),
         "EMA decay": f"{args.ema_decay}" if args.ema_decay else "none",
-        "objective": next(iter(told.values())),
+        "objective": told[0],
         "seed": f"{args.seed}",
         "dtype": training_dtype(trainer),
         "hardware": f"{args.world_size} x {hardware(args.device)}",
@@ -89,10 +83,10 @@ def circumstances(trainer: RecordedTrainer) -> Run:
         "data": dataset_name(trainer.train_dataset),
         "command": running_command(args.world_size),
     }
-    if stages is None:  # shares of a number that is not known yet
-        return Run(0, facts, 0, (0, 0), [(0, facts["objective"])])
-    objectives = [(start, told[name]) for name, start in stages.present().items()]
-    return Run(0, facts, trainer.state.global_step, (stages.mdlm_steps, stages.stage_1_steps), objectives)
+    if not (trainer.state.max_steps or args.max_steps > 0):  # stages may be shares of a number that is not known yet
+        return Run(0, facts, 0, [], [(0, told[0])])
+    plan = args.stage_plan
+    return Run(0, facts, trainer.state.global_step, plan.lengths(), list(zip(plan.starts, told, strict=True)))
 
 
 def measurement(trainer: RecordedTrainer, dataset: Any, prefix: str, metrics: Mapping[str, float]) -> Measurement:
@@ -215,17 +209,24 @@ def _learning_rate(trainer: RecordedTrainer) -> str:
     return f"{args.learning_rate} ({SchedulerType(args.lr_scheduler_type).value}, {warmup})"
 
 
-def _objectives(args: LaddTrainingArguments) -> dict[str, str]:
-    """By stage, what of its objective is not the default."""
-    default, told = asdict(TrainingObjective()), {}
-    for name, objective in args.stage_objectives().items():
+def _objectives(args: LaddTrainingArguments) -> list[str]:
+    """What of each stage's objective is not the default."""
+    default, told, plan = asdict(TrainingObjective()), [], args.stage_plan
+    for stage, objective in zip(plan.stages, plan.objectives(), strict=True):
         changed = {key: value for key, value in asdict(objective).items() if value != default[key]}
-        told[name] = ", ".join(f"{key} {value}" for key, value in changed.items()) or "the default"
-        if name == "one stage" and args.latent_warmup_steps:
-            told[name] += f", latent_loss_weight rising over {args.latent_warmup_steps:g} " + (
-                "of the steps" if args.latent_warmup_steps < 1 else "steps"
-            )
+        text = ", ".join(f"{key} {value}" for key, value in changed.items()) or "the default"
+        told.append(
+            text + "".join(_told_ramp(name, ramp) for name, ramp in stage.ramps.items() if getattr(objective, name))
+        )
     return told
+
+
+def _told_ramp(name: str, ramp: Ramp) -> str:
+    """A ramp in words."""
+    over = (
+        "the stage" if ramp.steps is None else f"{ramp.steps:g} {'of the steps' if is_share(ramp.steps) else 'steps'}"
+    )
+    return f", {name} {'rising' if ramp.end > ramp.start else 'falling'} over {over}"
 
 
 def _local(tensor: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ checkpoint has its record beside the weights, so that figures and circumstances 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -26,14 +27,14 @@ class Run:
         steps: how many it has made.
         facts: the circumstances, by name; none where they were not recorded.
         first: number of its first step, from 0, in the run that it is a part of: not 0 where it was resumed.
-        stages: its `mdlm_steps` and `stage_1_steps`.
+        stages: their names and numbers of steps, in their order.
         objectives: what each stage trains, by the number of its first step.
     """
 
     steps: int = 0
     facts: dict[str, str] = field(default_factory=dict)
     first: int = 0
-    stages: tuple[int, int] = (0, 0)
+    stages: list[tuple[str, int]] = field(default_factory=list)
     objectives: list[tuple[int, str]] = field(default_factory=list)
 
 
@@ -106,10 +107,12 @@ class RunRecord:
                 yield replace(run, steps=min(run.steps, left))
             left -= run.steps
 
-    def stage_counts(self) -> tuple[int, int]:
-        """How many of the weights' steps trained the tokens alone, and how many were stage 1's."""
-        counts = [stage_counts(run) for run in self.parts()]
-        return sum(mdlm for mdlm, _ in counts), sum(stage_1 for _, stage_1 in counts)
+    def stage_counts(self) -> dict[str, int]:
+        """How many of the weights' steps were of each stage, as far as that is known."""
+        counts = Counter[str]()
+        for run in self.parts():
+            counts.update(stage_counts(run))
+        return dict(counts)
 
     def current_measurements(self) -> list[Measurement]:
         """The last figures of each data set that the weights had on their way here; those of the weights as they are
@@ -147,7 +150,13 @@ class RunRecord:
     def from_dict(cls, data: Mapping) -> RunRecord:
         """The record as it was before `asdict`."""
         runs = [
-            Run(**{**run, "stages": tuple(run["stages"]), "objectives": [(n, text) for n, text in run["objectives"]]})
+            Run(
+                **{
+                    **run,
+                    "stages": [(name, steps) for name, steps in run["stages"]],
+                    "objectives": [(n, text) for n, text in run["objectives"]],
+                }
+            )
             for run in data["runs"]
         ]
         measurements = [
@@ -166,11 +175,14 @@ def facts_of(runs: Sequence[Run]) -> dict[str, str]:
     return told
 
 
-def stage_counts(run: Run) -> tuple[int, int]:
-    """How many steps of a stretch trained the tokens alone, and how many were stage 1's."""
-    mdlm, stage_1 = run.stages
-    starts = [min(max(start - run.first, 0), run.steps) for start in (mdlm, mdlm + stage_1)]
-    return starts[0], starts[1] - starts[0]
+def stage_counts(run: Run) -> dict[str, int]:
+    """How many steps of a stretch were of each stage."""
+    counts, start, end = Counter[str](), 0, run.first + run.steps
+    for place, (name, steps) in enumerate(run.stages):
+        stop = end if place == len(run.stages) - 1 else start + steps
+        counts[name] += max(min(stop, end) - max(start, run.first), 0)
+        start = stop
+    return {name: steps for name, steps in counts.items() if steps}
 
 
 def _last_objective(run: Run) -> str:

@@ -49,6 +49,12 @@ def _evaluation_sets(given: Any) -> dict[str, Any]:
     return {} if given is None else {"eval_dataset": given}
 
 
+def _parts_of(model: LaddForDiffusionLM, names: Iterable[str]) -> list[nn.Module]:
+    """A model's parts by the names that stages have for them."""
+    parts = {"model": (model,), "encoder": (model.encoder, model.quantizer)}
+    return [part for name in names for part in parts[name] if part is not None]
+
+
 class LaddTrainer(SearchingTrainer, PublishingTrainer, EvaluatingTrainer):
     """Trains a [`LaddForDiffusionLM`].
 
@@ -185,9 +191,9 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, EvaluatingTrainer):
     def _check_objective(self) -> None:
         """Raises `ValueError` for settings that the model, or how it is shared among processes, has no use for."""
         args, model = self.args, self._ladd_model()
-        two_stages = bool(args.mdlm_steps or args.stage_1_steps) and model.encoder is not None
-        check_sharding(self.accelerator, two_stages, wrapped=hasattr(self.model, "get_base_model"))
-        for objective in args.stage_objectives().values():
+        stages = len(args.stage_plan.stages) > 1 and model.encoder is not None
+        check_sharding(self.accelerator, stages, wrapped=hasattr(self.model, "get_base_model"))
+        for objective in args.stage_plan.objectives():
             objective.check_fits(model.config.latent_type)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
@@ -306,18 +312,18 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, EvaluatingTrainer):
         return TrainingNoise(self.args.seed, torch.arange(first, first + batch_size, device=device))
 
     def _set_stage(self) -> None:
-        """Fixes the encoder where stage 2 begins, at its averaged weights: the ones that will be published."""
-        model, step = self._ladd_model(), self.state.global_step
-        if self.ema is not None and step and step == self.args.stages.mdlm_steps:
+        """Where a stage begins: fixes the encoder or frees it, and gives it its averaged weights, which are the ones
+        that will be published."""
+        model, step, plan = self._ladd_model(), self.state.global_step, self.args.stage_plan
+        stage, begins = plan.at(step), plan.begins(step) and self._batch == 0
+        if self.ema is not None and step and begins and stage.restart_average:
             self.ema.restart()
-        frozen = self.args.in_stage_2(step)
-        if not self.args.stage_1_steps or model.encoder is None or model.latent_encoder_frozen == frozen:
-            return
-        if frozen and self.ema is not None:
-            self.ema.load_into(model.encoder)
-            if model.quantizer is not None:
-                self.ema.load_into(model.quantizer)
-        model.freeze_latent_encoder(frozen)
+        if self.ema is not None and begins:
+            for part in _parts_of(model, stage.from_average or ()):
+                self.ema.load_into(part)
+        frozen = "encoder" in (stage.freeze or ())
+        if plan.freezes and model.encoder is not None and model.latent_encoder_frozen != frozen:
+            model.freeze_latent_encoder(frozen)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the parts of the loss, averaged over batches and processes since the last log."""
