@@ -149,7 +149,7 @@ def test_the_latent_target_has_a_gradient_only_where_asked_for(predicts, stirred
     """At equal noise and visible tokens, only the target can tell the encoder anything when the prediction is fixed."""
     found = {}
     for asked in (False, True):
-        model = stirred_model("continuous", separate_latent_denoiser=True, latent_prediction_type=predicts)
+        model = stirred_model("continuous", latent_denoiser="separate", latent_prediction_type=predicts)
         model.latent_denoiser.forward = lambda latents, timesteps: torch.zeros_like(latents)
         objective = TrainingObjective(token_loss_weight=0.0, latent_target_gradient=asked)
         loss = loss_of(model, some_tokens(), objective=objective).loss

@@ -143,4 +143,4 @@ def test_whole_numbers_that_no_tensor_holds_are_refused(size):
     with pytest.raises(ValueError, match=r"`vocab_size` is .*; give a number of tokens"):
         LaddConfig(**{**KIND, "vocab_size": size})
     with pytest.raises(ValueError, match=r"`codebook_size` is .*; give a whole number"):
-        LaddConfig(**KIND, **codes, quantizer="finite_scalar", fsq_levels=[3] * 50)
+        LaddConfig(**KIND, **codes, quantizer={"name": "finite_scalar", "levels": [3] * 50})

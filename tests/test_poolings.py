@@ -115,5 +115,5 @@ def test_only_a_latent_for_each_token_limits_how_long_texts_are():
         if name != "last_layer":
             pooling.check_longest(name, 12, 4)
     POOLINGS["last_layer"].check_longest("last_layer", 4, 4)
-    with pytest.raises(ValueError, match=r"A text has 12 tokens, but `encoder_pooling` 'last_layer' reads exactly 4"):
+    with pytest.raises(ValueError, match=r"A text has 12 tokens, but `encoder.pooling` 'last_layer' reads exactly 4"):
         POOLINGS["last_layer"].check_longest("last_layer", 12, 4)

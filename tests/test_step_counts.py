@@ -52,7 +52,7 @@ def update(model, make_trainer, batch, accumulated, data, steps=2, **options):
 @pytest.fixture
 def precise_model(stirred_model):
     """A model in float64, and no codes that are replaced at random."""
-    lasting = {"codebook_dead_code_threshold": 0}
+    lasting = {"quantizer_dead_code_threshold": 0}
     return lambda kind: stirred_model(kind, **(lasting if kind == "vector" else {})).double()
 
 

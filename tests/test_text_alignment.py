@@ -50,9 +50,7 @@ def make_encoder(model_tokenizer, encoder_tokenizer, pooling, latents, max_lengt
         latent_type="continuous",
         latent_length=latents,
         latent_dim=26,
-        encoder_name_or_path="unread",
-        encoder_tokenizer="own",
-        encoder_pooling=pooling,
+        encoder={"name": "pretrained", "name_or_path": "unread", "tokenizer": "own", "pooling": pooling},
     )
     encoder = PretrainedEncoder(config)
     encoder.pretrained.network = SeesItsTokenAlone(encoder_tokenizer)

@@ -15,8 +15,8 @@ LATENTS = {"latent_length": 4, "latent_dim": 3}
 OPTIONS = {
     "none": {},
     "continuous": {"latent_type": "continuous", **LATENTS},
-    "separate": {"latent_type": "continuous", "separate_latent_denoiser": True, **LATENTS},
-    "discrete": {"latent_type": "discrete", "quantizer": "finite_scalar", "fsq_levels": [3, 3], **LATENTS},
+    "separate": {"latent_type": "continuous", "latent_denoiser": "separate", **LATENTS},
+    "discrete": {"latent_type": "discrete", "quantizer": {"name": "finite_scalar", "levels": [3, 3]}, **LATENTS},
     "vector": {"latent_type": "discrete", "codebook_size": 8, **LATENTS},
 }
 LENGTHS = (1, 7, 12, 30)

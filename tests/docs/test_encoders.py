@@ -39,4 +39,4 @@ def test_its_calls_run_in_order(tmp_path, monkeypatch):
 
 
 def test_its_table_names_every_pooling():
-    assert set(re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE)) - {"encoder_pooling"} == set(POOLINGS)
+    assert set(re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE)) - {"pooling"} == set(POOLINGS)

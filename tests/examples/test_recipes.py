@@ -15,6 +15,7 @@ from helpers.examples import train_ladd as example
 from ladd_hf import LaddForDiffusionLM
 from ladd_hf.data import known_corpora, make_tokenizer
 from ladd_hf.data.corpora import separator_of
+from ladd_hf.models.quantizers.quantizer_options import QUANTIZERS, VectorOptions
 from ladd_hf.tasks import SawtoothTask, TextTask
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -296,7 +297,7 @@ def test_its_noise_encoder_and_quantizer_are_the_rows(name):
     row, (_, config, *_) = ROWS[name], describe(name)
     assert config.token_noise_schedule == "linear"
     assert config.token_time_conditioning == row.told_time
-    assert config.encoder_name_or_path == (ENCODER if row.pooling else None)
+    assert getattr(config.encoder_options, "name_or_path", None) == (ENCODER if row.pooling else None)
     if row.kind == "none":
         return
     assert config.latent_noise_schedule == row.schedule
@@ -304,17 +305,20 @@ def test_its_noise_encoder_and_quantizer_are_the_rows(name):
     assert config.latent_positions == row.positions
     assert config.latent_normalization == row.normalization
     assert config.reference_layout == (row.data != "sawtooth")
-    assert (config.encoder_trained, config.latent_head_layers, config.encoder_readout) == (False, 0, "last")
+    encoder = config.encoder_options
+    assert config.latent_head == "linear"
     assert config.separate_latent_denoiser == row.own_denoiser
     if row.pooling:
-        assert (config.encoder_pooling, config.encoder_projection) == (row.pooling, "cut")
-        assert config.encoder_tokenizer == "shared"
-    if row.kind == "discrete":
-        assert (config.quantizer, config.codebook_size) == ("vector", row.codes - 1)
-        assert (config.codebook_decay, config.codebook_dead_code_threshold) == (0.95, 2)
-        assert (config.codebook_kmeans_init, config.commitment_weight) == (True, row.commitment)
+        assert (encoder.pooling, encoder.projection) == (row.pooling, "cut")
+        assert (encoder.tokenizer, encoder.trained) == ("shared", False)
     else:
-        assert (config.latent_prediction_type, config.encoder_variance) == ("sample", "none")
+        assert encoder.readout == "last"
+    if row.kind == "discrete":
+        assert config.codebook_size == row.codes - 1
+        expected = {"decay": 0.95, "kmeans_init": True, "dead_code_threshold": 2, "commitment_weight": row.commitment}
+        assert QUANTIZERS.build(config.quantizer) == VectorOptions(**expected)
+    else:
+        assert (config.latent_prediction_type, encoder.variance) == ("sample", "none")
 
 
 # --- the training of a row ---
@@ -415,6 +419,18 @@ def test_a_recipe_overrides_its_bases_a_later_base_an_earlier_one_and_a_flag_the
     run, model, _, training = example.parse_arguments([path, "--seed", "4"])
     assert (run.length, model.latent_dim, training.max_steps, run.judge_order, training.seed) == (3, 2, 1, 9, 4)
     assert training.output_dir == "out/child"
+
+
+def test_a_mapping_without_a_name_changes_options_of_the_bases_choice(tmp_path):
+    path = write(
+        tmp_path,
+        child="base: [one.yaml, two.yaml]\nencoder: {std: 0.2}\nquantizer: {name: gumbel}\nmax_steps: 1\n",
+        one="encoder: trained\nquantizer: {name: vector, decay: 0.9}\n",
+        two="encoder: {variance: fixed, std: 0.1}\n",
+    )
+    _, model, *_ = example.parse_arguments([path, "--encoder", "{readout: chunk}"])
+    assert model.encoder == {"name": "trained", "variance": "fixed", "std": 0.2, "readout": "chunk"}
+    assert model.quantizer == {"name": "gumbel"}
 
 
 def test_two_bases_may_share_one(tmp_path):

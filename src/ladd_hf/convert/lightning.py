@@ -30,6 +30,7 @@ from torch.nn import functional as F
 from transformers.utils import logging
 
 from ..models.configuration_ladd import NUMBER_RANGES, LaddConfig
+from ..models.encoders.encoder_options import ENCODERS
 from ..models.modeling_ladd import LaddForDiffusionLM
 from ..utils.torch_files import OtherObjectsError, check_weights, read_torch_file
 from .dit_weights import (
@@ -96,7 +97,7 @@ def convert_lightning(
         converted, inferred, unread = _ladd(source, networks, settings)
         left_out += unread
     source.close()
-    against = [name for name, value in inferred.items() if name in options and options[name] != value]
+    against = [name for name, value in inferred.items() if name in options and _contradicts(options[name], value)]
     if against:
         raise ValueError(
             f"{origin} has weights of {', '.join(f'`{name}` {inferred[name]}' for name in against)}, which contradicts "
@@ -107,6 +108,14 @@ def convert_lightning(
     if left_out:
         logger.warning(f"Left out, for no prediction depends on them: {', '.join(left_out)}.")
     return model
+
+
+def _contradicts(given: Any, inferred: Any) -> bool:
+    """Whether a setting is not what the weights tell; of a choice with options, whether one of those given is not."""
+    if isinstance(given, Mapping) and isinstance(inferred, Mapping):
+        return any(name in inferred and inferred[name] != value for name, value in given.items())
+    named = inferred["name"] if isinstance(inferred, Mapping) else inferred
+    return bool(given != named)
 
 
 def _check_options(options: dict[str, Any]) -> None:
@@ -335,6 +344,9 @@ def _ladd(
         lengths["latent_length"] = source.shape(of_all_latents, 2)[1] // latent_dim
     ratio = _mlp_ratio(source, f"{prefix}blocks.0.mlp_x.0.weight", hidden)
     sizes = DitSizes(hidden, source.shape(f"{prefix}t_embedder.mlp.0.weight", 2)[0], ratio * hidden)
+    denoiser: Any = "shared"
+    if networks.latent_denoiser is not None:
+        denoiser = {"name": "separate", "num_layers": source.num_blocks(networks.latent_denoiser)}
     inferred = {
         "reference_layout": True,
         "latent_type": "discrete" if discrete else "continuous",
@@ -346,8 +358,7 @@ def _ladd(
         "mlp_ratio": ratio,
         "latent_dim": latent_dim,
         "latent_positions": "learned" if slots in source.names else "concatenated",
-        "separate_latent_denoiser": networks.latent_denoiser is not None,
-        "encoder_readout": "last",
+        "latent_denoiser": denoiser,
         **_needed(settings | lengths, "latent_length", "max_position_embeddings"),
     }
     settings.setdefault("token_time_conditioning", False)
@@ -361,7 +372,6 @@ def _ladd(
     left_out = source.leave(name for name in source.names if name.startswith(f"{prefix}y_cond_embedder."))
     converted, unread = _joint_denoiser(source, prefix, sizes, settings, inferred)
     if networks.latent_denoiser is not None:
-        inferred["latent_denoiser_num_layers"] = source.num_blocks(networks.latent_denoiser)
         converted |= placed("latent_denoiser", _latent_denoiser(source, networks.latent_denoiser, sizes, inferred))
     if networks.encoder is not None:
         converted |= placed("encoder", _encoder(source, networks.encoder, settings, inferred))
@@ -389,7 +399,7 @@ def _joint_denoiser(
     # The SiLU of our modulation is done already; blocks of two streams have a second one.
     of_heads = None if timed else F.silu(constant)
     of_blocks = None if of_heads is None else F.silu(of_heads)
-    separate, last = inferred["separate_latent_denoiser"], inferred["num_hidden_layers"] - 1
+    separate, last = inferred["latent_denoiser"] != "shared", inferred["num_hidden_layers"] - 1
     unread: list[str] = []
     for layer in range(last + 1):
         block, ours = f"{prefix}blocks.{layer}", f"model.blocks.{layer}.streams"
@@ -453,7 +463,7 @@ def _latent_denoiser(source: SourceWeights, prefix: str, sizes: DitSizes, inferr
         **placed("time_embedding", time_embedding(source, f"{prefix}t_y_embedder", sizes.cond)),
         **placed("head.output", output_head(source, f"{prefix}final_layer_y", latent_dim, sizes, None)),
     }
-    for layer in range(inferred["latent_denoiser_num_layers"]):
+    for layer in range(inferred["latent_denoiser"]["num_layers"]):
         block = stream(source, f"{prefix}blocks.{layer}", sizes, None)
         converted |= placed(f"blocks.{layer}.streams.latent", block)
     return converted
@@ -464,11 +474,11 @@ def _encoder(source: SourceWeights, prefix: str, settings: dict[str, Any], infer
     vocab_size, latent_dim = inferred["vocab_size"], inferred["latent_dim"]
     hidden = source.shape(f"{prefix}w.embedding", 2)[1]
     sizes = DitSizes(hidden, source.shape(f"{prefix}time_embedder.mlp.0.weight", 2)[0], inferred["mlp_ratio"] * hidden)
-    inferred["encoder_hidden_size"] = hidden
-    inferred["encoder_num_hidden_layers"] = source.num_blocks(prefix)
-    inferred["encoder_num_attention_heads"] = _num_heads(
-        source, prefix, hidden, settings, "encoder_num_attention_heads"
-    )
+    _, given = ENCODERS.parsed(settings.get("encoder", "trained"))
+    heads = _num_heads(source, prefix, hidden, {**settings, **given}, "num_attention_heads")
+    layers = source.num_blocks(prefix)
+    sized = {"hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads, "readout": "last"}
+    inferred["encoder"] = {"name": "trained", **given, **sized}
     constant = F.silu(embedding_of_zero(time_embedding(source, f"{prefix}time_embedder", sizes.cond)))
     head = output_head(source, f"{prefix}final_layer", latent_dim, sizes, constant)
     shift, scale = head["modulation.bias"].chunk(2)
@@ -478,7 +488,7 @@ def _encoder(source: SourceWeights, prefix: str, settings: dict[str, Any], infer
         "readout.weight": head["proj.weight"],
         "readout.bias": head["proj.bias"] + head["proj.weight"] @ shift,
     }
-    for layer in range(inferred["encoder_num_hidden_layers"]):
+    for layer in range(layers):
         block = stream(source, f"{prefix}blocks.{layer}", sizes, constant)
         converted |= placed(f"blocks.{layer}.streams.token", block)
     return converted

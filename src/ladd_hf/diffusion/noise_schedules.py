@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from ..utils.number_ranges import POSITIVE, NumberRange
+from ..utils.registry import Registry, Spec
 
 _SQUEEZE = NumberRange("a share between 0 and 0.5", least=0, most=0.5, without_ends=("least", "most"))
 
@@ -155,44 +155,57 @@ def _linear_signal(t: Tensor) -> Tensor:
     return 1 - t
 
 
-MASK_SCHEDULES: dict[str, Callable[..., MaskSchedule]] = {
-    "linear": LinearMaskSchedule,
-    "polynomial": PolynomialMaskSchedule,
-    "cosine": CosineMaskSchedule,
-    # In MDLM's code alpha(t) = 1 - (1 - eps) t: stretched to end at 0, where a run starts, it is the linear schedule.
-    "log_linear": LinearMaskSchedule,
-    "geometric": GeometricMaskSchedule,
-}
-GAUSSIAN_SCHEDULES: dict[str, Callable[..., GaussianSchedule]] = {
-    "sqrt": lambda eps=1e-4: GaussianSchedule(_sqrt_signal, eps),
-    "cosine": lambda eps=1e-4: GaussianSchedule(_cosine_signal, eps),
-    "linear": lambda eps=1e-4: GaussianSchedule(_linear_signal, eps),
-    "polynomial": lambda degree=2.0, eps=1e-4: GaussianSchedule(PolynomialMaskSchedule(degree).alpha, eps),
-}
+def _sqrt_schedule(eps: float = 1e-4) -> GaussianSchedule:
+    return GaussianSchedule(_sqrt_signal, eps)
 
 
-def _build(registry: Mapping[str, Callable[..., Any]], kind: str, spec: str | Mapping[str, Any]) -> Any:
-    options: dict[str, Any] = dict(spec) if isinstance(spec, Mapping) else {"name": spec}
-    name = options.pop("name", None)
-    if not isinstance(name, str) or name not in registry:
-        raise ValueError(
-            f"{kind} noise schedule {spec!r} is unknown; give one of {sorted(registry)}, or a mapping such as "
-            '{"name": "polynomial", "degree": 3}.'
-        )
-    try:
-        return registry[name](**options)
-    except TypeError as error:
-        raise ValueError(f"{kind} noise schedule {name!r} does not take these options: {error}.") from error
+def _cosine_schedule(eps: float = 1e-4) -> GaussianSchedule:
+    return GaussianSchedule(_cosine_signal, eps)
 
 
-def mask_schedule(spec: str | Mapping[str, Any]) -> MaskSchedule:
+def _linear_schedule(eps: float = 1e-4) -> GaussianSchedule:
+    return GaussianSchedule(_linear_signal, eps)
+
+
+def _polynomial_schedule(degree: float = 2.0, eps: float = 1e-4) -> GaussianSchedule:
+    return GaussianSchedule(PolynomialMaskSchedule(degree).alpha, eps)
+
+
+MASK_SCHEDULES: Registry[Callable[..., MaskSchedule]] = Registry(
+    "mask noise schedule",
+    {
+        "linear": LinearMaskSchedule,
+        "polynomial": PolynomialMaskSchedule,
+        "cosine": CosineMaskSchedule,
+        # In MDLM's code alpha(t) = 1 - (1 - eps) t: stretched to end at 0, where a run starts, it is the linear one.
+        "log_linear": LinearMaskSchedule,
+        "geometric": GeometricMaskSchedule,
+    },
+)
+GAUSSIAN_SCHEDULES: Registry[Callable[..., GaussianSchedule]] = Registry(
+    "Gaussian noise schedule",
+    {
+        "sqrt": _sqrt_schedule,
+        "cosine": _cosine_schedule,
+        "linear": _linear_schedule,
+        "polynomial": _polynomial_schedule,
+    },
+)
+# Each gives what builds a schedule a name, by which `token_noise_schedule` and `latent_noise_schedule` find it.
+register_mask_schedule = MASK_SCHEDULES.register
+register_gaussian_schedule = GAUSSIAN_SCHEDULES.register
+
+
+def mask_schedule(spec: Spec) -> MaskSchedule:
     """The schedule of a masked channel by name (`linear`, `polynomial`, `cosine`, `log_linear`, `geometric`).
 
     `spec` is the name, or a mapping with `name` and the schedule's options. Raises `ValueError` for anything else.
     """
-    return _build(MASK_SCHEDULES, "Mask", spec)
+    schedule: MaskSchedule = MASK_SCHEDULES.build(spec)
+    return schedule
 
 
-def gaussian_schedule(spec: str | Mapping[str, Any]) -> GaussianSchedule:
+def gaussian_schedule(spec: Spec) -> GaussianSchedule:
     """The schedule of continuous latents by name (`sqrt`, `cosine`, `linear`, `polynomial`), as `mask_schedule`."""
-    return _build(GAUSSIAN_SCHEDULES, "Gaussian", spec)
+    schedule: GaussianSchedule = GAUSSIAN_SCHEDULES.build(spec)
+    return schedule

@@ -1,6 +1,5 @@
 """Configuration of LADD models: everything that shapes weights or defines the two noise processes."""
 
-import math
 from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any, Literal
@@ -13,16 +12,16 @@ from ..utils.number_ranges import (
     AT_LEAST_ONE,
     COUNT,
     COUNT_OR_ZERO,
-    NOT_NEGATIVE,
     POSITIVE,
-    SHARE,
     SHARE_BELOW_ONE,
-    WEIGHT,
     NumberRange,
     check_ranges,
     whole,
 )
-from .encoders.pooling import POOLINGS
+from .encoders.encoder_options import ENCODERS, EncoderOptions, check_heads, pooling_of
+from .latent_options import LATENT_DENOISERS, LATENT_HEADS, LinearHead, MlpHead, SeparateDenoiser
+from .quantizers.quantizer_options import QUANTIZERS
+from .renamed_settings import refuse_old_name, with_current_names
 from .text_frame import TextFrame
 from .text_lengths import check_lengths
 from .vocabulary import ids_of
@@ -37,17 +36,15 @@ MODEL_SIZES: dict[str, tuple[int, int, int, int]] = {
     "XL": (1152, 28, 16, 256),
 }
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
-# Settings that mean something for one type of latents alone.
-_OF_CONTINUOUS = ("separate_latent_denoiser", "latent_prediction_type", "encoder_variance")
-_OF_CODES = ("codebook_size", "quantizer", "fsq_levels")
-# Settings that mean something for a pretrained encoder alone, and for one of our own.
-_OF_PRETRAINED = (
-    *("encoder_revision", "encoder_config", "encoder_pooling", "encoder_projection", "encoder_tokenizer"),
-    *("encoder_mask_token_id", "encoder_trained", "latent_standardization"),
+# Settings that mean something for one type of latents alone, and for latents of any type.
+_OF_CONTINUOUS = ("latent_denoiser", "latent_prediction_type")
+_OF_CODES = ("codebook_size", "quantizer")
+_OF_LATENTS = (
+    *("latent_length", "latent_dim", "latent_noise_schedule", "latent_head", "latent_normalization"),
+    *("latent_pooling", "latent_unpooling", "encoder", "reference_layout", *_OF_CONTINUOUS, *_OF_CODES),
 )
-_OF_OWN_ENCODER = ("encoder_num_hidden_layers", "encoder_num_attention_heads", "encoder_readout")
 
 _TOKEN_ID = whole(0, "an id of the vocabulary, from 0 to `vocab_size` - 1")
 # What each setting that is a number may be; the ids that are not here are looked at beside the size of the vocabulary.
@@ -56,19 +53,11 @@ NUMBER_RANGES: dict[str, NumberRange] = {
     "tokenizer_size": COUNT,
     **dict.fromkeys(("mask_token_id", "pad_token_id", "bos_token_id", "eos_token_id"), _TOKEN_ID),
     **dict.fromkeys(("hidden_size", "num_hidden_layers", "num_attention_heads", "cond_hidden_size"), COUNT),
-    **dict.fromkeys(("mlp_ratio", "max_position_embeddings", "latent_head_hidden_size", "format_version"), COUNT),
+    **dict.fromkeys(("mlp_ratio", "max_position_embeddings", "format_version"), COUNT),
     "attention_dropout": SHARE_BELOW_ONE,
     "layer_norm_eps": POSITIVE,
     "initializer_range": POSITIVE,
-    **dict.fromkeys(("latent_length", "latent_dim", "codebook_size", "latent_head_layers"), COUNT_OR_ZERO),
-    "latent_denoiser_num_layers": COUNT_OR_ZERO,
-    **dict.fromkeys(("encoder_num_hidden_layers", "encoder_hidden_size"), COUNT_OR_ZERO),
-    **dict.fromkeys(("encoder_num_attention_heads", "encoder_mask_token_id"), COUNT_OR_ZERO),
-    "encoder_std": NOT_NEGATIVE,
-    "codebook_decay": SHARE,
-    "codebook_dead_code_threshold": COUNT_OR_ZERO,
-    "commitment_weight": WEIGHT,
-    "gumbel_temperature": POSITIVE,
+    **dict.fromkeys(("latent_length", "latent_dim", "codebook_size"), COUNT_OR_ZERO),
 }
 
 
@@ -110,43 +99,20 @@ class LaddConfig(PreTrainedConfig):
             Ours, not the paper's: attention need not learn first which latent belongs to which tokens.
         token_time_conditioning, latent_time_conditioning (`bool`): whether the network is told t_x, t_y. Not for
             tokens and codes (the number of masks tells), but for continuous latents, if not given.
-        latent_head_layers, latent_head_hidden_size (`int`): a residual MLP of so many layers of that width before the
-            latents' output; 0 layers for a linear head.
-        separate_latent_denoiser (`bool`): a second network that denoises continuous latents with no tokens in it, for
-            sequential inference; `latent_denoiser_num_layers` deep, 0 for as many as the first.
+        latent_head (`str` or `dict`): what the latents come out of: `linear`, or `mlp`, a residual MLP before that
+            with its `layers` and `hidden_size`.
+        latent_denoiser (`str` or `dict`): `shared`, the network of the tokens denoises the latents too, or `separate`,
+            a second network, with no tokens in it and `num_layers` deep, for sequential inference of continuous ones.
         token_noise_schedule, latent_noise_schedule (`str` or `dict`): see `noise_schedules`; linear for tokens, `sqrt`
             for continuous latents and `polynomial` of degree 2 for codes, if not given.
         latent_prediction_type (`"sample"`, `"epsilon"`): what the network predicts of continuous latents.
-        encoder_num_hidden_layers, encoder_hidden_size, encoder_num_attention_heads (`int`): sizes of the encoder; 0 for
-            the denoiser's. Of a pretrained one `encoder_hidden_size` alone, 0 for what it has.
-        encoder_readout (`"last"`, `"chunk"`, `"chunk_mlp"`): latents are read at the last M positions (the reference),
-            or each from the hidden states of its own chunk of text, concatenated, by a linear map or an MLP.
+        encoder (`str` or `dict`): `trained`, a transformer of our own ([`TrainedOptions`]: sizes, `readout`,
+            `variance`), or `pretrained` ([`PretrainedOptions`]: `name_or_path`, `pooling`, `projection` and others).
         latent_normalization (`"none"`, `"l2"`, `"unit"`): `l2` scales each latent to length sqrt(D), so to unit mean
             square; `unit` to length 1 (the reference).
-        encoder_variance (`"none"`, `"fixed"`, `"learned"`): whether continuous latents are drawn around the encoder's
-            output, with standard deviation `encoder_std` or a learned one.
-        encoder_name_or_path (`str`, *optional*): a pretrained encoder, whatever `AutoModel` loads, from the Hub or a
-            folder; a transformer of our own, trained with the rest, if not given. See [`PretrainedEncoder`].
-        encoder_revision (`str`, *optional*): branch, tag or commit of it; where it comes from the Hub, the commit it is
-            first loaded at.
-        encoder_pooling (`str`): its states to M vectors, a name in `poolings.POOLINGS`: `last_layer`
-            (M = `max_position_embeddings`), `last_token` and `mean` (M = 1), `adaptive_chunk_mean`, or
-            `adaptive_chunk_mean_eos` (M of at least 2).
-        encoder_projection (`"cut"`, `"learned"`): the pooled vectors to size D: their first D dimensions, or a linear
-            map that is trained.
-        encoder_tokenizer (`"shared"`, `"own"`): it reads the model's token ids, or the text they stand for in tokens of
-            its own, aligned by characters.
-        encoder_mask_token_id (`int`, *optional*): what it reads, with a shared tokenizer, where a token is hidden; its
-            mask, unknown, padding or final token, the first that it has, if not given.
-        encoder_trained (`bool`): it is trained and saved with the model; else it is fixed, no part of the model, and
-            loaded where a text is to be encoded.
-        encoder_config (`dict`, *optional*): its configuration, kept by a model that trains it.
-        latent_standardization (`bool`): its pooled vectors are shifted and scaled to mean 0 and variance 1 in each
-            dimension, by statistics that `gather_latent_statistics` takes once.
-        quantizer (`"vector"`, `"finite_scalar"`, `"gumbel"`): a learned codebook, finite scalar quantisation with
-            `fsq_levels` (their product is `codebook_size`), or a Gumbel-softmax choice of codes.
-        codebook_decay, codebook_kmeans_init, codebook_dead_code_threshold, commitment_weight: of the learned codebook.
-        gumbel_temperature (`float`): of the Gumbel-softmax choice.
+        quantizer (`str` or `dict`): of codes: `vector`, a learned codebook ([`VectorOptions`]), `finite_scalar` with
+            its `levels`, whose product is `codebook_size`, `gumbel` with its `temperature`, or one that
+            `register_quantizer` has given a name.
         reference_layout (`bool`): the networks exactly as in the authors' research code, for weights that come from
             there: times enter their sinusoids as they are, not times 1000; what blocks of two streams are modulated by
             passes a second SiLU; time modulates the latents' output after its norm, not before; and learned constants
@@ -158,6 +124,9 @@ class LaddConfig(PreTrainedConfig):
             lengths differ: generated texts have their lengths drawn from it. From the same places.
 
         format_version (`int`): of this configuration; raised where a setting comes to mean something else.
+
+    A choice with options of its own (schedules, `encoder`, `quantizer`, `latent_head`, `latent_denoiser`) is given by
+    its name, or by a mapping of `name` and options, such as `{"name": "vector", "decay": 0.9}`.
 
     Raises `ValueError` with one sentence for settings that contradict each other, for the name of a setting that is
     misspelt, for a configuration of another kind of model, and for one of a newer format.
@@ -193,40 +162,16 @@ class LaddConfig(PreTrainedConfig):
     latent_unpooling: Literal["none", "chunk"] = "none"
     token_time_conditioning: bool = False
     latent_time_conditioning: bool | None = None
-    latent_head_layers: int = 0
-    latent_head_hidden_size: int = 2048
-    separate_latent_denoiser: bool = False
-    latent_denoiser_num_layers: int = 0
+    latent_head: str | dict[str, Any] = "linear"
+    latent_denoiser: str | dict[str, Any] = "shared"
 
     token_noise_schedule: str | dict[str, Any] = "linear"
     latent_noise_schedule: str | dict[str, Any] | None = None
     latent_prediction_type: Literal["sample", "epsilon"] = "sample"
 
-    encoder_num_hidden_layers: int = 0
-    encoder_hidden_size: int = 0
-    encoder_num_attention_heads: int = 0
-    encoder_readout: Literal["last", "chunk", "chunk_mlp"] = "last"
+    encoder: str | dict[str, Any] = "trained"
+    quantizer: str | dict[str, Any] = "vector"
     latent_normalization: Literal["none", "l2", "unit"] = "none"
-    encoder_variance: Literal["none", "fixed", "learned"] = "none"
-    encoder_std: float | int = 0.1
-
-    encoder_name_or_path: str | None = None
-    encoder_revision: str | None = None
-    encoder_config: dict[str, Any] | None = None
-    encoder_pooling: str = "adaptive_chunk_mean"
-    encoder_projection: Literal["cut", "learned"] = "cut"
-    encoder_tokenizer: Literal["shared", "own"] = "shared"
-    encoder_mask_token_id: int | None = None
-    encoder_trained: bool = False
-    latent_standardization: bool = False
-
-    quantizer: Literal["vector", "finite_scalar", "gumbel"] = "vector"
-    fsq_levels: list[int] | None = None
-    codebook_decay: float = 0.95
-    codebook_kmeans_init: bool = True
-    codebook_dead_code_threshold: int = 2
-    commitment_weight: float | int = 0.1
-    gumbel_temperature: float | int = 1.0
 
     reference_layout: bool = False
 
@@ -244,13 +189,8 @@ class LaddConfig(PreTrainedConfig):
             self.latent_time_conditioning = self.latent_type == "continuous"
         if self.latent_noise_schedule is None and self.latent_type != "none":
             self.latent_noise_schedule = "sqrt" if self.latent_type == "continuous" else "polynomial"
-        if self.fsq_levels is not None and self.quantizer == "finite_scalar" and self.codebook_size == 0:
-            self.codebook_size = math.prod(self.fsq_levels)
-        if self.encoder_name_or_path is None:
-            self.encoder_num_hidden_layers = self.encoder_num_hidden_layers or self.num_hidden_layers
-            self.encoder_hidden_size = self.encoder_hidden_size or self.hidden_size
-            self.encoder_num_attention_heads = self.encoder_num_attention_heads or self.num_attention_heads
-        self.latent_denoiser_num_layers = self.latent_denoiser_num_layers or self.num_hidden_layers
+        if self.latent_type == "discrete" and self.codebook_size == 0:
+            self.codebook_size = QUANTIZERS.build(self.quantizer).num_codes or 0
         if self.initializer_range is None:
             self.initializer_range = self.hidden_size**-0.5
         if self.rope_parameters is None:
@@ -276,20 +216,39 @@ class LaddConfig(PreTrainedConfig):
         """Id of the mask code of discrete latents."""
         return self.codebook_size
 
+    @property
+    def encoder_options(self) -> EncoderOptions:
+        """The options of `encoder`, the denoiser's sizes where it gives none."""
+        options: EncoderOptions = ENCODERS.build(self.encoder)
+        return options.for_denoiser(self.hidden_size, self.num_hidden_layers, self.num_attention_heads)
+
+    @property
+    def encoder_pooling(self) -> str | None:
+        """The pooling of a pretrained encoder, `None` of a trained one; builds nothing, so that it can be compiled."""
+        return pooling_of(self.encoder)
+
+    @property
+    def latent_head_options(self) -> LinearHead | MlpHead:
+        """The options of `latent_head`."""
+        options: LinearHead | MlpHead = LATENT_HEADS.build(self.latent_head)
+        return options
+
+    @property
+    def separate_latent_denoiser(self) -> bool:
+        """Whether a network of their own denoises the latents."""
+        return isinstance(LATENT_DENOISERS.build(self.latent_denoiser), SeparateDenoiser)
+
+    @property
+    def latent_denoiser_num_layers(self) -> int:
+        """How deep that network is."""
+        return getattr(LATENT_DENOISERS.build(self.latent_denoiser), "num_layers", 0) or self.num_hidden_layers
+
     def validate_architecture(self) -> None:
         """Part of the `@strict` validation: raises `ValueError` where settings contradict each other."""
         self._validate_numbers()
         self._validate_tokens()
         self._validate_texts()
-        networks = [(self.hidden_size, self.num_attention_heads, "")]
-        if self.encoder_name_or_path is None:
-            networks.append((self.encoder_hidden_size, self.encoder_num_attention_heads, "encoder_"))
-        for size, heads, name in networks:
-            if heads < 1 or size % heads or (size // heads) % 2:
-                raise ValueError(
-                    f"`{name}hidden_size` {size} over `{name}num_attention_heads` {heads} does not give heads of an "
-                    "even size, which rotary positions need: choose a multiple of twice the number of heads."
-                )
+        check_heads(self.hidden_size, self.num_attention_heads)
         mask_schedule(self.token_noise_schedule)
         rope = self.rope_parameters or {}
         if rope.get("rope_type", "default") != "default" or rope.get("rope_theta", 1) not in AT_LEAST_ONE:
@@ -298,24 +257,23 @@ class LaddConfig(PreTrainedConfig):
                 '{"rope_type": "default", "rope_theta": a number of at least 1}.'
             )
         if self.latent_type == "none":
-            self._validate_no_latents()
-            return
-        self._validate_latents()
-        if self.encoder_name_or_path is None:
-            self._validate_own_encoder()
+            self._refuse("none", _OF_LATENTS, "'continuous' or 'discrete'")
         else:
-            self._validate_pretrained_encoder()
+            self._validate_latents()
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """As of any configuration; raises `ValueError` for one of another kind of model."""
+        """As of any configuration, be it saved with names that settings had before (which is logged).
+
+        Raises `ValueError` for one of another kind of model.
+        """
         kind = config_dict.get("model_type", cls.model_type)
         if kind != cls.model_type:
             raise ValueError(
                 f"The configuration is of a model of type {kind!r}, which is not {cls.model_type!r}: load it with the "
                 "library it was made with, or through transformers' Auto classes."
             )
-        return super().from_dict(config_dict, **kwargs)
+        return super().from_dict(with_current_names(config_dict), **kwargs)
 
     def _validate_names(self, others: dict[str, Any]) -> None:
         """Refuses what a newer version wrote, and names that are nearly a setting's: transformers keeps any name."""
@@ -328,6 +286,7 @@ class LaddConfig(PreTrainedConfig):
             return
         known = [field.name for field in fields(LaddConfig)]
         for name in others:
+            refuse_old_name(name)
             if name not in known and (meant := get_close_matches(name, known, n=1, cutoff=0.85)):
                 raise ValueError(f"There is no setting `{name}`; did you mean `{meant[0]}`?")
 
@@ -387,62 +346,12 @@ class LaddConfig(PreTrainedConfig):
         if self.text_lengths is not None:
             check_lengths(self.text_lengths, longest)
 
-    def _changed(self, names: tuple[str, ...]) -> list[str]:
-        return [name for name in names if getattr(self, name) != getattr(LaddConfig, name)]
-
     def _refuse(self, kind: str, names: tuple[str, ...], instead: str) -> None:
         """Raises `ValueError` where settings that are for another type of latents have been changed."""
-        if given := self._changed(names):
+        if given := [name for name in names if getattr(self, name) != getattr(LaddConfig, name)]:
             raise ValueError(
                 f"`latent_type` is {kind!r}, but {', '.join(given)} is set: leave it out, or choose the latent type "
                 f"{instead}."
-            )
-
-    def _validate_no_latents(self) -> None:
-        shared = (
-            "latent_length",
-            "latent_dim",
-            "latent_noise_schedule",
-            "latent_head_layers",
-            "latent_normalization",
-            "latent_pooling",
-            "latent_unpooling",
-        )
-        of_encoder = ("encoder_name_or_path", *_OF_PRETRAINED)
-        others = (*shared, *_OF_CONTINUOUS, *_OF_CODES, *of_encoder, "reference_layout")
-        self._refuse("none", others, "'continuous' or 'discrete'")
-
-    def _validate_own_encoder(self) -> None:
-        if given := self._changed(_OF_PRETRAINED):
-            raise ValueError(
-                f"{', '.join(given)} is set, which is for a pretrained encoder: name one in `encoder_name_or_path`, or "
-                "leave it out."
-            )
-
-    def _validate_pretrained_encoder(self) -> None:
-        name, hidden = self.encoder_name_or_path, self.encoder_hidden_size
-        if given := self._changed(_OF_OWN_ENCODER):
-            raise ValueError(
-                f"{', '.join(given)} is set, but `encoder_name_or_path` {name!r} brings its own: leave it out."
-            )
-        if self.encoder_variance == "learned":
-            raise ValueError(
-                f"`encoder_variance` is 'learned', which the pretrained encoder {name!r} can not be taught: give "
-                "'none' or 'fixed'."
-            )
-        if self.encoder_pooling not in POOLINGS:
-            raise ValueError(
-                f"`encoder_pooling` {self.encoder_pooling!r} is unknown; give one of {', '.join(POOLINGS)}."
-            )
-        POOLINGS[self.encoder_pooling].check(self.encoder_pooling, self.latent_length, self.max_position_embeddings)
-        if self.encoder_config is not None and not self.encoder_trained:
-            raise ValueError(
-                "`encoder_config` is kept by a model that trains its encoder: leave it out, or set `encoder_trained`."
-            )
-        if self.encoder_projection == "cut" and 0 < hidden < self.latent_dim:
-            raise ValueError(
-                f"The encoder {name!r} has states of size {hidden}, from which `latent_dim` {self.latent_dim} can not "
-                "be cut: give a size of at most that, or `encoder_projection` 'learned'."
             )
 
     def _validate_latents(self) -> None:
@@ -458,32 +367,34 @@ class LaddConfig(PreTrainedConfig):
                 f"`latent_pooling` is {self.latent_pooling!r}, but with `separate_latent_denoiser` latents are "
                 "predicted without tokens: leave one of them out."
             )
+        encoder = self.encoder_options
+        encoder.check(self.latent_length, self.latent_dim, self.max_position_embeddings)
+        LATENT_HEADS.build(self.latent_head)
         if kind == "continuous":
             self._refuse(kind, _OF_CODES, "'discrete'")
-            if self.encoder_variance == "fixed" and self.encoder_std not in POSITIVE:
-                raise ValueError(f"`encoder_std` is {self.encoder_std}; give a standard deviation above 0.")
             gaussian_schedule(self.latent_noise_schedule or "")
             return
         self._refuse(kind, _OF_CONTINUOUS, "'continuous'")
+        if encoder.variance != "none":
+            raise ValueError(
+                f"`latent_type` is 'discrete', but `encoder.variance` is {encoder.variance!r}: leave it out, or choose "
+                "the latent type 'continuous'."
+            )
+        self._validate_codes()
+
+    def _validate_codes(self) -> None:
+        mask_schedule(self.latent_noise_schedule or "")
+        num_codes = QUANTIZERS.build(self.quantizer).num_codes
+        if num_codes not in (None, self.codebook_size):
+            raise ValueError(
+                f"`quantizer` is {self.quantizer}, which has {num_codes} codes, but `codebook_size` is "
+                f"{self.codebook_size}: change the one or the other, or leave `codebook_size` out."
+            )
         if self.codebook_size < 2:
             raise ValueError(
                 f"`latent_type` is 'discrete' with `codebook_size` {self.codebook_size}: give at least 2 codes, the "
                 "mask code not counted."
             )
-        levels = self.fsq_levels or [0]
-        fits = min(levels) > 2 and math.prod(levels) == self.codebook_size
-        if self.quantizer == "finite_scalar" and not fits:
-            raise ValueError(
-                f"Finite scalar quantisation got `fsq_levels` {self.fsq_levels} and `codebook_size` "
-                f"{self.codebook_size}: give levels of at least 3 each whose product is the codebook size, such as "
-                "[8, 8] for 64."
-            )
-        if self.quantizer != "finite_scalar" and self.fsq_levels is not None:
-            raise ValueError(
-                f"`fsq_levels` {self.fsq_levels} are for the quantizer 'finite_scalar', not {self.quantizer!r}: leave "
-                "them out or change the quantizer."
-            )
-        mask_schedule(self.latent_noise_schedule or "")
 
 
 __all__ = ["MODEL_SIZES", "LaddConfig"]

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from .configuration_ladd import LaddConfig
 from .encoders.trained import LatentReadout, chunk_places, read_chunks, rope_theta, row_spans
+from .latent_options import MlpHead
 from .transformer import (
     LaddBlock,
     Modulation,
@@ -80,11 +81,12 @@ class LatentHead(nn.Module):
         super().__init__()
         hidden, eps = config.hidden_size, config.layer_norm_eps
         self.wide: ResidualMLP | None = None
-        if config.latent_head_layers:
-            self.wide = ResidualMLP(hidden, config.latent_head_hidden_size, config.latent_head_layers, eps)
+        head, width = config.latent_head_options, hidden
+        if isinstance(head, MlpHead):
+            self.wide, width = ResidualMLP(hidden, head.hidden_size, head.layers, eps), head.hidden_size
         size = config.latent_dim if config.latent_type == "continuous" else config.codebook_size
         after_norm = cond_hidden_size if config.reference_layout else 0
-        self.output = OutputHead(config.latent_head_hidden_size if self.wide else hidden, size, after_norm, eps)
+        self.output = OutputHead(width, size, after_norm, eps)
         self.modulation = None if config.reference_layout else Modulation(cond_hidden_size, hidden, count=2)
 
     def forward(self, states: Tensor, conditioning: Tensor | None) -> Tensor:

@@ -33,6 +33,7 @@ from .call_checks import (
     readable,
 )
 from .configuration_ladd import LaddConfig
+from .encoders.encoder_options import PretrainedOptions
 from .encoders.pretrained import PretrainedEncoder, batches_of, feature_batches
 from .encoders.statistics import LatentStatistics
 from .encoders.trained import LaddEncoder, check_finite, check_lengths, row_spans
@@ -49,7 +50,8 @@ from .latent_io import (
 )
 from .modeling_outputs import LaddModelOutput, LaddOutput
 from .modeling_utils import LaddPreTrainedModel
-from .quantizers.quantizer import QUANTIZERS, Quantizer
+from .quantizers.quantizer import Quantizer
+from .quantizers.quantizer_options import QUANTIZERS
 from .transformer import (
     LaddBlock,
     OutputHead,
@@ -188,10 +190,13 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
         cond = self.model.cond_hidden_size
         self.token_head = OutputHead(config.hidden_size, config.vocab_size, cond, config.layer_norm_eps)
         has_latents = config.latent_type != "none"
-        kind = LaddEncoder if config.encoder_name_or_path is None else PretrainedEncoder
+        pretrained = isinstance(config.encoder_options, PretrainedOptions)
+        kind = PretrainedEncoder if pretrained else LaddEncoder
         self.encoder: LaddEncoder | PretrainedEncoder | None = kind(config) if has_latents else None
         discrete = config.latent_type == "discrete"
-        self.quantizer: Quantizer | None = QUANTIZERS[config.quantizer](config) if discrete else None
+        self.quantizer: Quantizer | None = None
+        if discrete:
+            self.quantizer = QUANTIZERS.build(config.quantizer).build(config.latent_dim, config.codebook_size)
         separate = config.separate_latent_denoiser
         self.latent_denoiser = LatentDenoiser(config) if separate else None
         self.latent_head = LatentHead(config, cond) if has_latents and not separate else None
@@ -200,8 +205,8 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
         self.latent_channel = latent_channel(config)
         self.latent_encoder_frozen = False
         self.post_init()
-        if config.encoder_trained and self.device.type != "meta":  # a checkpoint brings the encoder's weights
-            cast(PretrainedEncoder, self.encoder).load_pretrained()
+        if getattr(config.encoder_options, "trained", False) and self.device.type != "meta":
+            cast(PretrainedEncoder, self.encoder).load_pretrained()  # else a checkpoint brings the encoder's weights
 
     def get_output_embeddings(self) -> nn.Linear:
         """The vocabulary projection."""
@@ -381,7 +386,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
         if precomputed_latents is not None and isinstance(self.encoder, LaddEncoder):
             raise ValueError(
                 "The encoder is trained with the model, so its latents can not be had beforehand: leave "
-                "`precomputed_latents` out, or name a pretrained encoder in `encoder_name_or_path`."
+                "`precomputed_latents` out, or name a pretrained encoder in `encoder.name_or_path`."
             )
         check_tokens(self.config, tokens, None, attention_mask)
         check_lengths(self.config, tokens, attention_mask, wait=not torch.is_grad_enabled())
@@ -409,7 +414,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
             return self.encode(input_ids, attention_mask).clean
 
     def gather_latent_statistics(self, data: Iterable[Mapping[str, Any]], num_examples: int | None = None) -> int:
-        """Takes the statistics by which `latent_standardization` shifts and scales, and returns of how many vectors.
+        """Takes the statistics by which `encoder.standardization` shifts and scales, and returns of how many vectors.
 
         Args:
             data: examples with `input_ids` (and perhaps `attention_mask`), such as a dataset's, or batches of them as
@@ -421,11 +426,11 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
         """
         encoder = self.encoder
         if not isinstance(encoder, PretrainedEncoder) or encoder.statistics is None:
-            raise ValueError("This model standardises no latents: set `latent_standardization` in its configuration.")
+            raise ValueError("This model standardises no latents: set `encoder.standardization` in its configuration.")
         with evaluation_mode(self), torch.no_grad():
             batches = batches_of(data, num_examples, self.config.pad_token_id or 0, self.device)
             features = feature_batches(encoder, batches, self.dtype)
-            return encoder.statistics.gather(features, self.config.encoder_name_or_path)
+            return encoder.statistics.gather(features, encoder.options.name_or_path)
 
     @property
     def needs_latent_statistics(self) -> bool:
@@ -435,7 +440,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
 
     def set_tokenizer(self, tokenizer: PreTrainedTokenizerBase | None) -> None:
         """Tells the model which tokenizer its ids are of: those that have no token are never written, and a pretrained
-        encoder reads their text by it (`encoder_tokenizer` 'own') or checks that it shares them. Trainer and pipeline
+        encoder reads their text by it (`encoder.tokenizer` 'own') or checks that it shares them. Trainer and pipeline
         do so by themselves."""
         if tokenizer is not None:
             take_vocabulary(self.config, tokenizer)

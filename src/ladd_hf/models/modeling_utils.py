@@ -180,7 +180,7 @@ class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
             init.normal_(module.slots, std=cast(float, self.config.initializer_range))
         elif isinstance(mask_vector := getattr(module, "mask_vector", None), nn.Parameter):
             init.normal_(mask_vector, std=1.0)
-        reset_if_of_quantizer(module, self.config)
+        reset_if_of_quantizer(module, self.config.quantizer)
 
 
 __all__ = ["LaddPreTrainedModel"]

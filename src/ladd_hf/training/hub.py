@@ -16,6 +16,7 @@ from transformers.utils import PushInProgress
 
 from ..diffusion.paths import time_path
 from ..models.configuration_ladd import LaddConfig
+from ..models.encoders.encoder_options import PretrainedOptions
 from ..utils.local_paths import public_name
 from .model_card import METHODS, Conditions, HeldOutBounds, Recipe, SampleScores
 from .recorded_trainer import RecordedTrainer
@@ -27,6 +28,7 @@ def training_recipe(trainer: RecordedTrainer, data: str | None = None, command: 
     """How a trainer's weights came to be what they are. `data` and `command` are looked up, if not given."""
     model, record = trainer._ladd_model(), trainer._record
     config, tokenizer = model.config, trainer.processing_class
+    encoder = config.encoder_options
     seen = facts_of(list(record.parts()) or [circumstances(trainer)])
     found = {name: seen.pop(name, "not recorded") for name in ("data", "command")}
     facts = {
@@ -34,7 +36,7 @@ def training_recipe(trainer: RecordedTrainer, data: str | None = None, command: 
         "sizes": f"hidden {config.hidden_size}, {config.num_hidden_layers} layers, {config.num_attention_heads} heads, "
         f"vocabulary {config.vocab_size:,}, length {config.max_position_embeddings}",
         "latents": _latents(config),
-        **({} if config.encoder_name_or_path is None else {"encoder": _encoder(config)}),
+        **({"encoder": _encoder(encoder)} if isinstance(encoder, PretrainedOptions) else {}),
         "tokenizer": tokenizer_name(tokenizer) if isinstance(tokenizer, PreTrainedTokenizerBase) else "none",
         "steps": _steps(record),
         **seen,
@@ -172,11 +174,11 @@ def _latents(config: LaddConfig) -> str:
     return f"{config.latent_length} {kind}, size {config.latent_dim}"
 
 
-def _encoder(config: LaddConfig) -> str:
+def _encoder(encoder: PretrainedOptions) -> str:
     """A pretrained encoder: which, how its states become latents, and whether it is a part of the model."""
-    name = public_name(str(config.encoder_name_or_path))
-    if config.encoder_revision is not None:
-        name = f"{name} at {config.encoder_revision}"
-    own = ", with its own tokenizer" if config.encoder_tokenizer == "own" else ""
-    kept = "trained with the rest" if config.encoder_trained else "fixed, and not needed to generate"
-    return f"{name}{own}, pooled by {config.encoder_pooling}; {kept}"
+    name = public_name(encoder.name_or_path)
+    if encoder.revision is not None:
+        name = f"{name} at {encoder.revision}"
+    own = ", with its own tokenizer" if encoder.tokenizer == "own" else ""
+    kept = "trained with the rest" if encoder.trained else "fixed, and not needed to generate"
+    return f"{name}{own}, pooled by {encoder.pooling}; {kept}"

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...utils.registry import Registry
+
 Ranges = tuple[Tensor, Tensor]  # first rank and end of each range, (B, M) each
 
 
@@ -67,7 +69,7 @@ class Pooling:
         if not least <= latent_length <= most:
             takes = f"exactly {least}" if least == most else f"{least} to {most}"
             raise ValueError(
-                f"`encoder_pooling` {name!r} gives {takes} latents of texts of up to {max_length} tokens, but "
+                f"`encoder.pooling` {name!r} gives {takes} latents of texts of up to {max_length} tokens, but "
                 f"`latent_length` is {latent_length}: change the one or the other."
             )
 
@@ -75,18 +77,22 @@ class Pooling:
         """Raises `ValueError` for texts of up to `longest` tokens that can not be shared out among M latents."""
         if self.chunks_are_tokens and longest > latent_length:
             raise ValueError(
-                f"A text has {longest} tokens, but `encoder_pooling` {name!r} reads exactly {latent_length}: give "
+                f"A text has {longest} tokens, but `encoder.pooling` {name!r} reads exactly {latent_length}: give "
                 "texts of that length."
             )
 
 
-POOLINGS: dict[str, Pooling] = {
-    "last_layer": Pooling(has_chunks=True, chunks_are_tokens=True),
-    "last_token": Pooling(has_chunks=False, whole=last_token),
-    "mean": Pooling(has_chunks=False, whole=whole_text),
-    "adaptive_chunk_mean": Pooling(has_chunks=True),
-    "adaptive_chunk_mean_eos": Pooling(has_chunks=True, whole=last_token),
-}
+POOLINGS: Registry[Pooling] = Registry(
+    "pooling",
+    {
+        "last_layer": Pooling(has_chunks=True, chunks_are_tokens=True),
+        "last_token": Pooling(has_chunks=False, whole=last_token),
+        "mean": Pooling(has_chunks=False, whole=whole_text),
+        "adaptive_chunk_mean": Pooling(has_chunks=True),
+        "adaptive_chunk_mean_eos": Pooling(has_chunks=True, whole=last_token),
+    },
+)
+register_pooling = POOLINGS.register  # a name for a pooling, by which a pretrained encoder's `pooling` finds it
 
 
 def check_shortest(shortest: int, latent_length: int) -> None:

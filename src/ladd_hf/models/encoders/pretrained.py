@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -18,6 +19,7 @@ from ...diffusion.channels import EncodedLatents
 from ...diffusion.rng import RowGenerator
 from ..call_checks import check_whole_texts
 from ..configuration_ladd import LaddConfig
+from .encoder_options import PretrainedOptions
 from .pooling import POOLINGS, check_shortest, even_chunks, mean_states, members
 from .source import Pretrained, body, longest_text, settings_of
 from .statistics import LatentStatistics
@@ -34,8 +36,8 @@ class PretrainedEncoder(nn.Module):
     standardised whole, projected, and then normalised.
 
     Args:
-        config: the model's; `encoder_hidden_size` is filled in where a learned projection needs it, and
-            `encoder_config` where the encoder is trained.
+        config: the model's; in its `encoder`, `hidden_size` is filled in where a learned projection needs it, and
+            `config` where the encoder is trained.
 
     Raises `OSError` where the encoder's configuration is needed and can not be had, `ValueError` for an encoder that
     does not fit the configuration.
@@ -45,25 +47,31 @@ class PretrainedEncoder(nn.Module):
 
     def __init__(self, config: LaddConfig) -> None:
         super().__init__()
-        self.config = config
-        self.pooling = POOLINGS[config.encoder_pooling]
-        self.pretrained = Pretrained(str(config.encoder_name_or_path), config.encoder_revision)
+        self.config, self.options = config, cast(PretrainedOptions, config.encoder_options)
+        self.pooling = POOLINGS[self.options.pooling]
+        self.pretrained = Pretrained(self.options.name_or_path, self.options.revision)
         self.set_model_tokenizer(None)
         self.network: Any = None
         self._longest: int | None = None  # tokens that the network reads
-        if config.encoder_trained:
-            if config.encoder_config is None:
-                config.encoder_config = settings_of(self.pretrained.config())
-            kind = AutoConfig.for_model(config.encoder_config["model_type"])
-            self.network = body(AutoModel.from_config(type(kind).from_dict(config.encoder_config)))
+        if self.options.trained:
+            if self.options.config is None:
+                self._note(config=settings_of(self.pretrained.config()))
+            described = dict(self.options.config or {})
+            kind = AutoConfig.for_model(described["model_type"])
+            self.network = body(AutoModel.from_config(type(kind).from_dict(described)))
             self._check_size(self.network.config)
             self._longest = longest_text(self.network)
-        elif config.encoder_projection == "learned" and not config.encoder_hidden_size:
+        elif self.options.projection == "learned" and not self.options.hidden_size:
             self._check_size(self.pretrained.config())
-        learned = config.encoder_projection == "learned"
-        width = config.encoder_hidden_size if learned else config.latent_dim
-        self.statistics = LatentStatistics(width) if config.latent_standardization else None
+        learned = self.options.projection == "learned"
+        width = self.options.hidden_size if learned else config.latent_dim
+        self.statistics = LatentStatistics(width) if self.options.standardization else None
         self.projection = LatentReadout(width, config.latent_dim) if learned else None
+
+    def _note(self, **found: Any) -> None:
+        """Writes what was found out of the encoder into its options, and so into the model's configuration."""
+        self.options = replace(self.options, **found)
+        self.config.encoder = self.options.spec("pretrained")
 
     def set_model_tokenizer(self, tokenizer: PreTrainedTokenizerBase | None) -> None:
         """Which tokenizer the model's ids are of."""
@@ -73,13 +81,13 @@ class PretrainedEncoder(nn.Module):
     @property
     def feature_size(self) -> int:
         """Size of a vector of `features`: D, or before a learned projection that of the encoder's states."""
-        return self.config.encoder_hidden_size if self.projection is not None else self.config.latent_dim
+        return self.options.hidden_size if self.projection is not None else self.config.latent_dim
 
     def load_pretrained(self) -> None:
         """Gives a network that is trained its pretrained weights."""
         self.network.load_state_dict(self.pretrained.load(self.network.dtype).state_dict())
-        self.config.encoder_revision = self.pretrained.revision
-        if self.config.encoder_tokenizer == "shared":
+        self._note(revision=self.pretrained.revision)
+        if self.options.tokenizer == "shared":
             self.hidden_id(self.network)  # noted in the configuration, for where the tokenizer can not be reached
 
     def unload(self) -> None:
@@ -98,7 +106,7 @@ class PretrainedEncoder(nn.Module):
         network = self.pretrained.network if self.network is None else self.network
         network = self.pretrained.outline() if network is None else network
         self._check_network(network)
-        if self.config.encoder_tokenizer == "own":
+        if self.options.tokenizer == "own":
             for tokenizer, whose in zip(self._tokenizers(), ("model", "encoder"), strict=True):
                 check_tells_places(tokenizer, whose)
             stand_in(self._tokenizers()[1])
@@ -129,8 +137,8 @@ class PretrainedEncoder(nn.Module):
             vectors = features.to(dtype)
         else:
             vectors = normalized(self.projection(features.to(self.projection.weight.dtype)), self.config)
-        fixed = self.config.encoder_variance == "fixed"
-        return drawn_latents(vectors, fixed_log_variance(vectors, self.config) if fixed else None, random)
+        fixed = self.options.variance == "fixed"
+        return drawn_latents(vectors, fixed_log_variance(vectors, self.options) if fixed else None, random)
 
     def features(
         self, tokens: Tensor, attention_mask: Tensor | None = None, dtype: torch.dtype = torch.float32
@@ -151,13 +159,13 @@ class PretrainedEncoder(nn.Module):
     @torch.no_grad()
     def _fixed_features(self, tokens: Tensor, attention_mask: Tensor | None, dtype: torch.dtype) -> Tensor:
         network = self.pretrained.on(tokens.device, dtype)
-        self.config.encoder_revision = self.pretrained.revision
+        self._note(revision=self.pretrained.revision)
         self._check_network(network)
         return self._pooled(network, tokens, attention_mask)
 
     def _pooled(self, network: Any, tokens: Tensor, attention_mask: Tensor | None) -> Tensor:
         starts, lengths = row_spans(attention_mask, tokens)
-        read = self._own_tokens if self.config.encoder_tokenizer == "own" else self._shared_tokens
+        read = self._own_tokens if self.options.tokenizer == "own" else self._shared_tokens
         ids, mask, chosen = read(network, tokens, attention_mask, starts, lengths)
         self._check_longest(ids.shape[1])
         if torch.is_grad_enabled() and network.is_activation_checkpointing and not self._passes_gradients:
@@ -208,8 +216,8 @@ class PretrainedEncoder(nn.Module):
         own = self.pretrained.tokenizer()
         if own is None:
             raise ValueError(
-                f"`encoder_tokenizer` is 'own', but {self.pretrained.name!r} comes without a tokenizer: save one "
-                "beside it, or set `encoder_tokenizer` to 'shared' where it reads the model's ids."
+                f"`encoder.tokenizer` is 'own', but {self.pretrained.name!r} comes without a tokenizer: save one "
+                "beside it, or set `encoder.tokenizer` to 'shared' where it reads the model's ids."
             )
         if self.model_tokenizer is None:
             raise ValueError(
@@ -220,8 +228,8 @@ class PretrainedEncoder(nn.Module):
 
     def hidden_id(self, network: Any) -> int:
         """The id that an encoder reads where one of the model's ids is the mask token."""
-        if self.config.encoder_mask_token_id is not None:
-            return self.config.encoder_mask_token_id
+        if self.options.mask_token_id is not None:
+            return self.options.mask_token_id
         tokenizer = self.pretrained.tokenizer()
         known: list[Any]
         if tokenizer is not None:
@@ -230,11 +238,11 @@ class PretrainedEncoder(nn.Module):
             known = [getattr(network.config, name, None) for name in ("pad_token_id", "eos_token_id")]
         for one in known:
             if isinstance(one, int):
-                self.config.encoder_mask_token_id = one
+                self._note(mask_token_id=one)
                 return one
         raise ValueError(
             f"The encoder {self.pretrained.name!r} comes without a tokenizer and names no padding or final token to "
-            "read where tokens are hidden from it: give `encoder_mask_token_id`, or save its tokenizer beside it."
+            "read where tokens are hidden from it: give `encoder.mask_token_id`, or save its tokenizer beside it."
         )
 
     def _check_network(self, network: Any) -> None:
@@ -255,26 +263,26 @@ class PretrainedEncoder(nn.Module):
 
     def _check_size(self, described: Any) -> None:
         """Fills in the size of the encoder's states. Raises `ValueError` where it is not the configuration's."""
-        config, hidden = self.config, described.get_text_config().hidden_size
-        if config.encoder_hidden_size not in (0, hidden):
+        latent_dim, hidden = self.config.latent_dim, described.get_text_config().hidden_size
+        if self.options.hidden_size not in (0, hidden):
             raise ValueError(
-                f"The encoder {self.pretrained.name!r} has states of size {hidden}, but `encoder_hidden_size` is "
-                f"{config.encoder_hidden_size}: leave it out."
+                f"The encoder {self.pretrained.name!r} has states of size {hidden}, but `encoder.hidden_size` is "
+                f"{self.options.hidden_size}: leave it out."
             )
-        if config.encoder_projection == "cut" and hidden < config.latent_dim:
+        if self.options.projection == "cut" and hidden < latent_dim:
             raise ValueError(
                 f"The encoder {self.pretrained.name!r} has states of size {hidden}, from which `latent_dim` "
-                f"{config.latent_dim} can not be cut: give a size of at most that, or `encoder_projection` 'learned'."
+                f"{latent_dim} can not be cut: give a size of at most that, or `encoder.projection` 'learned'."
             )
-        config.encoder_hidden_size = hidden
+        self._note(hidden_size=hidden)
 
     def _check_vocabulary(self, described: Any) -> None:
         """Raises `ValueError` where a shared vocabulary is none, or where the encoder lacks its own tokenizer's ids."""
         size = getattr(described.get_text_config(), "vocab_size", None)
-        if self.config.encoder_tokenizer == "own":
+        if self.options.tokenizer == "own":
             self._check_own_vocabulary(size)
             return
-        instead = "set `encoder_tokenizer` to 'own', by which it reads the text itself"
+        instead = "set `encoder.tokenizer` to 'own', by which it reads the text itself"
         its_own = {self.config.mask_token_id, self.config.pad_token_id} - {None}
         if size is not None and self.config.vocab_size - len(its_own) > size:
             raise ValueError(
@@ -304,7 +312,7 @@ class PretrainedEncoder(nn.Module):
             raise ValueError(
                 f"The tokenizer of the encoder {self.pretrained.name!r} has {last!r} as id {read[last]}, but the "
                 f"encoder has {size} tokens: give a folder or a repository where the two belong together in "
-                "`encoder_name_or_path`."
+                "`encoder.name_or_path`."
             )
 
     def stored_features(self, features: Tensor, count: int) -> Tensor:
@@ -312,9 +320,9 @@ class PretrainedEncoder(nn.Module):
 
         Raises `ValueError` for those of another shape, and where the encoder is trained.
         """
-        if self.config.encoder_trained:
+        if self.options.trained:
             raise ValueError(
-                "The encoder is trained (`encoder_trained`), so its latents can not be had beforehand: leave the "
+                "The encoder is trained (`encoder.trained`), so its latents can not be had beforehand: leave the "
                 "precomputed ones out."
             )
         shape = (count, self.config.latent_length, self.feature_size)
@@ -339,7 +347,7 @@ def check_pretrained_encoder(
         tokenizer: the model's.
         length: of the longest text, in the model's tokens.
     """
-    if config.encoder_name_or_path is not None:
+    if isinstance(config.encoder_options, PretrainedOptions):
         with torch.device("meta"):
             encoder = PretrainedEncoder(copy.deepcopy(config))
         encoder.set_model_tokenizer(tokenizer)

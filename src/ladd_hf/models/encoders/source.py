@@ -74,7 +74,7 @@ class Pretrained:
         if missing:
             raise ValueError(
                 f"The encoder {self.name!r} lacks weights ({missing[0]} and {len(missing) - 1} more): give a whole "
-                "checkpoint in `encoder_name_or_path`."
+                "checkpoint in `encoder.name_or_path`."
             )
         self.reached = True
         self.revision = self.revision or getattr(network.config, "_commit_hash", None)
@@ -102,7 +102,7 @@ class Pretrained:
             raise OSError(
                 f"The {what} of the encoder {self.name!r} can not be loaded ({cause}); texts are encoded by it: give "
                 "the folder or the repository of a whole model that `AutoModel` loads, its weights as safetensors, in "
-                "`encoder_name_or_path`, or train on latents that `precompute_latents` has stored. Generating needs no "
+                "`encoder.name_or_path`, or train on latents that `precompute_latents` has stored. Generating needs no "
                 "encoder."
             ) from error
 

@@ -31,7 +31,7 @@ class LatentStatistics(nn.Module):
         """`(B, M, size)` features at mean 0 and variance 1. Raises `ValueError` before anything was gathered."""
         if not self.gathered:
             raise ValueError(
-                "The latents are to be standardised (`latent_standardization`), but by no statistics yet: call "
+                "The latents are to be standardised (`encoder.standardization`), but by no statistics yet: call "
                 "`model.gather_latent_statistics(dataset)` once, before training."
             )
         return (features.float() - self.mean) / self.std
@@ -65,7 +65,7 @@ class LatentStatistics(nn.Module):
             name = "" if source is None else f" {source!r}"
             raise ValueError(
                 f"The encoder{name} gives numbers that are not finite, by which latents can not be standardised: "
-                "run it in float32, or give another encoder in `encoder_name_or_path`."
+                "run it in float32, or give another encoder in `encoder.name_or_path`."
             )
         offset = sums / count
         std = (squares / count - offset.square()).clamp(min=0).sqrt()

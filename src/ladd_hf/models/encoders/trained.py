@@ -4,6 +4,7 @@ Paper, section 4."""
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from ...diffusion.channels import EncodedLatents
 from ...diffusion.rng import RowGenerator
 from ..configuration_ladd import LaddConfig
 from ..transformer import LaddBlock, rotary_embedding
+from .encoder_options import EncoderOptions, TrainedOptions
 from .pooling import POOLINGS, check_shortest, even_chunks
 
 
@@ -50,8 +52,9 @@ def check_lengths(config: LaddConfig, tokens: Tensor, attention_mask: Tensor | N
         lengths = attention_mask.bool().sum(1)
         shortest, longest = int(lengths.min()), int(lengths.max())
     check_shortest(shortest, config.latent_length)
-    if config.encoder_name_or_path is not None:
-        POOLINGS[config.encoder_pooling].check_longest(config.encoder_pooling, longest, config.latent_length)
+    pooling = config.encoder_pooling
+    if pooling is not None:
+        POOLINGS[pooling].check_longest(pooling, longest, config.latent_length)
 
 
 def check_finite(latents: Tensor) -> None:
@@ -103,9 +106,9 @@ def normalized(vectors: Tensor, config: LaddConfig) -> Tensor:
     return F.normalize(vectors, dim=-1) * length
 
 
-def fixed_log_variance(like: Tensor, config: LaddConfig) -> Tensor:
-    """The logarithm of the variance `encoder_std`^2, a scalar."""
-    return like.new_full((), 2 * math.log(config.encoder_std))
+def fixed_log_variance(like: Tensor, options: EncoderOptions) -> Tensor:
+    """The logarithm of the variance `std`^2, a scalar."""
+    return like.new_full((), 2 * math.log(options.std))
 
 
 def drawn_latents(means: Tensor, log_variance: Tensor | None, random: RowGenerator | None) -> EncodedLatents:
@@ -127,20 +130,20 @@ class LaddEncoder(nn.Module):
 
     def __init__(self, config: LaddConfig) -> None:
         super().__init__()
-        hidden, heads = config.encoder_hidden_size, config.encoder_num_attention_heads
-        self.config = config
+        self.config, self.options = config, cast(TrainedOptions, config.encoder_options)
+        hidden, heads = self.options.hidden_size, self.options.num_attention_heads
         self.chunk_size = -(-config.max_position_embeddings // config.latent_length)
         self.embed_tokens = nn.Embedding(config.vocab_size, hidden)
         cond = 0 if config.reference_layout else None
         self.blocks = nn.ModuleList(
-            [LaddBlock(config, ("token",), hidden, heads, cond) for _ in range(config.encoder_num_hidden_layers)]
+            [LaddBlock(config, ("token",), hidden, heads, cond) for _ in range(self.options.num_hidden_layers)]
         )
         self.norm = nn.LayerNorm(hidden, eps=config.layer_norm_eps, bias=False)
-        width = hidden * self.chunk_size if config.encoder_readout != "last" else hidden
-        self.mix = LatentReadout(width, 4 * hidden) if config.encoder_readout == "chunk_mlp" else None
+        width = hidden * self.chunk_size if self.options.readout != "last" else hidden
+        self.mix = LatentReadout(width, 4 * hidden) if self.options.readout == "chunk_mlp" else None
         width = width if self.mix is None else 4 * hidden
         self.readout = LatentReadout(width, config.latent_dim)
-        self.log_variance = nn.Linear(width, config.latent_dim) if config.encoder_variance == "learned" else None
+        self.log_variance = nn.Linear(width, config.latent_dim) if self.options.variance == "learned" else None
 
     def forward(
         self, tokens: Tensor, attention_mask: Tensor | None = None, random: RowGenerator | None = None
@@ -160,14 +163,14 @@ class LaddEncoder(nn.Module):
         states = self.embed_tokens(tokens)  # (B, S, H)
         mask = create_bidirectional_mask(config=config, inputs_embeds=states, attention_mask=attention_mask)
         positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
-        head_dim = config.encoder_hidden_size // config.encoder_num_attention_heads
+        head_dim = self.options.hidden_size // self.options.num_attention_heads
         rotary = rotary_embedding(positions, head_dim, rope_theta(config), states.dtype)
         for block in self.blocks:
             states, _ = block(states, None, None, rotary, mask)
         return self.norm(states)
 
     def _read(self, states: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
-        if self.config.encoder_readout != "last":
+        if self.options.readout != "last":
             if states.shape[1] > self.config.max_position_embeddings:
                 raise ValueError(
                     f"A text has {states.shape[1]} tokens, but the latents' chunks cover no more than "
@@ -178,8 +181,8 @@ class LaddEncoder(nn.Module):
         return read_last(states, starts, lengths, self.config.latent_length)
 
     def _log_variance(self, states: Tensor) -> Tensor | None:
-        if self.config.encoder_variance == "fixed":
-            return fixed_log_variance(states, self.config)
+        if self.options.variance == "fixed":
+            return fixed_log_variance(states, self.options)
         return self.log_variance(states) if self.log_variance is not None else None
 
 

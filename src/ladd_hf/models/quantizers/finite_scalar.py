@@ -8,18 +8,17 @@ from transformers import initialization as init
 from vector_quantize_pytorch import FSQ
 
 from ...diffusion.rng import RowGenerator
-from ..configuration_ladd import LaddConfig
-from .quantizer import QuantizedLatents, Quantizer, nothing_if_finite, register_quantizer, resets
+from .quantizer import QuantizedLatents, Quantizer, nothing_if_finite, resets
+from .quantizer_options import FiniteScalarOptions
 
 
-@register_quantizer("finite_scalar")
 class FiniteScalarQuantizer(Quantizer):
     """Rounds each of a few bounded coordinates to its levels (Mentzer et al. 2023): no codebook to collapse."""
 
-    def __init__(self, config: LaddConfig) -> None:
+    def __init__(self, options: FiniteScalarOptions, latent_dim: int, codebook_size: int) -> None:
         super().__init__()
         with torch.device("cpu"):  # it reads values of its buffers while it is built, which the meta device has not
-            self.quantize = FSQ(levels=list(config.fsq_levels or ()), dim=config.latent_dim)
+            self.quantize = FSQ(levels=list(options.levels), dim=latent_dim)
 
     def forward(self, latents: Tensor, frozen: bool, random: RowGenerator | None = None) -> QuantizedLatents:
         """Bounded and rounded coordinates; there is no codebook to learn, so `frozen` changes nothing."""
@@ -43,8 +42,8 @@ class FiniteScalarQuantizer(Quantizer):
 
 
 @resets(FSQ)
-def _reset_levels(module: FSQ, config: LaddConfig) -> None:
-    fresh = FSQ(levels=list(config.fsq_levels or ()))
+def _reset_levels(module: FSQ, options: FiniteScalarOptions) -> None:
+    fresh = FSQ(levels=list(options.levels))
     for name in ("_levels", "_basis", "implicit_codebook"):
         buffer = getattr(module, name)
         init.copy_(buffer, getattr(fresh, name).to(buffer.device))

@@ -6,23 +6,22 @@ from torch import Tensor, nn
 from transformers import initialization as init
 
 from ...diffusion.rng import RowGenerator
-from ..configuration_ladd import LaddConfig
-from .quantizer import QuantizedLatents, Quantizer, nothing_if_finite, register_quantizer, resets
+from .quantizer import QuantizedLatents, Quantizer, nothing_if_finite, resets
+from .quantizer_options import GumbelOptions
 
 
 class Codebook(nn.Embedding):
     """Learned codebook vectors; the type gives them unit variance."""
 
 
-@register_quantizer("gumbel")
 class GumbelQuantizer(Quantizer):
     """Draws the code from a Gumbel-softmax over learned codes in training, takes the likeliest one otherwise."""
 
-    def __init__(self, config: LaddConfig) -> None:
+    def __init__(self, options: GumbelOptions, latent_dim: int, codebook_size: int) -> None:
         super().__init__()
-        self.temperature = config.gumbel_temperature
-        self.code_logits = nn.Linear(config.latent_dim, config.codebook_size)
-        self.codebook = Codebook(config.codebook_size, config.latent_dim)
+        self.temperature = options.temperature
+        self.code_logits = nn.Linear(latent_dim, codebook_size)
+        self.codebook = Codebook(codebook_size, latent_dim)
 
     def forward(self, latents: Tensor, frozen: bool, random: RowGenerator | None = None) -> QuantizedLatents:
         """Codes drawn with `random` in training, the likeliest ones otherwise; the gradient is the softmax's."""
@@ -45,5 +44,5 @@ class GumbelQuantizer(Quantizer):
 
 
 @resets(Codebook)
-def _reset_codebook(module: Codebook, config: LaddConfig) -> None:
+def _reset_codebook(module: Codebook, options: GumbelOptions) -> None:
     init.normal_(module.weight)

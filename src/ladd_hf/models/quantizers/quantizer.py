@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ...diffusion.rng import RowGenerator
-from ...utils.registry import Registry
-from ..configuration_ladd import LaddConfig
+from ...utils.registry import Spec
+from .quantizer_options import QUANTIZERS
 
 
 @dataclass
@@ -59,20 +59,13 @@ def nothing_if_finite(latents: Tensor) -> Tensor:
     return (latents.detach() * 0).sum()
 
 
-# Classes of quantisers by name, which are built of a configuration. Each is imported when it is asked for.
-QUANTIZERS: Registry[type[Quantizer]] = Registry(
-    "quantizer",
-    package=__package__,
-    modules={"vector": "vector_quantizer", "finite_scalar": "finite_scalar", "gumbel": "gumbel"},
-)
-register_quantizer = QUANTIZERS.register
-
-Reset = Callable[[Any, LaddConfig], None]
+Reset = Callable[[Any, Any], None]
 _RESETS: dict[type[nn.Module], Reset] = {}
 
 
 def resets(kind: type[nn.Module]) -> Callable[[Reset], Reset]:
-    """Decorates what fills the buffers and weights that a module of this kind itself owns."""
+    """Decorates what fills the buffers and weights that a module of this kind itself owns, given the module and the
+    options of its quantiser."""
 
     def added(reset: Reset) -> Reset:
         _RESETS[kind] = reset
@@ -82,11 +75,11 @@ def resets(kind: type[nn.Module]) -> Callable[[Reset], Reset]:
 
 
 @torch.no_grad()
-def reset_if_of_quantizer(module: nn.Module, config: LaddConfig) -> None:
-    """Fills what `module` itself owns, if it is a quantiser's: a model built on the meta device has lost it.
+def reset_if_of_quantizer(module: nn.Module, spec: Spec) -> None:
+    """Fills what `module` itself owns, if it is of the quantiser `spec`: a model built on the meta device has lost it.
 
     Called by the model's `_init_weights` for each of its modules that a checkpoint has not filled.
     """
     for kind, reset in _RESETS.items():
         if isinstance(module, kind):
-            reset(module, config)
+            reset(module, QUANTIZERS.build(spec))

@@ -10,25 +10,24 @@ from vector_quantize_pytorch import VectorQuantize
 from vector_quantize_pytorch.vector_quantize_pytorch import Codebook
 
 from ...diffusion.rng import RowGenerator
-from ..configuration_ladd import LaddConfig
-from .quantizer import QuantizedLatents, Quantizer, nothing_if_finite, register_quantizer, resets
+from .quantizer import QuantizedLatents, Quantizer, nothing_if_finite, resets
+from .quantizer_options import VectorOptions
 
 
-@register_quantizer("vector")
 class VectorQuantizer(Quantizer):
     """Nearest code by cosine similarity; the codebook follows by exponential moving average, starts by k-means."""
 
-    def __init__(self, config: LaddConfig) -> None:
+    def __init__(self, options: VectorOptions, latent_dim: int, codebook_size: int) -> None:
         super().__init__()
         self.quantize = VectorQuantize(
-            dim=config.latent_dim,
-            codebook_size=config.codebook_size,
-            decay=config.codebook_decay,
+            dim=latent_dim,
+            codebook_size=codebook_size,
+            decay=options.decay,
             use_cosine_sim=True,
-            kmeans_init=config.codebook_kmeans_init,
+            kmeans_init=options.kmeans_init,
             kmeans_iters=10,
-            threshold_ema_dead_code=config.codebook_dead_code_threshold,
-            commitment_weight=config.commitment_weight,
+            threshold_ema_dead_code=options.dead_code_threshold,
+            commitment_weight=options.commitment_weight,
             rotation_trick=False,  # the paper's gradient is the plain straight-through one
         )
         self._started = False
@@ -80,17 +79,17 @@ class VectorQuantizer(Quantizer):
 
 
 @resets(VectorQuantize)
-def _reset_quantize(module: VectorQuantize, config: LaddConfig) -> None:
+def _reset_quantize(module: VectorQuantize, options: VectorOptions) -> None:
     init.zeros_(module.zero)
 
 
 @resets(Codebook)
-def _reset_codebook(module: Codebook, config: LaddConfig) -> None:
+def _reset_codebook(module: Codebook, options: VectorOptions) -> None:
     """The codebook before its k-means start, or random directions without one."""
-    if config.codebook_kmeans_init:
+    if options.kmeans_init:
         init.zeros_(module.embed)
     else:
         init.copy_(module.embed, nn.functional.normalize(torch.randn_like(module.embed), dim=-1))
     init.copy_(module.embed_avg, module.embed)
     init.ones_(module.cluster_size)
-    init.constant_(module.initted, not config.codebook_kmeans_init)
+    init.constant_(module.initted, not options.kmeans_init)
