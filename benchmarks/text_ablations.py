@@ -37,15 +37,18 @@ CONFIGS = ROOT / "examples" / "configs"
 CHANGES: dict[str, dict[str, str]] = {
     "latents": {
         "recipe": "",
-        "an MDLM of 400 steps before": """--stages '{"mdlm":{"steps":400},"encoder":{"steps":null},"prior":null}' --max_steps 800""",
+        "an MDLM of 400 steps before": """--stages '{"mdlm":{"steps":400},"encoder":{"steps":null},"prior":null}' """
+        "--max_steps 800",
         "no unpooling": "--latent_unpooling none",
         "no unpooling, concatenated positions": "--latent_unpooling none --latent_positions concatenated",
         "linear readout of chunks": "--encoder '{readout: chunk}'",
         "readout at the last positions": "--encoder '{readout: last}'",
         "finite scalar, 8x8x8x8": "--quantizer '{name: finite_scalar, levels: [8, 8, 8, 8]}'",
         "finite scalar, 4x4x4x4x4x4": "--quantizer '{name: finite_scalar, levels: [4, 4, 4, 4, 4, 4]}'",
-        "no fully masked examples": """--stages '{"mdlm":null,"prior":null,"encoder":{"steps":null,"objective":{"fully_masked_share":0}}}'""",
-        "no quantiser dropout": """--stages '{"mdlm":null,"prior":null,"encoder":{"steps":null,"objective":{"quantizer_dropout":0}}}'""",
+        "no fully masked examples": """--stages '{"mdlm":null,"prior":null,"""
+        """"encoder":{"steps":null,"objective":{"fully_masked_share":0}}}'""",
+        "no quantiser dropout": """--stages '{"mdlm":null,"prior":null,"""
+        """"encoder":{"steps":null,"objective":{"quantizer_dropout":0}}}'""",
         "encoder corruption 0.9": "--encoder_corruption 0.9",
         "2 characters a code": "--latent_length 32",
         "8 characters a code": "--latent_length 8",

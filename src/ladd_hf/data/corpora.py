@@ -148,7 +148,7 @@ def known_corpora() -> dict[str, Corpus]:
 def is_own_file(name_or_path: str | Path) -> bool:
     """Whether it is a single file of the user's: training data with a share held out, where no part is asked for."""
     path = Path(name_or_path).expanduser()
-    return str(name_or_path) not in _CORPORA and path.is_file() and path.name not in _TEXT8_FILES
+    return str(name_or_path) not in CORPORA and path.is_file() and path.name not in _TEXT8_FILES
 
 
 def load_corpus(

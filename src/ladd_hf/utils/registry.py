@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from typing import Any, Generic, TypeVar, overload
 
 from .wrong_objects import described
@@ -20,11 +21,19 @@ class Registry(Generic[T]):
     Args:
         kind: what the choices are, in the singular, for messages.
         entries: the first of them.
+        modules: further ones, by the modules of `package` that register them: imported when they are asked for.
+        package: the package those modules are in.
     """
 
-    def __init__(self, kind: str, entries: Mapping[str, T] | None = None) -> None:
-        self.kind = kind
-        self._entries = dict(entries or {})
+    def __init__(
+        self,
+        kind: str,
+        entries: Mapping[str, T] | None = None,
+        modules: Mapping[str, str] | None = None,
+        package: str | None = None,
+    ) -> None:
+        self.kind, self.package = kind, package
+        self._entries, self._modules = dict(entries or {}), dict(modules or {})
 
     @overload
     def register(self, name: str) -> Callable[[T], T]: ...
@@ -74,17 +83,19 @@ class Registry(Generic[T]):
         """Raises `ValueError`, which lists the names, for one that is unknown."""
         if name not in self:
             raise ValueError(f"The {self.kind} {described(name)} is unknown; give one of {list(self)}.")
+        if name not in self._entries:
+            import_module(f".{self._modules[name]}", self.package)
         return self._entries[name]
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name in self._entries
+        return isinstance(name, str) and (name in self._entries or name in self._modules)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._entries))
+        return iter(sorted({*self._entries, *self._modules}))
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len({*self._entries, *self._modules})
 
     def items(self) -> Iterator[tuple[str, T]]:
         """Each name with what stands for it."""
-        return ((name, self._entries[name]) for name in self)
+        return ((name, self[name]) for name in self)
