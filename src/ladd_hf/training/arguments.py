@@ -52,7 +52,10 @@ class LaddTrainingArguments(TrainingArguments):
 
     time_distribution: str = field(
         default="independent",
-        metadata={"help": "Times: 'joint' (shared), 'sequential', 'independent', 'tokens', or several joined by '+'."},
+        metadata={
+            "help": "Times: 'joint' (shared), 'sequential', 'independent', 'tokens', several joined by '+', or corners "
+            "such as '[[1, 1], [1, 0.3], [0, 0]]'."
+        },
     )
     token_weighting: str = field(default="plain", metadata={"help": "Token loss: 'plain' or 'elbo', the bound's."})
     latent_weighting: str = field(default="plain", metadata={"help": "Latent loss: 'plain' or 'elbo'."})
@@ -106,7 +109,7 @@ class LaddTrainingArguments(TrainingArguments):
     ema_decay: float = field(default=0.9999, metadata={"help": "Decay of the averaged weights; 0 switches EMA off."})
     nelbo_paths: list[str] = field(
         default_factory=lambda: ["joint"],
-        metadata={"help": "Evaluation: paths of the bound; eval_loss is the first."},
+        metadata={"help": "Evaluation: paths of the bound, by name or by their corners; eval_loss is the first."},
     )
     nelbo_samples: int = field(default=4, metadata={"help": "Evaluation: points of the path per example."})
     resume_if_exists: bool = field(
