@@ -113,23 +113,23 @@ MUTATIONS = [
     ),
     Mutation(
         "drop the weight of the bound",
-        "diffusion/nelbo.py",
-        "self.token_rates * channel.schedule.weight(self.t_x)",
-        "self.token_rates",
+        "diffusion/terms.py",
+        "rates * channel.schedule.weight(points.token_times)",
+        "rates",
         "tests/laws/test_bounds.py",
     ),
     Mutation(
         "drop the weight of the training loss",
         "diffusion/objective.py",
-        "weight = rates * denoiser.token_channel.schedule.weight(times)",
-        "weight = rates",
+        "token_weights(channel, batch.times) if elbo else",
+        "batch.times.token_rates if elbo else",
         "tests/test_objective.py",
     ),
     Mutation(
         "drop the rates of the path",
-        "diffusion/nelbo.py",
-        "torch.where(self.latent_rates > 0, self.latent_rates * integrand, 0.0)",
-        "torch.where(self.latent_rates > 0, integrand, 0.0)",
+        "diffusion/terms.py",
+        "torch.where(points.latent_rates > 0, points.latent_rates * integrand, 0.0)",
+        "torch.where(points.latent_rates > 0, integrand, 0.0)",
         "tests/laws/test_bounds.py",
     ),
     Mutation(
@@ -142,8 +142,8 @@ MUTATIONS = [
     Mutation(
         "score visible codes too",
         "diffusion/channels.py",
-        "return loss * (noisy == self.mask_id)",
-        "return loss",
+        "return self.cross_entropy(logits, clean) * (noisy == self.mask_id)",
+        "return self.cross_entropy(logits, clean)",
         "tests/test_latent_channels.py",
     ),
     Mutation(
@@ -219,8 +219,8 @@ MUTATIONS = [
     Mutation(
         "drop the weight of the latents' loss",
         "diffusion/objective.py",
-        "loss = rates * channel.bound(prediction, clean, latents.noisy, moving) / clean.shape[1]",
-        "loss = rates * channel.loss(prediction, clean, latents.noisy, moving)",
+        "loss = latent_terms(channel, prediction, clean, latents.noisy, times) / clean.shape[1]",
+        "loss = times.latent_rates * channel.loss(prediction, clean, latents.noisy, times.latent_times)",
         "tests/laws/test_gradients.py",
     ),
     Mutation(

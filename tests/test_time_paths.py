@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ladd_hf import TimePath
-from ladd_hf.diffusion.paths import GRID_SPACINGS, TIME_PATHS, path_data, time_path
+from ladd_hf.diffusion.paths import GRID_SPACINGS, TIME_PATHS, path_data, path_name, time_path
 
 BENT = TimePath(((1, 1), (0.8, 0.3), (0.2, 0.3), (0, 0)))
 PATHS = {**TIME_PATHS, "bent": BENT}
@@ -213,3 +213,15 @@ def test_a_path_can_be_given_as_data_and_read_back():
 def test_data_that_makes_no_path_is_refused(wrong):
     with pytest.raises(ValueError, match="give"):
         time_path(wrong)
+
+
+def test_corners_can_be_a_string_of_json_and_what_is_none_is_refused():
+    assert time_path("[[1, 1], [1, 0.3], [0, 0]]") == TimePath(((1, 1), (1, 0.3), (0, 0)))
+    with pytest.raises(ValueError, match="is no JSON; give corners"):
+        time_path("[[1, 1], [0, 0]")
+
+
+def test_a_path_has_one_short_name_however_it_is_given():
+    given = ("joint", [[1, 1], [0, 0]], "[[1, 1], [0, 0]]", time_path("joint"))
+    assert {path_name(one) for one in given} == {"joint"}
+    assert path_name([[1, 1], [1, 0.3], [0, 0]]) == path_name([[1.0, 1], [1, 0.30], [0, 0.0]]) == "1-1_1-0.3_0-0"

@@ -116,6 +116,25 @@ class MaskedChannel:
         alpha_t, alpha_s = (self.alpha_at(time) for time in (t, s))
         return draw_unmask(ids == self.mask_id, alpha_t, alpha_s, random.uniform(ids.shape[1]), remask)
 
+    def reveal(
+        self, ids: Tensor, places: Tensor, logits: Tensor, uniform: Tensor, temperature: float = 1.0, top_p: float = 1.0
+    ) -> Tensor:
+        """`(B, length)` ids with those at `places` drawn from the denoiser's logits; the others stay as they are.
+
+        Args:
+            ids: `(B, length)`.
+            places: `(B, length)` bool, such as `draw_unmask` gives.
+            logits: `(n, K)` at the places, in row-major order.
+            uniform: `(B, length)` uniform numbers in [0, 1), of which those at the places are used.
+            temperature, top_p: as of `draw_categorical`.
+        """
+        return ids.masked_scatter(places, draw_categorical(logits, uniform[places], temperature, top_p))
+
+    def cross_entropy(self, logits: Tensor, clean: Tensor) -> Tensor:
+        """Nats that each of the clean ids costs: `(..., K)` logits and `(...)` ids to `(...)`, float32 at least."""
+        flat = at_least_float32(logits.flatten(0, -2))
+        return F.cross_entropy(flat, clean.flatten(), reduction="none").view_as(clean)
+
     def reveal_probability(self, t: Tensor, s: Tensor) -> Tensor:
         """Probability that the step t -> s reveals a masked place, `(B,)`; at time 0 everything is visible."""
         alpha_t = self.schedule.alpha(t)
@@ -140,15 +159,15 @@ class DiscreteLatents(MaskedChannel, LatentChannel):
 
     def loss(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
         """Cross-entropy at the masked codes over the number of codes, `(B,)` nats; `prediction` is `(B, M, K)`."""
-        return self._cross_entropy(prediction, clean, noisy).mean(1)
+        return self._masked_cross_entropy(prediction, clean, noisy).mean(1)
 
     def bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
         """-alpha'(t) / (1 - alpha(t)) times the cross-entropy summed over masked codes, `(B,)` nats."""
-        return self.schedule.weight(t) * self._cross_entropy(prediction, clean, noisy).sum(1)
+        return self.schedule.weight(t) * self._masked_cross_entropy(prediction, clean, noisy).sum(1)
 
     def step_bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor, s: Tensor) -> Tensor:
         """The probability of being revealed times the cross-entropy summed over masked codes, `(B,)` nats."""
-        return self.reveal_probability(t, s) * self._cross_entropy(prediction, clean, noisy).sum(1)
+        return self.reveal_probability(t, s) * self._masked_cross_entropy(prediction, clean, noisy).sum(1)
 
     def draw_moves(self, noisy: Tensor, t: float, s: float, random: RowGenerator) -> Tensor:
         """Which codes are revealed, `(B, M)` bool."""
@@ -158,8 +177,7 @@ class DiscreteLatents(MaskedChannel, LatentChannel):
         self, prediction: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator, moves: Tensor
     ) -> Tensor:
         """Reveals the codes of `moves`, drawn from the predicted logits `(B, M, K)`; the others stay as they are."""
-        drawn = draw_categorical(prediction[moves], random.uniform(noisy.shape[1])[moves])
-        return noisy.masked_scatter(moves, drawn)
+        return self.reveal(noisy, moves, prediction[moves], random.uniform(noisy.shape[1]))
 
     def check(self, latents: Tensor, batch_size: int, length: int) -> None:
         """Raises `ValueError` unless `latents` are `(batch_size, length)` int64 codes without the mask code."""
@@ -175,10 +193,8 @@ class DiscreteLatents(MaskedChannel, LatentChannel):
                 f"from 0 to {self.mask_id - 1}."
             )
 
-    def _cross_entropy(self, logits: Tensor, clean: Tensor, noisy: Tensor) -> Tensor:
-        logits = at_least_float32(logits.flatten(0, 1))
-        loss = F.cross_entropy(logits, clean.flatten(), reduction="none").view_as(clean)
-        return loss * (noisy == self.mask_id)
+    def _masked_cross_entropy(self, logits: Tensor, clean: Tensor, noisy: Tensor) -> Tensor:
+        return self.cross_entropy(logits, clean) * (noisy == self.mask_id)
 
 
 class ContinuousLatents(LatentChannel):

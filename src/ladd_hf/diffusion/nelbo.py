@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from .channels import LatentChannel, MaskedChannel
-from .objective import Denoiser
-from .paths import TOKENS_ONLY, Point, TimePath, time_path
+from .objective import Denoiser, Encode
+from .paths import JOINT, TOKENS_ONLY, PathSpec, Point, TimePath, TimePoints, time_path
 from .rng import RowGenerator
+from .terms import latent_terms, token_weights
 
 # Positions on the path stay this far from its clean end, where the weight is infinite and nothing is masked.
 _SMALLEST_POSITION = 1e-6
@@ -73,10 +73,11 @@ def nelbo(
     tokens: Tensor,
     maskable: Tensor,
     attention_mask: Tensor | None = None,
-    path: str | TimePath | Sequence[Point] = "joint",
+    path: PathSpec | None = None,
     num_samples: int = 8,
     random: RowGenerator | None = None,
-    precomputed_latents: Tensor | None = None,
+    encode: Encode | None = None,
+    run: Sequence[Point] | None = None,
 ) -> Nelbo:
     """Estimates the bound at `num_samples` points of the path per example, spread evenly from a random start.
 
@@ -85,42 +86,42 @@ def nelbo(
         tokens: `(B, S)` clean tokens.
         maskable: `(B, S)` bool, the tokens that are scored.
         attention_mask: `(B, S)`, or `None` without padding.
-        path: `joint`, `sequential` or a `TimePath`: the bound in continuous time, an integral along it. Or the points
-            (t_x, t_y) of a run, as `TimePath.grid` lays them: the bound of what that run of N steps writes, a sum
-            over its steps, which is larger and approaches the integral. Without latents only t_x exists.
+        path: a name, corners or a `TimePath`, see `time_path`; `joint` if not given. The bound in continuous time is an
+            integral along it. Without latents only t_x exists.
         num_samples: points per example; each costs one evaluation of the denoiser.
         random: the examples' randomness; from torch's global generator, if not given.
-        precomputed_latents: what the encoder would say of the tokens, if it has been asked before.
+        encode: in place of the denoiser's own, such as one that the encoder's answers are bound into.
+        run: in place of a path, the points (t_x, t_y) of a run, as `TimePath.grid` lays them: the bound of what that
+            run of N steps writes, a sum over its steps, which is larger and approaches the integral.
 
-    Raises `ValueError` for less than one sample, and for points that are no run.
+    Raises `ValueError` for less than one sample, for a path that is none, for points that are no run, and for both.
     """
     if not isinstance(num_samples, Integral) or num_samples < 1:
         raise ValueError(f"`num_samples` is {num_samples}; give at least 1 point per example.")
     channel, masking = denoiser.latent_channel, denoiser.token_channel
-    points_at = _route(path, with_latents=channel is not None)
+    points_at = _route(path, run, with_latents=channel is not None)
     random = random or RowGenerator.from_generator(None, len(tokens), tokens.device)
-    stored = {} if precomputed_latents is None else {"precomputed_latents": precomputed_latents}
-    clean = denoiser.encode(tokens, attention_mask, **stored).clean if channel is not None else tokens
+    clean = (encode or denoiser.encode)(tokens, attention_mask, None).clean if channel is not None else tokens
     start = random.uniform()
     token_draws, latent_draws = [], []
     for sample in range(num_samples):
         points = points_at(((start + sample) / num_samples).clamp(min=_SMALLEST_POSITION))
-        noised = masking.add_noise(tokens, points.t_x, random.branch())
+        noised = masking.add_noise(tokens, points.token_times, random.branch())
         masked = maskable & (noised == masking.mask_id)
-        latents = channel.add_noise(clean, points.t_y, random) if channel is not None else None
-        token_weights = points.token_weights(masking)
-        scored = masked & (token_weights > 0)[:, None]
+        latents = channel.add_noise(clean, points.latent_times, random) if channel is not None else None
+        weights = points.token_weights(masking)
+        scored = masked & (weights > 0)[:, None]
         output = denoiser.denoise(
             torch.where(masked, masking.mask_id, tokens),
             latents,
-            token_timesteps=points.t_x,
-            latent_timesteps=None if latents is None else points.t_y,
+            token_timesteps=points.token_times,
+            latent_timesteps=None if latents is None else points.latent_times,
             attention_mask=attention_mask,
             logits_mask=scored,
         )
         cross_entropy = torch.zeros(tokens.shape, dtype=torch.float64, device=tokens.device)
-        cross_entropy[scored] = F.cross_entropy(output.logits.double(), tokens[scored], reduction="none")
-        token_draws.append(token_weights * cross_entropy.sum(1))
+        cross_entropy[scored] = masking.cross_entropy(output.logits.double(), tokens[scored])
+        token_draws.append(weights * cross_entropy.sum(1))
         if channel is not None and latents is not None:
             latent_draws.append(points.latent_terms(channel, output.latent_prediction, clean, latents))
     token_nats, token_stderr = _mean_and_error(torch.stack(token_draws))
@@ -129,17 +130,11 @@ def nelbo(
     return Nelbo(token_nats, latent_nats, token_stderr, latent_stderr, maskable.sum(1))
 
 
-@dataclass
-class _PathPoints:
-    """Points of a path in continuous time, `(B,)` each, and how fast the two times pass there."""
-
-    t_x: Tensor
-    t_y: Tensor
-    token_rates: Tensor
-    latent_rates: Tensor
+class _PathPoints(TimePoints):
+    """Points of a path in continuous time."""
 
     @classmethod
-    def at(cls, path: TimePath, position: Tensor) -> _PathPoints:
+    def on(cls, path: TimePath, position: Tensor) -> _PathPoints:
         """Points at positions in [0, 1], more of them near the clean end of each leg.
 
         There the linear schedule masks a token with probability t and weighs it by 1 / t: at times drawn evenly the
@@ -153,27 +148,25 @@ class _PathPoints:
 
     def token_weights(self, channel: MaskedChannel) -> Tensor:
         """The bound's weight of the tokens' cross-entropy, `(B,)`."""
-        return torch.where(self.token_rates > 0, self.token_rates * channel.schedule.weight(self.t_x), 0.0)
+        return token_weights(channel, self)
 
     def latent_terms(self, channel: LatentChannel, prediction: Tensor, clean: Tensor, noisy: Tensor) -> Tensor:
         """The latents' integrand, `(B,)` nats."""
-        moving = torch.where(self.latent_rates > 0, self.t_y, 1.0)  # the weight may be infinite where time stands still
-        integrand = channel.bound(prediction, clean, noisy, moving)
-        return torch.where(self.latent_rates > 0, self.latent_rates * integrand, 0.0)
+        return latent_terms(channel, prediction, clean, noisy, self)
 
 
 @dataclass
 class _RunSteps:
-    """Steps of a run, from (t_x, t_y) to (s_x, s_y), `(B,)` each, out of `count` steps."""
+    """Steps of a run, from the times (t_x, t_y) to (s_x, s_y), `(B,)` each, out of `count` steps."""
 
-    t_x: Tensor
-    t_y: Tensor
+    token_times: Tensor
+    latent_times: Tensor
     s_x: Tensor
     s_y: Tensor
     count: int
 
     @classmethod
-    def at(cls, run: TimePath, position: Tensor) -> _RunSteps:
+    def on(cls, run: TimePath, position: Tensor) -> _RunSteps:
         """The steps at positions in [0, 1], the last step first; each takes an equal share."""
         corners = torch.tensor(run.vertices[::-1], dtype=position.dtype, device=position.device)
         count = len(corners) - 1
@@ -183,28 +176,34 @@ class _RunSteps:
 
     def token_weights(self, channel: MaskedChannel) -> Tensor:
         """Times the number of steps, the probability that a masked token is revealed, `(B,)`."""
-        return self.count * channel.reveal_probability(self.t_x, self.s_x)
+        return self.count * channel.reveal_probability(self.token_times, self.s_x)
 
     def latent_terms(self, channel: LatentChannel, prediction: Tensor, clean: Tensor, noisy: Tensor) -> Tensor:
         """Times the number of steps, the latents' term of the step, `(B,)` nats."""
-        return self.count * channel.step_bound(prediction, clean, noisy, self.t_y, self.s_y)
+        return self.count * channel.step_bound(prediction, clean, noisy, self.latent_times, self.s_y)
 
 
-def _route(path: str | TimePath | Sequence[Point], with_latents: bool) -> Callable[[Tensor], _PathPoints | _RunSteps]:
+def _route(
+    path: PathSpec | None, run: Sequence[Point] | None, with_latents: bool
+) -> Callable[[Tensor], _PathPoints | _RunSteps]:
     """Maps positions in [0, 1], 0 at the clean end, to points of the path or to steps of the run."""
-    if not isinstance(path, str | TimePath) and not _is_points(path):
-        raise ValueError(f"`path` is {path!r}; give a name, a `TimePath`, or the points (t_x, t_y) of a run.")
-    if isinstance(path, str | TimePath):
-        return partial(_PathPoints.at, _from_noise(time_path(path)) if with_latents else TOKENS_ONLY)
+    if run is None:
+        walked = JOINT if path is None else time_path(path)
+        return partial(_PathPoints.on, _from_noise(walked) if with_latents else TOKENS_ONLY)
+    if path is not None:
+        raise ValueError("`path` and `run` are both given: a bound is that of the one or of the other.")
+    if not _is_points(run):
+        raise ValueError(f"`run` is {run!r}; give the points (t_x, t_y) of a run, as `TimePath.grid` lays them.")
+    points = [(t_x, t_y) for t_x, t_y in run]
     if not with_latents:
-        times = [t_x for t_x, _ in path]
-        path = [(t, 0.0) for index, t in enumerate(times) if index == 0 or t != times[index - 1]]
-    return partial(_RunSteps.at, _from_noise(TimePath(tuple(path))))  # which raises for points that are no run
+        times = [t_x for t_x, _ in points]
+        points = [(t, 0.0) for index, t in enumerate(times) if index == 0 or t != times[index - 1]]
+    return partial(_RunSteps.on, _from_noise(TimePath(tuple(points))))  # which raises for points that are no run
 
 
-def _is_points(path: Any) -> bool:
-    pairs = isinstance(path, Sequence) and all(isinstance(point, Sequence) and len(point) == 2 for point in path)
-    return pairs and all(isinstance(time, Real) for point in path for time in point)
+def _is_points(run: Any) -> bool:
+    pairs = isinstance(run, Sequence) and all(isinstance(point, Sequence) and len(point) == 2 for point in run)
+    return pairs and all(isinstance(time, Real) for point in run for time in point)
 
 
 def _from_noise(path: TimePath) -> TimePath:

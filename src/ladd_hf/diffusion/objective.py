@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -11,10 +12,12 @@ from torch.nn import functional as F
 
 from ..utils.number_ranges import POSITIVE, SHARE, WEIGHT, NumberRange, check_ranges
 from .channels import EncodedLatents, LatentChannel, MaskedChannel
+from .paths import PathSpec, TimePoints
 from .precision import at_least_float32
 from .rng import RowGenerator
 from .step_counts import StepCounts
-from .time_sampling import TimePoints, TrainingNoise, check_distribution, draw_times
+from .terms import latent_terms, token_weights
+from .time_sampling import TrainingNoise, check_distribution, draw_times
 
 # Terms that need codes, vectors, or any latents.
 _OF_CODES = ("quantizer_dropout",)
@@ -47,7 +50,8 @@ class TrainingObjective:
         time_distribution: points (t_x, t_y) are drawn on the diagonal (`joint`: shared times), on the two sides
             (`sequential`), in the whole square (`independent`; as in the reference when one model serves both
             schedules), or with clean latents (`tokens`; the reference's stage 1). Several joined by `+`, such as
-            `sequential+joint`, share the examples.
+            `sequential+joint`, share the examples. Or on any path as data: corners `[[1, 1], [1, 0.3], [0, 0]]`, or a
+            [`TimePath`].
         token_weighting, latent_weighting: `plain`, the average over the sequence; `elbo`, the bound's weight.
         token_loss_weight, latent_loss_weight: w_x, w_y.
         min_time: smallest time drawn.
@@ -69,7 +73,7 @@ class TrainingObjective:
             can please the loss by making its latents all alike; the bound's own gradient has it.
     """
 
-    time_distribution: str = "independent"
+    time_distribution: PathSpec = "independent"
     token_weighting: Literal["plain", "elbo"] = "plain"
     latent_weighting: Literal["plain", "elbo"] = "plain"
     token_loss_weight: float = 1.0
@@ -132,17 +136,24 @@ class Denoiser(Protocol):
         attention_mask: Tensor | None = None,
         random: RowGenerator | None = None,
         update_codebook: bool = True,
-        precomputed_latents: Tensor | None = None,
     ) -> EncodedLatents:
-        """Clean latents of tokens, or from what was precomputed of them; a codebook that learns from what it is shown
-        may do so where it is allowed."""
+        """Clean latents of tokens; a codebook that learns from what it is shown may do so where it is allowed."""
+
+
+Encode: TypeAlias = "Callable[[Tensor, Tensor | None, RowGenerator | None], EncodedLatents]"
 
 
 @dataclass
 class LossParts:
-    """The loss to differentiate, its unweighted terms, and statistics of the batch worth watching, all scalars."""
+    """The loss to differentiate, its unweighted terms, and statistics of the batch worth watching, all scalars.
+
+    `evaluation` is the denoiser's output that they were made of, with token logits `(n, V)` where `masked` `(B, S)` is
+    true.
+    """
 
     total: Tensor
+    evaluation: Any
+    masked: Tensor
     parts: dict[str, Tensor] = field(default_factory=dict)
     statistics: dict[str, Tensor] = field(default_factory=dict)
 
@@ -175,7 +186,7 @@ def training_loss(
     attention_mask: Tensor | None,
     objective: TrainingObjective,
     noise: TrainingNoise,
-    precomputed_latents: Tensor | None = None,
+    encode: Encode | None = None,
     counts: StepCounts | None = None,
 ) -> LossParts:
     """One draw of the training loss.
@@ -191,21 +202,17 @@ def training_loss(
         attention_mask: `(B, S)`, or `None` without padding.
         objective: the terms and their weights.
         noise: the examples' randomness.
-        precomputed_latents: what the encoder would say of the whole texts, if it has been asked before.
+        encode: in place of the denoiser's own, such as one that the encoder's answers are bound into.
         counts: what the optimiser step scores; this batch alone, if not given.
-
-    Raises `ValueError` for terms that ask the encoder of texts in part, where it has been asked before.
     """
     random, latents = noise.generator(), None
     channel = None if objective.tokens_alone else denoiser.latent_channel
-    if precomputed_latents is not None:
-        objective.check_precomputed()
     batch = _noise_tokens(denoiser.token_channel, tokens, maskable, attention_mask, objective, noise, random)
     dropped = noise.drops_latents(objective.latent_dropout)
     if counts is None:
         counts = StepCounts.of_batch(maskable, dropped)
     if channel is not None:
-        latents = _noise_latents(denoiser, channel, batch, dropped, objective, random, precomputed_latents)
+        latents = _noise_latents(denoiser, channel, batch, dropped, objective, random, encode)
     output = _denoise(denoiser, batch, latents, batch.noisy, batch.times.token_times)
 
     # Each term, a sum over the batch, with what it is divided by and its weight
@@ -231,7 +238,7 @@ def training_loss(
     # A term without weight is left out, so that what only it would teach gets no gradient and the optimiser no history.
     weights = {name: weight for name, (_, _, weight) in terms.items() if weight}
     loss = sum((weight * parts[name] for name, weight in weights.items()), start=torch.zeros_like(token_loss))
-    return LossParts(loss, {name: part.detach() for name, part in parts.items()}, statistics)
+    return LossParts(loss, output, batch.masked, {name: part.detach() for name, part in parts.items()}, statistics)
 
 
 def _noise_tokens(
@@ -245,8 +252,8 @@ def _noise_tokens(
 ) -> NoisyTokens:
     times = draw_times(objective.time_distribution, noise.positions(), objective.min_time, objective.time_shift)
     full = random.uniform() < objective.fully_masked_share  # (B,)
-    times.token_times = torch.where(full, 1.0, times.token_times)
-    times.token_rates = torch.where(full, 1.0, times.token_rates)
+    token_times, token_rates = (torch.where(full, 1.0, one) for one in (times.token_times, times.token_rates))
+    times = times._replace(token_times=token_times, token_rates=token_rates)
     masked = maskable & (channel.add_noise(tokens, times.token_times, random.branch()) == channel.mask_id)
     noisy = torch.where(masked, channel.mask_id, tokens)
     return NoisyTokens(tokens, maskable, attention_mask, noisy, masked, times)
@@ -259,7 +266,7 @@ def _noise_latents(
     dropped: Tensor,
     objective: TrainingObjective,
     random: RowGenerator,
-    precomputed_latents: Tensor | None,
+    encode: Encode | None,
 ) -> NoisyLatents:
     """Encodes the batch's tokens, some of them hidden, and noises the latents, or drops them (t_y = 1)."""
     hiding = objective.encoder_corruption * random.uniform(1)  # (B, 1)
@@ -268,11 +275,10 @@ def _noise_latents(
         unseen = random.branch().uniform(batch.clean.shape[1]) < objective.encoder_mask_ratio
         hidden = hidden | (batch.maskable & unseen)
     encoder_input = torch.where(hidden, denoiser.token_channel.mask_id, batch.clean)
-    stored: dict[str, Any] = {} if precomputed_latents is None else {"precomputed_latents": precomputed_latents}
-    encoded = denoiser.encode(encoder_input, batch.attention_mask, random, **stored)
+    encoded = (encode or denoiser.encode)(encoder_input, batch.attention_mask, random)
     noisy = channel.add_noise(encoded.clean, batch.times.latent_times, random)
     noisy = torch.where(dropped.view(-1, *(1 for _ in noisy.shape[1:])), channel.dropped(noisy), noisy)
-    batch.times.latent_times = torch.where(dropped, 1.0, batch.times.latent_times)
+    batch.times = batch.times._replace(latent_times=torch.where(dropped, 1.0, batch.times.latent_times))
     if encoded.unquantized is not None and objective.quantizer_dropout:
         unrounded = random.uniform(1, 1) < objective.quantizer_dropout  # (B, 1, 1)
         encoded.vectors = torch.where(unrounded, encoded.unquantized, encoded.vectors)
@@ -299,11 +305,10 @@ def _denoise(
 
 def _token_loss(denoiser: Denoiser, logits: Tensor, batch: NoisyTokens, objective: TrainingObjective) -> Tensor:
     """Sum of L_x: cross-entropy at the masked positions. `logits` are `(n, V)`."""
-    cross_entropy = F.cross_entropy(at_least_float32(logits), batch.clean[batch.masked], reduction="none")  # (n,)
-    times, rates = batch.times.token_times, batch.times.token_rates
-    weight = (rates > 0).double()
-    if objective.token_weighting == "elbo":
-        weight = rates * denoiser.token_channel.schedule.weight(times)
+    channel = denoiser.token_channel
+    cross_entropy = channel.cross_entropy(logits, batch.clean[batch.masked])  # (n,)
+    elbo = objective.token_weighting == "elbo"
+    weight = token_weights(channel, batch.times) if elbo else (batch.times.token_rates > 0).double()  # (B,)
     weight = weight[:, None].expand(batch.masked.shape)[batch.masked]  # (n,)
     return (weight.to(cross_entropy) * cross_entropy).sum()
 
@@ -312,14 +317,13 @@ def _latent_loss(
     channel: LatentChannel, prediction: Tensor, latents: NoisyLatents, times: TimePoints, objective: TrainingObjective
 ) -> Tensor:
     """Sum of L_y over the examples that keep their latents: squared error, or cross-entropy over masked codes."""
-    clean, rates = latents.encoded.clean, times.latent_rates
+    clean = latents.encoded.clean
     if not objective.latent_target_gradient:
         clean = clean.detach()
     if objective.latent_weighting == "elbo":
-        moving = torch.where(rates > 0, times.latent_times, 1.0)  # the weight may be infinite where time stands still
-        loss = rates * channel.bound(prediction, clean, latents.noisy, moving) / clean.shape[1]
+        loss = latent_terms(channel, prediction, clean, latents.noisy, times) / clean.shape[1]
     else:
-        loss = (rates > 0) * channel.loss(prediction, clean, latents.noisy, times.latent_times)
+        loss = (times.latent_rates > 0) * channel.loss(prediction, clean, latents.noisy, times.latent_times)
     total = (loss * ~latents.dropped).sum()
     return total.to(at_least_float32(prediction).dtype)  # the bound's weights are float64
 

@@ -7,16 +7,29 @@ rises, the forward process is Markov, so the path has its own reverse process an
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
 Point = tuple[float, float]
 PathSpec: TypeAlias = "str | TimePath | Sequence[Sequence[float]]"
+
+
+class TimePoints(NamedTuple):
+    """Points of the time square, and how fast the two times pass there per unit of the draw, `(B,)` each.
+
+    The bound's integrand is weighed by these rates, and a rate is 0 where its time stands still.
+    """
+
+    token_times: Tensor
+    latent_times: Tensor
+    token_rates: Tensor
+    latent_rates: Tensor
 
 
 @dataclass(frozen=True)
@@ -66,7 +79,7 @@ class TimePath:
         """The straight pieces, in generative direction."""
         return list(zip(self.vertices, self.vertices[1:], strict=False))
 
-    def at(self, position: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def at(self, position: Tensor) -> TimePoints:
         """Points of the path and how fast the two times pass there.
 
         Args:
@@ -82,7 +95,7 @@ class TimePath:
         start, rate = corners[leg], corners[leg + 1] - corners[leg]  # (n, 2)
         times = start + (scaled - leg)[:, None] * rate
         rate = rate * len(self.legs)
-        return times[:, 0], times[:, 1], rate[:, 0], rate[:, 1]
+        return TimePoints(times[:, 0], times[:, 1], rate[:, 0], rate[:, 1])
 
     def grid(self, steps_per_leg: Sequence[int], spacing: str = "uniform") -> list[Point]:
         """The points of a run with so many steps on each leg: one more than there are steps, first to last."""
@@ -113,12 +126,21 @@ TIME_PATHS = {"joint": JOINT, "sequential": SEQUENTIAL, "tokens": TOKENS_ONLY}
 def time_path(spec: PathSpec) -> TimePath:
     """A path by name (`joint`, `sequential`, `tokens`: latents clean throughout), by its corners, or the path itself.
 
+    Corners may be a string of JSON as well, such as a command line gives: `"[[1, 1], [1, 0.3], [0, 0]]"`.
+
     Raises `ValueError` for what is none of these, and for corners that make no path.
     """
     if isinstance(spec, TimePath):
         return spec
     if isinstance(spec, str) and spec in TIME_PATHS:
         return TIME_PATHS[spec]
+    if isinstance(spec, str) and spec.lstrip().startswith("["):
+        try:
+            return time_path(json.loads(spec))
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"The path {spec!r} is no JSON; give corners (t_x, t_y), such as [[1, 1], [1, 0.3], [0, 0]]."
+            ) from error
     if isinstance(spec, Sequence) and not isinstance(spec, str):
         if not all(isinstance(one, Sequence) and not isinstance(one, str) for one in spec):
             raise ValueError(f"The path is {spec!r}; give corners (t_x, t_y), such as [[1, 1], [1, 0.3], [0, 0]].")
@@ -134,3 +156,11 @@ def path_data(spec: PathSpec) -> str | list[list[float]]:
     path = time_path(spec)
     named = next((name for name, one in TIME_PATHS.items() if one == path), None)
     return named or [[float(time) for time in corner] for corner in path.vertices]
+
+
+def path_name(spec: PathSpec) -> str:
+    """A short name of a path, for metrics: its own, or its corners, such as `1-1_1-0.3_0-0`. One path has one name."""
+    data = path_data(spec)
+    if isinstance(data, str):
+        return data
+    return "_".join("-".join(str(time).removesuffix(".0") for time in corner) for corner in data)

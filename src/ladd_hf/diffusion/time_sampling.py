@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .paths import TIME_PATHS, time_path
+from .paths import TIME_PATHS, PathSpec, TimePath, TimePoints, time_path
 from .rng import RowGenerator, bits_to_uniform
 
 TIME_DISTRIBUTIONS = (*TIME_PATHS, "independent")
@@ -60,60 +60,56 @@ class TrainingNoise:
         return bits_to_uniform(start + moved)
 
 
-@dataclass
-class TimePoints:
-    """Times `(B,)` and how fast each passes per unit of the draw, `(B,)`: the bound's integrand is weighed by it."""
-
-    token_times: Tensor
-    latent_times: Tensor
-    token_rates: Tensor
-    latent_rates: Tensor
-
-
-def draw_times(distribution: str, positions: Tensor, min_time: float = 0.0, shift: float = 1.0) -> TimePoints:
+def draw_times(distribution: PathSpec, positions: Tensor, min_time: float = 0.0, shift: float = 1.0) -> TimePoints:
     """Points of the time square.
 
     Args:
-        distribution: a path's name (both times from one number), or `independent` (the whole square); or several,
-            joined by `+`, which share the examples evenly.
+        distribution: a path by name or as data, see `time_path` (both times from one number), or `independent` (the
+            whole square); or several names, joined by `+`, which share the examples evenly.
         positions: `(B, 2)` numbers in [0, 1).
         min_time: moving times are at least this.
         shift: a in t <- a t / (1 + (a - 1) t) of the latents' times, and of the tokens' where it is the same time; 1
             leaves times alone, more shifts them towards noise.
 
-    Raises `ValueError` for a name that is none of these.
+    Raises `ValueError` for what is none of these.
     """
-    names = check_distribution(distribution)
+    parts = check_distribution(distribution)
     first, second = positions.unbind(1)
-    scaled = first * len(names)
-    part = scaled.long().clamp(max=len(names) - 1)  # which distribution an example is of
-    drawn = torch.stack([torch.stack(_points(name, scaled - part, second)) for name in names])  # (names, 4, B)
+    scaled = first * len(parts)
+    part = scaled.long().clamp(max=len(parts) - 1)  # which distribution an example is of
+    drawn = torch.stack([torch.stack(_points(one, scaled - part, second)) for one in parts])  # (parts, 4, B)
     t_x, t_y, token_rate, latent_rate = drawn[part, :, torch.arange(len(first), device=first.device)].unbind(1)
 
     def shifted(t: Tensor, rate: Tensor, by: Tensor) -> tuple[Tensor, Tensor]:
         scale = 1 + (by - 1) * t
         return torch.where(rate > 0, (by * t / scale).clamp(min=min_time), t), rate * by / scale**2
 
-    apart = torch.tensor([name == "independent" for name in names]).to(first.device, non_blocking=True)[part]
+    apart = torch.tensor([one is None for one in parts]).to(first.device, non_blocking=True)[part]
     of_latents = torch.full_like(first, shift)
     token_times, token_rates = shifted(t_x, token_rate, torch.where(apart | (latent_rate == 0), 1.0, of_latents))
     latent_times, latent_rates = shifted(t_y, latent_rate, of_latents)
     return TimePoints(token_times, latent_times, token_rates, latent_rates)
 
 
-def check_distribution(distribution: str) -> list[str]:
-    """The distributions that a name such as `independent` or `sequential+joint` stands for; else a `ValueError`."""
-    names = distribution.split("+") if isinstance(distribution, str) else []
-    if not names or not all(name in TIME_DISTRIBUTIONS for name in names):
+def check_distribution(distribution: PathSpec) -> list[TimePath | None]:
+    """The paths that `time_distribution` stands for, `None` for the whole square: names such as `sequential+joint`, or
+    one path as data. Raises `ValueError` for what is neither."""
+    if not isinstance(distribution, str) or distribution.lstrip().startswith("["):
+        try:
+            return [time_path(distribution)]
+        except ValueError as error:
+            raise ValueError(f"`time_distribution` {distribution!r} is none: {error}") from error
+    names = distribution.split("+")
+    if not all(name in TIME_DISTRIBUTIONS for name in names):
         raise ValueError(
-            f"`time_distribution` {distribution!r} is unknown; give one of {list(TIME_DISTRIBUTIONS)}, or several "
-            "joined by '+', such as 'sequential+joint'."
+            f"`time_distribution` {distribution!r} is unknown; give one of {list(TIME_DISTRIBUTIONS)}, several joined "
+            "by '+', such as 'sequential+joint', or corners such as [[1, 1], [1, 0.3], [0, 0]]."
         )
-    return names
+    return [None if name == "independent" else TIME_PATHS[name] for name in names]
 
 
-def _points(name: str, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Times and rates of one distribution, `(B,)` each."""
-    if name == "independent":
-        return first, second, torch.ones_like(first), torch.ones_like(first)
-    return time_path(name).at(first)
+def _points(path: TimePath | None, first: Tensor, second: Tensor) -> TimePoints:
+    """Times and rates on one path, or in the whole square, `(B,)` each."""
+    if path is None:
+        return TimePoints(first, second, torch.ones_like(first), torch.ones_like(first))
+    return path.at(first)

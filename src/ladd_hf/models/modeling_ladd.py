@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -15,7 +16,7 @@ from transformers.utils.output_capturing import capture_outputs
 from ..diffusion.channels import EncodedLatents
 from ..diffusion.nelbo import Nelbo, nelbo
 from ..diffusion.objective import TrainingObjective, training_loss
-from ..diffusion.paths import Point, TimePath
+from ..diffusion.paths import PathSpec, Point
 from ..diffusion.process import latent_channel, token_channel
 from ..diffusion.rng import RowGenerator
 from ..diffusion.step_counts import IGNORED_LABEL, StepCounts, maskable_tokens
@@ -260,24 +261,30 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
             attention_mask: `(B, S)`, 0 at padding, before or after a text.
             logits_mask: `(B, S)` bool: compute logits only there, in row-major order.
             labels: `(B, S)` clean tokens, -100 where a token is neither noised nor scored (its `input_ids` stay
-                visible). Times and noise are drawn, and `loss` is their training loss.
+                visible). Times and noise are drawn, and `loss` is their training loss. The network runs once: where
+                neither times nor anything else of a noisy call is given, `logits` `(n, V)` and `latent_prediction` are
+                those that the loss was made of, and the output's `logits_mask` `(B, S)` says where. Beside an explicit
+                call, the loss is a second one.
             latent_vectors: `(B, M, D)` vectors of the clean codes, in place of the codebook's, to train an encoder
                 through them.
             inputs_embeds: `(B, S, hidden_size)` instead of `input_ids`.
             predict_latents: with `separate_latent_denoiser`, whether to run it as well; not where latents are clean.
             objective: what `loss` is made of; the paper's defaults if not given.
             noise: the examples' randomness; from torch's global generator if not given.
-            loss_only: leave out everything but the loss.
+            loss_only: leave out everything but the loss, so that nothing wide is kept or converted in training.
             precomputed_latents: `(B, M * D)` or `(B, M, D)`, for `loss`: what a fixed pretrained encoder says of the
                 clean tokens, stored by `precompute_latents`, so that it is not run.
             counts: for `loss`, how much the optimiser step scores that it is a part of; this batch alone, if not given.
 
-        Raises `ValueError` for latents that do not fit the model, and where a time it is conditioned on is missing.
+        Raises `ValueError` for latents that do not fit the model, where a time it is conditioned on is missing, and for
+        terms that hide tokens from the encoder beside precomputed latents.
         """
         if labels is not None:
             check_labels(labels, input_ids)
+        asked = (latents, token_timesteps, latent_timesteps, logits_mask, latent_vectors, inputs_embeds)
+        of_call = labels is None or kwargs or any(one is not None for one in asked)
         output = LaddOutput()
-        if not loss_only:
+        if of_call and not loss_only:
             output = self.denoise(
                 input_ids,
                 latents,
@@ -297,7 +304,12 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
                 Vocabulary.of(self.config).check_text(tokens, maskable, "`labels`")
                 check_longest(self.config, tokens, attention_mask)
             objective = objective or TrainingObjective()
-            loss = training_loss(self, tokens, maskable, attention_mask, objective, noise, precomputed_latents, counts)
+            encode = partial(self.encode, precomputed_latents=precomputed_latents)
+            if precomputed_latents is not None:
+                objective.check_precomputed()
+            loss = training_loss(self, tokens, maskable, attention_mask, objective, noise, encode, counts)
+            if not of_call and not loss_only:
+                output, output.logits_mask = loss.evaluation, loss.masked
             output.loss, output.loss_parts, output.statistics = loss.total, loss.parts, loss.statistics
         elif loss_only:
             raise ValueError("`loss_only` needs `labels`, the clean tokens to noise and to score.")
@@ -472,23 +484,25 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
         self,
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
-        path: str | TimePath | Sequence[Point] = "joint",
+        path: PathSpec | None = None,
         num_samples: int = 8,
         generator: torch.Generator | list[torch.Generator] | RowGenerator | None = None,
         labels: Tensor | None = None,
         precomputed_latents: Tensor | None = None,
+        run: Sequence[Point] | None = None,
     ) -> Nelbo:
         """Bound on the negative log-likelihood of `(B, S)` tokens along a path of the two times. Paper, section 7.
 
         Args:
             input_ids: `(B, S)` clean tokens.
             attention_mask: `(B, S)`; padding is not scored.
-            path: `joint`, `sequential` or a `TimePath`; or the points of a run, such as `JOINT.grid([8])` of
-                `time_paths`, for the bound of what its steps write.
+            path: `joint` (if not given), `sequential`, corners `[[1, 1], [1, 0.3], [0, 0]]`, or a `TimePath`.
             num_samples: points of the path per example, each one evaluation.
             generator: one generator, a list with one per row, or `None` for the global one.
             labels: `(B, S)`, -100 where a token is context that is neither noised nor scored.
             precomputed_latents: as of `encode`.
+            run: in place of a path, the points of a run, such as `time_path("joint").grid([8])`, for the bound of what
+                its steps write.
 
         Returns:
             [`Nelbo`]: token and latent part apart, in nats, with standard errors.
@@ -505,7 +519,8 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
         check_longest(self.config, tokens, attention_mask)
         random = RowGenerator.from_generator(generator, len(input_ids), input_ids.device)
         with evaluation_mode(self):
-            return nelbo(self, tokens, maskable, attention_mask, path, num_samples, random, precomputed_latents)
+            encode = partial(self.encode, precomputed_latents=precomputed_latents)
+            return nelbo(self, tokens, maskable, attention_mask, path, num_samples, random, encode, run)
 
     def _latent_vectors(self, latents: Tensor, clean_vectors: Tensor | None) -> Tensor:
         """What enters the latent stream, `(B, M, D)`: codes as their vectors, the mask code as a learned one."""

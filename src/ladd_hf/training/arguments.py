@@ -97,7 +97,7 @@ class LaddTrainingArguments(ObjectiveArguments, TrainingArguments):
     ema_decay: float = field(default=0.9999, metadata={"help": "Decay of the averaged weights; 0 switches EMA off."})
     nelbo_paths: list[str] = field(
         default_factory=lambda: ["joint"],
-        metadata={"help": "Evaluation: paths of the bound; eval_loss is the first."},
+        metadata={"help": "Evaluation: paths of the bound, by name or by their corners; eval_loss is the first."},
     )
     nelbo_samples: int = field(default=4, metadata={"help": "Evaluation: points of the path per example."})
     resume_if_exists: bool = field(

@@ -14,7 +14,7 @@ from torch.distributed.fsdp import register_fsdp_forward_method
 from torch.utils.data import DataLoader, IterableDataset
 from transformers.trainer_utils import EvalLoopOutput, PredictionOutput
 
-from ..diffusion.paths import time_path
+from ..diffusion.paths import path_name, time_path
 from ..diffusion.rng import RowGenerator
 from .evaluation_streams import NUMBER, NumberedCollator, NumberedTexts, each_once
 from .isolation import in_dtype, isolated_randomness
@@ -154,12 +154,13 @@ class EvaluatingTrainer(RecordedTrainer):
                 "Give texts with tokens that are neither."
             )
         metrics = {}
-        for index, path in enumerate(self.args.nelbo_paths):
+        names = [path_name(path) for path in self.args.nelbo_paths]
+        for index, name in enumerate(names):
             token_nats, latent_nats = values[:, 1 + 2 * index].sum() / tokens, values[:, 2 + 2 * index].sum() / tokens
-            metrics[f"{prefix}_{path}_token_nats"] = float(token_nats)
-            metrics[f"{prefix}_{path}_latent_nats"] = float(latent_nats)
-            metrics[f"{prefix}_{path}_nelbo"] = float(token_nats + latent_nats)
-        metrics[f"{prefix}_loss"] = metrics[f"{prefix}_{self.args.nelbo_paths[0]}_nelbo"]
+            metrics[f"{prefix}_{name}_token_nats"] = float(token_nats)
+            metrics[f"{prefix}_{name}_latent_nats"] = float(latent_nats)
+            metrics[f"{prefix}_{name}_nelbo"] = float(token_nats + latent_nats)
+        metrics[f"{prefix}_loss"] = metrics[f"{prefix}_{names[0]}_nelbo"]
         kind = self._ladd_model().config.latent_type
         if kind == "none" or (kind == "discrete" and time_path(self.args.nelbo_paths[0]).vertices[0] == (1, 1)):
             metrics[f"{prefix}_perplexity"] = float(np.exp(metrics[f"{prefix}_loss"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 import platform
@@ -23,6 +24,7 @@ from transformers import PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_utils import SchedulerType, has_length
 
 from ..diffusion.objective import TrainingObjective
+from ..diffusion.paths import path_data, path_name
 from ..models.adapters import has_adapters
 from ..models.eval_mode import evaluation_mode
 from ..models.modeling_ladd import LaddForDiffusionLM
@@ -104,7 +106,10 @@ def measurement(trainer: RecordedTrainer, dataset: Any, prefix: str, metrics: Ma
     label = prefix.removeprefix("eval_") if name is None and prefix != "eval" else name or ""
     args = trainer.args
     nats = {
-        path: (metrics[f"{prefix}_{path}_token_nats"], metrics[f"{prefix}_{path}_latent_nats"])
+        path if isinstance(path, str) else json.dumps(path_data(path)): (
+            metrics[f"{prefix}_{path_name(path)}_token_nats"],
+            metrics[f"{prefix}_{path_name(path)}_latent_nats"],
+        )
         for path in args.nelbo_paths
     }
     return Measurement(
