@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -91,21 +90,22 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         self.num_inference_steps: int | None = None
         self.timesteps = torch.arange(0)
         self._grid: list[Point] = []
+        self._token_steps: list[TokenStep | None] = []
         self.token_times = self.latent_times = torch.zeros(0)
 
     @property
-    @abstractmethod
     def path(self) -> TimePath:
-        """The path that is walked when latents are generated."""
+        """The path that is walked when latents are generated: a subclass's to say."""
+        raise NotImplementedError(f"{type(self).__name__} does not say which path it walks: define `path`.")
 
-    @abstractmethod
     def steps_per_leg(self, num_steps: int) -> list[int]:
         """How `num_steps` evaluations are shared among the path's legs. Raises `ValueError` for too few."""
+        raise NotImplementedError(f"{type(self).__name__} does not share out its steps: define `steps_per_leg`.")
 
     @classmethod
     def _get_compatibles(cls) -> list[type[LaddScheduler]]:
         """All that walk a path: `from_config` keeps the options of one for when another has been in between."""
-        return LaddScheduler.__subclasses__()
+        return list(_subclasses(LaddScheduler))
 
     @classmethod
     def process_options(cls, config: LaddConfig) -> dict[str, Any]:
@@ -162,6 +162,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
             tokens_alone = [start[1] == end[1] for start, end in path.legs]
             steps = [min(n, max(num_tokens, 1)) if alone else n for n, alone in zip(steps, tokens_alone, strict=True)]
         self._grid = path.grid(steps, self.config.spacing)
+        self._token_steps = self._planned_token_steps()
         self.num_inference_steps = sum(steps)
         self.timesteps = torch.arange(self.num_inference_steps, device=device)
         token_times, latent_times = zip(*self._grid, strict=True)
@@ -278,14 +279,22 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
     def _token_step(self, timestep: int | Tensor) -> TokenStep | None:
         """The tokens' part of a step, `None` where they stand still."""
         self._check_mask()
-        (t_x, _), (s_x, _) = self._interval(timestep)
-        if s_x == t_x:
-            return None
-        times = [t for t, _ in self._grid[self._index(timestep) :]]
-        steps_left = sum(later < time for time, later in itertools.pairwise(times))
-        alpha_t, alpha_s = self._tokens.alpha_at(t_x), self._tokens.alpha_at(s_x)
-        remask = REMASKINGS[self.config.remasking](self.config.remasking_rate, alpha_t, alpha_s)
-        return TokenStep(t_x, s_x, steps_left, remask)
+        return self._token_steps[self._index(timestep)]
+
+    def _planned_token_steps(self) -> list[TokenStep | None]:
+        """The tokens' part of each step of the grid, made once: linear in the number of steps."""
+        times = [t_x for t_x, _ in self._grid]
+        alphas = [self._tokens.alpha_at(time) for time in times]
+        rate = REMASKINGS[self.config.remasking]
+        left = sum(s_x < t_x for t_x, s_x in itertools.pairwise(times))  # steps in which tokens still move
+        plan: list[TokenStep | None] = []
+        for (t_x, alpha_t), (s_x, alpha_s) in itertools.pairwise(zip(times, alphas, strict=True)):
+            if s_x == t_x:
+                plan.append(None)
+                continue
+            plan.append(TokenStep(t_x, s_x, left, rate(self.config.remasking_rate, alpha_t, alpha_s)))
+            left -= 1
+        return plan
 
     def _reveal(
         self,
@@ -352,6 +361,13 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         if not 0 <= index < len(self._grid) - 1:
             raise ValueError(f"Step {index} does not exist; `timesteps` run from 0 to {len(self._grid) - 2}.")
         return index
+
+
+def _subclasses(base: type[LaddScheduler]) -> Iterator[type[LaddScheduler]]:
+    """All that descend from a class, a user's subclass of a subclass among them."""
+    for one in base.__subclasses__():
+        yield one
+        yield from _subclasses(one)
 
 
 def check_draw(temperature: float, top_p: float) -> None:
