@@ -17,7 +17,8 @@ import transformers
 from helpers.training import assert_same, state_of, texts
 
 import ladd_hf
-from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddTrainer, LaddTrainingArguments, checkpoint_writing
+from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddTrainer, LaddTrainingArguments
+from ladd_hf.training import checkpoint_writing
 from ladd_hf.training.checkpoint_writing import ASIDE
 from ladd_hf.training.checkpoints import defect_of, numbered_checkpoints
 

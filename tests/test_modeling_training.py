@@ -48,7 +48,8 @@ def test_with_labels_alone_the_network_runs_once_and_gives_what_the_loss_was_mad
     output = model(tokens, labels=tokens, noise=TrainingNoise(0, torch.arange(2)))
     hook.remove()
     assert len(calls) == 1 and torch.equal(output.loss, loss_of(model, tokens).loss)
-    cross_entropy = torch.nn.functional.cross_entropy(output.logits, tokens[output.logits_mask], reduction="sum")
+    written = tokens.flatten()[output.logits_positions]
+    cross_entropy = torch.nn.functional.cross_entropy(output.logits, written, reduction="sum")
     torch.testing.assert_close(output.loss_parts["token_loss"], (cross_entropy / tokens.numel()).detach())
 
 

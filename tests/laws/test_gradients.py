@@ -27,7 +27,8 @@ PATHS = {"joint": JOINT, "sequential": SEQUENTIAL, "tokens": TOKENS_ONLY}
 def tiny(kind, **overrides):
     """A model of float64 with noise on every weight, its encoder fixed."""
     torch.manual_seed(0)
-    options = {"quantizer": {"name": "finite_scalar", "levels": [3]}} if kind == "discrete" else {}
+    quantizer = {"quantizer": {"name": "finite_scalar", "levels": [3]}} if kind == "discrete" else {}
+    options = {**quantizer, **KINDS[kind]}
     config = LaddConfig(
         vocab_size=V + 1,
         hidden_size=8,

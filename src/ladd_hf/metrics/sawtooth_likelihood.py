@@ -12,7 +12,7 @@ import datasets
 import evaluate
 from numpy.typing import ArrayLike
 
-from ..data.sawtooth import SawtoothDistribution, binary_sequences
+from ladd_hf.data.sawtooth import SawtoothDistribution, binary_sequences
 
 _DESCRIPTION = """\
 The exact negative log-likelihood of sequences under the binary sawtooth distribution, the synthetic experiment of \

@@ -263,7 +263,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
             labels: `(B, S)` clean tokens, -100 where a token is neither noised nor scored (its `input_ids` stay
                 visible). Times and noise are drawn, and `loss` is their training loss. The network runs once: where
                 neither times nor anything else of a noisy call is given, `logits` `(n, V)` and `latent_prediction` are
-                those that the loss was made of, and the output's `logits_mask` `(B, S)` says where. Beside an explicit
+                those that the loss was made of, and the output's `logits_positions` `(n,)` say where. Beside an explicit
                 call, the loss is a second one.
             latent_vectors: `(B, M, D)` vectors of the clean codes, in place of the codebook's, to train an encoder
                 through them.
@@ -309,7 +309,8 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
                 objective.check_precomputed()
             loss = training_loss(self, tokens, maskable, attention_mask, objective, noise, encode, counts)
             if not of_call and not loss_only:
-                output, output.logits_mask = loss.evaluation, loss.masked
+                output = loss.evaluation
+                output.logits_positions = loss.masked.flatten().nonzero().squeeze(1)
             output.loss, output.loss_parts, output.statistics = loss.total, loss.parts, loss.statistics
         elif loss_only:
             raise ValueError("`loss_only` needs `labels`, the clean tokens to noise and to score.")

@@ -36,7 +36,8 @@ class LaddOutput(ModelOutput):
         logits: `(B, S, V)`, or `(n, V)` in row-major order of `logits_mask`; what is never written, such as
             the mask token, is at minus infinity.
         latent_prediction: `(B, M, D)` predicted y_0 or noise, or `(B, M, K)` logits over codes, or `None`.
-        logits_mask: `(B, S)` bool, where `logits` are, if the loss's own evaluation is what is returned.
+        logits_positions: `(n,)` int64, which of the batch's `B * S` tokens `logits` are of, if the loss's own
+            evaluation is what is returned.
         loss_parts: each term of the loss by name, unweighted, detached.
         statistics: what else of the batch is worth watching, such as the number of codes in use, by name.
         hidden_states, attentions: see [`LaddModelOutput`].
@@ -45,7 +46,7 @@ class LaddOutput(ModelOutput):
     loss: Tensor | None = None
     logits: Tensor | None = None
     latent_prediction: Tensor | None = None
-    logits_mask: Tensor | None = None
+    logits_positions: Tensor | None = None
     loss_parts: dict[str, Tensor] | None = None
     statistics: dict[str, Tensor] | None = None
     hidden_states: tuple[Tensor, ...] | None = None
