@@ -263,7 +263,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
             labels: `(B, S)` clean tokens, -100 where a token is neither noised nor scored (its `input_ids` stay
                 visible). Times and noise are drawn, and `loss` is their training loss. The network runs once: where
                 neither times nor anything else of a noisy call is given, `logits` `(n, V)` and `latent_prediction` are
-                those that the loss was made of, and the output's `logits_positions` `(n,)` say where. Beside an explicit
+                those that the loss was made of; `logits_positions` `(n,)` of the output say where. Beside an explicit
                 call, the loss is a second one.
             latent_vectors: `(B, M, D)` vectors of the clean codes, in place of the codebook's, to train an encoder
                 through them.
