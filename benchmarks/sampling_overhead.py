@@ -27,8 +27,7 @@ LATENTS: dict[str, dict[str, Any]] = {
         "latent_type": "discrete",
         "latent_length": 16,
         "latent_dim": 4,
-        "quantizer": "finite_scalar",
-        "fsq_levels": [8, 8, 8],
+        "quantizer": {"name": "finite_scalar", "levels": [8, 8, 8]},
     },
 }
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -36,15 +37,18 @@ CONFIGS = ROOT / "examples" / "configs"
 CHANGES: dict[str, dict[str, str]] = {
     "latents": {
         "recipe": "",
-        "an MDLM of 400 steps before": "--mdlm_steps 400 --max_steps 800",
+        "an MDLM of 400 steps before": """--stages '{"mdlm":{"steps":400},"encoder":{"steps":null},"prior":null}' """
+        "--max_steps 800",
         "no unpooling": "--latent_unpooling none",
         "no unpooling, concatenated positions": "--latent_unpooling none --latent_positions concatenated",
-        "linear readout of chunks": "--encoder_readout chunk",
-        "readout at the last positions": "--encoder_readout last",
-        "finite scalar, 8x8x8x8": "--quantizer finite_scalar --fsq_levels 8 8 8 8",
-        "finite scalar, 4x4x4x4x4x4": "--quantizer finite_scalar --fsq_levels 4 4 4 4 4 4",
-        "no fully masked examples": "--stage_1_fully_masked_share 0",
-        "no quantiser dropout": "--stage_1_quantizer_dropout 0",
+        "linear readout of chunks": "--encoder '{readout: chunk}'",
+        "readout at the last positions": "--encoder '{readout: last}'",
+        "finite scalar, 8x8x8x8": "--quantizer '{name: finite_scalar, levels: [8, 8, 8, 8]}'",
+        "finite scalar, 4x4x4x4x4x4": "--quantizer '{name: finite_scalar, levels: [4, 4, 4, 4, 4, 4]}'",
+        "no fully masked examples": """--stages '{"mdlm":null,"prior":null,"""
+        """"encoder":{"steps":null,"objective":{"fully_masked_share":0}}}'""",
+        "no quantiser dropout": """--stages '{"mdlm":null,"prior":null,"""
+        """"encoder":{"steps":null,"objective":{"quantizer_dropout":0}}}'""",
         "encoder corruption 0.9": "--encoder_corruption 0.9",
         "2 characters a code": "--latent_length 32",
         "8 characters a code": "--latent_length 8",
@@ -53,20 +57,21 @@ CHANGES: dict[str, dict[str, str]] = {
         "MDLM": "python-docs-mdlm.yaml",
         "recipe": "",
         "Co-LADD": "python-docs-co.yaml",
-        "Co-LADD, more noise around latents": "python-docs-co.yaml --encoder_std 0.7",
+        "Co-LADD, more noise around latents": "python-docs-co.yaml --encoder '{std: 0.7}'",
         "Co-LADD, latents' loss times 8": "python-docs-co.yaml --latent_loss_weight 8",
-        "no MDLM before": "--mdlm_steps 0",
+        "no MDLM before": """--stages '{"mdlm":null}'""",
         "no pooling": "--latent_pooling none",
         "codes alone: no loss on tokens beside them": "--time_distribution sequential --fully_masked_share 0",
         "codes' degree-2 schedule": "--latent_noise_schedule polynomial",
         "half of the steps for the codes": "--latent_share 0.5",
-        "longer stage 1": "--stage_1_steps 1000",
+        "longer stage 1": """--stages '{"encoder":{"steps":1000}}'""",
         "2 characters a code": "--latent_length 32",
         "8,192 codes": "--codebook_size 8192",
     },
 }
 FIXED = {
-    "latents": "--mdlm_steps 0 --max_steps 400 --stage_1_steps 400 --latent_loss_weight 0 --logging_steps 50 "
+    "latents": '--stages {"mdlm":null,"encoder":{"steps":null},"prior":null} --max_steps 400 '
+    "--latent_loss_weight 0 --logging_steps 50 "
     "--budgets 2 --num_samples 2 --num_eval_sequences 256 --nelbo_samples 1",
     "samples": "--budgets 2 4 8 16 32",
 }
@@ -74,7 +79,7 @@ FIXED = {
 
 def run(question: str, row: str, flags: list[str], threads: int, keep: Path | None = None) -> dict[str, Any]:
     """One run of the example in a process of its own; what it found. Raises `SystemExit` with its last words."""
-    start, changes = time.time(), CHANGES[question][row].split()
+    start, changes = time.time(), shlex.split(CHANGES[question][row])
     recipe = changes.pop(0) if changes and changes[0].endswith(".yaml") else "python-docs-di.yaml"
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "accelerate.commands.launch", "examples/train_ladd.py"]

@@ -23,7 +23,7 @@ from recipe_files import read_recipe
 from setting_kinds import check_kinds
 
 from ladd_hf import LaddConfig
-from ladd_hf.convert_lightning import convert_lightning
+from ladd_hf.convert.lightning import convert_lightning
 
 # The kinds of all that a file of settings may hold.
 KINDS = {"weights": Literal["averaged", "last"], "without_encoder": bool}

@@ -30,7 +30,7 @@ from ladd_hf import LaddForDiffusionLM, LaddPipeline, LaddTrainer, LaddTrainingA
 from ladd_hf.data import load_corpus, token_blocks
 from ladd_hf.data.corpora import is_own_file, separator_of
 from ladd_hf.data.token_blocks import separator_between
-from ladd_hf.number_ranges import COUNT, SEED
+from ladd_hf.utils.number_ranges import COUNT, SEED
 
 # What each flag that is a number may be.
 RANGES = {**dict.fromkeys(("length", "num_sequences", "samples", "batch_size"), COUNT), "seed": SEED}

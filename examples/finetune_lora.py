@@ -27,8 +27,8 @@ from transformers.utils import logging as transformers_logging
 from ladd_hf import LaddConfig, LaddPipeline, LaddTrainer, LaddTrainingArguments, TextFrame
 from ladd_hf.data import SawtoothDistribution, length_histogram
 from ladd_hf.data.encoding import TextEncoder
-from ladd_hf.number_ranges import COUNT, POSITIVE, SHARE_BELOW_ONE
-from ladd_hf.run_folders import set_aside
+from ladd_hf.training.run_folders import set_aside
+from ladd_hf.utils.number_ranges import COUNT, POSITIVE, SHARE_BELOW_ONE
 
 # The encoder and its quantiser, by the names of their modules.
 _OF_LATENTS = r"(encoder|quantizer)\..*"

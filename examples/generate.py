@@ -27,8 +27,8 @@ from local_texts import lines_of
 from transformers.utils import logging as transformers_logging
 
 from ladd_hf import LaddJointScheduler, LaddPipeline, LaddSequentialScheduler
-from ladd_hf.number_ranges import COUNT, SEED_OF_64_BITS
-from ladd_hf.randomness import RowGenerator
+from ladd_hf.diffusion.rng import RowGenerator
+from ladd_hf.utils.number_ranges import COUNT, SEED_OF_64_BITS
 
 SCHEDULES = {"joint": LaddJointScheduler, "sequential": LaddSequentialScheduler}
 # What each flag that is a number may be; the pipeline tells those that hang on the model.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from local_texts import text_of
+from recipe_stages import changed_stages
 
 # The recipes here, on which those elsewhere may build.
 CONFIGS = Path(__file__).resolve().parent / "configs"
@@ -40,8 +42,22 @@ def read_recipe(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise ValueError(f"{path} has the `base` {bases!r}; give the path of a recipe or a list of them, or no `base`.")
     merged: dict[str, Any] = {}
     for base in bases:
-        merged |= read_recipe(path.parent / base, (*readers, path))
-    return merged | settings
+        merged = _over(merged, read_recipe(path.parent / base, (*readers, path)))
+    if isinstance(settings.get("stages"), Mapping):
+        settings["stages"] = changed_stages(merged.get("stages"), settings["stages"])
+    return _over(merged, settings)
+
+
+def changed(before: Any, value: Any) -> Any:
+    """A setting over what it was before: a mapping without `name` changes options of the choice that was made there."""
+    chosen = {"name": before} if isinstance(before, str) else before
+    if isinstance(value, dict) and "name" not in value and isinstance(chosen, dict) and "name" in chosen:
+        return {**chosen, **value}
+    return value
+
+
+def _over(before: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    return before | {name: changed(before.get(name), value) for name, value in settings.items()}
 
 
 def _may_be_base(path: Path, folder: Path) -> bool:

@@ -1,32 +1,121 @@
-"""The stages of a recipe in a run of another length than the recipe's."""
+"""A recipe's stages: changed by name, and in a run of another length than the recipe's."""
 
 from __future__ import annotations
 
+import copy
+import json
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
+from json import JSONDecodeError
 from typing import Any
 
-from ladd_hf.stages import STAGE_LENGTHS
+Stages = list[Any]  # names, and mappings with `name`
 
 
-def scaled_stages(settings: Mapping[str, Any], flags: Sequence[str]) -> dict[str, int]:
-    """The lengths of a recipe's stages, in proportion, where of all lengths `--max_steps` alone is given by a flag.
+def changed_stages(stages: Any, changes: Mapping[str, Any]) -> Stages:
+    """Stages with what `changes` say of those that they name: settings over theirs, or `None` to leave a stage out.
 
-    Stages of a recipe that are shares of the run, and lengths given by flags, are what they say.
+    Raises `ValueError` for a name that no stage has, or several.
     """
-    given = _values(flags)
-    new = int(given["max_steps"]) if given.get("max_steps", "").isdecimal() else 0
-    old = settings.get("max_steps")
-    if not new or not _at_least_1(old) or new == old or not given.keys().isdisjoint(STAGE_LENGTHS):
-        return {}
-    lengths = {name: settings[name] for name in STAGE_LENGTHS if _at_least_1(settings.get(name))}
-    scaled = {name: max(1, int(length * new / old + 0.5)) for name, length in lengths.items()}
-    before = [name for name in ("mdlm_steps", "stage_1_steps") if name in scaled]
-    # rounded up, they shall not take the last step from stage 2
-    if before and sum(scaled[name] for name in before) == new and sum(lengths[name] for name in before) < old:
-        longest = max(before, key=lambda name: scaled[name])
-        scaled[longest] = max(scaled[longest] - 1, 1)
-    return scaled
+    stages = [_mapping(one) for one in stages or []]
+    for name, change in changes.items():
+        places = [place for place, one in enumerate(stages) if one.get("name") == name]
+        if len(places) != 1:
+            names = [one.get("name") for one in stages]
+            raise ValueError(
+                f"`stages` changes {name!r}, and the recipe has the stages {names}: name one that is there once, or "
+                "give a list of all stages."
+            )
+        if change is None:
+            del stages[places[0]]
+            continue
+        if not isinstance(change, Mapping):
+            raise ValueError(f"`stages` changes {name!r} to {change!r}; give a mapping of its settings, or null.")
+        stages[places[0]] = _merged(stages[places[0]], change)
+    return stages
+
+
+def stages_of_run(settings: Mapping[str, Any], flags: Sequence[str]) -> tuple[Any, str]:
+    """The stages of a recipe in the run that flags ask for, and what became of their lengths, in words.
+
+    Where of all lengths `--max_steps` alone is given, they are as long in proportion; shares of the run, epochs, and
+    lengths given by flags are what they say. `--stages` gives other stages, or a mapping of changes.
+    """
+    given, stages = _values(flags), settings.get("stages")
+    asked = _json(given["stages"]) if "stages" in given else {}
+    if not isinstance(asked, Mapping):
+        return given["stages"], ""
+    said = ""
+    if not any(_of_length(change) for change in asked.values()):
+        old, new = settings.get("max_steps"), given.get("max_steps", "")
+        if isinstance(stages, list) and _at_least_1(old) and new.isdecimal() and int(new) not in (0, old):
+            stages, said = _scaled(stages, old, int(new))
+    return changed_stages(stages, asked) if asked else stages, said
+
+
+def _scaled(stages: Stages, old: float, new: int) -> tuple[Stages, str]:
+    """Stages of a run of `old` steps in one of `new`."""
+    stages, before = [_mapping(one) for one in stages], [_mapping(one) for one in stages]
+    counted = [one for one in stages if _at_least_1(one.get("steps"))]
+    total = sum(one["steps"] for one in counted)
+    for one in counted:
+        one["steps"] = _in_proportion(one["steps"], new / old)
+    # rounded up, they shall not take the last step from the last stage
+    if counted and sum(one["steps"] for one in counted) == new and total < old:
+        longest = max(counted, key=lambda one: one["steps"])
+        longest["steps"] = max(longest["steps"] - 1, 1)
+    for ramp in (ramp for one in stages for ramp in _ramps(one).values()):
+        if _at_least_1(ramp.get("steps")):
+            ramp["steps"] = _in_proportion(ramp["steps"], new / old)
+    lengths = [pair for pair in zip(_lengths(before), _lengths(stages), strict=True) if pair[0] != pair[1]]
+    return stages, ", ".join(f"{name} {steps:g} -> {now:g}" for (name, steps), (_, now) in lengths)
+
+
+def _lengths(stages: Stages) -> list[tuple[str, float]]:
+    """Each number of steps that stands in stages, with what it is of."""
+    found = []
+    for one in stages:
+        found += [(str(one.get("name")), one["steps"])] if _at_least_1(one.get("steps")) else []
+        ramps = {f"{one.get('name')}'s {name}": ramp.get("steps") for name, ramp in _ramps(one).items()}
+        found += [(name, steps) for name, steps in ramps.items() if _at_least_1(steps)]
+    return found
+
+
+def _in_proportion(length: float, ratio: float) -> int:
+    return max(1, int(length * ratio + 0.5))
+
+
+def _mapping(stage: Any) -> dict[str, Any]:
+    """A stage as a mapping of its own, all the way down; what is none is told of where it is read."""
+    return copy.deepcopy(dict(stage)) if isinstance(stage, Mapping) else {"name": stage}
+
+
+def _ramps(stage: Mapping[str, Any]) -> dict[str, Any]:
+    """A stage's ramps by what they are of, as far as they can be some."""
+    ramps = stage.get("ramps")
+    return {name: one for name, one in ramps.items() if isinstance(one, dict)} if isinstance(ramps, Mapping) else {}
+
+
+def _merged(stage: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    inner = {
+        name: {**stage[name], **value}
+        for name, value in change.items()
+        if isinstance(value, Mapping) and isinstance(stage.get(name), Mapping)
+    }
+    return {**stage, **change, **inner}
+
+
+def _of_length(change: Any) -> bool:
+    """Whether a change makes a stage longer or shorter."""
+    return not isinstance(change, Mapping) or not change.keys().isdisjoint(("steps", "epochs", "ramps"))
+
+
+def _json(text: str) -> Any:
+    """JSON; what is none is told of where the stages are read."""
+    try:
+        return json.loads(text)
+    except JSONDecodeError:
+        return None
 
 
 def _values(flags: Sequence[str]) -> dict[str, str]:

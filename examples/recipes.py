@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, dataclass, field, fields
+import json
+from dataclasses import asdict, dataclass, field, fields, make_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import yaml
 from command_line import CommandLine, check_output_folder, refuse, refusing
-from recipe_files import read_recipe
-from recipe_stages import scaled_stages
+from recipe_files import changed, read_recipe
+from recipe_stages import stages_of_run
 from setting_kinds import check_kinds
 
 from ladd_hf import (
@@ -19,11 +22,13 @@ from ladd_hf import (
     LaddSequentialScheduler,
     LaddTrainingArguments,
 )
-from ladd_hf.configuration_ladd import MODEL_SIZES
 from ladd_hf.data.held_out import check_share
-from ladd_hf.number_ranges import whole
-from ladd_hf.poolings import POOLINGS
+from ladd_hf.models.configuration_ladd import MODEL_SIZES
+from ladd_hf.models.encoders.encoder_options import pooling_of
+from ladd_hf.models.encoders.pooling import POOLINGS
 from ladd_hf.tasks import Task
+from ladd_hf.training.renamed import check_renamed
+from ladd_hf.utils.number_ranges import whole
 
 DEFAULT_RECIPE = Path(__file__).parent / "configs" / "sawtooth-di.yaml"
 
@@ -130,83 +135,74 @@ class RunArguments:
                 raise ValueError(f"`{f.name}` is {value!r}; give a text, in quotes where YAML takes it for another.")
 
 
-@dataclass
-class ModelArguments:
+# What the data decide of a model's configuration.
+_OF_DATA = (
+    *("vocab_size", "mask_token_id", "pad_token_id", "bos_token_id", "eos_token_id", "tokenizer_size"),
+    *("max_position_embeddings", "text_frame", "text_lengths", "format_version"),
+)
+_OF_LATENTS = ("latent_", "encoder", "quantizer", "codebook_", "reference_")  # how such settings begin
+_HELP = {
+    "reference_layout": "Networks exactly as the authors' are.",
+    "encoder": "'trained' or 'pretrained'; with options {name: pretrained, name_or_path: user/model}.",
+    "quantizer": "'vector', 'finite_scalar' or 'gumbel'; with options {name: finite_scalar, levels: [8, 8]}.",
+}
+
+
+def choice(text: str) -> Any:
+    """A choice on a command line: its name, or a mapping of name and options in YAML or JSON.
+
+    Without `name`, a mapping changes options of the recipe's choice.
+    """
+    given = yaml.safe_load(text)
+    return given if isinstance(given, dict) else text
+
+
+def _flag(name: str, kind: Any) -> tuple[str, Any, Any]:
+    """The field for a setting of `LaddConfig`: a value of its kind, or a choice with options, and what it may be."""
+    kinds = [one for one in get_args(kind) if one is not type(None)] if isinstance(kind, UnionType) else [kind]
+    if any(get_origin(one) is dict for one in kinds):
+        return name, choice, field(default=None, metadata={"help": _HELP.get(name)})
+    if get_origin(kind) is Literal:
+        accepted = ", ".join(map(repr, get_args(kind)))
+        return name, str | None, field(default=None, metadata={"help": f"One of {accepted}."})
+    return name, kinds[0] | None, field(default=None, metadata={"help": _HELP.get(name)})
+
+
+class _Model:
     """The model: a size or sizes, and its latents. `None` leaves the choice to `LaddConfig`."""
 
-    size: str | None = field(default=None, metadata={"help": f"One of {', '.join(MODEL_SIZES)}."})
-    hidden_size: int | None = None
-    num_hidden_layers: int | None = None
-    num_attention_heads: int | None = None
-    cond_hidden_size: int | None = None
-    mlp_ratio: int | None = None
-    attention_dropout: float | None = None
-    initializer_range: float | None = None
-    reference_layout: bool | None = field(default=None, metadata={"help": "Networks exactly as the authors' are."})
-    latent_type: str = field(default="discrete", metadata={"help": "'none', 'continuous' or 'discrete'."})
-    latent_length: int | None = None
-    latent_dim: int | None = None
-    codebook_size: int | None = None
-    latent_positions: str | None = None
-    latent_pooling: str | None = None
-    latent_unpooling: str | None = None
-    latent_time_conditioning: bool | None = None
-    latent_noise_schedule: str | None = None
-    latent_prediction_type: str | None = None
-    latent_normalization: str | None = None
-    latent_head_layers: int | None = None
-    latent_head_hidden_size: int | None = None
-    separate_latent_denoiser: bool | None = None
-    latent_denoiser_num_layers: int | None = None
-    encoder_readout: str | None = None
-    encoder_num_hidden_layers: int | None = None
-    encoder_hidden_size: int | None = None
-    encoder_num_attention_heads: int | None = None
-    encoder_variance: str | None = None
-    encoder_std: float | None = None
-    encoder_name_or_path: str | None = field(
-        default=None, metadata={"help": "A pretrained encoder, of the Hub or a folder."}
-    )
-    encoder_revision: str | None = None
-    encoder_pooling: str | None = None
-    encoder_projection: str | None = None
-    encoder_tokenizer: str | None = None
-    encoder_mask_token_id: int | None = None
-    encoder_trained: bool | None = None
-    latent_standardization: bool | None = None
-    quantizer: str | None = field(default=None, metadata={"help": "'vector', 'finite_scalar' or 'gumbel'."})
-    fsq_levels: list[int] | None = None
-    codebook_decay: float | None = None
-    codebook_kmeans_init: bool | None = None
-    codebook_dead_code_threshold: int | None = None
-    commitment_weight: float | None = None
-    gumbel_temperature: float | None = None
-    token_noise_schedule: str | None = None
-    token_time_conditioning: bool | None = None
+    size: str | None
+    latent_type: str
+
+    def given(self) -> dict[str, Any]:
+        """The settings of `LaddConfig` that are given."""
+        return {name: value for name, value in vars(self).items() if value is not None and name != "size"}
 
     @property
     def num_latents(self) -> int:
         """M, or 0 without latents."""
-        return 0 if self.latent_type == "none" else self.latent_length or 0
+        return 0 if self.latent_type == "none" else self.given().get("latent_length", 0)
+
+    @property
+    def pooling(self) -> str | None:
+        """The name of the pooling of a pretrained encoder, `None` without one."""
+        return pooling_of(self.given().get("encoder", "trained")) if self.num_latents else None
+
+    def over(self, recipe: dict[str, Any]) -> None:
+        """Takes the recipe's choices where flags change their options alone."""
+        for name, value in self.given().items():
+            setattr(self, name, changed(recipe.get(name), value))
 
     def config(self, task: Task, latents: bool) -> LaddConfig:
         """The model's configuration, or with `latents=False` the baseline's: the same token stream."""
-        of_latents = (
-            "latent_",
-            "encoder_",
-            "codebook_",
-            "separate_",
-            "quantizer",
-            "fsq_",
-            "commitment_",
-            "gumbel_",
-            "reference_",
-        )
-        options = {name: value for name, value in asdict(self).items() if value is not None and name != "size"}
-        if not latents:
-            options = {name: value for name, value in options.items() if not name.startswith(of_latents)}
+        options = {name: value for name, value in self.given().items() if latents or not name.startswith(_OF_LATENTS)}
         options |= {**task.vocabulary, "max_position_embeddings": task.length}
         return LaddConfig.from_size(self.size, **options) if self.size else LaddConfig(**options)
+
+
+_SIZE = field(default=None, metadata={"help": f"One of {', '.join(MODEL_SIZES)}."})
+_SETTINGS = [_flag(name, kind) for name, kind in LaddConfig.__annotations__.items() if name not in _OF_DATA]
+ModelArguments = make_dataclass("ModelArguments", [("size", str | None, _SIZE), *_SETTINGS], bases=(_Model,))
 
 
 @dataclass
@@ -241,7 +237,7 @@ def _whole(value: Any, least: int) -> bool:
     return isinstance(value, int) and value in whole(least, "")  # which takes no more than tensors hold
 
 
-def check_fit(run: RunArguments, model: ModelArguments, training: LaddTrainingArguments) -> None:
+def check_fit(run: RunArguments, model: _Model, training: LaddTrainingArguments) -> None:
     """Raises `ValueError` for settings that contradict each other."""
     check_number("max_steps", training.max_steps)
     padded = run.packing == "pad"
@@ -255,11 +251,11 @@ def check_fit(run: RunArguments, model: ModelArguments, training: LaddTrainingAr
             f"`fill` is what padded texts are filled up with, and `packing` is {run.packing!r}: leave it out, or set "
             "`packing` to 'pad'."
         )
-    pooling = POOLINGS.get(model.encoder_pooling or "") if model.encoder_name_or_path and model.num_latents else None
-    if padded and run.fill == "padding" and pooling and pooling.chunks_are_tokens:
+    pooling = model.pooling
+    if padded and run.fill == "padding" and pooling in POOLINGS and POOLINGS[pooling].chunks_are_tokens:
         raise ValueError(
-            f"`encoder_pooling` {model.encoder_pooling!r} reads exactly {run.length} tokens of each text, and padded "
-            "ones have fewer: set `packing` to 'pack' or 'wrap', or choose another `encoder_pooling`."
+            f"`encoder.pooling` {pooling!r} reads exactly {run.length} tokens of each text, and padded "
+            "ones have fewer: set `packing` to 'pack' or 'wrap', or choose another pooling."
         )
     if run.min_tokens is not None and run.min_tokens < model.num_latents:
         raise ValueError(
@@ -270,7 +266,7 @@ def check_fit(run: RunArguments, model: ModelArguments, training: LaddTrainingAr
 
 def parse_arguments(
     argv: list[str], description: str = ""
-) -> tuple[RunArguments, ModelArguments, SchedulerArguments, LaddTrainingArguments]:
+) -> tuple[RunArguments, _Model, SchedulerArguments, LaddTrainingArguments]:
     """Recipe first, flags over it; the recipe's stages in proportion, where `--max_steps` is the only flag of a length,
     which a printed line then says. Exits with a message for a recipe that is missing or has unknown fields, and for
     settings that can not work."""
@@ -286,6 +282,7 @@ def parse_arguments(
         refuse(f"--config {recipe} is not a file; give a recipe such as {DEFAULT_RECIPE}.")
     with refusing():
         settings = read_recipe(recipe)
+        check_renamed(settings)
     known = {f.name for kind in kinds for f in fields(kind) if f.init} - {"config", "unset"}
     if unknown := sorted(map(str, set(settings) - known)):
         refuse(f"{recipe} has unknown fields {unknown}; --help lists the fields of a recipe.")
@@ -300,15 +297,19 @@ def parse_arguments(
         if choices and f.name in settings and settings[f.name] not in choices:
             refuse(f"`{f.name}` is {settings[f.name]!r}; give one of {', '.join(map(repr, choices))}.")
     settings.setdefault("output_dir", f"out/{recipe.stem}")
-    scaled = scaled_stages(settings, argv)
-    parser.set_defaults(**{**settings, **scaled})
+    with refusing():
+        check_renamed(flag[2:].partition("=")[0].replace("-", "_") for flag in argv if flag.startswith("--"))
+        stages, scaled = stages_of_run(settings, argv)
+    parser.set_defaults(**settings)
+    if stages != settings.get("stages"):
+        argv = [*argv, "--stages", stages if isinstance(stages, str) else json.dumps(stages)]
     run, model, schedulers, training = parser.parse(argv)
-    with refusing():  # settings that contradict each other
+    with refusing():
+        model.over(settings)
         check_fit(run, model, training)
     check_output_folder("--output_dir", training.output_dir)
     if scaled and training.process_index == 0:
-        lengths = ", ".join(f"{name} {settings[name]} -> {steps}" for name, steps in scaled.items())
-        print(f"The recipe's stages are scaled along with --max_steps {training.max_steps}: {lengths}.", flush=True)
+        print(f"The recipe's stages are scaled along with --max_steps {training.max_steps}: {scaled}.", flush=True)
     return run, model, schedulers, training
 
 
@@ -316,7 +317,7 @@ def baseline_arguments(training: LaddTrainingArguments, folder: Path) -> LaddTra
     """The same training without what only latents have."""
     arguments = copy.deepcopy(training)
     arguments.output_dir = str(folder)
-    arguments.mdlm_steps = arguments.stage_1_steps = 0
+    arguments.stages = []
     arguments.fully_masked_share = arguments.latent_dropout = 0.0
     arguments.encoder_corruption = arguments.encoder_mask_ratio = 0.0
     arguments.quantizer_dropout = arguments.contrastive_weight = arguments.latent_kl_weight = 0.0

@@ -9,9 +9,9 @@ from typing import Any
 from transformers import TrainerCallback
 
 from ladd_hf import LaddTrainer
-from ladd_hf.model_card import Conditions, SampleScores
-from ladd_hf.run_facts import hardware
 from ladd_hf.tasks import Judgement, Task
+from ladd_hf.training.model_card import Conditions, SampleScores
+from ladd_hf.training.run_facts import hardware
 
 
 class ProgressLines(TrainerCallback):

@@ -2,7 +2,7 @@
 
     accelerate launch examples/train_ladd.py                                            # sawtooth, Di-LADD, minutes
     accelerate launch examples/train_ladd.py --config examples/configs/python-docs-di.yaml      # text, half an hour
-    accelerate launch examples/train_ladd.py --max_steps 200 --stage_1_steps 100 --seed 1 --output_dir out/quick
+    accelerate launch examples/train_ladd.py --max_steps 200 --seed 1 --output_dir out/quick
 
 A recipe is a YAML file of the fields in `recipes.py`, given with `--config` or as the first argument; flags override
 it, `--unset FIELD ...` takes fields out of it, and `--help` lists them all. Its `base` names a recipe, or a list of
@@ -38,12 +38,12 @@ from ladd_hf.data.corpora import separator_of
 from ladd_hf.data.missing_texts import present
 from ladd_hf.data.precompute import check_precomputable
 from ladd_hf.metrics import OneStepDecoding, quality_by_evaluations
-from ladd_hf.model_card import METHODS
-from ladd_hf.pretrained_encoder import check_pretrained_encoder
-from ladd_hf.publishing import training_recipe
-from ladd_hf.run_facts import running_command
-from ladd_hf.run_folders import set_aside
+from ladd_hf.models.encoders.pretrained import check_pretrained_encoder
 from ladd_hf.tasks import Judgement, SawtoothTask, Task, TextTask
+from ladd_hf.training.hub import training_recipe
+from ladd_hf.training.model_card import METHODS
+from ladd_hf.training.run_facts import running_command
+from ladd_hf.training.run_folders import set_aside
 
 
 def normalized(row: dict[str, str | None]) -> dict[str, str]:
@@ -149,8 +149,8 @@ def main(argv: list[str]) -> None:
             check_pretrained_encoder(configs["ladd"], task.tokenizer, task.length)
             if run.precompute_latents:
                 check_precomputable(configs["ladd"], run.streaming)
-                for step in training.stage_starts:
-                    training.objective_at(step).check_precomputed()
+                for objective in training.stage_plan.objectives():
+                    objective.check_precomputed()
             for scheduler in (schedulers.joint(), schedulers.sequential()):
                 scheduler.for_model(configs["ladd"])
             data = task.train_dataset(count, training.seed), task.eval_dataset(run.num_eval_sequences, training.seed)

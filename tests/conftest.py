@@ -30,15 +30,27 @@ _DISCRETE = {"latent_type": "discrete", **_LATENTS}
 _KINDS = {
     "none": {},
     "continuous": {"latent_type": "continuous", **_LATENTS},
-    "separate": {"latent_type": "continuous", "separate_latent_denoiser": True, **_LATENTS},
-    "discrete": {"quantizer": "finite_scalar", "fsq_levels": [3, 3], **_DISCRETE},
+    "separate": {"latent_type": "continuous", "latent_denoiser": "separate", **_LATENTS},
+    "discrete": {"quantizer": {"name": "finite_scalar", "levels": [3, 3]}, **_DISCRETE},
     "vector": {"quantizer": "vector", "codebook_size": 8, **_DISCRETE},
     "gumbel": {"quantizer": "gumbel", "codebook_size": 8, **_DISCRETE},
 }
 
 
+def _with_options(settings):
+    """Settings in which `encoder_x` and `quantizer_x` stand for the option `x` of these choices; a model without
+    codes has no quantizer."""
+    for choice, name in (("encoder", "trained"), ("quantizer", "vector")):
+        options = {one: settings.pop(one) for one in list(settings) if one.startswith(f"{choice}_")}
+        options = {one.removeprefix(f"{choice}_"): value for one, value in options.items()}
+        if options and (choice == "encoder" or settings.get("latent_type") == "discrete"):
+            name = "pretrained" if "name_or_path" in options else settings.get(choice, name)
+            settings[choice] = {**({"name": name} if isinstance(name, str) else name), **options}
+    return settings
+
+
 def _config(kind, **overrides):
-    return LaddConfig(**{**_SIZES, **_KINDS[kind], **overrides})
+    return LaddConfig(**_with_options({**_SIZES, **_KINDS[kind], **overrides}))
 
 
 def _model(kind, **overrides):
@@ -48,7 +60,7 @@ def _model(kind, **overrides):
 
 def _stirred_model(kind, **overrides):
     if kind == "vector":
-        overrides = {"codebook_kmeans_init": False, **overrides}
+        overrides = {"quantizer_kmeans_init": False, **overrides}
     model = _model(kind, **overrides)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -58,7 +70,10 @@ def _stirred_model(kind, **overrides):
 
 @pytest.fixture(scope="session")
 def tiny_config():
-    """`tiny_config(kind, **overrides)`: kinds none, continuous, separate, discrete, vector, gumbel."""
+    """`tiny_config(kind, **overrides)`: kinds none, continuous, separate, discrete, vector, gumbel.
+
+    Of the overrides `encoder_x` and `quantizer_x` are the option `x` of these choices.
+    """
     return _config
 
 

@@ -10,7 +10,7 @@ from helpers.adapters import answers, assert_close, differs, lora
 from safetensors.torch import load_file, save_file
 
 from ladd_hf import LaddForDiffusionLM
-from ladd_hf.adapters import adapter_parameters, has_adapters
+from ladd_hf.models.adapters import adapter_parameters, has_adapters
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file
 
 from ladd_hf import LaddForDiffusionLM
-from ladd_hf.adapters import LORA_TARGETS, adapter_parameters, base_model, has_adapters, merged
+from ladd_hf.models.adapters import LORA_TARGETS, adapter_parameters, base_model, has_adapters, merged
 
 KINDS = ("none", "continuous", "separate", "discrete", "vector", "gumbel")
 TARGETS = {"all": "all-linear", "some": list(LORA_TARGETS), "head": ["token_head.proj", "qkv_proj"]}

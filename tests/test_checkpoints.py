@@ -8,10 +8,10 @@ import shutil
 import pytest
 import torch
 from helpers.sampling import tiny_tokenizer
-from helpers.training import assert_same, state_of
+from helpers.training import assert_same, state_of, two_stages
 
-from ladd_hf.checkpoints import MANIFEST, damage_of, defect_of, last_whole_checkpoint
-from ladd_hf.ema import EMA_FILE
+from ladd_hf.training.checkpoints import MANIFEST, damage_of, defect_of, last_whole_checkpoint
+from ladd_hf.training.ema import EMA_FILE
 
 SAVING = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2}
 READ_AGAIN = [
@@ -216,11 +216,11 @@ def test_tied_weights_are_no_missing_ones(make_trainer, tiny_model):
 
 
 def test_a_checkpoint_of_other_stages_is_refused_where_they_have_begun(make_trainer):
-    first = make_trainer("discrete", stage_1_steps=2, **SAVING)
+    first = make_trainer("discrete", stages=two_stages(2), **SAVING)
     first.train()
     with pytest.raises(ValueError, match=r"Until step 4 .* stages began at \[0, 2\], .* would have at \[0, 3\]"):
-        make_trainer("discrete", "a", stage_1_steps=3).train(f"{first.args.output_dir}/checkpoint-4")
-    make_trainer("discrete", "b", stage_1_steps=2, max_steps=5).train(f"{first.args.output_dir}/checkpoint-4")
+        make_trainer("discrete", "a", stages=two_stages(3)).train(f"{first.args.output_dir}/checkpoint-4")
+    make_trainer("discrete", "b", stages=two_stages(2), max_steps=5).train(f"{first.args.output_dir}/checkpoint-4")
 
 
 def test_a_checkpoint_of_another_tokenizer_is_refused(make_trainer, tiny_model):

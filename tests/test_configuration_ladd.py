@@ -8,6 +8,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
 
 from ladd_hf import MODEL_SIZES, LaddConfig, LaddForDiffusionLM, LaddModel
+from ladd_hf.models.encoders.encoder_options import PretrainedOptions, TrainedOptions
 
 SMALL = {
     "vocab_size": 7,
@@ -25,7 +26,22 @@ KINDS = {
     "continuous": {"latent_type": "continuous", **LATENTS, "codebook_size": 0},
     "discrete": {"latent_type": "discrete", **LATENTS, "codebook_size": 5},
 }
-PRETRAINED = KINDS["continuous"] | {"encoder_name_or_path": "some/encoder"}
+PRETRAINED = {"name": "pretrained", "name_or_path": "some/encoder"}
+
+
+def pretrained(**options):
+    """Settings of a model with a pretrained encoder."""
+    return KINDS["continuous"] | {"encoder": PRETRAINED | options}
+
+
+def trained(**options):
+    """Settings of a model with an encoder of our own."""
+    return KINDS["continuous"] | {"encoder": {"name": "trained", **options}}
+
+
+def quantized(name, **options):
+    """Settings of a model with this quantiser and 5 codes."""
+    return KINDS["discrete"] | {"quantizer": {"name": name, **options}}
 
 
 # --- what builds ---
@@ -54,17 +70,10 @@ def test_what_is_not_given_follows_from_the_latent_type(kind):
 
 def test_the_encoder_and_the_latent_denoiser_are_as_large_as_the_denoiser_unless_told_otherwise():
     config = LaddConfig(**SMALL, **KINDS["continuous"])
-    assert config.encoder_hidden_size == 8 and config.encoder_num_attention_heads == 2
-    assert config.encoder_num_hidden_layers == 1 and config.latent_denoiser_num_layers == 1
-    config = LaddConfig(
-        **SMALL,
-        **KINDS["continuous"],
-        encoder_hidden_size=12,
-        encoder_num_hidden_layers=3,
-        encoder_num_attention_heads=3,
-        separate_latent_denoiser=True,
-        latent_denoiser_num_layers=2,
-    )
+    assert config.encoder_options == TrainedOptions(hidden_size=8, num_hidden_layers=1, num_attention_heads=2)
+    assert config.latent_denoiser_num_layers == 1 and not config.separate_latent_denoiser
+    encoder = trained(hidden_size=12, num_hidden_layers=3, num_attention_heads=3)
+    config = LaddConfig(**SMALL, **encoder, latent_denoiser={"name": "separate", "num_layers": 2})
     model = LaddForDiffusionLM(config)
     assert len(model.encoder.blocks) == 3 and model.encoder.embed_tokens.embedding_dim == 12
     assert len(model.latent_denoiser.blocks) == 2 and len(model.model.blocks) == 1
@@ -75,7 +84,8 @@ def test_the_mask_code_comes_after_the_codes():
 
 
 def test_fsq_levels_alone_say_how_many_codes_there_are():
-    config = LaddConfig(**SMALL, latent_type="discrete", **LATENTS, quantizer="finite_scalar", fsq_levels=[3, 4, 5])
+    quantizer = {"name": "finite_scalar", "levels": [3, 4, 5]}
+    config = LaddConfig(**SMALL, latent_type="discrete", **LATENTS, quantizer=quantizer)
     assert config.codebook_size == 60
 
 
@@ -145,58 +155,67 @@ def test_the_auto_classes_load_saved_weights(tmp_path):
 
 
 def test_a_pretrained_encoder_brings_its_own_sizes():
-    config = LaddConfig(**SMALL, **PRETRAINED)
-    assert config.encoder_num_hidden_layers == config.encoder_hidden_size == config.encoder_num_attention_heads == 0
-    assert config.encoder_pooling == "adaptive_chunk_mean" and not config.encoder_trained
+    encoder = LaddConfig(**SMALL, **pretrained()).encoder_options
+    assert encoder == PretrainedOptions(name_or_path="some/encoder") and encoder.hidden_size == 0
+    assert encoder.pooling == "adaptive_chunk_mean" and not encoder.trained
 
 
 # --- what is refused ---
 
 CONTRADICTIONS = {
-    "an encoder without latents": ({"encoder_name_or_path": "some/encoder"}, "'none', but encoder_name_or_path is set"),
-    "standardised latents without latents": ({"latent_standardization": True}, "'none', but latent_standardization is"),
+    "an encoder without latents": ({"encoder": PRETRAINED}, "'none', but encoder is set"),
+    "an encoder without a name": (
+        trained() | {"encoder": {"readout": "last"}},
+        "The encoder is {'readout': 'last'}; g",
+    ),
+    "an unknown encoder": (trained() | {"encoder": "bert"}, "The encoder 'bert' is unknown; give one of"),
+    "a pretrained encoder without its place": (
+        trained() | {"encoder": "pretrained"},
+        "needs the option `name_or_path`",
+    ),
     **{
         f"{name} without a pretrained encoder": (
-            KINDS["continuous"] | {name: value},
-            f"{name} is set, which is for a pretrained encoder: name one in `encoder_name_or_path`",
+            trained(**{name: value}),
+            f"'trained' has no option '{name}'; it takes",
         )
-        for name, value in {
-            "encoder_revision": "main",
-            "encoder_pooling": "mean",
-            "encoder_projection": "learned",
-            "encoder_tokenizer": "own",
-            "encoder_mask_token_id": 3,
-            "encoder_trained": True,
-            "encoder_config": {"model_type": "bert"},
-            "latent_standardization": True,
-        }.items()
+        for name, value in {"revision": "main", "pooling": "mean", "trained": True, "standardization": True}.items()
     },
     **{
         f"{name} of a pretrained encoder": (
-            PRETRAINED | {name: value},
-            f"{name} is set, but `encoder_name_or_path` 'some/encoder' brings its own",
+            pretrained(**{name: value}),
+            f"'pretrained' has no option '{name}'; it takes",
         )
-        for name, value in {
-            "encoder_num_hidden_layers": 2,
-            "encoder_num_attention_heads": 2,
-            "encoder_readout": "chunk",
-        }.items()
+        for name, value in {"num_hidden_layers": 2, "num_attention_heads": 2, "readout": "chunk"}.items()
     },
-    "a variance that a pretrained encoder learns": (PRETRAINED | {"encoder_variance": "learned"}, "can not be taught"),
-    "an unknown pooling": (PRETRAINED | {"encoder_pooling": "max"}, "'max' is unknown; give one of last_layer"),
-    "a mean of several latents": (PRETRAINED | {"encoder_pooling": "mean"}, "'mean' gives exactly 1 latents"),
-    "the last layer of fewer latents": (PRETRAINED | {"encoder_pooling": "last_layer"}, "gives exactly 6 latents"),
+    **{
+        f"{name} {value!r}": (pretrained(**{name: value}), f"`encoder.{name}` is {value!r}; give {accepted}")
+        for name, value, accepted in (
+            ("projection", "none", "one of 'cut', 'learned'"),
+            ("tokenizer", True, "one of 'shared', 'own'"),
+            ("trained", 1, "true or false"),
+            ("revision", 3, "a text"),
+            ("mask_token_id", -1, "a whole number of at least 0"),
+        )
+    },
+    "a variance that a pretrained encoder learns": (pretrained(variance="learned"), "`encoder.variance` is 'learned'"),
+    "an unknown pooling": (pretrained(pooling="max"), "The pooling 'max' is unknown; give one of"),
+    "a mean of several latents": (pretrained(pooling="mean"), "'mean' gives exactly 1 latents"),
+    "the last layer of fewer latents": (pretrained(pooling="last_layer"), "gives exactly 6 latents"),
     "an end and no chunk": (
-        PRETRAINED | {"encoder_pooling": "adaptive_chunk_mean_eos", "latent_length": 1},
+        pretrained(pooling="adaptive_chunk_mean_eos") | {"latent_length": 1},
         "gives 2 to 6 latents",
     ),
     "a size that can not be cut": (
-        PRETRAINED | {"encoder_hidden_size": 2},
+        pretrained(hidden_size=2),
         "'some/encoder' has states of size 2, from which `latent_dim` 3 can not be cut",
     ),
     "what a fixed encoder does not keep": (
-        PRETRAINED | {"encoder_config": {"model_type": "bert"}},
-        "`encoder_config` is kept by a model that trains its encoder",
+        pretrained(config={"model_type": "bert"}),
+        "`encoder.config` is kept by a model that trains its encoder",
+    ),
+    "a name that a setting had": (
+        KINDS["discrete"] | {"fsq_levels": [3, 3]},
+        'no setting `fsq_levels` any more: give `quantizer={"name": "finite_scalar", "levels": ...}`',
     ),
     "mask and pad are one": ({"pad_token_id": 6}, "`pad_token_id` and `mask_token_id` are both 6"),
     "mask above the vocabulary": ({"mask_token_id": 7}, "`mask_token_id` 7 lies outside the vocabulary"),
@@ -206,27 +225,32 @@ CONTRADICTIONS = {
     "heads of odd size": ({"num_attention_heads": 8}, "even size, which rotary positions need"),
     "no heads": ({"num_attention_heads": 0}, "`num_attention_heads` is 0; give"),
     "encoder heads": (
-        KINDS["continuous"] | {"encoder_hidden_size": 10, "encoder_num_attention_heads": 4},
-        "`encoder_hidden_size` 10 over `encoder_num_attention_heads` 4",
+        trained(hidden_size=10, num_attention_heads=4),
+        "`encoder.hidden_size` 10 over `encoder.num_attention_heads` 4",
     ),
     "length without latents": ({"latent_length": 2}, "`latent_type` is 'none', but latent_length is set"),
     "size without latents": ({"latent_dim": 2}, "'none', but latent_dim is set"),
     "codes without latents": ({"codebook_size": 2}, "'none', but codebook_size is set"),
-    "denoiser without latents": ({"separate_latent_denoiser": True}, "'none', but separate_latent_denoiser is set"),
+    "denoiser without latents": ({"latent_denoiser": "separate"}, "'none', but latent_denoiser is set"),
     "latents without length": ({"latent_type": "continuous", "latent_dim": 3}, "`latent_length` 0"),
     "latents without size": ({"latent_type": "continuous", "latent_length": 2}, "`latent_dim` 0"),
     "more latents than tokens": (KINDS["continuous"] | {"latent_length": 7}, "a length from 1 to .* \\(6\\)"),
     "vectors with codes": (KINDS["continuous"] | {"codebook_size": 5}, "'continuous', but codebook_size is set"),
-    "vectors with levels": (KINDS["continuous"] | {"fsq_levels": [3, 3]}, "'continuous', but fsq_levels is set"),
     "vectors with a quantiser": (KINDS["continuous"] | {"quantizer": "gumbel"}, "'continuous', but quantizer is set"),
     "a schedule without latents": ({"latent_noise_schedule": "foo"}, "'none', but latent_noise_schedule is set"),
-    "a head without latents": ({"latent_head_layers": 2}, "'none', but latent_head_layers is set"),
+    "a head without latents": ({"latent_head": "mlp"}, "'none', but latent_head is set"),
     "codes that predict noise": (
         KINDS["discrete"] | {"latent_prediction_type": "epsilon"},
         "latent_prediction_type is",
     ),
-    "no variance": (KINDS["continuous"] | {"encoder_variance": "fixed", "encoder_std": 0}, "`encoder_std` is 0; give"),
-    "frozen choice": (KINDS["discrete"] | {"gumbel_temperature": 0}, "`gumbel_temperature` is 0; give"),
+    "a head without layers": (
+        KINDS["continuous"] | {"latent_head": {"name": "mlp", "layers": 0}},
+        "`latent_head.layers` is 0; give",
+    ),
+    "no variance": (trained(variance="fixed", std=0), "`encoder.std` is 0; give"),
+    "frozen choice": (quantized("gumbel", temperature=0), "`quantizer.temperature` is 0; give"),
+    "averages that grow": (quantized("vector", decay=1.5), "`quantizer.decay` is 1.5; give a share"),
+    "a start by something": (quantized("vector", kmeans_init="yes"), "`quantizer.kmeans_init` is 'yes'; give true or"),
     "scaled rotary positions": (
         {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}},
         "plain rotary positions",
@@ -234,23 +258,19 @@ CONTRADICTIONS = {
     "one code": (KINDS["discrete"] | {"codebook_size": 1}, "at least 2 codes"),
     "no codes": (KINDS["discrete"] | {"codebook_size": 0}, "at least 2 codes"),
     "codes with a denoiser of their own": (
-        KINDS["discrete"] | {"separate_latent_denoiser": True},
-        "separate_latent_denoiser is set",
+        KINDS["discrete"] | {"latent_denoiser": "separate"},
+        "latent_denoiser is set",
     ),
-    "codes with a variance": (KINDS["discrete"] | {"encoder_variance": "fixed"}, "encoder_variance is set"),
+    "codes with a variance": (trained(variance="fixed") | KINDS["discrete"], "`encoder.variance` is 'fixed'"),
     "levels whose product is not the codebook": (
-        KINDS["discrete"] | {"quantizer": "finite_scalar", "fsq_levels": [3, 3]},
-        "product is the codebook size",
+        quantized("finite_scalar", levels=[3, 3]),
+        "which has 9 codes, but `codebook_size` is 5",
     ),
-    "scalar quantiser without levels": (KINDS["discrete"] | {"quantizer": "finite_scalar"}, "`fsq_levels` None"),
-    "two levels": (
-        KINDS["discrete"] | {"codebook_size": 6, "quantizer": "finite_scalar", "fsq_levels": [2, 3]},
-        "levels of at least 3",
-    ),
-    "levels for another quantiser": (
-        KINDS["discrete"] | {"codebook_size": 9, "fsq_levels": [3, 3]},
-        "are for the quantizer 'finite_scalar', not 'vector'",
-    ),
+    "scalar quantiser without levels": (quantized("finite_scalar"), "needs the option `levels`"),
+    "two levels": (quantized("finite_scalar", levels=[2, 3]), "`quantizer.levels` is .*levels of at least 3"),
+    "no levels": (quantized("finite_scalar", levels=[]), "levels of at least 3"),
+    "levels for another quantiser": (quantized("vector", levels=[3, 3]), "'vector' has no option 'levels'; it takes"),
+    "an unknown quantiser": (KINDS["discrete"] | {"quantizer": "nearest"}, "'nearest' is unknown; give one of"),
     "unknown token schedule": ({"token_noise_schedule": "square"}, "'square' is unknown"),
     "a Gaussian schedule for tokens": ({"token_noise_schedule": "sqrt"}, "'sqrt' is unknown"),
     "a Gaussian schedule for codes": (KINDS["discrete"] | {"latent_noise_schedule": "sqrt"}, "'sqrt' is unknown"),
@@ -260,7 +280,7 @@ CONTRADICTIONS = {
     ),
     "an option the schedule has not": (
         {"token_noise_schedule": {"name": "linear", "degree": 2}},
-        "does not take these options",
+        "has no option 'degree'; it takes none",
     ),
 }
 
@@ -281,10 +301,10 @@ def test_contradictions_are_refused_in_one_sentence(case):
         {"hidden_size": "8"},
         {"latent_type": "text"},
         {"latent_positions": "middle"},
-        {"quantizer": "nearest"},
-        {"encoder_readout": "mean"},
+        {"quantizer": 3},
+        {"encoder": None},
+        {"latent_head": ["mlp"]},
         {"latent_prediction_type": "v"},
-        {"fsq_levels": 9},
         {"token_time_conditioning": "yes"},
         {"token_noise_schedule": 1},
     ],

@@ -10,7 +10,7 @@ from helpers.dit_networks import MDLM, Codebook, Encoder, JointDenoiser, LatentD
 from torch import nn
 
 from ladd_hf import LaddForDiffusionLM
-from ladd_hf.convert_lightning import convert_lightning
+from ladd_hf.convert.lightning import convert_lightning
 
 UNTOLD = {"latent_length": 4, "max_position_embeddings": 12}
 TOKENS = torch.randint(0, 11, (3, 12), generator=torch.Generator().manual_seed(1))
@@ -230,7 +230,7 @@ def test_all_missing_unknown_and_mis_shaped_weights_are_named_at_once(tmp_path):
 
 def test_only_what_no_prediction_depends_on_is_left_out_and_said(tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr("ladd_hf.convert_lightning.logger.warning", said.append)
+    monkeypatch.setattr("ladd_hf.convert.lightning.logger.warning", said.append)
     module = lightning_module("separate")
     module.loss_fn = nn.Module()
     module.loss_fn.register_buffer("steps", torch.tensor(3))

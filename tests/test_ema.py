@@ -11,8 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ladd_hf.checkpoints import MANIFEST
-from ladd_hf.ema import EMA_FILE, EMACallback
+from ladd_hf.training.checkpoints import MANIFEST
+from ladd_hf.training.ema import EMA_FILE, EMACallback
 
 
 def small_model():

@@ -9,7 +9,7 @@ from datasets import Dataset
 from helpers.training import logged, texts
 from torch.utils.data import DataLoader
 
-from ladd_hf.evaluation_streams import NUMBER, NumberedCollator, NumberedTexts, each_once
+from ladd_hf.training.evaluation_streams import NUMBER, NumberedCollator, NumberedTexts, each_once
 
 
 def bound(make_trainer, folder="run", **options):

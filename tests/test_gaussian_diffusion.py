@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from ladd_hf.gaussian_diffusion import (
+from ladd_hf.diffusion.gaussian import (
     LATENT_SOLVERS,
     add_gaussian_noise,
     ddim_step,
@@ -18,7 +18,7 @@ from ladd_hf.gaussian_diffusion import (
     sample_from_noise,
     sample_weight,
 )
-from ladd_hf.noise_schedules import GAUSSIAN_SCHEDULES, gaussian_schedule
+from ladd_hf.diffusion.noise_schedules import GAUSSIAN_SCHEDULES, gaussian_schedule
 
 INTERVALS = [(1.0, 0.9), (1.0, 0.01), (0.7, 0.3), (0.5, 0.499), (0.02, 0.0), (1.0, 0.0)]  # t, s
 

@@ -17,9 +17,10 @@ import transformers
 from helpers.training import assert_same, state_of, texts
 
 import ladd_hf
-from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddTrainer, LaddTrainingArguments, checkpoint_writing
-from ladd_hf.checkpoint_writing import ASIDE
-from ladd_hf.checkpoints import defect_of, numbered_checkpoints
+from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddTrainer, LaddTrainingArguments
+from ladd_hf.training import checkpoint_writing
+from ladd_hf.training.checkpoint_writing import ASIDE
+from ladd_hf.training.checkpoints import defect_of, numbered_checkpoints
 
 STEPS = 4
 SIZES = {"vocab_size": 11, "mask_token_id": 10, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -73,7 +74,7 @@ def half_deleted(path, *args, **kwargs):
 # Where a run dies in saving step 4, and the step that it then goes on from.
 PLACES = {
     "before the weights": (lambda: at_call(LaddTrainer, "save_model"), 2),
-    "before the average": (lambda: at_call(ladd_hf.ema, "save_file"), 2),
+    "before the average": (lambda: at_call(ladd_hf.training.ema, "save_file"), 2),
     "in the optimiser": (lambda: in_file("optimizer.pt"), 2),
     "in the scheduler": (lambda: in_file("scheduler.pt"), 2),
     "in the random numbers": (lambda: in_file("rng_state.pth"), 2),

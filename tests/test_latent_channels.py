@@ -9,16 +9,10 @@ import torch
 from scipy import stats
 
 from ladd_hf import RowGenerator
-from ladd_hf.gaussian_diffusion import add_gaussian_noise
-from ladd_hf.latent_channels import (
-    _BOUND_STEP,
-    ContinuousLatents,
-    DiscreteLatents,
-    MaskedChannel,
-    latent_channel,
-    token_channel,
-)
-from ladd_hf.noise_schedules import GAUSSIAN_SCHEDULES, MASK_SCHEDULES, gaussian_schedule, mask_schedule
+from ladd_hf.diffusion.channels import _BOUND_STEP, ContinuousLatents, DiscreteLatents, MaskedChannel
+from ladd_hf.diffusion.gaussian import add_gaussian_noise
+from ladd_hf.diffusion.noise_schedules import GAUSSIAN_SCHEDULES, MASK_SCHEDULES, gaussian_schedule, mask_schedule
+from ladd_hf.diffusion.process import latent_channel, token_channel
 
 ALMOST_NEVER = 1e-4
 CODES, MASK_CODE = 5, 5

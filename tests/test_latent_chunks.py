@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ladd_hf import LaddConfig
-from ladd_hf.latent_encoder import chunk_places, read_chunks
-from ladd_hf.latent_stream import LatentPooling, LatentUnpooling
+from ladd_hf.models.encoders.trained import chunk_places, read_chunks
+from ladd_hf.models.latent_io import LatentPooling, LatentUnpooling
 
 
 @given(st.integers(0, 5), st.integers(1, 12), st.integers(1, 12))

@@ -9,7 +9,7 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from ladd_hf import LaddPipeline, RowGenerator
-from ladd_hf.latent_encoder import LaddEncoder, read_chunks, read_last, row_spans
+from ladd_hf.models.encoders.trained import LaddEncoder, read_chunks, read_last, row_spans
 
 LENGTHS = torch.tensor([12, 9, 7, 5, 4])
 START = torch.zeros_like(LENGTHS)

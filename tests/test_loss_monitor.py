@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from ladd_hf.loss_monitor import LossMonitor, NonFiniteLossError
+from ladd_hf.training.loss_monitor import LossMonitor, NonFiniteLossError
 
 
 def parts(**values):

@@ -9,9 +9,10 @@ import pytest
 import torch
 from scipy import stats
 
-from ladd_hf import RowGenerator, masked_diffusion
-from ladd_hf.masked_diffusion import add_mask_noise, draw_categorical, draw_unmask, nucleus
-from ladd_hf.noise_schedules import MASK_SCHEDULES, mask_schedule
+from ladd_hf import RowGenerator
+from ladd_hf.diffusion import masked
+from ladd_hf.diffusion.masked import add_mask_noise, draw_categorical, draw_unmask, nucleus
+from ladd_hf.diffusion.noise_schedules import MASK_SCHEDULES, mask_schedule
 
 MASK = 9
 ALMOST_NEVER = 1e-4  # p-values below this are failures; the seeds are fixed
@@ -215,7 +216,7 @@ def test_a_tiny_top_p_is_greedy():
 def test_a_draw_in_pieces_equals_the_draw_at_once(chunk, monkeypatch):
     logits = torch.randn(33, 7, generator=torch.Generator().manual_seed(0))
     at_once = draw_categorical(logits, uniforms(0, 33), temperature=0.8, top_p=0.9)
-    monkeypatch.setattr(masked_diffusion, "_DRAW_CHUNK", chunk)
+    monkeypatch.setattr(masked, "_DRAW_CHUNK", chunk)
     assert torch.equal(draw_categorical(logits, uniforms(0, 33), temperature=0.8, top_p=0.9), at_once)
 
 

@@ -13,9 +13,9 @@ from helpers.sampling import tiny_tokenizer
 from huggingface_hub import ModelCard
 
 from ladd_hf import LaddPipeline
-from ladd_hf.local_paths import public_name
-from ladd_hf.model_card import Conditions, HeldOutBounds, Recipe, SampleScores, model_card
-from ladd_hf.run_facts import running_command
+from ladd_hf.training.model_card import Conditions, HeldOutBounds, Recipe, SampleScores, model_card
+from ladd_hf.training.run_facts import running_command
+from ladd_hf.utils.local_paths import public_name
 
 CARDS = sorted((Path(__file__).resolve().parents[1] / "model_cards").glob("sawtooth-*.md"))
 CONDITIONS = Conditions("letters of nothing", "bfloat16", 3, "an abacus")

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from ladd_hf import LaddForDiffusionLM, LaddModel, LaddPipeline, LaddSequentialScheduler
-from ladd_hf.configuration_ladd import FORMAT_VERSION
+from ladd_hf.models.configuration_ladd import FORMAT_VERSION
 
 pytestmark = pytest.mark.usefixtures("torch_seed")
 

@@ -41,6 +41,18 @@ def test_with_labels_the_loss_comes_beside_the_logits_of_the_given_ids(kind, sti
     assert "token_loss" in output.loss_parts and all(not part.requires_grad for part in output.loss_parts.values())
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_with_labels_alone_the_network_runs_once_and_gives_what_the_loss_was_made_of(kind, stirred_model):
+    model, tokens, calls = stirred_model(kind), some_tokens(), []
+    hook = model.model.register_forward_hook(lambda *_: calls.append(1))
+    output = model(tokens, labels=tokens, noise=TrainingNoise(0, torch.arange(2)))
+    hook.remove()
+    assert len(calls) == 1 and torch.equal(output.loss, loss_of(model, tokens).loss)
+    written = tokens.flatten()[output.logits_positions]
+    cross_entropy = torch.nn.functional.cross_entropy(output.logits, written, reduction="sum")
+    torch.testing.assert_close(output.loss_parts["token_loss"], (cross_entropy / tokens.numel()).detach())
+
+
 def test_the_loss_is_drawn_from_the_global_generator_unless_given_noise(stirred_model):
     model, tokens = stirred_model("none"), some_tokens()
     torch.manual_seed(3)
@@ -149,7 +161,7 @@ def test_the_latent_target_has_a_gradient_only_where_asked_for(predicts, stirred
     """At equal noise and visible tokens, only the target can tell the encoder anything when the prediction is fixed."""
     found = {}
     for asked in (False, True):
-        model = stirred_model("continuous", separate_latent_denoiser=True, latent_prediction_type=predicts)
+        model = stirred_model("continuous", latent_denoiser="separate", latent_prediction_type=predicts)
         model.latent_denoiser.forward = lambda latents, timesteps: torch.zeros_like(latents)
         objective = TrainingObjective(token_loss_weight=0.0, latent_target_gradient=asked)
         loss = loss_of(model, some_tokens(), objective=objective).loss
@@ -242,12 +254,23 @@ def test_the_bound_takes_no_gradient(stirred_model):
     [
         (torch.full((2, 12), MASK), {}, "hold the mask token"),
         (torch.ones(12, dtype=torch.int64), {}, r"shape \(12,\)"),
-        (torch.ones(2, 12, dtype=torch.int64), {"path": None}, "`path` is None"),
-        (torch.ones(2, 12, dtype=torch.int64), {"path": ["joint"]}, "points"),
+        (torch.ones(2, 12, dtype=torch.int64), {"path": 3}, "Path 3 is unknown"),
+        (torch.ones(2, 12, dtype=torch.int64), {"path": ["joint"]}, "give corners"),
+        (torch.ones(2, 12, dtype=torch.int64), {"run": ["joint"]}, "the points"),
+        (torch.ones(2, 12, dtype=torch.int64), {"path": "joint", "run": [(1, 1), (0, 0)]}, "both given"),
         (torch.ones(2, 12, dtype=torch.int64), {"path": TimePath(((1, 0.5), (0, 0)))}, "would be missing"),
         (torch.ones(2, 12, dtype=torch.int64), {"num_samples": 2.5}, "`num_samples` is 2"),
     ],
-    ids=["masks", "one text", "no path", "a list of names", "half a path", "half a sample"],
+    ids=[
+        "masks",
+        "one text",
+        "no path",
+        "a list of names",
+        "no run",
+        "a path and a run",
+        "half a path",
+        "half a sample",
+    ],
 )
 def test_a_bound_that_is_none_is_refused(tokens, options, said, stirred_model):
     with pytest.raises(ValueError, match=said):

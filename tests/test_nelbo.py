@@ -9,9 +9,9 @@ import torch
 from helpers.exact_denoiser import SEQUENCES, ExactDenoiser, K, M, S, V, random_table
 
 from ladd_hf import RowGenerator, TimePath
-from ladd_hf.modeling_ladd import LaddOutput
-from ladd_hf.nelbo import nelbo
-from ladd_hf.noise_schedules import MASK_SCHEDULES
+from ladd_hf.diffusion.nelbo import nelbo
+from ladd_hf.diffusion.noise_schedules import MASK_SCHEDULES
+from ladd_hf.models.modeling_ladd import LaddOutput
 
 STAIRS = TimePath(((1, 1), (1, 0.4), (0.3, 0.4), (0.3, 0), (0, 0)))
 PATHS = {"joint": "joint", "sequential": "sequential", "stairs": STAIRS}

@@ -19,13 +19,13 @@ from ladd_hf import (
     LaddTrainingArguments,
     TrainingObjective,
 )
-from ladd_hf.configuration_ladd import NUMBER_RANGES
-from ladd_hf.noise_schedules import GAUSSIAN_SCHEDULES, MASK_SCHEDULES, gaussian_schedule, mask_schedule
-from ladd_hf.number_ranges import NumberRange
-from ladd_hf.objective import OBJECTIVE_RANGES
+from ladd_hf.diffusion.noise_schedules import GAUSSIAN_SCHEDULES, MASK_SCHEDULES, gaussian_schedule, mask_schedule
+from ladd_hf.diffusion.objective import OBJECTIVE_RANGES
+from ladd_hf.models.configuration_ladd import NUMBER_RANGES
+from ladd_hf.schedulers.scheduling_ladd import PROCESS_RANGES
 from ladd_hf.schedulers.scheduling_sequential import STEP_RANGES
-from ladd_hf.schedulers.scheduling_utils import PROCESS_RANGES
-from ladd_hf.training_args import ARGUMENT_RANGES, THEIR_RANGES
+from ladd_hf.training.arguments import ARGUMENT_RANGES, THEIR_RANGES
+from ladd_hf.utils.number_ranges import NumberRange
 
 ODD = (math.nan, math.inf, -math.inf, -1, 0, 1, 1.5, 2, 2.0, 5e-324, 1e-300, 1e300, 10**30)
 KIND = {"hidden_size": 8, "num_attention_heads": 2, "vocab_size": 7}
@@ -143,4 +143,4 @@ def test_whole_numbers_that_no_tensor_holds_are_refused(size):
     with pytest.raises(ValueError, match=r"`vocab_size` is .*; give a number of tokens"):
         LaddConfig(**{**KIND, "vocab_size": size})
     with pytest.raises(ValueError, match=r"`codebook_size` is .*; give a whole number"):
-        LaddConfig(**KIND, **codes, quantizer="finite_scalar", fsq_levels=[3] * 50)
+        LaddConfig(**KIND, **codes, quantizer={"name": "finite_scalar", "levels": [3] * 50})

@@ -12,12 +12,12 @@ from helpers.exact_denoiser import SEQUENCES, ExactDenoiser, K, M, S, V, random_
 from torch.nn import functional as F
 
 from ladd_hf import RowGenerator, TrainingNoise, TrainingObjective
-from ladd_hf.latent_channels import ContinuousLatents, EncodedLatents, MaskedChannel
-from ladd_hf.modeling_ladd import LaddOutput
-from ladd_hf.nelbo import nelbo
-from ladd_hf.noise_schedules import gaussian_schedule, mask_schedule
-from ladd_hf.objective import training_loss
-from ladd_hf.training_noise import draw_times
+from ladd_hf.diffusion.channels import ContinuousLatents, EncodedLatents, MaskedChannel
+from ladd_hf.diffusion.nelbo import nelbo
+from ladd_hf.diffusion.noise_schedules import gaussian_schedule, mask_schedule
+from ladd_hf.diffusion.objective import training_loss
+from ladd_hf.diffusion.time_sampling import draw_times
+from ladd_hf.models.modeling_ladd import LaddOutput
 
 TABLE = random_table()
 DISTRIBUTIONS = ("joint", "sequential", "independent", "tokens")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ladd_hf.latent_encoder import read_chunks
-from ladd_hf.poolings import POOLINGS, check_shortest, mean_states, members
+from ladd_hf.models.encoders.pooling import POOLINGS, check_shortest, mean_states, members
+from ladd_hf.models.encoders.trained import read_chunks
 
 LENGTHS = torch.tensor([12, 9, 6, 5, 4])
 
@@ -115,5 +115,5 @@ def test_only_a_latent_for_each_token_limits_how_long_texts_are():
         if name != "last_layer":
             pooling.check_longest(name, 12, 4)
     POOLINGS["last_layer"].check_longest("last_layer", 4, 4)
-    with pytest.raises(ValueError, match=r"A text has 12 tokens, but `encoder_pooling` 'last_layer' reads exactly 4"):
+    with pytest.raises(ValueError, match=r"A text has 12 tokens, but `encoder.pooling` 'last_layer' reads exactly 4"):
         POOLINGS["last_layer"].check_longest("last_layer", 12, 4)

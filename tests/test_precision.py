@@ -7,7 +7,7 @@ import torch
 from helpers.model_calls import KINDS, noised, some_latents, some_tokens
 
 from ladd_hf import RowGenerator, TrainingNoise
-from ladd_hf.precision import at_least_float32
+from ladd_hf.diffusion.precision import at_least_float32
 
 pytestmark = pytest.mark.usefixtures("torch_seed")
 

@@ -15,7 +15,7 @@ from peft import LoraConfig
 from safetensors import safe_open
 
 from ladd_hf import LaddForDiffusionLM, LaddPipeline, RowGenerator
-from ladd_hf.adapters import learnable_names
+from ladd_hf.models.adapters import learnable_names
 
 LENGTHS = torch.tensor([12, 9, 6, 5, 4])
 
@@ -146,7 +146,7 @@ def test_a_fixed_encoder_is_seen_by_nobody(kind, encoder_model):
 @pytest.mark.parametrize("kind", ["continuous", "vector"])
 def test_generating_needs_no_encoder_and_encoding_says_what_it_lacks(kind, encoder_model, tmp_path):
     name = save_encoder(tmp_path / "encoder")
-    model = encoder_model(kind, encoder=name, latent_standardization=True, codebook_kmeans_init=False)
+    model = encoder_model(kind, encoder=name, encoder_standardization=True, quantizer_kmeans_init=False)
     model.gather_latent_statistics(texts())
     tokens = some_tokens()
     latents = model.encode_latents(tokens)
@@ -174,7 +174,7 @@ def test_it_stays_in_evaluation_mode_and_gets_no_gradient(encoder_model, tmp_pat
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_it_runs_in_the_models_dtype_but_statistics_stay_whole(dtype, encoder_model, tmp_path):
-    model, tokens = encoder_model(latent_standardization=True), some_tokens()
+    model, tokens = encoder_model(encoder_standardization=True), some_tokens()
     model.gather_latent_statistics(texts())
     whole = model.encode_latents(tokens)
     statistics = copy.deepcopy(model.encoder.statistics)
@@ -215,7 +215,7 @@ def test_a_learned_projection_is_trained_and_saved(encoder_model, tmp_path):
 
 
 def test_codes_of_fixed_features_come_alive(encoder_model, make_trainer):
-    model = encoder_model("vector", latent_standardization=True, latent_dim=8)
+    model = encoder_model("vector", encoder_standardization=True, latent_dim=8)
     trainer = make_trainer(model, max_steps=4, time_distribution="joint")
     trainer.train()
     assert len(model.encode_latents(some_tokens(64)).unique()) > 4
@@ -243,7 +243,7 @@ def test_what_is_pushed_takes_the_code_along(encoder_model, tmp_path):
     with model.code_included():
         model.save_pretrained(tmp_path)
     files = {file.name for file in tmp_path.iterdir()}
-    assert {"pretrained_encoder.py", "poolings.py", "text_alignment.py", "model.safetensors"} <= files
+    assert {"pretrained.py", "pooling.py", "encoder_options.py", "text_alignment.py", "model.safetensors"} <= files
 
 
 # --- an encoder that is trained ---
@@ -279,7 +279,7 @@ def test_a_trained_encoder_that_was_never_asked_still_knows_what_hidden_tokens_a
     shutil.rmtree(name)
     again = LaddForDiffusionLM.from_pretrained(tmp_path / "model")
     again.encode_latents(some_tokens())
-    assert again.config.encoder_mask_token_id == 10
+    assert again.config.encoder["mask_token_id"] == 10
 
 
 def test_a_second_model_of_one_configuration_starts_pretrained_too(encoder_model, tiny_config, encoder_folders):
@@ -320,7 +320,7 @@ def test_an_encoder_with_its_own_tokenizer_needs_the_models(encoder_model, tmp_p
 
 
 def test_vocabularies_that_are_not_shared_are_told_apart(encoder_model, tmp_path):
-    tokens, says = some_tokens(), "so they do not share their ids: set `encoder_tokenizer` to 'own'"
+    tokens, says = some_tokens(), "so they do not share their ids: set `encoder.tokenizer` to 'own'"
     small = save_encoder(tmp_path / "small", vocab_size=8)
     with pytest.raises(ValueError, match=f"has 11 tokens, the encoder .* 8, {says}"):
         encoder_model(encoder=small).encode_latents(tokens)

@@ -11,8 +11,8 @@ from helpers.encoders import build_encoder, byte_pairs, is_loaded, letters, save
 from helpers.training import texts
 
 from ladd_hf import LaddConfig, LaddForDiffusionLM
-from ladd_hf.latent_encoder import check_lengths
-from ladd_hf.pretrained_encoder import PretrainedEncoder, check_pretrained_encoder
+from ladd_hf.models.encoders.pretrained import PretrainedEncoder, check_pretrained_encoder
+from ladd_hf.models.encoders.trained import check_lengths
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def test_states_too_small_for_the_latents_are_refused(options, encoder_model):
 
 def test_states_of_another_size_than_configured_are_refused(encoder_model):
     model = encoder_model(encoder_projection="learned", encoder_hidden_size=24)
-    with pytest.raises(ValueError, match=r"states of size 16, but `encoder_hidden_size` is 24"):
+    with pytest.raises(ValueError, match=r"states of size 16, but `encoder.hidden_size` is 24"):
         model.encode_latents(some_tokens())
 
 
@@ -151,8 +151,8 @@ def test_the_configuration_of_a_trained_encoder_survives_a_file(tiny_config, enc
     LaddForDiffusionLM(config)
     config.save_pretrained(tmp_path)
     again = LaddConfig.from_pretrained(tmp_path)
-    assert again.encoder_config == config.encoder_config and again.encoder_config["model_type"] == "qwen3"
-    assert again.encoder_hidden_size == 16
+    assert again.encoder == config.encoder and again.encoder["config"]["model_type"] == "qwen3"
+    assert again.encoder["hidden_size"] == 16
 
 
 # --- before there is a model ---
@@ -163,7 +163,7 @@ def make_config(tiny_config):
     return lambda name, **overrides: tiny_config("continuous", encoder_name_or_path=name, **overrides)
 
 
-def test_what_can_not_encode_is_found_without_its_weights(make_config, tmp_path):
+def test_what_can_not_encode_is_found_without_its_weights(make_config, tiny_config, tmp_path):
     tokenizer, own = letters("abcdefghi"), word_pieces(["abc def ghi"], vocab_size=30)
     shared = save_encoder(tmp_path / "shared", tokenizer=tokenizer)
     with_own = save_encoder(tmp_path / "own", "bert", own, vocab_size=len(own))
@@ -177,7 +177,7 @@ def test_what_can_not_encode_is_found_without_its_weights(make_config, tmp_path)
         make_config(shared, encoder_projection="learned", latent_dim=24),
         make_config(shared, encoder_trained=True),
         make_config(with_own, encoder_tokenizer="own"),
-        make_config(None),
+        tiny_config("continuous"),
     ):
         before = config.to_dict()
         check_pretrained_encoder(config, tokenizer, 12)

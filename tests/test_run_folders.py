@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ladd_hf.run_folders import set_aside
+from ladd_hf.training.run_folders import set_aside
 
 RUN = ["checkpoint-2", "checkpoint-10", "config.json", "model.safetensors", "model-00001-of-00002.safetensors"]
 OTHERS = ["notes.txt", "checkpoint-best", "model-zoo", "runs"]

@@ -7,9 +7,10 @@ from types import SimpleNamespace
 import pytest
 from accelerate.utils import FullyShardedDataParallelPlugin
 from helpers.adapters import WAYS, adapted
+from helpers.training import two_stages
 
-from ladd_hf import sharding
-from ladd_hf.sharding import check_resuming, check_sharding
+from ladd_hf.training import fsdp_checks
+from ladd_hf.training.fsdp_checks import check_resuming, check_sharding
 
 
 def accelerator(**plugins):
@@ -37,23 +38,25 @@ def test_what_does_not_is_refused_with_what_does(monkeypatch):
     ):
         with pytest.raises(ValueError, match=message):
             check_sharding(given)
-    with pytest.raises(ValueError, match=r"train in one stage \(`stage_1_steps: 0`\)"):
-        check_sharding(accelerator(deepspeed_plugin=object()), two_stages=True)
+    with pytest.raises(ValueError, match=r"train in one stage \(no `stages`\)"):
+        check_sharding(accelerator(deepspeed_plugin=object()), stages=True)
     with pytest.raises(ValueError, match=r"`model.add_adapter\(config\)`"):
         check_sharding(fsdp(), wrapped=True)
     with pytest.raises(ValueError, match="can not be resumed"):
         check_resuming(fsdp())
-    monkeypatch.setattr(sharding, "is_deepspeed_zero3_enabled", lambda: True)
+    monkeypatch.setattr(fsdp_checks, "is_deepspeed_zero3_enabled", lambda: True)
     with pytest.raises(ValueError, match="use ZeRO-2"):
         check_sharding(accelerator(deepspeed_plugin=object()))
 
 
 def test_the_trainer_asks_for_what_it_is_about_to_do(make_trainer, stirred_model, monkeypatch):
     seen = []
-    monkeypatch.setattr("ladd_hf.trainer.check_sharding", lambda _, stages, wrapped: seen.append((stages, wrapped)))
+    monkeypatch.setattr(
+        "ladd_hf.training.trainer.check_sharding", lambda _, stages, wrapped: seen.append((stages, wrapped))
+    )
     make_trainer("discrete")
-    make_trainer("discrete", stage_1_steps=3)
-    make_trainer("none", stage_1_steps=3)  # there is no encoder to fix
+    make_trainer("discrete", stages=two_stages(3))
+    make_trainer("none", stages=two_stages(3))  # there is no encoder to fix
     for way in WAYS:
         make_trainer(adapted(stirred_model("none"), way))
     assert seen == [(False, False), (True, False), (False, False), (False, True), (False, False)]

@@ -8,8 +8,8 @@ from datasets import Dataset
 from helpers.training import logged, texts
 
 from ladd_hf import TrainingObjective
-from ladd_hf.step_counts import StepCounts, batch_counts, maskable_tokens, total
-from ladd_hf.training_noise import TrainingNoise
+from ladd_hf.diffusion.step_counts import StepCounts, batch_counts, maskable_tokens, total
+from ladd_hf.diffusion.time_sampling import TrainingNoise
 
 CUTS = [(8, 1), (4, 2), (1, 8)]  # texts of a batch, batches of a step
 
@@ -52,7 +52,7 @@ def update(model, make_trainer, batch, accumulated, data, steps=2, **options):
 @pytest.fixture
 def precise_model(stirred_model):
     """A model in float64, and no codes that are replaced at random."""
-    lasting = {"codebook_dead_code_threshold": 0}
+    lasting = {"quantizer_dead_code_threshold": 0}
     return lambda kind: stirred_model(kind, **(lasting if kind == "vector" else {})).double()
 
 

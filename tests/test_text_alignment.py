@@ -13,9 +13,9 @@ from tokenizers import AddedToken, normalizers
 
 from ladd_hf import LaddConfig
 from ladd_hf.data.encoding import TextEncoder
-from ladd_hf.poolings import even_chunks
-from ladd_hf.pretrained_encoder import PretrainedEncoder
-from ladd_hf.text_alignment import HIDDEN, align, spell
+from ladd_hf.models.encoders.pooling import even_chunks
+from ladd_hf.models.encoders.pretrained import PretrainedEncoder
+from ladd_hf.models.encoders.text_alignment import HIDDEN, align, spell
 
 WORDS = ("the cat sat on the mat", "a dog ran far", "snow fell on hills", "über naïve ☃ café")
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"
@@ -50,9 +50,7 @@ def make_encoder(model_tokenizer, encoder_tokenizer, pooling, latents, max_lengt
         latent_type="continuous",
         latent_length=latents,
         latent_dim=26,
-        encoder_name_or_path="unread",
-        encoder_tokenizer="own",
-        encoder_pooling=pooling,
+        encoder={"name": "pretrained", "name_or_path": "unread", "tokenizer": "own", "pooling": pooling},
     )
     encoder = PretrainedEncoder(config)
     encoder.pretrained.network = SeesItsTokenAlone(encoder_tokenizer)

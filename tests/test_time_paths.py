@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 
 import pytest
 import torch
 
 from ladd_hf import TimePath
-from ladd_hf.time_paths import GRID_SPACINGS, TIME_PATHS, time_path
+from ladd_hf.diffusion.paths import GRID_SPACINGS, TIME_PATHS, path_data, path_name, time_path
 
 BENT = TimePath(((1, 1), (0.8, 0.3), (0.2, 0.3), (0, 0)))
 PATHS = {**TIME_PATHS, "bent": BENT}
@@ -198,3 +199,29 @@ def test_a_grid_needs_a_number_of_steps_for_every_leg(steps):
 def test_a_path_is_accepted_in_place_of_its_name():
     assert time_path(BENT) is BENT
     assert time_path("joint") == TimePath(((1, 1), (0, 0)))
+
+
+def test_a_path_can_be_given_as_data_and_read_back():
+    bent = time_path([[1, 1], [1, 0.3], [0, 0]])
+    assert bent == TimePath(((1, 1), (1, 0.3), (0, 0))) and path_data(bent) == [[1.0, 1.0], [1.0, 0.3], [0.0, 0.0]]
+    assert path_data([[1, 1], [1, 0], [0, 0]]) == "sequential" and path_data("joint") == "joint"
+    for path in PATHS.values():
+        assert time_path(json.loads(json.dumps(path_data(path)))) == path
+
+
+@pytest.mark.parametrize("wrong", [[1, 1], [[1, 1, 1], [0, 0]], [], ["11", "00"], [[0, 0], [1, 1]], 3, None])
+def test_data_that_makes_no_path_is_refused(wrong):
+    with pytest.raises(ValueError, match="give"):
+        time_path(wrong)
+
+
+def test_corners_can_be_a_string_of_json_and_what_is_none_is_refused():
+    assert time_path("[[1, 1], [1, 0.3], [0, 0]]") == TimePath(((1, 1), (1, 0.3), (0, 0)))
+    with pytest.raises(ValueError, match="is no JSON; give corners"):
+        time_path("[[1, 1], [0, 0]")
+
+
+def test_a_path_has_one_short_name_however_it_is_given():
+    given = ("joint", [[1, 1], [0, 0]], "[[1, 1], [0, 0]]", time_path("joint"))
+    assert {path_name(one) for one in given} == {"joint"}
+    assert path_name([[1, 1], [1, 0.3], [0, 0]]) == path_name([[1.0, 1], [1, 0.30], [0, 0.0]]) == "1-1_1-0.3_0-0"

@@ -9,8 +9,8 @@ import pytest
 import torch
 from helpers.dit_networks import MDLM, stirred
 
-from ladd_hf.convert_lightning import convert_lightning
-from ladd_hf.torch_files import OtherObjectsError, check_weights, read_torch_file
+from ladd_hf.convert.lightning import convert_lightning
+from ladd_hf.utils.torch_files import OtherObjectsError, check_weights, read_torch_file
 
 CONTENT = {"state_dict": {"a": torch.arange(4000.0)}, "epoch": 3}
 

@@ -7,10 +7,10 @@ import math
 
 import pytest
 import torch
-from helpers.training import RICH, Interfere, assert_same, averaged_weights, logged, texts
+from helpers.training import RICH, Interfere, assert_same, averaged_weights, logged, texts, two_stages
 from transformers import PreTrainedTokenizerFast
 
-from ladd_hf import LaddForDiffusionLM
+from ladd_hf import from_mdlm
 from ladd_hf.data import LaddCollator
 
 # --- it trains ---
@@ -104,7 +104,7 @@ def test_in_stage_2_the_encoder_is_fixed_at_its_average_and_the_rest_learns(kind
     def look(step, model):
         seen.append({name: weight.detach().clone() for name, weight in model.state_dict().items()})
 
-    trainer = make_trainer(kind, stage_1_steps=3, callbacks=[Interfere(look)])
+    trainer = make_trainer(kind, stages=two_stages(3), callbacks=[Interfere(look)])
     average = []
     trainer.add_callback(Interfere(lambda step, model: average.append(averaged_weights(trainer))))
     trainer.train()
@@ -128,10 +128,10 @@ def test_in_stage_2_the_encoder_is_fixed_at_its_average_and_the_rest_learns(kind
 def test_before_the_stages_the_token_stream_learns_what_an_mdlm_learns_and_nothing_else_moves(make_trainer, tiny_model):
     mdlm = tiny_model("none")
     latents = {"latent_type": "discrete", "latent_length": 4, "latent_dim": 3, "codebook_size": 8}
-    model, seen = LaddForDiffusionLM.from_mdlm(mdlm, **latents).train(), []
+    model, seen = from_mdlm(mdlm, **latents).train(), []
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     keep = Interfere(lambda step, model: seen.append({k: w.clone() for k, w in model.state_dict().items()}))
-    options = {"mdlm_steps": 3, "stage_1_steps": 2, "stage_1_fully_masked_share": 0.5, "max_steps": 6}
+    options = {"stages": two_stages(2, mdlm=3, fully_masked_share=0.5), "max_steps": 6}
     make_trainer(model, "ladd", callbacks=[keep], **options).train()
     make_trainer(mdlm, "mdlm", max_steps=3).train()
     learnt = mdlm.state_dict()
@@ -144,7 +144,7 @@ def test_before_the_stages_the_token_stream_learns_what_an_mdlm_learns_and_nothi
 
 def test_behind_it_the_average_begins_anew(make_trainer):
     averages, weights = [], []
-    trainer = make_trainer("discrete", mdlm_steps=3, stage_1_steps=2, max_steps=6, ema_decay=0.9)
+    trainer = make_trainer("discrete", stages=two_stages(2, mdlm=3), max_steps=6, ema_decay=0.9)
     trainer.add_callback(Interfere(lambda step, model: averages.append(averaged_weights(trainer))))
     trainer.add_callback(Interfere(lambda step, model: weights.append(copy.deepcopy(model.state_dict()))))
     trainer.train()
@@ -193,7 +193,7 @@ def test_an_output_folder_with_a_finished_model_is_refused_and_left_as_it_is(mak
         ("none", {"latent_dropout": 0.1}, "`latent_dropout` is 0.1, which does nothing .* 'none'"),
         ("discrete", {"latent_kl_weight": 0.1}, "`latent_kl_weight` is 0.1, which does nothing .* 'discrete'"),
         ("continuous", {"quantizer_dropout": 0.1}, "`quantizer_dropout` is 0.1, which does nothing .* 'continuous'"),
-        ("none", {"stage_1_steps": 2, "stage_1_latent_dropout": 0.1}, "`latent_dropout` is 0.1, which does nothing"),
+        ("none", {"stages": two_stages(2, latent_dropout=0.1)}, "`latent_dropout` is 0.1, which does nothing"),
     ],
 )
 def test_terms_that_the_model_does_not_have_are_refused(kind, options, message, make_trainer):

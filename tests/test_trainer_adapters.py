@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.adapters import WAYS, adapted, answers, assert_close, differs, lora
-from helpers.training import assert_same, averaged_weights, logged, state_of, texts
+from helpers.training import assert_same, averaged_weights, logged, state_of, texts, two_stages
 from peft import PeftModel
 from safetensors.torch import load_file
 
 from ladd_hf import LaddPipeline
-from ladd_hf.adapters import base_model, has_adapters
+from ladd_hf.models.adapters import base_model, has_adapters
 
 CHECKPOINTS = {"save_strategy": "steps", "save_steps": 3}
-TWO_STAGES = {"stage_1_steps": 3, "stage_1_fully_masked_share": 0.5}
+TWO_STAGES = {"stages": two_stages(3, fully_masked_share=0.5)}
 
 
 @pytest.fixture

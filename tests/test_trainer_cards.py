@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.training import Interfere, texts
+from helpers.training import Interfere, texts, two_stages
 from huggingface_hub import ModelCard
 from test_model_card import SAMPLES
 
-from ladd_hf.run_record import RECORD_FILE
+from ladd_hf.training.run_record import RECORD_FILE
 
 OURS, THEIRS = texts(8, seed=1), texts(9, seed=2)
 SPOILT = 3  # steps after which the weights are spoilt
@@ -105,7 +105,10 @@ def test_training_on_adds_its_steps_and_a_model_that_is_made_anew_begins_at_none
 def test_the_figures_that_are_pushed_with_a_checkpoint_are_its_own(make_trainer, monkeypatch, tmp_path):
     cards = []
     trainer = make_trainer("none", eval_data=OURS, **STEPS)
-    monkeypatch.setattr("ladd_hf.trainer.push_checkpoint", lambda one, folder: cards.append(tables(one.model_card())))
+    monkeypatch.setattr(
+        "ladd_hf.training.publishing_trainer.push_checkpoint",
+        lambda one, folder: cards.append(tables(one.model_card())),
+    )
     trainer.args.push_to_hub = True
     trainer.train()
     history = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
@@ -240,16 +243,19 @@ def test_data_and_command_that_changed_are_told_too(make_trainer, monkeypatch):
 
 
 def test_stages_and_objective_of_a_best_step_are_that_steps(make_trainer):
-    options = {"stage_1_steps": 3, "stage_1_fully_masked_share": 0.5, "load_best_model_at_end": True}
+    options = {"stages": two_stages(3, fully_masked_share=0.5), "load_best_model_at_end": True}
     trainer = make_trainer("discrete", eval_data=OURS, callbacks=[Interfere(spoil)], **options, **STEPS)
     trainer.train()
     text = trainer.model_card().text
-    assert "| steps | 2, 2 of them stage 1, the best of 6 |" in text and "fully_masked_share 0.5" in text
+    assert "| steps | 2, 2 in the stage 'encoder', the best of 6 |" in text and "fully_masked_share 0.5" in text
     assert "The prior over this model's latents is untrained: none of its 2 training steps" in text
-    whole = make_trainer("discrete", "whole", stage_1_steps=3, stage_1_fully_masked_share=0.5)
+    whole = make_trainer("discrete", "whole", stages=two_stages(3, fully_masked_share=0.5))
     whole.train()
     text = whole.model_card().text
-    assert "| steps | 6, 3 of them stage 1 |" in text and "| objective | the default |" in text
+    assert (
+        "| steps | 6, 3 in the stage 'encoder', 3 in the stage 'prior' |" in text
+        and "| objective | the default |" in text
+    )
 
 
 def test_a_checkpoint_without_a_record_is_gone_on_from_and_its_circumstances_are_not_made_up(make_trainer, tmp_path):

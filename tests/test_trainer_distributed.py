@@ -12,14 +12,15 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
+from helpers.training import two_stages
 from safetensors.torch import load_file, save_file
 
 import ladd_hf
 from ladd_hf import LaddForDiffusionLM, LaddTrainer, LaddTrainingArguments
-from ladd_hf.checkpoint_writing import ASIDE
-from ladd_hf.checkpoints import defect_of, manifest_of
+from ladd_hf.training.checkpoint_writing import ASIDE
+from ladd_hf.training.checkpoints import defect_of, manifest_of
 
-TWO_STAGES = {"stage_1_steps": 2, "stage_1_fully_masked_share": 0.5, "encoder_corruption": 0.5}
+TWO_STAGES = {"stages": two_stages(2, fully_masked_share=0.5), "encoder_corruption": 0.5}
 RUNS = {
     "none": {"save_strategy": "steps", "save_steps": 2},
     "discrete": {**TWO_STAGES, "gradient_accumulation_steps": 2},

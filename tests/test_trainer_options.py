@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.training import logged, texts
+from helpers.training import logged, one_stage, texts, two_stages
 from transformers import EarlyStoppingCallback, Trainer, TrainingArguments
 
 TESTS = Path(__file__).parent
@@ -266,8 +266,8 @@ def test_callables_that_are_set_later_are_refused_too(make_trainer):
     ("name", "value", "message"),
     [
         ("ema_decay", 1.5, "`ema_decay` is 1.5; give a decay"),
-        ("stage_1_steps", 1.5, "`stage_1_steps` is 1.5; give a number of steps"),
-        ("latent_warmup_delay", 3.0, "`latent_warmup_delay` is 3.0; give a share"),
+        ("stages", two_stages(1.5), r"`stages\[0\]`: `steps` is 1.5; give a number of steps"),
+        ("stages", one_stage(5, delay=3.0), r"`stages\[0\]`: `delay` is 3.0; give a share"),
     ],
 )
 def test_arguments_that_are_set_later_are_checked_where_training_begins(name, value, message, make_trainer):
@@ -293,7 +293,7 @@ def test_each_evaluation_set_has_its_own_figure_where_workers_persist(workers, m
 def test_sequences_and_tensors_are_not_split_over_devices(make_trainer):
     from types import SimpleNamespace
 
-    from ladd_hf.trainer_checks import check_options
+    from ladd_hf.training.trainer_checks import check_options
 
     args = make_trainer("none").args
     for name in ("tp", "cp", "sp"):

@@ -16,8 +16,8 @@ from ladd_hf import (
     LaddSequentialScheduler,
     RowGenerator,
 )
-from ladd_hf.ema import EMA_FILE
-from ladd_hf.nelbo import nelbo
+from ladd_hf.diffusion.nelbo import nelbo
+from ladd_hf.training.ema import EMA_FILE
 
 # --- evaluation ---
 

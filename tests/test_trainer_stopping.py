@@ -7,11 +7,11 @@ import shutil
 
 import pytest
 import torch
-from helpers.training import RICH, Interfere, assert_same, logged, state_of
+from helpers.training import RICH, Interfere, assert_same, logged, one_stage, state_of, two_stages
 from safetensors.torch import load_file
 
 from ladd_hf import LaddTrainer
-from ladd_hf.loss_monitor import NonFiniteLossError
+from ladd_hf.training.loss_monitor import NonFiniteLossError
 
 # --- stopping and going on ---
 
@@ -34,10 +34,10 @@ def train_and_resume(make_trainer, kind, **options):
     ("kind", "options"),
     [
         ("none", {}),
-        ("continuous", RICH | {"latent_warmup_steps": 5}),
-        ("discrete", {"stage_1_steps": 2}),
-        ("discrete", {"stage_1_steps": 3}),
-        ("vector", {"stage_1_steps": 4}),
+        ("continuous", RICH | {"stages": one_stage(5)}),
+        ("discrete", {"stages": two_stages(2)}),
+        ("discrete", {"stages": two_stages(3)}),
+        ("vector", {"stages": two_stages(4)}),
         ("gumbel", {"gradient_accumulation_steps": 2}),
     ],
     ids=["none", "one stage", "in stage 2", "at the boundary", "before the boundary", "accumulating"],

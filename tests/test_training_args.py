@@ -7,6 +7,7 @@ import itertools
 import math
 
 import pytest
+from helpers.training import one_stage, two_stages
 
 from ladd_hf import LaddTrainingArguments, TrainingObjective
 
@@ -20,6 +21,14 @@ def test_every_term_of_the_objective_is_an_argument_with_the_same_default():
     for field in dataclasses.fields(TrainingObjective):
         assert getattr(args, field.name) == getattr(objective, field.name), field.name
     assert args.objective_at(0) == objective
+
+
+def test_what_the_objective_says_of_a_term_is_the_help_of_its_argument():
+    helps = {
+        field.name: field.metadata["help"] for field in dataclasses.fields(LaddTrainingArguments) if field.metadata
+    }
+    assert helps["latent_dropout"] == "share of examples whose latents are dropped (p_cfg); needed for guidance."
+    assert helps["token_weighting"] == helps["latent_weighting"] and "the bound's weight" in helps["token_weighting"]
 
 
 def test_every_argument_of_ours_explains_itself():
@@ -59,19 +68,16 @@ def test_what_is_set_is_trained():
 
 def test_stage_1_trains_no_latents_and_has_times_of_its_own():
     args = arguments(
-        stage_1_steps=10,
+        stages=two_stages(10, fully_masked_share=0.6, latent_dropout=0.05, quantizer_dropout=0.4),
         time_distribution="independent",
         latent_loss_weight=0.5,
         latent_dropout=0.15,
         fully_masked_share=0.1,
         encoder_corruption=0.9,
         encoder_mask_ratio=0.25,
-        stage_1_fully_masked_share=0.6,
-        stage_1_latent_dropout=0.05,
-        stage_1_quantizer_dropout=0.4,
     )
     for step, quantizer_dropout in ((0, 0.4), (5, 0.2)):  # which fades out over the stage
-        assert args.in_stage_1(step)
+        assert args.stage_plan.at(step).name == "encoder"
         assert args.objective_at(step) == TrainingObjective(
             time_distribution="tokens",
             latent_loss_weight=0.0,
@@ -81,9 +87,9 @@ def test_stage_1_trains_no_latents_and_has_times_of_its_own():
             encoder_corruption=0.9,
             encoder_mask_ratio=0.25,
         )
-    assert args.in_stage_1(9)
+    assert args.stage_plan.at(9).name == "encoder"
     for step in (10, 1000):
-        assert not args.in_stage_1(step)
+        assert args.stage_plan.at(step).name == "prior"
         assert args.objective_at(step) == TrainingObjective(
             latent_loss_weight=0.5, latent_dropout=0.15, fully_masked_share=0.1
         ), "what shapes the encoder ends with stage 1"
@@ -91,32 +97,25 @@ def test_stage_1_trains_no_latents_and_has_times_of_its_own():
 
 def test_an_mdlm_may_come_before_the_stages():
     args = arguments(
-        mdlm_steps=4,
-        stage_1_steps=10,
+        stages=two_stages(10, mdlm=4, quantizer_dropout=0.4),
         token_weighting="elbo",
         fully_masked_share=0.5,
         latent_dropout=0.1,
-        stage_1_quantizer_dropout=0.4,
     )
     for step in (0, 3):
         assert args.objective_at(step) == TrainingObjective(tokens_alone=True, token_weighting="elbo")
-        assert not args.in_stage_1(step) and not args.in_stage_2(step)
-    assert args.in_stage_1(4) and args.in_stage_1(13) and args.in_stage_2(14)
+        assert args.stage_plan.at(step).name == "mdlm"
+    assert [args.stage_plan.at(step).name for step in (4, 13, 14)] == ["encoder", "encoder", "prior"]
     assert args.objective_at(4).quantizer_dropout == 0.4 and args.objective_at(9).quantizer_dropout == 0.2
     assert args.objective_at(14) == arguments(
-        stage_1_steps=10, token_weighting="elbo", fully_masked_share=0.5, latent_dropout=0.1
+        stages=two_stages(10), token_weighting="elbo", fully_masked_share=0.5, latent_dropout=0.1
     ).objective_at(10)
 
 
 def test_with_an_mdlm_before_one_stage_the_warm_up_begins_behind_it():
-    args = arguments(mdlm_steps=50, latent_warmup_steps=100)
+    args = arguments(stages=one_stage(100, mdlm=50))
     assert [args.objective_at(step).latent_loss_weight for step in (50, 100, 150)] == [0.0, 0.5, 1.0]
-    assert not args.in_stage_2(50)
-
-
-def test_stage_2_has_no_warm_up():
-    args = arguments(stage_1_steps=10, latent_warmup_steps=100)
-    assert args.objective_at(10).latent_loss_weight == 1.0
+    assert args.stage_plan.at(50).freeze is None
 
 
 # --- one stage ---
@@ -124,7 +123,7 @@ def test_stage_2_has_no_warm_up():
 
 @pytest.mark.parametrize("delay", [0.0, 0.2, 1.0])
 def test_the_latents_weight_waits_then_rises_on_a_line(delay):
-    args = arguments(latent_loss_weight=0.5, latent_warmup_steps=100, latent_warmup_delay=delay)
+    args = arguments(latent_loss_weight=0.5, stages=one_stage(100, delay=delay))
     weights = [args.objective_at(step).latent_loss_weight for step in range(151)]
     assert all(weight == 0 for weight in weights[: round(100 * delay) + 1])
     assert all(weight == 0.5 for weight in weights[101:])
@@ -145,10 +144,6 @@ def test_without_a_warm_up_latents_count_from_the_first_step():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"stage_1_steps": -1}, "`stage_1_steps` is -1; give a number of steps"),
-        ({"latent_warmup_steps": -5}, "`latent_warmup_steps` is -5"),
-        ({"latent_warmup_delay": 1.5}, "`latent_warmup_delay` is 1.5"),
-        ({"latent_warmup_delay": -0.2}, "`latent_warmup_delay` is -0.2"),
         ({"ema_decay": 1.0}, "`ema_decay` is 1.0; give a decay from 0"),
         ({"ema_decay": -0.1}, "`ema_decay` is -0.1"),
         ({"ema_decay": math.nan}, "`ema_decay` is nan"),
@@ -156,16 +151,13 @@ def test_without_a_warm_up_latents_count_from_the_first_step():
         ({"nelbo_paths": []}, "`nelbo_paths` is empty"),
         ({"nelbo_samples": 0}, "`nelbo_samples` is 0"),
         ({"time_distribution": "diagonal"}, "`time_distribution` 'diagonal' is unknown"),
-        ({"stage_1_steps": 5, "stage_1_time_distribution": "diagonal"}, "`time_distribution` 'diagonal' is unknown"),
-        ({"stage_1_steps": 5, "time_distribution": "diagonal"}, "`time_distribution` 'diagonal' is unknown"),
+        ({"stages": two_stages(5, time_distribution="diagonal")}, "`time_distribution` 'diagonal' is unknown"),
+        ({"stages": two_stages(5), "time_distribution": "diagonal"}, "`time_distribution` 'diagonal' is unknown"),
         ({"token_weighting": "bound"}, "`token_weighting` 'bound' is unknown"),
         ({"fully_masked_share": 2.0}, "`fully_masked_share` is 2.0"),
-        ({"stage_1_steps": 5, "stage_1_latent_dropout": -1.0}, "`stage_1_latent_dropout` is -1.0"),
+        ({"stages": two_stages(5, latent_dropout=-1.0)}, "`latent_dropout` is -1.0"),
         ({"latent_loss_weight": -1.0}, "`latent_loss_weight` is -1.0; give a weight of 0"),
         ({"contrastive_weight": math.nan}, "`contrastive_weight` is nan"),
-        ({"stage_1_steps": 5, "max_steps": 4}, "`stage_1_steps` is 5, but `max_steps` 4 ends before stage 2"),
-        ({"mdlm_steps": -1}, "`mdlm_steps` is -1; give a number of steps"),
-        ({"mdlm_steps": 3, "stage_1_steps": 2, "max_steps": 4}, "with `mdlm_steps` 3, but `max_steps` 4 ends before"),
     ],
 )
 def test_values_that_cannot_work_are_refused_before_anything_is_trained(options, message):
@@ -175,7 +167,12 @@ def test_values_that_cannot_work_are_refused_before_anything_is_trained(options,
 
 @pytest.mark.parametrize(
     "options",
-    [{"mdlm_steps": 2}, {"stage_1_steps": 0.5}, {"latent_warmup_steps": 3}, {"tokens_alone": True}],
+    [
+        {"stages": two_stages(0.5, mdlm=2)},
+        {"stages": two_stages(0.5)},
+        {"stages": one_stage(3)},
+        {"tokens_alone": True},
+    ],
 )
 def test_where_weights_rest_for_some_steps_processes_look_for_them(options):
     assert arguments(max_steps=10, **options).ddp_find_unused_parameters

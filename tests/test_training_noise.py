@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ladd_hf import TrainingNoise
-from ladd_hf.training_noise import draw_times
+from ladd_hf.diffusion.time_sampling import draw_times
 
 
 def noise(start, count, seed=0):
@@ -207,3 +207,19 @@ def test_weighed_by_the_rates_any_shift_integrates_over_the_same_times(distribut
 def test_the_shift_leaves_the_ends_where_they_are(end):
     times = draw_times("joint", torch.full((1, 2), end, dtype=torch.float64), shift=5.0)
     assert times.token_times.item() == end
+
+
+def test_times_are_drawn_on_a_path_that_is_given_as_data():
+    positions = noise(0, 64).positions()
+    named, bent = draw_times("sequential", positions), draw_times([[1, 1], [1, 0.3], [0, 0]], positions)
+    for given in ([[1, 1], [1, 0], [0, 0]], "[[1, 1], [1, 0], [0, 0]]"):
+        assert all(torch.equal(a, b) for a, b in zip(draw_times(given, positions), named, strict=True))
+    on_the_side = bent.token_times == 1
+    assert ((bent.latent_times >= 0.3) == on_the_side).all() and 0 < on_the_side.sum() < 64
+    torch.testing.assert_close(bent.latent_times[~on_the_side], 0.3 * bent.token_times[~on_the_side])
+
+
+@pytest.mark.parametrize("wrong", [3, [[1, 1]], [[0, 0], [1, 1]], "[[1, 1]", ["joint"]])
+def test_times_on_what_is_no_path_are_refused(wrong):
+    with pytest.raises(ValueError, match=r"`time_distribution` .* is none: .*give"):
+        draw_times(wrong, torch.zeros(1, 2, dtype=torch.float64))

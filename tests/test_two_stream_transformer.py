@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from ladd_hf.latent_stream import stream_positions
-from ladd_hf.two_stream_transformer import (
+from ladd_hf.models.latent_io import stream_positions
+from ladd_hf.models.transformer import (
     JointAttention,
     LaddBlock,
     ModulatedNorm,
@@ -303,7 +303,7 @@ def test_the_time_embedding_of_a_float64_model_sees_times_in_float64():
 
 
 def test_output_heads_start_at_zero_and_the_wide_head_keeps_its_width(tiny_model):
-    wide = tiny_model("continuous", latent_head_layers=2, latent_head_hidden_size=48)
+    wide = tiny_model("continuous", latent_head={"name": "mlp", "layers": 2, "hidden_size": 48})
     assert isinstance(wide.latent_head.wide, ResidualMLP)
     assert wide.latent_head.wide(torch.randn(2, 4, 32)).shape == (2, 4, 48)
     heads = [module for module in wide.modules() if isinstance(module, OutputHead)]

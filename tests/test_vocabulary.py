@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddModel, LaddPipeline, LaddTrainer, LaddTrainingArguments
 from ladd_hf.data import LaddCollator, precompute_latents, with_mask_token
-from ladd_hf.vocabulary import WRITTEN_ROLES, Vocabulary, tokenizer_size
+from ladd_hf.models.vocabulary import WRITTEN_ROLES, Vocabulary, tokenizer_size
 
 PAD, MASK = 0, 10
 SIZES = {"vocab_size": 11, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -329,7 +329,7 @@ def test_a_model_that_never_heard_of_its_tokenizer_writes_all_but_mask_and_paddi
 
 @pytest.mark.parametrize(("given", "message"), [([16] * 4, "hold the id 16"), ([*LONG, 1], "has 13 tokens")])
 def test_texts_that_are_not_the_models_have_no_latents(given, message, encoder_model):
-    model = encoder_model(latent_standardization=True)
+    model = encoder_model(encoder_standardization=True)
     for ask in (
         lambda: model.encode_latents(torch.tensor([given])),
         lambda: model.gather_latent_statistics([{"input_ids": given}] * 2),

@@ -9,14 +9,14 @@ import torch
 from helpers.dit_networks import MDLM, MDLM_CONFIG, stirred
 from safetensors.torch import save_file
 
-from ladd_hf import LaddForDiffusionLM
+from ladd_hf import LaddForDiffusionLM, from_mdlm
 
 LATENTS = {"latent_length": 4, "latent_dim": 3}
 OPTIONS = {
     "none": {},
     "continuous": {"latent_type": "continuous", **LATENTS},
-    "separate": {"latent_type": "continuous", "separate_latent_denoiser": True, **LATENTS},
-    "discrete": {"latent_type": "discrete", "quantizer": "finite_scalar", "fsq_levels": [3, 3], **LATENTS},
+    "separate": {"latent_type": "continuous", "latent_denoiser": "separate", **LATENTS},
+    "discrete": {"latent_type": "discrete", "quantizer": {"name": "finite_scalar", "levels": [3, 3]}, **LATENTS},
     "vector": {"latent_type": "discrete", "codebook_size": 8, **LATENTS},
 }
 LENGTHS = (1, 7, 12, 30)
@@ -65,7 +65,7 @@ def logits_agree(model, source, atol=1e-5):
 
 @pytest.mark.parametrize("kind", OPTIONS)
 def test_with_latents_off_it_predicts_what_the_mdlm_predicts(kind, mdlm, folder):
-    model = LaddForDiffusionLM.from_mdlm(folder, **OPTIONS[kind])
+    model = from_mdlm(folder, **OPTIONS[kind])
     assert model.config.latent_type == OPTIONS[kind].get("latent_type", "none") and not model.training
     logits_agree(model, mdlm)
 
@@ -73,7 +73,7 @@ def test_with_latents_off_it_predicts_what_the_mdlm_predicts(kind, mdlm, folder)
 @pytest.mark.parametrize("kind", OPTIONS)
 def test_everything_else_is_as_in_a_new_model(kind, folder):
     torch.manual_seed(3)
-    model = LaddForDiffusionLM.from_mdlm(folder, **OPTIONS[kind])
+    model = from_mdlm(folder, **OPTIONS[kind])
     torch.manual_seed(3)
     fresh = LaddForDiffusionLM(model.config).state_dict()
     token_stream = ("model.embed_tokens", "token_head", ".streams.token.")
@@ -87,7 +87,7 @@ def test_everything_else_is_as_in_a_new_model(kind, folder):
 
 @pytest.mark.parametrize("kind", ["continuous", "separate", "discrete"])
 def test_it_trains_is_saved_and_loaded(kind, folder, tmp_path):
-    model = LaddForDiffusionLM.from_mdlm(folder, **OPTIONS[kind]).train()
+    model = from_mdlm(folder, **OPTIONS[kind]).train()
     loss = model(torch.randint(0, 10, (4, 12)), labels=torch.randint(0, 10, (4, 12)), loss_only=True).loss
     loss.backward()
     assert loss.isfinite() and model.model.embed_tokens.weight.grad.abs().sum() > 0
@@ -98,7 +98,7 @@ def test_it_trains_is_saved_and_loaded(kind, folder, tmp_path):
 
 def test_lengths_mask_and_sizes_of_time_may_be_chosen(mdlm, folder):
     chosen = {"max_position_embeddings": 30, "mask_token_id": 3, "cond_hidden_size": 24}
-    model = LaddForDiffusionLM.from_mdlm(folder, **OPTIONS["continuous"], **chosen)
+    model = from_mdlm(folder, **OPTIONS["continuous"], **chosen)
     assert {name: getattr(model.config, name) for name in chosen} == chosen
     tokens = torch.arange(10)[None]
     logits = model(tokens).logits
@@ -108,18 +108,18 @@ def test_lengths_mask_and_sizes_of_time_may_be_chosen(mdlm, folder):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, "bfloat16"])
 def test_it_is_kept_in_the_dtype_asked_for(dtype, folder):
-    model = LaddForDiffusionLM.from_mdlm(folder, dtype=dtype, **OPTIONS["discrete"])
+    model = from_mdlm(folder, dtype=dtype, **OPTIONS["discrete"])
     assert model.dtype == torch.bfloat16 and model.config.dtype == torch.bfloat16
 
 
 def test_unless_asked_otherwise_it_is_of_the_sources_dtype(tmp_path):
     half = save(stirred(MDLM()).to(torch.bfloat16), tmp_path / "half")
-    assert LaddForDiffusionLM.from_mdlm(half).dtype == torch.bfloat16
-    assert LaddForDiffusionLM.from_mdlm(half, dtype=torch.float32).dtype == torch.float32
+    assert from_mdlm(half).dtype == torch.bfloat16
+    assert from_mdlm(half, dtype=torch.float32).dtype == torch.float32
 
 
 def test_how_attention_is_computed_may_be_chosen(mdlm, folder):
-    model = LaddForDiffusionLM.from_mdlm(folder, attn_implementation="eager")
+    model = from_mdlm(folder, attn_implementation="eager")
     assert model.config._attn_implementation == "eager"
     logits_agree(model, mdlm)
 
@@ -132,7 +132,7 @@ def test_how_attention_is_computed_may_be_chosen(mdlm, folder):
 def test_a_model_of_ours_without_latents_is_a_source_too(kind, saved, stirred_model, tmp_path):
     source = stirred_model("none", hidden_size=16, attention_dropout=0.1, pad_token_id=2)
     source.save_pretrained(tmp_path)
-    model = LaddForDiffusionLM.from_mdlm(tmp_path if saved else source, **OPTIONS[kind])
+    model = from_mdlm(tmp_path if saved else source, **OPTIONS[kind])
     assert model.config.attention_dropout == 0.1 and model.config.pad_token_id == 2
     assert model.config.latent_time_conditioning == (OPTIONS[kind].get("latent_type") == "continuous")
     logits_agree(model, source)
@@ -141,7 +141,7 @@ def test_a_model_of_ours_without_latents_is_a_source_too(kind, saved, stirred_mo
 @pytest.mark.parametrize("kind", ["continuous", "discrete"])
 def test_a_source_that_is_told_the_time_stays_so(kind, stirred_model):
     source = stirred_model("none", token_time_conditioning=True)
-    model = LaddForDiffusionLM.from_mdlm(source, **OPTIONS[kind])
+    model = from_mdlm(source, **OPTIONS[kind])
     tokens, times = torch.arange(10).repeat(2, 1), torch.tensor([0.1, 0.9])
     expected = source(tokens, token_timesteps=times).logits
     assert not torch.allclose(expected[0, :, :10], expected[1, :, :10], atol=1e-2)
@@ -151,7 +151,7 @@ def test_a_source_that_is_told_the_time_stays_so(kind, stirred_model):
 def test_one_matrix_for_embeddings_and_projection_stays_one(stirred_model, tmp_path):
     source = stirred_model("none", tie_word_embeddings=True)
     source.save_pretrained(tmp_path)
-    model = LaddForDiffusionLM.from_mdlm(tmp_path, **OPTIONS["discrete"])
+    model = from_mdlm(tmp_path, **OPTIONS["discrete"])
     assert model.token_head.proj.weight is model.model.embed_tokens.weight
     logits_agree(model, source)
 
@@ -161,7 +161,7 @@ def test_one_matrix_for_embeddings_and_projection_stays_one(stirred_model, tmp_p
 
 def refused(error, match, *args, **options):
     with pytest.raises(error, match=match) as caught:
-        LaddForDiffusionLM.from_mdlm(*args, **options)
+        from_mdlm(*args, **options)
     return str(caught.value)
 
 
@@ -224,7 +224,7 @@ def test_other_models_are_refused(mdlm, tmp_path, tiny_model):
 
 def test_options_that_contradict_the_source_or_mean_nothing_are_refused(folder, stirred_model):
     refused(ValueError, "has `hidden_size` 16: leave", folder, hidden_size=32)
-    LaddForDiffusionLM.from_mdlm(folder, hidden_size=16)
+    from_mdlm(folder, hidden_size=16)
     refused(ValueError, "latent_lenght: no such option", folder, latent_lenght=3)
     timed = stirred_model("none", token_time_conditioning=True)
     refused(ValueError, "has `cond_hidden_size` 16: leave", timed, cond_hidden_size=32)
@@ -233,7 +233,7 @@ def test_options_that_contradict_the_source_or_mean_nothing_are_refused(folder, 
 def test_pickled_weights_are_read_only_where_asked_for(mdlm, tmp_path):
     folder = save(mdlm, tmp_path / "pickled", pickled=True)
     refused(OSError, "no file model.safetensors: give `use_safetensors=False`", folder)
-    logits_agree(LaddForDiffusionLM.from_mdlm(folder, use_safetensors=False), mdlm)
+    logits_agree(from_mdlm(folder, use_safetensors=False), mdlm)
     torch.save({"weights": Trap()}, folder / "pytorch_model.bin")
     refused(ValueError, "holds more than tensors", folder, use_safetensors=False)
     assert not Trap.sprung

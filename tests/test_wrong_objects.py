@@ -280,22 +280,21 @@ def test_wrapped_models_can_be_trained(tiny_model, tmp_path, wrap):
 NUMBERS = (
     *("token_loss_weight", "latent_loss_weight", "min_time", "time_shift", "fully_masked_share", "latent_dropout"),
     *("quantizer_dropout", "encoder_corruption", "encoder_mask_ratio", "contrastive_weight", "contrastive_mask_ratio"),
-    *("contrastive_temperature", "conditional_independence_weight", "latent_kl_weight", "latent_warmup_delay"),
-    *("latent_warmup_steps", "mdlm_steps", "stage_1_steps", "stage_1_fully_masked_share", "stage_1_latent_dropout"),
-    *("stage_1_quantizer_dropout", "ema_decay", "nelbo_samples"),
+    *("contrastive_temperature", "conditional_independence_weight", "latent_kl_weight"),
+    *("ema_decay", "nelbo_samples"),
 )
-CHOICES = ("time_distribution", "token_weighting", "latent_weighting", "stage_1_time_distribution")
+CHOICES = ("time_distribution", "token_weighting", "latent_weighting")
 SETTINGS = {
     **{name: (f"`{name}`", "much", None, [1], -5, float("nan")) for name in NUMBERS},
-    **{name: (f"{name.removeprefix('stage_1_')}`", 3, None, "other") for name in CHOICES},
+    **{name: (f"{name}`", 3, None, "other") for name in CHOICES},
+    "stages": ("`stages`", 3, "encoder", {"encoder": {"steps": 3}}),
     "nelbo_paths": ("`nelbo_paths`", "joint", None, 3, [], [3]),
 }
 
 
 @pytest.mark.parametrize(("name", "wrong", "said"), rows(SETTINGS))
 def test_what_a_setting_of_the_training_can_not_be_is_refused(tmp_path, name, wrong, said):
-    stage_1 = {"stage_1_steps": 3} if name.startswith("stage_1_") else {}
-    assert_refused(lambda: LaddTrainingArguments(str(tmp_path), use_cpu=True, **{**stage_1, name: wrong}), said)
+    assert_refused(lambda: LaddTrainingArguments(str(tmp_path), use_cpu=True, **{name: wrong}), said)
 
 
 # --- batches ---

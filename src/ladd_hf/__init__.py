@@ -1,44 +1,18 @@
-"""Latent-Augmented Discrete Diffusion (LADD, arXiv 2510.18114) for the Hugging Face ecosystem."""
+"""Latent-Augmented Discrete Diffusion (LADD, arXiv 2510.18114) for the Hugging Face ecosystem.
 
+The names of the stub beside this file are loaded when they are asked for, except for the models, which transformers has
+to know: training, pipelines and data cost nothing until they are used.
+"""
+
+import lazy_loader
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
 
-from .configuration_ladd import MODEL_SIZES, LaddConfig
-from .modeling_ladd import LaddForDiffusionLM, LaddModel, LaddModelOutput, LaddOutput
-from .nelbo import Nelbo
-from .objective import TrainingObjective
-from .pipelines import LaddPipeline, LaddPipelineOutput
-from .randomness import RowGenerator
-from .schedulers import LaddJointScheduler, LaddScheduler, LaddSchedulerOutput, LaddSequentialScheduler
-from .text_frame import TextFrame
-from .time_paths import TimePath
-from .trainer import LaddTrainer
-from .training_args import LaddTrainingArguments
-from .training_noise import TrainingNoise
+from .models.configuration_ladd import LaddConfig
+from .models.modeling_ladd import LaddForDiffusionLM, LaddModel
+
+__version__ = "0.1.0.dev0"
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 AutoConfig.register(LaddConfig.model_type, LaddConfig, exist_ok=True)
 AutoModel.register(LaddConfig, LaddModel, exist_ok=True)
 AutoModelForMaskedLM.register(LaddConfig, LaddForDiffusionLM, exist_ok=True)
-
-__version__ = "0.1.0.dev0"
-__all__ = [
-    "MODEL_SIZES",
-    "LaddConfig",
-    "LaddForDiffusionLM",
-    "LaddJointScheduler",
-    "LaddModel",
-    "LaddModelOutput",
-    "LaddOutput",
-    "LaddPipeline",
-    "LaddPipelineOutput",
-    "LaddScheduler",
-    "LaddSchedulerOutput",
-    "LaddSequentialScheduler",
-    "LaddTrainer",
-    "LaddTrainingArguments",
-    "Nelbo",
-    "RowGenerator",
-    "TextFrame",
-    "TimePath",
-    "TrainingNoise",
-    "TrainingObjective",
-]

@@ -37,7 +37,7 @@ def test_text_ablations_tell_what_the_latents_give_away(tmp_path):
     for split in ("train", "validation"):
         (texts / f"{split}.txt").write_text(f"the {split} cat sat on the mat and the dog ran " * 30)
     tiny = f"--data {texts} --hidden_size 32 --num_hidden_layers 1 --length 16 --latent_length 4 --codebook_size 20"
-    tiny += " --mdlm_steps 0 --max_steps 2 --stage_1_steps 2 --warmup_steps 1 --logging_steps 1"
+    tiny += " --max_steps 2 --warmup_steps 1 --logging_steps 1"
     tiny += " --per_device_train_batch_size 4 --cpu_threads 3"
     command = [sys.executable, "benchmarks/text_ablations.py", "latents", *tiny.split()]
     command += ["--parallel", "2", "--rows", "recipe", "no unpooling", "--json", str(tmp_path / "x.json")]
@@ -82,7 +82,7 @@ def test_sampling_of_texts_is_scored_with_each_setting_that_a_pipeline_has(tmp_p
 
 def test_the_gap_benchmark_gives_the_share_that_each_recipe_and_seed_closes(tmp_path):
     recipes = ["--recipes", "sawtooth-co", "--seeds", "3"]
-    tiny = "--max_steps 3 --stage_1_steps 1 --warmup_steps 1 --per_device_train_batch_size 8 --num_samples 20"
+    tiny = "--max_steps 3 --warmup_steps 1 --per_device_train_batch_size 8 --num_samples 20"
     tiny += " --budgets 2 4 128 --num_eval_sequences 10 --length 8"
     command = [
         sys.executable,

@@ -26,8 +26,7 @@ LATENTS = {
         "latent_type": "discrete",
         "latent_length": 4,
         "latent_dim": 3,
-        "quantizer": "finite_scalar",
-        "fsq_levels": [3, 3],
+        "quantizer": {"name": "finite_scalar", "levels": [3, 3]},
     },
 }
 

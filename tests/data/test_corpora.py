@@ -205,17 +205,17 @@ def test_python_docs_needs_no_network():
 
 
 def test_a_corpus_can_be_given_a_name(hub, monkeypatch):
-    monkeypatch.setattr(corpora, "_CORPORA", dict(corpora._CORPORA))
+    monkeypatch.setattr(corpora.CORPORA, "_entries", dict(corpora.CORPORA.items()))
     hub({"user/mine": {"train": {"body": ["the <unk>"]}}})
     register_corpus("mine", HubCorpus("user/mine", {"train": "train"}, text_column="body", clean=clean_ptb))
     assert load_corpus("mine", "train")["text"][:] == ["the ?"]
-    with pytest.raises(ValueError, match="a corpus named 'mine' already"):
+    with pytest.raises(ValueError, match="a corpus 'mine' already"):
         register_corpus("mine", known_corpora()["ptb"])
 
 
 @pytest.mark.parametrize("streaming", [False, True])
 def test_a_corpus_with_the_splits_that_the_hub_has_keeps_its_column_and_is_cleaned(hub, monkeypatch, streaming):
-    monkeypatch.setattr(corpora, "_CORPORA", dict(corpora._CORPORA))
+    monkeypatch.setattr(corpora.CORPORA, "_entries", dict(corpora.CORPORA.items()))
     hub({"user/mine": {"train": {"body": ["a"], "text": ["wrong"]}, "test": {"body": ["b"], "text": ["wrong"]}}})
     register_corpus("mine", HubCorpus("user/mine", {}, text_column="body", clean=str.upper))
     assert {name: list(data) for name, data in load_corpus("mine", streaming=streaming).items()} == {

@@ -34,7 +34,7 @@ def encoder(tmp_path):
 @pytest.fixture
 def make_model(tiny_model, encoder):
     return lambda kind="continuous", **overrides: tiny_model(
-        kind, **{"encoder_name_or_path": encoder, "codebook_kmeans_init": False, **overrides}
+        kind, **{"encoder_name_or_path": encoder, "quantizer_kmeans_init": False, **overrides}
     )
 
 
@@ -60,7 +60,7 @@ def loss_of(model, batch, **objective):
 @pytest.mark.parametrize("projection", ["cut", "learned"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_loss_gradient_and_bound_are_those_of_the_encoder(kind, projection, make_model, data):
-    model = make_model(kind, encoder_projection=projection, latent_standardization=True)
+    model = make_model(kind, encoder_projection=projection, encoder_standardization=True)
     model.gather_latent_statistics(data)
     stored, plain = batch_of(precompute_latents(data, model, dtype="float32")), batch_of(data)
     assert stored["precomputed_latents"].shape == (8, 4 * (16 if projection == "learned" else 3))
@@ -80,14 +80,14 @@ def test_loss_gradient_and_bound_are_those_of_the_encoder(kind, projection, make
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_and_evaluation_never_see_the_encoder(kind, make_model, make_trainer, encoder, data):
-    model = make_model(kind, latent_standardization=True)
+    model = make_model(kind, encoder_standardization=True)
     stored = precompute_latents(data, model, dtype="float32")
     assert model.encoder.pretrained.network is None, "let go of again"
     runs = []
     for name, texts in (("with", data), ("without", stored)):
         if name == "without":
             shutil.rmtree(encoder)
-        model = make_model(kind, latent_standardization=True)
+        model = make_model(kind, encoder_standardization=True)
         trainer = make_trainer(model, name, data=texts, eval_data=texts, max_steps=3)
         trainer.train()
         assert (model.encoder.pretrained.network is None) == (name == "without")
@@ -226,11 +226,11 @@ def test_nothing_is_computed_of_no_texts(make_model, data, encoder):
 
 
 def test_statistics_come_from_stored_latents_without_the_encoder(make_model, data, encoder):
-    model = make_model(latent_standardization=True)
+    model = make_model(encoder_standardization=True)
     model.gather_latent_statistics(data)
     stored = precompute_latents(data, model, dtype="float32")
     shutil.rmtree(encoder)
-    other = make_model(latent_standardization=True)
+    other = make_model(encoder_standardization=True)
     other.gather_latent_statistics(stored)
     torch.testing.assert_close(other.encoder.statistics.mean, model.encoder.statistics.mean)
     torch.testing.assert_close(other.encoder.statistics.std, model.encoder.statistics.std)

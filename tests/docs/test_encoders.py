@@ -10,7 +10,7 @@ from datasets import Dataset
 from helpers.encoders import letters, save_encoder, word_pieces
 
 from ladd_hf import LaddPipeline
-from ladd_hf.poolings import POOLINGS
+from ladd_hf.models.encoders.pooling import POOLINGS
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "encoders.md").read_text()
 
@@ -39,4 +39,4 @@ def test_its_calls_run_in_order(tmp_path, monkeypatch):
 
 
 def test_its_table_names_every_pooling():
-    assert set(re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE)) - {"encoder_pooling"} == set(POOLINGS)
+    assert set(re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE)) - {"pooling"} == set(POOLINGS)

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 import ladd_hf
 from ladd_hf import LaddForDiffusionLM, LaddPipeline
-from ladd_hf.two_stream_transformer import LaddBlock
+from ladd_hf.models.transformer import LaddBlock
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "accelerate"
 KINDS = {
@@ -54,7 +54,8 @@ from ladd_hf.metrics import OneStepDecoding
 folder, name, batch_size = sys.argv[1], sys.argv[2], int(sys.argv[3])
 args = LaddTrainingArguments(
     f"{folder}/{name}", use_cpu="--use_cpu" in sys.argv, disable_tqdm=True, save_strategy="steps", save_steps=1,
-    max_steps=2, stage_1_steps=1, per_device_train_batch_size=batch_size, per_device_eval_batch_size=2,
+    max_steps=2, stages=[{"name": "encoder", "steps": 1}, "prior"],
+    per_device_train_batch_size=batch_size, per_device_eval_batch_size=2,
     optim="sgd", learning_rate=0.05, lr_scheduler_type="constant", ema_decay=0.9,
     logging_steps=1,
 )
@@ -112,14 +113,14 @@ import finetune_lora, train_ladd
 
 folder, few = sys.argv[1], ["--max_steps", "2", "--per_device_train_batch_size", "4", "--optim", "sgd"]
 train_ladd.main([
-    *few, "--stage_1_steps", "1", "--num_samples", "4", "--budgets", "2", "--num_eval_sequences", "4",
+    *few, "--num_samples", "4", "--budgets", "2", "--num_eval_sequences", "4",
     "--output_dir", f"{folder}/job",
 ])
 PartialState().wait_for_everyone()
 texts = "--length 16 --latent_length 4 --codebook_size 20 --hidden_size 32 --num_hidden_layers 1 --baseline false"
 train_ladd.main([
     f"{os.environ['EXAMPLES']}/configs/python-docs-di.yaml", "--data", f"{folder}/texts", *texts.split(), *few,
-    "--mdlm_steps", "0", "--stage_1_steps", "1", "--warmup_steps", "0", "--logging_steps", "1",
+    "--stages", '{"mdlm": null, "encoder": {"steps": 1}}', "--warmup_steps", "0", "--logging_steps", "1",
     "--num_samples", "4", "--budgets", "2", "--num_eval_sequences", "4", "--output_dir", f"{folder}/texts-job",
 ])
 PartialState().wait_for_everyone()

@@ -99,7 +99,7 @@ def test_a_number_that_is_too_small_is_refused(refusal, recipe, flag, value, lea
         ("lr_scheduler_type: [cosine]", "`lr_scheduler_type` is ['cosine']; give a text"),
         ("lr_scheduler_kwargs: [1]", "`lr_scheduler_kwargs` is [1]; give a mapping or a text"),
         ("log_level: loud", "`log_level` is 'loud'; give one of 'detail', 'debug'"),
-        ("fsq_levels: [a]", "`fsq_levels` is ['a']; give whole numbers"),
+        ("quantizer: {name: finite_scalar, levels: [a]}\nlatent_type: discrete", "`quantizer.levels` is"),
         ("held_out: .nan", "`held_out` is nan"),
         ("num_samples: 99999999999999999999", "`num_samples` is 99999999999999999999; give a whole number"),
         ("truncate: true", "`truncate` cuts padded texts off, and `packing` is 'pack'"),

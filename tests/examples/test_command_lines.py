@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import fields
 from types import SimpleNamespace
 
 import pytest
@@ -175,25 +176,45 @@ def test_lines_are_those_of_a_corpus_read_by_lines(tmp_path):
 @pytest.fixture
 def recipe(tmp_path):
     path = tmp_path / "recipe.yaml"
-    path.write_text("max_steps: 3\nquantizer: finite_scalar\nfsq_levels: [3, 3]\nbudgets: [4]\nseed: 7\n")
+    quantizer = "quantizer: {name: finite_scalar, levels: [3, 3]}\nlatent_dim: 9\n"
+    path.write_text(f"max_steps: 3\n{quantizer}budgets: [4]\nseed: 7\n")
     return str(path)
 
 
 def test_any_field_of_a_recipe_can_be_unset_by_a_flag(recipe):
-    fields = ["fsq_levels", "quantizer", "budgets", "seed", "max_steps"]
+    fields = ["latent_dim", "quantizer", "budgets", "seed", "max_steps"]
     run, model, _, training = recipes.parse_arguments([recipe, "--max_steps", "2", "--unset", *fields])
-    assert model.fsq_levels is None and model.quantizer is None
+    assert model.latent_dim is None and model.quantizer is None
     assert run.budgets == recipes.RunArguments().budgets and training.seed == LaddTrainingArguments("out").seed
     assert training.max_steps == 2, "a flag counts, whatever is unset"
-    assert recipes.parse_arguments([recipe])[1].fsq_levels == [3, 3]
+    assert recipes.parse_arguments([recipe])[1].quantizer == {"name": "finite_scalar", "levels": [3, 3]}
+
+
+@pytest.mark.parametrize(
+    ("flag", "quantizer"),
+    [
+        ("{levels: [4, 4]}", {"name": "finite_scalar", "levels": [4, 4]}),
+        ('{"name": "vector", "decay": 0.9}', {"name": "vector", "decay": 0.9}),
+        ("gumbel", "gumbel"),
+    ],
+)
+def test_a_flag_changes_options_of_the_recipes_choice_or_makes_another(recipe, flag, quantizer):
+    assert recipes.parse_arguments([recipe, "--quantizer", flag])[1].quantizer == quantizer
+
+
+def test_every_setting_of_a_model_that_the_data_do_not_decide_is_a_flag():
+    of_data = {"vocab_size", "max_position_embeddings", "tokenizer_size", "text_frame", "text_lengths"}
+    of_data |= {f"{role}_token_id" for role in ("mask", "pad", "bos", "eos")} | {"format_version"}
+    flags = {one.name for one in fields(recipes.ModelArguments)}
+    assert flags == set(LaddConfig.__annotations__) - of_data | {"size"}
 
 
 def test_a_flag_that_is_given_twice_unsets_both_its_fields(recipe):
-    _, model, _, _ = recipes.parse_arguments([recipe, "--unset", "fsq_levels", "--unset", "quantizer"])
-    assert model.fsq_levels is None and model.quantizer is None
+    _, model, _, _ = recipes.parse_arguments([recipe, "--unset", "latent_dim", "--unset", "quantizer"])
+    assert model.latent_dim is None and model.quantizer is None
 
 
-@pytest.mark.parametrize("name", ["fsq_level", "config", "unset", "base"])
+@pytest.mark.parametrize("name", ["latent_dims", "config", "unset", "base"])
 def test_what_is_no_field_can_not_be_unset(refusal, recipe, name):
     assert f"--unset names unknown fields ['{name}']" in refusal("train_ladd", "--config", recipe, "--unset", name)
 

@@ -80,7 +80,7 @@ def test_a_file_in_the_folders_place_is_refused_and_kept(run, checkpoint, tmp_pa
         (("--max_position_embeddings", ".nan"), "`max_position_embeddings` is nan; give a whole number"),
         (("--token_noise_schedule", "[linear]"), "`token_noise_schedule` is ['linear']; give a text"),
         (("--token_time_conditioning", "abc"), "`token_time_conditioning` is 'abc'; give true or false"),
-        (("--fsq_levels", "[a]"), "`fsq_levels` is ['a']; give whole numbers"),
+        (("--quantizer", "[a]"), "`quantizer` is ['a']; give"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(run, arguments, message, checkpoint, tmp_path):

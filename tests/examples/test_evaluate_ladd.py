@@ -22,8 +22,7 @@ LATENTS = {
         "latent_type": "discrete",
         "latent_length": 4,
         "latent_dim": 2,
-        "quantizer": "finite_scalar",
-        "fsq_levels": [3, 3],
+        "quantizer": {"name": "finite_scalar", "levels": [3, 3]},
     },
 }
 
@@ -143,7 +142,9 @@ def test_it_packs_text8_as_its_recipe_does(tokenizer, tmp_path, monkeypatch):
     (tmp_path / "text8").write_text(text)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setattr(Text8, "_piece", 50)
-    monkeypatch.setitem(corpora._CORPORA, "text8", Text8(sizes=(40, 10, len(text) - 50), path=tmp_path / "text8"))
+    monkeypatch.setitem(
+        corpora.CORPORA._entries, "text8", Text8(sizes=(40, 10, len(text) - 50), path=tmp_path / "text8")
+    )
     ours, trained = blocks_of_script_and_task("text8", TOKENIZERS[tokenizer], tmp_path, separator="")
     assert ours == trained and len(ours) > 10
     if tokenizer == "characters":

@@ -15,7 +15,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 
 from ladd_hf import LaddConfig, LaddPipeline
-from ladd_hf.adapters import has_adapters
+from ladd_hf.models.adapters import has_adapters
 
 FEW = ("--max_steps", 3, "--per_device_train_batch_size", 4, "--eval_sequences", 6, "--use_cpu")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import numpy as np
 import pytest
 from helpers.encoders import letters, save_encoder
@@ -21,7 +23,7 @@ latent_type: discrete
 latent_length: 4
 latent_dim: 8
 codebook_size: 8
-encoder_name_or_path: {folder}/encoder
+encoder: {{name: pretrained, name_or_path: {folder}/encoder}}
 precompute_latents: true
 max_steps: 3
 logging_steps: 1
@@ -68,12 +70,12 @@ def test_training_reads_stored_latents_and_never_the_encoder(held_out, recipe, t
 @pytest.mark.parametrize(
     "flags, says",
     [
-        ("--encoder_name_or_path {folder}/nope", "configuration of the encoder '.*nope' can not be loaded"),
+        ("--encoder '{{name_or_path: {folder}/nope}}'", "configuration of the encoder '.*nope' can not be loaded"),
         ("--latent_dim 17", "from which `latent_dim` 17 can not be cut"),
         ("--tokenizer {folder}/other", "so they do not share their ids"),
-        ("--encoder_name_or_path {folder}/alone --encoder_tokenizer own", "comes without a tokenizer"),
-        ("--encoder_name_or_path {folder}/short", "has 16 tokens of the encoder .*, which reads up to 8"),
-        ("--encoder_trained true", "Only the latents of a fixed pretrained encoder"),
+        ("--encoder '{{name_or_path: {folder}/alone, tokenizer: own}}'", "comes without a tokenizer"),
+        ("--encoder '{{name_or_path: {folder}/short}}'", "has 16 tokens of the encoder .*, which reads up to 8"),
+        ("--encoder '{{trained: true}}'", "Only the latents of a fixed pretrained encoder"),
         ("--streaming true", "can not be stored beside a stream of blocks"),
     ],
 )
@@ -82,12 +84,12 @@ def test_an_encoder_that_can_not_do_it_is_found_before_anything_is_trained(flags
     letters("zyxwvutsrqponmlkjihgfedcba ").save_pretrained(tmp_path / "other")
     save_encoder(tmp_path / "alone", "bert", vocab_size=29)
     save_encoder(tmp_path / "short", "bert", vocab_size=29, max_position_embeddings=8)
-    argv = [str(recipe), *flags.format(folder=tmp_path).split(), "--output_dir", str(tmp_path / "out")]
+    argv = [str(recipe), *shlex.split(flags.format(folder=tmp_path)), "--output_dir", str(tmp_path / "out")]
     with pytest.raises(SystemExit, match=says):
         example.main(argv)
 
 
 def test_terms_that_hide_tokens_from_the_encoder_are_refused_before_anything_is_trained(recipe, tmp_path):
-    flags = ["--encoder_corruption", "0.9", "--mdlm_steps", "1", "--output_dir", str(tmp_path / "out")]
+    flags = ["--encoder_corruption", "0.9", "--output_dir", str(tmp_path / "out")]
     with pytest.raises(SystemExit, match=r"`encoder_corruption` is 0\.9, which hides tokens from the encoder"):
         example.main([str(recipe), *flags])

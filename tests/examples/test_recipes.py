@@ -15,6 +15,7 @@ from helpers.examples import train_ladd as example
 from ladd_hf import LaddForDiffusionLM
 from ladd_hf.data import known_corpora, make_tokenizer
 from ladd_hf.data.corpora import separator_of
+from ladd_hf.models.quantizers.quantizer_options import QUANTIZERS, VectorOptions
 from ladd_hf.tasks import SawtoothTask, TextTask
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -179,7 +180,7 @@ def test_a_recipe_describes_a_model_and_a_training_that_fit_each_other(name):
     run, config, schedulers, training = describe(name)
     for scheduler in (schedulers.joint(), schedulers.sequential()):
         scheduler.for_model(config)
-    for step in (0, training.stage_1_steps, training.max_steps - 1):
+    for step in (*training.stage_plan.starts, training.max_steps - 1):
         training.objective_at(step).check_fits(config.latent_type)
     if config.latent_type != "none":
         assert parse(name)[1].config(task_of(run), latents=False).latent_type == "none", "its baseline"
@@ -296,7 +297,7 @@ def test_its_noise_encoder_and_quantizer_are_the_rows(name):
     row, (_, config, *_) = ROWS[name], describe(name)
     assert config.token_noise_schedule == "linear"
     assert config.token_time_conditioning == row.told_time
-    assert config.encoder_name_or_path == (ENCODER if row.pooling else None)
+    assert getattr(config.encoder_options, "name_or_path", None) == (ENCODER if row.pooling else None)
     if row.kind == "none":
         return
     assert config.latent_noise_schedule == row.schedule
@@ -304,17 +305,20 @@ def test_its_noise_encoder_and_quantizer_are_the_rows(name):
     assert config.latent_positions == row.positions
     assert config.latent_normalization == row.normalization
     assert config.reference_layout == (row.data != "sawtooth")
-    assert (config.encoder_trained, config.latent_head_layers, config.encoder_readout) == (False, 0, "last")
+    encoder = config.encoder_options
+    assert config.latent_head == "linear"
     assert config.separate_latent_denoiser == row.own_denoiser
     if row.pooling:
-        assert (config.encoder_pooling, config.encoder_projection) == (row.pooling, "cut")
-        assert config.encoder_tokenizer == "shared"
-    if row.kind == "discrete":
-        assert (config.quantizer, config.codebook_size) == ("vector", row.codes - 1)
-        assert (config.codebook_decay, config.codebook_dead_code_threshold) == (0.95, 2)
-        assert (config.codebook_kmeans_init, config.commitment_weight) == (True, row.commitment)
+        assert (encoder.pooling, encoder.projection) == (row.pooling, "cut")
+        assert (encoder.tokenizer, encoder.trained) == ("shared", False)
     else:
-        assert (config.latent_prediction_type, config.encoder_variance) == ("sample", "none")
+        assert encoder.readout == "last"
+    if row.kind == "discrete":
+        assert config.codebook_size == row.codes - 1
+        expected = {"decay": 0.95, "kmeans_init": True, "dead_code_threshold": 2, "commitment_weight": row.commitment}
+        assert QUANTIZERS.build(config.quantizer) == VectorOptions(**expected)
+    else:
+        assert (config.latent_prediction_type, encoder.variance) == ("sample", "none")
 
 
 # --- the training of a row ---
@@ -324,9 +328,11 @@ def test_its_noise_encoder_and_quantizer_are_the_rows(name):
 def test_its_objective_and_stages_are_the_rows(name):
     row, (*_, training) = ROWS[name], describe(name)
     stage_1, stage_1_times = row.stage_1
-    assert training.stage_1_steps == stage_1
+    plan = training.stage_plan
+    assert dict(plan.lengths()).get("encoder", 0) == stage_1
     assert training.time_distribution == row.times
-    assert (training.latent_warmup_steps, training.latent_warmup_delay) == row.warmup
+    ramp = plan.stages[-1].ramps.get("latent_loss_weight")
+    assert ((ramp.steps, ramp.delay) if ramp else (0, 0.0)) == row.warmup
     assert (training.token_weighting, training.latent_weighting) == (row.token_weighting, row.latent_weighting)
     assert training.time_shift == math.sqrt(row.latent_size / 4096)
     assert training.min_time == 1e-4
@@ -415,6 +421,18 @@ def test_a_recipe_overrides_its_bases_a_later_base_an_earlier_one_and_a_flag_the
     assert training.output_dir == "out/child"
 
 
+def test_a_mapping_without_a_name_changes_options_of_the_bases_choice(tmp_path):
+    path = write(
+        tmp_path,
+        child="base: [one.yaml, two.yaml]\nencoder: {std: 0.2}\nquantizer: {name: gumbel}\nmax_steps: 1\n",
+        one="encoder: trained\nquantizer: {name: vector, decay: 0.9}\n",
+        two="encoder: {variance: fixed, std: 0.1}\n",
+    )
+    _, model, *_ = example.parse_arguments([path, "--encoder", "{readout: chunk}"])
+    assert model.encoder == {"name": "trained", "variance": "fixed", "std": 0.2, "readout": "chunk"}
+    assert model.quantizer == {"name": "gumbel"}
+
+
 def test_two_bases_may_share_one(tmp_path):
     shared = "length: 7\nmax_steps: 1"
     path = write(tmp_path, child="base: [a.yaml, b.yaml]", a="base: c.yaml", b="base: c.yaml", c=shared)
@@ -427,7 +445,10 @@ def test_two_bases_may_share_one(tmp_path):
         ({"child": "base: none.yaml"}, "none.yaml, which is not a file"),
         ({"child": "base: a.yaml", "a": "base: child.yaml"}, "child.yaml is a `base` of its own, by way of"),
         ({"child": "base: a.yaml", "a": "lenght: 3"}, "unknown fields ['lenght']"),
-        ({"child": "base: a.yaml", "a": "stage_1_steps: 9\nmax_steps: 3"}, "ends before stage 2"),
+        (
+            {"child": "base: a.yaml", "a": "stages: [{name: encoder, steps: 9}, prior]\nmax_steps: 3"},
+            "ends before the stage 'prior'",
+        ),
     ],
     ids=["missing", "circle", "unknown field", "contradiction"],
 )

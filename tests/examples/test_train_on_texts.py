@@ -32,7 +32,7 @@ def text_outcome(
 ) -> tuple[Path, subprocess.CompletedProcess[str]]:
     folder = tmp_path_factory.mktemp("run") / "out"
     recipe = "examples/configs/python-docs-di.yaml"
-    sizes = "--length 16 --latent_length 4 --codebook_size 20 --hidden_size 32 --num_hidden_layers 1 --mdlm_steps 1"
+    sizes = "--length 16 --latent_length 4 --codebook_size 20 --hidden_size 32 --num_hidden_layers 1"
     return folder, train(recipe, "--data", str(texts), *sizes.split(), *TINY, "--output_dir", str(folder))
 
 
@@ -84,7 +84,7 @@ def test_padded_texts_train_both_models_on_those_that_are_as_long_as_the_latents
     for split in ("train", "validation"):
         lines = [f"cat {'s' * number} on a mat" if number % 3 else "ab" for number in range(30)]
         (tmp_path / f"{split}.txt").write_text("\n".join(lines))
-    sizes = "--length 16 --latent_length 4 --codebook_size 20 --hidden_size 32 --num_hidden_layers 1 --mdlm_steps 1"
+    sizes = "--length 16 --latent_length 4 --codebook_size 20 --hidden_size 32 --num_hidden_layers 1"
     flags = (*sizes.split(), *TINY, "--sample_by", "line", "--packing", "pad", "--output_dir", str(tmp_path / "out"))
     process = train("examples/configs/python-docs-di.yaml", "--data", str(tmp_path), *flags)
     assert process.returncode == 0, process.stderr[-3000:]

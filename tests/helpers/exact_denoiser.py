@@ -7,9 +7,9 @@ import itertools
 import torch
 from torch.nn import functional as F
 
-from ladd_hf.latent_channels import DiscreteLatents, EncodedLatents, MaskedChannel
-from ladd_hf.modeling_ladd import LaddOutput
-from ladd_hf.noise_schedules import mask_schedule
+from ladd_hf.diffusion.channels import DiscreteLatents, EncodedLatents, MaskedChannel
+from ladd_hf.diffusion.noise_schedules import mask_schedule
+from ladd_hf.models.modeling_ladd import LaddOutput
 
 V, S, K, M = 3, 3, 3, 2  # tokens and codes of the toy; ids V and K are the masks
 SEQUENCES = torch.tensor(list(itertools.product(range(V), repeat=S)))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
-    *("--max_steps", "4", "--stage_1_steps", "2", "--warmup_steps", "1", "--per_device_train_batch_size", "8"),
+    *("--max_steps", "4", "--warmup_steps", "1", "--per_device_train_batch_size", "8"),
     *("--num_samples", "20", "--budgets", "1", "2", "4", "--num_eval_sequences", "10", "--logging_steps", "1"),
 ]
 

@@ -8,6 +8,18 @@ from transformers import TrainerCallback
 RICH = {"latent_dropout": 0.2, "encoder_corruption": 0.5, "fully_masked_share": 0.3, "time_distribution": "joint"}
 
 
+def two_stages(steps, mdlm=None, **objective):
+    """The paper's two stages, an MDLM before them if that has a length, `objective` being the first one's own."""
+    before = [] if mdlm is None else [{"name": "mdlm", "steps": mdlm}]
+    return [*before, {"name": "encoder", "steps": steps, "objective": objective}, "prior"]
+
+
+def one_stage(steps, mdlm=None, **options):
+    """One stage in which the latents' weight rises over so many steps, an MDLM before it if that has a length."""
+    before = [] if mdlm is None else [{"name": "mdlm", "steps": mdlm}]
+    return [*before, {"name": "joint", "ramps": {"latent_loss_weight": {"steps": steps, **options}}}]
+
+
 def texts(rows=64, length=12, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return [{"input_ids": row} for row in torch.randint(1, 10, (rows, length), generator=generator)]

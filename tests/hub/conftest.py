@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 from helpers.hub import LoopbackHub
 
-TESTS = Path(__file__).resolve().parents[1]
+import ladd_hf
+
+# The tests, and the package that they import, wherever that is installed.
+PATHS = os.pathsep.join(map(str, (Path(__file__).resolve().parents[1], Path(ladd_hf.__file__).resolve().parents[1])))
 
 
 @pytest.fixture(scope="package")
@@ -26,7 +29,7 @@ def run(hub, tmp_path_factory):
     `name: value`, by name. It must end well."""
 
     def run(code, *arguments, flags=(), **environment):
-        variables = {**os.environ, **hub.environment(tmp_path_factory.mktemp("home")), "PYTHONPATH": str(TESTS)}
+        variables = {**os.environ, **hub.environment(tmp_path_factory.mktemp("home")), "PYTHONPATH": PATHS}
         variables |= environment
         variables.pop("HF_HUB_OFFLINE", None)
         command = [sys.executable, *flags, "-c", code, *map(str, arguments)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -67,6 +68,16 @@ def test_after_training_the_repository_holds_the_average_its_code_tokenizer_and_
     pushed = load(files["model.safetensors"])
     assert_same(pushed, {name: average[name] for name in pushed})
     assert {"modeling_ladd.py", "configuration_ladd.py", "tokenizer.json", "README.md"} <= set(files)
+
+
+def test_every_push_of_the_trainer_takes_along_what_a_models_own_does(trained, pushed, hub):
+    expected = hub.state.at("tester/model", "main")[1]  # of the same kind
+    code = {name: data for name, data in expected.items() if name.endswith(".py")}
+    commits = [files for message, files in trained[1] if "model.safetensors" in files]
+    assert len(commits) >= 4  # at two steps, the model and its checkpoint, and at the end
+    for files in commits:
+        assert {name: data for name, data in files.items() if name.endswith(".py") and "/" not in name} == code
+        assert json.loads(files["config.json"])["auto_map"] == json.loads(expected["config.json"])["auto_map"]
 
 
 def test_the_card_tells_of_the_run(trained):

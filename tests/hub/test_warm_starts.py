@@ -11,12 +11,12 @@ from safetensors.torch import save
 
 START = """
 import sys, torch
-from ladd_hf import LaddForDiffusionLM
+from ladd_hf import from_mdlm
 
 first, cache, text = sys.argv[1], sys.argv[2], torch.arange(6)[None]
 latents = dict(latent_type="discrete", latent_length=4, latent_dim=3, codebook_size=8)
 def start(name, **options):
-    return LaddForDiffusionLM.from_mdlm(name, **latents, **options)(text).logits[..., :10].double().sum().item()
+    return from_mdlm(name, **latents, **options)(text).logits[..., :10].double().sum().item()
 
 print("newest:", start("tester/mdlm"))
 print("first:", start("tester/mdlm", revision=first, cache_dir=cache))

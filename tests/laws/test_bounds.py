@@ -12,8 +12,8 @@ from helpers.exact_denoiser import SEQUENCES, ExactDenoiser, K, S, V, random_tab
 from helpers.exact_world import ExactWorld, joint_points
 
 from ladd_hf import RowGenerator, TimePath
-from ladd_hf.nelbo import nelbo
-from ladd_hf.time_paths import JOINT, SEQUENTIAL
+from ladd_hf.diffusion.nelbo import nelbo
+from ladd_hf.diffusion.paths import JOINT, SEQUENTIAL
 
 STAIRS = TimePath(((1, 1), (1, 0.4), (0.3, 0.4), (0.3, 0), (0, 0)))
 RUNS = {
@@ -84,7 +84,9 @@ def quadrature(denoiser, path, nodes=24):
 def estimate(denoiser, path, repeats=300, num_samples=16):
     tokens = SEQUENCES.repeat(repeats, 1)
     random = RowGenerator.from_seed(0, torch.arange(len(tokens)))
-    result = nelbo(denoiser, tokens, torch.ones_like(tokens, dtype=torch.bool), None, path, num_samples, random)
+    walked = {"path": path} if isinstance(path, str | TimePath) else {"run": path}
+    everywhere = torch.ones_like(tokens, dtype=torch.bool)
+    result = nelbo(denoiser, tokens, everywhere, num_samples=num_samples, random=random, **walked)
     return [
         (x.view(repeats, -1).mean(0), x.view(repeats, -1).std(0) / math.sqrt(repeats))
         for x in (result.token_nats, result.latent_nats)
@@ -209,7 +211,7 @@ def test_points_spread_evenly_err_less_than_independent_ones(denoiser):
 def test_points_that_are_no_run_are_refused(denoiser):
     everywhere = torch.ones_like(SEQUENCES, dtype=torch.bool)
     with pytest.raises(ValueError, match="is not accepted: give corners"):
-        nelbo(denoiser, SEQUENCES, everywhere, None, [(0.5, 0.5), (0.0, 0.0)])
+        nelbo(denoiser, SEQUENCES, everywhere, run=[(0.5, 0.5), (0.0, 0.0)])
 
 
 def test_bits_per_character_are_bits_over_the_characters():

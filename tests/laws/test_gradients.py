@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from ladd_hf import LaddConfig, LaddForDiffusionLM, RowGenerator, TrainingNoise, TrainingObjective
-from ladd_hf.time_paths import JOINT, SEQUENTIAL, TOKENS_ONLY
+from ladd_hf.diffusion.paths import JOINT, SEQUENTIAL, TOKENS_ONLY
 
 V, S, M = 2, 3, 2
 TEXTS = torch.tensor(list(itertools.product(range(V), repeat=S)))
 KINDS = {
     "none": {},
-    "discrete": {"latent_type": "discrete", "latent_length": M, "latent_dim": 2, "fsq_levels": [3]},
+    "discrete": {"latent_type": "discrete", "latent_length": M, "latent_dim": 2},
     "continuous": {"latent_type": "continuous", "latent_length": M, "latent_dim": 2},
 }
 # Far from clean everywhere: else the bound's weight of small times drowns what any number of draws could show.
@@ -27,7 +27,8 @@ PATHS = {"joint": JOINT, "sequential": SEQUENTIAL, "tokens": TOKENS_ONLY}
 def tiny(kind, **overrides):
     """A model of float64 with noise on every weight, its encoder fixed."""
     torch.manual_seed(0)
-    options = {"quantizer": "finite_scalar", **KINDS[kind]} if kind == "discrete" else KINDS[kind]
+    quantizer = {"quantizer": {"name": "finite_scalar", "levels": [3]}} if kind == "discrete" else {}
+    options = {**quantizer, **KINDS[kind]}
     config = LaddConfig(
         vocab_size=V + 1,
         hidden_size=8,

@@ -1,8 +1,10 @@
 """The wheel is the whole package: it holds every file of it, and works where there is no checkout."""
 
+import importlib.util
 import os
 import subprocess
 import sys
+import venv
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -26,6 +28,16 @@ for module in [ladd_hf, *(importlib.import_module(name) for name in names if not
     assert Path(module.__file__).is_relative_to(target), f"{module.__name__} came from {module.__file__}"
 assert importlib.metadata.version("ladd_hf") == ladd_hf.__version__
 """
+
+
+# What a user writes, and what a type checker is to say of it, line by line.
+USERS_SCRIPT = {
+    "from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddPipeline, TimePath, from_mdlm": None,
+    "from ladd_hf import LaddTransformer": 'Module "ladd_hf" has no attribute "LaddTransformer"',
+    "reveal_type(LaddPipeline(LaddForDiffusionLM(LaddConfig())))": 'Revealed type is "ladd_hf.pipelines.pipeline_ladd.',
+    "path: int = TimePath(((1, 1), (0, 0)))": 'expression has type "TimePath"',
+    "reveal_type(from_mdlm('source'))": 'Revealed type is "ladd_hf.models.modeling_ladd.LaddForDiffusionLM"',
+}
 
 
 def run(*command: str | Path, **kwargs: object) -> None:
@@ -52,6 +64,7 @@ def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(wheel: Path)
     metadata = {name for name in packed if name.split("/")[0].endswith(".dist-info")}
 
     assert packed - metadata == {path.relative_to(SOURCE).as_posix() for path in files}
+    assert {"ladd_hf/__init__.pyi", "ladd_hf/py.typed"} <= packed  # by which type checkers know the public names
     assert any(name.endswith("licenses/LICENSE") for name in metadata)
 
 
@@ -65,3 +78,22 @@ def test_every_module_of_the_installed_wheel_imports_without_the_checkout(wheel:
         cwd=elsewhere,
         env={**os.environ, "PYTHONPATH": str(target)},
     )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="mypy is one of the `dev` requirements")
+def test_a_type_checker_sees_the_public_types_of_the_installed_package(wheel: Path, tmp_path: Path) -> None:
+    # an environment of the package alone: the libraries that it builds on are no matter, and take minutes to read
+    venv.create(tmp_path / "env", symlinks=os.name != "nt")
+    (site,) = (tmp_path / "env").rglob("site-packages")
+    with ZipFile(wheel) as archive:
+        archive.extractall(site)
+    (python,) = (path for path in (tmp_path / "env").glob("*/python*") if path.stem == "python")
+    (tmp_path / "script.py").write_text("\n".join(USERS_SCRIPT) + "\n")
+    options = ["--python-executable", python, "--cache-dir", tmp_path / "cache", "--config-file", ""]
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MYPYPATH")}
+    command = [sys.executable, "-m", "mypy", *options, "script.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    for number, (line, message) in enumerate(USERS_SCRIPT.items(), start=1):
+        said = [one for one in done.stdout.splitlines() if one.startswith(f"script.py:{number}:")]
+        assert any(message in one for one in said) if message else not said, f"{line}\n{done.stdout}\n{done.stderr}"

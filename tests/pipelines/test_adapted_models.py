@@ -7,7 +7,7 @@ import torch
 from helpers.adapters import WAYS, adapted, answers, assert_close, lora
 
 from ladd_hf import LaddForDiffusionLM, LaddPipeline, LaddSequentialScheduler
-from ladd_hf.adapters import has_adapters
+from ladd_hf.models.adapters import has_adapters
 
 KINDS = ("none", "continuous", "separate", "discrete", "vector", "gumbel")
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers.sampling import KINDS, WITH_LATENTS, seeded
 
-from ladd_hf.evaluation_mode import evaluation_mode
+from ladd_hf.models.eval_mode import evaluation_mode
 
 DTYPES = [torch.float32, torch.bfloat16]
 

@@ -8,7 +8,7 @@ from helpers.adapters import answers, assert_close, lora
 from peft import get_peft_model
 
 from ladd_hf import LaddForDiffusionLM, LaddPipeline, LaddSequentialScheduler
-from ladd_hf.adapters import has_adapters, merged
+from ladd_hf.models.adapters import has_adapters, merged
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers.sampling import MASK, seeded
 
-from ladd_hf.vocabulary import WRITTEN_ROLES
+from ladd_hf.models.vocabulary import WRITTEN_ROLES
 
 PAD = 0
 PADDED = [[1, 2, 3, 4], [5, 6, PAD, PAD], [7, PAD, PAD, PAD]]

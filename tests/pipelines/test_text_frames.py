@@ -36,7 +36,7 @@ def trained_on(stirred_model, bpe):
         ends = {"bos_token_id": bpe.bos_token_id, "eos_token_id": bpe.eos_token_id}
         sizes = {"vocab_size": len(bpe), "max_position_embeddings": LENGTH, "latent_length": 2}
         if kind == "discrete":
-            sizes |= {"fsq_levels": [7, 7], "encoder_readout": "chunk"}
+            sizes |= {"quantizer_levels": [7, 7], "encoder_readout": "chunk"}
         model = stirred_model(kind, **{**sizes, **ids, **ends, **text_layout(blocks), **overrides})
         pipe = LaddPipeline(model, tokenizer=bpe)
         pipe.set_progress_bar_config(disable=True)

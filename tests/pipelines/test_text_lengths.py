@@ -13,7 +13,7 @@ from helpers.sampling import MASK, seeded
 from ladd_hf import LaddPipeline, RowGenerator, TextFrame
 from ladd_hf.data import text_layout, token_blocks
 from ladd_hf.metrics import quality_by_evaluations
-from ladd_hf.text_lengths import draw_lengths
+from ladd_hf.models.text_lengths import draw_lengths
 
 PAD = 0
 UNIFORM = {str(length): 20 for length in range(3, 11)}

@@ -10,8 +10,8 @@ import torch
 from scipy import stats
 
 from ladd_hf import LaddJointScheduler, LaddSchedulerOutput, LaddSequentialScheduler, RowGenerator
-from ladd_hf.noise_schedules import MASK_SCHEDULES, mask_schedule
-from ladd_hf.time_paths import SEQUENTIAL
+from ladd_hf.diffusion.noise_schedules import MASK_SCHEDULES, mask_schedule
+from ladd_hf.diffusion.paths import SEQUENTIAL
 
 ALMOST_NEVER = 1e-4  # p-values below this are failures; the seeds are fixed
 SCHEDULERS = {"joint": LaddJointScheduler, "sequential": LaddSequentialScheduler}
@@ -495,3 +495,16 @@ def test_a_scheduler_without_latents_says_so(scheduler_class, scheduler_for):
     ):
         with pytest.raises(ValueError, match="no latents"):
             call()
+
+
+def test_a_run_is_planned_in_time_linear_in_its_steps(monkeypatch):
+    """4,096 steps ask for alpha once at each point of the grid, and each knows how many steps write tokens yet."""
+    codes = {"latent_type": "discrete", "codebook_size": 8, "latent_noise_schedule": "linear"}
+    scheduler, asked = LaddSequentialScheduler(mask_token_id=9, **codes), []
+    alpha_at = scheduler._tokens.alpha_at
+    monkeypatch.setattr(scheduler._tokens, "alpha_at", lambda time: asked.append(time) or alpha_at(time))
+    scheduler.set_timesteps(4096)
+    plan = [scheduler._token_step(index) for index in range(4096)]
+    assert len(asked) == 4097
+    moving = [step.steps_left for step in plan if step is not None]
+    assert moving == list(range(len(moving), 0, -1)) and 0 < len(moving) < 4096

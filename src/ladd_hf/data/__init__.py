@@ -1,14 +1,14 @@
 """Training and evaluation data."""
 
-from ladd_hf.data.block_stream import BlockStream
-from ladd_hf.data.collator import LaddCollator
-from ladd_hf.data.corpora import HubCorpus, known_corpora, load_corpus, register_corpus
-from ladd_hf.data.precompute import precompute_latents
-from ladd_hf.data.python_docs import python_docs, text8_normalize
-from ladd_hf.data.sawtooth import Entropy, SawtoothDistribution, sawtooth_dataset
-from ladd_hf.data.text_layout import length_histogram, text_layout
-from ladd_hf.data.token_blocks import token_blocks
-from ladd_hf.data.tokenizers import byte_level_bpe, character_tokenizer, make_tokenizer, with_mask_token
+from .block_stream import BlockStream
+from .collator import LaddCollator
+from .corpora import HubCorpus, known_corpora, load_corpus, register_corpus
+from .precompute import precompute_latents
+from .python_docs import python_docs, text8_normalize
+from .sawtooth import Entropy, SawtoothDistribution, sawtooth_dataset
+from .text_layout import length_histogram, text_layout
+from .token_blocks import token_blocks
+from .tokenizers import byte_level_bpe, character_tokenizer, make_tokenizer, with_mask_token
 
 __all__ = [
     "BlockStream",

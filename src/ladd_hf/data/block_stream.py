@@ -13,9 +13,9 @@ import torch.utils.data
 from datasets import IterableDataset
 from transformers.utils import logging
 
-from ladd_hf.data.batching import batched_texts
-from ladd_hf.data.encoding import TextEncoder, TokenArray
-from ladd_hf.data.packing import Blocks, Layout, left_out_message
+from .batching import batched_texts
+from .encoding import TextEncoder, TokenArray
+from .packing import Blocks, Layout, left_out_message
 
 logger = logging.get_logger(__name__)
 

@@ -15,7 +15,7 @@ import datasets
 import pyarrow as pa
 from datasets.arrow_writer import ArrowWriter
 
-from ladd_hf.data.batching import batched_texts
+from .batching import batched_texts
 
 logger = logging.getLogger(__name__)
 

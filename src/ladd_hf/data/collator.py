@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..call_checks import check_length
-from ..poolings import check_shortest
-from ..vocabulary import IGNORED_LABEL, Vocabulary
-from ..wrong_objects import described
+from ..diffusion.step_counts import IGNORED_LABEL
+from ..models.call_checks import check_length
+from ..models.encoders.pooling import check_shortest
+from ..models.vocabulary import Vocabulary
+from ..utils.wrong_objects import described
 
 # A column that runs along the latents, not along the text.
 _OF_LATENTS = "precomputed_latents"

@@ -9,13 +9,14 @@ from typing import Any, Protocol
 
 import datasets
 
-from ladd_hf.data.cleaning import clean_lambada, clean_lm1b, clean_ptb, clean_scientific_papers, clean_wikitext
-from ladd_hf.data.held_out import SHARE, check_share
-from ladd_hf.data.hub_corpora import HeldOutCorpus, HubCorpus
-from ladd_hf.data.python_docs import python_docs
-from ladd_hf.data.saved_datasets import is_saved_dataset, load_saved_dataset, refuse_several
-from ladd_hf.data.text8 import Text8
-from ladd_hf.data.text_files import is_text_file_name, load_text_files
+from ..utils.registry import Registry
+from .cleaning import clean_lambada, clean_lm1b, clean_ptb, clean_scientific_papers, clean_wikitext
+from .held_out import SHARE, check_share
+from .hub_corpora import HeldOutCorpus, HubCorpus
+from .python_docs import python_docs
+from .saved_datasets import is_saved_dataset, load_saved_dataset, refuse_several
+from .text8 import Text8
+from .text_files import is_text_file_name, load_text_files
 
 
 class Corpus(Protocol):
@@ -62,7 +63,7 @@ _TEXT8_FILES = ("text8", "text8.txt", "text8.zip")  # as the original is called,
 _ALL = {"train": "train", "validation": "validation", "test": "test"}
 _TRAIN_TEST = {"train": "train", "test": "test"}
 
-_CORPORA: dict[str, Corpus] = {
+_INCLUDED: dict[str, Corpus] = {
     "python-docs": PythonDocs(),
     "python-docs-text": PythonDocs(
         normalize=False,
@@ -135,24 +136,19 @@ _CORPORA: dict[str, Corpus] = {
         remarks="Bodies of 203,037, 6,436 and 6,440 articles from the data of arXiv 1804.05685, without abstracts.",
     ),
 }
+CORPORA: Registry[Corpus] = Registry("corpus", _INCLUDED)
+register_corpus = CORPORA.register  # a name for a corpus, by which `load_corpus` finds it
 
 
 def known_corpora() -> dict[str, Corpus]:
     """The corpora that have a name."""
-    return dict(_CORPORA)
-
-
-def register_corpus(name: str, corpus: Corpus) -> None:
-    """Gives a corpus a name. Raises `ValueError` for one that is taken."""
-    if name in _CORPORA:
-        raise ValueError(f"There is a corpus named {name!r} already: choose another name.")
-    _CORPORA[name] = corpus
+    return dict(CORPORA.items())
 
 
 def is_own_file(name_or_path: str | Path) -> bool:
     """Whether it is a single file of the user's: training data with a share held out, where no part is asked for."""
     path = Path(name_or_path).expanduser()
-    return str(name_or_path) not in _CORPORA and path.is_file() and path.name not in _TEXT8_FILES
+    return str(name_or_path) not in CORPORA and path.is_file() and path.name not in _TEXT8_FILES
 
 
 def load_corpus(
@@ -206,13 +202,13 @@ def load_corpus(
         )
     check_share(held_out)
     name, path = os.fspath(name_or_path), Path(name_or_path).expanduser()
-    if name not in _CORPORA and path.exists() and not (path.is_file() and path.name in _TEXT8_FILES):
+    if name not in CORPORA and path.exists() and not (path.is_file() and path.name in _TEXT8_FILES):
         if is_saved_dataset(path):
             return _of(load_saved_dataset(path, streaming, text_column, held_out), split, name, streaming)
         refuse_several(path)
         texts = load_text_files(path, streaming, text_column, sample_by, held_out, cache_dir)
         return _of(texts, split, name, streaming)
-    if name not in _CORPORA and not path.exists() and (isinstance(name_or_path, Path) or _is_path(name)):
+    if name not in CORPORA and not path.exists() and (isinstance(name_or_path, Path) or _is_path(name)):
         raise FileNotFoundError(f"There is no file or folder {name!r} (seen from {Path.cwd()}): give one that exists.")
     corpus = _corpus(name, path, text_column)
     if isinstance(corpus, HubCorpus) and not corpus.splits:
@@ -227,9 +223,9 @@ def separator_of(name_or_path: str | Path) -> str:
     A space, or nothing where they are pieces of one text, which a corpus tells by its attribute `separator`.
     """
     name, path = str(name_or_path), Path(name_or_path).expanduser()
-    if name not in _CORPORA and path.is_file() and path.name in _TEXT8_FILES:
+    if name not in CORPORA and path.is_file() and path.name in _TEXT8_FILES:
         return Text8.separator
-    return getattr(_CORPORA.get(name), "separator", " ")
+    return getattr(CORPORA[name], "separator", " ") if name in CORPORA else " "
 
 
 def _is_path(name: str) -> bool:
@@ -239,14 +235,14 @@ def _is_path(name: str) -> bool:
 
 
 def _corpus(name: str, path: Path, text_column: str) -> Corpus:
-    if name in _CORPORA:
-        return _CORPORA[name]
+    if name in CORPORA:
+        return CORPORA[name]
     if path.is_file():
         return Text8(path=path)
     if name.count("/") == 1:
         return HubCorpus(name, {}, text_column=text_column)
     raise ValueError(
-        f"There is no corpus, file or folder {name!r}: known corpora are {', '.join(map(repr, sorted(_CORPORA)))}; "
+        f"There is no corpus, file or folder {name!r}: known corpora are {', '.join(map(repr, CORPORA))}; "
         "give one of them, an existing path, or a data set of the Hub as 'user/name'."
     )
 
@@ -261,7 +257,7 @@ def _checked(split: str, known: tuple[str, ...], name: str) -> str:
     if split not in known:
         splits = f"{name!r} has no split {split!r}, but {', '.join(map(repr, known))}"
         path = Path(name).expanduser()
-        alone = name not in _CORPORA and path.is_file() and path.name not in _TEXT8_FILES
+        alone = name not in CORPORA and path.is_file() and path.name not in _TEXT8_FILES
         raise ValueError(
             f"{splits}: a file by itself is training data, so put it into a folder, under a name such as "
             "'train.txt', 'validation.txt' or 'test.txt' for its split, and give that."

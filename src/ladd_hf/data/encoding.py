@@ -16,9 +16,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from ladd_hf.data.batching import batches_by_size, check_holds_texts, text_sizes
-from ladd_hf.data.fingerprints import Fingerprint, encodes_by_itself, fingerprint_of
-from ladd_hf.data.missing_texts import missing
+from .batching import batches_by_size, check_holds_texts, text_sizes
+from .fingerprints import Fingerprint, encodes_by_itself, fingerprint_of
+from .missing_texts import missing
 
 TokenArray = NDArray[Any]  # uint16 where the vocabulary fits, else int32
 

@@ -9,9 +9,9 @@ from typing import Any
 import datasets
 from huggingface_hub.errors import HFValidationError
 
-from ladd_hf.data.fingerprints import code_of
-from ladd_hf.data.missing_texts import present
-from ladd_hf.data.text_files import only_text
+from .fingerprints import code_of
+from .missing_texts import present
+from .text_files import only_text
 
 _OFFLINE = "the corpus 'python-docs' needs no network, and a local file or folder of texts can be given by its path"
 

@@ -8,8 +8,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ladd_hf.data.encoding import Documents, TokenArray
-from ladd_hf.text_frame import TextFrame
+from ..models.text_frame import TextFrame
+from .encoding import Documents, TokenArray
 
 
 class Blocks(NamedTuple):

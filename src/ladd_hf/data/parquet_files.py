@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ladd_hf.data import batching
-from ladd_hf.data.batching import is_text
-from ladd_hf.data.json_files import missing_column, no_rows
+from . import batching
+from .batching import is_text
+from .json_files import missing_column, no_rows
 
 # What pyarrow raises for a file that is not whole, and for texts in it that are none.
 _ERRORS = (pa.ArrowException, OSError, UnicodeDecodeError)

@@ -15,13 +15,14 @@ from datasets import Dataset, Features, IterableDataset, List, Value
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
-from ..call_checks import check_whole_texts
-from ..configuration_ladd import LaddConfig
-from ..encoder_source import settings_of
-from ..evaluation_mode import evaluation_mode
-from ..latent_encoder import check_lengths
-from ..modeling_ladd import LaddForDiffusionLM
-from ..pretrained_encoder import PretrainedEncoder, check_tokenized, stacked
+from ..models.call_checks import check_whole_texts
+from ..models.configuration_ladd import LaddConfig
+from ..models.encoders.encoder_options import PretrainedOptions
+from ..models.encoders.pretrained import PretrainedEncoder, check_tokenized, stacked
+from ..models.encoders.source import settings_of
+from ..models.encoders.trained import check_lengths
+from ..models.eval_mode import evaluation_mode
+from ..models.modeling_ladd import LaddForDiffusionLM
 from .block_stream import BlockStream
 from .fingerprints import code_of, fingerprint_of
 from .transforms import has_transform, passing_file, with_transform_applied
@@ -34,8 +35,7 @@ COLUMN = "precomputed_latents"
 _DTYPES = ("float16", "float32")
 # Settings that decide what the column holds, beside the encoder itself.
 _OF_FEATURES = (
-    *("encoder_pooling", "encoder_projection", "encoder_tokenizer", "latent_length", "latent_dim"),
-    *("latent_normalization", "mask_token_id", "pad_token_id", "vocab_size"),
+    *("latent_length", "latent_dim", "latent_normalization", "mask_token_id", "pad_token_id", "vocab_size"),
 )
 
 
@@ -44,7 +44,7 @@ def precompute_latents(
 ) -> AnyDataset:
     """The data set with a column `precomputed_latents`, from which training and evaluation never run the encoder.
 
-    The column holds what the encoder alone says, M x D numbers for each text, or M x `encoder_hidden_size` before a
+    The column holds what the encoder alone says, M x D numbers for each text, or M x `encoder.hidden_size` before a
     learned projection, as one list, which is read several times faster than a list of lists: standardisation,
     projection and quantiser come after it, in the model.
 
@@ -90,7 +90,7 @@ def precompute_latents(
         values = features.flatten(1).to(getattr(torch, dtype)).cpu().numpy()
         if not np.isfinite(values).all():
             raise ValueError(
-                f"The encoder {config.encoder_name_or_path!r} gives numbers that are not finite in {dtype} (up to "
+                f"The encoder {encoder.options.name_or_path!r} gives numbers that are not finite in {dtype} (up to "
                 f"{float(features.abs().max()):g}): give `dtype` 'float32', or another encoder."
             )
         return {COLUMN: values}
@@ -117,7 +117,7 @@ def precompute_latents(
     size = len(stored) * shape[0] * shape[1] * np.dtype(dtype).itemsize
     stated = f"{len(stored):,} texts, {shape[0]} x {shape[1]} {dtype}: {size / 1e6:,.1f} MB"
     logger.info(f"Precomputed latents: {stated}")
-    stored.info.description += f"\nPrecomputed latents of {config.encoder_name_or_path}: {stated}"
+    stored.info.description += f"\nPrecomputed latents of {encoder.options.name_or_path}: {stated}"
     # as lists they would be slow to read
     return stored.with_format("numpy", columns=[COLUMN], output_all_columns=True)
 
@@ -129,10 +129,11 @@ def check_precomputable(config: LaddConfig, streamed: bool = False) -> None:
         config: the model's.
         streamed: whether the texts come as a [`BlockStream`].
     """
-    if config.encoder_name_or_path is None or config.encoder_trained:
+    encoder = config.encoder_options
+    if not isinstance(encoder, PretrainedOptions) or encoder.trained:
         raise ValueError(
-            "Only the latents of a fixed pretrained encoder can be had beforehand: name one in `encoder_name_or_path`, "
-            "and leave `encoder_trained` false."
+            "Only the latents of a fixed pretrained encoder can be had beforehand: name one in `encoder.name_or_path`, "
+            "and leave `encoder.trained` false."
         )
     if streamed:
         raise ValueError(
@@ -156,11 +157,12 @@ def _fingerprint(dataset: Dataset, encoder: PretrainedEncoder, network: PreTrain
     """Names the column by what it is made of: texts, settings, and the encoder with its code, weights and tokenizers;
     `None` where one of them can not be named."""
     facts: list[Any] = [dataset._fingerprint, {name: getattr(encoder.config, name) for name in _OF_FEATURES}]
+    facts += [encoder.options.pooling, encoder.options.projection, encoder.options.tokenizer]
     facts += [dtype, str(network.dtype), settings_of(network.config), transformers.__version__]
     # its parts in their order, and the code of those that are no library's
     facts += [[(name, type(part).__qualname__) for name, part in network.named_modules()]]
     facts.append(code_of(*dict.fromkeys(type(part) for part in network.modules())))
-    if encoder.config.encoder_tokenizer == "own":
+    if encoder.options.tokenizer == "own":
         tokenizers = encoder.model_tokenizer, encoder.pretrained.tokenizer()
         named = [fingerprint_of(tokenizer) for tokenizer in tokenizers if tokenizer is not None]
         facts += [text if whole else None for text, whole in named]

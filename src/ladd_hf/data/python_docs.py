@@ -14,7 +14,7 @@ from pathlib import Path
 
 import datasets
 
-from ladd_hf.data.built_corpora import built_once
+from .built_corpora import built_once
 
 _VERSION = 1  # of the texts that are cached: another one for other texts of the same sources
 

@@ -8,8 +8,8 @@ from typing import Any
 import datasets
 import pyarrow as pa
 
-from ladd_hf.data.held_out import SHARE, Cut, check_share, cut_of
-from ladd_hf.data.text_files import only_text
+from .held_out import SHARE, Cut, check_share, cut_of
+from .text_files import only_text
 
 _SHOWN = 5  # folders that an error names
 _FEATURES = datasets.Features({"text": datasets.Value("string")})

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from ladd_hf.wrong_objects import check_number
+from ..utils.wrong_objects import check_number
 
 FloatArray = NDArray[np.float64]
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ladd_hf.data.built_corpora import built_once
-from ladd_hf.data.hub_corpora import HubCorpus
+from .built_corpora import built_once
+from .hub_corpora import HubCorpus
 
 _VERSION = 1  # of the rows that are cached: another one for other rows of the same text
 

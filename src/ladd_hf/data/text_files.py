@@ -12,10 +12,10 @@ from typing import Any
 
 import datasets
 
-from ladd_hf.data.built_corpora import built_once
-from ladd_hf.data.held_out import SHARE, Cut, check_share, cut_of, parted
-from ladd_hf.data.json_files import check_json_file, json_texts, missing_column
-from ladd_hf.data.parquet_files import check_parquet_file, parquet_texts
+from .built_corpora import built_once
+from .held_out import SHARE, Cut, check_share, cut_of, parted
+from .json_files import check_json_file, json_texts, missing_column
+from .parquet_files import check_parquet_file, parquet_texts
 
 _KINDS = {
     ".txt": "text",

@@ -11,9 +11,9 @@ import datasets
 import numpy as np
 from transformers.utils import logging
 
-from ladd_hf.data.block_stream import BlockStream
-from ladd_hf.data.transforms import has_transform
-from ladd_hf.text_frame import TextFrame
+from ..models.text_frame import TextFrame
+from .block_stream import BlockStream
+from .transforms import has_transform
 
 logger = logging.get_logger(__name__)
 

@@ -16,13 +16,13 @@ import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from ladd_hf.data.batching import batches_by_size, text_sizes
-from ladd_hf.data.block_stream import BlockStream
-from ladd_hf.data.encoding import Documents, TextEncoder, TokenArray
-from ladd_hf.data.packing import Blocks, Filled, Layout, Packed, Padded, left_out_message
-from ladd_hf.data.text_layout import noted
-from ladd_hf.data.transforms import passing_file, with_transform_applied
-from ladd_hf.wrong_objects import described
+from ..utils.wrong_objects import described
+from .batching import batches_by_size, text_sizes
+from .block_stream import BlockStream
+from .encoding import Documents, TextEncoder, TokenArray
+from .packing import Blocks, Filled, Layout, Packed, Padded, left_out_message
+from .text_layout import noted
+from .transforms import passing_file, with_transform_applied
 
 logger = logging.get_logger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from ..vocabulary import check_mask_is_its_own
+from ..models.vocabulary import check_mask_is_its_own
 from .missing_texts import present
 from .python_docs import _DIGITS
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from transformers import TrainerCallback
 
-from ..evaluation_mode import evaluation_mode
-from ..sharding import whole_in
+from ..models.eval_mode import evaluation_mode
+from ..models.fsdp import whole_in
 
 
 @torch.no_grad()

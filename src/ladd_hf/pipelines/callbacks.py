@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ..configuration_ladd import LaddConfig
-from ..wrong_objects import described
+from ..models.configuration_ladd import LaddConfig
+from ..utils.wrong_objects import described
 
 # What a callback may ask for, and of that what it may change.
 TENSORS = ["tokens", "latents", "unmask"]

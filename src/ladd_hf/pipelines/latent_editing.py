@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..randomness import RowGenerator
+from ..diffusion.rng import RowGenerator
 
 _TINY = 1e-300  # for lengths that are divided by
 _PARALLEL = 1e-12  # closer to a line than this, rounding says where one direction lies from the other

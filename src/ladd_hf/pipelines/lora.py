@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from ..adapters import adapter_layers, fuse_adapters
+from ..models.adapters import adapter_layers, fuse_adapters
 
 
 class LoraPipelineMixin:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..schedulers import LaddScheduler
-from ..schedulers.scheduling_utils import NOISE_FIELDS
-from ..wrong_objects import described
+from ..schedulers.scheduling_ladd import NOISE_FIELDS
+from ..utils.wrong_objects import described
 
 # What is read of a model's configuration, whatever is asked of the pipeline.
 _OF_THE_CONFIG = (

@@ -16,24 +16,21 @@ from huggingface_hub import snapshot_download
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from ..adapters import has_adapters, merged
-from ..evaluation_mode import evaluation_mode
-from ..local_paths import refuse_file
-from ..modeling_ladd import LaddForDiffusionLM, LaddPreTrainedModel
-from ..randomness import RowGenerator
-from ..rounding import round_half_up
+from ..diffusion.rng import RowGenerator
+from ..models.adapters import has_adapters, merged
+from ..models.eval_mode import evaluation_mode
+from ..models.modeling_ladd import LaddForDiffusionLM, LaddPreTrainedModel
+from ..models.vocabulary import check_tokenizer, has_tokens_of, take_vocabulary
 from ..schedulers import LaddJointScheduler, LaddScheduler
-from ..schedulers.scheduling_utils import Generators, check_draw
-from ..vocabulary import check_tokenizer, has_tokens_of, take_vocabulary
-from ..wrong_objects import check_number, described
+from ..schedulers.scheduling_ladd import Generators, check_draw
+from ..utils.local_paths import refuse_file
+from ..utils.rounding import round_half_up
+from ..utils.wrong_objects import check_number, described
 from .callbacks import TENSORS, call_back, check_callback
-from .endings import bos_id, cut_at_eos, eos_ids, filler_id
-from .evaluation import Evaluation
-from .latent_editing import interpolate_latents
-from .logits_control import logits_processors, process_logits
-from .lora import LoraPipelineMixin
-from .parts import check_model, check_scheduler
-from .pipeline_inputs import (
+from .diffusers_stubs import index_of_a_model, without_files, write_imports
+from .eos import bos_id, cut_at_eos, eos_ids, filler_id
+from .guidance import Evaluation
+from .inputs import (
     Length,
     Prompt,
     check_ids,
@@ -44,8 +41,11 @@ from .pipeline_inputs import (
     start_tokens,
     whole_number,
 )
+from .latent_editing import interpolate_latents
+from .logits_processors import logits_processors, process_logits
+from .lora import LoraPipelineMixin
+from .parts import check_model, check_scheduler
 from .placement import PlacementMixin
-from .self_contained import index_of_a_model, without_files, write_imports
 
 _DOWNLOAD_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from ..configuration_ladd import LaddConfig
-from ..text_frame import TextFrame
-from ..vocabulary import WRITTEN_ROLES, ids_of
+from ..models.configuration_ladd import LaddConfig
+from ..models.text_frame import TextFrame
+from ..models.vocabulary import WRITTEN_ROLES, ids_of
 
 
 def without_padding(

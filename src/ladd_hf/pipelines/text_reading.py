@@ -9,7 +9,7 @@ from typing import Any
 from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerBase
 
-from ..text_frame import TextFrame
+from ..models.text_frame import TextFrame
 
 
 def read_texts(

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..number_ranges import SHARE
-from ..wrong_objects import check_number, is_one_of
+from ..utils.number_ranges import SHARE
+from ..utils.wrong_objects import check_number, is_one_of
 
 
 def largest_rate(alpha_t: float, alpha_s: float) -> float:

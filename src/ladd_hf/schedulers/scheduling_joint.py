@@ -7,8 +7,8 @@ from typing import Any
 from diffusers import SchedulerMixin
 from diffusers.configuration_utils import register_to_config
 
-from ..time_paths import JOINT, TimePath
-from .scheduling_utils import LaddScheduler
+from ..diffusion.paths import JOINT, TimePath
+from .scheduling_ladd import LaddScheduler
 
 
 class LaddJointScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks for this base by name when it loads

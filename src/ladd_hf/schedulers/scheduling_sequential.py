@@ -7,10 +7,10 @@ from typing import Any
 from diffusers import SchedulerMixin
 from diffusers.configuration_utils import register_to_config
 
-from ..number_ranges import NumberRange, check_ranges, whole
-from ..rounding import round_half_up
-from ..time_paths import SEQUENTIAL, TimePath
-from .scheduling_utils import LaddScheduler
+from ..diffusion.paths import SEQUENTIAL, TimePath
+from ..utils.number_ranges import NumberRange, check_ranges, whole
+from ..utils.rounding import round_half_up
+from .scheduling_ladd import LaddScheduler
 
 # What each option about steps may be.
 STEP_RANGES = {

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..latent_channels import MaskedChannel
-from ..randomness import RowGenerator
-from ..wrong_objects import is_one_of
+from ..diffusion.channels import MaskedChannel
+from ..diffusion.rng import RowGenerator
+from ..utils.wrong_objects import is_one_of
 
 
 @dataclass(frozen=True)

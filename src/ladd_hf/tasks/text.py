@@ -17,8 +17,8 @@ from transformers import PreTrainedTokenizerBase
 from ..data import BlockStream, token_blocks
 from ..data.encoding import TextEncoder
 from ..data.token_blocks import separator_between
-from ..local_paths import public_name
 from ..metrics import NGramModel, unigram_entropy
+from ..utils.local_paths import public_name
 from .base import Judgement
 
 _REFERENCE_TEXTS = 2000

@@ -1,0 +1,1 @@
+"""Weights of others: MDLM, and checkpoints of the authors' research code."""

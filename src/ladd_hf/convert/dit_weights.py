@@ -1,0 +1,203 @@
+"""Weights of DiT networks as MDLM and the authors' research code name them, for networks of ours.
+
+Where a network was never told the time, its conditioning vector is one and the same for every input, and so are the
+modulation vectors computed from it: they become the biases of a `Modulation` without conditioning.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..models.transformer import TimestepEmbedding
+
+Weights = dict[str, Tensor]
+
+
+class SourceWeights:
+    """A checkpoint's weights, each to be taken once; `close` raises for what was missing, mis-shaped or left over.
+
+    Args:
+        weights: tensors by name.
+        origin: how errors call the checkpoint.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor], origin: str) -> None:
+        self.origin = origin
+        self._stored = sum(weight.numel() for weight in weights.values())
+        self._left = dict(weights)
+        self._missing: list[str] = []
+        self._misshaped: list[str] = []
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the weights that are not taken yet."""
+        return tuple(self._left)
+
+    def sizes(self, name: str) -> torch.Size:
+        """Shape of a weight, of any number of dimensions. Raises `ValueError` where there is none."""
+        if name not in self._left:
+            raise ValueError(
+                f"{self.origin} has no weight {name}, from which sizes of the network are read: give a checkpoint of "
+                "the documented layout."
+            )
+        return self._left[name].shape
+
+    def shape(self, name: str, dims: int) -> torch.Size:
+        """Shape of a weight of `dims` dimensions from which a size is read. Raises `ValueError` where there is none of
+        them, or nothing in it."""
+        shape = self.sizes(name)
+        if len(shape) != dims or 0 in shape:
+            raise ValueError(
+                f"{self.origin} has the weight {name} in the shape {tuple(shape)}, from which sizes of the network are "
+                f"read, and which has {dims} dimensions of at least 1: give a checkpoint of the documented layout."
+            )
+        return shape
+
+    def num_blocks(self, prefix: str) -> int:
+        """How many blocks there are below `prefix`. Raises `ValueError` unless they are numbered from 0 on."""
+        start = f"{prefix}blocks."
+        found = {name.removeprefix(start).split(".")[0] for name in self.names if name.startswith(start)}
+        if found != {str(number) for number in range(len(found))}:
+            wrong = ", ".join(sorted(found - {str(number) for number in range(len(found))})[:5])
+            raise ValueError(
+                f"{self.origin} has {len(found)} blocks `{start}`, which are not numbered from 0 on ({wrong} among "
+                "them): give a checkpoint of the documented layout, whole and unchanged."
+            )
+        return len(found)
+
+    def take(self, name: str, *shape: int) -> Tensor:
+        """The weight in float32, of exactly this shape; zeros where it is not so, for `close` to tell."""
+        weight = self._left.pop(name, None)
+        if weight is None:
+            self._missing.append(name)
+        elif weight.shape != shape:
+            self._misshaped.append(f"{name} {tuple(weight.shape)} instead of {shape}")
+        else:
+            return weight.detach().float()
+        if math.prod(shape) > self._stored:  # sizes that can not be this network's
+            self.close()
+        return torch.zeros(shape)
+
+    def leave(self, names: Iterable[str]) -> list[str]:
+        """Leaves these weights out on purpose; gives the names of those there were."""
+        return [name for name in names if self._left.pop(name, None) is not None]
+
+    def close(self) -> None:
+        """Raises `ValueError` naming all weights that were missing, mis-shaped or not taken."""
+        found = {"missing": self._missing, "mis-shaped": self._misshaped, "unknown": sorted(self._left)}
+        faults = [f"{kind}: {', '.join(names)}" for kind, names in found.items() if names]
+        if faults:
+            raise ValueError(
+                f"{self.origin} does not fit the network that its settings describe; {'; '.join(faults)}. Give a "
+                "checkpoint of the documented layout, whole and unchanged."
+            )
+
+
+@dataclass(frozen=True)
+class DitSizes:
+    """Sizes of a DiT network: states, conditioning vector, MLPs."""
+
+    hidden: int
+    cond: int
+    mlp: int
+
+
+def check_rotary(weights: SourceWeights, name: str, head_dim: int) -> None:
+    """Takes the rotary frequencies, where they were saved. Raises `ValueError` unless they are of base 10,000."""
+    if name not in weights.names:
+        return
+    saved = weights.take(name, head_dim // 2)
+    expected = 10000.0 ** -(torch.arange(head_dim // 2) / (head_dim // 2))
+    # Half precision keeps them to a per cent. Zeros stand for mis-shaped ones, which `close` tells of.
+    if saved.any() and not torch.allclose(saved, expected, rtol=1e-2):
+        raise ValueError(
+            f"{weights.origin} has rotary frequencies {name} of another base than 10,000, the documented layout's: "
+            "give a checkpoint of that layout."
+        )
+
+
+def time_embedding(weights: SourceWeights, source: str, cond: int) -> Weights:
+    """The two-layer MLP over sinusoids of time: a `TimestepEmbedding`'s weights."""
+    return {
+        "up_proj.weight": weights.take(f"{source}.mlp.0.weight", cond, TimestepEmbedding.frequencies),
+        "up_proj.bias": weights.take(f"{source}.mlp.0.bias", cond),
+        "down_proj.weight": weights.take(f"{source}.mlp.2.weight", cond, cond),
+        "down_proj.bias": weights.take(f"{source}.mlp.2.bias", cond),
+    }
+
+
+def embedding_of_zero(embedding: Weights) -> Tensor:
+    """What a time embedding gives for time 0, where each cosine is 1 and each sine 0: `(cond,)` float64."""
+    names = ("up_proj.weight", "up_proj.bias", "down_proj.weight", "down_proj.bias")
+    up, up_bias, down, down_bias = (embedding[name].double() for name in names)
+    cosines = up[:, : up.shape[1] // 2].sum(1)
+    return down @ F.silu(cosines + up_bias) + down_bias
+
+
+def modulation(weights: SourceWeights, source: str, count: int, sizes: DitSizes, constant: Tensor | None) -> Weights:
+    """A `Modulation`'s weights for `count` vectors; its biases alone where what it reads is `constant`, `(cond,)`."""
+    weight = weights.take(f"{source}.weight", count * sizes.hidden, sizes.cond)
+    bias = weights.take(f"{source}.bias", count * sizes.hidden)
+    if constant is None:
+        return {"weight": weight, "bias": bias}
+    return {"bias": (weight.double() @ constant + bias).float()}
+
+
+def stream(
+    weights: SourceWeights, block: str, sizes: DitSizes, constant: Tensor | None, name: str | None = None
+) -> Weights:
+    """A `Stream`'s weights from the block `block`: of its one stream, or of that called `x` or `y`."""
+    hidden, mlp = sizes.hidden, sizes.mlp
+    end, qkv, shaping = ("", "attn_qkv", "adaLN_modulation")
+    if name is not None:
+        end, qkv, shaping = f"_{name}", f"qkv_{name}", f"adaLN_modulation_{name}.1"
+    modulated = modulation(weights, f"{block}.{shaping}", 6, sizes, constant)
+    return {
+        **placed("modulation", modulated),
+        "attention_norm.weight": weights.take(f"{block}.norm1{end}.weight", hidden),
+        "qkv_proj.weight": weights.take(f"{block}.{qkv}.weight", 3 * hidden, hidden),
+        "o_proj.weight": weights.take(f"{block}.attn_out{end}.weight", hidden, hidden),
+        "mlp_norm.weight": weights.take(f"{block}.norm2{end}.weight", hidden),
+        "up_proj.weight": weights.take(f"{block}.mlp{end}.0.weight", mlp, hidden),
+        "up_proj.bias": weights.take(f"{block}.mlp{end}.0.bias", mlp),
+        "down_proj.weight": weights.take(f"{block}.mlp{end}.2.weight", hidden, mlp),
+        "down_proj.bias": weights.take(f"{block}.mlp{end}.2.bias", hidden),
+    }
+
+
+def output_head(weights: SourceWeights, source: str, size: int, sizes: DitSizes, constant: Tensor | None) -> Weights:
+    """An `OutputHead`'s weights, from states to `size` numbers."""
+    modulated = modulation(weights, f"{source}.adaLN_modulation", 2, sizes, constant)
+    return {
+        **placed("modulation", modulated),
+        "norm.weight": weights.take(f"{source}.norm_final.weight", sizes.hidden),
+        "proj.weight": weights.take(f"{source}.linear.weight", size, sizes.hidden),
+        "proj.bias": weights.take(f"{source}.linear.bias", size),
+    }
+
+
+def placed(at: str, weights: Weights) -> Weights:
+    """The same weights, of the module `at`."""
+    return {f"{at}.{name}": weight for name, weight in weights.items()}
+
+
+def untimed_mdlm(
+    weights: SourceWeights, prefix: str, vocab_size: int, num_layers: int, num_heads: int, sizes: DitSizes
+) -> Weights:
+    """The whole network of an MDLM that was told time 0 throughout, as weights of `LaddForDiffusionLM`."""
+    constant = F.silu(embedding_of_zero(time_embedding(weights, f"{prefix}sigma_map", sizes.cond)))
+    check_rotary(weights, f"{prefix}rotary_emb.inv_freq", sizes.hidden // num_heads)
+    converted = {
+        "model.embed_tokens.weight": weights.take(f"{prefix}vocab_embed.embedding", vocab_size, sizes.hidden),
+        **placed("token_head", output_head(weights, f"{prefix}output_layer", vocab_size, sizes, constant)),
+    }
+    for layer in range(num_layers):
+        block = stream(weights, f"{prefix}blocks.{layer}", sizes, constant)
+        converted |= placed(f"model.blocks.{layer}.streams.token", block)
+    return converted

@@ -1,0 +1,288 @@
+"""The latent channel by kind: how latents start, are noised, denoised and scored. Tokens are a masked channel too.
+
+One object per kind keeps everything that continuous latents and codes do differently in one place.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .gaussian import (
+    LATENT_SOLVERS,
+    add_gaussian_noise,
+    noise_from_sample,
+    noise_weight,
+    sample_from_noise,
+    sample_weight,
+)
+from .masked import add_mask_noise, draw_categorical, draw_unmask
+from .noise_schedules import GaussianSchedule, MaskSchedule
+from .precision import at_least_float32
+from .rng import RowGenerator
+
+# The bound of continuous latents depends on the smallest noise; it is taken over steps of this length in time.
+_BOUND_STEP = 1e-3
+
+
+@dataclass
+class EncodedLatents:
+    """Clean latents of a batch.
+
+    Attributes:
+        vectors: `(B, M, D)` with a gradient to the encoder: the continuous latents, or the codes' codebook vectors.
+        kl: `(B,)` nats between the encoder's Gaussian and a standard normal; 0.5 |y_0|^2 where it has no variance.
+        codes: `(B, M)` codes, or `None` for continuous latents.
+        commitment_loss: the quantiser's, scalar.
+        unquantized: `(B, M, D)`, what the codes' vectors round, or `None` for continuous latents.
+    """
+
+    vectors: Tensor
+    kl: Tensor
+    codes: Tensor | None = None
+    commitment_loss: Tensor = field(default_factory=lambda: torch.zeros(()))
+    unquantized: Tensor | None = None
+
+    @property
+    def clean(self) -> Tensor:
+        """What the latent channel diffuses: the codes, or the vectors."""
+        return self.vectors if self.codes is None else self.codes
+
+
+class LatentChannel(ABC):
+    """What scheduler, objective and pipeline ask of a latent kind."""
+
+    @abstractmethod
+    def prior(self, length: int, random: RowGenerator) -> Tensor:
+        """Latents at t_y = 1: pure noise, `(B, M, D)` or `(B, M)`."""
+
+    @abstractmethod
+    def dropped(self, latents: Tensor) -> Tensor:
+        """Latents that say nothing, in the shape of `latents`: zeros, or all mask codes. Paper, section 6."""
+
+    @abstractmethod
+    def add_noise(self, clean: Tensor, t: Tensor, random: RowGenerator) -> Tensor:
+        """Clean latents noised to times `t` `(B,)`."""
+
+    @abstractmethod
+    def loss(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+        """The plain loss per example at times `t`, `(B,)`, averaged over the latents."""
+
+    @abstractmethod
+    def bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+        """The bound's integrand at times `t`, in nats per example and unit of time, `(B,)`."""
+
+    @abstractmethod
+    def step_bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor, s: Tensor) -> Tensor:
+        """The bound's term of a run's step t -> s, in nats per example, `(B,)`; 0 where s = t."""
+
+    @abstractmethod
+    def draw_moves(self, noisy: Tensor, t: float, s: float, random: RowGenerator) -> Tensor:
+        """Which latents the step t -> s will change, `(B, M)` bool: drawn before, and whatever, the denoiser says."""
+
+    @abstractmethod
+    def step(
+        self, prediction: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator, moves: Tensor
+    ) -> Tensor:
+        """Latents at time s from those at time t > s, the denoiser's prediction there and `draw_moves`."""
+
+    @abstractmethod
+    def check(self, latents: Tensor, batch_size: int, length: int) -> None:
+        """Raises `ValueError` unless `latents` are clean latents of this kind for the batch."""
+
+
+class MaskedChannel:
+    """A channel that is masked: tokens, and the base of discrete latents.
+
+    Args:
+        schedule: alpha(t).
+        mask_id: id of the mask.
+    """
+
+    def __init__(self, schedule: MaskSchedule, mask_id: int) -> None:
+        self.schedule = schedule
+        self.mask_id = mask_id
+
+    def add_noise(self, clean: Tensor, t: Tensor, random: RowGenerator) -> Tensor:
+        """`(B, length)` ids with each masked with probability 1 - alpha(t), `t` `(B,)`."""
+        return add_mask_noise(clean, self.schedule.alpha(t), random.uniform(clean.shape[1]), self.mask_id)
+
+    def draw_unmask(self, ids: Tensor, t: float, s: float, random: RowGenerator, remask: float = 0.0) -> Tensor:
+        """Which masked places the step t -> s reveals, `(B, length)` bool; `remask` as in `stay_masked_probability`."""
+        alpha_t, alpha_s = (self.alpha_at(time) for time in (t, s))
+        return draw_unmask(ids == self.mask_id, alpha_t, alpha_s, random.uniform(ids.shape[1]), remask)
+
+    def reveal(
+        self, ids: Tensor, places: Tensor, logits: Tensor, uniform: Tensor, temperature: float = 1.0, top_p: float = 1.0
+    ) -> Tensor:
+        """`(B, length)` ids with those at `places` drawn from the denoiser's logits; the others stay as they are.
+
+        Args:
+            ids: `(B, length)`.
+            places: `(B, length)` bool, such as `draw_unmask` gives.
+            logits: `(n, K)` at the places, in row-major order.
+            uniform: `(B, length)` uniform numbers in [0, 1), of which those at the places are used.
+            temperature, top_p: as of `draw_categorical`.
+        """
+        return ids.masked_scatter(places, draw_categorical(logits, uniform[places], temperature, top_p))
+
+    def cross_entropy(self, logits: Tensor, clean: Tensor) -> Tensor:
+        """Nats that each of the clean ids costs: `(..., K)` logits and `(...)` ids to `(...)`, float32 at least."""
+        flat = at_least_float32(logits.flatten(0, -2))
+        return F.cross_entropy(flat, clean.flatten(), reduction="none").view_as(clean)
+
+    def reveal_probability(self, t: Tensor, s: Tensor) -> Tensor:
+        """Probability that the step t -> s reveals a masked place, `(B,)`; at time 0 everything is visible."""
+        alpha_t = self.schedule.alpha(t)
+        alpha_s = torch.where(s <= 0, 1.0, self.schedule.alpha(s))
+        return torch.where(t == s, 0.0, (alpha_s - alpha_t) / (1 - alpha_t))
+
+    def alpha_at(self, time: float) -> float:
+        """alpha(t) as a number; at time 0 everything is visible, whatever the schedule leaves there."""
+        return 1.0 if time <= 0 else float(self.schedule.alpha(torch.tensor(time, dtype=torch.float64)))
+
+
+class DiscreteLatents(MaskedChannel, LatentChannel):
+    """Codes out of `codebook_size`, masked like tokens (Di-LADD)."""
+
+    def prior(self, length: int, random: RowGenerator) -> Tensor:
+        """All mask codes, `(B, M)`."""
+        return torch.full((len(random), length), self.mask_id, device=random.keys.device)
+
+    def dropped(self, latents: Tensor) -> Tensor:
+        """All mask codes, in the shape of `latents`."""
+        return torch.full_like(latents, self.mask_id)
+
+    def loss(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+        """Cross-entropy at the masked codes over the number of codes, `(B,)` nats; `prediction` is `(B, M, K)`."""
+        return self._masked_cross_entropy(prediction, clean, noisy).mean(1)
+
+    def bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+        """-alpha'(t) / (1 - alpha(t)) times the cross-entropy summed over masked codes, `(B,)` nats."""
+        return self.schedule.weight(t) * self._masked_cross_entropy(prediction, clean, noisy).sum(1)
+
+    def step_bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor, s: Tensor) -> Tensor:
+        """The probability of being revealed times the cross-entropy summed over masked codes, `(B,)` nats."""
+        return self.reveal_probability(t, s) * self._masked_cross_entropy(prediction, clean, noisy).sum(1)
+
+    def draw_moves(self, noisy: Tensor, t: float, s: float, random: RowGenerator) -> Tensor:
+        """Which codes are revealed, `(B, M)` bool."""
+        return self.draw_unmask(noisy, t, s, random)
+
+    def step(
+        self, prediction: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator, moves: Tensor
+    ) -> Tensor:
+        """Reveals the codes of `moves`, drawn from the predicted logits `(B, M, K)`; the others stay as they are."""
+        return self.reveal(noisy, moves, prediction[moves], random.uniform(noisy.shape[1]))
+
+    def check(self, latents: Tensor, batch_size: int, length: int) -> None:
+        """Raises `ValueError` unless `latents` are `(batch_size, length)` int64 codes without the mask code."""
+        shape = (batch_size, length)
+        if latents.dtype != torch.int64 or latents.shape != shape:
+            raise ValueError(
+                f"`latents` have shape {tuple(latents.shape)} and dtype {latents.dtype}; this model takes codes of "
+                f"shape {shape} and dtype torch.int64, as `encode_latents` gives them."
+            )
+        if latents.numel() and not 0 <= int(latents.min()) <= int(latents.max()) < self.mask_id:
+            raise ValueError(
+                f"`latents` hold codes from {int(latents.min())} to {int(latents.max())}; this model takes clean codes "
+                f"from 0 to {self.mask_id - 1}."
+            )
+
+    def _masked_cross_entropy(self, logits: Tensor, clean: Tensor, noisy: Tensor) -> Tensor:
+        return self.cross_entropy(logits, clean) * (noisy == self.mask_id)
+
+
+class ContinuousLatents(LatentChannel):
+    """Vectors under variance-preserving Gaussian noise (Co-LADD).
+
+    Args:
+        schedule: a(t)^2.
+        predicts_noise: whether the network predicts the noise instead of y_0.
+        latent_dim: size D of a latent.
+        solver: `ddim` or `ddpm`, the reverse step.
+    """
+
+    def __init__(self, schedule: GaussianSchedule, predicts_noise: bool, latent_dim: int, solver: str = "ddim") -> None:
+        if solver not in LATENT_SOLVERS:
+            raise ValueError(f"Latent solver {solver!r} is unknown; give one of {sorted(LATENT_SOLVERS)}.")
+        self.schedule = schedule
+        self.predicts_noise = predicts_noise
+        self.latent_dim = latent_dim
+        self.solver = LATENT_SOLVERS[solver]
+
+    def prior(self, length: int, random: RowGenerator) -> Tensor:
+        """Standard normal latents, `(B, M, D)` float32."""
+        return random.normal(length, self.latent_dim).float()
+
+    def dropped(self, latents: Tensor) -> Tensor:
+        """Zeros, in the shape of `latents`."""
+        return torch.zeros_like(latents)
+
+    def add_noise(self, clean: Tensor, t: Tensor, random: RowGenerator) -> Tensor:
+        """y_t = a(t) y_0 + s(t) noise at times `t` `(B,)`, `(B, M, D)` of float32 at least."""
+        clean = at_least_float32(clean)  # half precision would not hold the noise of small times
+        noise = random.normal(*clean.shape[1:]).to(clean)
+        return add_gaussian_noise(self.schedule, clean, noise, self._times(t, clean))
+
+    def loss(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+        """Mean squared error of y_0, or of the noise, `(B,)`."""
+        return self._squared_error(prediction, clean, noisy, t).mean((1, 2))
+
+    def bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+        """The squared error weighed as in the bound over a step of 1e-3 in time, `(B,)` nats per unit of time."""
+        times = t.double().clamp(min=_BOUND_STEP)
+        weight = self._weight(times, times - _BOUND_STEP) / _BOUND_STEP
+        return weight * self._squared_error(prediction, clean, noisy, t).sum((1, 2))
+
+    def step_bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor, s: Tensor) -> Tensor:
+        """KL from the posterior to the DDPM step t -> s, `(B,)` nats: the weighed squared error."""
+        return self._weight(t.double(), s.double()) * self._squared_error(prediction, clean, noisy, t).sum((1, 2))
+
+    def _weight(self, t: Tensor, s: Tensor) -> Tensor:
+        weigh = noise_weight if self.predicts_noise else sample_weight
+        return weigh(self.schedule, t, s)
+
+    def draw_moves(self, noisy: Tensor, t: float, s: float, random: RowGenerator) -> Tensor:
+        """All of them, `(B, M)` bool: noise leaves every latent at every step."""
+        return torch.ones(noisy.shape[:2], dtype=torch.bool, device=noisy.device)
+
+    def step(
+        self, prediction: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator, moves: Tensor
+    ) -> Tensor:
+        """One step of the solver, `(B, M, D)`; the last one (s = 0) returns the predicted y_0."""
+        clean = self.predicted_sample(prediction, noisy, t)
+        if s <= 0:
+            return clean
+        times = (torch.tensor(time, dtype=noisy.dtype, device=noisy.device) for time in (t, s))
+        return self.solver(self.schedule, clean, noisy, *times, random.normal(*noisy.shape[1:]).to(noisy))
+
+    def predicted_sample(self, prediction: Tensor, noisy: Tensor, t: float) -> Tensor:
+        """The predicted y_0, whichever the network predicts."""
+        if not self.predicts_noise:
+            return prediction.to(noisy)
+        time = torch.tensor(t, dtype=noisy.dtype, device=noisy.device)
+        return sample_from_noise(self.schedule, noisy, prediction.to(noisy), time)
+
+    def check(self, latents: Tensor, batch_size: int, length: int) -> None:
+        """Raises `ValueError` unless `latents` are `(batch_size, length, latent_dim)` of a floating dtype."""
+        shape = (batch_size, length, self.latent_dim)
+        if not latents.is_floating_point() or latents.shape != shape:
+            raise ValueError(
+                f"`latents` have shape {tuple(latents.shape)} and dtype {latents.dtype}; this model takes vectors of "
+                f"shape {shape} and a floating dtype, as `encode_latents` gives them."
+            )
+
+    def _squared_error(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+        target, noisy = at_least_float32(clean), at_least_float32(noisy)
+        if self.predicts_noise:
+            target = noise_from_sample(self.schedule, noisy, target, self._times(t, target)).detach()
+        return (at_least_float32(prediction) - target).square()
+
+    @staticmethod
+    def _times(t: Tensor, latents: Tensor) -> Tensor:
+        return t.to(latents.dtype)[:, None, None]

@@ -1,0 +1,222 @@
+"""The bound on the negative log-likelihood (NELBO), an integral along a path of the time square. Paper, section 7."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from numbers import Integral, Real
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .channels import LatentChannel, MaskedChannel
+from .objective import Denoiser, Encode
+from .paths import JOINT, TOKENS_ONLY, PathSpec, Point, TimePath, TimePoints, time_path
+from .rng import RowGenerator
+from .terms import latent_terms, token_weights
+
+# Positions on the path stay this far from its clean end, where the weight is infinite and nothing is masked.
+_SMALLEST_POSITION = 1e-6
+
+
+@dataclass
+class Nelbo:
+    """Bound of each example in nats, `(B,)` float64, its two parts apart.
+
+    Attributes:
+        token_nats: integral of the weighted token cross-entropy.
+        latent_nats: the same of the latents. For discrete codes `total_nats` bounds -log p(x), along paths from (1, 1);
+            along one from (1, 0), such as `tokens`, it bounds that of the tokens given their codes, which may be less.
+            For continuous latents with a deterministic encoder this part depends on the smallest noise: it is
+            ELBO-style, no bound.
+        token_stderr, latent_stderr: standard errors of the two over the drawn times (nan for a single one).
+        num_tokens: tokens of each example, padding not counted.
+    """
+
+    token_nats: Tensor
+    latent_nats: Tensor
+    token_stderr: Tensor
+    latent_stderr: Tensor
+    num_tokens: Tensor
+
+    @property
+    def total_nats(self) -> Tensor:
+        """Both parts together, `(B,)`."""
+        return self.token_nats + self.latent_nats
+
+    @property
+    def nats_per_token(self) -> float:
+        """The whole bound over all tokens of the batch."""
+        return float(self.total_nats.sum() / self.num_tokens.sum())
+
+    @property
+    def perplexity(self) -> float:
+        """exp(nats per token)."""
+        return math.exp(self.nats_per_token)
+
+    @property
+    def bits_per_token(self) -> float:
+        """Nats per token over ln 2: bits per character, where tokens are characters."""
+        return self.nats_per_token / math.log(2)
+
+    def bits_per_character(self, num_characters: int) -> float:
+        """The whole bound in bits over the characters of the batch's texts."""
+        return float(self.total_nats.sum()) / (num_characters * math.log(2))
+
+
+@torch.no_grad()
+def nelbo(
+    denoiser: Denoiser,
+    tokens: Tensor,
+    maskable: Tensor,
+    attention_mask: Tensor | None = None,
+    path: PathSpec | None = None,
+    num_samples: int = 8,
+    random: RowGenerator | None = None,
+    encode: Encode | None = None,
+    run: Sequence[Point] | None = None,
+) -> Nelbo:
+    """Estimates the bound at `num_samples` points of the path per example, spread evenly from a random start.
+
+    Args:
+        denoiser: the model.
+        tokens: `(B, S)` clean tokens.
+        maskable: `(B, S)` bool, the tokens that are scored.
+        attention_mask: `(B, S)`, or `None` without padding.
+        path: a name, corners or a `TimePath`, see `time_path`; `joint` if not given. The bound in continuous time is an
+            integral along it. Without latents only t_x exists.
+        num_samples: points per example; each costs one evaluation of the denoiser.
+        random: the examples' randomness; from torch's global generator, if not given.
+        encode: in place of the denoiser's own, such as one that the encoder's answers are bound into.
+        run: in place of a path, the points (t_x, t_y) of a run, as `TimePath.grid` lays them: the bound of what that
+            run of N steps writes, a sum over its steps, which is larger and approaches the integral.
+
+    Raises `ValueError` for less than one sample, for a path that is none, for points that are no run, and for both.
+    """
+    if not isinstance(num_samples, Integral) or num_samples < 1:
+        raise ValueError(f"`num_samples` is {num_samples}; give at least 1 point per example.")
+    channel, masking = denoiser.latent_channel, denoiser.token_channel
+    points_at = _route(path, run, with_latents=channel is not None)
+    random = random or RowGenerator.from_generator(None, len(tokens), tokens.device)
+    clean = (encode or denoiser.encode)(tokens, attention_mask, None).clean if channel is not None else tokens
+    start = random.uniform()
+    token_draws, latent_draws = [], []
+    for sample in range(num_samples):
+        points = points_at(((start + sample) / num_samples).clamp(min=_SMALLEST_POSITION))
+        noised = masking.add_noise(tokens, points.token_times, random.branch())
+        masked = maskable & (noised == masking.mask_id)
+        latents = channel.add_noise(clean, points.latent_times, random) if channel is not None else None
+        weights = points.token_weights(masking)
+        scored = masked & (weights > 0)[:, None]
+        output = denoiser.denoise(
+            torch.where(masked, masking.mask_id, tokens),
+            latents,
+            token_timesteps=points.token_times,
+            latent_timesteps=None if latents is None else points.latent_times,
+            attention_mask=attention_mask,
+            logits_mask=scored,
+        )
+        cross_entropy = torch.zeros(tokens.shape, dtype=torch.float64, device=tokens.device)
+        cross_entropy[scored] = masking.cross_entropy(output.logits.double(), tokens[scored])
+        token_draws.append(weights * cross_entropy.sum(1))
+        if channel is not None and latents is not None:
+            latent_draws.append(points.latent_terms(channel, output.latent_prediction, clean, latents))
+    token_nats, token_stderr = _mean_and_error(torch.stack(token_draws))
+    nothing = (torch.zeros_like(token_nats), torch.zeros_like(token_nats))
+    latent_nats, latent_stderr = _mean_and_error(torch.stack(latent_draws)) if latent_draws else nothing
+    return Nelbo(token_nats, latent_nats, token_stderr, latent_stderr, maskable.sum(1))
+
+
+class _PathPoints(TimePoints):
+    """Points of a path in continuous time."""
+
+    @classmethod
+    def on(cls, path: TimePath, position: Tensor) -> _PathPoints:
+        """Points at positions in [0, 1], more of them near the clean end of each leg.
+
+        There the linear schedule masks a token with probability t and weighs it by 1 / t: at times drawn evenly the
+        square of that has no mean, and no standard error could be trusted. Squared positions give it one.
+        """
+        legs = len(path.legs)
+        leg = (position * legs).floor().clamp(max=legs - 1)
+        share = position * legs - leg
+        t_x, t_y, token_rates, latent_rates = path.at((leg + share.square()) / legs)
+        return cls(t_x, t_y, 2 * share * token_rates, 2 * share * latent_rates)
+
+    def token_weights(self, channel: MaskedChannel) -> Tensor:
+        """The bound's weight of the tokens' cross-entropy, `(B,)`."""
+        return token_weights(channel, self)
+
+    def latent_terms(self, channel: LatentChannel, prediction: Tensor, clean: Tensor, noisy: Tensor) -> Tensor:
+        """The latents' integrand, `(B,)` nats."""
+        return latent_terms(channel, prediction, clean, noisy, self)
+
+
+@dataclass
+class _RunSteps:
+    """Steps of a run, from the times (t_x, t_y) to (s_x, s_y), `(B,)` each, out of `count` steps."""
+
+    token_times: Tensor
+    latent_times: Tensor
+    s_x: Tensor
+    s_y: Tensor
+    count: int
+
+    @classmethod
+    def on(cls, run: TimePath, position: Tensor) -> _RunSteps:
+        """The steps at positions in [0, 1], the last step first; each takes an equal share."""
+        corners = torch.tensor(run.vertices[::-1], dtype=position.dtype, device=position.device)
+        count = len(corners) - 1
+        step = (position * count).long().clamp(max=count - 1)
+        (t_x, t_y), (s_x, s_y) = corners[step + 1].unbind(1), corners[step].unbind(1)
+        return cls(t_x, t_y, s_x, s_y, count)
+
+    def token_weights(self, channel: MaskedChannel) -> Tensor:
+        """Times the number of steps, the probability that a masked token is revealed, `(B,)`."""
+        return self.count * channel.reveal_probability(self.token_times, self.s_x)
+
+    def latent_terms(self, channel: LatentChannel, prediction: Tensor, clean: Tensor, noisy: Tensor) -> Tensor:
+        """Times the number of steps, the latents' term of the step, `(B,)` nats."""
+        return self.count * channel.step_bound(prediction, clean, noisy, self.latent_times, self.s_y)
+
+
+def _route(
+    path: PathSpec | None, run: Sequence[Point] | None, with_latents: bool
+) -> Callable[[Tensor], _PathPoints | _RunSteps]:
+    """Maps positions in [0, 1], 0 at the clean end, to points of the path or to steps of the run."""
+    if run is None:
+        walked = JOINT if path is None else time_path(path)
+        return partial(_PathPoints.on, _from_noise(walked) if with_latents else TOKENS_ONLY)
+    if path is not None:
+        raise ValueError("`path` and `run` are both given: a bound is that of the one or of the other.")
+    if not _is_points(run):
+        raise ValueError(f"`run` is {run!r}; give the points (t_x, t_y) of a run, as `TimePath.grid` lays them.")
+    points = [(t_x, t_y) for t_x, t_y in run]
+    if not with_latents:
+        times = [t_x for t_x, _ in points]
+        points = [(t, 0.0) for index, t in enumerate(times) if index == 0 or t != times[index - 1]]
+    return partial(_RunSteps.on, _from_noise(TimePath(tuple(points))))  # which raises for points that are no run
+
+
+def _is_points(run: Any) -> bool:
+    pairs = isinstance(run, Sequence) and all(isinstance(point, Sequence) and len(point) == 2 for point in run)
+    return pairs and all(isinstance(time, Real) for point in run for time in point)
+
+
+def _from_noise(path: TimePath) -> TimePath:
+    """The path itself. Raises `ValueError` where it starts with latents that are neither noise nor clean."""
+    if path.vertices[0] not in ((1, 1), (1, 0)):
+        raise ValueError(
+            f"The path starts at {path.vertices[0]}: what the latents cost down to that time would be missing; give a "
+            "path from (1, 1), or from (1, 0) for the tokens alone."
+        )
+    return path
+
+
+def _mean_and_error(draws: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean over the points, and its standard error as if they were independent (spread evenly, they err less)."""
+    error = draws.std(0, correction=1) if len(draws) > 1 else torch.full_like(draws[0], math.nan)
+    return draws.mean(0), error / math.sqrt(len(draws))

@@ -1,0 +1,166 @@
+"""Paths in the square of the two times, the one idea that sampling, the bound and training share.
+
+A point (t_x, t_y) says how noisy the tokens and the latents are. Generation walks a path from all noise to all clean:
+`joint` the diagonal, `sequential` the latents' side first and then the tokens'. Along any path on which neither time
+rises, the forward process is Markov, so the path has its own reverse process and its own bound. Paper, sections 7, 8.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+Point = tuple[float, float]
+PathSpec: TypeAlias = "str | TimePath | Sequence[Sequence[float]]"
+
+
+class TimePoints(NamedTuple):
+    """Points of the time square, and how fast the two times pass there per unit of the draw, `(B,)` each.
+
+    The bound's integrand is weighed by these rates, and a rate is 0 where its time stands still.
+    """
+
+    token_times: Tensor
+    latent_times: Tensor
+    token_rates: Tensor
+    latent_rates: Tensor
+
+
+@dataclass(frozen=True)
+class TimePath:
+    """A polyline of points (t_x, t_y) in generative direction; it ends at (0, 0) and no time ever rises.
+
+    Args:
+        vertices: the corners, at least two. `t_x` starts at 1. `t_y` starts at 1, at 0 where the latents are given (or
+            do not exist), or between where they are given with some noise.
+    """
+
+    vertices: tuple[Point, ...]
+
+    def __post_init__(self) -> None:
+        corners = self.vertices if isinstance(self.vertices, Sequence) else [self.vertices]
+        if not all(isinstance(one, Sequence) and len(one) == 2 and not isinstance(one, str) for one in corners):
+            raise ValueError(f"`vertices` is {self.vertices!r}; give corners (t_x, t_y), such as ((1, 1), (0, 0)).")
+        steps = list(zip(self.vertices, self.vertices[1:], strict=False))
+        falls = all(a[0] >= b[0] and a[1] >= b[1] and a != b for a, b in steps)
+        if not steps or not falls or self.vertices[-1] != (0, 0) or not self._starts_with_masks():
+            raise ValueError(
+                f"The path {self.vertices} is not accepted: give corners (t_x, t_y) from (1, 1), or from (1, t_y) "
+                "where latents are given, to (0, 0), along which no time rises."
+            )
+
+    def _starts_with_masks(self) -> bool:
+        t_x, t_y = self.vertices[0]
+        return t_x == 1 and 0 <= t_y <= 1
+
+    def starting_at(self, latent_time: float, steps_per_leg: Sequence[int]) -> tuple[TimePath, list[int]]:
+        """The path of latents that start at time `latent_time`: t_y never above it, and t_x from 1 as ever.
+
+        A leg that is nothing but latents above that time falls away, and its steps go to the next.
+        """
+        corners, steps, waiting = [(self.vertices[0][0], min(self.vertices[0][1], latent_time))], [], 0
+        for (t_x, t_y), count in zip(self.vertices[1:], steps_per_leg, strict=True):
+            corner = (t_x, min(t_y, latent_time))
+            waiting += count
+            if corner != corners[-1]:
+                corners.append(corner)
+                steps.append(waiting)
+                waiting = 0
+        return TimePath(tuple(corners)), steps
+
+    @property
+    def legs(self) -> list[tuple[Point, Point]]:
+        """The straight pieces, in generative direction."""
+        return list(zip(self.vertices, self.vertices[1:], strict=False))
+
+    def at(self, position: Tensor) -> TimePoints:
+        """Points of the path and how fast the two times pass there.
+
+        Args:
+            position: `(n,)` in [0, 1], 0 at the clean end; every leg takes an equal share.
+
+        Returns:
+            t_x, t_y, |dt_x / dposition|, |dt_y / dposition|, each `(n,)`.
+        """
+        corners = torch.tensor(self.vertices[::-1], dtype=position.dtype)  # clean end first
+        corners = corners.to(position.device, non_blocking=True)  # no training step waits for a GPU here
+        scaled = position * len(self.legs)
+        leg = scaled.long().clamp(max=len(self.legs) - 1)
+        start, rate = corners[leg], corners[leg + 1] - corners[leg]  # (n, 2)
+        times = start + (scaled - leg)[:, None] * rate
+        rate = rate * len(self.legs)
+        return TimePoints(times[:, 0], times[:, 1], rate[:, 0], rate[:, 1])
+
+    def grid(self, steps_per_leg: Sequence[int], spacing: str = "uniform") -> list[Point]:
+        """The points of a run with so many steps on each leg: one more than there are steps, first to last."""
+        remaining = GRID_SPACINGS.get(spacing)
+        if remaining is None:
+            raise ValueError(f"Grid spacing {spacing!r} is unknown; give one of {sorted(GRID_SPACINGS)}.")
+        points = [self.vertices[0]]
+        for ((x0, y0), (x1, y1)), steps in zip(self.legs, steps_per_leg, strict=True):
+            for step in range(1, steps):
+                left = remaining(step / steps)
+                points.append((x1 + (x0 - x1) * left, y1 + (y0 - y1) * left))
+            points.append((x1, y1))
+        return points
+
+
+# How much of a leg's noise is left once a share of its steps is done.
+GRID_SPACINGS = {
+    "uniform": lambda done: 1 - done,
+    "cosine": lambda done: math.cos(math.pi / 2 * done),  # few tokens while little is known, many at the end
+}
+
+JOINT = TimePath(((1, 1), (0, 0)))
+SEQUENTIAL = TimePath(((1, 1), (1, 0), (0, 0)))
+TOKENS_ONLY = TimePath(((1, 0), (0, 0)))
+TIME_PATHS = {"joint": JOINT, "sequential": SEQUENTIAL, "tokens": TOKENS_ONLY}
+
+
+def time_path(spec: PathSpec) -> TimePath:
+    """A path by name (`joint`, `sequential`, `tokens`: latents clean throughout), by its corners, or the path itself.
+
+    Corners may be a string of JSON as well, such as a command line gives: `"[[1, 1], [1, 0.3], [0, 0]]"`.
+
+    Raises `ValueError` for what is none of these, and for corners that make no path.
+    """
+    if isinstance(spec, TimePath):
+        return spec
+    if isinstance(spec, str) and spec in TIME_PATHS:
+        return TIME_PATHS[spec]
+    if isinstance(spec, str) and spec.lstrip().startswith("["):
+        try:
+            return time_path(json.loads(spec))
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"The path {spec!r} is no JSON; give corners (t_x, t_y), such as [[1, 1], [1, 0.3], [0, 0]]."
+            ) from error
+    if isinstance(spec, Sequence) and not isinstance(spec, str):
+        if not all(isinstance(one, Sequence) and not isinstance(one, str) for one in spec):
+            raise ValueError(f"The path is {spec!r}; give corners (t_x, t_y), such as [[1, 1], [1, 0.3], [0, 0]].")
+        return TimePath(tuple(tuple(corner) for corner in spec))  # type: ignore[misc]
+    raise ValueError(
+        f"Path {spec!r} is unknown; give one of {sorted(TIME_PATHS)}, corners such as [[1, 1], [1, 0.3], [0, 0]], or "
+        "a `TimePath`."
+    )
+
+
+def path_data(spec: PathSpec) -> str | list[list[float]]:
+    """A path as JSON holds it: its name, where it has one, or its corners."""
+    path = time_path(spec)
+    named = next((name for name, one in TIME_PATHS.items() if one == path), None)
+    return named or [[float(time) for time in corner] for corner in path.vertices]
+
+
+def path_name(spec: PathSpec) -> str:
+    """A short name of a path, for metrics: its own, or its corners, such as `1-1_1-0.3_0-0`. One path has one name."""
+    data = path_data(spec)
+    if isinstance(data, str):
+        return data
+    return "_".join("-".join(str(time).removesuffix(".0") for time in corner) for corner in data)

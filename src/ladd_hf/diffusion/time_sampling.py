@@ -1,0 +1,115 @@
+"""Where the randomness of training comes from, and the points of the time square it draws. Paper, section 6."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .paths import TIME_PATHS, PathSpec, TimePath, TimePoints, time_path
+from .rng import RowGenerator, bits_to_uniform
+
+TIME_DISTRIBUTIONS = (*TIME_PATHS, "independent")
+
+# Inverse powers of the plastic number, for the R2 low-discrepancy sequence (Roberts 2018), in units of 2^-64: products
+# with an example's number wrap around at 1 by themselves, and stay exact however large it is.
+_PLASTIC = 1.32471795724474602596
+_R2_STEPS = [int(2**64 / _PLASTIC**power) - 2**64 for power in (1, 2)]  # both above 2^63, so negative as int64
+
+
+@dataclass(frozen=True)
+class TrainingNoise:
+    """Names an example's noise: the run's seed and the example's number in the whole run.
+
+    So the noise of an example depends neither on its batch nor on the number of processes or of accumulated batches.
+
+    Attributes:
+        seed: of the run.
+        examples: `(B,)` int64, distinct numbers. Consecutive ones get low-discrepancy times.
+    """
+
+    seed: int
+    examples: Tensor
+
+    @classmethod
+    def draw(cls, batch_size: int, device: torch.device) -> TrainingNoise:
+        """Noise out of torch's global generator, for a loss that is asked for outside of a trainer."""
+        seed, start = torch.randint(2**40, (2,)).tolist()
+        return cls(seed, torch.arange(start, start + batch_size, device=device))
+
+    def generator(self) -> RowGenerator:
+        """The examples' streams of random numbers, from their beginning."""
+        return RowGenerator.from_seed(self.seed, self.examples)
+
+    def drops_latents(self, probability: float) -> Tensor:
+        """Which examples lose their latents, each with this probability: `(B,)` bool.
+
+        From a stream of its own, so that a whole optimiser step can be counted before its first batch is run.
+        """
+        return RowGenerator.from_seed(~self.seed, self.examples).uniform() < probability
+
+    def positions(self) -> Tensor:
+        """Two numbers in [0, 1) per example, `(B, 2)` float64, low-discrepancy in the square.
+
+        Each is a random start plus the example's number times an irrational step, modulo 1: consecutive examples
+        cover both times evenly, however the run is cut into batches.
+        """
+        start = RowGenerator.from_seed(self.seed, torch.full_like(self.examples[:1], -1)).bits(2)
+        moved = torch.stack([self.examples * step for step in _R2_STEPS], dim=1)
+        return bits_to_uniform(start + moved)
+
+
+def draw_times(distribution: PathSpec, positions: Tensor, min_time: float = 0.0, shift: float = 1.0) -> TimePoints:
+    """Points of the time square.
+
+    Args:
+        distribution: a path by name or as data, see `time_path` (both times from one number), or `independent` (the
+            whole square); or several names, joined by `+`, which share the examples evenly.
+        positions: `(B, 2)` numbers in [0, 1).
+        min_time: moving times are at least this.
+        shift: a in t <- a t / (1 + (a - 1) t) of the latents' times, and of the tokens' where it is the same time; 1
+            leaves times alone, more shifts them towards noise.
+
+    Raises `ValueError` for what is none of these.
+    """
+    parts = check_distribution(distribution)
+    first, second = positions.unbind(1)
+    scaled = first * len(parts)
+    part = scaled.long().clamp(max=len(parts) - 1)  # which distribution an example is of
+    drawn = torch.stack([torch.stack(_points(one, scaled - part, second)) for one in parts])  # (parts, 4, B)
+    t_x, t_y, token_rate, latent_rate = drawn[part, :, torch.arange(len(first), device=first.device)].unbind(1)
+
+    def shifted(t: Tensor, rate: Tensor, by: Tensor) -> tuple[Tensor, Tensor]:
+        scale = 1 + (by - 1) * t
+        return torch.where(rate > 0, (by * t / scale).clamp(min=min_time), t), rate * by / scale**2
+
+    apart = torch.tensor([one is None for one in parts]).to(first.device, non_blocking=True)[part]
+    of_latents = torch.full_like(first, shift)
+    token_times, token_rates = shifted(t_x, token_rate, torch.where(apart | (latent_rate == 0), 1.0, of_latents))
+    latent_times, latent_rates = shifted(t_y, latent_rate, of_latents)
+    return TimePoints(token_times, latent_times, token_rates, latent_rates)
+
+
+def check_distribution(distribution: PathSpec) -> list[TimePath | None]:
+    """The paths that `time_distribution` stands for, `None` for the whole square: names such as `sequential+joint`, or
+    one path as data. Raises `ValueError` for what is neither."""
+    if not isinstance(distribution, str) or distribution.lstrip().startswith("["):
+        try:
+            return [time_path(distribution)]
+        except ValueError as error:
+            raise ValueError(f"`time_distribution` {distribution!r} is none: {error}") from error
+    names = distribution.split("+")
+    if not all(name in TIME_DISTRIBUTIONS for name in names):
+        raise ValueError(
+            f"`time_distribution` {distribution!r} is unknown; give one of {list(TIME_DISTRIBUTIONS)}, several joined "
+            "by '+', such as 'sequential+joint', or corners such as [[1, 1], [1, 0.3], [0, 0]]."
+        )
+    return [None if name == "independent" else TIME_PATHS[name] for name in names]
+
+
+def _points(path: TimePath | None, first: Tensor, second: Tensor) -> TimePoints:
+    """Times and rates on one path, or in the whole square, `(B,)` each."""
+    if path is None:
+        return TimePoints(first, second, torch.ones_like(first), torch.ones_like(first))
+    return path.at(first)

@@ -1,0 +1,85 @@
+"""Statistics by which latents are standardised, gathered once and kept with the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class LatentStatistics(nn.Module):
+    """Mean and deviation of each dimension over the texts they were gathered on, float32 whatever the model's dtype.
+
+    A deviation of 0 throughout tells that nothing was gathered yet.
+
+    Args:
+        size: number of dimensions.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("std", torch.zeros(size))
+        self._gathered = False
+
+    def forward(self, features: Tensor) -> Tensor:
+        """`(B, M, size)` features at mean 0 and variance 1. Raises `ValueError` before anything was gathered."""
+        if not self.gathered:
+            raise ValueError(
+                "The latents are to be standardised (`encoder.standardization`), but by no statistics yet: call "
+                "`model.gather_latent_statistics(dataset)` once, before training."
+            )
+        return (features.float() - self.mean) / self.std
+
+    @property
+    def gathered(self) -> bool:
+        """Whether there are statistics."""
+        self._gathered = self._gathered or bool(self.std.any())
+        return self._gathered
+
+    @torch.no_grad()
+    def gather(self, batches: Iterable[Tensor], source: str | None = None) -> int:
+        """Takes mean and deviation over `(B, M, size)` features, and returns how many vectors there were.
+
+        A dimension that never changes keeps its scale. Raises `ValueError` for less than two vectors, and for features
+        that are not finite, which it says are of the encoder `source`; what was gathered before is then kept.
+        """
+        count, shift = 0, None
+        sums = squares = torch.zeros(())
+        for batch in batches:
+            rows = batch.flatten(0, -2).double()
+            shift = rows.mean(0) if shift is None else shift  # near the mean, the squares cancel little
+            count, sums, squares = (
+                count + len(rows),
+                sums + (rows - shift).sum(0).cpu(),
+                squares + (rows - shift).square().sum(0).cpu(),
+            )
+        if shift is None or count < 2:
+            raise ValueError(f"Statistics of latents need at least 2 of them, but there are {count}: give more texts.")
+        if not (torch.isfinite(shift).all() and torch.isfinite(sums).all() and torch.isfinite(squares).all()):
+            name = "" if source is None else f" {source!r}"
+            raise ValueError(
+                f"The encoder{name} gives numbers that are not finite, by which latents can not be standardised: "
+                "run it in float32, or give another encoder in `encoder.name_or_path`."
+            )
+        offset = sums / count
+        std = (squares / count - offset.square()).clamp(min=0).sqrt()
+        scale = (shift.cpu() + offset).abs()
+        self.mean.copy_(shift.cpu() + offset)
+        self.std.copy_(torch.where(std > 1e-6 * scale, std, 1.0))
+        self._gathered = True
+        return count
+
+    def _apply(self, fn: Any, recurse: bool = True) -> LatentStatistics:
+        kept = dict(self.named_buffers())
+        super()._apply(fn, recurse)
+        for name, before in kept.items():  # devices as asked for, but never half the precision
+            after = getattr(self, name)
+            if after.dtype != before.dtype:
+                setattr(self, name, before.to(after.device))
+        return self

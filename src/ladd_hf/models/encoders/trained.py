@@ -1,0 +1,191 @@
+"""The encoder of LADD: clean tokens to clean latents. Needed in training and to encode a text, never to generate.
+Paper, section 4."""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedConfig
+from transformers.masking_utils import create_bidirectional_mask
+
+from ...diffusion.channels import EncodedLatents
+from ...diffusion.rng import RowGenerator
+from ..configuration_ladd import LaddConfig
+from ..transformer import LaddBlock, rotary_embedding
+from .encoder_options import EncoderOptions, TrainedOptions
+from .pooling import POOLINGS, check_shortest, even_chunks
+
+
+def row_spans(attention_mask: Tensor | None, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Where each row's real tokens begin, and how many there are: `(B,)` each. Padding may stand on either side.
+
+    Raises `ValueError` for padding within a text (on a CPU: elsewhere looking would stall the device).
+    """
+    if attention_mask is None:
+        starts = torch.zeros(tokens.shape[0], dtype=torch.int64, device=tokens.device)
+        return starts, starts + tokens.shape[1]
+    real = attention_mask.bool()
+    looked_at = real.device.type == "cpu" and not torch.compiler.is_compiling()
+    if looked_at and ((real[:, 1:] & ~real[:, :-1]).sum(1) + real[:, 0] > 1).any():
+        raise ValueError(
+            "`attention_mask` has padding within a text; latents stand for places of a text, which must be in one "
+            "piece: pad it at its end or before its start."
+        )
+    return real.int().argmax(1), real.sum(1)
+
+
+def check_lengths(config: LaddConfig, tokens: Tensor, attention_mask: Tensor | None = None, wait: bool = False) -> None:
+    """Raises `ValueError` for texts whose tokens can not be shared out among the latents, such as too short ones.
+
+    Padded texts on an accelerator are looked at only where it may `wait` for that, and never while a graph is compiled:
+    training looks at them where they become batches.
+    """
+    if attention_mask is None:
+        shortest = longest = tokens.shape[1]
+    elif torch.compiler.is_compiling() or not (wait or attention_mask.device.type == "cpu") or not len(tokens):
+        return
+    else:
+        lengths = attention_mask.bool().sum(1)
+        shortest, longest = int(lengths.min()), int(lengths.max())
+    check_shortest(shortest, config.latent_length)
+    pooling = config.encoder_pooling
+    if pooling is not None:
+        POOLINGS[pooling].check_longest(pooling, longest, config.latent_length)
+
+
+def check_finite(latents: Tensor) -> None:
+    """Raises `ValueError` for latents `(B, M, D)` that are no numbers, of which no code could be made. Waits for
+    their device."""
+    wrong = ~latents.isfinite().flatten(1).all(1)
+    if bool(wrong.any()):
+        raise ValueError(
+            f"The encoder gives nan or infinity for text {int(wrong.nonzero()[0, 0])} of the batch: look for the first "
+            "non-finite weight of the model, or run it in a wider dtype."
+        )
+
+
+def read_last(states: Tensor, starts: Tensor, lengths: Tensor, latent_length: int) -> Tensor:
+    """The states at each row's last M real tokens, of which it has that many: `(B, S, H)` to `(B, M, H)`."""
+    offsets = torch.arange(latent_length, device=states.device) - latent_length
+    places = starts[:, None] + (lengths[:, None] + offsets).clamp(min=0)  # (B, M), in the row whatever it is told
+    return states.gather(1, places[..., None].expand(-1, -1, states.shape[-1]))
+
+
+def read_chunks(states: Tensor, starts: Tensor, lengths: Tensor, latent_length: int, chunk_size: int) -> Tensor:
+    """Each chunk's own states side by side: `(B, S, H)` to `(B, M, chunk_size * H)`.
+
+    Of L real tokens, those of rank r with floor(r M / L) = j make chunk j; missing ones count as zeros. `chunk_size`
+    is the size of the largest chunk that can occur.
+    """
+    first, end = even_chunks(lengths, latent_length)  # (B, M)
+    ranks = first[..., None] + torch.arange(chunk_size, device=states.device)  # (B, M, chunk_size)
+    inside = ranks < end[..., None]
+    places = (starts[:, None, None] + ranks).clamp(max=states.shape[1] - 1).flatten(1)  # (B, M * chunk_size)
+    read = states.gather(1, places[..., None].expand(-1, -1, states.shape[-1]))
+    read = read * inside.flatten(1)[..., None]
+    return read.view(states.shape[0], latent_length, -1)
+
+
+def chunk_places(starts: Tensor, lengths: Tensor, length: int, latent_length: int) -> tuple[Tensor, Tensor]:
+    """Each token's chunk as in `read_chunks`, and its place in it, both `(B, S)`. Padding joins the nearest chunk."""
+    ranks = torch.arange(length, device=starts.device) - starts[:, None]  # (B, S)
+    chunk = (ranks * latent_length // lengths[:, None].clamp(min=1)).clamp(0, latent_length - 1)
+    first, _ = even_chunks(lengths, latent_length)  # (B, M)
+    return chunk, ranks - first.gather(1, chunk)
+
+
+def normalized(vectors: Tensor, config: LaddConfig) -> Tensor:
+    """Vectors `(B, M, D)` at the length that `latent_normalization` asks for."""
+    if config.latent_normalization == "none":
+        return vectors
+    length = 1 if config.latent_normalization == "unit" else vectors.shape[-1] ** 0.5
+    return F.normalize(vectors, dim=-1) * length
+
+
+def fixed_log_variance(like: Tensor, options: EncoderOptions) -> Tensor:
+    """The logarithm of the variance `std`^2, a scalar."""
+    return like.new_full((), 2 * math.log(options.std))
+
+
+def drawn_latents(means: Tensor, log_variance: Tensor | None, random: RowGenerator | None) -> EncodedLatents:
+    """Latents drawn around `(B, M, D)` means, or the means themselves without a variance or without `random`."""
+    kl, vectors = 0.5 * means.square().sum((1, 2)), means
+    if log_variance is not None:
+        kl = kl + 0.5 * (log_variance.exp() - 1 - log_variance).expand_as(means).sum((1, 2))
+        if random is not None:
+            vectors = means + (0.5 * log_variance).exp() * random.normal(*means.shape[1:]).to(means)
+    return EncodedLatents(vectors, kl)
+
+
+class LatentReadout(nn.Linear):
+    """A map from states to latents; the type tells the model's `_init_weights` to start it at unit variance."""
+
+
+class LaddEncoder(nn.Module):
+    """A bidirectional transformer over the clean tokens, read out into M vectors of size D."""
+
+    def __init__(self, config: LaddConfig) -> None:
+        super().__init__()
+        self.config, self.options = config, cast(TrainedOptions, config.encoder_options)
+        hidden, heads = self.options.hidden_size, self.options.num_attention_heads
+        self.chunk_size = -(-config.max_position_embeddings // config.latent_length)
+        self.embed_tokens = nn.Embedding(config.vocab_size, hidden)
+        cond = 0 if config.reference_layout else None
+        self.blocks = nn.ModuleList(
+            [LaddBlock(config, ("token",), hidden, heads, cond) for _ in range(self.options.num_hidden_layers)]
+        )
+        self.norm = nn.LayerNorm(hidden, eps=config.layer_norm_eps, bias=False)
+        width = hidden * self.chunk_size if self.options.readout != "last" else hidden
+        self.mix = LatentReadout(width, 4 * hidden) if self.options.readout == "chunk_mlp" else None
+        width = width if self.mix is None else 4 * hidden
+        self.readout = LatentReadout(width, config.latent_dim)
+        self.log_variance = nn.Linear(width, config.latent_dim) if self.options.variance == "learned" else None
+
+    def forward(
+        self, tokens: Tensor, attention_mask: Tensor | None = None, random: RowGenerator | None = None
+    ) -> EncodedLatents:
+        """Encodes `(B, S)` tokens, some of them possibly masked; each text has at least M (see `check_lengths`).
+
+        `random` supplies the noise of an encoder with a variance; without it, the latents are its mean.
+        """
+        states = self._read(self._hidden_states(tokens, attention_mask), *row_spans(attention_mask, tokens))
+        if self.mix is not None:  # what a chunk says is more than the sum of what its tokens say
+            states = F.silu(self.mix(states))
+        vectors = normalized(self.readout(states), self.config)
+        return drawn_latents(vectors, self._log_variance(states), random)
+
+    def _hidden_states(self, tokens: Tensor, attention_mask: Tensor | None) -> Tensor:
+        config = self.config
+        states = self.embed_tokens(tokens)  # (B, S, H)
+        mask = create_bidirectional_mask(config=config, inputs_embeds=states, attention_mask=attention_mask)
+        positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
+        head_dim = self.options.hidden_size // self.options.num_attention_heads
+        rotary = rotary_embedding(positions, head_dim, rope_theta(config), states.dtype)
+        for block in self.blocks:
+            states, _ = block(states, None, None, rotary, mask)
+        return self.norm(states)
+
+    def _read(self, states: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
+        if self.options.readout != "last":
+            if states.shape[1] > self.config.max_position_embeddings:
+                raise ValueError(
+                    f"A text has {states.shape[1]} tokens, but the latents' chunks cover no more than "
+                    f"`max_position_embeddings` ({self.config.max_position_embeddings}): give shorter texts, or a "
+                    "model for longer ones."
+                )
+            return read_chunks(states, starts, lengths, self.config.latent_length, self.chunk_size)
+        return read_last(states, starts, lengths, self.config.latent_length)
+
+    def _log_variance(self, states: Tensor) -> Tensor | None:
+        if self.options.variance == "fixed":
+            return fixed_log_variance(states, self.options)
+        return self.log_variance(states) if self.log_variance is not None else None
+
+
+def rope_theta(config: PreTrainedConfig) -> float:
+    """Base of the rotary frequencies."""
+    return config.rope_parameters["rope_theta"]

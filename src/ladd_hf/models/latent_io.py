@@ -1,0 +1,160 @@
+"""The ends of the latent stream, in and out, and the network that denoises latents without tokens. Paper, section 5."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .configuration_ladd import LaddConfig
+from .encoders.trained import LatentReadout, chunk_places, read_chunks, rope_theta, row_spans
+from .latent_options import MlpHead
+from .transformer import (
+    LaddBlock,
+    Modulation,
+    OutputHead,
+    ResidualMLP,
+    Rotary,
+    TimestepEmbedding,
+    rotary_embedding,
+)
+
+
+class LatentInput(nn.Module):
+    """Latents into a stream: an MLP D -> 4H -> H, and learned slots where they have no rotary positions."""
+
+    def __init__(self, config: LaddConfig) -> None:
+        super().__init__()
+        self.up_proj = nn.Linear(config.latent_dim, 4 * config.hidden_size)
+        self.down_proj = nn.Linear(4 * config.hidden_size, config.hidden_size)
+        slots = config.latent_positions == "learned"
+        self.slots = nn.Parameter(torch.zeros(config.latent_length, config.hidden_size)) if slots else None
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """`(B, M, D)` to `(B, M, hidden_size)`."""
+        vectors = vectors.to(self.down_proj.bias.dtype)  # the bias is a float even where weights are quantised
+        states = self.down_proj(nn.functional.silu(self.up_proj(vectors)))
+        return states if self.slots is None else states + self.slots
+
+
+class LatentPooling(nn.Module):
+    """The token stream into the latents' output: to each latent what the states of its chunk say, side by side."""
+
+    def __init__(self, config: LaddConfig) -> None:
+        super().__init__()
+        self.latent_length = config.latent_length
+        self.chunk_size = -(-config.max_position_embeddings // config.latent_length)
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps, bias=False)
+        self.proj = LatentReadout(self.chunk_size * config.hidden_size, config.hidden_size)
+
+    def forward(self, states: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
+        """`(B, S, hidden_size)` states of the tokens to `(B, M, hidden_size)`."""
+        return self.proj(read_chunks(self.norm(states), starts, lengths, self.latent_length, self.chunk_size))
+
+
+class LatentUnpooling(nn.Module):
+    """Latents into the token stream: to each token what the latent of its chunk says of its place in the chunk."""
+
+    def __init__(self, config: LaddConfig) -> None:
+        super().__init__()
+        self.max_length, self.latent_length = config.max_position_embeddings, config.latent_length
+        self.chunk_size = -(-self.max_length // self.latent_length)
+        self.proj = nn.Linear(config.hidden_size, self.chunk_size * config.hidden_size, bias=False)
+
+    def forward(self, latent_states: Tensor, starts: Tensor, lengths: Tensor, length: int) -> Tensor:
+        """`(B, M, hidden_size)` states of the latents to `(B, length, hidden_size)`; 0 at padding."""
+        if length > self.max_length:
+            raise ValueError(
+                f"A text has {length} tokens, but the latents' chunks cover no more than `max_position_embeddings` "
+                f"({self.max_length}): give shorter texts, or a model for longer ones."
+            )
+        said = self.proj(latent_states).unflatten(-1, (self.chunk_size, -1)).flatten(1, 2)  # (B, M * chunk_size, H)
+        chunk, place = chunk_places(starts, lengths, length, self.latent_length)
+        inside = (place >= 0) & (place < self.chunk_size)
+        index = (chunk * self.chunk_size + place).where(inside, 0).expand(len(said), -1)
+        return said.gather(1, index[..., None].expand(-1, -1, said.shape[-1])) * inside[..., None]
+
+
+class LatentHead(nn.Module):
+    """Latents out of a stream, to D numbers or K logits, over the optional wide MLP. Paper, section 5."""
+
+    def __init__(self, config: LaddConfig, cond_hidden_size: int) -> None:
+        super().__init__()
+        hidden, eps = config.hidden_size, config.layer_norm_eps
+        self.wide: ResidualMLP | None = None
+        head, width = config.latent_head_options, hidden
+        if isinstance(head, MlpHead):
+            self.wide, width = ResidualMLP(hidden, head.hidden_size, head.layers, eps), head.hidden_size
+        size = config.latent_dim if config.latent_type == "continuous" else config.codebook_size
+        after_norm = cond_hidden_size if config.reference_layout else 0
+        self.output = OutputHead(width, size, after_norm, eps)
+        self.modulation = None if config.reference_layout else Modulation(cond_hidden_size, hidden, count=2)
+
+    def forward(self, states: Tensor, conditioning: Tensor | None) -> Tensor:
+        """`(B, M, hidden_size)` to `(B, M, D or K)`."""
+        if self.modulation is not None:
+            shift, scale = self.modulation(conditioning)
+            states, conditioning = torch.addcmul(shift, states, 1 + scale), None
+        return self.output(states if self.wide is None else self.wide(states), conditioning)
+
+
+class LatentDenoiser(nn.Module):
+    """The second network of sequential Co-LADD in the paper: y_t to its prediction, with no tokens in it."""
+
+    def __init__(self, config: LaddConfig) -> None:
+        super().__init__()
+        self.config = config
+        hidden, cond = config.hidden_size, config.cond_hidden_size
+        self.latent_input = LatentInput(config)
+        self.time_embedding = TimestepEmbedding(cond, timestep_scale(config))
+        self.blocks = nn.ModuleList(
+            [
+                LaddBlock(config, ("latent",), hidden, config.num_attention_heads, cond)
+                for _ in range(config.latent_denoiser_num_layers)
+            ]
+        )
+        self.head = LatentHead(config, cond)
+
+    def forward(self, latents: Tensor, timesteps: Tensor) -> Tensor:
+        """`(B, M, D)` latents at `(B,)` times to `(B, M, D)`."""
+        states = self.latent_input(latents)
+        positions = torch.arange(latents.shape[1], device=latents.device)[None]
+        rotary = model_rotary(self.config, positions, states.dtype)
+        conditioning = self.time_embedding(timesteps)
+        for block in self.blocks:
+            states, _ = block(states, None, conditioning, rotary)
+        return self.head(states, conditioning)
+
+
+def timestep_scale(config: LaddConfig) -> float:
+    """What times are multiplied with before their sinusoids."""
+    return 1 if config.reference_layout else 1000
+
+
+def model_rotary(config: LaddConfig, positions: Tensor, dtype: torch.dtype) -> Rotary:
+    """Rotary embedding at the denoiser's head size."""
+    return rotary_embedding(positions, config.hidden_size // config.num_attention_heads, rope_theta(config), dtype)
+
+
+def stream_positions(
+    config: LaddConfig, states: Tensor, latent_states: Tensor | None, attention_mask: Tensor | None
+) -> Tensor:
+    """Rotary positions of tokens and latents, `(B, S + M)`, counted from where each row's text begins; fractions where
+    latents stand for chunks (`latent_positions`). Without latents `(1, S)`.
+
+    Args:
+        states, latent_states: `(B, S, hidden_size)` and `(B, M, hidden_size)` or `None`, for their shapes.
+        attention_mask: `(B, S)`, 0 at padding.
+    """
+    tokens = torch.arange(states.shape[1], device=states.device, dtype=torch.float32)
+    if latent_states is None:
+        return tokens[None]  # attention sees differences alone
+    starts, lengths = row_spans(attention_mask, states)
+    slots = torch.arange(latent_states.shape[1], device=states.device, dtype=torch.float32)
+    if config.latent_positions == "learned":
+        slots = torch.zeros_like(slots)
+    elif config.latent_positions == "concatenated":
+        slots = slots + lengths[:, None]
+    else:  # the middle of the chunk of the row's own text that a latent stands for
+        slots = (slots + 0.5) * lengths[:, None] / latent_states.shape[1] - 0.5
+    slots = slots.expand(len(lengths), -1)
+    return torch.cat([tokens - starts[:, None], slots], dim=1)

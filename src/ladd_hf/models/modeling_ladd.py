@@ -1,0 +1,562 @@
+"""The LADD denoiser as a transformers model: [`LaddModel`] the two streams, [`LaddForDiffusionLM`] the whole method."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+from ..diffusion.channels import EncodedLatents
+from ..diffusion.nelbo import Nelbo, nelbo
+from ..diffusion.objective import TrainingObjective, training_loss
+from ..diffusion.paths import PathSpec, Point
+from ..diffusion.process import latent_channel, token_channel
+from ..diffusion.rng import RowGenerator
+from ..diffusion.step_counts import IGNORED_LABEL, StepCounts, maskable_tokens
+from ..diffusion.time_sampling import TrainingNoise
+from .adapters import adapter_parameters, has_adapters
+from .call_checks import (
+    check_kind,
+    check_labels,
+    check_latents,
+    check_logits_mask,
+    check_longest,
+    check_times,
+    check_tokens,
+    check_whole_texts,
+    readable,
+)
+from .configuration_ladd import LaddConfig
+from .encoders.encoder_options import PretrainedOptions
+from .encoders.pretrained import PretrainedEncoder, batches_of, feature_batches
+from .encoders.statistics import LatentStatistics
+from .encoders.trained import LaddEncoder, check_finite, check_lengths, row_spans
+from .eval_mode import evaluation_mode
+from .latent_io import (
+    LatentDenoiser,
+    LatentHead,
+    LatentInput,
+    LatentPooling,
+    LatentUnpooling,
+    model_rotary,
+    stream_positions,
+    timestep_scale,
+)
+from .modeling_outputs import LaddModelOutput, LaddOutput
+from .modeling_utils import LaddPreTrainedModel
+from .quantizers.quantizer import Quantizer
+from .quantizers.quantizer_options import QUANTIZERS
+from .transformer import (
+    LaddBlock,
+    OutputHead,
+    TimestepEmbedding,
+    ZeroInitLinear,
+)
+from .vocabulary import Vocabulary, take_vocabulary
+
+
+class LaddModel(LaddPreTrainedModel):
+    """The two streams of the denoiser, from embeddings to the last block. Paper, section 5.
+
+    With `latent_type="none"` it has the token stream alone, which is MDLM.
+    """
+
+    _is_part = True
+
+    def __init__(self, config: LaddConfig) -> None:
+        super().__init__(config)
+        has_latents = config.latent_type != "none"
+        self.embed_tokens: nn.Module = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.latent_input = LatentInput(config) if has_latents else None
+        self.latent_unpooling = LatentUnpooling(config) if config.latent_unpooling == "chunk" else None
+        discrete = config.latent_type == "discrete"
+        self.mask_vector = nn.Parameter(torch.zeros(config.latent_dim)) if discrete else None
+        scale = timestep_scale(config)
+        time_conditioned = config.token_time_conditioning, has_latents and config.latent_time_conditioning
+        self.token_time_embedding = TimestepEmbedding(config.cond_hidden_size, scale) if time_conditioned[0] else None
+        self.latent_time_embedding = TimestepEmbedding(config.cond_hidden_size, scale) if time_conditioned[1] else None
+        self.cond_hidden_size = config.cond_hidden_size if any(time_conditioned) else 0
+        streams = ("token", "latent") if has_latents else ("token",)
+        # With a latent denoiser of their own, the latents' states after the last block would be read by nobody.
+        last = config.num_hidden_layers - 1 if config.separate_latent_denoiser else None
+        sizes = config.hidden_size, config.num_attention_heads, self.cond_hidden_size
+        self.blocks = nn.ModuleList(
+            [
+                LaddBlock(config, streams, *sizes, read_only="latent" if layer == last else None)
+                for layer in range(config.num_hidden_layers)
+            ]
+        )
+        self.gradient_checkpointing = False
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The token embedding."""
+        return self.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replaces the token embedding."""
+        self.embed_tokens = value
+
+    @merge_with_config_defaults
+    @capture_outputs
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        latent_vectors: Tensor | None = None,
+        token_timesteps: Tensor | None = None,
+        latent_timesteps: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        **kwargs: Any,
+    ) -> LaddModelOutput:
+        """Runs both streams, or the token stream alone where `latent_vectors` is `None`.
+
+        Args:
+            input_ids: `(B, S)`, or instead of them `inputs_embeds` `(B, S, hidden_size)`.
+            latent_vectors: `(B, M, D)`.
+            token_timesteps, latent_timesteps: `(B,)` in [0, 1], where the model is conditioned on them.
+            attention_mask: `(B, S)`, 0 at padding.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("Give exactly one of `input_ids` and `inputs_embeds`.")
+        check_tokens(self.config, input_ids, inputs_embeds, attention_mask)
+        states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        check_times(len(states), token_timesteps=token_timesteps, latent_timesteps=latent_timesteps)
+        latent_states = None
+        if latent_vectors is not None:
+            if self.latent_input is None:
+                raise ValueError("This model has no latents (`latent_type` 'none'): call it without `latent_vectors`.")
+            latent_states = self.latent_input(latent_vectors)
+            if self.latent_unpooling is not None:
+                states = states + self.latent_unpooling(
+                    latent_states, *row_spans(attention_mask, states), states.shape[1]
+                )
+        conditioning = self._conditioning(len(states), token_timesteps, latent_timesteps, latent_vectors is not None)
+
+        positions = stream_positions(self.config, states, latent_states, attention_mask)
+        rotary = model_rotary(self.config, positions, states.dtype)
+        everything = states if latent_states is None else torch.cat([states, latent_states], dim=1)
+        if attention_mask is not None and latent_states is not None:
+            attention_mask = nn.functional.pad(attention_mask, (0, latent_states.shape[1]), value=1)
+        mask = create_bidirectional_mask(config=self.config, inputs_embeds=everything, attention_mask=attention_mask)
+        of_blocks = conditioning
+        if self.config.reference_layout and conditioning is not None:
+            of_blocks = nn.functional.silu(conditioning)  # before the SiLU of every modulation
+        for block in self.blocks:
+            states, latent_states = block(states, latent_states, of_blocks, rotary, mask, **kwargs)
+        return LaddModelOutput(states, latent_states, conditioning)
+
+    def _conditioning(
+        self, batch_size: int, token_timesteps: Tensor | None, latent_timesteps: Tensor | None, with_latents: bool
+    ) -> Tensor | None:
+        """emb(t_x) + emb(t_y), of those the model is conditioned on: `(B, cond_hidden_size)`, or `(1, ...)` where the
+        batch has one time."""
+        embedded = []
+        for name, embedding, timesteps in (
+            ("token_timesteps", self.token_time_embedding, token_timesteps),
+            ("latent_timesteps", self.latent_time_embedding if with_latents else None, latent_timesteps),
+        ):
+            if embedding is None:
+                continue
+            if timesteps is None:
+                raise ValueError(f"This model is conditioned on time: give `{name}` of shape ({batch_size},).")
+            embedded.append(embedding(_one_or_each(timesteps, batch_size)))
+        return sum(embedded[1:], embedded[0]) if embedded else None
+
+
+def _one_or_each(timesteps: Tensor, batch_size: int) -> Tensor:
+    """`(1,)` or `(B,)` times. One for all is not spread over the rows: it is embedded once, and by the same kernels in
+    a batch of any size, so that rounding, too, is a row's own."""
+    return timesteps.reshape(1) if timesteps.numel() == 1 else timesteps.expand(batch_size)
+
+
+class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers looks for this base by name when it loads
+    """A latent-augmented masked diffusion language model: denoiser, encoder, training loss and bound.
+
+    `latent_type` of the configuration chooses Co-LADD (`continuous`), Di-LADD (`discrete`) or MDLM (`none`).
+    """
+
+    _tied_weights_keys = {"token_head.proj.weight": "model.embed_tokens.weight"}
+
+    def __init__(self, config: LaddConfig) -> None:
+        super().__init__(config)
+        self.model = LaddModel(config)
+        cond = self.model.cond_hidden_size
+        self.token_head = OutputHead(config.hidden_size, config.vocab_size, cond, config.layer_norm_eps)
+        has_latents = config.latent_type != "none"
+        pretrained = isinstance(config.encoder_options, PretrainedOptions)
+        kind = PretrainedEncoder if pretrained else LaddEncoder
+        self.encoder: LaddEncoder | PretrainedEncoder | None = kind(config) if has_latents else None
+        discrete = config.latent_type == "discrete"
+        self.quantizer: Quantizer | None = None
+        if discrete:
+            self.quantizer = QUANTIZERS.build(config.quantizer).build(config.latent_dim, config.codebook_size)
+        separate = config.separate_latent_denoiser
+        self.latent_denoiser = LatentDenoiser(config) if separate else None
+        self.latent_head = LatentHead(config, cond) if has_latents and not separate else None
+        self.latent_pooling = LatentPooling(config) if config.latent_pooling == "chunk" else None
+        self.token_channel = token_channel(config)
+        self.latent_channel = latent_channel(config)
+        self.latent_encoder_frozen = False
+        self.post_init()
+        if getattr(config.encoder_options, "trained", False) and self.device.type != "meta":
+            cast(PretrainedEncoder, self.encoder).load_pretrained()  # else a checkpoint brings the encoder's weights
+
+    def get_output_embeddings(self) -> nn.Linear:
+        """The vocabulary projection."""
+        return self.token_head.proj
+
+    def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
+        """Replaces the vocabulary projection."""
+        self.token_head.proj = new_embeddings
+
+    def resize_token_embeddings(
+        self,
+        new_num_tokens: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        mean_resizing: bool = True,
+    ) -> nn.Embedding:
+        """As of any model of ours, the encoder's embeddings with it."""
+        embeddings = super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+        if isinstance(self.encoder, LaddEncoder):
+            self.encoder.embed_tokens = self._get_resized_embeddings(
+                self.encoder.embed_tokens, self.config.vocab_size, mean_resizing=mean_resizing
+            )
+        return embeddings
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        latents: Tensor | None = None,
+        token_timesteps: Tensor | None = None,
+        latent_timesteps: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        logits_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        latent_vectors: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        predict_latents: bool = True,
+        objective: TrainingObjective | None = None,
+        noise: TrainingNoise | None = None,
+        loss_only: bool = False,
+        precomputed_latents: Tensor | None = None,
+        counts: StepCounts | None = None,
+        **kwargs: Any,
+    ) -> LaddOutput:
+        """One evaluation of the denoiser; with `labels`, the training loss as well.
+
+        Args:
+            input_ids: `(B, S)` tokens, the mask token where noised. `None` with `separate_latent_denoiser` runs the
+                latents alone.
+            latents: `(B, M, D)` noisy latents or `(B, M)` codes, the mask code where noised; `None`: tokens alone.
+            token_timesteps, latent_timesteps: `(B,)` times in [0, 1], where the model is conditioned on them.
+            attention_mask: `(B, S)`, 0 at padding, before or after a text.
+            logits_mask: `(B, S)` bool: compute logits only there, in row-major order.
+            labels: `(B, S)` clean tokens, -100 where a token is neither noised nor scored (its `input_ids` stay
+                visible). Times and noise are drawn, and `loss` is their training loss. The network runs once: where
+                neither times nor anything else of a noisy call is given, `logits` `(n, V)` and `latent_prediction` are
+                those that the loss was made of; `logits_positions` `(n,)` of the output say where. Beside an explicit
+                call, the loss is a second one.
+            latent_vectors: `(B, M, D)` vectors of the clean codes, in place of the codebook's, to train an encoder
+                through them.
+            inputs_embeds: `(B, S, hidden_size)` instead of `input_ids`.
+            predict_latents: with `separate_latent_denoiser`, whether to run it as well; not where latents are clean.
+            objective: what `loss` is made of; the paper's defaults if not given.
+            noise: the examples' randomness; from torch's global generator if not given.
+            loss_only: leave out everything but the loss, so that nothing wide is kept or converted in training.
+            precomputed_latents: `(B, M * D)` or `(B, M, D)`, for `loss`: what a fixed pretrained encoder says of the
+                clean tokens, stored by `precompute_latents`, so that it is not run.
+            counts: for `loss`, how much the optimiser step scores that it is a part of; this batch alone, if not given.
+
+        Raises `ValueError` for latents that do not fit the model, where a time it is conditioned on is missing, and for
+        terms that hide tokens from the encoder beside precomputed latents.
+        """
+        if labels is not None:
+            check_labels(labels, input_ids)
+        asked = (latents, token_timesteps, latent_timesteps, logits_mask, latent_vectors, inputs_embeds)
+        of_call = labels is None or kwargs or any(one is not None for one in asked)
+        output = LaddOutput()
+        if of_call and not loss_only:
+            output = self.denoise(
+                input_ids,
+                latents,
+                token_timesteps=token_timesteps,
+                latent_timesteps=latent_timesteps,
+                attention_mask=attention_mask,
+                logits_mask=logits_mask,
+                latent_vectors=latent_vectors,
+                inputs_embeds=inputs_embeds,
+                predict_latents=predict_latents,
+                **kwargs,
+            )
+        if labels is not None:
+            noise = noise or TrainingNoise.draw(len(labels), labels.device)
+            tokens, maskable = self._clean_tokens(input_ids, labels, attention_mask)
+            if readable(tokens):
+                Vocabulary.of(self.config).check_text(tokens, maskable, "`labels`")
+                check_longest(self.config, tokens, attention_mask)
+            objective = objective or TrainingObjective()
+            encode = partial(self.encode, precomputed_latents=precomputed_latents)
+            if precomputed_latents is not None:
+                objective.check_precomputed()
+            loss = training_loss(self, tokens, maskable, attention_mask, objective, noise, encode, counts)
+            if not of_call and not loss_only:
+                output = loss.evaluation
+                output.logits_positions = loss.masked.flatten().nonzero().squeeze(1)
+            output.loss, output.loss_parts, output.statistics = loss.total, loss.parts, loss.statistics
+        elif loss_only:
+            raise ValueError("`loss_only` needs `labels`, the clean tokens to noise and to score.")
+        return output
+
+    def denoise(
+        self,
+        input_ids: Tensor | None,
+        latents: Tensor | None = None,
+        *,
+        token_timesteps: Tensor | None = None,
+        latent_timesteps: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        logits_mask: Tensor | None = None,
+        latent_vectors: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        predict_latents: bool = True,
+        **kwargs: Any,
+    ) -> LaddOutput:
+        """One evaluation, as `forward` without a loss."""
+        given = input_ids if inputs_embeds is None else inputs_embeds
+        if given is not None:
+            check_tokens(self.config, input_ids, inputs_embeds, attention_mask)
+            if logits_mask is not None:
+                check_logits_mask(logits_mask, given.shape[:2])
+        if latents is not None:
+            check_latents(self.config, latents, None if given is None else len(given))
+        vectors = None if latents is None else self._latent_vectors(latents, latent_vectors)
+        prediction = None
+        if self.latent_denoiser is not None and vectors is not None and predict_latents:
+            if latent_timesteps is None:
+                raise ValueError("The latent denoiser is conditioned on time: give `latent_timesteps`.")
+            check_times(len(vectors), latent_timesteps=latent_timesteps)
+            prediction = self.latent_denoiser(vectors, _one_or_each(latent_timesteps, len(vectors)))
+        if input_ids is None and inputs_embeds is None:
+            if prediction is None:
+                raise ValueError(
+                    "Neither `input_ids` nor `inputs_embeds` is given: only a model with `separate_latent_denoiser` "
+                    "runs on latents alone."
+                )
+            return LaddOutput(latent_prediction=prediction)
+        out = self.model(
+            input_ids,
+            vectors,
+            token_timesteps,
+            latent_timesteps,
+            attention_mask,
+            inputs_embeds,
+            **kwargs,
+        )
+        states = self.token_head.modulate(out.last_hidden_state, out.conditioning)
+        logits = self._token_logits(states if logits_mask is None else states[logits_mask])
+        if self.latent_head is not None and out.latent_hidden_state is not None:
+            latent_states = out.latent_hidden_state
+            if self.latent_pooling is not None:
+                tokens = out.last_hidden_state
+                latent_states = latent_states + self.latent_pooling(tokens, *row_spans(attention_mask, tokens))
+            prediction = self.latent_head(latent_states, out.conditioning)
+        return LaddOutput(
+            logits=logits,
+            latent_prediction=prediction,
+            hidden_states=out.hidden_states,
+            attentions=out.attentions,
+        )
+
+    def encode(
+        self,
+        tokens: Tensor,
+        attention_mask: Tensor | None = None,
+        random: RowGenerator | None = None,
+        update_codebook: bool = True,
+        precomputed_latents: Tensor | None = None,
+    ) -> EncodedLatents:
+        """Clean latents of `(B, S)` tokens with what training needs of them; see [`EncodedLatents`].
+
+        `precomputed_latents` are what a fixed pretrained encoder says of them, in its place.
+
+        The codebook learns only where gradients are computed and `update_codebook` allows it, and not in stage 2, nor
+        beside adapters or where else a weight of the encoder is fixed.
+        Raises `ValueError` for a model without latents, for precomputed ones where the encoder is trained, and for a
+        text with fewer tokens than latents (where it is padded, on an accelerator, only without gradients: looking
+        would stall the device in training).
+        """
+        if self.encoder is None:
+            raise ValueError("This model has no latents (`latent_type` 'none'), so there is nothing to encode.")
+        if precomputed_latents is not None and isinstance(self.encoder, LaddEncoder):
+            raise ValueError(
+                "The encoder is trained with the model, so its latents can not be had beforehand: leave "
+                "`precomputed_latents` out, or name a pretrained encoder in `encoder.name_or_path`."
+            )
+        check_tokens(self.config, tokens, None, attention_mask)
+        check_lengths(self.config, tokens, attention_mask, wait=not torch.is_grad_enabled())
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.latent_encoder_frozen):
+            if isinstance(self.encoder, PretrainedEncoder):
+                encoded = self.encoder(tokens, attention_mask, random, precomputed_latents, self.dtype)
+            else:
+                encoded = self.encoder(tokens, attention_mask, random)
+            if not torch.is_grad_enabled():  # in training nobody waits, and the loss says so
+                check_finite(encoded.vectors)
+            if self.quantizer is not None:
+                learns = torch.is_grad_enabled() and all(p.requires_grad for p in self.encoder.parameters())
+                quantized = self.quantizer(encoded.vectors, not (learns and update_codebook), random)
+                encoded = EncodedLatents(
+                    quantized.vectors, encoded.kl, quantized.codes, quantized.loss, quantized.unquantized
+                )
+        return encoded
+
+    @torch.no_grad()
+    def encode_latents(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Clean latents of `(B, S)` tokens: `(B, M, D)` vectors or `(B, M)` codes, to generate from or to compare."""
+        check_tokens(self.config, input_ids, None, attention_mask)
+        check_whole_texts(self.config, input_ids, attention_mask)
+        with evaluation_mode(self):
+            return self.encode(input_ids, attention_mask).clean
+
+    def gather_latent_statistics(self, data: Iterable[Mapping[str, Any]], num_examples: int | None = None) -> int:
+        """Takes the statistics by which `encoder.standardization` shifts and scales, and returns of how many vectors.
+
+        Args:
+            data: examples with `input_ids` (and perhaps `attention_mask`), such as a dataset's, or batches of them as
+                tensors. Those with `precomputed_latents` are not encoded.
+            num_examples: how many examples to look at; some thousands suffice.
+
+        Raises `ValueError` for a model that standardises nothing, for too few examples, and for an encoder whose
+        numbers are not finite.
+        """
+        encoder = self.encoder
+        if not isinstance(encoder, PretrainedEncoder) or encoder.statistics is None:
+            raise ValueError("This model standardises no latents: set `encoder.standardization` in its configuration.")
+        with evaluation_mode(self), torch.no_grad():
+            batches = batches_of(data, num_examples, self.config.pad_token_id or 0, self.device)
+            features = feature_batches(encoder, batches, self.dtype)
+            return encoder.statistics.gather(features, encoder.options.name_or_path)
+
+    @property
+    def needs_latent_statistics(self) -> bool:
+        """Whether latents are to be standardised and no statistics have been gathered yet."""
+        statistics = getattr(self.encoder, "statistics", None)
+        return isinstance(statistics, LatentStatistics) and not statistics.gathered
+
+    def set_tokenizer(self, tokenizer: PreTrainedTokenizerBase | None) -> None:
+        """Tells the model which tokenizer its ids are of: those that have no token are never written, and a pretrained
+        encoder reads their text by it (`encoder.tokenizer` 'own') or checks that it shares them. Trainer and pipeline
+        do so by themselves."""
+        if tokenizer is not None:
+            take_vocabulary(self.config, tokenizer)
+        if isinstance(self.encoder, PretrainedEncoder):
+            self.encoder.set_model_tokenizer(tokenizer)
+
+    def freeze_latent_encoder(self, frozen: bool = True) -> None:
+        """Fixes the encoder and the quantiser, as in stage 2 of the training, or lets them learn again: beside adapters
+        their active adapters alone."""
+        self.latent_encoder_frozen = frozen
+        adapted = has_adapters(self)
+        for module in (self.encoder, self.quantizer):
+            if module is not None:
+                for parameter in adapter_parameters(module) if adapted and not frozen else module.parameters():
+                    parameter.requires_grad_(not frozen)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> LaddForDiffusionLM:
+        """As of any module, but that a frozen encoder stays as it is for evaluation, without dropout."""
+        super().train(mode)
+        if mode and self.latent_encoder_frozen:
+            for module in (self.encoder, self.quantizer):
+                if module is not None:
+                    module.eval()
+        return self
+
+    @torch.no_grad()
+    def nelbo(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        path: PathSpec | None = None,
+        num_samples: int = 8,
+        generator: torch.Generator | list[torch.Generator] | RowGenerator | None = None,
+        labels: Tensor | None = None,
+        precomputed_latents: Tensor | None = None,
+        run: Sequence[Point] | None = None,
+    ) -> Nelbo:
+        """Bound on the negative log-likelihood of `(B, S)` tokens along a path of the two times. Paper, section 7.
+
+        Args:
+            input_ids: `(B, S)` clean tokens.
+            attention_mask: `(B, S)`; padding is not scored.
+            path: `joint` (if not given), `sequential`, corners `[[1, 1], [1, 0.3], [0, 0]]`, or a `TimePath`.
+            num_samples: points of the path per example, each one evaluation.
+            generator: one generator, a list with one per row, or `None` for the global one.
+            labels: `(B, S)`, -100 where a token is context that is neither noised nor scored.
+            precomputed_latents: as of `encode`.
+            run: in place of a path, the points of a run, such as `time_path("joint").grid([8])`, for the bound of what
+                its steps write.
+
+        Returns:
+            [`Nelbo`]: token and latent part apart, in nats, with standard errors.
+
+        Raises `ValueError` for tokens that are no batch of whole texts, and for a path that is none.
+        """
+        check_kind("input_ids", input_ids, "ids")
+        if input_ids.ndim != 2:
+            raise ValueError(f"`input_ids` have shape {tuple(input_ids.shape)}; give (batch, length).")
+        labels = input_ids if labels is None else labels
+        check_labels(labels, input_ids)
+        tokens, maskable = self._clean_tokens(input_ids, labels, attention_mask)
+        Vocabulary.of(self.config).check_text(tokens, maskable, "`input_ids`")
+        check_longest(self.config, tokens, attention_mask)
+        random = RowGenerator.from_generator(generator, len(input_ids), input_ids.device)
+        with evaluation_mode(self):
+            encode = partial(self.encode, precomputed_latents=precomputed_latents)
+            return nelbo(self, tokens, maskable, attention_mask, path, num_samples, random, encode, run)
+
+    def _latent_vectors(self, latents: Tensor, clean_vectors: Tensor | None) -> Tensor:
+        """What enters the latent stream, `(B, M, D)`: codes as their vectors, the mask code as a learned one."""
+        if self.quantizer is None or self.model.mask_vector is None:
+            return latents
+        masked, mask_vector = latents == self.config.codebook_size, self.model.mask_vector
+        if clean_vectors is None:
+            clean_vectors = self.quantizer.codes_to_vectors(latents.masked_fill(masked, 0))
+        return torch.where(masked[..., None], mask_vector, clean_vectors.to(mask_vector))
+
+    def _token_logits(self, states: Tensor) -> Tensor:
+        """The vocabulary projection with what is never written, such as the mask token, at minus infinity, which costs
+        nothing put into the bias."""
+        head = self.token_head.proj
+        never = Vocabulary.of(self.config).never_written(self.config.vocab_size, states.device)
+        plain = type(head) in (nn.Linear, ZeroInitLinear) and not hasattr(head, "_hf_hook")
+        if not plain:  # an adapter around it, a quantised one, or one whose weights come when it is called
+            return head(states).masked_fill(never, float("-inf"))
+        return nn.functional.linear(states, head.weight, head.bias.masked_fill(never, float("-inf")))
+
+    def _clean_tokens(
+        self, input_ids: Tensor | None, labels: Tensor, attention_mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Clean tokens and which of them may be noised, both `(B, S)`."""
+        maskable = maskable_tokens(labels, attention_mask)
+        if input_ids is None:
+            filler = self.config.pad_token_id or 0
+            return torch.where(labels == IGNORED_LABEL, filler, labels), maskable
+        return torch.where(labels == IGNORED_LABEL, input_ids, labels), maskable
+
+
+LaddPreTrainedModel._auto_classes = {
+    "AutoConfig": LaddConfig,
+    "AutoModel": LaddModel,
+    "AutoModelForMaskedLM": LaddForDiffusionLM,
+}
+
+__all__ = ["LaddForDiffusionLM", "LaddModel", "LaddModelOutput", "LaddOutput", "LaddPreTrainedModel"]

@@ -1,0 +1,1 @@
+"""Quantisers of Di-LADD, one per file."""

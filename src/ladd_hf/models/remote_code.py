@@ -1,0 +1,107 @@
+"""Models that are pushed to the Hub take their code along, so that they load where this package is not installed.
+
+`AutoModelForMaskedLM.from_pretrained(repository, trust_remote_code=True)` then finds the modules beside the weights, as
+flat files, and reads which class is which in the configuration's `auto_map`. Folders saved locally stay without.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from transformers import PreTrainedModel
+
+_IMPORTED = re.compile(r"from\s+\.+[\w.]*")
+
+
+@contextmanager
+def code_included(model: PreTrainedModel, auto_classes: dict[str, type]) -> Iterator[None]:
+    """Within it, saving `model` writes its code as well (`write_code`).
+
+    `auto_classes` are its classes by the auto class that is to load them; the model's own is among them.
+    """
+    config, before = model.config, getattr(model.config, "auto_map", None)
+    config.auto_map = {auto: f"{_base_name(one)}.{one.__name__}" for auto, one in auto_classes.items()}
+    vars(model)["_takes_code_along"] = True
+    try:
+        yield
+    finally:
+        del vars(model)["_takes_code_along"]
+        if before is None:
+            del config.auto_map
+        else:
+            config.auto_map = before
+
+
+def write_code(model: PreTrainedModel, auto_classes: Iterable[type], folder: Path) -> None:
+    """Writes the modules that define `auto_classes`, and all that these import of their package, flat into `folder`.
+
+    The classes of the model's own layers travel with it, so a library that only another kind of model needs is not
+    asked for. Raises `ValueError` where two modules would get one name, and where a package is imported as a whole.
+    """
+    entries = {_file_of(one) for one in auto_classes}
+    package = type(model).__module__.split(".")[0]
+    layers = {type(layer) for layer in model.modules() if type(layer).__module__.split(".")[0] == package}
+    files: dict[str, Path] = {}
+    waiting = sorted(entries | {_file_of(layer) for layer in layers})
+    while waiting:
+        file = waiting.pop()
+        if files.setdefault(file.stem, file) != file:
+            raise ValueError(f"{file} and {files[file.stem]} would be one file on the Hub: rename one of them.")
+        waiting += [one for one in _imports(file).values() if files.get(one.stem) != one]
+    main = _file_of(type(model))
+    reached = _reached(main)
+    for file in files.values():
+        text = _flat(file)
+        if file == main:  # transformers fetches only what is imported by name, from the file it starts at
+            text += "".join(
+                f"\nfrom .{_base_name(layer)} import {layer.__name__}  # noqa: E402, F401\n"
+                for layer in sorted(layers, key=lambda one: one.__name__)
+                if _file_of(layer) not in reached
+            )
+        (folder / file.name).write_text(text, encoding="utf-8")
+
+
+def _base_name(one: type) -> str:
+    return one.__module__.rsplit(".", 1)[-1]
+
+
+def _file_of(one: type) -> Path:
+    return Path(str(sys.modules[one.__module__].__file__)).resolve()
+
+
+def _reached(file: Path) -> set[Path]:
+    """The file, and all that it imports of its package."""
+    reached, waiting = {file}, [file]
+    while waiting:
+        new = set(_imports(waiting.pop()).values()) - reached
+        reached |= new
+        waiting += sorted(new)
+    return reached
+
+
+def _imports(file: Path) -> dict[int, Path]:
+    """The modules that a file imports relatively, by the line of the import."""
+    found = {}
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ImportFrom) or not node.level:
+            continue
+        module = file.parents[node.level - 1].joinpath(*(node.module or "").split(".")).with_suffix(".py")
+        if node.module is None or not module.is_file():
+            raise ValueError(
+                f"Line {node.lineno} of {file} imports a package as a whole: import from the module that defines it."
+            )
+        found[node.lineno] = module
+    return found
+
+
+def _flat(file: Path) -> str:
+    """The text of a file with each relative import rewritten to a module beside it."""
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    for number, module in _imports(file).items():
+        lines[number - 1] = _IMPORTED.sub(f"from .{module.stem}", lines[number - 1], count=1)
+    return "".join(lines)

@@ -1,0 +1,217 @@
+"""Arguments of [`LaddTrainer`]: transformers' own, and the objective's."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, fields, make_dataclass
+from typing import Any, ClassVar
+
+import torch
+from transformers import TrainingArguments
+
+from ..diffusion.objective import OBJECTIVE_RANGES, TrainingObjective
+from ..diffusion.paths import time_path
+from ..utils.help_texts import help_texts
+from ..utils.number_ranges import (
+    COUNT,
+    COUNT_OR_ZERO,
+    NOT_NEGATIVE,
+    SEED,
+    SEED_OF_64_BITS,
+    SHARE_BELOW_ONE,
+    NumberRange,
+    check_ranges,
+    whole,
+)
+from ..utils.wrong_objects import check_number, described
+from .renamed import check_renamed
+from .stage_checks import check_prior_is_trained
+from .stage_lengths import RunLength, is_share
+from .stage_plan import StagePlan
+from .stage_reading import stages_from
+
+# Ends of the names of metrics of the bound.
+_LOWER_IS_BETTER = ("loss", "nelbo", "nats", "perplexity")
+# What each setting of ours that is a number may be; those of the objective as there.
+ARGUMENT_RANGES: dict[str, NumberRange] = {
+    **OBJECTIVE_RANGES,
+    "ema_decay": NumberRange("a decay from 0 (no EMA) to below 1", least=0, most=1, without_ends=("most",)),
+    "nelbo_samples": whole(1, "at least 1 point per example, a whole number"),
+}
+# The same of transformers' settings, which looks at few of them; `None` stands for its own choice.
+THEIR_RANGES: dict[str, NumberRange] = {
+    **dict.fromkeys(
+        ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"), COUNT
+    ),
+    **dict.fromkeys(("learning_rate", "weight_decay", "adam_epsilon", "neftune_noise_alpha"), NOT_NEGATIVE),
+    **dict.fromkeys(("num_train_epochs", "warmup_steps", "eval_delay"), NOT_NEGATIVE),
+    **dict.fromkeys(("logging_steps", "save_steps", "eval_steps"), NOT_NEGATIVE),
+    **dict.fromkeys(("adam_beta1", "adam_beta2"), SHARE_BELOW_ONE),
+    **dict.fromkeys(("eval_accumulation_steps", "ddp_timeout", "ddp_bucket_cap_mb"), COUNT),
+    **dict.fromkeys(("dataloader_num_workers", "dataloader_prefetch_factor"), COUNT_OR_ZERO),
+    "max_steps": whole(-1, "a number of steps, or -1 where `num_train_epochs` counts"),
+    "seed": SEED,
+    "data_seed": SEED_OF_64_BITS,
+}
+_OPTIONAL = tuple(name for name in THEIR_RANGES if getattr(TrainingArguments, name) is None)
+
+
+# The settings of the objective, as they stand there: names, defaults, and what its docstring says of them.
+ObjectiveArguments: Any = make_dataclass(
+    "ObjectiveArguments",
+    [
+        (
+            f.name,
+            type(f.default),
+            field(default=f.default, metadata={"help": help_texts(TrainingObjective).get(f.name, "")}),
+        )
+        for f in fields(TrainingObjective)
+    ],
+)
+
+
+@dataclass
+class LaddTrainingArguments(ObjectiveArguments, TrainingArguments):
+    """transformers' `TrainingArguments` with the settings of the paper's objective (section 6), each as
+    [`TrainingObjective`] has it.
+
+    `stages` are [`Stage`]s, mappings of their fields, or names of stages, or JSON of these: what a stage does not say
+    is the run's, or is as in the stage of its name. The paper's two stages are
+    `[{"name": "encoder", "steps": 500}, "prior"]`: the first trains encoder and token denoiser, the second the denoiser
+    of both channels with the encoder fixed, and without the terms that only shape the encoder (corruption of its input,
+    InfoNCE, KL). Before them `mdlm` may train the token stream alone, so that latents are learnt by a network that
+    knows the language already; this is ours, not the paper's. Without stages everything is trained at once.
+
+    A length below 1 is a share of the run, as transformers' `warmup_steps` is, and `epochs` are passes over the data:
+    both also in a run whose length is a number of epochs. A run that would end before its latents' prior is trained at
+    all is refused, here where `max_steps` tells, else where training begins; one that is to train none has
+    `latent_loss_weight` 0.
+    """
+
+    stages: list | str | None = field(
+        default=None,
+        metadata={
+            "help": "Stages in their order, each a name or a mapping with `name`, as JSON; see docs/training.md."
+        },
+    )
+    ema_decay: float = field(default=0.9999, metadata={"help": "Decay of the averaged weights; 0 switches EMA off."})
+    nelbo_paths: list[str] = field(
+        default_factory=lambda: ["joint"],
+        metadata={"help": "Evaluation: paths of the bound, by name or by their corners; eval_loss is the first."},
+    )
+    nelbo_samples: int = field(default=4, metadata={"help": "Evaluation: points of the path per example."})
+    resume_if_exists: bool = field(
+        default=False, metadata={"help": "Go on from the last whole checkpoint of an output folder that holds a run."}
+    )
+    start_anew: bool = field(
+        default=False,
+        metadata={"help": "Train anew in an output folder that holds a run, which moves to `_previous-1` in it."},
+    )
+
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Drop data columns the model does not take."})
+    logging_nan_inf_filter: bool = field(
+        default=False, metadata={"help": "Replace non-finite losses in logs; here training stops instead."}
+    )
+    label_names: list[str] | None = field(default_factory=list, metadata={"help": "Columns with labels."})
+
+    _length: ClassVar[RunLength | None] = None  # of the run, once it has begun
+
+    def __new__(cls, *args: Any, **options: Any) -> LaddTrainingArguments:
+        """Raises `ValueError` for settings of earlier versions, with what says the same now."""
+        check_renamed(options)
+        return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        for name, kind in _KINDS.items():
+            if name not in ARGUMENT_RANGES:
+                _check_kind(name, getattr(self, name), kind)
+        check_ranges(self, ARGUMENT_RANGES)
+        check_ranges(self, THEIR_RANGES, optional=_OPTIONAL)
+        if "WORLD_SIZE" in os.environ and not torch.accelerator.is_available():
+            self.use_cpu = True  # else each of several processes would train on its own
+        metric = self.metric_for_best_model or ""
+        if self.greater_is_better is None and metric.endswith(_LOWER_IS_BETTER):
+            self.greater_is_better = False  # transformers takes whatever does not end with "loss" for a score
+        super().__post_init__()
+        if self.data_seed is None:
+            self.data_seed = self.seed  # else the order of the data hangs on who called torch.manual_seed last
+        if self.ddp_find_unused_parameters is None and (self.stages or self.tokens_alone):
+            self.ddp_find_unused_parameters = True  # the latents' head before it is trained, the encoder of stage 2
+        self._length = None  # type: ignore[misc]
+        self.check_values()
+        if self.max_steps > 0:
+            self.check_length_of_run(self.max_steps)
+
+    def check_values(self) -> None:
+        """Raises `ValueError` for values that are none, and for ours that contradict each other, whenever set."""
+        check_ranges(self, ARGUMENT_RANGES)
+        check_ranges(self, THEIR_RANGES, optional=_OPTIONAL)
+        if self.max_grad_norm is not None and not self.max_grad_norm >= 0:  # infinity clips nothing, as 0
+            raise ValueError(f"`max_grad_norm` is {self.max_grad_norm}; give a norm above 0, or 0 to clip nothing.")
+        if self.start_anew and (self.resume_if_exists or self.resume_from_checkpoint):
+            raise ValueError("`start_anew` is set, and going on with an earlier run as well: choose one of them.")
+        if self.resume_if_exists and self.save_only_model:
+            raise ValueError(
+                "`save_only_model` leaves the optimiser's state out of a checkpoint, so `resume_if_exists` can not "
+                "go on from it: leave one of the two out."
+            )
+        if not self.nelbo_paths:
+            raise ValueError("`nelbo_paths` is empty; give at least one path, such as 'joint'.")
+        for path in self.nelbo_paths:
+            time_path(path)
+        self.stages = [stage.as_data() for stage in stages_from(self.stages)]
+        self.stage_plan.objectives()
+
+    def begin_run(self, num_steps: int, steps_per_epoch: float = 0) -> None:
+        """Takes note of how long the run is that begins, which lengths of stages may be measured by."""
+        self._length = RunLength(num_steps, steps_per_epoch)  # type: ignore[misc]
+
+    def plan_of(self, length: RunLength) -> StagePlan:
+        """The stages of a run of that length."""
+        return StagePlan.of(stages_from(self.stages), length, self._settings())
+
+    @property
+    def stage_plan(self) -> StagePlan:
+        """The stages of the run."""
+        return self.plan_of(self._length or RunLength(max(self.max_steps, 0)))
+
+    @property
+    def stages_are_counted(self) -> bool:
+        """Whether all lengths of stages are numbers of steps, whatever the run's length."""
+        stages = stages_from(self.stages)
+        return not any(stage.epochs is not None or is_share(stage.steps) for stage in stages)
+
+    def objective_at(self, step: int) -> TrainingObjective:
+        """What is trained at step number `step`, from 0. Raises `ValueError` for settings it does not accept."""
+        return self.stage_plan.objective_at(step)
+
+    def check_length_of_run(self, num_steps: int) -> None:
+        """Raises `ValueError` where a run of so many steps ends before the prior over its latents is trained at all."""
+        if self.tokens_alone or not self.latent_loss_weight:  # as it was asked for
+            return
+        length = f"`max_steps` {num_steps}"
+        if num_steps != self.max_steps:
+            length = f"the run of {num_steps} steps (`num_train_epochs` {self.num_train_epochs:g})"
+        steps_per_epoch = self._length.steps_per_epoch if self._length else 0
+        check_prior_is_trained(self.plan_of(RunLength(num_steps, steps_per_epoch)), length)
+
+    def _settings(self) -> dict[str, Any]:
+        """The run's objective."""
+        return {f.name: getattr(self, f.name) for f in fields(TrainingObjective)}
+
+
+def _check_kind(name: str, value: Any, kind: str) -> None:
+    """Raises `ValueError` for a setting's value of another kind than its annotation says."""
+    if kind in ("int", "float"):
+        check_number(f"`{name}`", value, whole=kind == "int")
+    elif kind == "str" and not isinstance(value, str):
+        raise ValueError(f"`{name}` is {described(value)}; give a text.")
+    elif kind == "list[str]" and not (isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)):
+        raise ValueError(f"`{name}` is {described(value)}; give a list of texts.")
+
+
+# What each setting of ours is annotated as; command lines write into the fields themselves.
+_KINDS: dict[str, str] = {
+    **{f.name: type(f.default).__name__ for f in fields(TrainingObjective)},
+    **LaddTrainingArguments.__annotations__,
+}

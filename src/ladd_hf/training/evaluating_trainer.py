@@ -1,0 +1,167 @@
+"""[`EvaluatingTrainer`]: the bound of every text of a data set, once, with the averaged weights. Section 6."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.distributed.fsdp import register_fsdp_forward_method
+from torch.utils.data import DataLoader, IterableDataset
+from transformers.trainer_utils import EvalLoopOutput, PredictionOutput
+
+from ..diffusion.paths import path_name, time_path
+from ..diffusion.rng import RowGenerator
+from .evaluation_streams import NUMBER, NumberedCollator, NumberedTexts, each_once
+from .isolation import in_dtype, isolated_randomness
+from .recorded_trainer import RecordedTrainer
+from .run_facts import measurement
+
+
+class EvaluatingTrainer(RecordedTrainer):
+    """Evaluates by the bound along each of `args.nelbo_paths`, whatever the training leaves out, and leaves the
+    training as it is."""
+
+    _evaluated: dict[str, Any]  # the data set of each evaluation loader that is kept
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
+        """As `Trainer.get_eval_dataloader`, every text in it, once."""
+        return self._whole_dataloader(super().get_eval_dataloader, eval_dataset)
+
+    def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
+        """As `Trainer.get_test_dataloader`, every text in it, once."""
+        return self._whole_dataloader(super().get_test_dataloader, test_dataset)
+
+    def _whole_dataloader(self, make: Callable[[Any], DataLoader], dataset: Any) -> DataLoader:
+        """A data loader that leaves no text out, whatever training does, and tells those that fill a last batch."""
+        named = self.eval_dataset if dataset is None else dataset
+        named = cast(dict, self.eval_dataset)[named] if isinstance(named, str) else named
+        drop_last, collator = self.args.dataloader_drop_last, self.data_collator
+        self.args.dataloader_drop_last = False
+        if isinstance(named, IterableDataset) and self.args.world_size > 1:
+            dataset, self.data_collator = NumberedTexts(named), NumberedCollator(collator)
+        key = dataset if isinstance(dataset, str) else "eval"  # as transformers keeps loaders with persistent workers
+        if self._evaluated.get(key) is not named:
+            getattr(self, "_eval_dataloaders", {}).pop(key, None)
+        self._evaluated[key] = named
+        try:
+            return make(dataset)
+        finally:
+            self.args.dataloader_drop_last, self.data_collator = drop_last, collator
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        columns = cast(list, self._signature_columns)
+        if NUMBER not in columns:
+            columns.append(NUMBER)
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """As `Trainer.evaluate`; training goes on as if it had not been called, and the card will tell of which weights
+        and of which data set the figures are."""
+        with isolated_randomness(self.args.device):
+            metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+            if not isinstance(self.eval_dataset if eval_dataset is None else eval_dataset, dict):  # else one by one
+                self._record.measurements.append(measurement(self, eval_dataset, metric_key_prefix, metrics))
+        return metrics
+
+    def predict(self, *args: Any, **kwargs: Any) -> PredictionOutput:
+        """As `Trainer.predict`; the predictions are each text's scored tokens, and its token and latent nats along each
+        of `args.nelbo_paths`: `(N, 1 + 2 paths)`."""
+        with isolated_randomness(self.args.device):
+            return super().predict(*args, **kwargs)
+
+    def evaluation_loop(self, dataloader: DataLoader, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        """As `Trainer.evaluation_loop`, with the averaged weights, and the bound among its metrics.
+
+        Raises `ValueError` for a data set without a text, or without a token to score.
+        """
+        self._check_options()
+        prefix = kwargs.get("metric_key_prefix", "eval")
+        kwargs["prediction_loss_only"] = False
+        empty = f"The data set of `{prefix}` holds no text: give one with at least one."
+        try:
+            with self._averaged(), self._evaluation_dtype():
+                output = super().evaluation_loop(dataloader, *args, **kwargs)
+        except ValueError as error:  # of a stream that one process reads for all
+            if "does not contain any data" not in str(error):
+                raise
+            raise ValueError(empty) from error
+        batches = output.predictions if isinstance(output.predictions, list) else [output.predictions]
+        if not batches or batches[0] is None:
+            raise ValueError(empty)
+        values = np.concatenate([np.asarray(batch, dtype=np.float64) for batch in batches])
+        values = values[each_once(values[:, 0]), 1:]
+        metrics = {**(output.metrics or {}), **self._bound_metrics(values, prefix)}
+        predictions = None if self.args.prediction_loss_only else values
+        return EvalLoopOutput(cast(Any, predictions), output.label_ids, metrics, len(values))
+
+    @contextmanager
+    def _evaluation_dtype(self) -> Iterator[None]:
+        """Rounds the weights for `bf16_full_eval` and `fp16_full_eval`, and gives them back as they were."""
+        args = self.args
+        flags = {"bf16_full_eval": torch.bfloat16, "fp16_full_eval": torch.float16}
+        asked = {name: dtype for name, dtype in flags.items() if getattr(args, name) and not self.is_in_train}
+        if asked:
+            self._move_model_to_device(cast(nn.Module, self.model), args.device)
+        for name in asked:  # else the model would stay in that dtype
+            setattr(args, name, False)
+        try:
+            with in_dtype(self._ladd_model(), next(iter(asked.values()), None)):
+                yield
+        finally:
+            for name in asked:
+                setattr(args, name, True)
+
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[None, Tensor, None]:
+        """The bound of each example: `(B, 2 + 2 paths)`: its number in a stream that processes share (else -1), scored
+        tokens, then token and latent nats along each path.
+
+        Its noise is seeded by the example's own tokens: the same in any order, batch or number of processes.
+        """
+        if "nelbo" not in vars(self._ladd_model()):
+            register_fsdp_forward_method(self._ladd_model(), "nelbo")  # sharded weights come together for it, too
+        inputs = self._prepare_inputs(inputs)
+        tokens, mask, labels = inputs["input_ids"], inputs.get("attention_mask"), inputs.get("labels")
+        stored = inputs.get("precomputed_latents")
+        numbers = inputs.get(NUMBER, torch.full((len(tokens),), -1, device=tokens.device))
+        columns: list[Tensor] = []
+        with self.compute_loss_context_manager():
+            for path in self.args.nelbo_paths:
+                random = RowGenerator.from_content(self.args.seed, tokens, mask)
+                bound = self._ladd_model().nelbo(tokens, mask, path, self.args.nelbo_samples, random, labels, stored)
+                columns = columns or [numbers.double(), bound.num_tokens.double()]
+                columns += [bound.token_nats, bound.latent_nats]
+        return None, torch.stack(columns, dim=1), None
+
+    def _bound_metrics(self, values: NDArray[np.float64], prefix: str) -> dict[str, float]:
+        """Nats per token of the whole evaluation set, by path and by part."""
+        tokens = values[:, 0].sum()
+        if not tokens:
+            raise ValueError(
+                f"The data set of `{prefix}` holds no token to score: every one is padding, or labelled -100. "
+                "Give texts with tokens that are neither."
+            )
+        metrics = {}
+        names = [path_name(path) for path in self.args.nelbo_paths]
+        for index, name in enumerate(names):
+            token_nats, latent_nats = values[:, 1 + 2 * index].sum() / tokens, values[:, 2 + 2 * index].sum() / tokens
+            metrics[f"{prefix}_{name}_token_nats"] = float(token_nats)
+            metrics[f"{prefix}_{name}_latent_nats"] = float(latent_nats)
+            metrics[f"{prefix}_{name}_nelbo"] = float(token_nats + latent_nats)
+        metrics[f"{prefix}_loss"] = metrics[f"{prefix}_{names[0]}_nelbo"]
+        kind = self._ladd_model().config.latent_type
+        if kind == "none" or (kind == "discrete" and time_path(self.args.nelbo_paths[0]).vertices[0] == (1, 1)):
+            metrics[f"{prefix}_perplexity"] = float(np.exp(metrics[f"{prefix}_loss"]))
+        return metrics

@@ -1,0 +1,36 @@
+"""The stages that have a name: `mdlm`, which is ours, the paper's `encoder` and `prior`, and `joint`. Section 6."""
+
+from __future__ import annotations
+
+from .stages import SETTINGS, Ramp, Stage, register_stage
+
+# What trains the tokens alone has only these settings; the others say how latents are trained.
+_OF_TOKENS = ("token_weighting", "token_loss_weight", "min_time")
+# Terms that shape the encoder end where it is fixed.
+_OF_THE_ENCODER = (
+    *("encoder_corruption", "encoder_mask_ratio", "contrastive_weight", "latent_kl_weight"),
+    "quantizer_dropout",
+)
+
+register_stage(
+    Stage(
+        "mdlm",
+        objective={name: value for name, value in SETTINGS.items() if name not in _OF_TOKENS} | {"tokens_alone": True},
+    )
+)
+register_stage(
+    Stage(
+        "encoder",
+        objective={
+            "latent_loss_weight": 0.0,
+            "time_distribution": "tokens",
+            **dict.fromkeys(("fully_masked_share", "latent_dropout", "quantizer_dropout"), 0.0),
+        },
+        ramps={"quantizer_dropout": Ramp(1.0, 0.0)},  # the prior is trained on rounded codes
+        restart_average=True,
+    )
+)
+register_stage(
+    Stage("prior", objective=dict.fromkeys(_OF_THE_ENCODER, 0.0), freeze=("encoder",), from_average=("encoder",))
+)
+register_stage(Stage("joint", restart_average=True))

@@ -1,0 +1,131 @@
+"""[`PublishingTrainer`]: saves pipelines, writes cards and pushes a trainer's model to the Hub."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any, cast
+
+from huggingface_hub import ModelCard
+from torch import nn
+from transformers.utils import logging
+
+from ..models.adapters import has_adapters
+from ..models.fsdp import is_sharded
+from ..models.modeling_ladd import LaddForDiffusionLM
+from ..pipelines import LaddPipeline
+from ..schedulers import LaddScheduler
+from ..utils.local_paths import public_name
+from .hub import check_samples, held_out_bounds, push_checkpoint, training_recipe, untrained_prior
+from .model_card import SampleScores, model_card
+from .recorded_trainer import RecordedTrainer
+
+logger = logging.get_logger(__name__)
+
+
+class PublishingTrainer(RecordedTrainer):
+    """Publishes the averaged weights, with a card that tells of the run."""
+
+    def save_pipeline(
+        self, output_dir: str, scheduler: LaddScheduler | None = None, card: ModelCard | None = None
+    ) -> None:
+        """Saves a whole pipeline with the averaged weights, to load with `LaddPipeline.from_pretrained`, and its card:
+        `card`, or what the run itself tells. Warns where the prior over its latents is untrained, as after a run that
+        was stopped in stage 1; its card says so too."""
+        self._monitor.check()
+        if self.args.should_save and (caution := untrained_prior(self)) is not None:
+            logger.warning(caution)
+        with self._averaged():
+            pipeline = LaddPipeline(self._whole_model(), scheduler=scheduler, tokenizer=self._tokenizer())
+            if self.args.should_save:
+                pipeline.save_pretrained(output_dir)
+                (card or self.model_card(repository=Path(output_dir).resolve().name)).save(
+                    Path(output_dir) / "README.md"
+                )
+
+    def _whole_model(self) -> LaddForDiffusionLM:
+        """The model; where its weights are sharded, a copy that the process that saves has whole."""
+        model = self._ladd_model()
+        if not is_sharded(model):
+            return model
+        if has_adapters(model):
+            raise ValueError(
+                "The model with adapters is sharded, so they can not be merged here: `save_model` saves the adapter; "
+                "load it in one process and save its pipeline there."
+            )
+        weights = self.accelerator.get_state_dict(self.model)
+        if not self.args.should_save:
+            return model
+        copied: nn.Module = LaddForDiffusionLM(copy.deepcopy(model.config))
+        copied.to(model.dtype).load_state_dict(weights)
+        return cast(LaddForDiffusionLM, copied)
+
+    def model_card(
+        self,
+        name: str | None = None,
+        repository: str | None = None,
+        data: str | None = None,
+        eval_data: str | None = None,
+        command: str | None = None,
+        samples: SampleScores | None = None,
+        **options: Any,
+    ) -> ModelCard:
+        """The card of the weights as they are now: how they were trained, the last figures of each data set that they
+        were evaluated on, and `samples`' scores, if they have been measured.
+
+        Names, data sets and the command are looked up, if not given: `eval_data` is what the trainer's own data set,
+        or its dict of them, is called. `options` are [`~model_card.model_card`]'s. Raises `ValueError` for samples of
+        which it is known that they are of other weights.
+        """
+        check_samples(self, samples)
+        repository = repository or self.hub_model_id or Path(str(self.args.output_dir)).resolve().name
+        return model_card(
+            name or Path(repository).name,
+            training_recipe(self, data, command),
+            samples,
+            held_out_bounds(self, eval_data),
+            repository,
+            text=self._tokenizer() is not None,
+            **options,
+        )
+
+    def create_model_card(
+        self,
+        language: str | None = None,
+        license: str | None = None,
+        tags: str | list[str] | None = None,
+        model_name: str | None = None,
+        finetuned_from: str | None = None,
+        tasks: str | list[str] | None = None,
+        dataset_tags: str | list[str] | None = None,
+        dataset: str | list[str] | None = None,
+        dataset_args: str | list[str] | None = None,
+    ) -> None:
+        """Writes the run's card to the output folder; the arguments go into its metadata. Tasks are this library's."""
+        if not self.is_world_process_zero():
+            return
+        base = public_name(finetuned_from) if finetuned_from else None
+        given = {"language": language, "license": license, "base_model": base, "datasets": dataset_tags}
+        names = [dataset] if isinstance(dataset, str) else dataset
+        card = self.model_card(
+            model_name,
+            data=", ".join(names) if names else None,
+            tags=[tags] if isinstance(tags, str) else tags or [],
+            adapter_of=public_name(self._ladd_model().name_or_path or "user/base")
+            if has_adapters(self._ladd_model())
+            else None,
+            metadata={key: value for key, value in given.items() if value is not None},
+        )
+        card.save(Path(str(self.args.output_dir)) / "README.md")
+
+    def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
+        """As `Trainer.push_to_hub`: the averaged weights, their code, tokenizer and card."""
+        self._finish_current_push()  # it still reads the folder that is written next
+        with self._ladd_model().code_included():
+            return super().push_to_hub(*args, **kwargs)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        if self._saved_aside is not None:  # not before it has its name
+            return
+        with self._ladd_model().code_included():
+            push_checkpoint(self, checkpoint_folder)

@@ -1,0 +1,98 @@
+"""[`RecordedTrainer`]: the average of a run's weights, their record, and the watch on their loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from ..models.adapters import base_model
+from ..models.modeling_ladd import LaddForDiffusionLM
+from .checkpointed_trainer import CheckpointedTrainer
+from .ema import EMA_FILE, EMACallback
+from .loss_monitor import LossMonitor
+from .run_record import RunRecord
+from .trainer_checks import REFUSED_CALLABLES, averages_weights, check_options
+
+logger = logging.get_logger(__name__)
+
+
+class RecordedTrainer(CheckpointedTrainer):
+    """Keeps with the weights an average of them and the record of how they came to be, in each checkpoint too."""
+
+    ema: EMACallback | None
+    _record: RunRecord
+    _monitor: LossMonitor
+
+    @property
+    def trained_steps(self) -> int:
+        """How many steps of training the weights, as they are now, have been through: also those of earlier calls of
+        `train`, and no more than they had where the best weights were loaded again."""
+        return self._record.steps
+
+    def _ladd_model(self) -> LaddForDiffusionLM:
+        return base_model(self.accelerator.unwrap_model(self.model, keep_torch_compile=False))
+
+    def _tokenizer(self) -> PreTrainedTokenizerBase | None:
+        return self.processing_class if isinstance(self.processing_class, PreTrainedTokenizerBase) else None
+
+    def _check_options(self) -> None:
+        """Raises `ValueError` for options that can not be kept, whenever they were set."""
+        check_options(self.args, {name: getattr(self, name) for name in REFUSED_CALLABLES})
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The model with its averaged weights, an EMA or those of an optimiser that averages by itself; as it is,
+        without either or before training."""
+        optimizer = averages_weights(self.optimizer)
+        if optimizer is not None:
+            optimizer.eval()
+        try:
+            with self.ema.applied() if self.ema is not None else nullcontext():
+                yield
+        finally:
+            if optimizer is not None and self.is_in_train:
+                optimizer.train()
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Saves the averaged weights. Checkpoints, which training goes on from, get the plain ones and the average."""
+        if _internal_call and output_dir is not None:
+            super().save_model(output_dir, _internal_call=True)
+            if self.ema is not None:
+                self.ema.save(output_dir, self.args.should_save)
+            if self.args.should_save:
+                self._record.save(output_dir)
+            return
+        self._monitor.check()
+        with self._averaged():
+            super().save_model(output_dir, _internal_call)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        # never overwrite good checkpoints with weights that a bad loss has spoilt, in whichever process
+        self._monitor.check(self.accelerator.gather)
+        super()._save_checkpoint(model, trial)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            self._record = RunRecord.load(checkpoint)
+        # here, for DeepSpeed loads the weights without a method of ours
+        if self.ema is not None and checkpoint is not None:
+            self.ema.load(checkpoint)
+        elif checkpoint is not None and Path(checkpoint, EMA_FILE).exists():
+            logger.warning(
+                f"The checkpoint {checkpoint} has averaged weights, which are dropped, for `ema_decay` is 0: give the "
+                "decay of its run to keep them."
+            )
+
+    def _load_best_model(self) -> None:
+        super()._load_best_model()
+        best = str(self.state.best_model_checkpoint)
+        self._record.steps = RunRecord.load(best).steps
+        if self.ema is not None:
+            self.ema.load(best)

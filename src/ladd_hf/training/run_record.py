@@ -1,0 +1,203 @@
+"""The record of how weights came to be, and of what was measured of them when: what a card may say.
+
+It counts the optimiser steps that the weights have been through, over all calls of `train` and all resumes. A
+checkpoint has its record beside the weights, so that figures and circumstances stay with the weights they belong to.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from transformers.trainer_callback import TrainerState
+
+RECORD_FILE = "run_record.json"
+_STATE_FILE = "trainer_state.json"
+_UNKNOWN = "not recorded"
+
+
+@dataclass
+class Run:
+    """A stretch of training under the same circumstances.
+
+    Attributes:
+        steps: how many it has made.
+        facts: the circumstances, by name; none where they were not recorded.
+        first: number of its first step, from 0, in the run that it is a part of: not 0 where it was resumed.
+        stages: their names and numbers of steps, in their order.
+        objectives: what each stage trains, by the number of its first step.
+    """
+
+    steps: int = 0
+    facts: dict[str, str] = field(default_factory=dict)
+    first: int = 0
+    stages: list[tuple[str, int]] = field(default_factory=list)
+    objectives: list[tuple[int, str]] = field(default_factory=list)
+
+
+@dataclass
+class Measurement:
+    """What an evaluation found.
+
+    Attributes:
+        steps: of training that the weights had been through.
+        role: of the data set: `own`, the trainer's; the `training` data; or `other`.
+        label: which of the trainer's own sets, if it has several; of another set, the prefix of its metrics.
+        data: the set's kind, or its own name, and its size.
+        identity: what tells its content from another's, as far as that can be told.
+        nats: per token, by path: of the tokens and of the latents.
+        dtype, seed, hardware: what it was measured with.
+    """
+
+    steps: int
+    role: str
+    label: str
+    data: str
+    identity: str
+    nats: dict[str, tuple[float, float]]
+    dtype: str
+    seed: int
+    hardware: str
+
+    @property
+    def set_key(self) -> tuple[str, ...]:
+        """Whose figures a later evaluation replaces: those of the same set."""
+        return (self.role, self.label) if self.role == "own" else (self.role, self.label, self.data, self.identity)
+
+
+@dataclass
+class RunRecord:
+    """How the weights came to be.
+
+    Attributes:
+        steps: of training that the weights have been through, as they are now.
+        runs: the stretches of training, to the last step that was made; further than `steps` where earlier weights were
+            loaded again, as the best ones are at the end.
+        measurements: in their order.
+    """
+
+    steps: int = 0
+    runs: list[Run] = field(default_factory=list)
+    measurements: list[Measurement] = field(default_factory=list)
+
+    def begin(self, run: Run) -> None:
+        """Starts a stretch of training from the weights as they are; what came of others is forgotten."""
+        self.runs = list(self.parts())
+        self.measurements = [one for one in self.measurements if one.steps <= self.steps]
+        self.runs.append(run)
+
+    def count_step(self) -> None:
+        """Takes note of an optimiser step."""
+        self.runs[-1].steps += 1
+        self.steps += 1
+
+    @property
+    def last_step(self) -> int:
+        """How far training went, be the weights from there or from before."""
+        return sum(run.steps for run in self.runs)
+
+    def parts(self) -> Iterator[Run]:
+        """The stretches that the weights have been through, each as far as they have."""
+        left = self.steps
+        for run in self.runs:
+            if left > 0 and run.steps:
+                yield replace(run, steps=min(run.steps, left))
+            left -= run.steps
+
+    def stage_counts(self) -> dict[str, int]:
+        """How many of the weights' steps were of each stage, as far as that is known."""
+        counts = Counter[str]()
+        for run in self.parts():
+            counts.update(stage_counts(run))
+        return dict(counts)
+
+    def current_measurements(self) -> list[Measurement]:
+        """The last figures of each data set that the weights had on their way here; those of the weights as they are
+        come first."""
+        latest: dict[tuple[str, ...], Measurement] = {}
+        for one in self.measurements:
+            if one.steps <= self.steps:
+                latest[one.set_key] = one
+        roles = ("own", "other", "training")
+        return sorted(latest.values(), key=lambda one: (-one.steps, roles.index(one.role)))
+
+    def save(self, folder: str | Path) -> None:
+        """Writes it to a checkpoint's folder."""
+        (Path(folder) / RECORD_FILE).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> RunRecord:
+        """Reads a checkpoint's. One without it has been through steps of which nothing else is known.
+
+        Raises `ValueError` for a file that is no record.
+        """
+        path = Path(folder) / RECORD_FILE
+        if not path.is_file():
+            state = Path(folder) / _STATE_FILE
+            steps = TrainerState.load_from_json(str(state)).global_step if state.is_file() else 0
+            return cls(steps, [Run(steps)] if steps else [])
+        try:
+            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ValueError(
+                f"{path} is damaged ({error}): take it away, and the run goes on without what it says of its past."
+            ) from error
+
+    @classmethod
+    def from_dict(cls, data: Mapping) -> RunRecord:
+        """The record as it was before `asdict`."""
+        runs = [
+            Run(
+                **{
+                    **run,
+                    "stages": [(name, steps) for name, steps in run["stages"]],
+                    "objectives": [(n, text) for n, text in run["objectives"]],
+                }
+            )
+            for run in data["runs"]
+        ]
+        measurements = [
+            Measurement(**{**one, "nats": {path: (x, y) for path, (x, y) in one["nats"].items()}})
+            for one in data["measurements"]
+        ]
+        return cls(int(data["steps"]), runs, measurements)
+
+
+def facts_of(runs: Sequence[Run]) -> dict[str, str]:
+    """The circumstances of stretches of training; where they changed, each with its number of steps."""
+    names = dict.fromkeys(name for run in runs for name in run.facts)
+    told = {name: _told([(run.facts.get(name, _UNKNOWN), run.steps) for run in runs]) for name in names}
+    if any(run.objectives for run in runs):
+        told["objective"] = _told([(_last_objective(run), run.steps) for run in runs])
+    return told
+
+
+def stage_counts(run: Run) -> dict[str, int]:
+    """How many steps of a stretch were of each stage."""
+    counts, start, end = Counter[str](), 0, run.first + run.steps
+    for place, (name, steps) in enumerate(run.stages):
+        stop = end if place == len(run.stages) - 1 else start + steps
+        counts[name] += max(min(stop, end) - max(start, run.first), 0)
+        start = stop
+    return {name: steps for name, steps in counts.items() if steps}
+
+
+def _last_objective(run: Run) -> str:
+    """What its last step trained."""
+    last = run.first + max(run.steps - 1, 0)
+    return next((text for start, text in reversed(run.objectives) if start <= last), _UNKNOWN)
+
+
+def _told(values: list[tuple[str, int]]) -> str:
+    """A value; several, with the steps that each was in force for."""
+    merged: list[tuple[str, int]] = []
+    for value, steps in values:
+        if merged and merged[-1][0] == value:
+            steps += merged.pop()[1]
+        merged.append((value, steps))
+    if len(merged) == 1:
+        return merged[0][0]
+    return ", then ".join(f"{value} ({steps:,} step{'s' * (steps != 1)})" for value, steps in merged)

@@ -1,0 +1,148 @@
+"""The stages of a run as data: how long each is, what it trains, what it fixes and what it starts from. Section 6.
+
+A run without stages trains one objective from its first step to its last. With them, each is the run's objective with
+some settings of its own. The paper's two are `encoder` and `prior`; `mdlm` before them is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from ..diffusion.objective import OBJECTIVE_RANGES, TrainingObjective
+from ..utils.number_ranges import NOT_NEGATIVE, POSITIVE, SHARE
+from ..utils.registry import Registry
+from ..utils.wrong_objects import described
+from .stage_lengths import STEPS_OR_SHARE
+
+# Parts of a model that a stage may fix, and those that may start from their averaged weights.
+_FREEZABLE = ("encoder",)
+_AVERAGED = ("encoder", "model")
+# The settings of the objective and their defaults.
+SETTINGS = {f.name: f.default for f in fields(TrainingObjective)}
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """What a setting of the objective is multiplied by, on a line from the beginning of a stage.
+
+    Attributes:
+        start, end: the factors at its two ends.
+        steps: its length, or its share of the run below 1; the whole stage if not given.
+        delay: share of it that passes at `start` first.
+    """
+
+    start: float = 0.0
+    end: float = 1.0
+    steps: float | None = None
+    delay: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("start", "end"):
+            NOT_NEGATIVE.check(name, getattr(self, name))
+        if self.steps is not None:
+            STEPS_OR_SHARE.check("steps", self.steps)
+        SHARE.check("delay", self.delay)
+
+    def factor(self, step: int, steps: int) -> float:
+        """The factor at a step of the stage, from 0, of a ramp of so many steps."""
+        delay = self.delay * steps
+        passed = min(max((step - delay) / max(steps - delay, 1), 0.0), 1.0)
+        return self.start + (self.end - self.start) * passed
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of a run. What is not given is as in the stage of its name, one of [`STAGES`].
+
+    Attributes:
+        name: `mdlm` (the tokens alone), `encoder` (the paper's stage 1: latents and tokens, no prior), `prior` (its
+            stage 2: tokens and latents, the encoder fixed), `joint` (all at once), or one that was registered.
+        steps: its length in steps, or its share of the run below 1. The last stage has none and goes on to the end.
+        epochs: its length in passes over the data, instead.
+        objective: settings of the objective that are not the run's.
+        ramps: [`Ramp`]s of settings of the objective that are numbers.
+        freeze: parts that are fixed: `encoder`.
+        from_average: parts that start from their averaged weights: `encoder`, or the whole `model`.
+        restart_average: whether the average begins anew, for what is trained now has no past worth averaging.
+
+    Raises `ValueError` for what is none of these.
+    """
+
+    name: str
+    steps: float | None = None
+    epochs: float | None = None
+    objective: Mapping[str, Any] = field(default_factory=dict)
+    ramps: Mapping[str, Ramp] = field(default_factory=dict)
+    freeze: tuple[str, ...] | None = None
+    from_average: tuple[str, ...] | None = None
+    restart_average: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps is not None:
+            STEPS_OR_SHARE.check("steps", self.steps)
+        if self.epochs is not None:
+            POSITIVE.check("epochs", self.epochs)
+        if None not in (self.steps, self.epochs):
+            raise ValueError(f"`steps` is {self.steps:g} and `epochs` {self.epochs:g}: give one of the two.")
+        for name, accepted in (("objective", SETTINGS), ("ramps", OBJECTIVE_RANGES)):
+            check_names(name, getattr(self, name), accepted)
+        object.__setattr__(self, "objective", dict(self.objective))
+        object.__setattr__(self, "ramps", {name: _ramp(name, one) for name, one in self.ramps.items()})
+        for name, parts in (("freeze", _FREEZABLE), ("from_average", _AVERAGED)):
+            object.__setattr__(self, name, _parts(name, getattr(self, name), parts))
+        if not isinstance(self.restart_average, bool | None):
+            raise ValueError(f"`restart_average` is {described(self.restart_average)}; give true or false.")
+
+    def complete(self) -> Stage:
+        """With what it does not say itself taken from the stage of its name. Raises `ValueError` for an unknown one."""
+        named = STAGES[self.name]
+        rest = {
+            name: getattr(named, name)
+            for name in ("freeze", "from_average", "restart_average")
+            if getattr(self, name) is None
+        }
+        return replace(
+            self, objective={**named.objective, **self.objective}, ramps={**named.ramps, **self.ramps}, **rest
+        )
+
+    def as_data(self) -> dict[str, Any]:
+        """What was given, for JSON and YAML."""
+        data = {name: value for name, value in asdict(self).items() if value is not None and value != {}}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in data.items()}
+
+
+STAGES: Registry[Stage] = Registry(
+    "stage", modules=dict.fromkeys(("mdlm", "encoder", "prior", "joint"), "named_stages"), package=__package__
+)
+
+
+def register_stage(stage: Stage) -> Stage:
+    """Makes a stage known by its name. Raises `ValueError` for a name that is taken."""
+    return STAGES.register(stage.name, stage)
+
+
+def _ramp(name: str, given: Any) -> Ramp:
+    if isinstance(given, Ramp):
+        return given
+    check_names(f"ramps[{name!r}]", given, [f.name for f in fields(Ramp)])
+    return Ramp(**given)
+
+
+def check_names(name: str, given: Any, accepted: Iterable[str]) -> None:
+    """Raises `ValueError` for what is no mapping, and for names in it that are not accepted."""
+    if not isinstance(given, Mapping):
+        raise ValueError(f"`{name}` is {described(given)}; give a mapping of names to values.")
+    if unknown := [one for one in given if one not in accepted]:
+        raise ValueError(f"`{name}` has the unknown {unknown[0]!r}; give some of {sorted(accepted)}.")
+
+
+def _parts(name: str, given: Any, accepted: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Names of parts. Raises `ValueError` for others than are accepted."""
+    if given is None:
+        return None
+    listed = isinstance(given, list | tuple)
+    if wrong := [one for one in (given if listed else [given]) if not listed or one not in accepted]:
+        raise ValueError(f"`{name}` holds {described(wrong[0])}; give a list of {list(accepted)}.")
+    return tuple(given)

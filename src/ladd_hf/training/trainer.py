@@ -1,0 +1,336 @@
+"""[`LaddTrainer`]: transformers' Trainer with the paper's objective, stages, EMA weights and the bound. Section 6."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase, TrainerCallback
+from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers.trainer_utils import TrainOutput, has_length
+from transformers.utils import logging
+
+from ..data.collator import LaddCollator
+from ..data.precompute import stores_latents
+from ..data.text_layout import adopt_layout
+from ..diffusion.step_counts import StepCounts, batch_counts, maskable_tokens, total
+from ..diffusion.time_sampling import TrainingNoise
+from ..models.encoders.pretrained import PretrainedEncoder
+from ..models.fsdp import whole
+from ..models.modeling_ladd import LaddForDiffusionLM
+from ..models.vocabulary import Vocabulary, check_tokenizer
+from .adapters import check_trainable
+from .arguments import LaddTrainingArguments
+from .ema import EMACallback
+from .evaluating_trainer import EvaluatingTrainer
+from .fsdp_checks import check_sharding
+from .length_sampling import EpochLengthGroupedSampler
+from .loss_monitor import LossMonitor
+from .publishing_trainer import PublishingTrainer
+from .run_facts import RunRecorder
+from .run_record import RunRecord
+from .searching_trainer import SearchingTrainer
+from .trainer_arguments import check_model_to_train, check_trainer_arguments
+from .trainer_checks import check_optimizer, check_options, check_set
+
+logger = logging.get_logger(__name__)
+
+# How many training texts latents are standardised by.
+_EXAMPLES_OF_STATISTICS = 4096
+
+
+def _evaluation_sets(given: Any) -> dict[str, Any]:
+    """Evaluation sets by the name that a message calls them by, however they were given."""
+    if isinstance(given, dict):
+        return {f"eval_dataset[{name!r}]": dataset for name, dataset in given.items()}
+    return {} if given is None else {"eval_dataset": given}
+
+
+def _parts_of(model: LaddForDiffusionLM, names: Iterable[str]) -> list[nn.Module]:
+    """A model's parts by the names that stages have for them."""
+    parts = {"model": (model,), "encoder": (model.encoder, model.quantizer)}
+    return [part for name in names for part in parts[name] if part is not None]
+
+
+class LaddTrainer(SearchingTrainer, PublishingTrainer, EvaluatingTrainer):
+    """Trains a [`LaddForDiffusionLM`].
+
+    An example has `input_ids`, and perhaps `labels` with -100 where a token is context that is neither noised nor
+    scored; texts of different lengths are padded at their ends, and have at least as many tokens as there are latents.
+    Differences from `Trainer`:
+
+    * The loss is the paper's, each part is logged, and a part that is not finite stops the run.
+    * An example's noise depends on the seed and on its place in the run, not on the number of processes or of
+      accumulated batches, and goes on where it was after a resume.
+    * A step's update does not depend on how its batch is cut among accumulated batches and processes: [`StepCounts`].
+    * `evaluate` gives the bound along `args.nelbo_paths`, tokens' and latents' part apart; `eval_loss` is the first
+      path's sum, in nats per token. For continuous latents, and along a path of the tokens alone, that sum is no bound
+      on the texts' likelihood (see [`Nelbo`]), and there is no perplexity.
+    * Latents that are to be standardised are so by statistics of the first 4,096 texts, unless the model has some.
+    * A model that does not know how its texts are framed takes it from blocks of `token_blocks`; see [`text_layout`].
+    * Evaluation and saved models use the averaged weights; checkpoints hold both.
+    * Evaluation counts each text once, whatever training drops, and leaves the training as it is.
+    * Options that would have no effect, or a wrong one, are refused: see `trainer_checks.py`.
+    * A model with adapters of peft, by `get_peft_model` or `add_adapter`, is saved as its adapter; `save_pipeline`
+      saves it whole, the adapter merged in.
+
+    Raises `ValueError` for arguments of another kind; `ValueError` or `OSError` when it is made with a pretrained
+    encoder that can not encode the model's texts, as far as its configuration and tokenizer tell, unless the data sets
+    bring its latents along; `ValueError` for an output folder that already holds a run, unless it is resumed, or
+    `start_anew` is set, and for a checkpoint that is not whole or not of this run; and `NonFiniteLossError` for losses
+    and gradients that are no numbers.
+    """
+
+    # The loss is divided by what the whole optimiser step scores: accumulated batches add up, see `StepCounts`.
+    loss_is_scaled_for_ga = True
+    args: LaddTrainingArguments
+
+    def __init__(
+        self,
+        model: LaddForDiffusionLM | None = None,
+        args: LaddTrainingArguments | None = None,
+        data_collator: Callable | None = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        processing_class: PreTrainedTokenizerBase | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        args = LaddTrainingArguments("trainer_output") if args is None else args
+        check_trainer_arguments(
+            model, args, data_collator, train_dataset, eval_dataset, processing_class, callbacks, kwargs
+        )
+        check_options(args, kwargs)
+        for name, dataset in _evaluation_sets(eval_dataset).items():
+            check_set(dataset, name)
+        tokenizer = processing_class if isinstance(processing_class, PreTrainedTokenizerBase) else None
+        if tokenizer is not None and model is not None:
+            check_tokenizer(tokenizer, model.config)
+        if data_collator is None:
+            padding = (x.pad_token_id for x in (tokenizer, getattr(model, "config", None)) if x is not None)
+            data_collator = LaddCollator(next((x for x in padding if x is not None), None))
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=data_collator,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=processing_class,
+            callbacks=callbacks,
+            **kwargs,
+        )
+        check_model_to_train(self.model)  # a `model_init` has made it
+        check_trainable(self.model)
+        self._meet_model()
+        self._check_encoder()
+        self._check_objective()
+        self.ema: EMACallback | None = None
+        self._meet_average()
+        self._record = RunRecord()
+        self._add_first(RunRecorder(self))
+        self._monitor = LossMonitor()
+        self._batch, self.current_gradient_accumulation_steps = 0, 1  # of those that an optimiser step accumulates
+        self._held: list[dict[str, Any]] = []  # batches of a stream's end that wait for the rest of their step
+        self._stream: Any = None  # the pass over the training data that batches were last taken from
+        self._evaluated: dict[str, Any] = {}  # the data set of each evaluation loader that is kept
+
+    def _add_first(self, callback: TrainerCallback) -> None:
+        """Adds a callback before the user's, who may evaluate or save where a step ends."""
+        self.callback_handler.callbacks.insert(0, callback)
+
+    # --- training ---
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
+        """As [`CheckpointedTrainer.train`]; what is still unknown of the last losses is looked at where it ends."""
+        resume_from_checkpoint = resume_from_checkpoint or self.args.resume_from_checkpoint
+        if self.model_init is not None:  # which makes new weights
+            self._record = RunRecord()
+        output = super().train(resume_from_checkpoint, *args, **kwargs)
+        self._monitor.check(self.accelerator.gather)
+        return output
+
+    def _inner_training_loop(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        """Here a `model_init` has made its model, and a checkpoint has been read."""
+        self._check_options()  # again, for a search sets them anew
+        self.args.check_values()
+        check_set(self.train_dataset, "train_dataset")
+        self._meet_model()
+        self._check_objective()
+        self._meet_average()
+        self._monitor, self._held = LossMonitor(), []  # whatever an earlier run, or too large a batch, has left
+        if self._ladd_model().needs_latent_statistics:  # every process looks at the same texts
+            self._ladd_model().gather_latent_statistics(cast(Iterable, self.train_dataset), _EXAMPLES_OF_STATISTICS)
+        return super()._inner_training_loop(*args, **kwargs)
+
+    def _meet_model(self) -> None:
+        """Tells the model its tokenizer and the layout of its texts, and the collator which texts are the model's."""
+        model = self._ladd_model()
+        if (tokenizer := self._tokenizer()) is not None:
+            check_tokenizer(tokenizer, model.config)
+            model.set_tokenizer(tokenizer)
+        adopt_layout(model.config, self.train_dataset)
+        if isinstance(self.data_collator, LaddCollator):
+            self.data_collator = copy.copy(self.data_collator)
+            self.data_collator.min_tokens = max(self.data_collator.min_tokens, model.config.latent_length)
+            self.data_collator.max_tokens = model.config.max_position_embeddings
+            self.data_collator.vocabulary = Vocabulary.of(model.config)
+
+    def _meet_average(self) -> None:
+        """Has the weights averaged at the decay that is asked for now, which a search for the best one may change."""
+        decay = self.args.ema_decay
+        if self.ema is not None and (decay == 0 or decay != self.ema.decay):
+            self.remove_callback(self.ema)
+            self.ema = None
+        if self.ema is None and decay:
+            self.ema = EMACallback(self._ladd_model(), decay)
+            self._add_first(self.ema)
+
+    def _check_objective(self) -> None:
+        """Raises `ValueError` for settings that the model, or how it is shared among processes, has no use for."""
+        args, model = self.args, self._ladd_model()
+        stages = len(args.stage_plan.stages) > 1 and model.encoder is not None
+        check_sharding(self.accelerator, stages, wrapped=hasattr(self.model, "get_base_model"))
+        for objective in args.stage_plan.objectives():
+            objective.check_fits(model.config.latent_type)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """As `Trainer.create_optimizer`; refuses one that averages weights by itself beside what can not bear it."""
+        optimizer = super().create_optimizer(model)
+        check_optimizer(optimizer, self.args)
+        return optimizer
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        sampler = super()._get_train_sampler(train_dataset)
+        if isinstance(sampler, LengthGroupedSampler):
+            seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+            return EpochLengthGroupedSampler(seed, sampler.batch_size, lengths=sampler.lengths)
+        return sampler
+
+    def _check_encoder(self) -> None:
+        """Finds out now whether a pretrained encoder that will be asked is able to answer."""
+        encoder, sets = self._ladd_model().encoder, [self.train_dataset, *_evaluation_sets(self.eval_dataset).values()]
+        if isinstance(encoder, PretrainedEncoder) and any(stores_latents(one) is False for one in sets):
+            encoder.check()
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator, num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, Any]], Any]:
+        """As `Trainer.get_batch_samples`, with [`StepCounts`] as what is in the batches of an optimiser step."""
+        batches = self._whole_step(epoch_iterator, num_batches, device)
+        self._batch = 0
+        objective, counts = self.args.objective_at(self.state.global_step), []
+        for number, inputs in enumerate(batches):
+            tokens, labels = inputs["input_ids"], inputs.get("labels")
+            maskable = maskable_tokens(tokens if labels is None else labels, inputs.get("attention_mask"))
+            dropped = self._noise(number, len(tokens), tokens.device).drops_latents(objective.latent_dropout)
+            counts.append(batch_counts(maskable, dropped))
+        totals, processes = total(counts, self.args.device), 1
+        if self.args.average_tokens_across_devices:
+            totals, processes = self.accelerator.reduce(totals, "sum"), self.args.world_size
+        return batches, StepCounts.of(totals, processes)
+
+    def _whole_step(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> list[dict[str, Any]]:
+        """The batches of an optimiser step. What a stream has left at its end waits for the next pass over it, since a
+        step of fewer batches could not be told from the beginning of one."""
+        first, self._stream = epoch_iterator is not self._stream, epoch_iterator
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches - len(self._held), device)
+        batches = [*self._held, *batches]
+        if len(batches) == num_batches or has_length(self.train_dataset):
+            self._held = []
+            return batches
+        if first and batches:
+            raise ValueError(
+                f"The training stream ends after {len(batches)} batches, fewer than `gradient_accumulation_steps` "
+                f"({num_batches}): repeat it (`repeat()` of a `BlockStream`), or accumulate fewer."
+            )
+        self._held = batches
+        return []
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
+        """As `Trainer.training_step`; fixes or frees the encoder for the stage, and counts accumulated batches."""
+        self._set_stage()
+        quantizer = self._ladd_model().quantizer
+        if quantizer is not None:
+            if self._batch == 0:
+                quantizer.start_step()
+            quantizer.accumulates = self._batch + 1 < self.current_gradient_accumulation_steps
+        loss = super().training_step(model, inputs, *args, **kwargs)
+        self._batch += 1
+        return loss
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """One draw of the objective, its noise named by the examples' places in the run.
+
+        `num_items_in_batch` is what `get_batch_samples` counted; of this batch alone, if not given.
+        """
+        # 1. The clean tokens
+        tokens = inputs["input_ids"]
+        labels = inputs.get("labels")
+        # 2. The loss, in one call of the wrapped model
+        outputs = model(
+            input_ids=tokens,
+            labels=tokens if labels is None else labels,
+            attention_mask=inputs.get("attention_mask"),
+            objective=self.args.objective_at(self.state.global_step),
+            noise=self._noise(self._batch, len(tokens), tokens.device),
+            precomputed_latents=inputs.get("precomputed_latents"),
+            counts=num_items_in_batch,
+            loss_only=True,
+        )
+        # 3. Its parts, for the log
+        share = 1 / self.current_gradient_accumulation_steps
+        statistics = {name: share * value for name, value in outputs.statistics.items()}
+        self._monitor.add({**outputs.loss_parts, **statistics, "loss": outputs.loss}, self.state.global_step)
+        if tokens.device.type == "cpu":
+            self._monitor.check()  # costs nothing where there is no device to wait for
+        return (outputs.loss, outputs) if return_outputs else outputs.loss
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm)
+        if not self.args.fp16:  # its loss scaling overflows on purpose, and skips such steps
+            norm = whole(norm) if isinstance(norm, Tensor) else norm
+            value = torch.as_tensor(norm, device=self.args.device)  # some backends give a plain number
+            self._monitor.guard("gradient norm", value, self.state.global_step)
+            if value.device.type == "cpu":
+                self._monitor.check()  # before the optimiser spoils the weights
+        return norm
+
+    def _noise(self, number: int, batch_size: int, device: torch.device) -> TrainingNoise:
+        """Numbers the examples of a step's batch `number`: step by step, batch by batch, process by process."""
+        batch = self.state.global_step * self.args.gradient_accumulation_steps + number
+        size = self._train_batch_size // (self.args.world_size if self.accelerator.split_batches else 1)
+        first = (batch * self.args.world_size + self.args.process_index) * size
+        return TrainingNoise(self.args.seed, torch.arange(first, first + batch_size, device=device))
+
+    def _set_stage(self) -> None:
+        """Where a stage begins: fixes the encoder or frees it, and gives it its averaged weights, which are the ones
+        that will be published."""
+        model, step, plan = self._ladd_model(), self.state.global_step, self.args.stage_plan
+        stage, begins = plan.at(step), plan.begins(step) and self._batch == 0
+        if self.ema is not None and step and begins and stage.restart_average:
+            self.ema.restart()
+        if self.ema is not None and begins:
+            for part in _parts_of(model, stage.from_average or ()):
+                self.ema.load_into(part)
+        frozen = "encoder" in (stage.freeze or ())
+        if plan.freezes and model.encoder is not None and model.latent_encoder_frozen != frozen:
+            model.freeze_latent_encoder(frozen)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the parts of the loss, averaged over batches and processes since the last log."""
+        if "loss" in logs:
+            self._monitor.check(self.accelerator.gather)
+            parts = self._monitor.means()
+            parts.pop("loss", None)
+            gathered = {name: self.accelerator.gather(value).mean().item() for name, value in parts.items()}
+            logs = {**logs, **gathered}
+        super().log(logs, start_time)

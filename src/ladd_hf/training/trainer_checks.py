@@ -1,0 +1,118 @@
+"""Options of transformers' Trainer that a LADD trainer can not keep, refused before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .arguments import LaddTrainingArguments
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An option, the arguments under which it can not be kept, and what to do instead.
+
+    Attributes:
+        name: of the option.
+        unkept: whether it can not be kept, given the training arguments.
+        reason: the end of the sentence that begins with the option and its value.
+    """
+
+    name: str
+    unkept: Callable[[LaddTrainingArguments], bool]
+    reason: str
+
+
+_NO_METRICS = "but evaluation computes the bound of each text, with no logits or labels to pass on: leave it out"
+
+REFUSED_ARGUMENTS = (
+    Refusal(
+        "label_smoothing_factor",
+        lambda args: args.label_smoothing_factor != 0,
+        "but the loss is the diffusion objective, which is not smoothed: leave it at 0",
+    ),
+    Refusal("batch_eval_metrics", lambda args: args.batch_eval_metrics, _NO_METRICS),
+    Refusal("include_for_metrics", lambda args: bool(args.include_for_metrics), _NO_METRICS),
+    Refusal(
+        "use_liger_kernel",
+        lambda args: args.use_liger_kernel,
+        "but Liger has no kernels for this model: leave it out, or compile the model with `torch_compile`",
+    ),
+    Refusal(
+        "train_sampling_strategy",
+        lambda args: args.train_sampling_strategy == "batch_rebalance",
+        "whose batches have unequal sizes, but an example's noise is numbered by its place in even ones: give "
+        "'random', 'group_by_length' or 'sequential'",
+    ),
+    Refusal(
+        "fp16",
+        lambda args: args.fp16 and args.device.type == "cpu",
+        "but a CPU does not train in mixed float16: set `bf16`, or leave it out",
+    ),
+    Refusal(
+        "parallelism_config",
+        lambda args: any(getattr(args.parallelism_config, f"{name}_size", 1) > 1 for name in ("tp", "cp", "sp")),
+        "but the model's tensors and sequences can not be split over devices: use data parallelism or FSDP2",
+    ),
+    Refusal(
+        "n_gpu",
+        lambda args: args.n_gpu > 1,
+        "but one process trains on one GPU: start a process for each with `accelerate launch`, or show it one by "
+        "CUDA_VISIBLE_DEVICES",
+    ),
+)
+
+# Arguments of the trainer itself that are refused wherever they are given.
+REFUSED_CALLABLES = {
+    "compute_metrics": _NO_METRICS + "; a callback's `on_evaluate` is given the metrics",
+    "compute_loss_func": "but the loss is the diffusion objective, set by the training arguments: leave it out, or "
+    "override `compute_loss`",
+    "preprocess_logits_for_metrics": _NO_METRICS,
+}
+
+
+def check_options(args: LaddTrainingArguments, trainer_options: Mapping[str, Any]) -> None:
+    """Raises `ValueError` for options, of the arguments or the trainer, that would have no effect or a wrong one."""
+    for name, reason in REFUSED_CALLABLES.items():
+        if trainer_options.get(name) is not None:
+            raise ValueError(f"`{name}` is given, {reason}.")
+    for refusal in REFUSED_ARGUMENTS:
+        if refusal.unkept(args):
+            raise ValueError(f"`{refusal.name}` is {getattr(args, refusal.name)!r}, {refusal.reason}.")
+
+
+def averages_weights(optimizer: Any) -> Any:
+    """The optimiser itself where it has modes for training and evaluation, as schedule-free ones have, else `None`.
+
+    In evaluation it puts an average of its own in the weights' place.
+    """
+    inner = getattr(optimizer, "optimizer", optimizer)  # accelerate's wrapper has both modes, whatever is in it
+    has_modes = callable(getattr(inner, "eval", None)) and callable(getattr(inner, "train", None))
+    return optimizer if has_modes else None
+
+
+def check_optimizer(optimizer: Any, args: LaddTrainingArguments) -> None:
+    """Raises `ValueError` for an optimiser that averages the weights itself, beside their EMA, or where the best
+    weights are to be loaded.
+
+    Its evaluation mode changes weights in place, which must be those that it trains: not another average, nor those of
+    an earlier step.
+    """
+    unkept = "ema_decay" if args.ema_decay else "load_best_model_at_end" if args.load_best_model_at_end else None
+    if unkept is None or averages_weights(optimizer) is None:
+        return
+    inner = type(getattr(optimizer, "optimizer", optimizer)).__name__
+    said = f"The optimiser {inner} averages the weights by itself and has modes for training and evaluation, so "
+    if unkept == "ema_decay":
+        raise ValueError(said + "a second average can not stand beside it: set `ema_decay` to 0.")
+    raise ValueError(said + "weights of an earlier step can not be given to it: leave `load_best_model_at_end` out.")
+
+
+def check_set(dataset: Any, name: str) -> None:
+    """Raises `ValueError` for a data set that is known to be empty."""
+    sized = hasattr(dataset, "__len__") and not isinstance(dataset, torch.utils.data.IterableDataset)
+    if sized and len(dataset) == 0:
+        raise ValueError(f"The data set `{name}` is empty: give one with at least one text, or none.")

@@ -1,0 +1,25 @@
+"""Help for command lines, from where settings are explained already."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+_ENTRY = re.compile(r"^ {4}(\w+(?:, \w+)*): (.*)$")
+
+
+def help_texts(kind: type) -> dict[str, str]:
+    """What the section `Attributes` of a class's docstring says of each of them; empty where Python was told to keep no
+    docstrings."""
+    found: dict[str, str] = {}
+    names: list[str] = []
+    section = (inspect.getdoc(kind) or "").partition("\nAttributes:\n")[2]
+    for line in section.splitlines():
+        if entry := _ENTRY.match(line):
+            names = entry[1].split(", ")
+            found |= dict.fromkeys(names, entry[2])
+        elif line.startswith(" " * 8) and names:
+            found |= {name: f"{found[name]} {line.strip()}" for name in names}
+        else:
+            break
+    return {name: text.replace("%", "%%") for name, text in found.items()}

@@ -1,0 +1,101 @@
+"""Choices by name, the same way for all kinds of them: noise schedules, quantisers, poolings, corpora and so on."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from typing import Any, Generic, TypeVar, overload
+
+from .wrong_objects import described
+
+T = TypeVar("T")
+
+# A choice as settings give it: its name, or a mapping with `name` and the options of what is built.
+Spec = str | Mapping[str, Any]
+
+
+class Registry(Generic[T]):
+    """What stands for each name: the choice itself, or for choices with options what builds it.
+
+    Args:
+        kind: what the choices are, in the singular, for messages.
+        entries: the first of them.
+        modules: further ones, by the modules of `package` that register them: imported when they are asked for.
+        package: the package those modules are in.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        entries: Mapping[str, T] | None = None,
+        modules: Mapping[str, str] | None = None,
+        package: str | None = None,
+    ) -> None:
+        self.kind, self.package = kind, package
+        self._entries, self._modules = dict(entries or {}), dict(modules or {})
+
+    @overload
+    def register(self, name: str) -> Callable[[T], T]: ...
+    @overload
+    def register(self, name: str, entry: T) -> T: ...
+    def register(self, name: str, entry: T | None = None) -> T | Callable[[T], T]:
+        """Adds a choice, or decorates one. Raises `ValueError` for a name that is taken."""
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"The name of a {self.kind} is {described(name)}; give a text.")
+        if entry is None:
+            return lambda decorated: self.register(name, decorated)
+        if self._entries.get(name, entry) is not entry:
+            raise ValueError(f"There is a {self.kind} {name!r} already: choose another name.")
+        self._entries[name] = entry
+        return entry
+
+    def build(self, spec: Spec) -> Any:
+        """What a name, or a mapping with `name` and options, stands for. The options are checked by what is built.
+
+        Raises `ValueError` for an unknown name, and for options that are unknown, missing or out of range.
+        """
+        name, options = self.parsed(spec)
+        make: Any = self[name]
+        known = inspect.signature(make).parameters
+        if unknown := [option for option in options if option not in known]:
+            takes = f"it takes {', '.join(f'`{one}`' for one in known)}" if known else "it takes none"
+            raise ValueError(f"The {self.kind} {name!r} has no option {', '.join(map(repr, unknown))}; {takes}.")
+        needed = [option for option, one in known.items() if one.default is one.empty and option not in options]
+        if needed:
+            raise ValueError(f"The {self.kind} {name!r} needs the option `{needed[0]}`: give it beside `name`.")
+        return make(**options)
+
+    def parsed(self, spec: Spec) -> tuple[str, dict[str, Any]]:
+        """A choice's name, and its options. Raises `ValueError` for what has no name."""
+        if isinstance(spec, str):
+            return spec, {}
+        name = spec.get("name") if isinstance(spec, Mapping) else None
+        if not isinstance(name, str):
+            given = dict(spec) if isinstance(spec, Mapping) else described(spec)
+            raise ValueError(
+                f"The {self.kind} is {given}; give its name ({', '.join(map(repr, self))}), or a mapping of "
+                "its `name` and options."
+            )
+        return name, {option: value for option, value in spec.items() if option != "name"}
+
+    def __getitem__(self, name: str) -> T:
+        """Raises `ValueError`, which lists the names, for one that is unknown."""
+        if name not in self:
+            raise ValueError(f"The {self.kind} {described(name)} is unknown; give one of {list(self)}.")
+        if name not in self._entries:
+            import_module(f".{self._modules[name]}", self.package)
+        return self._entries[name]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and (name in self._entries or name in self._modules)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted({*self._entries, *self._modules}))
+
+    def __len__(self) -> int:
+        return len({*self._entries, *self._modules})
+
+    def items(self) -> Iterator[tuple[str, T]]:
+        """Each name with what stands for it."""
+        return ((name, self[name]) for name in self)

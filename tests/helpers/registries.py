@@ -1,0 +1,24 @@
+"""Registries as they were before a test put choices of its own into them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ladd_hf.data.corpora import CORPORA
+from ladd_hf.diffusion.noise_schedules import GAUSSIAN_SCHEDULES, MASK_SCHEDULES
+from ladd_hf.models.encoders.pooling import POOLINGS
+from ladd_hf.models.quantizers.quantizer_options import QUANTIZERS
+
+REGISTRIES = (MASK_SCHEDULES, GAUSSIAN_SCHEDULES, QUANTIZERS, POOLINGS, CORPORA)
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Within it choices may be registered; behind it they are gone."""
+    before = [dict(registry.items()) for registry in REGISTRIES]
+    try:
+        yield
+    finally:
+        for registry, entries in zip(REGISTRIES, before, strict=True):
+            registry._entries = entries
