@@ -64,7 +64,7 @@ def check_flags(arguments: Any, ranges: Mapping[str, NumberRange]) -> None:
 
 
 def check_output_file(flag: str, path: str) -> None:
-    """Refuses a file to write that can not be one: a folder, or in none that there is."""
+    """Refuses an output file that cannot be written: its path is a folder, or its folder does not exist."""
     if not path:
         refuse(f"{flag} is empty; name a file.")
     if Path(path).is_dir():
@@ -74,7 +74,7 @@ def check_output_file(flag: str, path: str) -> None:
 
 
 def check_output_folder(flag: str, path: str | Path) -> None:
-    """Refuses a folder to save in that can not be one: a file, or in a file's place; it need not be there yet."""
+    """Refuses an output folder that cannot be made, because it or one of its parents is a file."""
     if path == "":
         refuse(f"{flag} is empty; name a folder.")
     for place in (Path(path), *Path(path).parents):

@@ -86,7 +86,7 @@ def _in_proportion(length: float, ratio: float) -> int:
 
 
 def _mapping(stage: Any) -> dict[str, Any]:
-    """A stage as a mapping of its own, all the way down; what is none is told of where it is read."""
+    """Copies a stage as a mapping. A stage that is no mapping counts as a name, which is checked when it is read."""
     return copy.deepcopy(dict(stage)) if isinstance(stage, Mapping) else {"name": stage}
 
 
@@ -111,7 +111,7 @@ def _of_length(change: Any) -> bool:
 
 
 def _json(text: str) -> Any:
-    """JSON; what is none is told of where the stages are read."""
+    """Parses `--stages`, or returns `None`: text that is not JSON goes on unchanged, to be refused with its reason."""
     try:
         return json.loads(text)
     except JSONDecodeError:

@@ -104,7 +104,7 @@ class PretrainedOptions(EncoderOptions):
     trained: bool = option(False, bool)
     config: Mapping[str, Any] | None = option(None, dict)
     standardization: bool = option(False, bool)
-    variance: str = option("none", ("none", "fixed"))  # a learned one it can not be taught
+    variance: str = option("none", ("none", "fixed"))  # it has no layer that would learn one
 
     def __post_init__(self) -> None:
         super().__post_init__()
