@@ -28,7 +28,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "a quarter of the steps for the latents": {"latent_share": 0.25},
     "half of the steps for the latents": {"latent_share": 0.5},
     "nine tenths of the steps for the latents": {"latent_share": 0.9},
-    "cosine grid of times": {"spacing": "cosine"},
+    "cosine grid of times": {"timestep_spacing": "cosine"},
     "evenly many tokens a step": {"unmasking": "first_hitting"},
     "surest tokens first": {"unmasking": "top_probability"},
     "DDPM steps of the latents": {"latent_solver": "ddpm"},

@@ -209,7 +209,7 @@ ModelArguments = make_dataclass("ModelArguments", [("size", str | None, _SIZE), 
 class SchedulerArguments:
     """The inference schedules that are compared and saved."""
 
-    spacing: str = field(default="uniform", metadata={"help": "Grid of times: 'uniform' or 'cosine'."})
+    timestep_spacing: str = field(default="uniform", metadata={"help": "Grid of times: 'uniform' or 'cosine'."})
     latent_solver: str = field(default="ddim", metadata={"help": "'ddim' or 'ddpm', for continuous latents."})
     unmasking: str = field(default="ancestral", metadata={"help": "Order of tokens: see docs/generation.md."})
     remasking: str = field(default="none", metadata={"help": "'none', 'cap' or 'rescale': masks tokens again (ReMDM)."})

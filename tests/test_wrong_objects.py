@@ -156,8 +156,8 @@ CALL = {
     "output_type": ("`output_type`", 3, "pil", OBJECT),
     "callback_on_step_end": ("`callback_on_step_end`", 3, "print", [print]),
     "callback_on_step_end_tensor_inputs": ("`callback_on_step_end_tensor_inputs`", 3, "tokens", ["logits"], [3], None),
-    "latent_noise": ("`latent_noise`", "some", None, [0.5], 2, OBJECT),
-    "banned_tokens": ("`banned_tokens`", "a", [2.5], [11], OBJECT),
+    "strength": ("`strength`", "some", None, [0.5], 2, OBJECT),
+    "suppress_tokens": ("`suppress_tokens`", "a", [2.5], [11], OBJECT),
     "logits_processor": ("`logits_processor`", 3, "top_k", [3], OBJECT),
     "stop_at_eos": ("`stop_at_eos`", True),
 }
@@ -220,7 +220,7 @@ def test_a_callback_may_return_nothing_or_all_that_it_was_given(build_pipe):
 # --- schedulers ---
 
 SCHEDULER = {
-    "spacing": ("spacing", 3, None, "even", ["uniform"]),
+    "timestep_spacing": ("timestep_spacing", 3, None, "even", ["uniform"]),
     "latent_solver": ("solver", 3, None, "euler", ["ddim"]),
     "unmasking": ("`unmasking`", 3, None, "random", ["entropy"]),
     "remasking": ("`remasking`", 3, None, "some", ["cap"]),

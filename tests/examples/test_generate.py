@@ -29,7 +29,7 @@ def folder(stirred_model, tmp_path_factory):
     """Pipelines, one with a tokenizer, and prompts."""
     folder = tmp_path_factory.mktemp("generate")
     for kind in ("none", "continuous", "discrete"):
-        LaddPipeline(stirred_model(kind), LaddJointScheduler(spacing="cosine")).save_pretrained(folder / kind)
+        LaddPipeline(stirred_model(kind), LaddJointScheduler(timestep_spacing="cosine")).save_pretrained(folder / kind)
     LaddPipeline(stirred_model("discrete"), tokenizer=tiny_tokenizer()).save_pretrained(folder / "text")
     (folder / "prompts.txt").write_text("cd\n\ne\n")
     return folder
@@ -92,7 +92,7 @@ def test_prompts_take_turns_and_start_their_texts(folder, tmp_path):
 
 def test_another_schedule_keeps_the_options_of_the_saved_one(folder, tmp_path):
     expected = LaddPipeline.from_pretrained(folder / "discrete")
-    expected.scheduler = LaddSequentialScheduler(spacing="cosine")
+    expected.scheduler = LaddSequentialScheduler(timestep_spacing="cosine")
     expected.set_progress_bar_config(disable=True)
     flags = ("--pipeline", folder / "discrete", "--num_samples", 4, "--num_steps", 4, "--schedule", "sequential")
     generate(*flags, "--output", tmp_path / "out")

@@ -359,7 +359,11 @@ def test_its_optimiser_and_budgets_are_the_references(name):
     assert (training.lr_scheduler_type, training.max_grad_norm) == ("constant_with_warmup", 1)
     assert training.bf16 and "adamw" in training.optim
     assert run.budgets == [2, 8, 32, 128, 512]
-    assert (schedulers.spacing, schedulers.latent_solver, schedulers.unmasking) == ("uniform", "ddim", "ancestral")
+    assert (schedulers.timestep_spacing, schedulers.latent_solver, schedulers.unmasking) == (
+        "uniform",
+        "ddim",
+        "ancestral",
+    )
     assert not run.baseline, "MDLM has a recipe of its own"
 
 

@@ -49,7 +49,7 @@ def divergence(p, q):
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 8])
 def test_joint_runs_have_the_enumerated_law(name, spacing, num_steps):
     world = WORLDS[name]
-    counts = sample_counts(world, LaddJointScheduler(spacing=spacing), num_steps)
+    counts = sample_counts(world, LaddJointScheduler(timestep_spacing=spacing), num_steps)
     assert p_value(counts, world.run_law(joint_points(num_steps, spacing))) > ALMOST_NEVER
 
 
@@ -58,7 +58,7 @@ def test_joint_runs_have_the_enumerated_law(name, spacing, num_steps):
 @pytest.mark.parametrize("num_steps", SEQUENTIAL_STEPS)
 def test_sequential_runs_have_the_enumerated_law(name, spacing, num_steps):
     world = WORLDS[name]
-    counts = sample_counts(world, LaddSequentialScheduler(spacing=spacing), num_steps)
+    counts = sample_counts(world, LaddSequentialScheduler(timestep_spacing=spacing), num_steps)
     law = world.run_law(sequential_points(*SEQUENTIAL_STEPS[num_steps], spacing))
     assert p_value(counts, law) > ALMOST_NEVER
 
@@ -68,7 +68,7 @@ def test_sequential_runs_have_the_enumerated_law(name, spacing, num_steps):
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 8])
 def test_mdlm_runs_have_the_enumerated_law(name, spacing, num_steps):
     world = WORLDS[name].without_codes()
-    counts = sample_counts(world, LaddJointScheduler(spacing=spacing), num_steps)
+    counts = sample_counts(world, LaddJointScheduler(timestep_spacing=spacing), num_steps)
     assert p_value(counts, world.run_law(joint_points(num_steps, spacing))) > ALMOST_NEVER
 
 

@@ -104,7 +104,7 @@ def test_the_surest_tokens_come_first_as_many_as_the_schedule_reveals_on_average
 @pytest.mark.parametrize("num_steps", [3, 8, 24])
 def test_by_confidence_as_many_are_masked_after_each_step_as_on_average_rounded_down(num_steps, spacing):
     world = ExactWorld.at_random(vocab=2, length=12, codebook=2, codes=0)
-    scheduler = LaddJointScheduler(spacing=spacing, unmasking="entropy").for_model(world.config)
+    scheduler = LaddJointScheduler(timestep_spacing=spacing, unmasking="entropy").for_model(world.config)
     scheduler.set_timesteps(num_steps)
     tokens = torch.full((1, 12), world.vocab)
     tokens[0, :2] = 1  # a prompt

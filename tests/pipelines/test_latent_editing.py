@@ -74,7 +74,7 @@ def test_a_model_that_is_kept_elsewhere_is_brought_in_to_encode(build):
 @pytest.mark.parametrize("kind", ["discrete", "continuous"])
 def test_variations_without_noise_are_written_from_the_texts_own_latents(build, kind, scheduler):
     pipe, text = build(kind, scheduler), [1, 2, 3, 4, 5, 6]
-    result = pipe.variations(text, latent_noise=0.0, batch_size=3, num_steps=3, generator=seeded())
+    result = pipe.variations(text, strength=0.0, batch_size=3, num_steps=3, generator=seeded())
     given = pipe(latents=pipe.encode(text).expand(3, *[-1] * (2 if kind == "continuous" else 1)), num_steps=3, length=6)
     assert result.sequences.shape == (3, 6) and result.nfe == 3
     assert torch.equal(result.latents, given.latents)
@@ -84,7 +84,7 @@ def test_variations_without_noise_are_written_from_the_texts_own_latents(build, 
 def test_variations_start_at_the_noise_asked_for_and_end_with_clean_latents(build, kind, scheduler):
     pipe = build(kind, scheduler)
     calls = watch(pipe.model)
-    result = pipe.variations([1, 2, 3, 4], latent_noise=0.6, batch_size=5, num_steps=6, generator=seeded())
+    result = pipe.variations([1, 2, 3, 4], strength=0.6, batch_size=5, num_steps=6, generator=seeded())
     assert len(calls) == result.nfe == 6 and result.sequences.shape == (5, 4)
     times = [float(call.latent_timesteps) for call in calls]
     assert times[0] == pytest.approx(0.6) and sorted(times, reverse=True) == times

@@ -41,7 +41,7 @@ def test_spaces_beside_a_mask_are_in_the_text_that_is_written(stirred_model, tmp
     others = [one for one in range(len(tokenizer)) if one not in letter]
     mask = tokenizer.mask_token
     for prompt in (f"the {mask} cat", f"the  {mask}{mask} cat", f"{mask} cat", f"the {mask}"):
-        (text,) = pipe(prompt, num_steps=4, length="prompt", banned_tokens=others, generator=seeded()).texts
+        (text,) = pipe(prompt, num_steps=4, length="prompt", suppress_tokens=others, generator=seeded()).texts
         expected = prompt.replace(mask, "x")
         assert text == (expected.replace("  ", " ") if name == "characters" else expected)
     tokenizer.save_pretrained(tmp_path)

@@ -219,7 +219,7 @@ def test_banned_tokens_are_never_written(build, scheduler, guidance_scale):
     free = pipe(num_steps=4, batch_size=20, generator=seeded(), guidance_scale=guidance_scale).sequences
     assert set(range(1, 5)) <= set(free.flatten().tolist())
     result = pipe(
-        num_steps=4, batch_size=20, generator=seeded(), guidance_scale=guidance_scale, banned_tokens=[0, 1, 2, 3, 4]
+        num_steps=4, batch_size=20, generator=seeded(), guidance_scale=guidance_scale, suppress_tokens=[0, 1, 2, 3, 4]
     )
     assert result.sequences.min() >= 5 and result.sequences.max() < MASK
     by_list = pipe(
@@ -261,12 +261,12 @@ def test_the_warpers_of_transformers_work(build):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"banned_tokens": [11]}, "ids from 0 to 10"),
-        ({"banned_tokens": [-1]}, "ids from 0 to 10"),
-        ({"banned_tokens": range(10)}, "leave no token"),
+        ({"suppress_tokens": [11]}, "ids from 0 to 10"),
+        ({"suppress_tokens": [-1]}, "ids from 0 to 10"),
+        ({"suppress_tokens": range(10)}, "leave no token"),
         ({"logits_processor": [SuppressTokensLogitsProcessor(range(11))]}, "leave no token"),
-        ({"banned_tokens": ["a"]}, "ids from 0 to 10"),
-        ({"banned_tokens": [2.5]}, "ids from 0 to 10"),
+        ({"suppress_tokens": ["a"]}, "ids from 0 to 10"),
+        ({"suppress_tokens": [2.5]}, "ids from 0 to 10"),
         ({"logits_processor": lambda input_ids, scores: None}, "returned no scores"),
         ({"generator": 3}, "`generator` is 3"),
         ({"batch_size": 2.5}, "`batch_size` is 2"),
@@ -345,6 +345,6 @@ def test_remasking_rewrites_tokens_and_never_a_prompt(build, scheduler):
 
 def test_latents_are_given_or_noised_but_not_noised_alone(build):
     with pytest.raises(ValueError, match="with `latents` to noise"):
-        build("discrete")(num_steps=2, latent_noise=0.5)
-    with pytest.raises(ValueError, match="`latent_noise` is 1"):
-        build("discrete")(num_steps=2, latent_noise=1.5, latents=clean_latents("discrete", 1))
+        build("discrete")(num_steps=2, strength=0.5)
+    with pytest.raises(ValueError, match="`strength` is 1"):
+        build("discrete")(num_steps=2, strength=1.5, latents=clean_latents("discrete", 1))

@@ -30,10 +30,10 @@ def test_a_saved_pipeline_loads_and_gives_the_same_samples(build, kind, schedule
 
 
 def test_options_of_the_scheduler_are_saved_with_the_pipeline(stirred_model, tmp_path):
-    own = LaddSequentialScheduler(latent_share=0.25, spacing="cosine", latent_solver="ddpm")
+    own = LaddSequentialScheduler(latent_share=0.25, timestep_spacing="cosine", latent_solver="ddpm")
     LaddPipeline(stirred_model("continuous", latent_noise_schedule="cosine"), own).save_pretrained(tmp_path)
     config = LaddPipeline.from_pretrained(tmp_path).scheduler.config
-    assert (config.latent_share, config.spacing, config.latent_solver) == (0.25, "cosine", "ddpm")
+    assert (config.latent_share, config.timestep_spacing, config.latent_solver) == (0.25, "cosine", "ddpm")
     assert config.latent_noise_schedule == "cosine"
 
 

@@ -100,7 +100,7 @@ def test_variations_and_interpolations_start_from_framed_texts(trained_on, bpe):
     assert torch.equal(between.latents[[0, -1]], torch.cat([first, second]))
     long, short = (len(bpe(text, add_special_tokens=False).input_ids) + 2 for text in (TEXTS[2], TEXTS[0]))
     assert between.lengths[[0, -1]].tolist() == [short, long]
-    varied = pipe.variations(TEXTS[0], latent_noise=0.0, batch_size=2, num_steps=4)
+    varied = pipe.variations(TEXTS[0], strength=0.0, batch_size=2, num_steps=4)
     assert torch.equal(varied.latents, first.expand(2, -1)) and varied.lengths.tolist() == [short, short]
 
 

@@ -17,7 +17,7 @@ runs = st.fixed_dictionaries(
         "guidance_scale": st.sampled_from([1.0, 1.5]),
         "skip_idle_rows": st.booleans(),
         "stop_at_eos": st.booleans(),
-        "banned_tokens": st.sampled_from([None, [2, 3]]),
+        "suppress_tokens": st.sampled_from([None, [2, 3]]),
     }
 )
 ways = st.one_of(
@@ -37,16 +37,16 @@ prompts = st.lists(st.lists(st.integers(1, MASK), min_size=1, max_size=12), min_
     way=ways,
     kind=st.sampled_from(["discrete", "continuous"]),
     schedule=st.sampled_from(sorted(SCHEDULERS)),
-    spacing=st.sampled_from(["uniform", "cosine"]),
+    timestep_spacing=st.sampled_from(["uniform", "cosine"]),
     extra=st.integers(0, 3),
-    latent_noise=st.sampled_from([None, 0.0, 0.5]),
+    strength=st.sampled_from([None, 0.0, 0.5]),
 )
-def test_visible_tokens_are_never_changed(build, prompt, options, way, kind, schedule, spacing, extra, latent_noise):
+def test_visible_tokens_are_never_changed(build, prompt, options, way, kind, schedule, spacing, extra, strength):
     pipe = build(kind, eos_token_id=5)
-    pipe.scheduler = SCHEDULERS[schedule](spacing=spacing, **way)
+    pipe.scheduler = SCHEDULERS[schedule](timestep_spacing=spacing, **way)
     lengths = [min(12, len(ids) + extra) for ids in prompt]
-    if latent_noise is not None:
-        options = {**options, "latents": pipe.encode([[1, 2, 3, 4]] * len(prompt)), "latent_noise": latent_noise}
+    if strength is not None:
+        options = {**options, "latents": pipe.encode([[1, 2, 3, 4]] * len(prompt)), "strength": strength}
     result = pipe(prompt, length=lengths, generator=seeded(), **options)
     for row, (ids, length) in enumerate(zip(prompt, lengths, strict=True)):
         written = result.sequences[row]

@@ -95,7 +95,7 @@ def test_one_step_is_too_few_for_latents_first_and_then_tokens(scheduler_for):
 @pytest.mark.parametrize("spacing", ["uniform", "cosine"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_times_start_as_noise_and_no_time_ever_rises(scheduler_class, kind, spacing, tiny_config):
-    scheduler = scheduler_class(spacing=spacing).for_model(tiny_config(kind))
+    scheduler = scheduler_class(timestep_spacing=spacing).for_model(tiny_config(kind))
     scheduler.set_timesteps(7)
     t_x, t_y = (torch.cat(times) for times in zip(*map(scheduler.times, scheduler.timesteps), strict=True))
     assert t_x[0] == 1 and t_y[0] == (0 if kind == "none" else 1)
@@ -116,7 +116,7 @@ def test_a_cosine_grid_keeps_more_noise_at_every_step_than_a_uniform_one(tiny_co
     for scheduler_class, latent_time in itertools.product(SCHEDULERS.values(), (1.0, 0.0)):
         grids = []
         for spacing in ("uniform", "cosine"):
-            scheduler = scheduler_class(spacing=spacing).for_model(tiny_config("discrete"))
+            scheduler = scheduler_class(timestep_spacing=spacing).for_model(tiny_config("discrete"))
             scheduler.set_timesteps(8, latent_time=latent_time)
             grids.append(torch.tensor([[float(time) for time in scheduler.times(step)] for step in range(8)]))
         assert (grids[1] >= grids[0] - 1e-6).all() and (grids[1] > grids[0] + 0.01).any()
@@ -173,7 +173,7 @@ def test_a_split_without_latent_or_token_steps_is_refused(options):
         LaddSequentialScheduler(**options)
 
 
-@pytest.mark.parametrize("options", [{"spacing": "log"}, {"token_noise_schedule": "linaer"}])
+@pytest.mark.parametrize("options", [{"timestep_spacing": "log"}, {"token_noise_schedule": "linaer"}])
 def test_unknown_spacings_and_noise_schedules_are_refused(scheduler_class, options):
     with pytest.raises(ValueError, match="unknown; give one of"):
         scheduler_class(**options)
@@ -203,7 +203,7 @@ def test_steps_that_do_not_exist_are_refused(scheduler_class, scheduler_for):
 @pytest.mark.parametrize("kind", KINDS)
 def test_saving_and_loading_keeps_every_option(scheduler_class, kind, tiny_config, tmp_path):
     config = tiny_config(kind, token_noise_schedule={"name": "polynomial", "degree": 3})
-    scheduler = scheduler_class(spacing="cosine", latent_solver="ddpm").for_model(config)
+    scheduler = scheduler_class(timestep_spacing="cosine", latent_solver="ddpm").for_model(config)
     scheduler.save_pretrained(tmp_path)
     loaded = scheduler_class.from_pretrained(tmp_path)
     own = {name for name in scheduler.config if not name.startswith("_")}
@@ -214,11 +214,17 @@ def test_saving_and_loading_keeps_every_option(scheduler_class, kind, tiny_confi
 
 
 def test_schedulers_are_built_from_each_others_configuration(tiny_config):
-    sequential = LaddSequentialScheduler(latent_share=0.25, spacing="cosine").for_model(tiny_config("discrete"))
+    sequential = LaddSequentialScheduler(latent_share=0.25, timestep_spacing="cosine").for_model(
+        tiny_config("discrete")
+    )
     joint = LaddJointScheduler.from_config(sequential.config)
     back = LaddSequentialScheduler.from_config(joint.config)
     for each in (joint, back):
-        assert each.config.spacing == "cosine" and each.config.codebook_size == 9 and each.config.mask_token_id == 10
+        assert (
+            each.config.timestep_spacing == "cosine"
+            and each.config.codebook_size == 9
+            and each.config.mask_token_id == 10
+        )
     joint.set_timesteps(4)
     assert joint.moves_tokens(0) and joint.moves_latents(0)
     back.set_timesteps(4)

@@ -97,11 +97,13 @@ class TimePath:
         rate = rate * len(self.legs)
         return TimePoints(times[:, 0], times[:, 1], rate[:, 0], rate[:, 1])
 
-    def grid(self, steps_per_leg: Sequence[int], spacing: str = "uniform") -> list[Point]:
+    def grid(self, steps_per_leg: Sequence[int], timestep_spacing: str = "uniform") -> list[Point]:
         """The points of a run with so many steps on each leg: one more than there are steps, first to last."""
-        remaining = GRID_SPACINGS.get(spacing)
+        remaining = GRID_SPACINGS.get(timestep_spacing)
         if remaining is None:
-            raise ValueError(f"Grid spacing {spacing!r} is unknown; give one of {sorted(GRID_SPACINGS)}.")
+            raise ValueError(
+                f"`timestep_spacing` {timestep_spacing!r} is unknown; give one of {sorted(GRID_SPACINGS)}."
+            )
         points = [self.vertices[0]]
         for ((x0, y0), (x1, y1)), steps in zip(self.legs, steps_per_leg, strict=True):
             for step in range(1, steps):

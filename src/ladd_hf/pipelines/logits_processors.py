@@ -16,7 +16,7 @@ from ..utils.wrong_objects import described
 
 
 def logits_processors(
-    given: Sequence[Any] | None, banned_tokens: Sequence[int] | None, config: LaddConfig
+    given: Sequence[Any] | None, suppress_tokens: Sequence[int] | None, config: LaddConfig
 ) -> LogitsProcessorList:
     """The processors of a run, those that ban tokens last. Raises `ValueError` for ids the model has not."""
     if callable(given) and not isinstance(given, LogitsProcessorList):
@@ -27,13 +27,13 @@ def logits_processors(
     if wrong:
         raise ValueError(f"`logits_processor` holds {described(wrong[0])}; give a list of functions.")
     processors = LogitsProcessorList(several)
-    banned = banned_tokens.tolist() if isinstance(banned_tokens, Tensor | np.ndarray) else banned_tokens
+    banned = suppress_tokens.tolist() if isinstance(suppress_tokens, Tensor | np.ndarray) else suppress_tokens
     banned = [] if banned is None else list(banned) if isinstance(banned, Sequence) else [banned]
     if any(not isinstance(one, Integral) or not 0 <= one < config.vocab_size for one in banned):
-        raise ValueError(f"`banned_tokens` are {banned}; give ids from 0 to {config.vocab_size - 1}.")
+        raise ValueError(f"`suppress_tokens` are {banned}; give ids from 0 to {config.vocab_size - 1}.")
     never = Vocabulary.of(config).never_written(config.vocab_size).nonzero()[:, 0].tolist()
     if len({*banned, *never}) == config.vocab_size:
-        raise ValueError("`banned_tokens` leave no token to write: ban fewer.")
+        raise ValueError("`suppress_tokens` leave no token to write: ban fewer.")
     if banned:
         processors.append(SuppressTokensLogitsProcessor(banned))
     return processors

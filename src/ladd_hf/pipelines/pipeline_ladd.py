@@ -183,8 +183,8 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
         callback_on_step_end: Callable[[Any, int, int, dict[str, Any]], dict[str, Any]] | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("tokens",),
         num_inference_steps: int | None = None,
-        latent_noise: float = 0.0,
-        banned_tokens: Sequence[int] | None = None,
+        strength: float = 0.0,
+        suppress_tokens: Sequence[int] | None = None,
         logits_processor: Sequence[Any] | None = None,
         stop_at_eos: bool | None = None,
         skip_idle_rows: bool = False,
@@ -216,9 +216,9 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
                 and `latents` it returns replace the loop's.
             callback_on_step_end_tensor_inputs: which of `tokens`, `latents`, `unmask` it is given; `unmask` is where
                 the step had logits, which with an order by confidence is more than it revealed.
-            latent_noise: time t_y in [0, 1] to which the given `latents` are noised again before they are resolved
+            strength: time t_y in [0, 1] to which the given `latents` are noised again before they are resolved
                 along the scheduler's path: 0 writes from them as they are, 1 is as good as none.
-            banned_tokens: ids that are never written.
+            suppress_tokens: ids that are never written.
             logits_processor: transformers' logits processors, or your own, called as
                 `processor(input_ids, scores)` with a line for each position that is written: its row's tokens as they
                 are, `(n, S)`, and the scores `(n, V)`; one that takes `positions` is given the places, `(n,)`.
@@ -239,14 +239,14 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
             guidance_scale,
             latents,
             output_type,
-            latent_noise,
+            strength,
         )
         check_callback(callback_on_step_end, callback_on_step_end_tensor_inputs)
         output_type = output_type or ("seq" if self.tokenizer is None else "text")
         config, device = self.model.config, self._execution_device
         self.scheduler = self.scheduler.for_model(config)
         ends = eos_ids(config, stop_at_eos)
-        processors = logits_processors(logits_processor, banned_tokens, config)
+        processors = logits_processors(logits_processor, suppress_tokens, config)
 
         # 2. Rows, their randomness, and what is visible from the start
         whole = isinstance(length, str) and length == "prompt"
@@ -259,11 +259,11 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
         written = tokens == config.mask_token_id
 
         # 3. The path, from its noisy end
-        latent_time = 1.0 if latents is None else latent_noise
+        latent_time = 1.0 if latents is None else strength
         scheduler = copy.copy(self.scheduler)  # the run's own: another thread's run lays other steps
         for one in (scheduler, self.scheduler):  # the pipeline's for whoever asks it, such as a callback
             one.set_timesteps(steps, device, latent_time, num_tokens=int(written.sum(1).amax()))
-        latents = self._start_latents(scheduler, latents, latent_noise, random, device)
+        latents = self._start_latents(scheduler, latents, strength, random, device)
 
         # 4. The steps
         evaluate = Evaluation(self.model, scheduler, attention_mask, guidance_scale, skip_idle_rows)
@@ -341,9 +341,9 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
         return self.model.encode_latents(tokens.to(device), None if real.all() else real.long().to(device))
 
     def variations(
-        self, text: Prompt, latent_noise: float = 0.5, batch_size: int = 1, **options: Any
+        self, text: Prompt, strength: float = 0.5, batch_size: int = 1, **options: Any
     ) -> LaddPipelineOutput | tuple[Any, ...]:
-        """Texts like `text`, one text or its ids: its latents, noised to the time `latent_noise` and resolved anew.
+        """Texts like `text`, one text or its ids: its latents, noised to the time `strength` and resolved anew.
 
         `options` are a call's; the texts are as long as `text`, unless they say otherwise.
         """
@@ -352,7 +352,7 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
         latents = self._encode([ids])
         options = {"length": len(ids), **options}
         latents = latents.expand(batch_size, *latents.shape[1:])
-        return self(latents=latents, latent_noise=latent_noise, batch_size=batch_size, **options)
+        return self(latents=latents, strength=strength, batch_size=batch_size, **options)
 
     def interpolate(
         self, first: Prompt, second: Prompt, batch_size: int = 5, **options: Any
@@ -384,17 +384,17 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
         guidance_scale: float,
         latents: Tensor | None,
         output_type: str | None,
-        latent_noise: float = 0.0,
+        strength: float = 0.0,
     ) -> None:
         """Raises `ValueError` for options of a call that can not work, alone or together."""
         if self.tokenizer is not None:  # another model may have taken the place of its own
             check_tokenizer(self.tokenizer, self.model.config)
         check_draw(temperature, top_p)
         check_number("`guidance_scale`", guidance_scale)
-        check_number("`latent_noise`", latent_noise)
-        if not 0 <= latent_noise <= 1 or (latent_noise and latents is None):
+        check_number("`strength`", strength)
+        if not 0 <= strength <= 1 or (strength and latents is None):
             raise ValueError(
-                f"`latent_noise` is {latent_noise}; give a time from 0 (clean) to 1 (noise), with `latents` to noise."
+                f"`strength` is {strength}; give a time from 0 (clean) to 1 (noise), with `latents` to noise."
             )
         if output_type not in (None, "text", "seq"):
             raise ValueError(f"`output_type` is {output_type!r}; give 'text' or 'seq'.")
@@ -406,7 +406,7 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
             raise ValueError(
                 f"`guidance_scale` is {guidance_scale}, but the model has no latents to guide by: leave it at 1."
             )
-        if getattr(self.model.config, "separate_latent_denoiser", False) and (latents is None or latent_noise):
+        if getattr(self.model.config, "separate_latent_denoiser", False) and (latents is None or strength):
             if prompt is not None:
                 raise ValueError(
                     "This model denoises its latents without seeing tokens, so they would ignore the prompt: generate "
@@ -422,7 +422,7 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
         self,
         scheduler: LaddScheduler,
         latents: Tensor | None,
-        latent_noise: float,
+        strength: float,
         random: RowGenerator,
         device: torch.device,
     ) -> Tensor | None:
@@ -431,7 +431,7 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
             return scheduler.prior_latents(length, random, len(random))
         scheduler.check_latents(latents, len(random), length)
         latents = latents.to(device)
-        if not latent_noise:
+        if not strength:
             return latents
-        times = torch.tensor(latent_noise, dtype=torch.float64)
+        times = torch.tensor(strength, dtype=torch.float64)
         return scheduler.add_latent_noise(latents, times, random)

@@ -15,7 +15,7 @@ class LaddJointScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks for 
     """Denoises tokens and latents at the same time t_x = t_y; without latents, the ancestral sampler of MDLM.
 
     Args:
-        spacing: `uniform` or `cosine` grid of times.
+        timestep_spacing: `uniform` or `cosine` grid of times.
         latent_solver: `ddim` or `ddpm`, the step of continuous latents.
         unmasking: which tokens a step reveals: `ancestral` (the model's own law), `first_hitting` (evenly many at
             random places), or the surest ones by `top_probability`, `margin` or `entropy`; see `unmasking.py`.
@@ -30,7 +30,7 @@ class LaddJointScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks for 
     @register_to_config
     def __init__(
         self,
-        spacing: str = "uniform",
+        timestep_spacing: str = "uniform",
         latent_solver: str = "ddim",
         unmasking: str = "ancestral",
         remasking: str = "none",

@@ -74,8 +74,10 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
 
     def _setup(self) -> None:
         """Builds the two noise processes from the registered configuration; each subclass ends its `__init__` so."""
-        if not is_one_of(self.config.spacing, GRID_SPACINGS):
-            raise ValueError(f"Grid spacing {self.config.spacing!r} is unknown; give one of {sorted(GRID_SPACINGS)}.")
+        if not is_one_of(self.config.timestep_spacing, GRID_SPACINGS):
+            raise ValueError(
+                f"`timestep_spacing` {self.config.timestep_spacing!r} is unknown; give one of {sorted(GRID_SPACINGS)}."
+            )
         check_ranges(self.config, PROCESS_RANGES, optional=("mask_token_id", "pad_token_id", "tokenizer_size"))
         processes: Any = self.config
         if not is_one_of(self.config.latent_solver, LATENT_SOLVERS):
@@ -161,7 +163,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         if num_tokens is not None and self._unmasking.one_evaluation_per_token:
             tokens_alone = [start[1] == end[1] for start, end in path.legs]
             steps = [min(n, max(num_tokens, 1)) if alone else n for n, alone in zip(steps, tokens_alone, strict=True)]
-        self._grid = path.grid(steps, self.config.spacing)
+        self._grid = path.grid(steps, self.config.timestep_spacing)
         self._token_steps = self._planned_token_steps()
         self.num_inference_steps = sum(steps)
         self.timesteps = torch.arange(self.num_inference_steps, device=device)

@@ -28,8 +28,8 @@ class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks
         latent_share: share of the steps that goes to the latents, rounded (half a step up), at least one step for
             each of the two.
         max_latent_steps: no more than so many go to the latents; one is exact where the latent is a single code.
-        spacing, latent_solver, unmasking, remasking, remasking_rate, mask_token_id, pad_token_id, tokenizer_size,
-            token_noise_schedule, latent_type, latent_dim, codebook_size, latent_noise_schedule,
+        timestep_spacing, latent_solver, unmasking, remasking, remasking_rate, mask_token_id, pad_token_id,
+            tokenizer_size, token_noise_schedule, latent_type, latent_dim, codebook_size, latent_noise_schedule,
             latent_prediction_type: as in [`LaddJointScheduler`].
     """
 
@@ -38,7 +38,7 @@ class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks
         self,
         latent_share: float = 0.5,
         max_latent_steps: int | None = None,
-        spacing: str = "uniform",
+        timestep_spacing: str = "uniform",
         latent_solver: str = "ddim",
         unmasking: str = "ancestral",
         remasking: str = "none",
