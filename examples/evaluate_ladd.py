@@ -30,6 +30,7 @@ from ladd_hf import LaddForDiffusionLM, LaddPipeline, LaddTrainer, LaddTrainingA
 from ladd_hf.data import load_corpus, token_blocks
 from ladd_hf.data.corpora import is_own_file, separator_of
 from ladd_hf.data.token_blocks import separator_between
+from ladd_hf.diffusion.paths import path_data, path_name
 from ladd_hf.utils.number_ranges import COUNT, SEED
 
 # What each flag that is a number may be.
@@ -60,6 +61,10 @@ class EvaluationArguments:
     num_sequences: int | None = field(
         default=None, metadata={"help": "Blocks, spread over the split; all if not given."}
     )
+    paths: list[str] = field(
+        default_factory=lambda: ["joint", "sequential"],
+        metadata={"help": "Paths of the bound, by name or by corners, such as '[[1, 1], [1, 0.3], [0, 0]]'."},
+    )
     samples: int = field(default=8, metadata={"help": "Points of the path at which each block is evaluated."})
     batch_size: int = field(default=16, metadata={"help": "Blocks evaluated at once by each process."})
     seed: int = 0
@@ -76,6 +81,11 @@ def parse_arguments(argv: list[str]) -> EvaluationArguments:
     check_flags(arguments, RANGES)
     if arguments.packing not in (None, "pack", "wrap", "pad"):
         refuse(f"--packing {arguments.packing} is unknown; give 'pack', 'wrap' or 'pad'.")
+    try:
+        for path in arguments.paths:
+            path_data(path)
+    except ValueError as error:
+        refuse(f"--paths: {error}")
     if arguments.json is not None:
         check_output_file("--json", arguments.json)
     return arguments
@@ -138,7 +148,7 @@ def evaluate(arguments: EvaluationArguments) -> dict[str, Any]:
     model, tokenizer = load_model(arguments.model)
     blocks = held_out_blocks(arguments, model, tokenizer)
     kind = model.config.latent_type
-    paths = ["joint"] if kind == "none" else ["joint", "sequential"]
+    paths = ["joint"] if kind == "none" else [path_data(path) for path in arguments.paths]
     with tempfile.TemporaryDirectory() as folder:
         options = LaddTrainingArguments(
             folder,
@@ -155,7 +165,7 @@ def evaluate(arguments: EvaluationArguments) -> dict[str, Any]:
         trainer.remove_callback(PrinterCallback)
         metrics = trainer.evaluate()
     bounds = {}
-    for path in paths:
+    for path in map(path_name, paths):
         tokens, latents = metrics[f"eval_{path}_token_nats"], metrics[f"eval_{path}_latent_nats"]
         perplexity = None if kind == "continuous" else math.exp(tokens + latents)
         bounds[path if kind != "none" else "tokens"] = {

@@ -26,11 +26,11 @@ from diffusers.utils import logging as diffusers_logging
 from local_texts import lines_of
 from transformers.utils import logging as transformers_logging
 
-from ladd_hf import LaddJointScheduler, LaddPipeline, LaddSequentialScheduler
+from ladd_hf import LaddJointScheduler, LaddPipeline, LaddScheduler, LaddSequentialScheduler
 from ladd_hf.diffusion.rng import RowGenerator
 from ladd_hf.utils.number_ranges import COUNT, SEED_OF_64_BITS
 
-SCHEDULES = {"joint": LaddJointScheduler, "sequential": LaddSequentialScheduler}
+SCHEDULERS = {"joint": LaddJointScheduler, "sequential": LaddSequentialScheduler}  # others are paths as data
 # What each flag that is a number may be; the pipeline tells those that hang on the model.
 RANGES = {
     **dict.fromkeys(("num_samples", "num_steps", "batch_size", "length"), COUNT),
@@ -57,7 +57,11 @@ class GenerationArguments:
     temperature: float = field(default=1.0, metadata={"help": "Of the token draw; 0 is greedy."})
     top_p: float = field(default=1.0, metadata={"help": "Nucleus of the token draw."})
     schedule: str | None = field(
-        default=None, metadata={"help": "'joint' or 'sequential'; the pipeline's own if not given."}
+        default=None,
+        metadata={
+            "help": "'joint', 'sequential' or corners, such as '[[1, 1], [1, 0.3], [0, 0]]'; the pipeline's own if not "
+            "given."
+        },
     )
     dtype: str = field(default="float32", metadata={"help": "'float32', 'bfloat16' or 'float16'."})
     cpu: bool = field(default=False, metadata={"help": "On the CPU, even where there is an accelerator."})
@@ -68,8 +72,11 @@ def parse_arguments(argv: list[str]) -> GenerationArguments:
     parser = CommandLine(GenerationArguments, description=__doc__.split("\n")[0])
     (arguments,) = parser.parse(argv)
     check_flags(arguments, RANGES)
-    if arguments.schedule not in (None, *SCHEDULES):
-        refuse(f"--schedule {arguments.schedule} is unknown; give one of {', '.join(SCHEDULES)}.")
+    if arguments.schedule is not None:
+        try:
+            LaddScheduler(path=arguments.schedule)
+        except ValueError as error:
+            refuse(f"--schedule {arguments.schedule}: {error}")
     if arguments.dtype not in ("float32", "bfloat16", "float16"):
         refuse(f"--dtype {arguments.dtype} is unknown; give float32, bfloat16 or float16.")
     if arguments.prompts is not None and not Path(arguments.prompts).is_file():
@@ -83,7 +90,9 @@ def load(arguments: GenerationArguments, device: torch.device) -> LaddPipeline:
     with loading(f"--pipeline {arguments.pipeline}"):
         pipeline = LaddPipeline.from_pretrained(arguments.pipeline, dtype=getattr(torch, arguments.dtype))
     if arguments.schedule is not None:
-        pipeline.scheduler = SCHEDULES[arguments.schedule].from_config(pipeline.scheduler.config)
+        kind = SCHEDULERS.get(arguments.schedule, LaddScheduler)
+        path = {"path": arguments.schedule, "steps": None} if kind is LaddScheduler else {}
+        pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **path)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
 

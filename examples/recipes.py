@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
-from dataclasses import asdict, dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -23,12 +24,14 @@ from ladd_hf import (
     LaddTrainingArguments,
 )
 from ladd_hf.data.held_out import check_share
+from ladd_hf.diffusion.paths import PathSpec, path_data, path_name
 from ladd_hf.models.configuration_ladd import MODEL_SIZES
 from ladd_hf.models.encoders.encoder_options import pooling_of
 from ladd_hf.models.encoders.pooling import POOLINGS
 from ladd_hf.tasks import Task
 from ladd_hf.training.renamed import check_renamed
 from ladd_hf.utils.number_ranges import whole
+from ladd_hf.utils.registry import Spec
 
 DEFAULT_RECIPE = Path(__file__).parent / "configs" / "sawtooth-di.yaml"
 
@@ -205,26 +208,69 @@ _SETTINGS = [_flag(name, kind) for name, kind in LaddConfig.__annotations__.item
 ModelArguments = make_dataclass("ModelArguments", [("size", str | None, _SIZE), *_SETTINGS], bases=(_Model,))
 
 
-@dataclass
-class SchedulerArguments:
-    """The inference schedules that are compared and saved."""
+# In recipes a path may be written as corners, too, which a flag gives as JSON.
+_PATHS_IN_RECIPES = {"schedules": list, "nelbo_paths": list, "time_distribution": str | list}
+_SCHEDULERS = {"joint": LaddJointScheduler, "sequential": LaddSequentialScheduler}
 
-    timestep_spacing: str = field(default="uniform", metadata={"help": "Grid of times: 'uniform' or 'cosine'."})
-    latent_solver: str = field(default="ddim", metadata={"help": "'ddim' or 'ddpm', for continuous latents."})
-    unmasking: str = field(default="ancestral", metadata={"help": "Order of tokens: see docs/generation.md."})
-    remasking: str = field(default="none", metadata={"help": "'none', 'cap' or 'rescale': masks tokens again (ReMDM)."})
-    remasking_rate: float = field(default=0.0, metadata={"help": "Its rate."})
-    latent_share: float = field(default=0.5, metadata={"help": "Sequential: share of the steps for the latents."})
-    max_latent_steps: int | None = field(default=None, metadata={"help": "Sequential: at most so many of them."})
 
-    def joint(self) -> LaddScheduler:
-        """The diagonal."""
-        of_sequential = ("latent_share", "max_latent_steps")
-        return LaddJointScheduler(**{k: v for k, v in asdict(self).items() if k not in of_sequential})
+class _Schedules:
+    """The inference schedules that are compared, the last of which is saved."""
 
-    def sequential(self) -> LaddScheduler:
-        """Latents first."""
-        return LaddSequentialScheduler(**asdict(self))
+    schedules: list[Any]
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for what is no path."""
+        if not isinstance(self.schedules, list) or not self.schedules:
+            raise ValueError(f"`schedules` is {self.schedules!r}; give a list of paths, such as [joint, sequential].")
+        self.schedules = [path_data(path) for path in self.schedules]
+
+    def along(self, path: PathSpec) -> LaddScheduler:
+        """Builds the scheduler of a path, with those of the options that it has."""
+        kind = _SCHEDULERS.get(path_name(path), LaddScheduler)
+        parameters = inspect.signature(kind).parameters
+        options = {name: value for name, value in vars(self).items() if name in parameters}
+        return kind(path=path, **options) if kind is LaddScheduler else kind(**options)
+
+    def compared(self, config: LaddConfig) -> dict[str, LaddScheduler]:
+        """Builds the schedulers that a model can follow, by the names of their paths."""
+        schedulers = {path_name(path): self.along(path).for_model(config) for path in self.schedules}
+        if not config.separate_latent_denoiser:
+            return schedulers
+        # latents whose network sees no tokens come before them
+        return {name: one for name, one in schedulers.items() if not one.path.moves_both}
+
+
+_PATHS = field(
+    default_factory=lambda: ["joint", "sequential"],
+    metadata={"help": "Paths whose samples are compared, by name or by their corners; the last is saved."},
+)
+_HELP_OF_SCHEDULES = {
+    "latent_share": "Sequential: share of the steps for the latents.",
+    "max_latent_steps": "Sequential: at most so many of them.",
+    "timestep_spacing": "Grid of times: 'uniform' or 'cosine'.",
+    "latent_solver": "'ddim' or 'ddpm', for continuous latents.",
+    "unmasking": "Order of tokens: see docs/generation.md.",
+    "remasking": "'none', or {name: cap, rate: 0.02} or {name: rescale, rate: 0.1}: masks tokens again (ReMDM).",
+}
+
+
+def _flag_of_schedule(name: str, default: Any) -> tuple[str, Any, Any]:
+    """The field for an option of the schedulers."""
+    kind = get_type_hints(LaddSequentialScheduler.__init__)[name]
+    kind = choice if kind == Spec else kind
+    return name, kind, field(default=default, metadata={"help": _HELP_OF_SCHEDULES.get(name)})
+
+
+_OPTIONS = {
+    name: one.default
+    for name, one in inspect.signature(LaddSequentialScheduler).parameters.items()
+    if name not in LaddScheduler.OF_THE_MODEL
+}
+SchedulerArguments = make_dataclass(
+    "SchedulerArguments",
+    [("schedules", list[str], _PATHS), *(_flag_of_schedule(*one) for one in _OPTIONS.items())],
+    bases=(_Schedules,),
+)
 
 
 def check_number(name: str, value: Any) -> None:
@@ -291,7 +337,7 @@ def parse_arguments(
     settings = {name: value for name, value in settings.items() if name not in named.unset}
     with refusing():
         hints = {name: hint for kind in kinds for name, hint in get_type_hints(kind).items()}
-        check_kinds(settings, hints, texts_are_read=True)
+        check_kinds(settings, {**hints, **_PATHS_IN_RECIPES}, texts_are_read=True)
     for f in (f for kind in kinds for f in fields(kind)):  # which the parser looks at for flags alone
         choices = f.metadata.get("choices")
         if choices and f.name in settings and settings[f.name] not in choices:

@@ -151,8 +151,10 @@ def main(argv: list[str]) -> None:
                 check_precomputable(configs["ladd"], run.streaming)
                 for objective in training.stage_plan.objectives():
                     objective.check_precomputed()
-            for scheduler in (schedulers.joint(), schedulers.sequential()):
-                scheduler.for_model(configs["ladd"])
+            if not (compared := schedulers.compared(configs["ladd"])):
+                raise ValueError(
+                    "`schedules` has no path that a separate latent denoiser can follow: add 'sequential'."
+                )
             data = task.train_dataset(count, training.seed), task.eval_dataset(run.num_eval_sequences, training.seed)
         if training.process_index == 0:  # the one that judges
             task.reference()
@@ -177,11 +179,9 @@ def main(argv: list[str]) -> None:
     bounds = {name: trainer.evaluate() for name, trainer in trainers.items()} if run.num_eval_sequences else {}
     plans: dict[str, dict[str, LaddScheduler]] = {}
     for name, trainer in trainers.items():
-        plans[name] = {"MDLM": schedulers.joint()}
+        plans[name] = {"MDLM": schedulers.along("joint")}
         if trainer.model.config.latent_type != "none":
-            plans[name] = {f"{method} joint": schedulers.joint(), f"{method} sequential": schedulers.sequential()}
-            if trainer.model.config.separate_latent_denoiser:  # which needs no tokens, so comes before them
-                del plans[name][f"{method} joint"]
+            plans[name] = {f"{method} {path}": scheduler for path, scheduler in compared.items()}
         *_, best = plans[name].values()
         trainer.save_pipeline(str(folders[name]), best)  # by all processes: each may have a part of the weights
     if training.process_index != 0:

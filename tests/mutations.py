@@ -177,7 +177,7 @@ MUTATIONS = [
     Mutation(
         "mask the prompt again",
         "schedulers/scheduling_ladd.py",
-        "again if keep is None else again & ~keep",
+        "again if editable is None else again & editable",
         "again",
         "tests/pipelines/test_visible_tokens.py",
     ),
@@ -200,7 +200,7 @@ MUTATIONS = [
         "diffusion/paths.py",
         "min(self.vertices[0][1], latent_time))], [], 0",
         "min(self.vertices[0][1], latent_time / 2))], [], 0",
-        "tests/pipelines/test_latent_editing.py",
+        "tests/pipelines/test_interpolation.py",
     ),
     Mutation(
         "guide towards the unconditional law",

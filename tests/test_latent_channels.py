@@ -12,7 +12,7 @@ from ladd_hf import RowGenerator
 from ladd_hf.diffusion.channels import _BOUND_STEP, ContinuousLatents, DiscreteLatents, MaskedChannel
 from ladd_hf.diffusion.gaussian import add_gaussian_noise
 from ladd_hf.diffusion.noise_schedules import GAUSSIAN_SCHEDULES, MASK_SCHEDULES, gaussian_schedule, mask_schedule
-from ladd_hf.diffusion.process import latent_channel, token_channel
+from ladd_hf.diffusion.process import NoiseProcess
 
 ALMOST_NEVER = 1e-4
 CODES, MASK_CODE = 5, 5
@@ -48,18 +48,21 @@ def exact_logits(codes, certainty=200.0):
 
 
 def test_the_channel_is_the_one_of_the_configuration(tiny_config):
-    assert latent_channel(tiny_config("none")) is None
-    codes = latent_channel(tiny_config("discrete"))
+    def latent_channel(*given, **changes):
+        return NoiseProcess.of(tiny_config(*given, **changes)).latent_channel()
+
+    assert latent_channel("none") is None
+    codes = latent_channel("discrete")
     assert isinstance(codes, DiscreteLatents) and codes.mask_id == 9
-    vectors = latent_channel(tiny_config("continuous", latent_prediction_type="epsilon"))
+    vectors = latent_channel("continuous", latent_prediction_type="epsilon")
     assert isinstance(vectors, ContinuousLatents) and vectors.predicts_noise
-    assert not latent_channel(tiny_config("continuous")).predicts_noise
-    assert token_channel(tiny_config("continuous")).mask_id == 10
+    assert not latent_channel("continuous").predicts_noise
+    assert NoiseProcess.of(tiny_config("continuous")).token_channel().mask_id == 10
 
 
 @pytest.mark.parametrize(("kind", "t", "share"), [("discrete", 0.3, 1 - 0.3**2), ("continuous", 0.3, math.sqrt(0.7))])
 def test_default_schedules_are_degree_two_for_codes_and_sqrt_for_vectors(tiny_config, kind, t, share):
-    schedule, time = latent_channel(tiny_config(kind)).schedule, torch.tensor(t, dtype=torch.float64)
+    schedule, time = NoiseProcess.of(tiny_config(kind)).latent_channel().schedule, torch.tensor(t, dtype=torch.float64)
     left = schedule.alpha(time) if kind == "discrete" else schedule.signal_variance(time)
     assert float(left) == pytest.approx(share, abs=1e-4)
 

@@ -49,5 +49,5 @@ def test_its_schedule_and_tokenizer_are_those_it_was_saved_with():
     config = pipeline.scheduler.config
     assert type(pipeline.scheduler) is LaddSequentialScheduler
     assert (config.latent_share, config.max_latent_steps) == (0.75, 2)
-    assert (config.remasking, config.remasking_rate) == ("rescale", 0.1)
+    assert config.remasking == {"name": "rescale", "rate": 0.1}
     assert pipeline.tokenizer.decode([1, 2, 3]) == "abc" and pipeline.tokenizer.mask_token_id == 10

@@ -22,7 +22,7 @@ from ladd_hf import (
 from ladd_hf.diffusion.noise_schedules import GAUSSIAN_SCHEDULES, MASK_SCHEDULES, gaussian_schedule, mask_schedule
 from ladd_hf.diffusion.objective import OBJECTIVE_RANGES
 from ladd_hf.models.configuration_ladd import NUMBER_RANGES
-from ladd_hf.schedulers.scheduling_ladd import PROCESS_RANGES
+from ladd_hf.schedulers.scheduling_ladd import ID_RANGES
 from ladd_hf.schedulers.scheduling_sequential import STEP_RANGES
 from ladd_hf.training.arguments import ARGUMENT_RANGES, THEIR_RANGES
 from ladd_hf.utils.number_ranges import NumberRange
@@ -56,7 +56,7 @@ OF_SCHEDULERS = {
     kind: {name: one.annotation for name, one in inspect.signature(kind.__init__).parameters.items() if name != "self"}
     for kind in SCHEDULERS
 }
-RANGES_OF_SCHEDULERS = STEP_RANGES | PROCESS_RANGES | {"remasking_rate": NumberRange("a share", least=0, most=1)}
+RANGES_OF_SCHEDULERS = STEP_RANGES | ID_RANGES
 OPTIONS_OF_SCHEDULES = [
     (registry, name, option)
     for registry in (MASK_SCHEDULES, GAUSSIAN_SCHEDULES)
@@ -112,7 +112,7 @@ def test_nor_are_numbers_that_transformers_lets_pass(name, value, tmp_path):
 def test_a_scheduler_refuses_numbers_outside_of_their_range(scheduler, name, value):
     if name in OF_SCHEDULERS[scheduler]:
         with pytest.raises(ValueError, match=name):
-            scheduler(**{name: value, **({"remasking": "cap"} if name == "remasking_rate" else {})})
+            scheduler(**{name: value})
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1, 0, "much"])

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from ladd_hf import TimePath
-from ladd_hf.diffusion.paths import GRID_SPACINGS, TIME_PATHS, path_data, path_name, time_path
+from ladd_hf.diffusion.paths import TIME_PATHS, TIMESTEP_SPACINGS, path_data, path_name, time_path
 
 BENT = TimePath(((1, 1), (0.8, 0.3), (0.2, 0.3), (0, 0)))
-PATHS = {**TIME_PATHS, "bent": BENT}
+PATHS = {**dict(TIME_PATHS.items()), "bent": BENT}
 
 
 @pytest.fixture(params=sorted(PATHS))
@@ -95,7 +95,7 @@ def test_times_keep_the_precision_of_the_positions(path, dtype):
 # --- grids ---
 
 
-@pytest.mark.parametrize("spacing", sorted(GRID_SPACINGS))
+@pytest.mark.parametrize("spacing", sorted(TIMESTEP_SPACINGS))
 def test_a_grid_walks_every_leg_in_its_steps_and_ends_clean(path, spacing):
     steps = [2 + leg for leg in range(len(path.legs))]
     grid = path.grid(steps, spacing)
@@ -108,14 +108,14 @@ def test_a_grid_walks_every_leg_in_its_steps_and_ends_clean(path, spacing):
     assert all(lies_on(path, point) for point in grid)
 
 
-@pytest.mark.parametrize("spacing", sorted(GRID_SPACINGS))
+@pytest.mark.parametrize("spacing", sorted(TIMESTEP_SPACINGS))
 def test_no_time_rises_on_a_grid_and_every_step_moves(path, spacing):
     grid = path.grid([5] * len(path.legs), spacing)
     for (t_x, t_y), (s_x, s_y) in itertools.pairwise(grid):
         assert s_x <= t_x and s_y <= t_y and (s_x, s_y) != (t_x, t_y)
 
 
-@pytest.mark.parametrize("spacing", sorted(GRID_SPACINGS))
+@pytest.mark.parametrize("spacing", sorted(TIMESTEP_SPACINGS))
 def test_one_step_per_leg_goes_from_corner_to_corner(path, spacing):
     assert path.grid([1] * len(path.legs), spacing) == list(path.vertices)
 

@@ -148,7 +148,7 @@ def test_without_a_warm_up_latents_count_from_the_first_step():
         ({"ema_decay": -0.1}, "`ema_decay` is -0.1"),
         ({"ema_decay": math.nan}, "`ema_decay` is nan"),
         ({"nelbo_paths": ["diagonal"]}, "'diagonal' is unknown; give one of"),
-        ({"nelbo_paths": []}, "`nelbo_paths` is empty"),
+        ({"nelbo_paths": []}, "`nelbo_paths` is a list; give a list of paths, at least one"),
         ({"nelbo_samples": 0}, "`nelbo_samples` is 0"),
         ({"time_distribution": "diagonal"}, "`time_distribution` 'diagonal' is unknown"),
         ({"stages": two_stages(5, time_distribution="diagonal")}, "`time_distribution` 'diagonal' is unknown"),

@@ -14,6 +14,7 @@ from ladd_hf import (
     LaddForDiffusionLM,
     LaddJointScheduler,
     LaddPipeline,
+    LaddScheduler,
     LaddSequentialScheduler,
     LaddTrainer,
     LaddTrainingArguments,
@@ -224,7 +225,9 @@ SCHEDULER = {
     "latent_solver": ("solver", 3, None, "euler", ["ddim"]),
     "unmasking": ("`unmasking`", 3, None, "random", ["entropy"]),
     "remasking": ("`remasking`", 3, None, "some", ["cap"]),
-    "remasking_rate": ("remasking_rate", "much", None, -1, [0.5]),
+    "noise_process": ("`noise_process", 3, "linear", {"mask": 3}, {"mask_token_id": -1}, {"latent_type": None}),
+    "path": ("ath", 3, None, "diagonal", [1, 0], [[1, 1], [2, 0]], "[[1", [[1, 0], [0, 0]]),
+    "steps": ("`steps`", 3, "ab", [1, 2], [0], [-1], [float("nan")], ["a"]),
     "latent_share": ("`latent_share`", "half", None, 1, [0.5]),
     "max_latent_steps": ("`max_latent_steps`", "one", 0, 1.5, [1]),
 }
@@ -232,12 +235,13 @@ SCHEDULER = {
 
 @pytest.mark.parametrize(("name", "wrong", "said"), rows(SCHEDULER))
 def test_what_a_scheduler_can_not_take_is_refused(name, wrong, said):
-    assert_refused(lambda: LaddSequentialScheduler(**{name: wrong}), said)
+    kind = LaddScheduler if name in ("path", "steps") else LaddSequentialScheduler
+    assert_refused(lambda: kind(**{name: wrong}), said)
 
 
 @pytest.mark.parametrize("wrong", ["4", 2.5, 0, None, [4], True], ids=str)
 def test_a_number_of_steps_that_is_none_is_refused(wrong):
-    assert_refused(lambda: LaddJointScheduler(mask_token_id=3).set_timesteps(wrong), "`num_steps`")
+    assert_refused(lambda: LaddJointScheduler(noise_process={"mask_token_id": 3}).set_timesteps(wrong), "`num_steps`")
 
 
 # --- the trainer ---

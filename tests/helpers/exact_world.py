@@ -186,11 +186,9 @@ def sample_counts(world, scheduler, num_steps, count=20_000, seed=0, latents=Non
     latents = scheduler.prior_latents(world.codes, random, count) if latents is None else latents
     denoiser = denoiser or world
     for step in scheduler.timesteps:
-        unmask = scheduler.draw_unmask(step, tokens, random)
-        output = denoiser(tokens, latents, logits_mask=unmask)
-        tokens, latents = scheduler.step(
-            output, step, tokens, latents, unmask=unmask, generator=random, return_dict=False
-        )
+        plan = scheduler.plan_step(step, tokens, latents, random)
+        output = denoiser(tokens, latents, logits_mask=plan.unmask)
+        tokens, latents = scheduler.step(output, step, tokens, latents, plan=plan, generator=random, return_dict=False)
     places = world.vocab ** torch.arange(world.length - 1, -1, -1)
     return (tokens * places).sum(1).bincount(minlength=world.vocab**world.length)
 

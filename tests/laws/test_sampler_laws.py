@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -78,10 +79,11 @@ def test_mdlm_runs_have_the_enumerated_law(name, spacing, num_steps):
 class SwappedAlphas(LaddJointScheduler):
     """Reveals with the probability of staying masked."""
 
-    def draw_unmask(self, timestep, sample, generator=None, keep=None):
-        unmask = super().draw_unmask(timestep, sample, generator, keep)
-        last = int(timestep) == len(self.timesteps) - 1
-        return unmask if last else (sample == self._tokens.mask_id) & ~unmask
+    def plan_step(self, timestep, sample, *given):
+        plan = super().plan_step(timestep, sample, *given)
+        if int(timestep) == len(self.timesteps) - 1:
+            return plan
+        return replace(plan, unmask=(sample == self._tokens.mask_id) & ~plan.unmask)
 
 
 class OneStepLate(LaddJointScheduler):

@@ -108,11 +108,10 @@ def test_by_confidence_as_many_are_masked_after_each_step_as_on_average_rounded_
     scheduler.set_timesteps(num_steps)
     tokens = torch.full((1, 12), world.vocab)
     tokens[0, :2] = 1  # a prompt
-    keep = tokens != world.vocab
+    editable = tokens == world.vocab
     for step in range(num_steps):
-        tokens, _ = scheduler.step(
-            world(tokens), step, tokens, keep=keep, generator=torch.Generator(), return_dict=False
-        )
+        plan = scheduler.plan_step(step, tokens, generator=torch.Generator(), editable_mask=editable)
+        tokens, _ = scheduler.step(world(tokens), step, tokens, plan=plan, return_dict=False)
         left = joint_points(num_steps, spacing)[step + 1][0]
         assert int((tokens == world.vocab).sum()) == math.floor(10 * left + 1e-9)
 
@@ -176,7 +175,7 @@ RATES = {
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 8])
 def test_remasking_runs_have_the_enumerated_law(kind, rate, num_steps):
     law = BARE.run_law(joint_points(num_steps), remask=RATES[kind, rate])
-    scheduler = LaddJointScheduler(remasking=kind, remasking_rate=rate)
+    scheduler = LaddJointScheduler(remasking={"name": kind, "rate": rate})
     counts = sample_counts(BARE, scheduler, num_steps)
     assert p_value(counts, law) > ALMOST_NEVER
     if num_steps == 3 and rate == 1.0:
@@ -185,13 +184,13 @@ def test_remasking_runs_have_the_enumerated_law(kind, rate, num_steps):
 
 @pytest.mark.parametrize("num_steps", [3, 8])
 def test_remasking_along_the_sequential_path_has_the_enumerated_law(num_steps):
-    scheduler = LaddSequentialScheduler(max_latent_steps=1, remasking="rescale", remasking_rate=0.5)
+    scheduler = LaddSequentialScheduler(max_latent_steps=1, remasking={"name": "rescale", "rate": 0.5})
     law = TEXTS.run_law(sequential_points(1, num_steps - 1), remask=RATES["rescale", 0.5])
     assert p_value(sample_counts(TEXTS, scheduler, num_steps), law) > ALMOST_NEVER
 
 
 def test_remasking_keeps_the_share_of_masked_tokens():
-    scheduler = LaddJointScheduler(remasking="cap", remasking_rate=0.3).for_model(BARE.config)
+    scheduler = LaddJointScheduler(remasking={"name": "cap", "rate": 0.3}).for_model(BARE.config)
     scheduler.set_timesteps(10)
     count = 20_000
     tokens, remasked = torch.full((count, 4), BARE.vocab), 0
@@ -215,17 +214,16 @@ def test_the_law_of_remasking_approaches_the_datas_where_the_rate_falls_with_the
     assert error(32, 0.2) > 3 * errors[2], "a rate that stays rewrites many tokens at once up to the end"
 
 
-@pytest.mark.parametrize("remasking", ["none", "rescale"])
+@pytest.mark.parametrize("remasking", ["none", {"name": "rescale", "rate": 1.0}], ids=["none", "rescale"])
 def test_remasking_writes_visible_tokens_again_but_for_those_to_keep(remasking):
-    scheduler = LaddJointScheduler(remasking=remasking, remasking_rate=float(remasking != "none")).for_model(
-        BARE.config
-    )
+    scheduler = LaddJointScheduler(remasking=remasking).for_model(BARE.config)
     scheduler.set_timesteps(12)
     generator = torch.Generator().manual_seed(0)
     tokens = torch.tensor([[0, 1, 2, 2]]).repeat(500, 1)
-    keep = torch.tensor([[True, False, False, False]]).expand(500, -1)
+    editable = torch.tensor([[False, True, True, True]]).expand(500, -1)
     for step in range(12):
-        tokens, _ = scheduler.step(BARE(tokens), step, tokens, keep=keep, generator=generator, return_dict=False)
+        plan = scheduler.plan_step(step, tokens, None, generator, editable)
+        tokens, _ = scheduler.step(BARE(tokens), step, tokens, plan=plan, generator=generator, return_dict=False)
     assert (tokens[:, 0] == 0).all() and (tokens < BARE.vocab).all()
     assert bool((tokens[:, 1] == 1).all()) == (remasking == "none")
 

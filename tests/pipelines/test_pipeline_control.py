@@ -114,15 +114,16 @@ def test_orders_by_confidence_leave_out_rows_in_which_nothing_is_revealed(build,
 
 
 @pytest.mark.parametrize("unmasking", ["top_probability", "margin", "entropy"])
-def test_without_word_of_what_is_kept_every_masked_token_has_logits(tiny_config, unmasking):
+def test_a_prompt_does_not_count_among_the_tokens_to_write(tiny_config, unmasking):
     scheduler = LaddJointScheduler(unmasking=unmasking).for_model(tiny_config("none"))
     scheduler.set_timesteps(50)
     tokens = torch.tensor([[1, 2, MASK], [1, MASK, MASK]])
-    keep = torch.tensor([[True, False, False]] * 2)
-    assert torch.equal(scheduler.draw_unmask(1, tokens), tokens == MASK)
-    told = scheduler.draw_unmask(1, tokens, keep=keep)
-    assert not told[0].any(), "of its two tokens one was due at once, and the other when half of the time has passed"
-    assert torch.equal(told[1], tokens[1] == MASK)
+    editable = torch.tensor([[False, True, True]] * 2)
+    unmask = scheduler.plan_step(1, tokens, editable_mask=editable).unmask
+    assert not unmask[0].any(), "of its two tokens one was due at once, and the other when half of the time has passed"
+    assert torch.equal(unmask[1], tokens[1] == MASK)
+    every = scheduler.plan_step(1, tokens).unmask
+    assert not every[0].any(), "of three tokens two have been due"
 
 
 @pytest.mark.parametrize(
@@ -321,13 +322,13 @@ def test_other_orders_write_everything_row_by_row_alike(build, kind, scheduler, 
 def test_a_model_that_is_told_the_time_refuses_an_order_without_times(build):
     pipe = build("none", token_time_conditioning=True)
     pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, unmasking="first_hitting")
-    with pytest.raises(ValueError, match="is told t_x"):
+    with pytest.raises(ValueError, match="is conditioned on t_x"):
         pipe(num_steps=2)
 
 
 def test_remasking_rewrites_tokens_and_never_a_prompt(build, scheduler):
     pipe = build("discrete", scheduler)
-    pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, remasking="cap", remasking_rate=0.5)
+    pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, remasking={"name": "cap", "rate": 0.5})
     states = []
     result = pipe(
         [[1, 2, 3], [4]],

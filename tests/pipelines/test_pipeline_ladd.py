@@ -14,6 +14,7 @@ from ladd_hf import (
     LaddPipelineOutput,
     LaddSequentialScheduler,
     RowGenerator,
+    TokenSampler,
 )
 
 # --- what comes out ---
@@ -276,9 +277,9 @@ def test_a_run_is_the_loop_over_the_schedulers_steps(build, scheduler):
     random = RowGenerator.from_generator(seeded(), 3)
     tokens, latents = torch.full((3, 12), MASK), steps.prior_latents(4, random, 3)
     for step in steps.timesteps:
-        unmask = steps.draw_unmask(step, tokens, random)
+        plan = steps.plan_step(step, tokens, latents, random)
         with torch.no_grad():
-            output = pipe.model(tokens, latents, *steps.times(step), logits_mask=unmask)
-        done = steps.step(output, step, tokens, latents, unmask=unmask, generator=random, temperature=0.8, top_p=0.9)
+            output = pipe.model(tokens, latents, *plan.times, logits_mask=plan.unmask)
+        done = steps.step(output, step, tokens, latents, plan=plan, sampler=TokenSampler(0.8, 0.9), generator=random)
         tokens, latents = done.prev_sample, done.prev_latents
     assert torch.equal(result.sequences, tokens) and torch.equal(result.latents, latents)

@@ -34,7 +34,7 @@ def test_options_of_the_scheduler_are_saved_with_the_pipeline(stirred_model, tmp
     LaddPipeline(stirred_model("continuous", latent_noise_schedule="cosine"), own).save_pretrained(tmp_path)
     config = LaddPipeline.from_pretrained(tmp_path).scheduler.config
     assert (config.latent_share, config.timestep_spacing, config.latent_solver) == (0.25, "cosine", "ddpm")
-    assert config.latent_noise_schedule == "cosine"
+    assert config.noise_process["latent_noise_schedule"] == "cosine"
 
 
 def test_schedulers_are_interchangeable(build):

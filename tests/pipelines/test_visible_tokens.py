@@ -22,7 +22,9 @@ runs = st.fixed_dictionaries(
 )
 ways = st.one_of(
     st.fixed_dictionaries({"unmasking": st.sampled_from(["first_hitting", "top_probability", "margin", "entropy"])}),
-    st.fixed_dictionaries({"remasking": st.sampled_from(["cap", "rescale"]), "remasking_rate": st.floats(0.01, 1)}),
+    st.fixed_dictionaries(
+        {"remasking": st.fixed_dictionaries({"name": st.sampled_from(["cap", "rescale"]), "rate": st.floats(0.01, 1)})}
+    ),
     st.just({}),
 )
 prompts = st.lists(st.lists(st.integers(1, MASK), min_size=1, max_size=12), min_size=1, max_size=4)
@@ -37,7 +39,7 @@ prompts = st.lists(st.lists(st.integers(1, MASK), min_size=1, max_size=12), min_
     way=ways,
     kind=st.sampled_from(["discrete", "continuous"]),
     schedule=st.sampled_from(sorted(SCHEDULERS)),
-    timestep_spacing=st.sampled_from(["uniform", "cosine"]),
+    spacing=st.sampled_from(["uniform", "cosine"]),
     extra=st.integers(0, 3),
     strength=st.sampled_from([None, 0.0, 0.5]),
 )

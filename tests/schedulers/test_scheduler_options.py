@@ -13,11 +13,17 @@ from ladd_hf import LaddJointScheduler, LaddSequentialScheduler
     ("options", "said"),
     [
         ({"unmasking": "greedy"}, "`unmasking` 'greedy' is unknown.*first_hitting"),
+        ({"unmasking": {"name": "margin", "sharp": 2}}, "'margin' has no option 'sharp'"),
         ({"remasking": "loop"}, "`remasking` 'loop' is unknown.*rescale"),
-        ({"remasking": "cap"}, "a kind and a rate above 0"),
-        ({"remasking_rate": 0.5}, "a kind and a rate above 0"),
-        ({"remasking": "cap", "remasking_rate": 1.5}, "a kind and a rate above 0"),
-        ({"remasking": "cap", "remasking_rate": 0.1, "unmasking": "margin"}, "goes with the ancestral law"),
+        ({"remasking": "cap"}, "'cap' needs the option `rate`"),
+        ({"remasking": {"name": "none", "rate": 0.5}}, "'none' has no option 'rate'"),
+        ({"remasking": {"name": "cap", "rate": 0}}, "a rate above 0"),
+        ({"remasking": {"name": "rescale", "rate": 1.5}}, "a rate above 0"),
+        ({"remasking": {"name": "cap", "rate": 0.1}, "unmasking": "margin"}, "goes with the ancestral law"),
+        ({"noise_process": 3}, "`noise_process` is 3; give a NoiseProcess or a mapping"),
+        ({"noise_process": {"mask": 3}}, "`noise_process` has no entry 'mask'; it takes mask_token_id"),
+        ({"noise_process": {"latent_type": "code"}}, "`noise_process.latent_type` is 'code'; give one of 'none'"),
+        ({"noise_process": {"token_noise_schedule": "linaer"}}, "unknown; give one of"),
         ({"latent_solver": "euler"}, "'euler' is unknown.*ddim"),
     ],
     ids=str,
@@ -37,7 +43,7 @@ def test_a_scheduler_that_knows_no_mask_token_says_so():
     scheduler.set_timesteps(2)
     tokens = torch.zeros(1, 3, dtype=torch.int64)
     for call in (
-        lambda: scheduler.draw_unmask(0, tokens),
+        lambda: scheduler.plan_step(0, tokens),
         lambda: scheduler.step(torch.zeros(1, 3, 4), 0, tokens),
         lambda: scheduler.add_noise(tokens, torch.tensor(0.5)),
     ):

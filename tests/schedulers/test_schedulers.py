@@ -9,9 +9,10 @@ import pytest
 import torch
 from scipy import stats
 
-from ladd_hf import LaddJointScheduler, LaddSchedulerOutput, LaddSequentialScheduler, RowGenerator
+from ladd_hf import LaddJointScheduler, LaddSchedulerOutput, LaddSequentialScheduler, RowGenerator, TokenSampler
 from ladd_hf.diffusion.noise_schedules import MASK_SCHEDULES, mask_schedule
 from ladd_hf.diffusion.paths import SEQUENTIAL
+from ladd_hf.diffusion.process import NoiseProcess
 
 ALMOST_NEVER = 1e-4  # p-values below this are failures; the seeds are fixed
 SCHEDULERS = {"joint": LaddJointScheduler, "sequential": LaddSequentialScheduler}
@@ -173,14 +174,16 @@ def test_a_split_without_latent_or_token_steps_is_refused(options):
         LaddSequentialScheduler(**options)
 
 
-@pytest.mark.parametrize("options", [{"timestep_spacing": "log"}, {"token_noise_schedule": "linaer"}])
+@pytest.mark.parametrize(
+    "options", [{"timestep_spacing": "log"}, {"noise_process": {"token_noise_schedule": "linaer"}}]
+)
 def test_unknown_spacings_and_noise_schedules_are_refused(scheduler_class, options):
     with pytest.raises(ValueError, match="unknown; give one of"):
         scheduler_class(**options)
 
 
 def test_an_unknown_latent_solver_is_refused(scheduler_class, tiny_config):
-    options = scheduler_class.process_options(tiny_config("continuous"))
+    options = scheduler_class.options_of(tiny_config("continuous"))
     with pytest.raises(ValueError, match=r"ddim.*ddpm"):
         scheduler_class(latent_solver="euler", **options)
 
@@ -189,10 +192,10 @@ def test_steps_that_do_not_exist_are_refused(scheduler_class, scheduler_for):
     scheduler = scheduler_for(scheduler_class, "none")
     tokens = torch.full((1, 12), 10)
     with pytest.raises(ValueError, match="set_timesteps"):
-        scheduler.draw_unmask(0, tokens)
+        scheduler.plan_step(0, tokens)
     scheduler.set_timesteps(4)
     for step in (4, -1):
-        for call in (scheduler.times, lambda at: scheduler.draw_unmask(at, tokens)):
+        for call in (scheduler.times, lambda at: scheduler.plan_step(at, tokens)):
             with pytest.raises(ValueError, match="from 0 to 3"):
                 call(step)
 
@@ -222,8 +225,8 @@ def test_schedulers_are_built_from_each_others_configuration(tiny_config):
     for each in (joint, back):
         assert (
             each.config.timestep_spacing == "cosine"
-            and each.config.codebook_size == 9
-            and each.config.mask_token_id == 10
+            and each.noise_process.codebook_size == 9
+            and each.noise_process.mask_token_id == 10
         )
     joint.set_timesteps(4)
     assert joint.moves_tokens(0) and joint.moves_latents(0)
@@ -235,10 +238,11 @@ def test_a_scheduler_takes_its_noise_processes_from_the_model_and_keeps_its_own_
     config = tiny_config("continuous", token_noise_schedule="cosine", latent_prediction_type="epsilon")
     plain = LaddSequentialScheduler(latent_share=0.75, latent_solver="ddpm")
     fitted = plain.for_model(config)
-    for name in LaddSequentialScheduler.process_options(config):
-        assert fitted.config[name] == getattr(config, name)
+    assert fitted.noise_process == NoiseProcess.of(config)
+    for name in fitted.config.noise_process:
+        assert fitted.config.noise_process[name] == getattr(config, name)
     assert fitted.config.latent_share == 0.75 and fitted.config.latent_solver == "ddpm"
-    assert plain.config.mask_token_id is None  # and is not changed itself
+    assert plain.noise_process.mask_token_id is None  # and is not changed itself
     assert fitted.for_model(config) is fitted
 
 
@@ -265,15 +269,15 @@ def test_positions_drawn_before_the_step_are_those_it_would_draw_itself(schedule
     for step in range(4):
         inside = scheduler.step(output, step, tokens, latents, generator=rows(3))
         random = rows(3)
-        unmask = scheduler.draw_unmask(step, tokens, random)
-        outside = scheduler.step(output, step, tokens, latents, unmask=unmask, generator=random)
+        plan = scheduler.plan_step(step, tokens, latents, random)
+        outside = scheduler.step(output, step, tokens, latents, plan=plan, generator=random)
         assert torch.equal(inside.prev_sample, outside.prev_sample)
         if kind != "none":
             assert torch.equal(inside.prev_latents, outside.prev_latents)
         random = rows(3)
-        unmask = scheduler.draw_unmask(step, tokens, random)
-        only_there = SimpleNamespace(logits=output.logits[unmask], latent_prediction=output.latent_prediction)
-        short = scheduler.step(only_there, step, tokens, latents, unmask=unmask, generator=random)
+        plan = scheduler.plan_step(step, tokens, latents, random)
+        only_there = SimpleNamespace(logits=output.logits[plan.unmask], latent_prediction=output.latent_prediction)
+        short = scheduler.step(only_there, step, tokens, latents, plan=plan, generator=random)
         assert torch.equal(short.prev_sample, outside.prev_sample)
 
 
@@ -285,10 +289,9 @@ def test_latent_moves_drawn_before_the_step_are_those_it_would_draw_itself(sched
     for step in range(4):
         inside = scheduler.step(output, step, tokens, latents, generator=rows(3))
         random = rows(3)
-        unmask = scheduler.draw_unmask(step, tokens, random)
-        moves = scheduler.draw_latent_moves(step, latents, random)
-        given = {"unmask": unmask, "latent_moves": moves}
-        outside = scheduler.step(output, step, tokens, latents, generator=random, **given)
+        plan = scheduler.plan_step(step, tokens, latents, random)
+        moves = plan.latent_moves
+        outside = scheduler.step(output, step, tokens, latents, generator=random, plan=plan)
         assert torch.equal(inside.prev_sample, outside.prev_sample)
         assert torch.equal(inside.prev_latents, outside.prev_latents)
         assert (moves is None) != scheduler.moves_latents(step)
@@ -323,7 +326,8 @@ def test_the_mask_token_is_never_produced_even_where_the_logits_want_it(schedule
     output.logits[..., 10] = 50.0
     scheduler.set_timesteps(1)
     for temperature in (0, 1.0, 5.0):
-        after = scheduler.step(output, 0, torch.full((20, 12), 10), temperature=temperature, generator=rows(20))
+        sampler = TokenSampler(temperature)
+        after = scheduler.step(output, 0, torch.full((20, 12), 10), sampler=sampler, generator=rows(20))
         assert (after.prev_sample != 10).all()
 
 
@@ -334,7 +338,8 @@ def test_temperature_zero_takes_the_most_likely_token_and_top_p_leaves_out_the_u
     scheduler.set_timesteps(1)
 
     def drawn(**options):
-        return scheduler.step(output, 0, torch.full((20, 12), 10), generator=rows(20), **options).prev_sample
+        sampler, tokens = TokenSampler(**options), torch.full((20, 12), 10)
+        return scheduler.step(output, 0, tokens, sampler=sampler, generator=rows(20)).prev_sample
 
     assert torch.equal(drawn(temperature=0), best)
     assert torch.equal(drawn(top_p=1e-6), best)
@@ -344,11 +349,14 @@ def test_temperature_zero_takes_the_most_likely_token_and_top_p_leaves_out_the_u
 
 
 @pytest.mark.parametrize("options", [{"temperature": -0.1}, {"top_p": 0}, {"top_p": 1.1}, {"top_p": -1}])
-def test_a_negative_temperature_and_a_top_p_that_is_no_share_are_refused(scheduler_class, options, scheduler_for):
-    scheduler = scheduler_for(scheduler_class, "none")
-    scheduler.set_timesteps(2)
+def test_a_negative_temperature_and_a_top_p_that_is_no_share_are_refused(options):
     with pytest.raises(ValueError, match=f"`{next(iter(options))}`"):
-        scheduler.step(output_of(0, 1, "none"), 0, torch.full((1, 12), 10), **options)
+        TokenSampler(**options)
+
+
+def test_options_given_by_position_are_kept_for_a_model(tiny_config):
+    scheduler = LaddSequentialScheduler(0.25, None, "cosine").for_model(tiny_config("discrete"))
+    assert (scheduler.config.latent_share, scheduler.config.timestep_spacing) == (0.25, "cosine")
 
 
 @pytest.mark.parametrize("solver", ["ddim", "ddpm"])
@@ -506,11 +514,11 @@ def test_a_scheduler_without_latents_says_so(scheduler_class, scheduler_for):
 def test_a_run_is_planned_in_time_linear_in_its_steps(monkeypatch):
     """4,096 steps ask for alpha once at each point of the grid, and each knows how many steps write tokens yet."""
     codes = {"latent_type": "discrete", "codebook_size": 8, "latent_noise_schedule": "linear"}
-    scheduler, asked = LaddSequentialScheduler(mask_token_id=9, **codes), []
+    scheduler, asked = LaddSequentialScheduler(noise_process={"mask_token_id": 9, **codes}), []
     alpha_at = scheduler._tokens.alpha_at
     monkeypatch.setattr(scheduler._tokens, "alpha_at", lambda time: asked.append(time) or alpha_at(time))
     scheduler.set_timesteps(4096)
-    plan = [scheduler._token_step(index) for index in range(4096)]
+    plan = scheduler._token_steps
     assert len(asked) == 4097
     moving = [step.steps_left for step in plan if step is not None]
     assert moving == list(range(len(moving), 0, -1)) and 0 < len(moving) < 4096

@@ -6,7 +6,9 @@ One object per kind keeps everything that continuous latents and codes do differ
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +26,8 @@ from .masked import add_mask_noise, draw_categorical, draw_unmask
 from .noise_schedules import GaussianSchedule, MaskSchedule
 from .precision import at_least_float32
 from .rng import RowGenerator
+
+Draw = Callable[[Tensor, Tensor], Tensor]
 
 # The bound of continuous latents depends on the smallest noise; it is taken over steps of this length in time.
 _BOUND_STEP = 1e-3
@@ -103,9 +107,9 @@ class MaskedChannel:
         mask_id: id of the mask.
     """
 
-    def __init__(self, schedule: MaskSchedule, mask_id: int) -> None:
+    def __init__(self, schedule: MaskSchedule, mask_id: int | None) -> None:
         self.schedule = schedule
-        self.mask_id = mask_id
+        self.mask_id: Any = mask_id  # `None` for a scheduler that has no model yet
 
     def add_noise(self, clean: Tensor, t: Tensor, random: RowGenerator) -> Tensor:
         """`(B, length)` ids with each masked with probability 1 - alpha(t), `t` `(B,)`."""
@@ -117,7 +121,7 @@ class MaskedChannel:
         return draw_unmask(ids == self.mask_id, alpha_t, alpha_s, random.uniform(ids.shape[1]), remask)
 
     def reveal(
-        self, ids: Tensor, places: Tensor, logits: Tensor, uniform: Tensor, temperature: float = 1.0, top_p: float = 1.0
+        self, ids: Tensor, places: Tensor, logits: Tensor, uniform: Tensor, draw: Draw = draw_categorical
     ) -> Tensor:
         """`(B, length)` ids with those at `places` drawn from the denoiser's logits; the others stay as they are.
 
@@ -126,9 +130,9 @@ class MaskedChannel:
             places: `(B, length)` bool, such as `draw_unmask` gives.
             logits: `(n, K)` at the places, in row-major order.
             uniform: `(B, length)` uniform numbers in [0, 1), of which those at the places are used.
-            temperature, top_p: as of `draw_categorical`.
+            draw: maps logits and uniform numbers `(n,)` to ids `(n,)`, such as a [`TokenSampler`].
         """
-        return ids.masked_scatter(places, draw_categorical(logits, uniform[places], temperature, top_p))
+        return ids.masked_scatter(places, draw(logits, uniform[places]).to(ids.dtype))
 
     def cross_entropy(self, logits: Tensor, clean: Tensor) -> Tensor:
         """Nats that each of the clean ids costs: `(..., K)` logits and `(...)` ids to `(...)`, float32 at least."""
@@ -204,12 +208,10 @@ class ContinuousLatents(LatentChannel):
         schedule: a(t)^2.
         predicts_noise: whether the network predicts the noise instead of y_0.
         latent_dim: size D of a latent.
-        solver: `ddim` or `ddpm`, the reverse step.
+        solver: `ddim`, `ddpm` or another registered one, the reverse step.
     """
 
     def __init__(self, schedule: GaussianSchedule, predicts_noise: bool, latent_dim: int, solver: str = "ddim") -> None:
-        if solver not in LATENT_SOLVERS:
-            raise ValueError(f"Latent solver {solver!r} is unknown; give one of {sorted(LATENT_SOLVERS)}.")
         self.schedule = schedule
         self.predicts_noise = predicts_noise
         self.latent_dim = latent_dim

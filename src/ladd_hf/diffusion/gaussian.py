@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from ..utils.registry import Registry
 from .noise_schedules import GaussianSchedule
 
 
@@ -64,4 +65,6 @@ def _step_variance(schedule: GaussianSchedule, t: Tensor, s: Tensor) -> Tensor:
     return 1 - schedule.signal_variance(t) / schedule.signal_variance(s)
 
 
-LATENT_SOLVERS: dict[str, Callable[..., Tensor]] = {"ddim": ddim_step, "ddpm": ddpm_step}
+# A solver's arguments are those of `ddpm_step`; the step to s = 0 is not asked of it: it returns the predicted y_0.
+LATENT_SOLVERS: Registry[Callable[..., Tensor]] = Registry("`latent_solver`", {"ddim": ddim_step, "ddpm": ddpm_step})
+register_latent_solver = LATENT_SOLVERS.register

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
+
+from ..utils.wrong_objects import check_number
 
 # Rows of logits are drawn in pieces of at most this many float64 numbers (128 MiB): the law does not change.
 _DRAW_CHUNK = 1 << 24
@@ -45,6 +49,35 @@ def nucleus(probabilities: Tensor, top_p: float) -> Tensor:
     ordered, order = probabilities.sort(dim=-1, descending=True)
     mass_before = ordered.cumsum(-1) - ordered
     return torch.zeros_like(probabilities).scatter(-1, order, ordered * (mass_before < top_p))
+
+
+@dataclass(frozen=True)
+class TokenSampler:
+    """Draws tokens from a denoiser's logits: made once, and used in every step of a run.
+
+    Attributes:
+        temperature: divides the logits; 0 takes the likeliest token, 1 is the model's own law.
+        top_p: nucleus of the tempered distribution to draw from; 1 keeps all of it.
+
+    Raises `ValueError` for a negative temperature or a `top_p` outside of (0, 1].
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number("`temperature`", self.temperature)
+        check_number("`top_p`", self.top_p)
+        if self.temperature < 0:
+            raise ValueError(
+                f"`temperature` is {self.temperature}; give 0 (greedy) or more, 1 for the model's own law."
+            )
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"`top_p` is {self.top_p}; give a mass above 0 and up to 1 (everything).")
+
+    def __call__(self, logits: Tensor, uniform: Tensor) -> Tensor:
+        """Draws one token per row: logits `(n, V)` and uniform numbers `(n,)` in [0, 1) to `(n,)` int64."""
+        return draw_categorical(logits, uniform, self.temperature, self.top_p)
 
 
 def draw_categorical(logits: Tensor, uniform: Tensor, temperature: float = 1.0, top_p: float = 1.0) -> Tensor:

@@ -7,14 +7,18 @@ rises, the forward process is Markov, so the path has its own reverse process an
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
+
+from ..utils.registry import Registry
+from ..utils.rounding import round_half_up
 
 Point = tuple[float, float]
 PathSpec: TypeAlias = "str | TimePath | Sequence[Sequence[float]]"
@@ -79,6 +83,11 @@ class TimePath:
         """The straight pieces, in generative direction."""
         return list(zip(self.vertices, self.vertices[1:], strict=False))
 
+    @property
+    def moves_both(self) -> bool:
+        """True if tokens and latents are denoised in the same steps somewhere on the path."""
+        return any(start[0] > end[0] and start[1] > end[1] for start, end in self.legs)
+
     def at(self, position: Tensor) -> TimePoints:
         """Points of the path and how fast the two times pass there.
 
@@ -99,11 +108,7 @@ class TimePath:
 
     def grid(self, steps_per_leg: Sequence[int], timestep_spacing: str = "uniform") -> list[Point]:
         """The points of a run with so many steps on each leg: one more than there are steps, first to last."""
-        remaining = GRID_SPACINGS.get(timestep_spacing)
-        if remaining is None:
-            raise ValueError(
-                f"`timestep_spacing` {timestep_spacing!r} is unknown; give one of {sorted(GRID_SPACINGS)}."
-            )
+        remaining = TIMESTEP_SPACINGS[timestep_spacing]
         points = [self.vertices[0]]
         for ((x0, y0), (x1, y1)), steps in zip(self.legs, steps_per_leg, strict=True):
             for step in range(1, steps):
@@ -113,16 +118,56 @@ class TimePath:
         return points
 
 
-# How much of a leg's noise is left once a share of its steps is done.
-GRID_SPACINGS = {
-    "uniform": lambda done: 1 - done,
-    "cosine": lambda done: math.cos(math.pi / 2 * done),  # few tokens while little is known, many at the end
-}
+def shared_steps(num_steps: int, weights: Sequence[float]) -> list[int]:
+    """Shares steps among legs in proportion to their weights, at least one each; half a step counts as one.
+
+    Raises `ValueError` for fewer steps than legs.
+    """
+    legs, total = len(weights), sum(weights)
+    if num_steps < legs:
+        raise ValueError(
+            f"`num_steps` is {num_steps}, but the path has {legs} legs, each of which needs an evaluation: give "
+            f"at least {legs}, or use the joint schedule, which has one leg."
+        )
+    ends = [0]
+    for leg, weight in enumerate(itertools.accumulate(weights), 1):
+        ends.append(min(max(round_half_up(weight / total * num_steps), ends[-1] + 1), num_steps - legs + leg))
+    return [end - start for start, end in itertools.pairwise(ends)]
+
+
+def uniform_spacing(done: float) -> float:
+    """Share of a leg's noise that is left once a share of its steps is done: falls evenly."""
+    return 1 - done
+
+
+def cosine_spacing(done: float) -> float:
+    """Share of a leg's noise that is left: falls slowly first, so that few tokens are written while little is known."""
+    return math.cos(math.pi / 2 * done)
+
+
+TIMESTEP_SPACINGS: Registry[Callable[[float], float]] = Registry(
+    "`timestep_spacing`", {"uniform": uniform_spacing, "cosine": cosine_spacing}
+)
+register_timestep_spacing = TIMESTEP_SPACINGS.register
 
 JOINT = TimePath(((1, 1), (0, 0)))
 SEQUENTIAL = TimePath(((1, 1), (1, 0), (0, 0)))
 TOKENS_ONLY = TimePath(((1, 0), (0, 0)))
-TIME_PATHS = {"joint": JOINT, "sequential": SEQUENTIAL, "tokens": TOKENS_ONLY}
+TIME_PATHS: Registry[TimePath] = Registry("path", {"joint": JOINT, "sequential": SEQUENTIAL, "tokens": TOKENS_ONLY})
+INDEPENDENT = "independent"  # in training the whole square, so the name of no path
+_BUILT_IN = tuple(TIME_PATHS)
+
+
+def register_path(name: str, path: PathSpec) -> TimePath:
+    """Gives a path a name, by which settings choose it and metrics call it.
+
+    Raises `ValueError` for a name that is taken or ambiguous, and for corners that make no path.
+    """
+    if isinstance(name, str) and ("+" in name or name.lstrip().startswith("[") or name == INDEPENDENT):
+        raise ValueError(
+            f"The name of a path is {name!r}; give one without '+', not beginning with '[', and not {INDEPENDENT!r}."
+        )
+    return TIME_PATHS.register(name, time_path(path))
 
 
 def time_path(spec: PathSpec) -> TimePath:
@@ -148,21 +193,22 @@ def time_path(spec: PathSpec) -> TimePath:
             raise ValueError(f"The path is {spec!r}; give corners (t_x, t_y), such as [[1, 1], [1, 0.3], [0, 0]].")
         return TimePath(tuple(tuple(corner) for corner in spec))  # type: ignore[misc]
     raise ValueError(
-        f"Path {spec!r} is unknown; give one of {sorted(TIME_PATHS)}, corners such as [[1, 1], [1, 0.3], [0, 0]], or "
+        f"Path {spec!r} is unknown; give one of {list(TIME_PATHS)}, corners such as [[1, 1], [1, 0.3], [0, 0]], or "
         "a `TimePath`."
     )
 
 
 def path_data(spec: PathSpec) -> str | list[list[float]]:
-    """A path as JSON holds it: its name, where it has one, or its corners."""
+    """A path as JSON holds it: the name of one of this package's, or the corners of any other, so that whoever reads it
+    needs no registration."""
     path = time_path(spec)
-    named = next((name for name, one in TIME_PATHS.items() if one == path), None)
+    named = next((name for name in _BUILT_IN if TIME_PATHS[name] == path), None)
     return named or [[float(time) for time in corner] for corner in path.vertices]
 
 
 def path_name(spec: PathSpec) -> str:
     """A short name of a path, for metrics: its own, or its corners, such as `1-1_1-0.3_0-0`. One path has one name."""
-    data = path_data(spec)
-    if isinstance(data, str):
-        return data
-    return "_".join("-".join(str(time).removesuffix(".0") for time in corner) for corner in data)
+    path = time_path(spec)
+    if named := next((name for name, one in TIME_PATHS.items() if one == path), None):
+        return named
+    return "_".join("-".join(str(float(time)).removesuffix(".0") for time in corner) for corner in path.vertices)

@@ -1,24 +1,89 @@
-"""The two noise processes as the settings of a model or a scheduler say them."""
+"""The forward process: how tokens and latents are noised, as one object. Paper, sections 2 and 3."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar
 
+from ..utils.number_ranges import COUNT_OR_ZERO
+from ..utils.options import Options, option
+from ..utils.registry import Spec
+from ..utils.wrong_objects import described
 from .channels import ContinuousLatents, DiscreteLatents, LatentChannel, MaskedChannel
 from .noise_schedules import gaussian_schedule, mask_schedule
 
-
-def token_channel(config: Any) -> MaskedChannel:
-    """The token channel of a model's configuration."""
-    return MaskedChannel(mask_schedule(config.token_noise_schedule), config.mask_token_id)
+LATENT_TYPES = ("none", "continuous", "discrete")
+PREDICTION_TYPES = ("sample", "epsilon")
 
 
-def latent_channel(config: Any, solver: str = "ddim") -> LatentChannel | None:
-    """The latent channel of a model's configuration, `None` without latents; `solver` is for sampling."""
-    if config.latent_type == "none":
-        return None
-    spec = config.latent_noise_schedule or ""
-    if config.latent_type == "discrete":
-        return DiscreteLatents(mask_schedule(spec), config.codebook_size)
-    schedule = gaussian_schedule(spec)
-    return ContinuousLatents(schedule, config.latent_prediction_type == "epsilon", config.latent_dim, solver)
+@dataclass(frozen=True)
+class NoiseProcess(Options):
+    """The noise processes of tokens and latents: what a model is trained under and a scheduler reverses.
+
+    Attributes:
+        mask_token_id: id of the mask token, `None` if it is not known yet.
+        token_noise_schedule: alpha(t) of the tokens, a name or a mapping of `name` and options.
+        latent_type: `none`, `continuous` vectors or `discrete` codes.
+        latent_dim: size of a continuous latent.
+        codebook_size: number of codes.
+        latent_noise_schedule: alpha(t) of codes, or a(t)^2 of vectors; as `token_noise_schedule`.
+        latent_prediction_type: `sample` or `epsilon`, the target of the denoiser's prediction of continuous latents.
+
+    Raises `ValueError` for values outside of these.
+    """
+
+    setting: ClassVar[str] = "noise_process"
+
+    mask_token_id: int | None = option(None, COUNT_OR_ZERO)
+    token_noise_schedule: Spec = "linear"
+    latent_type: str = option("none", LATENT_TYPES)
+    latent_dim: int = option(0, COUNT_OR_ZERO)
+    codebook_size: int = option(0, COUNT_OR_ZERO)
+    latent_noise_schedule: Spec | None = None
+    latent_prediction_type: str = option("sample", PREDICTION_TYPES)
+
+    @classmethod
+    def of(cls, config: Any) -> NoiseProcess:
+        """Returns the process of a model's configuration, any object with these attributes."""
+        return cls(**{name: getattr(config, name) for name in NOISE_FIELDS})
+
+    @classmethod
+    def parsed(cls, data: NoiseProcess | Mapping[str, Any] | None) -> NoiseProcess:
+        """Returns the process of a mapping such as `data` gives; `None` stands for the defaults.
+
+        Raises `ValueError` for anything else, and for an entry that is unknown or out of range.
+        """
+        if isinstance(data, NoiseProcess):
+            return data
+        if data is not None and not isinstance(data, Mapping):
+            raise ValueError(f"`noise_process` is {described(data)}; give a NoiseProcess or a mapping of its fields.")
+        if unknown := [name for name in data or {} if name not in NOISE_FIELDS]:
+            raise ValueError(
+                f"`noise_process` has no entry {described(unknown[0])}; it takes {', '.join(NOISE_FIELDS)}."
+            )
+        return cls(**(data or {}))
+
+    def data(self) -> dict[str, Any]:
+        """Returns the process as JSON holds it."""
+        return asdict(self)
+
+    def token_channel(self) -> MaskedChannel:
+        """Builds the channel of the tokens. Raises `ValueError` for an unknown noise schedule."""
+        return MaskedChannel(mask_schedule(self.token_noise_schedule), self.mask_token_id)
+
+    def latent_channel(self, solver: str = "ddim") -> LatentChannel | None:
+        """Builds the channel of the latents, `None` without any; `solver` is the reverse step of continuous ones.
+
+        Raises `ValueError` for an unknown noise schedule or solver.
+        """
+        if self.latent_type == "none":
+            return None
+        schedule = self.latent_noise_schedule or ""
+        if self.latent_type == "discrete":
+            return DiscreteLatents(mask_schedule(schedule), self.codebook_size)
+        predicts_noise = self.latent_prediction_type == "epsilon"
+        return ContinuousLatents(gaussian_schedule(schedule), predicts_noise, self.latent_dim, solver)
+
+
+NOISE_FIELDS = tuple(one.name for one in fields(NoiseProcess))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from .paths import TIME_PATHS, PathSpec, TimePath, TimePoints, time_path
+from .paths import INDEPENDENT, TIME_PATHS, PathSpec, TimePath, TimePoints, path_data, time_path
 from .rng import RowGenerator, bits_to_uniform
-
-TIME_DISTRIBUTIONS = (*TIME_PATHS, "independent")
 
 # Inverse powers of the plastic number, for the R2 low-discrepancy sequence (Roberts 2018), in units of 2^-64: products
 # with an example's number wrap around at 1 by themselves, and stay exact however large it is.
@@ -100,12 +99,20 @@ def check_distribution(distribution: PathSpec) -> list[TimePath | None]:
         except ValueError as error:
             raise ValueError(f"`time_distribution` {distribution!r} is none: {error}") from error
     names = distribution.split("+")
-    if not all(name in TIME_DISTRIBUTIONS for name in names):
+    if not all(name == INDEPENDENT or name in TIME_PATHS for name in names):
         raise ValueError(
-            f"`time_distribution` {distribution!r} is unknown; give one of {list(TIME_DISTRIBUTIONS)}, several joined "
-            "by '+', such as 'sequential+joint', or corners such as [[1, 1], [1, 0.3], [0, 0]]."
+            f"`time_distribution` {distribution!r} is unknown; give one of {[*TIME_PATHS, INDEPENDENT]}, several "
+            "joined by '+', such as 'sequential+joint', or corners such as [[1, 1], [1, 0.3], [0, 0]]."
         )
-    return [None if name == "independent" else TIME_PATHS[name] for name in names]
+    return [None if name == INDEPENDENT else TIME_PATHS[name] for name in names]
+
+
+def distribution_data(distribution: PathSpec) -> str | list[list[float]]:
+    """A time distribution as JSON holds it: names, or the corners of one path. Raises `ValueError` for neither."""
+    (path, *others) = check_distribution(distribution)
+    if isinstance(distribution, str) and (others or path is None):
+        return distribution
+    return path_data(cast(TimePath, path))
 
 
 def _points(path: TimePath | None, first: Tensor, second: Tensor) -> TimePoints:

@@ -17,7 +17,7 @@ from ..diffusion.channels import EncodedLatents
 from ..diffusion.nelbo import Nelbo, nelbo
 from ..diffusion.objective import TrainingObjective, training_loss
 from ..diffusion.paths import PathSpec, Point
-from ..diffusion.process import latent_channel, token_channel
+from ..diffusion.process import NoiseProcess
 from ..diffusion.rng import RowGenerator
 from ..diffusion.step_counts import IGNORED_LABEL, StepCounts, maskable_tokens
 from ..diffusion.time_sampling import TrainingNoise
@@ -202,8 +202,8 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
         self.latent_denoiser = LatentDenoiser(config) if separate else None
         self.latent_head = LatentHead(config, cond) if has_latents and not separate else None
         self.latent_pooling = LatentPooling(config) if config.latent_pooling == "chunk" else None
-        self.token_channel = token_channel(config)
-        self.latent_channel = latent_channel(config)
+        process = NoiseProcess.of(config)
+        self.token_channel, self.latent_channel = process.token_channel(), process.latent_channel()
         self.latent_encoder_frozen = False
         self.post_init()
         if getattr(config.encoder_options, "trained", False) and self.device.type != "meta":

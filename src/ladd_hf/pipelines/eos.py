@@ -43,7 +43,7 @@ def filler_id(config: LaddConfig, ends: list[int]) -> int:
 
 
 def cut_at_eos(
-    tokens: Tensor, lengths: Tensor, written: Tensor, eos_ids: list[int], filler: int, bos_id: int | None = None
+    tokens: Tensor, lengths: Tensor, editable: Tensor, eos_ids: list[int], filler: int, bos_id: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Ends each row with its first end-of-sequence token that was generated; `filler` stands after it.
 
@@ -53,7 +53,7 @@ def cut_at_eos(
     Args:
         tokens: `(B, S)`.
         lengths: `(B,)` tokens of each row.
-        written: `(B, S)` bool, the tokens that were generated: a prompt may hold end-of-sequence tokens.
+        editable: `(B, S)` bool, the tokens that were generated: a prompt may hold end-of-sequence tokens.
         eos_ids: the ids that end a sequence.
         filler: id that takes the place of what follows.
         bos_id: id that begins a sequence.
@@ -61,9 +61,9 @@ def cut_at_eos(
     Returns the tokens and their new lengths, the end-of-sequence token counted.
     """
     place = torch.arange(tokens.shape[1], device=tokens.device)
-    given = ~written & (place < lengths[:, None])
+    given = ~editable & (place < lengths[:, None])
     last_given = torch.where(given, place, -1).amax(1)
-    ends = torch.isin(tokens, torch.tensor(eos_ids, device=tokens.device)) & written & (place > last_given[:, None])
+    ends = torch.isin(tokens, torch.tensor(eos_ids, device=tokens.device)) & editable & (place > last_given[:, None])
     if bos_id is not None:
         ends[:, 0] &= tokens[:, 0] != bos_id
     first = torch.where(ends, place + 1, tokens.shape[1]).amin(1)

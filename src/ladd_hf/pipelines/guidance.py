@@ -1,4 +1,4 @@
-"""One evaluation of the denoiser in a run: what it is shown, for which rows, guided or not. Paper, sections 6 and 8."""
+"""One evaluation of the denoiser in a run: its input, its rows, guided or not. Paper, sections 6 and 8."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from torch import Tensor
 
 from ..models.modeling_ladd import LaddOutput
 from ..schedulers import LaddScheduler
+from ..schedulers.step_plan import StepPlan
 
 
 @dataclass
-class Evaluation:
-    """Evaluates a denoiser at a scheduler's steps.
+class GuidedDenoiser:
+    """Evaluates a denoiser at the steps of a run.
 
     Attributes:
         model: the denoiser.
-        scheduler: knows the times of a step.
+        scheduler: the run's.
         attention_mask: `(B, S)`, 0 at padding, or `None`.
         guidance_scale: w in u + w (c - u), on token logits given the latents (c) and given none (u); 1 is without.
         skip_idle_rows: leave out rows in which the step changes nothing, and evaluations in which no row is left.
@@ -32,35 +33,36 @@ class Evaluation:
     skip_idle_rows: bool = False
     count: int = field(default=0, init=False)
 
-    def __call__(self, tokens: Tensor, latents: Tensor | None, timestep: int, unmask: Tensor, moves: Any) -> Any:
-        """Logits `(n, V)` at `unmask` `(B, S)`, in row-major order, and the latents' prediction.
+    def __call__(self, tokens: Tensor, latents: Tensor | None, plan: StepPlan) -> Any:
+        """Returns logits `(n, V)` at `plan.unmask`, in row-major order, and the latents' prediction.
 
-        `moves` `(B, M)` or `None` says which latents the step changes: the prediction of other rows is never read.
+        The prediction of rows without `plan.latent_moves` is never read.
         """
-        busy = unmask.any(1) if moves is None else unmask.any(1) | moves.any(1)
-        if not self.skip_idle_rows or busy.all():
-            return self._denoise(tokens, latents, self.attention_mask, timestep, unmask)
+        if not self.skip_idle_rows or (busy := plan.busy_rows).all():
+            return self._denoise(tokens, latents, self.attention_mask, plan, plan.unmask)
         if not busy.any():
-            return self._nothing(unmask, moves)
+            return self._nothing(plan)
         latents, mask = (None if x is None else x[busy] for x in (latents, self.attention_mask))
-        output = self._denoise(tokens[busy], latents, mask, timestep, unmask[busy])
-        if moves is not None:
+        output = self._denoise(tokens[busy], latents, mask, plan, plan.unmask[busy])
+        if plan.latent_moves is not None:
             prediction = output.latent_prediction
-            whole = prediction.new_zeros((len(busy), *prediction.shape[1:]))
-            output.latent_prediction = whole.index_put((busy,), prediction)
+            of_all = prediction.new_zeros((len(busy), *prediction.shape[1:]))
+            output.latent_prediction = of_all.index_put((busy,), prediction)
         return output
 
-    def _denoise(self, tokens: Tensor, latents: Tensor | None, mask: Tensor | None, timestep: int, unmask: Any) -> Any:
+    def _denoise(
+        self, tokens: Tensor, latents: Tensor | None, mask: Tensor | None, plan: StepPlan, unmask: Tensor
+    ) -> Any:
         self.count += 1
-        t_x, t_y = self.scheduler.times(timestep)
+        t_x, t_y = plan.times
         options: dict[str, Any] = {"token_timesteps": t_x, "latent_timesteps": None if latents is None else t_y}
         if getattr(self.model.config, "separate_latent_denoiser", False):
-            if not self.scheduler.moves_tokens(timestep):
+            if not plan.moves_tokens:
                 return self.model(None, latents, **options)
             options["predict_latents"] = False  # an evaluation is one of one network
         if mask is not None:
             options["attention_mask"] = mask
-        if self.guidance_scale == 1 or latents is None or not self.scheduler.moves_tokens(timestep):
+        if self.guidance_scale == 1 or latents is None or not plan.moves_tokens:
             return self.model(tokens, latents, **options, logits_mask=unmask)
         return self._guided(tokens, latents, options, unmask)
 
@@ -68,7 +70,7 @@ class Evaluation:
         """Classifier-free guidance on the latents, both halves in one batch."""
         rows = len(tokens)
         doubled = {name: _twice(value, rows) for name, value in options.items()}
-        doubled["latent_timesteps"][rows:] = 1.0  # latents that are pure noise say nothing
+        doubled["latent_timesteps"][rows:] = 1.0  # latents that are pure noise carry no information
         output = self.model(
             torch.cat([tokens, tokens]),
             torch.cat([latents, self.scheduler.dropped_latents(latents)]),
@@ -81,9 +83,9 @@ class Evaluation:
             output.latent_prediction = output.latent_prediction[:rows]
         return output
 
-    def _nothing(self, unmask: Tensor, moves: Tensor | None) -> LaddOutput:
+    def _nothing(self, plan: StepPlan) -> LaddOutput:
         """The output of a step in which no row changes."""
-        config, nothing = self.model.config, torch.zeros((), device=unmask.device)
+        config, nothing, moves = self.model.config, torch.zeros((), device=plan.unmask.device), plan.latent_moves
         return LaddOutput(
             logits=nothing.expand(0, config.vocab_size),
             latent_prediction=None if moves is None else nothing.expand(*moves.shape, config.codebook_size),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..diffusion.process import NOISE_FIELDS
 from ..schedulers import LaddScheduler
-from ..schedulers.scheduling_ladd import NOISE_FIELDS
 from ..utils.wrong_objects import described
 
 # What is read of a model's configuration, whatever is asked of the pipeline.

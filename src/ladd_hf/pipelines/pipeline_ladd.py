@@ -16,20 +16,21 @@ from huggingface_hub import snapshot_download
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from ..diffusion.masked import TokenSampler
 from ..diffusion.rng import RowGenerator
 from ..models.adapters import has_adapters, merged
 from ..models.eval_mode import evaluation_mode
 from ..models.modeling_ladd import LaddForDiffusionLM, LaddPreTrainedModel
 from ..models.vocabulary import check_tokenizer, has_tokens_of, take_vocabulary
-from ..schedulers import LaddJointScheduler, LaddScheduler
-from ..schedulers.scheduling_ladd import Generators, check_draw
+from ..schedulers import LaddJointScheduler, LaddScheduler, LaddSequentialScheduler
+from ..schedulers.scheduling_ladd import Generators
 from ..utils.local_paths import refuse_file
 from ..utils.rounding import round_half_up
 from ..utils.wrong_objects import check_number, described
 from .callbacks import TENSORS, call_back, check_callback
 from .diffusers_stubs import index_of_a_model, without_files, write_imports
 from .eos import bos_id, cut_at_eos, eos_ids, filler_id
-from .guidance import Evaluation
+from .guidance import GuidedDenoiser
 from .inputs import (
     Length,
     Prompt,
@@ -41,7 +42,7 @@ from .inputs import (
     start_tokens,
     whole_number,
 )
-from .latent_editing import interpolate_latents
+from .interpolation import interpolate_latents
 from .logits_processors import logits_processors, process_logits
 from .lora import LoraPipelineMixin
 from .parts import check_model, check_scheduler
@@ -144,7 +145,8 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
         folder = Path(pretrained_model_name_or_path)
         index = None if (folder / cls.config_name).is_file() else index_of_a_model(folder)
         loaded = super().load_config(folder, **kwargs) if index is None else index
-        modules = {one.__name__: one.__module__ for one in (LaddForDiffusionLM, *LaddScheduler.__subclasses__())}
+        classes = (LaddForDiffusionLM, LaddScheduler, LaddJointScheduler, LaddSequentialScheduler)
+        modules = {one.__name__: one.__module__ for one in classes}
         if isinstance(loaded, tuple):
             return without_files(loaded[0], modules), *loaded[1:]
         return without_files(loaded, modules)
@@ -232,15 +234,8 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
         """
         # 1. Arguments
         steps = one_number_of_steps(num_steps, num_inference_steps)
-        self.check_inputs(
-            prompt,
-            temperature,
-            top_p,
-            guidance_scale,
-            latents,
-            output_type,
-            strength,
-        )
+        sampler = TokenSampler(temperature, top_p)
+        self.check_inputs(prompt, guidance_scale, latents, output_type, strength)
         check_callback(callback_on_step_end, callback_on_step_end_tensor_inputs)
         output_type = output_type or ("seq" if self.tokenizer is None else "text")
         config, device = self.model.config, self._execution_device
@@ -256,40 +251,29 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
         prompts = (prompts or []) * (rows if len(prompts or []) == 1 else 1)
         lengths = sequence_lengths(length, prompts, rows, config, random)
         tokens, attention_mask = start_tokens(prompts, lengths, config, device)
-        written = tokens == config.mask_token_id
+        editable = tokens == config.mask_token_id
 
         # 3. The path, from its noisy end
         latent_time = 1.0 if latents is None else strength
         scheduler = copy.copy(self.scheduler)  # the run's own: another thread's run lays other steps
         for one in (scheduler, self.scheduler):  # the pipeline's for whoever asks it, such as a callback
-            one.set_timesteps(steps, device, latent_time, num_tokens=int(written.sum(1).amax()))
+            one.set_timesteps(steps, device, latent_time, num_tokens=int(editable.sum(1).amax()))
         latents = self._start_latents(scheduler, latents, strength, random, device)
 
         # 4. The steps
-        evaluate = Evaluation(self.model, scheduler, attention_mask, guidance_scale, skip_idle_rows)
+        denoise = GuidedDenoiser(self.model, scheduler, attention_mask, guidance_scale, skip_idle_rows)
         total = scheduler.num_inference_steps
         with evaluation_mode(self.model), self.progress_bar(total=total) as progress:
             for index, timestep in enumerate(scheduler.timesteps.tolist()):
-                unmask = scheduler.draw_unmask(timestep, tokens, random, keep=~written)
-                moves = scheduler.draw_latent_moves(timestep, latents, random)
-                output = evaluate(tokens, latents, timestep, unmask, moves)
-                if processors and scheduler.moves_tokens(timestep):
-                    output.logits = process_logits(processors, output.logits, tokens, unmask)
+                plan = scheduler.plan_step(timestep, tokens, latents, random, editable)
+                output = denoise(tokens, latents, plan)
+                if processors and plan.moves_tokens:
+                    output.logits = process_logits(processors, output.logits, tokens, plan.unmask)
                 tokens, latents = scheduler.step(
-                    output,
-                    timestep,
-                    tokens,
-                    latents,
-                    unmask=unmask,
-                    latent_moves=moves,
-                    keep=~written,
-                    temperature=temperature,
-                    top_p=top_p,
-                    generator=random,
-                    return_dict=False,
+                    output, timestep, tokens, latents, plan=plan, sampler=sampler, generator=random, return_dict=False
                 )
                 if callback_on_step_end is not None:
-                    state = {"tokens": tokens, "latents": latents, "unmask": unmask}
+                    state = {"tokens": tokens, "latents": latents, "unmask": plan.unmask}
                     asked = callback_on_step_end_tensor_inputs
                     tokens, latents = call_back(callback_on_step_end, self, index, timestep, state, asked, config)
                 progress.update()
@@ -297,15 +281,15 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
         # 5. Texts
         ending = torch.tensor(lengths, device=device)
         if ends is not None:
-            tokens, ending = cut_at_eos(tokens, ending, written, ends, filler_id(config, ends), bos_id(config))
+            tokens, ending = cut_at_eos(tokens, ending, editable, ends, filler_id(config, ends), bos_id(config))
         texts = None
         if output_type == "text" and self.tokenizer is not None:
             ids = [row[:end] for row, end in zip(tokens.tolist(), ending.tolist(), strict=True)]
             texts = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
         self.maybe_free_model_hooks()
         if not return_dict:
-            return (tokens if texts is None else texts, latents, evaluate.count, ending)
-        return LaddPipelineOutput(sequences=tokens, texts=texts, latents=latents, nfe=evaluate.count, lengths=ending)
+            return (tokens if texts is None else texts, latents, denoise.count, ending)
+        return LaddPipelineOutput(sequences=tokens, texts=texts, latents=latents, nfe=denoise.count, lengths=ending)
 
     # --- latents of texts ---
 
@@ -379,8 +363,6 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
     def check_inputs(
         self,
         prompt: Prompt | None,
-        temperature: float,
-        top_p: float,
         guidance_scale: float,
         latents: Tensor | None,
         output_type: str | None,
@@ -389,7 +371,6 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
         """Raises `ValueError` for options of a call that can not work, alone or together."""
         if self.tokenizer is not None:  # another model may have taken the place of its own
             check_tokenizer(self.tokenizer, self.model.config)
-        check_draw(temperature, top_p)
         check_number("`guidance_scale`", guidance_scale)
         check_number("`strength`", strength)
         if not 0 <= strength <= 1 or (strength and latents is None):
@@ -412,7 +393,7 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
                     "This model denoises its latents without seeing tokens, so they would ignore the prompt: generate "
                     "without a prompt, or give `latents`."
                 )
-            if any(start[0] > end[0] and start[1] > end[1] for start, end in self.scheduler.path.legs):
+            if self.scheduler.path.moves_both:
                 raise ValueError(
                     "This model denoises its latents with a network of their own, before the tokens: use "
                     "`LaddSequentialScheduler`, or give `latents`."

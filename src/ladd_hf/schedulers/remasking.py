@@ -2,7 +2,7 @@
 
 A step t -> s masks each visible token again with probability sigma, and reveals masked ones a little more often, so
 that the share of masked tokens at s stays the noise schedule's. Limits: more tokens are drawn at once in each step,
-apart from each other, so what it mends of a denoiser's errors must outweigh that: it takes many more steps than a run
+each independently, so what it mends of a denoiser's errors must outweigh that: it takes many more steps than a run
 without it. The law tends to the denoiser's where the rate falls as 1 / steps. Only tokens are masked again, never
 latents.
 """
@@ -10,9 +10,22 @@ latents.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
 
-from ..utils.number_ranges import SHARE
-from ..utils.wrong_objects import check_number, is_one_of
+from ..utils.number_ranges import NumberRange
+from ..utils.options import REQUIRED, Options, option
+from ..utils.registry import Registry, Spec
+from ..utils.wrong_objects import described
+from .unmasking import AncestralUnmasking, Unmasking
+
+# sigma of a step, from alpha_t and alpha_s.
+Remasking = Callable[[float, float], float]
+
+_RATE = NumberRange("a rate above 0 and up to 1", least=0, most=1, without_ends=("least",))
+
+REMASKINGS: Registry[Callable[..., Remasking]] = Registry("`remasking`")
+register_remasking = REMASKINGS.register
 
 
 def largest_rate(alpha_t: float, alpha_s: float) -> float:
@@ -20,40 +33,64 @@ def largest_rate(alpha_t: float, alpha_s: float) -> float:
     return min(1.0, (1 - alpha_s) / alpha_t) if alpha_t > 0 else 1.0
 
 
-def capped_rate(eta: float, alpha_t: float, alpha_s: float) -> float:
-    """min(eta, sigma_max): ReMDM-cap."""
-    return min(eta, largest_rate(alpha_t, alpha_s))
+@register_remasking("none")
+@dataclass(frozen=True)
+class NoRemasking(Options):
+    """Leaves visible tokens as they are."""
+
+    setting: ClassVar[str] = "remasking"
+
+    def __call__(self, alpha_t: float, alpha_s: float) -> float:
+        """0."""
+        return 0.0
 
 
-def rescaled_rate(eta: float, alpha_t: float, alpha_s: float) -> float:
-    """eta sigma_max: ReMDM-rescale."""
-    return eta * largest_rate(alpha_t, alpha_s)
+@register_remasking("cap")
+@dataclass(frozen=True)
+class CappedRemasking(Options):
+    """ReMDM-cap.
+
+    Attributes:
+        rate: eta, above 0 and up to 1.
+    """
+
+    setting: ClassVar[str] = "remasking"
+
+    rate: float = option(REQUIRED, _RATE)
+
+    def __call__(self, alpha_t: float, alpha_s: float) -> float:
+        """min(eta, sigma_max)."""
+        return min(self.rate, largest_rate(alpha_t, alpha_s))
 
 
-def no_rate(eta: float, alpha_t: float, alpha_s: float) -> float:
-    """0: what is visible stays."""
-    return 0.0
+@register_remasking("rescale")
+@dataclass(frozen=True)
+class RescaledRemasking(Options):
+    """ReMDM-rescale.
+
+    Attributes:
+        rate: eta, above 0 and up to 1.
+    """
+
+    setting: ClassVar[str] = "remasking"
+
+    rate: float = option(REQUIRED, _RATE)
+
+    def __call__(self, alpha_t: float, alpha_s: float) -> float:
+        """eta sigma_max."""
+        return self.rate * largest_rate(alpha_t, alpha_s)
 
 
-REMASKINGS: dict[str, Callable[[float, float, float], float]] = {
-    "none": no_rate,
-    "cap": capped_rate,
-    "rescale": rescaled_rate,
-}
+def remasking(spec: Spec, unmasking: Unmasking) -> Remasking:
+    """Builds a remasking from a name, or a mapping of `name` and options.
 
-
-def check_remasking(name: str, eta: float, unmasking: str) -> None:
-    """Raises `ValueError` for an unknown remasking, a rate that is none, and an order it does not go with."""
-    if not is_one_of(name, REMASKINGS):
-        raise ValueError(f"`remasking` {name!r} is unknown; give one of {list(REMASKINGS)}.")
-    check_number("`remasking_rate`", eta)
-    if eta not in SHARE or (eta > 0) != (name != "none"):
+    Raises `ValueError` for an unknown one, for options it does not accept, and for an order of unmasking that it does
+    not combine with.
+    """
+    built: Remasking = REMASKINGS.build(spec)
+    if not isinstance(built, NoRemasking) and not isinstance(unmasking, AncestralUnmasking):
         raise ValueError(
-            f"`remasking` is {name!r} and `remasking_rate` {eta}: give a kind and a rate above 0 and up to 1, or "
-            "'none' and 0."
+            f"`remasking` {REMASKINGS.parsed(spec)[0]!r} goes with the ancestral law, whose step it changes, not with "
+            f"{described(unmasking)}: give the `unmasking` 'ancestral', or no remasking."
         )
-    if name != "none" and unmasking != "ancestral":
-        raise ValueError(
-            f"`remasking` {name!r} goes with the ancestral law, whose step it changes, but `unmasking` is "
-            f"{unmasking!r}: give 'ancestral', or no remasking."
-        )
+    return built

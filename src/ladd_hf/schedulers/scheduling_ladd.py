@@ -3,49 +3,47 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
 import torch
 from diffusers import ConfigMixin, SchedulerMixin
+from diffusers.configuration_utils import register_to_config
 from diffusers.utils import BaseOutput
 from torch import Tensor
 
 from ..diffusion.channels import LatentChannel
 from ..diffusion.gaussian import LATENT_SOLVERS
-from ..diffusion.masked import draw_categorical
-from ..diffusion.paths import GRID_SPACINGS, TOKENS_ONLY, Point, TimePath
-from ..diffusion.process import latent_channel, token_channel
+from ..diffusion.masked import TokenSampler
+from ..diffusion.paths import (
+    TIMESTEP_SPACINGS,
+    TOKENS_ONLY,
+    PathSpec,
+    Point,
+    TimePath,
+    path_data,
+    shared_steps,
+    time_path,
+)
+from ..diffusion.process import NoiseProcess
 from ..diffusion.rng import RowGenerator
 from ..models.configuration_ladd import LaddConfig
 from ..models.vocabulary import Vocabulary, unwritten_padding
-from ..utils.number_ranges import COUNT, COUNT_OR_ZERO, check_ranges
-from ..utils.wrong_objects import check_number, is_one_of
-from .remasking import REMASKINGS, check_remasking
+from ..utils.number_ranges import COUNT, COUNT_OR_ZERO, POSITIVE, check_ranges
+from ..utils.registry import Spec
+from ..utils.wrong_objects import described
+from .remasking import NoRemasking, remasking
+from .renamed_settings import with_current_names
+from .step_plan import StepPlan
 from .unmasking import TokenStep, unmasking
 
 Generators = torch.Generator | Sequence[torch.Generator] | RowGenerator | None
+_MODELS_OWN = TokenSampler()
 
-# The fields of a model's configuration that define its two noise processes.
-NOISE_FIELDS = (
-    "mask_token_id",
-    "token_noise_schedule",
-    "latent_type",
-    "latent_dim",
-    "codebook_size",
-    "latent_noise_schedule",
-    "latent_prediction_type",
-)
-# What those may be that are numbers; the others are checked where they become objects.
-PROCESS_RANGES = {
-    "mask_token_id": COUNT_OR_ZERO,
-    "pad_token_id": COUNT_OR_ZERO,
-    "tokenizer_size": COUNT,
-    "latent_dim": COUNT_OR_ZERO,
-    "codebook_size": COUNT_OR_ZERO,
-}
+# What the options that are numbers may be; those of the noise process are checked by it.
+ID_RANGES = {"pad_token_id": COUNT_OR_ZERO, "tokenizer_size": COUNT}
 
 
 @dataclass
@@ -62,33 +60,72 @@ class LaddSchedulerOutput(BaseOutput):
 
 
 class LaddScheduler(SchedulerMixin, ConfigMixin):
-    """Base of the schedulers: a subclass says which path is walked and how many steps each of its legs gets.
+    """Walks any path of the time square, from (1, 1) to (0, 0).
 
     The step from (t_x, t_y) to (s_x, s_y) reveals each masked token with probability
     (alpha(s_x) - alpha(t_x)) / (1 - alpha(t_x)), drawn from the denoiser, does the same with latent codes, and moves
     continuous latents by the chosen solver. The last step reveals all that is masked. Paper, sections 2, 3 and 8.
-    The options `unmasking` and `remasking` change how tokens are revealed: see `unmasking.py` and `remasking.py`.
+
+    Args:
+        path: a name (`joint`, `sequential`), corners such as `[[1, 1], [1, 0.3], [0, 0]]`, or a [`TimePath`]; along it
+            no time rises.
+        steps: weights of the path's legs, by which they share a run's evaluations, at least one each; evenly if not
+            given.
+        timestep_spacing: `uniform` or `cosine` grid of times on each leg.
+        latent_solver: `ddim` or `ddpm`, the step of continuous latents.
+        unmasking: which tokens a step reveals: `ancestral` (the model's own law), `first_hitting` (evenly many at
+            random places), or the surest ones by `top_probability`, `margin` or `entropy`; see `unmasking.py`.
+        remasking: `none`, or `{"name": "cap", "rate": eta}` or `{"name": "rescale", "rate": eta}`, to mask visible
+            tokens again (ReMDM); see `remasking.py`.
+        noise_process: a [`NoiseProcess`] or a mapping of its fields; a pipeline takes its model's.
+        pad_token_id, tokenizer_size: a padding token, and ids from a number up, that are never written; a pipeline
+            takes them from its model as well.
+
+    Every option that is a choice has a public `register_*`. Raises `ValueError` for what they do not accept.
     """
 
     order = 1
+    OF_THE_MODEL = ("noise_process", "pad_token_id", "tokenizer_size")  # what a model's configuration decides
+    _leg_weights: list[float] | None = None
 
-    def _setup(self) -> None:
-        """Builds the two noise processes from the registered configuration; each subclass ends its `__init__` so."""
-        if not is_one_of(self.config.timestep_spacing, GRID_SPACINGS):
+    @register_to_config
+    def __init__(
+        self,
+        path: PathSpec = "joint",
+        steps: Sequence[float] | None = None,
+        timestep_spacing: str = "uniform",
+        latent_solver: str = "ddim",
+        unmasking: Spec = "ancestral",
+        remasking: Spec = "none",
+        noise_process: NoiseProcess | Mapping[str, Any] | None = None,
+        pad_token_id: int | None = None,
+        tokenizer_size: int | None = None,
+    ) -> None:
+        walked = time_path(path)
+        self._leg_weights = None if steps is None else leg_weights(steps, walked)
+        self.register_to_config(path=path_data(walked), steps=self._leg_weights)
+        self._walk(walked)
+
+    def _walk(self, path: TimePath) -> None:
+        """Takes a path, and builds what the registered options name; each subclass ends its `__init__` so."""
+        if path.vertices[0] != (1, 1):
             raise ValueError(
-                f"`timestep_spacing` {self.config.timestep_spacing!r} is unknown; give one of {sorted(GRID_SPACINGS)}."
+                f"`path` starts at {path.vertices[0]}; give one from (1, 1), where tokens and latents are noise: for "
+                "`latents` that are given, a run starts it where they are."
             )
-        check_ranges(self.config, PROCESS_RANGES, optional=("mask_token_id", "pad_token_id", "tokenizer_size"))
-        processes: Any = self.config
-        if not is_one_of(self.config.latent_solver, LATENT_SOLVERS):
-            raise ValueError(
-                f"Latent solver {self.config.latent_solver!r} is unknown; give one of {sorted(LATENT_SOLVERS)}."
-            )
-        self._tokens = token_channel(processes)
-        self._latents = latent_channel(processes, self.config.latent_solver)
-        self._vocabulary = Vocabulary(processes.mask_token_id, processes.pad_token_id, processes.tokenizer_size)
+        self._path = path
+        check_ranges(self.config, ID_RANGES, optional=ID_RANGES)
+        self.noise_process = NoiseProcess.parsed(self.config.noise_process)
+        # diffusers takes an option that is given by position for a default, which `from_config` would not keep
+        self.register_to_config(noise_process=self.noise_process.data(), _use_default_values=[])
+        LATENT_SOLVERS[self.config.latent_solver]  # each of the two raises for an unknown name
+        TIMESTEP_SPACINGS[self.config.timestep_spacing]
+        self._tokens = self.noise_process.token_channel()
+        self._latents = self.noise_process.latent_channel(self.config.latent_solver)
+        ids = self.noise_process.mask_token_id, self.config.pad_token_id, self.config.tokenizer_size
+        self._vocabulary = Vocabulary(*ids)
         self._unmasking = unmasking(self.config.unmasking)
-        check_remasking(self.config.remasking, self.config.remasking_rate, self.config.unmasking)
+        self._remasking = remasking(self.config.remasking, self._unmasking)
         self.num_inference_steps: int | None = None
         self.timesteps = torch.arange(0)
         self._grid: list[Point] = []
@@ -97,36 +134,44 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
 
     @property
     def path(self) -> TimePath:
-        """The path that is walked when latents are generated: a subclass's to say."""
-        raise NotImplementedError(f"{type(self).__name__} does not say which path it walks: define `path`.")
+        """The path that is walked when latents are generated."""
+        return self._path
 
     def steps_per_leg(self, num_steps: int) -> list[int]:
-        """How `num_steps` evaluations are shared among the path's legs. Raises `ValueError` for too few."""
-        raise NotImplementedError(f"{type(self).__name__} does not share out its steps: define `steps_per_leg`.")
+        """Shares `num_steps` evaluations among the path's legs. Raises `ValueError` for too few."""
+        return shared_steps(num_steps, self._leg_weights or [1.0] * len(self.path.legs))
 
     @classmethod
     def _get_compatibles(cls) -> list[type[LaddScheduler]]:
         """All that walk a path: `from_config` keeps the options of one for when another has been in between."""
-        return list(_subclasses(LaddScheduler))
+        return [LaddScheduler, *_subclasses(LaddScheduler)]
 
     @classmethod
-    def process_options(cls, config: LaddConfig) -> dict[str, Any]:
-        """The options of a scheduler that a model's configuration decides."""
-        options = {name: getattr(config, name) for name in NOISE_FIELDS}
-        tokens = getattr(config, "tokenizer_size", None)
-        return {**options, "pad_token_id": unwritten_padding(config), "tokenizer_size": tokens}
+    def from_config(cls, config: Any = None, return_unused_kwargs: bool = False, **kwargs: Any) -> Any:
+        """Builds a scheduler from a configuration, one that was saved under former names included."""
+        current = with_current_names(config) if isinstance(config, Mapping) else config
+        return super().from_config(current, return_unused_kwargs, **kwargs)
+
+    @classmethod
+    def options_of(cls, config: LaddConfig) -> dict[str, Any]:
+        """Returns the options of a scheduler that a model's configuration decides."""
+        return {
+            "noise_process": NoiseProcess.of(config).data(),
+            "pad_token_id": unwritten_padding(config),
+            "tokenizer_size": getattr(config, "tokenizer_size", None),
+        }
 
     def for_model(self, config: LaddConfig) -> LaddScheduler:
-        """This scheduler, or where its noise processes are not the model's, a copy with the model's.
+        """Returns this scheduler, or if its noise process is not the model's, a copy with the model's.
 
-        Raises `ValueError` where it reveals tokens in a way that the model can not follow.
+        Raises `ValueError` where it reveals tokens in a way that the model cannot follow.
         """
         if config.token_time_conditioning and not self._unmasking.exact_with_token_times:
             raise ValueError(
-                f"The model is told t_x (`token_time_conditioning`), which `unmasking` {self.config.unmasking!r} does "
-                "not draw: use 'ancestral'."
+                f"The model is conditioned on t_x (`token_time_conditioning`), which `unmasking` "
+                f"{self.config.unmasking!r} does not draw: use 'ancestral'."
             )
-        options = self.process_options(config)
+        options = self.options_of(config)
         if all(self.config.get(name) == value for name, value in options.items()):
             return self
         return self.from_config(self.config, **options)
@@ -177,53 +222,59 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         return self.token_times[index : index + 1], self.latent_times[index : index + 1]
 
     def moves_tokens(self, timestep: int | Tensor) -> bool:
-        """Whether the step can reveal tokens: t_x falls in it."""
+        """True if the step can reveal tokens: t_x falls in it."""
         (t_x, _), (s_x, _) = self._interval(timestep)
         return s_x < t_x
 
     def moves_latents(self, timestep: int | Tensor) -> bool:
-        """Whether the step changes latents: t_y falls in it."""
+        """True if the step changes latents: t_y falls in it."""
         (_, t_y), (_, s_y) = self._interval(timestep)
         return s_y < t_y
 
     def prior_latents(self, latent_length: int, generator: Generators, batch_size: int) -> Tensor | None:
-        """Latents at t_y = 1: normal noise `(B, M, D)`, mask codes `(B, M)`, or `None` without latents."""
+        """Draws latents at t_y = 1: normal noise `(B, M, D)`, mask codes `(B, M)`, or `None` without latents."""
         if self._latents is None:
             return None
         return self._latents.prior(latent_length, RowGenerator.from_generator(generator, batch_size))
 
     def dropped_latents(self, latents: Tensor) -> Tensor:
-        """Latents that say nothing, shaped as `latents`: zeros or mask codes, the guidance's other half."""
+        """Latents without information, shaped as `latents`: zeros or mask codes, the guidance's other half."""
         return self._channel().dropped(latents)
 
     def check_latents(self, latents: Tensor, batch_size: int, latent_length: int) -> None:
         """Raises `ValueError` unless `latents` are clean latents of this kind for the batch."""
         self._channel().check(latents, batch_size, latent_length)
 
-    def draw_unmask(
-        self, timestep: int | Tensor, sample: Tensor, generator: Generators = None, keep: Tensor | None = None
-    ) -> Tensor:
-        """At which positions of `sample` `(B, S)` the step needs logits, bool: those it reveals, drawn before any
-        evaluation, or all that it chooses among by their logits (`unmasking` by confidence).
+    def plan_step(
+        self,
+        timestep: int | Tensor,
+        sample: Tensor,
+        latents: Tensor | None = None,
+        generator: Generators = None,
+        editable_mask: Tensor | None = None,
+    ) -> StepPlan:
+        """Draws what a step changes, before the denoiser runs and independent of its output.
 
-        `keep` `(B, S)` is that of the step. With it, a row in which the step reveals nothing has none.
+        Args:
+            timestep: index of the step, from `timesteps`.
+            sample: `(B, S)` tokens at t_x.
+            latents: `(B, M, D)` or `(B, M)` latents at t_y.
+            generator: one generator, a list with one per row, or a `RowGenerator` that serves a whole run.
+            editable_mask: `(B, S)` bool, positions that the run writes, such as all behind a prompt: no `remasking`
+                masks others again, and others do not count among those to write. All, if not given.
+
+        Raises `ValueError` for a step that does not exist, and where the mask token is not known.
         """
-        step = self._token_step(timestep)
-        if step is None:
-            return torch.zeros_like(sample, dtype=torch.bool)
+        self._check_mask()
+        index, (start, end) = self._index(timestep), self._interval(timestep)
         random = RowGenerator.from_generator(generator, len(sample), sample.device)
-        return self._unmasking.candidates(self._tokens, sample, step, random, keep)
-
-    def draw_latent_moves(
-        self, timestep: int | Tensor, latents: Tensor | None, generator: Generators = None
-    ) -> Tensor | None:
-        """Which latents the step changes, `(B, M)` bool: the codes it reveals, or all continuous ones, before any
-        evaluation. `None` where it changes none."""
-        (_, t_y), (_, s_y) = self._interval(timestep)
-        if latents is None or s_y == t_y:
-            return None
-        random = RowGenerator.from_generator(generator, len(latents), latents.device)
-        return self._channel().draw_moves(latents, t_y, s_y, random)
+        step, moves = self._token_steps[index], None
+        unmask = torch.zeros_like(sample, dtype=torch.bool)
+        if step is not None:
+            unmask = self._unmasking.candidates(self._tokens, sample, step, random, editable_mask)
+        if latents is not None and end[1] < start[1]:
+            moves = self._channel().draw_moves(latents, start[1], end[1], random)
+        return StepPlan(index, start, end, self.times(index), step, unmask, moves, editable_mask)
 
     def step(
         self,
@@ -232,102 +283,78 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         sample: Tensor,
         latents: Tensor | None = None,
         *,
-        unmask: Tensor | None = None,
-        latent_moves: Tensor | None = None,
-        keep: Tensor | None = None,
-        temperature: float = 1.0,
-        top_p: float = 1.0,
+        plan: StepPlan | None = None,
+        sampler: TokenSampler | None = None,
         generator: Generators = None,
         return_dict: bool = True,
     ) -> LaddSchedulerOutput | tuple[Tensor, Tensor | None]:
-        """The reverse step of tokens and latents.
+        """Makes the reverse step of tokens and latents.
 
         Args:
-            model_output: the denoiser's output, with `logits` `(B, S, V)`, or `(n, V)` at the n positions of `unmask`,
-                and `latent_prediction`; or the logits alone.
+            model_output: the denoiser's output, with `logits` `(B, S, V)`, or `(n, V)` at the n positions of
+                `plan.unmask`, and `latent_prediction`; or the logits alone.
             timestep: index of the step, from `timesteps`.
             sample: `(B, S)` tokens at t_x.
             latents: `(B, M, D)` or `(B, M)` latents at t_y.
-            unmask: `(B, S)` bool from `draw_unmask`; drawn here if not given.
-            latent_moves: `(B, M)` bool from `draw_latent_moves`; drawn here if not given.
-            keep: `(B, S)` bool, tokens that were there from the start, such as a prompt's: no `remasking` masks them
-                again, and they do not count among those to write. None, if not given.
-            temperature: of the token draw; 0 takes the most likely token.
-            top_p: nucleus of the token draw.
+            plan: from `plan_step`, for the same step; drawn here if not given.
+            sampler: draws the tokens; the model's own law if not given.
             generator: one generator, a list with one per row, or a `RowGenerator` that serves a whole run.
             return_dict: return a [`LaddSchedulerOutput`] or a plain tuple.
 
-        Raises `ValueError` for a negative temperature or a `top_p` outside of (0, 1].
+        Raises `ValueError` for the plan of another step.
         """
-        check_draw(temperature, top_p)
-        (_, t_y), (_, s_y) = self._interval(timestep)
         random = RowGenerator.from_generator(generator, len(sample), sample.device)
-        if unmask is None:
-            unmask = self.draw_unmask(timestep, sample, random, keep)
-        if latent_moves is None:
-            latent_moves = self.draw_latent_moves(timestep, latents, random)
-        step = self._token_step(timestep)
-        if step is not None:
+        if plan is None:
+            plan = self.plan_step(timestep, sample, latents, random)
+        elif plan.timestep != self._index(timestep):
+            raise ValueError(f"`plan` is of step {plan.timestep}, but `timestep` is {int(timestep)}: plan each step.")
+        if plan.token_step is not None:
             logits = getattr(model_output, "logits", model_output)
-            logits = self._vocabulary.without_unwritten(logits[unmask] if logits.ndim == 3 else logits)  # (n, V)
-            sample = self._reveal(step, sample, unmask, logits, random, keep, temperature, top_p)
-        if latents is not None and latent_moves is not None:
-            prediction = model_output.latent_prediction
-            latents = self._channel().step(prediction, latents, t_y, s_y, random, latent_moves)
+            logits = self._vocabulary.without_unwritten(logits[plan.unmask] if logits.ndim == 3 else logits)  # (n, V)
+            sample = self._reveal(plan, plan.token_step, sample, logits, sampler or _MODELS_OWN, random)
+        if latents is not None and plan.latent_moves is not None:
+            prediction, (_, t_y), (_, s_y) = model_output.latent_prediction, plan.start, plan.end
+            latents = self._channel().step(prediction, latents, t_y, s_y, random, plan.latent_moves)
         if not return_dict:
             return sample, latents
         return LaddSchedulerOutput(prev_sample=sample, prev_latents=latents)
 
-    def _token_step(self, timestep: int | Tensor) -> TokenStep | None:
-        """The tokens' part of a step, `None` where they stand still."""
-        self._check_mask()
-        return self._token_steps[self._index(timestep)]
-
     def _planned_token_steps(self) -> list[TokenStep | None]:
-        """The tokens' part of each step of the grid, made once: linear in the number of steps."""
+        """Plans the tokens' part of each step of the grid once: linear in the number of steps."""
         times = [t_x for t_x, _ in self._grid]
         alphas = [self._tokens.alpha_at(time) for time in times]
-        rate = REMASKINGS[self.config.remasking]
         left = sum(s_x < t_x for t_x, s_x in itertools.pairwise(times))  # steps in which tokens still move
         plan: list[TokenStep | None] = []
         for (t_x, alpha_t), (s_x, alpha_s) in itertools.pairwise(zip(times, alphas, strict=True)):
             if s_x == t_x:
                 plan.append(None)
                 continue
-            plan.append(TokenStep(t_x, s_x, left, rate(self.config.remasking_rate, alpha_t, alpha_s)))
+            plan.append(TokenStep(t_x, s_x, left, self._remasking(alpha_t, alpha_s)))
             left -= 1
         return plan
 
     def _reveal(
-        self,
-        step: TokenStep,
-        sample: Tensor,
-        unmask: Tensor,
-        logits: Tensor,
-        random: RowGenerator,
-        keep: Tensor | None,
-        temperature: float,
-        top_p: float,
+        self, plan: StepPlan, step: TokenStep, sample: Tensor, logits: Tensor, draw: TokenSampler, random: RowGenerator
     ) -> Tensor:
-        """Tokens `(B, S)` at s_x: the chosen ones of `unmask` drawn from `logits` `(n, V)`, some masked again."""
-        chosen = self._unmasking.chosen(unmask, logits, self._tokens, step, keep)
+        """Tokens `(B, S)` at s_x: the chosen ones of the plan drawn from `logits` `(n, V)`, some masked again."""
+        editable = plan.editable_mask
+        chosen = self._unmasking.chosen(plan.unmask, logits, self._tokens, step, editable)
+        of_chosen = logits if chosen is plan.unmask else logits[chosen[plan.unmask]]
         uniform = random.uniform(sample.shape[1])
-        of_chosen = logits if chosen is unmask else logits[chosen[unmask]]
-        drawn = draw_categorical(of_chosen, uniform[chosen], temperature, top_p)
-        revealed = sample.masked_scatter(chosen, drawn.to(sample.dtype))
-        if self.config.remasking == "none":
+        revealed = self._tokens.reveal(sample, chosen, of_chosen, uniform, draw)
+        if isinstance(self._remasking, NoRemasking):
             return revealed
         again = (sample != self._tokens.mask_id) & (random.uniform(sample.shape[1]) < step.remask)
-        return revealed.masked_fill(again if keep is None else again & ~keep, self._tokens.mask_id)
+        return revealed.masked_fill(again if editable is None else again & editable, self._tokens.mask_id)
 
     def add_noise(self, original_samples: Tensor, timesteps: Tensor, generator: Generators = None) -> Tensor:
-        """Clean tokens `(B, S)` masked to the times `timesteps` in [0, 1], `(B,)` or a scalar."""
+        """Masks clean tokens `(B, S)` to the times `timesteps` in [0, 1], `(B,)` or a scalar."""
         self._check_mask()
         random, times = self._noising(original_samples, timesteps, generator)
         return self._tokens.add_noise(original_samples, times, random)
 
     def add_latent_noise(self, latents: Tensor, timesteps: Tensor, generator: Generators = None) -> Tensor:
-        """Clean latents noised to the times `timesteps` in [0, 1], `(B,)` or a scalar."""
+        """Noises clean latents to the times `timesteps` in [0, 1], `(B,)` or a scalar."""
         random, times = self._noising(latents, timesteps, generator)
         return self._channel().add_noise(latents, times, random)
 
@@ -339,8 +366,8 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
     def _check_mask(self) -> None:
         if self._tokens.mask_id is None:
             raise ValueError(
-                "The scheduler does not know the mask token: give `mask_token_id`, or take the model's with "
-                "`scheduler.for_model(model.config)`."
+                "The scheduler does not know the mask token: give a `noise_process` with `mask_token_id`, or take the "
+                "model's with `scheduler.for_model(model.config)`."
             )
 
     def _noising(self, clean: Tensor, timesteps: Tensor, generator: Generators) -> tuple[RowGenerator, Tensor]:
@@ -365,18 +392,19 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         return index
 
 
+def leg_weights(steps: Sequence[float], path: TimePath) -> list[float]:
+    """Checks the weights of a path's legs. Raises `ValueError` unless there is one above 0 for each."""
+    listed = isinstance(steps, Sequence) and not isinstance(steps, str)
+    if not listed or len(steps) != len(path.legs) or not all(one in POSITIVE for one in steps):
+        raise ValueError(
+            f"`steps` is {list(steps) if listed else described(steps)}; give a weight above 0 for each of the "
+            f"{len(path.legs)} legs of the path, such as {[1] * len(path.legs)}."
+        )
+    return [float(one) for one in steps]
+
+
 def _subclasses(base: type[LaddScheduler]) -> Iterator[type[LaddScheduler]]:
     """All that descend from a class, a user's subclass of a subclass among them."""
     for one in base.__subclasses__():
         yield one
         yield from _subclasses(one)
-
-
-def check_draw(temperature: float, top_p: float) -> None:
-    """Raises `ValueError` unless tokens can be drawn with these."""
-    check_number("`temperature`", temperature)
-    check_number("`top_p`", top_p)
-    if temperature < 0:
-        raise ValueError(f"`temperature` is {temperature}; give 0 (greedy) or more, 1 for the model's own law.")
-    if not 0 < top_p <= 1:
-        raise ValueError(f"`top_p` is {top_p}; give a mass above 0 and up to 1 (everything).")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from diffusers import SchedulerMixin
 from diffusers.configuration_utils import register_to_config
 
-from ..diffusion.paths import SEQUENTIAL, TimePath
+from ..diffusion.paths import SEQUENTIAL, shared_steps
+from ..diffusion.process import NoiseProcess
 from ..utils.number_ranges import NumberRange, check_ranges, whole
-from ..utils.rounding import round_half_up
+from ..utils.registry import Spec
 from .scheduling_ladd import LaddScheduler
 
 # What each option about steps may be.
@@ -27,10 +29,9 @@ class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks
     Args:
         latent_share: share of the steps that goes to the latents, rounded (half a step up), at least one step for
             each of the two.
-        max_latent_steps: no more than so many go to the latents; one is exact where the latent is a single code.
-        timestep_spacing, latent_solver, unmasking, remasking, remasking_rate, mask_token_id, pad_token_id,
-            tokenizer_size, token_noise_schedule, latent_type, latent_dim, codebook_size, latent_noise_schedule,
-            latent_prediction_type: as in [`LaddJointScheduler`].
+        max_latent_steps: limit of the latents' steps; one is exact where the latent is a single code.
+        timestep_spacing, latent_solver, unmasking, remasking, noise_process, pad_token_id, tokenizer_size: as in
+            [`LaddScheduler`].
     """
 
     @register_to_config
@@ -40,34 +41,17 @@ class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks
         max_latent_steps: int | None = None,
         timestep_spacing: str = "uniform",
         latent_solver: str = "ddim",
-        unmasking: str = "ancestral",
-        remasking: str = "none",
-        remasking_rate: float = 0.0,
-        mask_token_id: int | None = None,
+        unmasking: Spec = "ancestral",
+        remasking: Spec = "none",
+        noise_process: NoiseProcess | Mapping[str, Any] | None = None,
         pad_token_id: int | None = None,
         tokenizer_size: int | None = None,
-        token_noise_schedule: str | dict[str, Any] = "linear",
-        latent_type: str = "none",
-        latent_dim: int = 0,
-        codebook_size: int = 0,
-        latent_noise_schedule: str | dict[str, Any] | None = None,
-        latent_prediction_type: str = "sample",
     ) -> None:
         check_ranges(self.config, STEP_RANGES, optional=("max_latent_steps",))
-        self._setup()
-
-    @property
-    def path(self) -> TimePath:
-        """The side of the latents, then the side of the tokens."""
-        return SEQUENTIAL
+        self._walk(SEQUENTIAL)
 
     def steps_per_leg(self, num_steps: int) -> list[int]:
-        """`latent_share` of them for the latents, at most `max_latent_steps`. Raises `ValueError` below 2."""
-        if num_steps < 2:
-            raise ValueError(
-                f"`num_steps` is {num_steps}, but the sequential schedule needs at least 2: one evaluation for the "
-                "latents and one for the tokens. Give more steps, or use the joint schedule."
-            )
-        latent_steps = min(max(round_half_up(self.config.latent_share * num_steps), 1), num_steps - 1)
+        """Gives `latent_share` of them to the latents, at most `max_latent_steps`. Raises `ValueError` below 2."""
+        latent_steps, _ = shared_steps(num_steps, [self.config.latent_share, 1 - self.config.latent_share])
         latent_steps = min(latent_steps, self.config.max_latent_steps or latent_steps)
         return [latent_steps, num_steps - latent_steps]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..diffusion.channels import MaskedChannel
 from ..diffusion.rng import RowGenerator
-from ..utils.wrong_objects import is_one_of
+from ..utils.registry import Registry, Spec
 
 
 @dataclass(frozen=True)
@@ -34,25 +34,25 @@ class TokenStep:
 
 
 class Unmasking(ABC):
-    """How positions are chosen. All tensors are `(B, S)` bool unless said otherwise."""
+    """Chooses the positions that a step reveals. All tensors are `(B, S)` bool unless said otherwise."""
 
-    exact_with_token_times = True  # whether its law holds for a denoiser that is told t_x
-    one_evaluation_per_token = False  # whether more steps than masked tokens would do nothing
+    exact_with_token_times = True  # False: the law does not hold for a denoiser that is conditioned on t_x
+    one_evaluation_per_token = False  # True: more steps than masked tokens would do nothing
 
     @abstractmethod
     def candidates(
-        self, channel: MaskedChannel, tokens: Tensor, step: TokenStep, random: RowGenerator, keep: Tensor | None
+        self, channel: MaskedChannel, tokens: Tensor, step: TokenStep, random: RowGenerator, editable: Tensor | None
     ) -> Tensor:
-        """Positions at which the step needs logits, of `tokens` `(B, S)`: drawn before any evaluation, and none in a
-        row in which it reveals nothing. `keep` are tokens that were there from the start, `None` if that is not told.
+        """Returns the positions at which the step needs logits, of `tokens` `(B, S)`: drawn before any evaluation, and
+        none in a row in which it reveals nothing. `editable` are the positions the run writes, `None` for all.
         """
 
     def chosen(
-        self, candidates: Tensor, logits: Tensor, channel: MaskedChannel, step: TokenStep, keep: Tensor | None
+        self, candidates: Tensor, logits: Tensor, channel: MaskedChannel, step: TokenStep, editable: Tensor | None
     ) -> Tensor:
-        """Those of the candidates that are revealed, all of them unless a subclass says otherwise.
+        """Returns the candidates that are revealed, all of them unless a subclass says otherwise.
 
-        `logits` are `(n, V)` at the candidates; `keep` are tokens that were there from the start, such as a prompt.
+        `logits` are `(n, V)` at the candidates; `editable` are the positions the run writes, `None` for all.
         """
         return candidates
 
@@ -61,7 +61,7 @@ class AncestralUnmasking(Unmasking):
     """Each masked token on its own, with the probability of the reverse process: the exact law. Paper, section 2."""
 
     def candidates(
-        self, channel: MaskedChannel, tokens: Tensor, step: TokenStep, random: RowGenerator, keep: Tensor | None
+        self, channel: MaskedChannel, tokens: Tensor, step: TokenStep, random: RowGenerator, editable: Tensor | None
     ) -> Tensor:
         """Those the step reveals."""
         return channel.draw_unmask(tokens, step.t, step.s, random, step.remask)
@@ -82,7 +82,7 @@ class FirstHittingUnmasking(Unmasking):
     one_evaluation_per_token = True
 
     def candidates(
-        self, channel: MaskedChannel, tokens: Tensor, step: TokenStep, random: RowGenerator, keep: Tensor | None
+        self, channel: MaskedChannel, tokens: Tensor, step: TokenStep, random: RowGenerator, editable: Tensor | None
     ) -> Tensor:
         """Those the step reveals: of each row's masked tokens the share 1 / steps_left, rounded up."""
         masked = tokens == channel.mask_id
@@ -105,26 +105,26 @@ class ConfidenceUnmasking(Unmasking):
         self.confidence = confidence
 
     def candidates(
-        self, channel: MaskedChannel, tokens: Tensor, step: TokenStep, random: RowGenerator, keep: Tensor | None
+        self, channel: MaskedChannel, tokens: Tensor, step: TokenStep, random: RowGenerator, editable: Tensor | None
     ) -> Tensor:
-        """All masked tokens, but in rows in which the step reveals none, which `keep` tells."""
+        """All masked tokens, except in rows in which the step reveals none."""
         masked = tokens == channel.mask_id
-        return masked if keep is None else masked & (self._number(masked, channel, step, keep) > 0)[:, None]
+        return masked & (self._number(masked, channel, step, editable) > 0)[:, None]
 
     def chosen(
-        self, candidates: Tensor, logits: Tensor, channel: MaskedChannel, step: TokenStep, keep: Tensor | None
+        self, candidates: Tensor, logits: Tensor, channel: MaskedChannel, step: TokenStep, editable: Tensor | None
     ) -> Tensor:
         """The surest ones, of equally sure ones the first, so that as many are masked at s as there are on average."""
         scores = self.confidence(logits.double().log_softmax(-1))
         scores = (scores * 1e5).round()  # closer ones are alike, else the network's rounding would choose
         order = torch.full(candidates.shape, torch.inf, dtype=torch.float64, device=candidates.device)
         order[candidates] = -scores
-        return _first(order, self._number(candidates, channel, step, keep))
+        return _first(order, self._number(candidates, channel, step, editable))
 
     @staticmethod
-    def _number(masked: Tensor, channel: MaskedChannel, step: TokenStep, keep: Tensor | None) -> Tensor:
-        """How many of the `masked` are revealed in each row, `(B,)`; 0 or less for none."""
-        to_write = masked.shape[1] if keep is None else (~keep).sum(1)
+    def _number(masked: Tensor, channel: MaskedChannel, step: TokenStep, editable: Tensor | None) -> Tensor:
+        """Number of the `masked` that are revealed in each row, `(B,)`; 0 or less for none."""
+        to_write = masked.shape[1] if editable is None else editable.sum(1)
         share = 1 - channel.alpha_at(step.s)
         staying = torch.as_tensor(to_write * share + 1e-9, device=masked.device).floor()  # whole numbers stay whole
         return masked.sum(1) - staying
@@ -152,17 +152,23 @@ def negative_entropy(log_probabilities: Tensor) -> Tensor:
     return torch.special.entr(log_probabilities.exp()).sum(-1).neg()
 
 
-UNMASKINGS: dict[str, Callable[[], Unmasking]] = {
-    "ancestral": AncestralUnmasking,
-    "first_hitting": FirstHittingUnmasking,
-    "top_probability": lambda: ConfidenceUnmasking(top_probability),
-    "margin": lambda: ConfidenceUnmasking(probability_margin),
-    "entropy": lambda: ConfidenceUnmasking(negative_entropy),
-}
+UNMASKINGS: Registry[Callable[..., Unmasking]] = Registry(
+    "`unmasking`",
+    {
+        "ancestral": AncestralUnmasking,
+        "first_hitting": FirstHittingUnmasking,
+        "top_probability": lambda: ConfidenceUnmasking(top_probability),
+        "margin": lambda: ConfidenceUnmasking(probability_margin),
+        "entropy": lambda: ConfidenceUnmasking(negative_entropy),
+    },
+)
+register_unmasking = UNMASKINGS.register
 
 
-def unmasking(name: str) -> Unmasking:
-    """How tokens are revealed, by name. Raises `ValueError` for an unknown one."""
-    if not is_one_of(name, UNMASKINGS):
-        raise ValueError(f"`unmasking` {name!r} is unknown; give one of {list(UNMASKINGS)}.")
-    return UNMASKINGS[name]()
+def unmasking(spec: Spec) -> Unmasking:
+    """Builds an order of unmasking from a name, or a mapping of `name` and options.
+
+    Raises `ValueError` for an unknown one, and for options that it does not accept.
+    """
+    built: Unmasking = UNMASKINGS.build(spec)
+    return built

@@ -10,7 +10,8 @@ import torch
 from transformers import TrainingArguments
 
 from ..diffusion.objective import OBJECTIVE_RANGES, TrainingObjective
-from ..diffusion.paths import time_path
+from ..diffusion.paths import path_data
+from ..diffusion.time_sampling import distribution_data
 from ..utils.help_texts import help_texts
 from ..utils.number_ranges import (
     COUNT,
@@ -155,10 +156,14 @@ class LaddTrainingArguments(ObjectiveArguments, TrainingArguments):
                 "`save_only_model` leaves the optimiser's state out of a checkpoint, so `resume_if_exists` can not "
                 "go on from it: leave one of the two out."
             )
-        if not self.nelbo_paths:
-            raise ValueError("`nelbo_paths` is empty; give at least one path, such as 'joint'.")
-        for path in self.nelbo_paths:
-            time_path(path)
+        if not isinstance(self.nelbo_paths, list | tuple) or not self.nelbo_paths:
+            given = described(self.nelbo_paths)
+            raise ValueError(f"`nelbo_paths` is {given}; give a list of paths, at least one, such as ['joint'].")
+        try:
+            self.nelbo_paths = [path_data(path) for path in self.nelbo_paths]  # type: ignore[misc]
+        except ValueError as error:
+            raise ValueError(f"`nelbo_paths` holds what is no path: {error}") from error
+        self.time_distribution = distribution_data(getattr(self, "time_distribution"))  # noqa: B009  a generated field
         self.stages = [stage.as_data() for stage in stages_from(self.stages)]
         self.stage_plan.objectives()
 
@@ -206,12 +211,14 @@ def _check_kind(name: str, value: Any, kind: str) -> None:
         check_number(f"`{name}`", value, whole=kind == "int")
     elif kind == "str" and not isinstance(value, str):
         raise ValueError(f"`{name}` is {described(value)}; give a text.")
-    elif kind == "list[str]" and not (isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)):
-        raise ValueError(f"`{name}` is {described(value)}; give a list of texts.")
 
 
 # What each setting of ours is annotated as; command lines write into the fields themselves.
 _KINDS: dict[str, str] = {
-    **{f.name: type(f.default).__name__ for f in fields(TrainingObjective)},
-    **LaddTrainingArguments.__annotations__,
+    name: kind
+    for name, kind in {
+        **{f.name: type(f.default).__name__ for f in fields(TrainingObjective)},
+        **LaddTrainingArguments.__annotations__,
+    }.items()
+    if name not in ("time_distribution", "nelbo_paths")  # paths may be data as well
 }

@@ -8,7 +8,7 @@ from accelerate.hooks import ModelHook, add_hook_to_module
 from helpers.sampling import MASK, WITH_LATENTS, seeded, watch
 
 from ladd_hf import RowGenerator
-from ladd_hf.pipelines.latent_editing import interpolate_latents
+from ladd_hf.pipelines.interpolation import interpolate_latents
 
 RANDOM = {"dtype": torch.float64}
 

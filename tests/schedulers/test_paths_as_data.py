@@ -1,0 +1,156 @@
+"""A scheduler of any path: given as data, shared among its legs, saved and loaded as JSON."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+import torch
+from helpers.exact_world import ExactWorld, p_value, sample_counts
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ladd_hf import (
+    LaddJointScheduler,
+    LaddPipeline,
+    LaddScheduler,
+    LaddSequentialScheduler,
+    NoiseProcess,
+    TimePath,
+    register_path,
+    register_timestep_spacing,
+    register_unmasking,
+)
+from ladd_hf.diffusion.paths import shared_steps
+from ladd_hf.schedulers.unmasking import AncestralUnmasking
+
+ALMOST_NEVER = 1e-4  # p-values below this are failures; the seeds are fixed
+NAMED = [("joint", LaddJointScheduler), ("sequential", LaddSequentialScheduler)]
+BENT = [[1, 1], [1, 0.3], [0, 0]]
+STAIRS = [[1, 1], [1, 0.5], [0.5, 0.5], [0.5, 0], [0, 0]]
+
+
+@given(st.integers(1, 60), st.lists(st.floats(0.01, 100), min_size=1, max_size=6))
+def test_steps_are_shared_in_proportion_at_least_one_each(num_steps, weights):
+    if num_steps < len(weights):
+        with pytest.raises(ValueError, match=f"at least {len(weights)}"):
+            shared_steps(num_steps, weights)
+        return
+    steps = shared_steps(num_steps, weights)
+    assert sum(steps) == num_steps and min(steps) >= 1
+    if all(weight / sum(weights) * num_steps >= 1 for weight in weights):
+        exact = [weight / sum(weights) * num_steps for weight in weights]
+        assert all(abs(one - share) <= 1 for one, share in zip(steps, exact, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("path", "scheduler_class"), [("joint", LaddJointScheduler), ("sequential", LaddSequentialScheduler)]
+)
+def test_the_two_named_paths_are_the_two_schedulers(path, scheduler_class, tiny_config):
+    schedulers = [each.for_model(tiny_config("discrete")) for each in (LaddScheduler(path=path), scheduler_class())]
+    for num_steps in (2, 3, 8):
+        for scheduler in schedulers:
+            scheduler.set_timesteps(num_steps)
+        assert torch.equal(schedulers[0].token_times, schedulers[1].token_times)
+        assert torch.equal(schedulers[0].latent_times, schedulers[1].latent_times)
+
+
+@pytest.mark.parametrize("num_steps", [4, 5])
+@pytest.mark.parametrize(("path", "steps"), [(STAIRS, None), (TimePath(((1, 1), (1, 0.3), (0, 0))), [1, 3])], ids=str)
+def test_a_run_along_any_path_has_the_enumerated_law(path, steps, num_steps):
+    world = ExactWorld.at_random(vocab=2, length=3, codebook=2, codes=2, seed=4)
+    scheduler = LaddScheduler(path=path, steps=steps).for_model(world.config)
+    counts = sample_counts(world, scheduler, num_steps)
+    corners = path if steps is None else path.vertices
+    shares = shared_steps(num_steps, steps or [1] * (len(corners) - 1))
+    points = [tuple(map(float, corners[0]))]
+    for (start, end), count in zip(itertools.pairwise(corners), shares, strict=True):
+        points += [
+            tuple(a + (b - a) * done / count for a, b in zip(start, end, strict=True)) for done in range(1, count + 1)
+        ]
+    assert p_value(counts, world.run_law(points)) > ALMOST_NEVER
+    assert p_value(counts, world.run_law([(1.0, 1.0), (0.0, 0.0)])) < ALMOST_NEVER
+
+
+@pytest.mark.parametrize("path", ["joint", "sequential", BENT, STAIRS], ids=str)
+def test_path_and_noise_process_are_saved_and_loaded_as_json(path, tiny_config, tmp_path):
+    config = tiny_config("discrete", token_noise_schedule={"name": "polynomial", "degree": 3})
+    weights = [2.0] * len(LaddScheduler(path=path).path.legs)
+    scheduler = LaddScheduler(path=path, steps=weights, timestep_spacing="cosine").for_model(config)
+    scheduler.save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "scheduler_config.json").read_text())
+    assert saved["path"] == path and saved["steps"] == weights
+    assert saved["noise_process"]["token_noise_schedule"] == {"name": "polynomial", "degree": 3}
+    loaded = LaddScheduler.from_pretrained(tmp_path)
+    assert loaded.path == scheduler.path and loaded.noise_process == NoiseProcess.of(config)
+    assert loaded.for_model(config) is loaded
+
+
+def test_a_pipeline_keeps_its_path(tiny_model, tmp_path):
+    pipe = LaddPipeline(tiny_model("discrete"), LaddScheduler(path=BENT, steps=[1, 2]))
+    pipe.save_pretrained(tmp_path)
+    loaded = LaddPipeline.from_pretrained(tmp_path)
+    loaded.set_progress_bar_config(disable=True)
+    assert type(loaded.scheduler) is LaddScheduler and loaded.scheduler.path == pipe.scheduler.path
+    assert loaded(num_steps=6, batch_size=2).nfe == 6
+    assert loaded.scheduler.token_times.tolist() == pytest.approx([1, 1, 1, 0.75, 0.5, 0.25, 0])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"path": "tokens"}, "starts at"),
+        ({"path": [[1, 0.5], [0, 0]]}, "starts at"),
+        ({"path": "diagonal"}, "give one of"),
+        ({"path": [[1, 1], [0, 0.5]]}, "to \\(0, 0\\)"),
+        ({"path": BENT, "steps": [1]}, "each of the 2 legs"),
+        ({"path": BENT, "steps": [1, 0]}, "each of the 2 legs"),
+        ({"steps": [0.5, 0.5]}, "each of the 1 legs"),
+    ],
+    ids=str,
+)
+def test_paths_and_weights_that_cannot_be_walked_are_refused(options, said):
+    with pytest.raises(ValueError, match=said):
+        LaddScheduler(**options)
+
+
+def test_a_plan_is_of_its_step_alone(tiny_config):
+    scheduler = LaddJointScheduler().for_model(tiny_config("none"))
+    scheduler.set_timesteps(4)
+    tokens = torch.full((1, 5), 10)
+    with pytest.raises(ValueError, match="`plan` is of step 1, but `timestep` is 2"):
+        scheduler.step(torch.zeros(1, 5, 11), 2, tokens, plan=scheduler.plan_step(1, tokens))
+
+
+def test_names_that_users_register_serve_everywhere(tiny_config, tmp_path):
+    class EveryOther(AncestralUnmasking):
+        """As the law says."""
+
+    register_unmasking("test-own-order", EveryOther)
+    register_timestep_spacing("test-own-square", lambda done: (1 - done) ** 2)
+    register_path("test-own-path", BENT)
+    scheduler = LaddScheduler("test-own-path", None, "test-own-square", unmasking="test-own-order")
+    scheduler.set_timesteps(2)
+    assert scheduler.for_model(tiny_config("discrete")).path == LaddScheduler(path=BENT).path
+    assert scheduler.config.path == BENT, "whoever loads it does not need the name"
+    with pytest.raises(ValueError, match="without '\\+'"):
+        register_path("a+b", BENT)
+    with pytest.raises(ValueError, match="already"):
+        register_path("joint", BENT)
+
+
+def test_options_saved_under_former_names_are_read_and_named(caplog):
+    former = {
+        "spacing": "cosine",
+        "remasking": "cap",
+        "remasking_rate": 0.25,
+        "mask_token_id": 10,
+        "latent_type": "discrete",
+        "codebook_size": 9,
+        "latent_noise_schedule": "linear",
+    }
+    scheduler = LaddJointScheduler.from_config(former)
+    assert scheduler.config.timestep_spacing == "cosine"
+    assert scheduler.config.remasking == {"name": "cap", "rate": 0.25}
+    assert (scheduler.noise_process.mask_token_id, scheduler.noise_process.codebook_size) == (10, 9)
