@@ -1,4 +1,4 @@
-"""What a run goes on from: the last whole checkpoint, and never half of one; what is wrong with the others is said."""
+"""Resuming from the last complete checkpoint, never from half of one; the defects of the others are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What is cached is named by all that decides it: another tokenizer, another name; the same one, the same name."""
+"""Cache names depend on all that determines the content: different tokenizers have different names, equal ones the
+same."""
 
 from __future__ import annotations
 
