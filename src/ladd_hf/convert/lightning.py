@@ -49,7 +49,7 @@ from .dit_weights import (
 logger = logging.get_logger(__name__)
 
 _BUFFERS = ("rotary_emb.inv_freq",)
-# How the research code calls what no weight's shape tells.
+# The research code's names of settings that no weight's shape determines.
 _UNTOLD = {
     "num_attention_heads": "attention heads",
     "latent_length": "number of latents, `y_num_patches`",
@@ -68,13 +68,13 @@ def convert_lightning(
 
     Args:
         checkpoint: a Lightning `.ckpt` file. It is read without running any code of it.
-        weights: `averaged` takes the EMA weights, of networks that have them; `last` those of the last step.
-        without_encoder: leaves an encoder out that the file holds, such as a pretrained one; the model then has a new,
-            untrained encoder, as it has where the file holds none.
-        options: settings of [`LaddConfig`] that the file does not tell: as a rule `latent_length` and
+        weights: `averaged` takes the EMA weights of networks that have them; `last` those of the last step.
+        without_encoder: leave out the file's encoder, such as a pretrained one; the model then has a new, untrained
+            encoder, as for a file without one.
+        options: settings of [`LaddConfig`] that the file does not contain: usually `latent_length` and
             `max_position_embeddings`; `token_time_conditioning` and `latent_time_conditioning` (not for tokens and
-            codes, but for continuous latents, if not given); noise schedules; `mask_token_id`, if it is not the last.
-            `latent_normalization` is `unit` for continuous latents, if not given.
+            codes, but for continuous latents, by default); noise schedules; `mask_token_id`, if it is not the last.
+            `latent_normalization` defaults to `unit` for continuous latents.
 
     Raises `ValueError` for a file that holds more than tensors and plain values, for weights that are unknown, missing
     or mis-shaped (naming all of them), and for settings that are missing or contradict the weights.
@@ -122,7 +122,7 @@ def _check_options(options: dict[str, Any]) -> None:
     unknown = sorted(options.keys() - {field.name for field in fields(LaddConfig)})
     if unknown:
         raise ValueError(f"{', '.join(unknown)}: no such option; give settings of `LaddConfig`.")
-    for name, value in options.items():  # here, for beside the weights a wrong number looks like a contradiction
+    for name, value in options.items():  # here, since later a wrong number looks like a contradiction
         if name in NUMBER_RANGES and value is not None:
             NUMBER_RANGES[name].check(name, value)
 
@@ -340,7 +340,7 @@ def _ladd(
     lengths = {}
     if slots in source.names:
         lengths["latent_length"] = source.shape(slots, 2)[0]
-    elif of_all_latents in source.names:  # unused, but it tells how many latents there are
+    elif of_all_latents in source.names:  # unused, but its shape has the number of latents
         lengths["latent_length"] = source.shape(of_all_latents, 2)[1] // latent_dim
     ratio = _mlp_ratio(source, f"{prefix}blocks.0.mlp_x.0.weight", hidden)
     sizes = DitSizes(hidden, source.shape(f"{prefix}t_embedder.mlp.0.weight", 2)[0], ratio * hidden)

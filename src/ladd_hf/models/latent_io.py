@@ -147,7 +147,7 @@ def stream_positions(
     """
     tokens = torch.arange(states.shape[1], device=states.device, dtype=torch.float32)
     if latent_states is None:
-        return tokens[None]  # attention sees differences alone
+        return tokens[None]  # attention depends only on differences
     starts, lengths = row_spans(attention_mask, states)
     slots = torch.arange(latent_states.shape[1], device=states.device, dtype=torch.float32)
     if config.latent_positions == "learned":

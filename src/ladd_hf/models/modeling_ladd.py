@@ -84,7 +84,7 @@ class LaddModel(LaddPreTrainedModel):
         self.latent_time_embedding = TimestepEmbedding(config.cond_hidden_size, scale) if time_conditioned[1] else None
         self.cond_hidden_size = config.cond_hidden_size if any(time_conditioned) else 0
         streams = ("token", "latent") if has_latents else ("token",)
-        # With a latent denoiser of their own, the latents' states after the last block would be read by nobody.
+        # With a separate latent denoiser, the latents' states after the last block are unused.
         last = config.num_hidden_layers - 1 if config.separate_latent_denoiser else None
         sizes = config.hidden_size, config.num_attention_heads, self.cond_hidden_size
         self.blocks = nn.ModuleList(
@@ -261,23 +261,22 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # a base that d
             attention_mask: `(B, S)`, 0 at padding, before or after a text.
             logits_mask: `(B, S)` bool: compute logits only there, in row-major order.
             labels: `(B, S)` clean tokens, -100 where a token is neither noised nor scored (its `input_ids` stay
-                visible). Times and noise are drawn, and `loss` is their training loss. The network runs once: where
-                neither times nor anything else of a noisy call is given, `logits` `(n, V)` and `latent_prediction` are
-                those that the loss was made of; `logits_positions` `(n,)` of the output say where. Beside an explicit
-                call, the loss is a second one.
+                visible). Times and noise are drawn, and `loss` is the training loss. If no times and no other inputs of
+                a noisy call are given, the network runs once, and `logits` `(n, V)` and `latent_prediction` are those
+                of the loss, at `logits_positions` `(n,)`; otherwise the loss takes a second evaluation.
             latent_vectors: `(B, M, D)` vectors of the clean codes, in place of the codebook's, to train an encoder
                 through them.
             inputs_embeds: `(B, S, hidden_size)` instead of `input_ids`.
-            predict_latents: with `separate_latent_denoiser`, whether to run it as well; not where latents are clean.
-            objective: what `loss` is made of; the paper's defaults if not given.
-            noise: the examples' randomness; from torch's global generator if not given.
+            predict_latents: with `separate_latent_denoiser`, run it as well; not needed for clean latents.
+            objective: settings of `loss`; the paper's by default.
+            noise: the examples' random numbers; from torch's global generator by default.
             loss_only: leave out everything but the loss, so that nothing wide is kept or converted in training.
-            precomputed_latents: `(B, M * D)` or `(B, M, D)`, for `loss`: what a fixed pretrained encoder says of the
+            precomputed_latents: `(B, M * D)` or `(B, M, D)`, for `loss`: a fixed pretrained encoder's output for the
                 clean tokens, stored by `precompute_latents`, so that it is not run.
             counts: for `loss`, the counts of the whole optimiser step; by default those of this batch alone.
 
-        Raises `ValueError` for latents that do not fit the model, where a time it is conditioned on is missing, and for
-        terms that hide tokens from the encoder beside precomputed latents.
+        Raises `ValueError` for latents that do not fit the model, for a missing time that it is conditioned on, and for
+        terms that hide tokens from the encoder together with precomputed latents.
         """
         if labels is not None:
             check_labels(labels, input_ids)

@@ -169,7 +169,7 @@ class PretrainedEncoder(nn.Module):
         ids, mask, chosen = read(network, tokens, attention_mask, starts, lengths)
         self._check_longest(ids.shape[1])
         if torch.is_grad_enabled() and network.is_activation_checkpointing and not self._passes_gradients:
-            network.enable_input_require_grads()  # else a reentrant checkpoint behind fixed embeddings ends them
+            network.enable_input_require_grads()  # else a reentrant checkpoint after fixed embeddings stops them
             self._passes_gradients = True
         states = network(input_ids=ids, attention_mask=mask).last_hidden_state
         pooled = mean_states(states, chosen)  # (B, M, H)
@@ -186,8 +186,8 @@ class PretrainedEncoder(nn.Module):
             return ids, None, chosen
         places = torch.arange(tokens.shape[1], device=tokens.device)
         real = places < lengths[:, None]
-        # The text goes to the row's start, for an encoder may count its positions from there, and padding to its end,
-        # as a token that the encoder has whatever the model's is.
+        # The text is moved to the row's start, from where an encoder may count positions, and padding to its end,
+        # as an id that every encoder has.
         ids = ids.gather(1, (places + starts[:, None]) % tokens.shape[1]).masked_fill(~real, 0)
         return ids, real.long(), chosen
 

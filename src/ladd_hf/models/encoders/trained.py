@@ -71,7 +71,7 @@ def check_finite(latents: Tensor) -> None:
 def read_last(states: Tensor, starts: Tensor, lengths: Tensor, latent_length: int) -> Tensor:
     """The states at each row's last M real tokens, of which it has that many: `(B, S, H)` to `(B, M, H)`."""
     offsets = torch.arange(latent_length, device=states.device) - latent_length
-    places = starts[:, None] + (lengths[:, None] + offsets).clamp(min=0)  # (B, M), in the row whatever it is told
+    places = starts[:, None] + (lengths[:, None] + offsets).clamp(min=0)  # (B, M), clamped to the row
     return states.gather(1, places[..., None].expand(-1, -1, states.shape[-1]))
 
 
@@ -153,7 +153,7 @@ class LaddEncoder(nn.Module):
         `random` supplies the noise of an encoder with a variance; without it, the latents are its mean.
         """
         states = self._read(self._hidden_states(tokens, attention_mask), *row_spans(attention_mask, tokens))
-        if self.mix is not None:  # what a chunk says is more than the sum of what its tokens say
+        if self.mix is not None:  # mix nonlinearly: a chunk is more than the sum of its tokens
             states = F.silu(self.mix(states))
         vectors = normalized(self.readout(states), self.config)
         return drawn_latents(vectors, self._log_variance(states), random)
