@@ -1,18 +1,19 @@
-"""How fast texts become training examples on one core, and for what share of its time a training run waits for them.
+"""Measures the speed of the input pipeline on one core, and the share of training time spent waiting for it.
 
 The texts are the documentation of the running Python. Speed is in characters per second of processor time, tokenizing
 and cutting included: whole passes over the corpus, on disk (`Dataset` to Arrow file) and streamed. The waiting is
+and cutting included: whole passes over the corpus, on disk (`Dataset` to Arrow file) and streamed. Waiting time is
 measured in a small model's training, where the same process tokenizes, cuts, shuffles and stacks the batches.
 
-A stream tokenizes 128 documents at once, and fills its shuffled window in one go. So that the timed steps pay for what
-they use, the window is small, documents are cut into short pieces, and the steps go through the window several times;
-how many tokens were tokenized while they were timed stands beside how many they used. Blocks on disk were tokenized
+A stream tokenizes 128 documents at once, and fills its shuffled window at once. So that the timed steps include the
+cost of what they use, the window is small, documents are cut into short pieces, and the steps span the window several
+times; the numbers of tokens tokenized and used in the timed steps are both reported. Blocks on disk were tokenized
 before the run.
 
     python benchmarks/input_pipeline.py --json benchmarks/results/input_pipeline.json
     python benchmarks/input_pipeline.py --part waiting --json benchmarks/results/input_pipeline.json
 
-The two parts stand apart in the file, each with its settings: `--part` measures one anew, and leaves the other.
+The file holds the two parts separately, each with its settings: `--part` measures one again and keeps the other.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one core is what is measured
+os.environ["TOKENIZERS_PARALLELISM"] = "false"  # measure a single core
 
 import datasets
 import tokenizers
@@ -39,7 +40,7 @@ from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddTrainer, LaddTrainingArg
 from ladd_hf.data import BlockStream, byte_level_bpe, character_tokenizer, load_corpus, token_blocks
 from ladd_hf.data.encoding import Documents, TextEncoder
 
-# settings that the parts have in common, and those of each
+# settings common to both parts, and those of each
 COMMON = ("documents", "length", "vocab_size", "threads")
 PARTS = {
     "speed": ("rounds",),
@@ -48,12 +49,12 @@ PARTS = {
 
 
 class CountingEncoder(TextEncoder):
-    """An encoder that counts its calls, and the tokens it has returned."""
+    """An encoder that counts its calls and the tokens it has returned."""
 
     calls, tokens = 0, 0
 
     def __call__(self, texts: Any) -> Documents:
-        """As in the base class; the end of a shard, which has no texts, is no call."""
+        """Encodes texts and counts; the end of a shard, which has no texts, does not count as a call."""
         documents = super().__call__(texts)
         self.calls += len(documents.lengths) > 0
         self.tokens += len(documents.ids)
@@ -61,15 +62,15 @@ class CountingEncoder(TextEncoder):
 
 
 class TimedTrainer(LaddTrainer):
-    """Times what it takes to get batches, from the second step on: the first starts everything.
+    """Times the fetching of batches, from the second step on: the first step includes all start-up costs.
 
-    `waits`: seconds of each. `began`: when the second step did. `before`: calls and tokens of `encoder` until then.
+    `waits`: seconds of each. `began`: start of the second step. `before`: calls and tokens of `encoder` until then.
     """
 
     encoder: CountingEncoder | None = None
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
-        """As in the base class, timed."""
+        """Fetches batches and times it."""
         start = time.perf_counter()
         if self.state.global_step == 1:
             self.waits, self.began, self.before = list[float](), start, self.encoded()
@@ -79,19 +80,19 @@ class TimedTrainer(LaddTrainer):
         return batches
 
     def encoded(self) -> tuple[int, int]:
-        """Calls and tokens of the encoder so far; none where there is none, for blocks on disk."""
+        """Returns calls and tokens of the encoder so far; zeros without one, for blocks on disk."""
         return (self.encoder.calls, self.encoder.tokens) if self.encoder else (0, 0)
 
 
 def texts_and_tokenizer(kind: str, options: argparse.Namespace) -> tuple[datasets.Dataset, Any]:
-    """The corpus, and the tokenizer of this kind."""
+    """Returns the corpus, and the tokenizer of this kind."""
     texts = load_corpus("python-docs" if kind == "characters" else "python-docs-text", "train")
     texts = texts.select(range(options.documents or len(texts)))
     return texts, character_tokenizer() if kind == "characters" else byte_level_bpe(texts["text"], options.vocab_size)
 
 
 def blocks_of(texts: datasets.Dataset, tokenizer: Any, path: str, options: argparse.Namespace) -> Any:
-    """The blocks, made anew; documents are followed by a space where the tokenizer has nothing else."""
+    """Makes the blocks anew; documents are followed by a space if the tokenizer has no separator."""
     return token_blocks(
         texts.to_iterable_dataset() if path == "stream" else texts,
         tokenizer,
@@ -103,7 +104,7 @@ def blocks_of(texts: datasets.Dataset, tokenizer: Any, path: str, options: argpa
 
 
 def speed(make: Any, characters: int, rounds: int) -> dict[str, float]:
-    """Characters per second of processor time, over whole passes."""
+    """Measures characters per second of processor time, over whole passes."""
     rates = []
     for _ in range(rounds + 1):
         start = time.process_time()
@@ -121,11 +122,10 @@ def speed(make: Any, characters: int, rounds: int) -> dict[str, float]:
 
 
 def waiting(blocks: Any, tokenizer: Any, options: argparse.Namespace) -> dict[str, float | None]:
-    """The share of a training run's time that goes into getting batches, and its steps per second.
+    """Measures the share of a training run's time spent waiting for batches, and its steps per second.
 
-    Beside them the longest wait in seconds, and what the timed steps had tokenized and used: calls of the encoder,
-    tokens that it returned and tokens in the batches. Data loader workers count for themselves, so with them the
-    first two are None.
+    Also returns the longest wait in seconds, and counts of the timed steps: calls of the encoder, tokens that it
+    returned and tokens in the batches. Data loader workers count separately, so with them the first two are None.
     """
     torch.manual_seed(0)
     encoder = None
@@ -172,7 +172,7 @@ def waiting(blocks: Any, tokenizer: Any, options: argparse.Namespace) -> dict[st
 
 
 def pieces(texts: datasets.Dataset, length: int) -> datasets.Dataset:
-    """The texts cut into pieces of `length` characters or fewer."""
+    """Cuts the texts into pieces of at most `length` characters."""
     cut = [text[start : start + length] for text in texts["text"] for start in range(0, len(text), length)]
     return datasets.Dataset.from_dict({"text": cut})
 
@@ -180,7 +180,7 @@ def pieces(texts: datasets.Dataset, length: int) -> datasets.Dataset:
 def each(
     measure: Callable[[Any, Any, int], dict[str, Any]], options: argparse.Namespace, piece: int | None = None
 ) -> Iterator[dict[str, Any]]:
-    """A row for each tokenizer and path, with what `measure` finds, given `make` of the blocks, and the characters."""
+    """Yields a row for each tokenizer and path, from `measure`, given `make` of the blocks, and the characters."""
     for kind in ("characters", "byte-level BPE"):
         texts, tokenizer = texts_and_tokenizer(kind, options)
         texts = texts if piece is None else pieces(texts, piece)
@@ -191,7 +191,7 @@ def each(
 
 
 def speed_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The rows of this part, printed as they come."""
+    """Returns the rows of this part, printing them as they come."""
     print(f"{'tokenizer':>16} {'path':>7} {'characters/s':>13} {'(min - max)':>23}")
     rows = []
     for row in each(lambda make, tokenizer, characters: speed(make, characters, options.rounds), options):
@@ -202,7 +202,7 @@ def speed_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def waiting_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The rows of this part, printed as they come."""
+    """Returns the rows of this part, printing them as they come."""
     print(f"{'tokenizer':>16} {'path':>7} {'waits':>7} {'longest':>9} {'steps/s':>8} {'encoded':>9} {'used':>9}")
     rows = []
     for row in each(lambda make, tokenizer, characters: waiting(make(), tokenizer, options), options, options.piece):
@@ -217,7 +217,7 @@ def waiting_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Prints a table for each part; writes them as JSON where asked to."""
+    """Prints a table for each part; writes them as JSON if requested."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--part", choices=list(PARTS), help="measure this one; both, if not given")
     parser.add_argument("--documents", type=int, help="so many documents; all, if not given")

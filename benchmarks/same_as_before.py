@@ -1,13 +1,13 @@
-"""Whether a checkout computes what another one did, bit for bit: losses, bounds, weights and samples of every recipe.
+"""Compares two checkouts bit for bit: losses, bounds, weights and samples of every recipe.
 
-Each family of recipes is trained for a few steps in both checkouts, a process after the other, each on one thread with
-its own package and an empty cache; then samples are drawn with the saved schedule and the joint one. It uses only what
-is public in both: `examples/train_ladd.py` and its results, the saved pipelines, and their weights. A line for each
-family says what differs first; the exit code is 1 if anything does.
+Each family of recipes is trained for a few steps in both checkouts, one process after the other, each on one thread
+with its own package and an empty cache; then samples are drawn with the saved schedule and the joint one. Only public
+interfaces of both are used: `examples/train_ladd.py` and its results, the saved pipelines, and their weights. A line
+for each family reports the first difference; the exit code is 1 if there is any.
 
     python benchmarks/same_as_before.py ../before . --json benchmarks/results/same_as_before.json
 
-Flags that are not its own go to the example. Fields and logs that have another name in NEW: `--renamed OLD=NEW`.
+Other flags are passed to the example. Fields and logs that have another name in NEW: `--renamed OLD=NEW`.
 """
 
 from __future__ import annotations
@@ -78,9 +78,9 @@ save_file(samples, f"{output}/samples.safetensors")
 
 
 def run(checkout: Path, recipe: str, output: Path, home: Path, flags: list[str], count: int) -> float:
-    """Trains a recipe in a checkout and draws `count` samples, in a process of its own; the seconds it took.
+    """Trains a recipe in a checkout and draws `count` samples, in a separate process; returns the seconds it took.
 
-    Raises `RuntimeError` with the end of what the process said where it failed.
+    Raises `RuntimeError` with the end of the process's output if it failed.
     """
     command = [sys.executable, "-c", TRAIN_AND_SAMPLE, checkout / "src", output, str(count), str(EVALUATIONS)]
     command += ["--config", f"examples/configs/{recipe}", "--output_dir", str(output), *flags]
@@ -95,7 +95,7 @@ def run(checkout: Path, recipe: str, output: Path, home: Path, flags: list[str],
 
 
 def numbers(results: dict[str, Any], renamed: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """What a run logged and the bounds it found, as `(what, value)`, in order; the value exact, and without times."""
+    """Yields a run's logged numbers and bounds as `(name, value)`, in order; exact values, without times."""
     for model, log in results["log"].items():
         for entry in log:
             for name, value in sorted(entry.items()):
@@ -108,7 +108,7 @@ def numbers(results: dict[str, Any], renamed: dict[str, str]) -> Iterator[tuple[
 
 
 def differing_number(old: Path, new: Path, renamed: dict[str, str]) -> tuple[str | None, int]:
-    """The first number of OLD's results that NEW's lack or give otherwise, and how many there are."""
+    """Returns the first number of OLD's results that is missing or different in NEW's, and the count of numbers."""
     before = list(numbers(json.loads((old / "results.json").read_text()), renamed))
     after = dict(numbers(json.loads((new / "results.json").read_text()), {}))
     for what, value in before:
@@ -120,7 +120,8 @@ def differing_number(old: Path, new: Path, renamed: dict[str, str]) -> tuple[str
 
 
 def differing_tensor(old: Path, new: Path) -> tuple[str | None, int]:
-    """The first tensor of a file that the other file lacks, or has with other bits, and how many there are."""
+    """Returns the first tensor that is missing or different in the other file, bit for bit, and the count of
+    tensors."""
     before, after = load_file(old), load_file(new)
     for name in sorted(before.keys() | after.keys()):
         if name not in after or name not in before:
@@ -137,7 +138,7 @@ def differing_tensor(old: Path, new: Path) -> tuple[str | None, int]:
 
 
 def compare(old: Path, new: Path, renamed: dict[str, str]) -> dict[str, Any]:
-    """How many numbers, weights and samples' tensors two runs of a recipe have, and what differs first of each."""
+    """Compares two runs of a recipe: the counts of numbers, weights and samples' tensors, and each first difference."""
     (weights,) = (one.relative_to(old) for one in old.glob("*/model/model.safetensors"))
     found = {
         "losses": differing_number(old, new, renamed),
@@ -152,23 +153,23 @@ def compare(old: Path, new: Path, renamed: dict[str, str]) -> dict[str, Any]:
 
 
 def commit_of(checkout: Path) -> str:
-    """The commit of a checkout, with `-dirty` behind it where files differ from it."""
+    """Returns the commit of a checkout, followed by `-dirty` if files differ from it."""
     command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     done = subprocess.run(command, capture_output=True, text=True)
     return done.stdout.strip() if done.returncode == 0 else "no repository"
 
 
 def main() -> int:
-    """Prints a line for each family; writes what was found as JSON where asked to."""
+    """Prints a line for each family; writes the results as JSON if requested."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("old", type=Path, help="Checkout that says how it was.")
-    parser.add_argument("new", type=Path, help="Checkout that is to be the same.")
+    parser.add_argument("old", type=Path, help="Reference checkout.")
+    parser.add_argument("new", type=Path, help="Checkout to compare with it.")
     parser.add_argument("--families", nargs="+", default=list(FAMILIES), choices=list(FAMILIES))
     parser.add_argument("--max_steps", type=int, default=50, help="Training steps.")
     parser.add_argument("--num_samples", type=int, default=64, help=f"Samples at {EVALUATIONS} evaluations.")
     parser.add_argument("--renamed", nargs="+", default=[], metavar="OLD=NEW", help="Fields and logs with new names.")
     parser.add_argument("--json", type=Path)
-    options, others = parser.parse_known_args()  # flags that are not its own go to the example
+    options, others = parser.parse_known_args()  # other flags are passed to the example
     count = options.num_samples
     renamed = dict(one.split("=", 1) for one in options.renamed)
     checkouts = {"old": options.old.resolve(), "new": options.new.resolve()}
@@ -195,7 +196,7 @@ def main() -> int:
             }
             found = compare(outputs["old"], outputs["new"], renamed)
             report["families"][family] = {**found, "seconds": seconds}
-            if options.json:  # after each family, so that a later one that fails loses nothing
+            if options.json:  # after each family, so that a later failure loses nothing
                 options.json.write_text(json.dumps(report, indent=2) + "\n")
             sizes = ", ".join(f"{n} {name}" for name, n in found["compared"].items())
             first = next((f"{name}: {one}" for name, one in found["differences"].items()), "")

@@ -1,4 +1,4 @@
-"""What a pipeline's run costs beyond the denoiser evaluations it makes.
+"""Measures the cost of a pipeline's run beyond its denoiser evaluations.
 
 Each round times one run of the pipeline and then the very same evaluations, replayed with the arguments they had, and
 takes the ratio of the two. Rounds alternate within one process, so that drifts of the machine's speed cancel.
@@ -33,19 +33,19 @@ LATENTS: dict[str, dict[str, Any]] = {
 
 
 class Recorder:
-    """A denoiser that remembers what it was called with."""
+    """A denoiser that records its calls."""
 
     def __init__(self, model: LaddForDiffusionLM) -> None:
         self.model, self.config, self.calls = model, model.config, []
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Evaluates, and remembers the arguments."""
+        """Evaluates the model and records the arguments."""
         self.calls.append((args, kwargs))
         return self.model(*args, **kwargs)
 
 
 def measure(vocab_size: int, kind: str, schedule: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Median and range of the ratio over the rounds, for one vocabulary, latent kind and schedule."""
+    """Measures median and range of the ratio over the rounds, for one vocabulary, latent kind and schedule."""
     torch.manual_seed(0)
     config = LaddConfig(
         vocab_size=vocab_size,
@@ -91,7 +91,7 @@ def measure(vocab_size: int, kind: str, schedule: str, options: argparse.Namespa
 
 
 def timed(run: Any, device: str) -> float:
-    """Seconds of wall time, the device's queued work included."""
+    """Measures seconds of wall time, including the device's queued work."""
     if device != "cpu":
         torch.cuda.synchronize()
     start = time.perf_counter()
@@ -102,7 +102,7 @@ def timed(run: Any, device: str) -> float:
 
 
 def main() -> None:
-    """Prints the table; writes it as JSON where asked to."""
+    """Prints the table; writes it as JSON if requested."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--vocabularies", type=int, nargs="+", default=[3, 32, 1000])
     parser.add_argument("--hidden_size", type=int, default=256)

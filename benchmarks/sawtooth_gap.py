@@ -1,4 +1,4 @@
-"""How much of MDLM's distance to the data's entropy LADD closes, over seeds: the figures the recipes promise.
+"""Measures the share of MDLM's distance to the data's entropy that LADD closes, over seeds, as stated in the recipes.
 
 Runs `examples/train_ladd.py` once per recipe and seed and prints the gap closed by the sequential schedule at each
 number of evaluations, (MDLM_N - LADD_N) / (MDLM_N - entropy) in nats per token, with the time each run took.
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def run(recipe: str, seed: int, folder: Path, flags: list[str]) -> dict[str, Any]:
-    """One run of a recipe in a process of its own, with further flags of the example; its results."""
+    """Runs a recipe in a separate process, with further flags of the example; returns its results."""
     output = folder / f"{recipe}-{seed}"
     command = [sys.executable, "-m", "accelerate.commands.launch", "examples/train_ladd.py"]
     command += ["--config", f"examples/configs/{recipe}.yaml", "--seed", str(seed), "--output_dir", str(output), *flags]
@@ -29,12 +29,12 @@ def run(recipe: str, seed: int, folder: Path, flags: list[str]) -> dict[str, Any
 
 
 def main() -> None:
-    """Prints the table; writes it as JSON where asked to."""
+    """Prints the table; writes it as JSON if requested."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--recipes", nargs="+", default=["sawtooth-di", "sawtooth-co"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--json", type=Path)
-    options, flags = parser.parse_known_args()  # flags that are not its own go to the example
+    options, flags = parser.parse_known_args()  # other flags are passed to the example
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for recipe in options.recipes:
@@ -55,7 +55,7 @@ def main() -> None:
                     "versions": results["facts"]["versions"],
                 }
                 rows.append(row)
-                if options.json:  # after each run, so that a later one that fails loses nothing
+                if options.json:  # after each run, so that a later failure loses nothing
                     options.json.write_text(json.dumps(rows, indent=2) + "\n")
                 shares = "  ".join(f"{n}: {share:.1%}" for n, share in row["gap_closed"].items())
                 best, at_two = quality["MDLM"]["128"], quality[label]["2"]

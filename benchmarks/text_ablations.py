@@ -1,19 +1,19 @@
-"""What each choice of the text recipes is worth: runs of `python-docs-di.yaml`, each with one setting changed.
+"""Ablations of the text recipes: runs of `python-docs-di.yaml`, each with one setting changed.
 
-Two questions, since latents must first say something before a prior over them can be worth anything:
+Two experiments, since a prior over latents is useful only if the latents are informative:
 
-* `latents`: stage 1 alone, from nothing. How many tokens does one evaluation recover from a text's own latents, from
-  another text's, and from none?
-* `samples`: a whole run, without the baseline beside it. How do samples score at each number of evaluations?
+* `latents`: stage 1 alone, from scratch. It measures how many tokens one evaluation recovers from a text's own latents,
+  from another text's, and from none.
+* `samples`: a whole run, without the baseline. It measures the score of samples at each number of evaluations.
 
     python benchmarks/text_ablations.py latents --parallel 2 --json benchmarks/results/text_latents.json
     python benchmarks/text_ablations.py samples --parallel 2 --json benchmarks/results/text_samples.json
     python benchmarks/text_ablations.py latents --rows recipe "8 characters a code" --seed 1
 
-Rows in parallel share the cores out evenly; `--keep FOLDER` leaves each row's pipelines there, to be sampled in other
-ways. Flags that are not its own go to the example, and override every row's, `--cpu_threads` among them: so it is the
-run that tells how many threads it had, in its `facts` (`hardware`). A file of results that is there already keeps its
-other rows: `--rows` adds to them or replaces them.
+Rows in parallel share the cores evenly; `--keep FOLDER` keeps each row's pipelines there, for further sampling. Other
+flags are passed to the example, and override every row's, including `--cpu_threads`; so the number of threads is
+recorded by the run itself, in its `facts` (`hardware`). An existing file of results keeps its other rows: `--rows` adds
+to them or replaces them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "examples" / "configs"
 
-# A row's flags, after the recipe where it is another than python-docs-di.yaml
+# A row's flags, after the recipe if it is not python-docs-di.yaml
 CHANGES: dict[str, dict[str, str]] = {
     "latents": {
         "recipe": "",
@@ -78,7 +78,7 @@ FIXED = {
 
 
 def run(question: str, row: str, flags: list[str], threads: int, keep: Path | None = None) -> dict[str, Any]:
-    """One run of the example in a process of its own; what it found. Raises `SystemExit` with its last words."""
+    """Runs the example in a separate process; returns its results. Raises `SystemExit` with the end of its output."""
     start, changes = time.time(), shlex.split(CHANGES[question][row])
     recipe = changes.pop(0) if changes and changes[0].endswith(".yaml") else "python-docs-di.yaml"
     with tempfile.TemporaryDirectory() as folder:
@@ -110,7 +110,8 @@ HEADS = {
 
 
 def table_row(question: str, row: str, outcome: dict[str, Any]) -> str:
-    """A row of the table in Markdown: shares of tokens recovered, or nats per character at 2, 4, ... evaluations."""
+    """Formats a row of the Markdown table: shares of tokens recovered, or nats per character at 2, 4, ...
+    evaluations."""
     last, changes = outcome["log"][-1], outcome["flags"]
     cells = [row, f"`{changes}`" if changes else ""]
     if question == "latents":
@@ -126,7 +127,7 @@ def table_row(question: str, row: str, outcome: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Prints a table in Markdown, row by row; writes it as JSON where asked to."""
+    """Prints a Markdown table, row by row; writes it as JSON if requested."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("question", choices=sorted(CHANGES))
     parser.add_argument("--rows", nargs="+", help="names of rows; all if not given")
@@ -142,7 +143,7 @@ def main() -> None:
     def one(row: str) -> None:
         outcome = run(options.question, row, flags, threads, options.keep)
         print(table_row(options.question, row, outcome), flush=True)
-        if options.json:  # after each run, so that a later one that fails loses nothing
+        if options.json:  # after each run, so that a later failure loses nothing
             outcomes = json.loads(options.json.read_text()) if options.json.exists() else {}
             outcomes[row] = {**outcome, "flags of all rows": " ".join(flags)}
             options.json.write_text(json.dumps(outcomes, indent=1) + "\n")

@@ -1,11 +1,11 @@
-"""What each choice of sampling is worth on text: pipelines of a recipe, sampled with one setting changed at a time.
+"""Ablations of sampling on text: pipelines of a recipe, sampled with one setting changed at a time.
 
     accelerate launch examples/train_ladd.py --config examples/configs/python-docs-di.yaml
     python benchmarks/text_sampling.py out/python-docs-di/mdlm out/python-docs-di/di-ladd
 
-Each number of evaluations is scored as the recipe does it, by the 6-gram judge of python-docs and the mean entropy of a
-sample's characters. Settings that a pipeline does not have are left out. Samples are the same on every machine, so
-seconds play no part.
+Each number of evaluations is scored as in the recipe, by the 6-gram judge of python-docs and the mean entropy of a
+sample's characters. Settings that a pipeline does not have are left out. Samples are the same on every machine;
+seconds are not reported.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ladd_hf.data import load_corpus
 from ladd_hf.metrics import quality_by_evaluations
 from ladd_hf.tasks import TextTask
 
-# Settings of the scheduler, each beside those that the pipeline was saved with.
+# Changed settings of the scheduler; all others are as saved with the pipeline.
 CHANGES: dict[str, dict[str, Any]] = {
     "as saved": {},
     "a quarter of the steps for the latents": {"latent_share": 0.25},
@@ -36,7 +36,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 
 def applies(pipeline: LaddPipeline, change: dict[str, Any]) -> bool:
-    """Whether the pipeline's scheduler has these settings, and the model something that they act on."""
+    """True if the pipeline's scheduler has these settings, and the model something that they act on."""
     of_vectors = "latent_solver" in change
     return change.keys() <= pipeline.scheduler.config.keys() and (
         not of_vectors or pipeline.model.config.latent_type == "continuous"
@@ -44,7 +44,8 @@ def applies(pipeline: LaddPipeline, change: dict[str, Any]) -> bool:
 
 
 def table_row(name: str, quality: dict[Any, dict[str, float]], budgets: list[int]) -> str:
-    """A row of the table in Markdown: nats per character at each number of evaluations, and the span of entropies."""
+    """Formats a row of the Markdown table: nats per character at each number of evaluations, and the range of
+    entropies."""
     scores = {int(n): score for n, score in quality.items()}
     nats = [f"{scores[n]['nats']:.2f}" if n in scores else "" for n in budgets]
     entropies = [score["entropy"] for score in scores.values()]
@@ -52,7 +53,7 @@ def table_row(name: str, quality: dict[Any, dict[str, float]], budgets: list[int
 
 
 def main() -> None:
-    """Prints a table in Markdown, row by row; writes it as JSON where asked to."""
+    """Prints a Markdown table, row by row; writes it as JSON if requested."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("pipelines", nargs="+", type=Path, help="folders of pipelines trained on python-docs")
     parser.add_argument("--rows", nargs="+", choices=list(CHANGES), default=list(CHANGES), metavar="ROW")

@@ -25,7 +25,7 @@ class Refusal(SystemExit):
 
 
 def refuse(message: object) -> NoReturn:
-    """Ends the script: prints a sentence, in one line, where errors go."""
+    """Ends the script with a sentence, on one line of standard error."""
     said = " ".join(str(message).split())
     print(f"{Path(sys.argv[0]).name}: error: {said}", file=sys.stderr)
     raise Refusal(said)
@@ -33,7 +33,7 @@ def refuse(message: object) -> NoReturn:
 
 @contextmanager
 def refusing(*kinds: type[Exception]) -> Iterator[None]:
-    """Within it, a `ValueError`, an `OSError`, or an error of `kinds` is a refusal: a user's, not the program's."""
+    """Context in which a `ValueError`, an `OSError`, or an error of `kinds` is the user's, and becomes a refusal."""
     try:
         yield
     except (ValueError, OSError, *kinds) as error:
@@ -42,11 +42,11 @@ def refusing(*kinds: type[Exception]) -> Iterator[None]:
 
 @contextmanager
 def loading(what: str) -> Iterator[None]:
-    """Within it, errors say what was to be loaded: those of a connection name no repository."""
+    """Context in which errors name what was to be loaded, as errors of a connection do not."""
     try:
         yield
     except (ValueError, OSError) as error:
-        raise ValueError(f"{what} can not be loaded: {error}") from error
+        raise ValueError(f"{what} cannot be loaded: {error}") from error
 
 
 def _refused(error: Exception) -> Refusal:
@@ -84,21 +84,21 @@ def check_output_folder(flag: str, path: str | Path) -> None:
 
 
 class CommandLine(HfArgumentParser):
-    """A parser of dataclasses, if any, and of what is added to it.
+    """A parser of dataclasses, if any, and of added arguments.
 
-    Unlike argparse it takes no flag for another that it begins like, and prints no pages of usage before an error.
+    Unlike argparse it accepts no abbreviated flags, and prints no usage before an error.
     """
 
     def __init__(self, kinds: Any = (), **options: Any) -> None:
         super().__init__(kinds, **{"allow_abbrev": False, **options})
 
     def error(self, message: str) -> NoReturn:
-        """As of any parser, without the usage."""
+        """Exits with the message, without the usage."""
         refuse(message)
 
     def parse(self, argv: list[str]) -> tuple[Any, ...]:
-        """An object of each dataclass. Exits with a sentence for flags that there are not, and for wrong values."""
-        with refusing(ImportError):  # a flag that asks for a library that is not there
+        """Returns an object of each dataclass. Exits with a sentence for unknown flags and wrong values."""
+        with refusing(ImportError):  # a flag for a library that is not installed
             *parsed, unknown = self.parse_args_into_dataclasses(argv, return_remaining_strings=True)
         if unknown:
             flags = [flag for action in self._actions for flag in action.option_strings]

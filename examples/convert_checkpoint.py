@@ -3,8 +3,8 @@
     python examples/convert_checkpoint.py last.ckpt my-model --latent_length 16 --max_position_embeddings 256
     python examples/convert_checkpoint.py last.ckpt my-model --config settings.yaml --weights last
 
-Every setting of `LaddConfig` that the checkpoint does not tell is a flag, and a line of the YAML file given with
-`--config`; flags override it. `ladd_hf/convert_lightning.py` tells what is read from the file.
+Settings of `LaddConfig` that the checkpoint does not contain are given as flags, or in the YAML file of `--config`;
+flags override it. `ladd_hf/convert/lightning.py` documents the settings that are read from the checkpoint.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from setting_kinds import check_kinds
 from ladd_hf import LaddConfig
 from ladd_hf.convert.lightning import convert_lightning
 
-# The kinds of all that a file of settings may hold.
+# The types of the settings in a YAML file.
 KINDS = {"weights": Literal["averaged", "last"], "without_encoder": bool}
-_HINTS = get_type_hints(LaddConfig, localns={"torch": torch})  # which transformers imports for type checkers alone
+_HINTS = get_type_hints(LaddConfig, localns={"torch": torch})  # imported by transformers only for type checkers
 KINDS |= {field.name: _HINTS[field.name] for field in fields(LaddConfig)}
 
 
 def value(text: str) -> Any:
-    """A setting as YAML reads it."""
+    """Parses a setting as YAML."""
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -1,4 +1,4 @@
-"""The bound of a trained model on a corpus: on its test split, unless another is named, or on a file of one's own.
+"""Computes the bound of a trained model on a corpus: on its test split by default, or on your own file.
 
     python examples/evaluate_ladd.py out/python-docs-di/di-ladd --data python-docs --length 64
     accelerate launch examples/evaluate_ladd.py user/model --data lm1b --num_sequences 1000 --json lm1b.json
@@ -33,19 +33,19 @@ from ladd_hf.data.token_blocks import separator_between
 from ladd_hf.diffusion.paths import path_data, path_name
 from ladd_hf.utils.number_ranges import COUNT, SEED
 
-# What each flag that is a number may be.
+# Ranges of the numeric flags.
 RANGES = {**dict.fromkeys(("length", "num_sequences", "samples", "batch_size"), COUNT), "seed": SEED}
 
 
 @dataclass
 class EvaluationArguments:
-    """What is measured, and how."""
+    """Settings of an evaluation."""
 
     model: str = field(metadata={"help": "Folder or repository; may be given as the first argument."})
     data: str = field(metadata={"help": "A known corpus, 'user/name' on the Hub, or local files."})
     split: str | None = field(
         default=None,
-        metadata={"help": "Which part of the corpus: 'test', or all of a file of one's own, if not given."},
+        metadata={"help": "Part of the corpus; by default 'test', or all of your own file."},
     )
     text_column: str = field(default="text", metadata={"help": "The column with the texts, of files and the Hub."})
     length: int | None = field(default=None, metadata={"help": "Tokens of a block; the model's longest if not given."})
@@ -74,7 +74,7 @@ class EvaluationArguments:
 
 
 def parse_arguments(argv: list[str]) -> EvaluationArguments:
-    """Exits with a message for what can not work, before anything is loaded."""
+    """Parses the command line. Exits with a message for invalid settings, before anything is loaded."""
     parser = CommandLine(EvaluationArguments, description=__doc__.split("\n")[0])
     named = ["--model", *argv] if argv and not argv[0].startswith("-") else argv
     (arguments,) = parser.parse(named)
@@ -92,7 +92,7 @@ def parse_arguments(argv: list[str]) -> EvaluationArguments:
 
 
 def load_model(name: str) -> tuple[LaddForDiffusionLM, Any]:
-    """Model and tokenizer of a pipeline, or of a model saved with its tokenizer, which loads as one."""
+    """Returns model and tokenizer of a pipeline, or of a model saved with its tokenizer."""
     with loading(f"--model {name}"):
         pipeline = LaddPipeline.from_pretrained(name)
     if pipeline.tokenizer is None:
@@ -101,16 +101,16 @@ def load_model(name: str) -> tuple[LaddForDiffusionLM, Any]:
 
 
 def held_out_blocks(arguments: EvaluationArguments, model: LaddForDiffusionLM, tokenizer: Any) -> Any:
-    """Blocks of the split, evenly spread over it where not all are asked for.
+    """Returns blocks of the split, evenly spread over it if not all are requested.
 
-    Documents are told apart as in training: by EOS or SEP, or else by a space, where they are not pieces of one text.
-    Blocks are made as in training: packed, wrapped or padded, and filled up with what the model learnt to expect.
+    Documents are separated as in training: by EOS or SEP, or else by a space unless they are pieces of one text. Blocks
+    are made as in training: packed, wrapped or padded, and filled up as in the model's training texts.
     """
     frame = TextFrame.of(model.config)
     packing = arguments.packing or frame.packing
     padded = packing == "pad"
     as_in_training = packing == frame.packing and frame.fill is not None
-    # a file of one's own, unless a part of it is asked for, is all to be measured
+    # unless a split is named, your own file is evaluated completely
     whole = {"split": "train", "held_out": 0.0} if arguments.split is None and is_own_file(arguments.data) else {}
     texts = load_corpus(
         arguments.data, **{"split": arguments.split or "test", **whole}, text_column=arguments.text_column
@@ -141,9 +141,9 @@ def held_out_blocks(arguments: EvaluationArguments, model: LaddForDiffusionLM, t
 
 
 def evaluate(arguments: EvaluationArguments) -> dict[str, Any]:
-    """The bound in nats per token along each path that the model has, its parts, and its perplexity where it has one.
+    """Computes the bound in nats per token along each path that the model supports, its parts, and its perplexity.
 
-    Perplexity is exp(bound); with continuous latents there is none, since their part is no bound.
+    Perplexity is exp(bound); with continuous latents there is none, since the sum is no bound.
     """
     model, tokenizer = load_model(arguments.model)
     blocks = held_out_blocks(arguments, model, tokenizer)
@@ -187,7 +187,7 @@ def evaluate(arguments: EvaluationArguments) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> str:
-    """The figures as a table."""
+    """Formats the results as a table."""
     lines = [f"{result['data']} ({result['split']}), {result['sequences']:,} sequences of {result['length']} tokens\n"]
     lines.append(f"{'path':<12}{'nats per token':>16}{'tokens':>10}{'latents':>10}{'perplexity':>12}")
     for path, bound in result["bounds"].items():

@@ -4,8 +4,8 @@
     accelerate launch examples/finetune_lora.py --pipeline user/model --train_file texts.txt --merge --output_dir out/a
     accelerate launch examples/finetune_lora.py --pipeline user/model --train_file texts.txt --full --output_dir out/b
 
-The data is a text per line, or if none is given sawtooths that all have their teeth at one place. The latents stay what
-they are, as in stage 2 of the training: the encoder is fixed, unless `--train_encoder`. `--help` lists all arguments.
+The data is a text per line, or by default sawtooths with their teeth at one place. As in stage 2 of the training, the
+encoder is fixed, so that the latents keep their meaning, unless `--train_encoder`. `--help` lists all arguments.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ from ladd_hf.utils.number_ranges import COUNT, POSITIVE, SHARE_BELOW_ONE
 
 # The encoder and its quantiser, by the names of their modules.
 _OF_LATENTS = r"(encoder|quantizer)\..*"
-# What a run leaves in its folder.
+# Results of a run in its folder.
 RESULTS = ("adapter", "pipeline")
-# What each flag of its own that is a number may be.
+# Ranges of the script's own numeric flags.
 RANGES = {"rank": COUNT, "alpha": POSITIVE, "adapter_dropout": SHARE_BELOW_ONE, "eval_sequences": COUNT}
 
 
 @dataclass
 class FinetuneArguments:
-    """What is fine-tuned, and how."""
+    """Settings of a fine-tuning run."""
 
     pipeline: str = field(metadata={"help": "Folder or repository of a pipeline."})
     rank: int = field(default=8, metadata={"help": "Rank r of the adapter's matrices."})
-    alpha: float = field(default=16.0, metadata={"help": "The adapter counts alpha / rank times."})
+    alpha: float = field(default=16.0, metadata={"help": "The adapter is scaled by alpha / rank."})
     adapter_dropout: float = field(default=0.0, metadata={"help": "Dropout before the adapter."})
     target_modules: list[str] = field(
         default_factory=lambda: ["all-linear"], metadata={"help": "Names of layers, such as qkv_proj, or all-linear."}
     )
-    train_encoder: bool = field(default=False, metadata={"help": "Let the latents' encoder learn as well."})
+    train_encoder: bool = field(default=False, metadata={"help": "Train the latents' encoder as well."})
     full: bool = field(default=False, metadata={"help": "Train all weights, without an adapter."})
     merge: bool = field(default=False, metadata={"help": "Save a whole pipeline too, the adapter merged in."})
     train_file: str | None = field(default=None, metadata={"help": "Texts, one per line; a sawtooth if not given."})
@@ -57,7 +57,7 @@ class FinetuneArguments:
 
 
 def parse_arguments(argv: list[str]) -> tuple[FinetuneArguments, LaddTrainingArguments]:
-    """Exits with a message for what can not work, before anything is loaded."""
+    """Parses the command line. Exits with a message for invalid settings, before anything is loaded."""
     parser = CommandLine((FinetuneArguments, LaddTrainingArguments), description=__doc__.split("\n")[0])
     parser.set_defaults(output_dir="out/lora", max_steps=500, learning_rate=1e-3, ema_decay=0.99, save_strategy="no")
     run, training = parser.parse(argv)
@@ -76,15 +76,15 @@ def parse_arguments(argv: list[str]) -> tuple[FinetuneArguments, LaddTrainingArg
 
 
 def shifted_sawtooths(count: int, length: int, seed: int) -> datasets.Dataset:
-    """Sawtooths whose shift is not uniform on [0, 1] but on [0, 1/8]: all have their teeth at about the same place."""
+    """Draws sawtooths whose shift is not uniform on [0, 1] but on [0, 1/8]: their teeth are at about the same place."""
     random = np.random.default_rng(seed)
     p = SawtoothDistribution(length).probabilities(random.random(count) / 8)  # (count, length)
     return datasets.Dataset.from_dict({"input_ids": (random.random(p.shape) < p).astype(np.int64)}).with_format("torch")
 
 
 def texts(path: str, tokenizer: PreTrainedTokenizerBase | None, config: LaddConfig) -> datasets.Dataset:
-    """The lines of a file as ids, framed as the model's texts are and cut where these end; those with fewer tokens than
-    the model has latents are left out. Raises `ValueError` without a tokenizer."""
+    """Returns the lines of a file as ids, framed and truncated like the model's texts; those with fewer tokens than the
+    model has latents are left out. Raises `ValueError` without a tokenizer."""
     if tokenizer is None:
         raise ValueError("--train_file is text, but the pipeline has no tokenizer: give a pipeline that has one.")
     lines = lines_of(path)
@@ -105,7 +105,7 @@ def texts(path: str, tokenizer: PreTrainedTokenizerBase | None, config: LaddConf
 
 
 def data(run: FinetuneArguments, training: LaddTrainingArguments, pipeline: LaddPipeline) -> tuple[Any, Any]:
-    """Training and held-out examples. Raises `ValueError` where there are too few, or none that the model reads."""
+    """Returns training and held-out examples. Raises `ValueError` for too few, or if the model cannot read them."""
     config, held_out = pipeline.model.config, run.eval_sequences
     if run.train_file is None:
         if config.vocab_size != SawtoothDistribution.vocab_size:
@@ -118,7 +118,7 @@ def data(run: FinetuneArguments, training: LaddTrainingArguments, pipeline: Ladd
         )
     else:
         everything = texts(run.train_file, pipeline.tokenizer, config).shuffle(training.seed)
-        if config.text_lengths is not None:  # from now on it writes texts as long as these
+        if config.text_lengths is not None:  # generated texts will be as long as these
             config.text_lengths = length_histogram(everything)
     if len(everything) <= held_out:
         raise ValueError(
@@ -129,7 +129,7 @@ def data(run: FinetuneArguments, training: LaddTrainingArguments, pipeline: Ladd
 
 
 def adapted(model: Any, run: FinetuneArguments) -> Any:
-    """The model with a fresh adapter, which changes nothing before it is trained."""
+    """Returns the model with a new adapter, which has no effect before it is trained."""
     names = run.target_modules
     config = LoraConfig(
         r=run.rank,
@@ -143,7 +143,7 @@ def adapted(model: Any, run: FinetuneArguments) -> Any:
 
 
 def main(argv: list[str]) -> None:
-    """The whole job: the bound before, training, the bound after, what is saved."""
+    """Runs the whole job: the bound before, training, the bound after, saving."""
     run, training = parse_arguments(argv)
     for library in (transformers_logging, diffusers_logging):
         library.set_verbosity_error()
@@ -169,16 +169,16 @@ def main(argv: list[str]) -> None:
 
     # 2. Training, and the bound on held-out texts before and after it
     bounds = {}
-    if not trainer.is_fsdp_enabled:  # FSDP2 takes a model and its optimiser together, where training begins
+    if not trainer.is_fsdp_enabled:  # FSDP2 prepares model and optimiser together, when training begins
         bounds["before"] = trainer.evaluate()["eval_loss"]
     if training.start_anew:
         with training.main_process_first(local=False, desc="moving an earlier run aside"):
             set_aside(training.output_dir, also=RESULTS)
-    with refusing():  # what only the first step tells, such as a folder that holds another run
+    with refusing():  # errors found only at the first step, such as a folder with another run
         trainer.train()
     bounds["after"] = trainer.evaluate()["eval_loss"]
 
-    # 3. What is kept
+    # 3. Saving
     folder = Path(training.output_dir)
     saved = {}
     if not run.full:

@@ -3,10 +3,10 @@
     accelerate launch examples/generate.py --pipeline out/sawtooth-di/di-ladd --num_samples 1000 --num_steps 8
     accelerate launch --num_processes 4 examples/generate.py --pipeline user/model --prompts prompts.txt --top_p 0.9
 
-Each line of the file is a sample: `{"index": 0, "text": ..., "nfe": 8}`, `"ids"` where the pipeline has no tokenizer.
-Sample `i` is drawn with randomness of the seed and of `i` alone: however many processes share the work, and in batches
-of whatever size, the file is the same. (As far as the kernels round alike for batches of another shape: where they do
-not, a rare draw that hangs on the last bit of a logit may fall otherwise.)
+Each line of the file is a sample: `{"index": 0, "text": ..., "nfe": 8}`, `"ids"` if the pipeline has no tokenizer.
+Sample `i` is drawn from random numbers of the seed and of `i` alone: the file is the same for any number of processes
+and any batch size. (As far as kernels round alike for batches of another shape: if they do not, a draw that depends on
+the last bit of a logit may rarely differ.)
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ RANGES = {
 
 @dataclass
 class GenerationArguments:
-    """What is written, and how."""
+    """Settings of a generation run."""
 
     pipeline: str = field(metadata={"help": "Folder or repository of a pipeline."})
     output: str = field(default="samples.jsonl", metadata={"help": "File that is written, one line per sample."})
@@ -68,7 +68,7 @@ class GenerationArguments:
 
 
 def parse_arguments(argv: list[str]) -> GenerationArguments:
-    """Exits with a message for what can not work, before anything is loaded."""
+    """Parses the command line. Exits with a message for invalid settings, before anything is loaded."""
     parser = CommandLine(GenerationArguments, description=__doc__.split("\n")[0])
     (arguments,) = parser.parse(argv)
     check_flags(arguments, RANGES)
@@ -86,7 +86,7 @@ def parse_arguments(argv: list[str]) -> GenerationArguments:
 
 
 def load(arguments: GenerationArguments, device: torch.device) -> LaddPipeline:
-    """The pipeline on its device, with the schedule that is asked for: the saved one's own options stay."""
+    """Returns the pipeline on its device, with the requested schedule, and the saved scheduler's other options."""
     with loading(f"--pipeline {arguments.pipeline}"):
         pipeline = LaddPipeline.from_pretrained(arguments.pipeline, dtype=getattr(torch, arguments.dtype))
     if arguments.schedule is not None:
@@ -100,7 +100,7 @@ def load(arguments: GenerationArguments, device: torch.device) -> LaddPipeline:
 def samples(
     pipeline: LaddPipeline, numbers: torch.Tensor, prompts: list[str], arguments: GenerationArguments
 ) -> Iterator[dict[str, Any]]:
-    """The samples of these numbers, `(n,)`, batch by batch. With k prompts, sample i is of prompt i modulo k."""
+    """Yields the samples with these numbers, `(n,)`, batch by batch. With k prompts, sample i has prompt i modulo k."""
     for rows in numbers.split(arguments.batch_size):
         output = pipeline(
             prompt=[prompts[row % len(prompts)] for row in rows.tolist()] if prompts else None,
@@ -118,7 +118,7 @@ def samples(
 
 
 def main(argv: list[str]) -> None:
-    """Every process writes its share beside the output; the first puts them together."""
+    """Writes each process's share beside the output; the first process joins them."""
     arguments = parse_arguments(argv)
     for library in (transformers_logging, diffusers_logging):
         library.set_verbosity_error()
@@ -130,7 +130,7 @@ def main(argv: list[str]) -> None:
         refuse(f"--prompts {arguments.prompts} holds no prompt: write one on each line.")
     count = (arguments.num_samples or 1) * max(len(prompts), 1)
 
-    # 1. Each process its own numbers, in one piece
+    # 1. Each process draws consecutive numbers
     target = Path(arguments.output)
     parts = [target.with_name(f".{target.name}.{rank}") for rank in range(state.num_processes)]
     part = parts[state.process_index]
@@ -145,7 +145,7 @@ def main(argv: list[str]) -> None:
             part.unlink(missing_ok=True)
             raise
 
-    # 2. One file, in order, that is there whole or not at all
+    # 2. One file, in order, written atomically
     state.wait_for_everyone()
     if state.is_main_process:
         with parts[0].open("ab") as file:

@@ -1,4 +1,4 @@
-"""Local text files as the scripts read them: UTF-8, whatever the machine's own encoding."""
+"""Reading of local text files as UTF-8, independent of the machine's own encoding."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 
 def text_of(path: str | Path) -> str:
-    """All of a file, without a byte order mark. Raises `ValueError`, which names the file, for one that is not
-    UTF-8."""
+    """Returns the contents of a file, without a byte order mark. Raises `ValueError`, which names the file, unless it
+    is UTF-8."""
     try:
         return Path(path).read_bytes().decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -19,7 +19,7 @@ def text_of(path: str | Path) -> str:
 
 
 def lines_of(path: str | Path) -> list[str]:
-    """The lines of a file that are not empty, cut as `load_corpus(sample_by="line")` cuts them: at line ends alone,
-    while `str.splitlines` cuts at form feeds and other marks that stand within a text."""
+    """Returns the non-empty lines of a file, split as by `load_corpus(sample_by="line")`: only at line ends, whereas
+    `str.splitlines` also splits at form feeds and other marks within a text."""
     lines = (line.removesuffix("\n") for line in io.StringIO(text_of(path), newline=None))
     return [line for line in lines if line]

@@ -1,4 +1,4 @@
-"""Recipes as files: YAML, each over those that it names as its `base`."""
+"""Recipes as YAML files, each of which may extend others named as its `base`."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ import yaml
 from local_texts import text_of
 from recipe_stages import changed_stages
 
-# The recipes here, on which those elsewhere may build.
+# The included recipes, which others may extend.
 CONFIGS = Path(__file__).resolve().parent / "configs"
 
 
 def read_recipe(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A recipe's settings, over those of its `base`; `readers` are the recipes that led here.
+    """Returns a recipe's settings, merged over those of its `base`; `readers` are the recipes that led here.
 
-    A base is a YAML file below the folder of the recipe that was asked for, or one of the recipes here: a recipe that
-    comes from somebody else reads no other file of the machine.
+    A base is a YAML file below the folder of the requested recipe, or one of the included recipes: a foreign recipe
+    reads no other file of the machine.
 
-    Raises `ValueError` for a base that is elsewhere, missing or leads back to itself, and for a file that holds no
-    settings.
+    Raises `ValueError` for a base that is elsewhere, missing or circular, and for a file without settings.
     """
     path = path.resolve()
     if readers and not _may_be_base(path, readers[0].parent):
@@ -49,7 +48,7 @@ def read_recipe(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def changed(before: Any, value: Any) -> Any:
-    """A setting over what it was before: a mapping without `name` changes options of the choice that was made there."""
+    """Merges a setting over an earlier value: a mapping without `name` changes options of the earlier choice."""
     chosen = {"name": before} if isinstance(before, str) else before
     if isinstance(value, dict) and "name" not in value and isinstance(chosen, dict) and "name" in chosen:
         return {**chosen, **value}
@@ -61,12 +60,12 @@ def _over(before: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _may_be_base(path: Path, folder: Path) -> bool:
-    """Whether a recipe in `folder` may build on a file, links followed."""
+    """True if a recipe in `folder` may extend a file, links followed."""
     return path.suffix in (".yaml", ".yml") and any(path.is_relative_to(one) for one in (folder, CONFIGS))
 
 
 def _settings(path: Path) -> dict[str, Any]:
-    """What is in one file."""
+    """Reads the settings of one file."""
     try:
         settings = yaml.safe_load(text_of(path))
     except yaml.YAMLError as error:

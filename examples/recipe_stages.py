@@ -1,4 +1,4 @@
-"""A recipe's stages: changed by name, and in a run of another length than the recipe's."""
+"""A recipe's stages: changed by name, and rescaled to another length of the run."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Stages = list[Any]  # names, and mappings with `name`
 
 
 def changed_stages(stages: Any, changes: Mapping[str, Any]) -> Stages:
-    """Stages with what `changes` say of those that they name: settings over theirs, or `None` to leave a stage out.
+    """Returns stages with `changes` by name: settings merged over theirs, or `None` to leave a stage out.
 
-    Raises `ValueError` for a name that no stage has, or several.
+    Raises `ValueError` for a name of no stage, or of several.
     """
     stages = [_mapping(one) for one in stages or []]
     for name, change in changes.items():
@@ -36,10 +36,10 @@ def changed_stages(stages: Any, changes: Mapping[str, Any]) -> Stages:
 
 
 def stages_of_run(settings: Mapping[str, Any], flags: Sequence[str]) -> tuple[Any, str]:
-    """The stages of a recipe in the run that flags ask for, and what became of their lengths, in words.
+    """Returns a recipe's stages for the run that flags describe, and the changes of their lengths, in words.
 
-    Where of all lengths `--max_steps` alone is given, they are as long in proportion; shares of the run, epochs, and
-    lengths given by flags are what they say. `--stages` gives other stages, or a mapping of changes.
+    If `--max_steps` is the only length among the flags, numbers of steps are scaled in proportion; shares of the run,
+    epochs, and lengths given by flags are unchanged. `--stages` gives other stages, or a mapping of changes.
     """
     given, stages = _values(flags), settings.get("stages")
     asked = _json(given["stages"]) if "stages" in given else {}
@@ -54,13 +54,13 @@ def stages_of_run(settings: Mapping[str, Any], flags: Sequence[str]) -> tuple[An
 
 
 def _scaled(stages: Stages, old: float, new: int) -> tuple[Stages, str]:
-    """Stages of a run of `old` steps in one of `new`."""
+    """Scales stages from a run of `old` steps to one of `new`."""
     stages, before = [_mapping(one) for one in stages], [_mapping(one) for one in stages]
     counted = [one for one in stages if _at_least_1(one.get("steps"))]
     total = sum(one["steps"] for one in counted)
     for one in counted:
         one["steps"] = _in_proportion(one["steps"], new / old)
-    # rounded up, they shall not take the last step from the last stage
+    # rounding up must not take the last step from the last stage
     if counted and sum(one["steps"] for one in counted) == new and total < old:
         longest = max(counted, key=lambda one: one["steps"])
         longest["steps"] = max(longest["steps"] - 1, 1)
@@ -72,7 +72,7 @@ def _scaled(stages: Stages, old: float, new: int) -> tuple[Stages, str]:
 
 
 def _lengths(stages: Stages) -> list[tuple[str, float]]:
-    """Each number of steps that stands in stages, with what it is of."""
+    """Returns each number of steps in stages, with its name."""
     found = []
     for one in stages:
         found += [(str(one.get("name")), one["steps"])] if _at_least_1(one.get("steps")) else []
@@ -86,12 +86,12 @@ def _in_proportion(length: float, ratio: float) -> int:
 
 
 def _mapping(stage: Any) -> dict[str, Any]:
-    """Copies a stage as a mapping. A stage that is no mapping counts as a name, which is checked when it is read."""
+    """Copies a stage as a mapping. Anything else counts as a name, which is checked when it is read."""
     return copy.deepcopy(dict(stage)) if isinstance(stage, Mapping) else {"name": stage}
 
 
 def _ramps(stage: Mapping[str, Any]) -> dict[str, Any]:
-    """A stage's ramps by what they are of, as far as they can be some."""
+    """Returns a stage's valid ramps by the name of their setting."""
     ramps = stage.get("ramps")
     return {name: one for name, one in ramps.items() if isinstance(one, dict)} if isinstance(ramps, Mapping) else {}
 
@@ -106,12 +106,13 @@ def _merged(stage: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, An
 
 
 def _of_length(change: Any) -> bool:
-    """Whether a change makes a stage longer or shorter."""
+    """True if a change affects a stage's length."""
     return not isinstance(change, Mapping) or not change.keys().isdisjoint(("steps", "epochs", "ramps"))
 
 
 def _json(text: str) -> Any:
-    """Parses `--stages`, or returns `None`: text that is not JSON goes on unchanged, to be refused with its reason."""
+    """Parses `--stages`, or returns `None`: text that is not JSON is passed on unchanged, to be refused with its
+    reason."""
     try:
         return json.loads(text)
     except JSONDecodeError:
@@ -119,7 +120,7 @@ def _json(text: str) -> Any:
 
 
 def _values(flags: Sequence[str]) -> dict[str, str]:
-    """The last value of each flag, by the name of its field."""
+    """Returns the last value of each flag, by the name of its field."""
     values = {}
     for flag, after in zip_longest(flags, flags[1:], fillvalue=""):
         if flag.startswith("--"):

@@ -1,4 +1,4 @@
-"""What a run of `train_ladd.py` may be told, by a recipe and by flags over it, and what of it can not work."""
+"""Settings of `train_ladd.py`, from a recipe and from flags over it, and checks of them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from ladd_hf.utils.registry import Spec
 
 DEFAULT_RECIPE = Path(__file__).parent / "configs" / "sawtooth-di.yaml"
 
-# The least that each number may be.
+# Least values of the numeric settings.
 _LEAST = {
     "length": 1,
     "tokenizer_vocab_size": 1,
@@ -53,12 +53,12 @@ _LEAST = {
 
 @dataclass
 class RunArguments:
-    """What is done besides training."""
+    """Settings of a run besides training."""
 
     config: str = field(default=str(DEFAULT_RECIPE), metadata={"help": "Recipe: a YAML file of these fields."})
     unset: list[str] = field(
         default_factory=list,
-        metadata={"help": "Fields of the recipe that are to be what they are without it.", "action": "extend"},
+        metadata={"help": "Fields of the recipe to reset to their defaults.", "action": "extend"},
     )
     data: str = field(
         default="sawtooth", metadata={"help": "'sawtooth', a corpus by name, such as 'python-docs', or files of texts."}
@@ -68,12 +68,16 @@ class RunArguments:
         default="character", metadata={"help": "Texts: 'character', 'byte_level_bpe', or one of the Hub or a folder."}
     )
     tokenizer_vocab_size: int = field(default=4096, metadata={"help": "Tokens of 'byte_level_bpe'."})
-    bos_token: str | None = field(default=None, metadata={"help": "Its token that begins texts, if not its own."})
-    eos_token: str | None = field(default=None, metadata={"help": "Its token that ends texts, if not its own."})
+    bos_token: str | None = field(
+        default=None, metadata={"help": "Token of its vocabulary that begins texts, if not the default."}
+    )
+    eos_token: str | None = field(
+        default=None, metadata={"help": "Token of its vocabulary that ends texts, if not the default."}
+    )
     text_column: str = field(default="text", metadata={"help": "Column with the texts, of JSON, parquet and the Hub."})
     sample_by: str = field(
         default="document",
-        metadata={"help": "What of a file is a text.", "choices": ["document", "paragraph", "line"]},
+        metadata={"help": "Unit of a file that is one text.", "choices": ["document", "paragraph", "line"]},
     )
     held_out: float = field(
         default=0.05, metadata={"help": "Share of files that is held out, where they are training data alone."}
@@ -95,21 +99,21 @@ class RunArguments:
     fill: str = field(
         default="padding",
         metadata={
-            "help": "What fills padded texts up: 'padding', or 'eos', by which the model learns where they end.",
+            "help": "Filling of padded texts: 'padding', or 'eos', from which the model learns where they end.",
             "choices": ["padding", "eos"],
         },
     )
     min_tokens: int | None = field(
         default=None, metadata={"help": "Leave shorter padded texts out; the number of latents if not given."}
     )
-    streaming: bool = field(default=False, metadata={"help": "Read the training texts as they are needed."})
+    streaming: bool = field(default=False, metadata={"help": "Read the training texts during training."})
     num_proc: int | None = field(default=None, metadata={"help": "Processes that tokenize texts."})
     precompute_latents: bool = field(
-        default=False, metadata={"help": "Run a fixed pretrained encoder once, and store what it says."}
+        default=False, metadata={"help": "Run a fixed pretrained encoder once, and store its output."}
     )
     judge_order: int = field(default=6, metadata={"help": "Texts: characters of the judge's longest n-gram."})
     judge_characters: int = field(
-        default=20_000_000, metadata={"help": "Texts: characters that the judge learns from."}
+        default=20_000_000, metadata={"help": "Texts: characters that the judge is estimated on."}
     )
     baseline: bool = field(default=True, metadata={"help": "Train MDLM with the same tokens, optimiser and steps."})
     budgets: list[int] = field(
@@ -123,8 +127,8 @@ class RunArguments:
     num_eval_sequences: int = field(default=500, metadata={"help": "Held-out sequences for the bound; 0: none."})
 
     def __post_init__(self) -> None:
-        """Raises `ValueError` for a value that can not work."""
-        if isinstance(self.budgets, int):  # a recipe's only one
+        """Raises `ValueError` for a value that cannot work."""
+        if isinstance(self.budgets, int):  # a single number in a recipe
             self.budgets = [self.budgets]
         if not isinstance(self.budgets, list) or not self.budgets or not all(_whole(n, 1) for n in self.budgets):
             raise ValueError(f"`budgets` is {self.budgets}; give whole numbers of at least 1.")
@@ -138,12 +142,12 @@ class RunArguments:
                 raise ValueError(f"`{f.name}` is {value!r}; give a text, in quotes where YAML takes it for another.")
 
 
-# What the data decide of a model's configuration.
+# Settings of the model that are determined by the data.
 _OF_DATA = (
     *("vocab_size", "mask_token_id", "pad_token_id", "bos_token_id", "eos_token_id", "tokenizer_size"),
     *("max_position_embeddings", "text_frame", "text_lengths", "format_version"),
 )
-_OF_LATENTS = ("latent_", "encoder", "quantizer", "codebook_", "reference_")  # how such settings begin
+_OF_LATENTS = ("latent_", "encoder", "quantizer", "codebook_", "reference_")  # prefixes of such settings
 _HELP = {
     "reference_layout": "Networks exactly as the authors' are.",
     "encoder": "'trained' or 'pretrained'; with options {name: pretrained, name_or_path: user/model}.",
@@ -152,16 +156,16 @@ _HELP = {
 
 
 def choice(text: str) -> Any:
-    """A choice on a command line: its name, or a mapping of name and options in YAML or JSON.
+    """Parses a choice on a command line: its name, or a mapping of name and options in YAML or JSON.
 
-    Without `name`, a mapping changes options of the recipe's choice.
+    A mapping without `name` changes options of the recipe's choice.
     """
     given = yaml.safe_load(text)
     return given if isinstance(given, dict) else text
 
 
 def _flag(name: str, kind: Any) -> tuple[str, Any, Any]:
-    """The field for a setting of `LaddConfig`: a value of its kind, or a choice with options, and what it may be."""
+    """Returns the field for a setting of `LaddConfig`: its name, its type or parser, and its help."""
     kinds = [one for one in get_args(kind) if one is not type(None)] if isinstance(kind, UnionType) else [kind]
     if any(get_origin(one) is dict for one in kinds):
         return name, choice, field(default=None, metadata={"help": _HELP.get(name)})
@@ -178,7 +182,7 @@ class _Model:
     latent_type: str
 
     def given(self) -> dict[str, Any]:
-        """The settings of `LaddConfig` that are given."""
+        """Returns the given settings of `LaddConfig`."""
         return {name: value for name, value in vars(self).items() if value is not None and name != "size"}
 
     @property
@@ -192,12 +196,12 @@ class _Model:
         return pooling_of(self.given().get("encoder", "trained")) if self.num_latents else None
 
     def over(self, recipe: dict[str, Any]) -> None:
-        """Takes the recipe's choices where flags change their options alone."""
+        """Fills in the recipe's choices if flags change only their options."""
         for name, value in self.given().items():
             setattr(self, name, changed(recipe.get(name), value))
 
     def config(self, task: Task, latents: bool) -> LaddConfig:
-        """The model's configuration, or with `latents=False` the baseline's: the same token stream."""
+        """Returns the model's configuration, or with `latents=False` the baseline's: the same token stream."""
         options = {name: value for name, value in self.given().items() if latents or not name.startswith(_OF_LATENTS)}
         options |= {**task.vocabulary, "max_position_embeddings": task.length}
         return LaddConfig.from_size(self.size, **options) if self.size else LaddConfig(**options)
@@ -274,13 +278,13 @@ SchedulerArguments = make_dataclass(
 
 
 def check_number(name: str, value: Any) -> None:
-    """Raises `ValueError` for what is no whole number, or too small a one."""
+    """Raises `ValueError` unless it is a whole number that is large enough."""
     if not _whole(value, _LEAST[name]):
         raise ValueError(f"`{name}` is {value!r}; give a whole number of at least {_LEAST[name]}.")
 
 
 def _whole(value: Any, least: int) -> bool:
-    return isinstance(value, int) and value in whole(least, "")  # which takes no more than tensors hold
+    return isinstance(value, int) and value in whole(least, "")  # at most what tensors can hold
 
 
 def check_fit(run: RunArguments, model: _Model, training: LaddTrainingArguments) -> None:
@@ -313,9 +317,9 @@ def check_fit(run: RunArguments, model: _Model, training: LaddTrainingArguments)
 def parse_arguments(
     argv: list[str], description: str = ""
 ) -> tuple[RunArguments, _Model, SchedulerArguments, LaddTrainingArguments]:
-    """Recipe first, flags over it; the recipe's stages in proportion, where `--max_steps` is the only flag of a length,
-    which a printed line then says. Exits with a message for a recipe that is missing or has unknown fields, and for
-    settings that can not work."""
+    """Parses a recipe, and flags over it; if `--max_steps` is the only length among the flags, the recipe's stages are
+    scaled, with a message. Exits with a message for a recipe that is missing or has unknown fields, and for invalid
+    settings."""
     kinds = (RunArguments, ModelArguments, SchedulerArguments, LaddTrainingArguments)
     parser = CommandLine(kinds, description=description)
     parser.set_defaults(output_dir=None)
@@ -360,7 +364,7 @@ def parse_arguments(
 
 
 def baseline_arguments(training: LaddTrainingArguments, folder: Path) -> LaddTrainingArguments:
-    """The same training without what only latents have."""
+    """Returns the same training without settings of latents."""
     arguments = copy.deepcopy(training)
     arguments.output_dir = str(folder)
     arguments.stages = []

@@ -1,4 +1,4 @@
-"""What a run of `train_ladd.py` shows: progress, tables, samples, a plot, and the scores on its cards."""
+"""Output of `train_ladd.py`: progress, tables, samples, a plot, and the scores on model cards."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ProgressLines(TrainerCallback):
 
 
 def describe_bound(method: str, path: str, metrics: dict[str, float]) -> str:
-    """What evaluation found, in words that claim no more than it is."""
+    """Describes the result of an evaluation, and calls it a bound only if it is one."""
     tokens, latents = metrics[f"eval_{path}_token_nats"], metrics[f"eval_{path}_latent_nats"]
     parts = f"tokens {tokens:.4f} + latents {latents:.4f}"
     if method == "MDLM":
@@ -44,7 +44,7 @@ def describe_bound(method: str, path: str, metrics: dict[str, float]) -> str:
 
 
 def show_table(task: Task, quality: dict[str, dict[int, Judgement]], comparisons: dict[str, dict[int, float]]) -> str:
-    """The judgements as a table: a row per method and schedule, a column per number of evaluations."""
+    """Formats the judgements as a table: a row per method and schedule, a column per number of evaluations."""
     budgets = sorted({budget for scores in quality.values() for budget in scores})
     rows = {label: {n: f"{score.nats:.4f}" for n, score in scores.items()} for label, scores in quality.items()}
     for label, shares in comparisons.items():
@@ -65,7 +65,7 @@ def show_table(task: Task, quality: dict[str, dict[int, Judgement]], comparisons
 
 
 def plot(task: Task, quality: dict[str, dict[int, Judgement]], path: Path) -> None:
-    """Quality against evaluations, as a PNG."""
+    """Plots quality against evaluations, as a PNG."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -85,7 +85,7 @@ def plot(task: Task, quality: dict[str, dict[int, Judgement]], path: Path) -> No
 
 
 def show_samples(samples: dict[str, dict[int, str]], budgets: tuple[int, ...] = (2, 8)) -> str:
-    """One text of each method at few evaluations, side by side."""
+    """Formats one text of each method at few evaluations, side by side."""
     lines = []
     for budget in budgets:
         for label, texts in samples.items():
@@ -101,7 +101,7 @@ def print_results(
     samples: dict[str, dict[int, str]],
     num_samples: int,
 ) -> None:
-    """Table, and texts to read."""
+    """Prints the table, and samples to read."""
     print(f"\n{task.unit.capitalize()} under the judge, {num_samples:,} samples\n")
     print(show_table(task, quality, comparisons))
     if samples:
@@ -111,7 +111,7 @@ def print_results(
 def sample_scores(
     task: Task, quality: dict[str, dict[int, Judgement]], trainer: LaddTrainer, num_samples: int
 ) -> SampleScores:
-    """The judgements of one model's samples, for its card."""
+    """Returns the judgements of one model's samples, for its card."""
     reference = task.reference()
     dtype = str(trainer.model.dtype).removeprefix("torch.")
     return SampleScores(

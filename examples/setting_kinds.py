@@ -1,4 +1,4 @@
-"""Settings read from YAML: whether each is of the kind that its field is annotated with."""
+"""Type checks of settings read from YAML, by their fields' annotations."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _WORDS = {
 
 
 def check_kinds(settings: Mapping[str, Any], kinds: Mapping[str, Any], texts_are_read: bool = False) -> None:
-    """Raises `ValueError` for the first setting that is not of its kind.
+    """Raises `ValueError` for the first setting of a wrong type.
 
     With `texts_are_read` a text may stand for a number, or for true and false: the parser of flags reads it, and
-    refuses others. A number alone may stand for a list of one.
+    refuses invalid ones. A single number may stand for a list.
     """
     for name, value in settings.items():
         if name in kinds and not _fits(value, kinds[name], texts_are_read):
@@ -42,7 +42,7 @@ def _fits(value: Any, kind: Any, texts_are_read: bool) -> bool:
         return _fits(value, int, texts_are_read)
     if kind in (int, float, bool) and isinstance(value, str):
         return texts_are_read
-    if kind in (int, float):  # YAML's true is no number, though Python's is
+    if kind in (int, float):  # in Python, unlike YAML, true is a number
         return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
     if isinstance(kind, type) and issubclass(kind, Enum):
         return isinstance(value, str)

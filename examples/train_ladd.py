@@ -1,4 +1,4 @@
-"""Trains LADD and its baseline MDLM alike, and shows what few evaluations of each are worth.
+"""Trains LADD and its baseline MDLM alike, and compares their samples at few evaluations.
 
     accelerate launch examples/train_ladd.py                                            # sawtooth, Di-LADD, minutes
     accelerate launch examples/train_ladd.py --config examples/configs/python-docs-di.yaml      # text, half an hour
@@ -47,12 +47,12 @@ from ladd_hf.training.run_folders import set_aside
 
 
 def normalized(row: dict[str, str | None]) -> dict[str, str]:
-    """A document in text8's symbols. Raises `ValueError` where it is missing (null)."""
+    """Normalises a document to text8's symbols. Raises `ValueError` if it is missing (null)."""
     return {"text": text8_normalize(present(row["text"]))}
 
 
 def watch_latents(task: Task, held_out: Any) -> list[TrainerCallback]:
-    """For texts, how many of them the latents alone give away, in each log line."""
+    """Returns, for texts, the callback that logs how many of their tokens the latents alone recover."""
     rows = [held_out[row] for row in range(min(len(held_out), 128))]
     if task.tokenizer is None or len(rows) < 2:
         return []
@@ -61,14 +61,15 @@ def watch_latents(task: Task, held_out: Any) -> list[TrainerCallback]:
 
 
 def decoded(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
-    """A sample with its special tokens, but for the padding behind it."""
+    """Decodes a sample with its special tokens, except for the padding after it."""
     real = [place for place, one in enumerate(ids) if one != tokenizer.pad_token_id]
     text: str = tokenizer.decode(ids[: real[-1] + 1] if real else [])
     return text
 
 
 def make_task(run: RunArguments, min_tokens: int = 1) -> Task:
-    """Data and judge; padded texts have `min_tokens` or more. Raises `ValueError`, `OSError` for what is not there."""
+    """Returns data and judge; padded texts have at least `min_tokens`. Raises `ValueError`, `OSError` for missing
+    data."""
     if run.data == "sawtooth":
         return SawtoothTask(run.length)
     reading = {name: getattr(run, name) for name in ("streaming", "text_column", "sample_by", "held_out", "num_proc")}
@@ -80,7 +81,7 @@ def make_task(run: RunArguments, min_tokens: int = 1) -> Task:
     same = ("packing", "truncate", "fill", "judge_order", "judge_characters", "num_proc")
     options = {name: getattr(run, name) for name in same}
     options["separator"] = separator_of(run.data) if run.separator is None else run.separator
-    # a card shall not tell where files are
+    # a card must not show where files are
     name = Path(run.data).resolve().name if Path(run.data).exists() else run.data
     return TextTask(name, splits, tokenizer, run.length, min_tokens=run.min_tokens or min_tokens, **options)
 
@@ -99,15 +100,15 @@ def train(
     if precompute:
         model.set_tokenizer(task.tokenizer)
         model.to(training.device)
-        with training.main_process_first(desc="encoding"):  # the others take what the first has stored
+        with training.main_process_first(desc="encoding"):  # the others load what the first stored
             data = precompute_latents(data[0], model), precompute_latents(data[1], model)
         if training.process_index == 0:
-            print(data[0].info.description.splitlines()[-1], flush=True)  # what was stored, and its size
+            print(data[0].info.description.splitlines()[-1], flush=True)  # description and size of the stored latents
     if training.process_index == 0:
         print(f"\n{label}: {model.num_parameters():,} parameters, {training.max_steps:,} steps", flush=True)
     callbacks = [*(watch_latents(task, data[1]) if config.latent_type != "none" else []), ProgressLines()]
     train_set, held_out = data
-    with refusing():  # settings that only the trainer looks at
+    with refusing():  # settings that only the trainer checks
         trainer = LaddTrainer(
             model,
             training,
@@ -118,13 +119,13 @@ def train(
         )
     trainer.remove_callback(PrinterCallback)
     start = time.time()
-    with refusing():  # what only the first step tells, such as a folder that holds another run
+    with refusing():  # errors found only at the first step, such as a folder with another run
         trainer.train()
     return trainer, time.time() - start
 
 
 def main(argv: list[str]) -> None:
-    """The whole job: data, training, samples, results."""
+    """Runs the whole job: data, training, samples, results."""
     run, model_arguments, schedulers, training = parse_arguments(argv, __doc__.split("\n")[0])
     for library in (transformers_logging, diffusers_logging):
         library.set_verbosity_error()
@@ -137,13 +138,13 @@ def main(argv: list[str]) -> None:
     if (folder / "results.json").exists() and not training.start_anew:
         refuse(f"{folder} already holds the results of a run: give another --output_dir, or --start_anew.")
 
-    # 1. Everything that can be wrong, before anything is trained
+    # 1. All checks, before anything is trained
     count = training.max_steps * training.train_batch_size * training.world_size * training.gradient_accumulation_steps
-    # the others take texts and blocks from the cache of the first; of streams nothing is cached
+    # the others load texts and blocks from the first one's cache; streams are not cached
     first = nullcontext() if run.streaming else training.main_process_first(desc="reading texts")
     with refusing(StrictDataclassError):
         with first:
-            task = make_task(run, max(1, model_arguments.num_latents))  # the baseline sees the same texts
+            task = make_task(run, max(1, model_arguments.num_latents))  # the baseline is trained on the same texts
             configs = {"ladd": model_arguments.config(task, latents=True)}
             configs["mdlm"] = model_arguments.config(task, latents=False)
             check_pretrained_encoder(configs["ladd"], task.tokenizer, task.length)
@@ -156,7 +157,7 @@ def main(argv: list[str]) -> None:
                     "`schedules` has no path that a separate latent denoiser can follow: add 'sequential'."
                 )
             data = task.train_dataset(count, training.seed), task.eval_dataset(run.num_eval_sequences, training.seed)
-        if training.process_index == 0:  # the one that judges
+        if training.process_index == 0:  # only this one judges
             task.reference()
 
     # 2. Training, of both models on the same data
@@ -183,7 +184,7 @@ def main(argv: list[str]) -> None:
         if trainer.model.config.latent_type != "none":
             plans[name] = {f"{method} {path}": scheduler for path, scheduler in compared.items()}
         *_, best = plans[name].values()
-        trainer.save_pipeline(str(folders[name]), best)  # by all processes: each may have a part of the weights
+        trainer.save_pipeline(str(folders[name]), best)  # in all processes: each may hold a shard of the weights
     if training.process_index != 0:
         return
 

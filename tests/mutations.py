@@ -248,7 +248,7 @@ MUTATIONS = [
 
 
 def survives(mutation: Mutation) -> bool:
-    """Whether the tests pass on a package broken so."""
+    """True if the tests pass on a package broken in this way."""
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "ladd_hf"
         shutil.copytree(ROOT / "src" / "ladd_hf", package, ignore=shutil.ignore_patterns("__pycache__"))

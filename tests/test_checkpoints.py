@@ -1,4 +1,4 @@
-"""What a run goes on from: the last whole checkpoint, and never half of one; what is wrong with the others is said."""
+"""Resuming from the last complete checkpoint, never from half of one; the defects of the others are reported."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_the_state_of_the_optimiser_is_never_silently_another(names, told, liste
     folder, _ = run
     for name in [*names, *([] if listed else [MANIFEST])]:
         remove(folder / "checkpoint-4" / name)
-    with pytest.raises(ValueError, match=f"checkpoint-4 can not be resumed, it {told}"):
+    with pytest.raises(ValueError, match=f"checkpoint-4 cannot be resumed, it {told}"):
         make_trainer("none", **SAVING).train(resume_from_checkpoint=str(folder / "checkpoint-4"))
 
 

@@ -205,9 +205,9 @@ CONTRADICTIONS = {
         pretrained(pooling="adaptive_chunk_mean_eos") | {"latent_length": 1},
         "gives 2 to 6 latents",
     ),
-    "a size that can not be cut": (
+    "a size that cannot be cut": (
         pretrained(hidden_size=2),
-        "'some/encoder' has states of size 2, from which `latent_dim` 3 can not be cut",
+        "'some/encoder' has states of size 2, from which `latent_dim` 3 cannot be cut",
     ),
     "what a fixed encoder does not keep": (
         pretrained(config={"model_type": "bert"}),

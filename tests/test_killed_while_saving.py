@@ -123,7 +123,7 @@ def main(root: Path) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """As the killed runs have: sums of several threads round otherwise."""
+    """Sets one thread, as in the killed runs: sums of several threads round differently."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -29,7 +29,7 @@ def share_is(count, total, probability):
 
 
 def draw_many(logits, count, seed=0, **options):
-    """How often each category of one row of logits is drawn, `(K,)`."""
+    """Counts the draws of each category of one row of logits, `(K,)`."""
     drawn = draw_categorical(logits.expand(count, -1), uniforms(seed, count), **options)
     return drawn.bincount(minlength=len(logits))
 

@@ -81,7 +81,7 @@ HOSTILE = [
 
 
 def shown(text):
-    """What Markdown shows of escaped text."""
+    """Returns escaped text as Markdown renders it."""
     return re.sub(r"\\([^A-Za-z0-9\s])", r"\1", text)
 
 

@@ -145,7 +145,7 @@ def test_a_tuple_is_returned_where_asked_for(stirred_model):
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_hiding_the_mask_token_costs_no_pass_over_the_logits(tied, stirred_model):
-    """It is in the bias of the one projection, which is therefore not called as a module."""
+    """The mask is in the bias of the one projection, which is therefore not called as a module."""
     model, calls = stirred_model("none", tie_word_embeddings=tied), []
     model.get_output_embeddings().register_forward_hook(lambda *args: calls.append(args))
     assert (call(model, noised(some_tokens())).logits[..., MASK] == -torch.inf).all()

@@ -1,4 +1,4 @@
-"""What a GPU does differently: its own kernels, bfloat16, and no waiting for it. Left out where there is none."""
+"""Behaviour on a GPU: its own kernels, bfloat16, and no synchronisation. Left out without one."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_half_precision_takes_the_flash_kernel_and_stays_near(kind, stirred_mode
     inputs = inputs[0], None if inputs[1] is None else inputs[1].cuda()
     times = torch.tensor([0.2, 0.9], device="cuda")
     exact = model(*inputs, times, times).logits
-    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):  # an error where it can not be used
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):  # an error where it cannot be used
         rounded = model.bfloat16()(*inputs, times, times).logits
     kept = exact.isfinite()
     assert rounded.dtype == torch.bfloat16

@@ -55,7 +55,7 @@ def test_losses_agree_and_are_float32(both):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_buffers_may_stay_in_float32_beside_weights_that_are_not(kind, stirred_model):
-    """As DeepSpeed leaves them."""
+    """Tests the state in which DeepSpeed leaves a model."""
     model, whole = stirred_model(kind), stirred_model(kind).bfloat16()
     for weight in model.parameters():
         weight.data = weight.data.bfloat16()

@@ -157,7 +157,7 @@ def test_generating_needs_no_encoder_and_encoding_says_what_it_lacks(kind, encod
     pipe = LaddPipeline.from_pretrained(tmp_path / "pipeline")
     assert pipe(num_steps=3, batch_size=2, output_type="seq").sequences.shape == (2, 12)
     assert not is_loaded(pipe.model)
-    with pytest.raises(OSError, match=r"encoder '.*encoder' can not be loaded.*Generating needs no encoder") as error:
+    with pytest.raises(OSError, match=r"encoder '.*encoder' cannot be loaded.*Generating needs no encoder") as error:
         pipe.model.encode_latents(tokens)
     assert "\n" not in str(error.value)
 
@@ -269,7 +269,7 @@ def test_a_trained_encoder_starts_pretrained_and_is_a_part_like_any_other(encode
     again = LaddForDiffusionLM.from_pretrained(tmp_path / "model")
     assert torch.equal(again.encode_latents(tokens, mask), model.encode_latents(tokens, mask))
     assert not torch.allclose(again.encode_latents(tokens, mask), fixed.encode_latents(tokens, mask), atol=1e-2)
-    with pytest.raises(ValueError, match=r"can not be had beforehand"):
+    with pytest.raises(ValueError, match=r"cannot be had beforehand"):
         model.encode(tokens, precomputed_latents=torch.zeros(5, 4, 3))
 
 

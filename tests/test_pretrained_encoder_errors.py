@@ -41,7 +41,7 @@ def test_texts_on_an_accelerator_are_looked_at_only_where_that_may_take_its_time
 
 @pytest.mark.parametrize("options", [{}, {"encoder_trained": True}])
 def test_states_too_small_for_the_latents_are_refused(options, encoder_model):
-    with pytest.raises(ValueError, match=r"states of size 16, from which `latent_dim` 17 can not be cut"):
+    with pytest.raises(ValueError, match=r"states of size 16, from which `latent_dim` 17 cannot be cut"):
         encoder_model(latent_dim=17, **options).encode_latents(some_tokens())
 
 
@@ -90,7 +90,7 @@ def test_an_encoder_that_lacks_weights_is_refused(encoder_model, tmp_path):
 
 
 def test_an_encoder_that_is_nowhere_is_named(encoder_model, tmp_path):
-    with pytest.raises(OSError, match=r"configuration of the encoder '.*missing' can not be loaded"):
+    with pytest.raises(OSError, match=r"configuration of the encoder '.*missing' cannot be loaded"):
         encoder_model(encoder=str(tmp_path / "missing"), encoder_projection="learned")
 
 
@@ -123,7 +123,7 @@ def damaged(folder, kind):
 def test_what_is_no_whole_encoder_is_told_in_one_sentence(kind, encoder_model, tmp_path):
     name = damaged(tmp_path / "encoder", kind)
     with pytest.raises(
-        OSError, match=f"of the encoder '{re.escape(name)}' can not be loaded .*give the folder"
+        OSError, match=f"of the encoder '{re.escape(name)}' cannot be loaded .*give the folder"
     ) as error:
         encoder_model(encoder=name).encode_latents(some_tokens())
     assert "\n" not in str(error.value) and error.value.__cause__ is not None
@@ -183,12 +183,12 @@ def test_what_can_not_encode_is_found_without_its_weights(make_config, tiny_conf
         check_pretrained_encoder(config, tokenizer, 12)
         assert config.to_dict() == before
     for config, says in (
-        (make_config(shared, latent_dim=17), "from which `latent_dim` 17 can not be cut"),
+        (make_config(shared, latent_dim=17), "from which `latent_dim` 17 cannot be cut"),
         (make_config(with_own), "so they do not share their ids"),
         (make_config(alone, encoder_tokenizer="own"), "comes without a tokenizer"),
         (make_config(short), "has 12 tokens of the encoder .*, which reads up to 8"),
         (make_config(small, encoder_tokenizer="own"), "but the encoder has"),
-        (make_config(str(tmp_path / "missing")), "can not be loaded"),
+        (make_config(str(tmp_path / "missing")), "cannot be loaded"),
     ):
         with pytest.raises((ValueError, OSError), match=says):
             check_pretrained_encoder(config, tokenizer, 12)
@@ -199,13 +199,13 @@ def test_what_can_not_encode_is_found_without_its_weights(make_config, tiny_conf
 
 def test_a_trainer_is_not_made_with_an_encoder_that_can_not_encode(encoder_model, make_trainer, tmp_path):
     missing = encoder_model(encoder=str(tmp_path / "missing"))
-    with pytest.raises(OSError, match="can not be loaded"):
+    with pytest.raises(OSError, match="cannot be loaded"):
         make_trainer(missing)
-    with pytest.raises(OSError, match="can not be loaded"):
+    with pytest.raises(OSError, match="cannot be loaded"):
         make_trainer(None, trainer_options={"model_init": lambda: missing})
     stored = [{**row, "precomputed_latents": torch.zeros(12)} for row in texts()]
     make_trainer(missing, data=stored, eval_data={"one": stored})
-    with pytest.raises(OSError, match="can not be loaded"):
+    with pytest.raises(OSError, match="cannot be loaded"):
         make_trainer(missing, data=stored, eval_data={"one": stored, "other": texts()})
     fitting = encoder_model()
     make_trainer(fitting)

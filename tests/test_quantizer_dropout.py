@@ -9,7 +9,7 @@ from ladd_hf import TrainingNoise, TrainingObjective
 
 
 def vectors_seen(model, share):
-    """What enters the latent stream of a training step, with every code visible."""
+    """Returns the input of the latent stream in a training step, with every code visible."""
     seen = []
     hook = model.model.register_forward_hook(lambda module, args, output: seen.append(args[1]))
     tokens = torch.randint(1, 10, (64, 12), generator=torch.Generator().manual_seed(0))

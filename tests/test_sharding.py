@@ -1,4 +1,4 @@
-"""Sharding that can not work is refused before anything is trained; runs under FSDP2 are in examples' tests."""
+"""Sharding that cannot work is refused before anything is trained; runs under FSDP2 are in examples' tests."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_what_does_not_is_refused_with_what_does(monkeypatch):
         check_sharding(accelerator(deepspeed_plugin=object()), stages=True)
     with pytest.raises(ValueError, match=r"`model.add_adapter\(config\)`"):
         check_sharding(fsdp(), wrapped=True)
-    with pytest.raises(ValueError, match="can not be resumed"):
+    with pytest.raises(ValueError, match="cannot be resumed"):
         check_resuming(fsdp())
     monkeypatch.setattr(fsdp_checks, "is_deepspeed_zero3_enabled", lambda: True)
     with pytest.raises(ValueError, match="use ZeRO-2"):

@@ -180,7 +180,7 @@ def test_a_resumed_run_does_not_put_steps_that_it_has_made_into_other_stages(mak
     make_trainer("discrete", "kept", **{**longer, "stages": two_stages(4)}).train(resume_from_checkpoint=late)
 
 
-# --- what stages can not be ---
+# --- what stages cannot be ---
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def positions(count=1000):
 
 
 def lies_on(path, point):
-    """Whether a point is on one of the straight pieces: the way over it is not longer than the piece."""
+    """True if a point is on one of the straight pieces: the way over it is not longer than the piece."""
     return any(
         math.isclose(math.dist(a, point) + math.dist(point, b), math.dist(a, b), abs_tol=1e-12)
         for a, b in zip(path.vertices, path.vertices[1:], strict=False)

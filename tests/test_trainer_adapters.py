@@ -94,7 +94,7 @@ def test_a_checkpoint_of_fewer_adapted_layers_is_refused(make_trainer, build, st
 def test_a_damaged_adapter_in_a_checkpoint_is_named(way, harm, make_trainer, build, trained):
     path = Path(trained(way, "none", **CHECKPOINTS).args.output_dir, "checkpoint-3", "adapter_model.safetensors")
     path.write_bytes(path.read_bytes()[:100]) if harm == "cut" else path.unlink()
-    with pytest.raises(ValueError, match=r"checkpoint-3 can not be resumed.* adapter_model.safetensors"):
+    with pytest.raises(ValueError, match=r"checkpoint-3 cannot be resumed.* adapter_model.safetensors"):
         make_trainer(build("none", way), "resumed").train(resume_from_checkpoint=str(path.parent))
 
 

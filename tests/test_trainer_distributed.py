@@ -115,7 +115,7 @@ def launch(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def results(stirred_model, tiny_model, tmp_path_factory):
-    """What each rank of two, and the one of one, ended with: `results[name][world_size, rank]`."""
+    """Final results of each rank of two, and of a single process: `results[name][world_size, rank]`."""
     folder = tmp_path_factory.mktemp("distributed")
     for name in RUNS:
         build = tiny_model if name == "vector" else stirred_model  # with k-means still to come

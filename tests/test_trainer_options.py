@@ -298,7 +298,7 @@ def test_sequences_and_tensors_are_not_split_over_devices(make_trainer):
     args = make_trainer("none").args
     for name in ("tp", "cp", "sp"):
         args.parallelism_config = SimpleNamespace(**{f"{name}_size": 2})
-        with pytest.raises(ValueError, match=r"`parallelism_config` is .* can not be split over devices"):
+        with pytest.raises(ValueError, match=r"`parallelism_config` is .* cannot be split over devices"):
             check_options(args, {})
     args.parallelism_config = SimpleNamespace(tp_size=1, cp_size=1, sp_size=1)
     check_options(args, {})
@@ -529,7 +529,7 @@ def test_averaging_optimisers_are_refused_where_the_best_weights_are_to_be_loade
     options = {"optimizer_cls_and_kwargs": (AveragingSGD, {"lr": 0.1})}
     best = {"load_best_model_at_end": True, "eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps"}
     trainer = make_trainer("none", eval_data=texts(2), ema_decay=0, save_steps=2, trainer_options=options, **best)
-    with pytest.raises(ValueError, match="can not be given to it: leave `load_best_model_at_end` out"):
+    with pytest.raises(ValueError, match="cannot be given to it: leave `load_best_model_at_end` out"):
         trainer.train()
 
 

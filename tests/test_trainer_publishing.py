@@ -1,4 +1,4 @@
-"""What is evaluated, saved and pushed is the average, and evaluation is the bound."""
+"""The averaged weights are evaluated, saved and pushed, and evaluation computes the bound."""
 
 from __future__ import annotations
 

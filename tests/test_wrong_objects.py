@@ -47,7 +47,8 @@ def foreign_model():
 
 
 def assert_refused(call, name):
-    """It raises `ValueError` or `TypeError`, with one sentence that says of what: no failure from somewhere inside."""
+    """Checks for a `ValueError` or `TypeError` of one sentence that names the object: no failure from somewhere
+    inside."""
     with pytest.raises((ValueError, TypeError)) as refusal:
         call()
     said = str(refusal.value)

@@ -101,7 +101,7 @@ def test_without_a_cache_that_can_be_written_to_it_is_held_in_memory(tmp_path, c
     with caplog.at_level(logging.WARNING):
         corpus = built_once("corpus", ["key"], lambda: TEXTS, tmp_path / "file")
     assert by_split(corpus) == TEXTS and not corpus["train"].cache_files
-    assert "can not be kept in" in caplog.text
+    assert "cannot be kept in" in caplog.text
     assert corpus["train"].map(lambda row: {"text": row["text"] * 2})["text"][:] == ["oneone", "twotwo"]
 
 

@@ -366,7 +366,7 @@ def test_who_asks_a_file_for_a_split_is_told_that_folders_have_some(tmp_path, na
 def test_without_a_network_an_offline_alternative_is_named(monkeypatch, tmp_path, name, streaming):
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ConnectionError, match="the Hub can not be reached; the corpus 'python-docs' needs no network"):
+    with pytest.raises(ConnectionError, match="the Hub cannot be reached; the corpus 'python-docs' needs no network"):
         load_corpus(name, streaming=streaming, cache_dir=str(tmp_path))
 
 
@@ -391,7 +391,7 @@ def test_a_data_set_that_the_hub_does_not_show_is_named(monkeypatch):
         (
             ValueError("Couldn't find cache for user/any for config 'x'\nAvailable"),
             ConnectionError,
-            "other files are in the cache than these, and the Hub can not be reached; the corpus 'python-docs'",
+            "other files are in the cache than these, and the Hub cannot be reached; the corpus 'python-docs'",
         ),
         (ValueError("Bad split"), ValueError, "Bad split"),
         (

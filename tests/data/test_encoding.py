@@ -141,7 +141,7 @@ def test_strings_of_any_arrow_type_are_texts():
 
 
 def test_a_character_without_a_token_is_told():
-    with pytest.raises(ValueError, match=r"can not read a text of this batch.*with an unknown token or with bytes"):
+    with pytest.raises(ValueError, match=r"cannot read a text of this batch.*with an unknown token or with bytes"):
         TextEncoder(characters("eos"))(["a ö"])
 
 

@@ -1,4 +1,5 @@
-"""What is cached is named by all that decides it: another tokenizer, another name; the same one, the same name."""
+"""Cache names depend on all that determines the content: different tokenizers have different names, equal ones the
+same."""
 
 from __future__ import annotations
 
@@ -210,7 +211,7 @@ def test_code_is_named_by_what_it_does_and_a_librarys_by_its_name():
     assert code_of(json.dumps) == code_of(json.dumps) != code_of(json.loads)
     assert code_of(bound_to(3)) == code_of(bound_to(3)) != code_of(bound_to(4))
     assert code_of(type(own())) == code_of(type(own())) != code_of(type(own(fold="upper")))
-    assert code_of(threading.Lock()) is None, "what can not be written down"
+    assert code_of(threading.Lock()) is None, "what cannot be written down"
 
 
 # --- what is made of it ---

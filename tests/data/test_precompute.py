@@ -249,7 +249,7 @@ def test_what_can_not_be_had_beforehand_is_refused(make_model, tiny_model, data)
         with pytest.raises(ValueError, match="Only the latents of a fixed pretrained encoder can be had beforehand"):
             precompute_latents(data, model)
     blocks = token_blocks(Dataset.from_dict({"text": ["a"]}).to_iterable_dataset(), letters("abcdefghi"), 12)
-    with pytest.raises(ValueError, match=r"can not be stored beside a stream of blocks.*the encoder reads each batch"):
+    with pytest.raises(ValueError, match=r"cannot be stored beside a stream of blocks.*the encoder reads each batch"):
         precompute_latents(blocks, make_model())
     with pytest.raises(ValueError, match=r"beside a dict: give a `datasets.Dataset` .*, each split by itself"):
         precompute_latents({"train": data}, make_model())

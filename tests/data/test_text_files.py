@@ -296,7 +296,7 @@ def test_what_decides_the_rows_names_them(folder, load):
         assert load(root / "y", "train", text_column=column)["text"][:] == [{"text": "a", "body": "b"}[column]]
 
 
-# --- texts that can not be written, and files that are not whole ---
+# --- texts that cannot be written, and files that are not whole ---
 
 DEEP = 100_000
 
@@ -307,13 +307,13 @@ DEEP = 100_000
     [
         ('{"text": "a"}\n{"text": "b \\ud800 c"}', r"Line 2 of .*a\.jsonl holds half a character \(\\ud800 without"),
         ('{"text": "\\udc00"}', r"Line 1 of .*a\.jsonl holds half a character \(\\udc00 without"),
-        ('{"text": "x", "other": ' + "[" * DEEP + "]" * DEEP + "}", r"Line 1 of .*a\.jsonl holds JSON that can not be"),
+        ('{"text": "x", "other": ' + "[" * DEEP + "]" * DEEP + "}", r"Line 1 of .*a\.jsonl holds JSON that cannot be"),
         (
             '{"text": "x"}\n' + '{"a":' * DEEP + "1" + "}" * DEEP,
-            r"Line 2 of .*a\.jsonl holds JSON that can not be read",
+            r"Line 2 of .*a\.jsonl holds JSON that cannot be read",
         ),
-        ("[\n" + "[" * DEEP + "\n" + "]" * DEEP + "]", r"Line 1 of .*a\.jsonl holds JSON that can not be read"),
-        ('{"text": "x", "number": ' + "1" * 5000 + "}", r"Line 1 of .*a\.jsonl holds JSON that can not be read"),
+        ("[\n" + "[" * DEEP + "\n" + "]" * DEEP + "]", r"Line 1 of .*a\.jsonl holds JSON that cannot be read"),
+        ('{"text": "x", "number": ' + "1" * 5000 + "}", r"Line 1 of .*a\.jsonl holds JSON that cannot be read"),
     ],
     ids=["a half", "the other half", "deep lists", "deep objects", "deep over lines", "a long number"],
 )

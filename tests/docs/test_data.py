@@ -18,7 +18,7 @@ PAGE = (ROOT / "docs" / "data.md").read_text()
 
 @pytest.fixture
 def names(tmp_path, monkeypatch):
-    """What the page's calls take for granted."""
+    """Names that the page's calls assume."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     folder = tmp_path / "my-texts"

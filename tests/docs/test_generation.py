@@ -17,7 +17,7 @@ WORDS = sorted({word for text in re.findall(r'"([^"]*)"', PAGE) for word in re.f
 
 @pytest.fixture
 def names(stirred_model):
-    """What the page's calls take for granted."""
+    """Names that the page's calls assume."""
     vocabulary = {word: number for number, word in enumerate(["[PAD]", *WORDS, "[MASK]"])}
     plain = Tokenizer(models.WordLevel(vocabulary, unk_token="."))
     plain.pre_tokenizer = pre_tokenizers.Whitespace()

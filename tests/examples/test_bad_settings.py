@@ -1,4 +1,4 @@
-"""Recipes and flags that can not work: the example says why in a sentence, and trains nothing."""
+"""Recipes and flags that cannot work: the example says why in a sentence, and trains nothing."""
 
 from __future__ import annotations
 

@@ -70,13 +70,13 @@ def test_training_reads_stored_latents_and_never_the_encoder(held_out, recipe, t
 @pytest.mark.parametrize(
     "flags, says",
     [
-        ("--encoder '{{name_or_path: {folder}/nope}}'", "configuration of the encoder '.*nope' can not be loaded"),
-        ("--latent_dim 17", "from which `latent_dim` 17 can not be cut"),
+        ("--encoder '{{name_or_path: {folder}/nope}}'", "configuration of the encoder '.*nope' cannot be loaded"),
+        ("--latent_dim 17", "from which `latent_dim` 17 cannot be cut"),
         ("--tokenizer {folder}/other", "so they do not share their ids"),
         ("--encoder '{{name_or_path: {folder}/alone, tokenizer: own}}'", "comes without a tokenizer"),
         ("--encoder '{{name_or_path: {folder}/short}}'", "has 16 tokens of the encoder .*, which reads up to 8"),
         ("--encoder '{{trained: true}}'", "Only the latents of a fixed pretrained encoder"),
-        ("--streaming true", "can not be stored beside a stream of blocks"),
+        ("--streaming true", "cannot be stored beside a stream of blocks"),
     ],
 )
 def test_an_encoder_that_can_not_do_it_is_found_before_anything_is_trained(flags, says, recipe, tmp_path, monkeypatch):

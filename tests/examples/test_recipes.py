@@ -234,7 +234,7 @@ def encoder(row, vocab_size, modulated):
 
 
 def weights_of(row, vocab_size, reference_layout):
-    """How many weights the row's model has, from its sizes alone."""
+    """Counts the weights of the row's model, from its sizes alone."""
     hidden, layers, _, cond = row.size
     size = row.latents[1]
     told = row.told_time or row.kind == "continuous"

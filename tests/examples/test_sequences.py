@@ -1,4 +1,4 @@
-"""What the example makes of texts: which column, which lines, and the sequences that the paper's rows train on."""
+"""Sequences that the example makes of texts: their column, their lines, and those of the paper's rows."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def test_its_results_are_written_as_json_and_as_a_plot(outcome):
     results = json.loads((folder / "results.json").read_text())
     assert set(results["quality"]) == {"MDLM", "Di-LADD joint", "Di-LADD sequential"}
     assert set(results["quality"]["MDLM"]) == {"1", "2", "4"}
-    assert set(results["quality"]["Di-LADD sequential"]) == {"2", "4"}  # one evaluation can not walk two legs
+    assert set(results["quality"]["Di-LADD sequential"]) == {"2", "4"}  # one evaluation cannot walk two legs
     assert 0.5 < results["reference"]["nats"] < 0.6
     assert (folder / "results.png").read_bytes().startswith(b"\x89PNG")
 

@@ -1,1 +1,1 @@
-"""What several test files build or call alike."""
+"""Objects and calls shared by several test files."""

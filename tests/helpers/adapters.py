@@ -1,4 +1,4 @@
-"""Adapters for tests: with weights that are not zero, so that they change what a model says."""
+"""Adapters for tests: with nonzero weights, so that they change a model's output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def lora(target_modules="all-linear", **options):
 
 
 def adapted(model, way, config=None, seed=1):
-    """The model with one adapter, by either of the two ways."""
+    """Adds one adapter to the model, by either of the two ways."""
     torch.manual_seed(seed)
     config = config or lora()
     if way == "get_peft_model":
@@ -25,7 +25,7 @@ def adapted(model, way, config=None, seed=1):
 
 
 def noised(model):
-    """Arguments of a call: two texts, tokens and latents noised."""
+    """Returns arguments of a call: two texts, tokens and latents noised."""
     config = model.config
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(1, config.mask_token_id, (2, 12), generator=generator)
@@ -39,9 +39,9 @@ def noised(model):
 
 @torch.no_grad()
 def answers(model):
-    """Logits, latents' prediction and the latents of a text: `{name: tensor}`.
+    """Returns logits, latents' prediction and the latents of a text: `{name: tensor}`.
 
-    In float64: in float32 the last bits hang on how the weights lie in memory.
+    In float64: in float32 the last bits depend on the weights' layout in memory.
     """
     model = copy.deepcopy(model).double()
     call = noised(model)

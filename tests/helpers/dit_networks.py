@@ -1,4 +1,4 @@
-"""Networks of others in plain torch, with the parameter names of their checkpoints: MDLM, and the LADD authors'."""
+"""Foreign networks in plain torch, with the parameter names of their checkpoints: MDLM, and the LADD authors'."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class FinalLayer(nn.Module):
 
 
 class MDLM(nn.Module):
-    """The network of MDLM without time conditioning: it is told noise level 0, whatever the level."""
+    """The network of MDLM without time conditioning: it is conditioned on noise level 0 for every level."""
 
     def __init__(self, vocab=11, hidden=16, heads=2, cond=8, layers=2):
         super().__init__()

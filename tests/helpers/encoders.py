@@ -60,7 +60,7 @@ def build_encoder(kind, vocab_size=11, **overrides):
 
 
 def save_encoder(folder, kind="bert", tokenizer=None, **overrides):
-    """Its folder's name."""
+    """Saves an encoder; returns its folder's name."""
     build_encoder(kind, **overrides).save_pretrained(folder)
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)
@@ -91,7 +91,7 @@ def byte_pairs(texts, vocab_size=320):
 
 
 def word_pieces(texts, vocab_size=80):
-    """As BERT's: lower case, words in pieces, between [CLS] and [SEP]."""
+    """Returns a tokenizer like BERT's: lower case, words in pieces, between [CLS] and [SEP]."""
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -126,7 +126,7 @@ class SeesItsTokenAlone(nn.Module):
 
 
 def letters_in(vector):
-    """Which letters have a part in a pooled state."""
+    """Returns the letters that contribute to a pooled state."""
     return "".join(chr(ord("a") + one) for one in vector.nonzero().flatten().tolist())
 
 
@@ -136,5 +136,5 @@ def some_tokens(rows=5):
 
 
 def is_loaded(model):
-    """Whether a model has its fixed encoder's weights at hand."""
+    """True if a model has loaded its fixed encoder's weights."""
     return model.encoder.pretrained.network is not None

@@ -178,7 +178,7 @@ def sequential_points(latent_steps, token_steps, spacing="uniform"):
 
 
 def sample_counts(world, scheduler, num_steps, count=20_000, seed=0, latents=None, denoiser=None, latent_time=0.0):
-    """How often a scheduler's run writes each of the V^S texts, `(V^S,)`; `latents` are at `latent_time`."""
+    """Counts how often a scheduler's run gives each of the V^S texts, `(V^S,)`; `latents` are at `latent_time`."""
     scheduler = scheduler.for_model(world.config)
     scheduler.set_timesteps(num_steps, latent_time=1.0 if latents is None else latent_time)
     random = RowGenerator.from_seed(seed, torch.arange(count))
@@ -194,7 +194,8 @@ def sample_counts(world, scheduler, num_steps, count=20_000, seed=0, latents=Non
 
 
 def p_value(counts, law):
-    """Of the chi-square test that `counts` were drawn from `law`; texts of less than 5 expected draws are pooled."""
+    """P-value of the chi-square test that `counts` were drawn from `law`; texts of less than 5 expected draws are
+    pooled."""
     expected = law * counts.sum()
     rare = expected < 5
     observed, expected = (torch.cat([x[~rare].double(), x[rare].double().sum()[None]]) for x in (counts, expected))

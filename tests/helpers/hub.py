@@ -1,4 +1,5 @@
-"""A Hub on loopback, for a real push and a real pull without a network: what huggingface_hub asks of it, no more."""
+"""A Hub on loopback, for a real push and a real pull without a network: only the endpoints that huggingface_hub
+uses."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ def git_hash(data):
 
 
 def errors_of_card(content):
-    """What is wrong with a card's metadata, as the Hub would see it."""
+    """Returns the errors in a card's metadata, as the Hub would."""
     found = re.match(r"---\n(.*?)\n---", content, re.DOTALL)
     try:
         metadata = yaml.safe_load(found[1]) if found else {}
@@ -89,7 +90,7 @@ def handler_of(state):
             self.answer({"error": code}, 404, {"X-Error-Code": code, "X-Error-Message": code})
 
         def hidden(self, repo):
-            """Whether the repository is private and the request has not the token; it is answered then."""
+            """True if the repository is private and the request lacks the token; then it is answered here."""
             hide = repo in state.private and self.headers.get("Authorization") != f"Bearer {TOKEN}"
             if hide:
                 self.answer({"error": "Repository not found"}, 401, {"X-Error-Code": "RepoNotFound"})

@@ -1,4 +1,4 @@
-"""Calls of a tiny model with arguments that nobody has to think about."""
+"""Calls of a tiny model with arbitrary valid arguments."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def some_latents(model, rows=2):
 
 
 def call(model, tokens, **kwargs):
-    """The contract's call at times that nobody has to think about."""
+    """Calls the model as in its contract, at arbitrary times."""
     latents = kwargs.pop("latents", some_latents(model, len(tokens)))
     return model(tokens, latents, TIMES[: len(tokens)], TIMES[: len(tokens)].flip(0), **kwargs)
 
@@ -50,7 +50,7 @@ def loss_of(model, tokens, **kwargs):
 
 
 def gradients(model, loss):
-    """Of every weight that has one, by name."""
+    """Returns the gradient of every weight that has one, by name."""
     model.zero_grad()
     loss.backward()
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}

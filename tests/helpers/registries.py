@@ -1,4 +1,4 @@
-"""Registries as they were before a test put choices of its own into them."""
+"""Restores registries after a test has added choices to them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REGISTRIES = (MASK_SCHEDULES, GAUSSIAN_SCHEDULES, QUANTIZERS, POOLINGS, CORPORA)
 
 @contextmanager
 def kept() -> Iterator[None]:
-    """Within it choices may be registered; behind it they are gone."""
+    """Context in which choices may be registered; they are removed afterwards."""
     before = [dict(registry.items()) for registry in REGISTRIES]
     try:
         yield

@@ -1,4 +1,4 @@
-"""What the pipeline's tests sample with, and how they watch it."""
+"""Generators, tokenizers and a recorder of calls for tests of the pipeline."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def tiny_tokenizer(mask_id=MASK, mask_token="[MASK]"):
 
 
 def watch(model):
-    """Notes every evaluation of a model: what it was called with, and how many rows of logits it computed."""
+    """Records every evaluation of a model: its arguments, and the number of rows of logits."""
     calls = []
 
     def note(module, args, kwargs, output):

@@ -1,4 +1,4 @@
-"""What a saved model computes, by names that have not changed since the first ones were saved."""
+"""Outputs of a saved model, by names that have not changed since the first ones were saved."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ LETTERS = ["<pad>", "<unk>", "<mask>", *"abcdeABCDE .,|é"]
 
 
 class Folding:
-    """What a text is brought to before it is looked up."""
+    """Folds a text before it is looked up."""
 
     def __init__(self, lower):
         self.lower = lower

@@ -1,4 +1,4 @@
-"""What the trainer's tests train on, and how they look at what it has learnt."""
+"""Training data for tests of the trainer, and readers of its results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def texts(rows=64, length=12, seed=0):
 
 
 def state_of(trainer):
-    """All that a run has learnt: weights, buffers, and the average."""
+    """Returns the state of a run: weights, buffers, and the average."""
     state = {name: weight.detach().clone() for name, weight in trainer.model.state_dict().items()}
     return state | {f"average {i}": weight.clone() for i, weight in enumerate(trainer.ema.average.shadow_params)}
 

@@ -81,5 +81,5 @@ print("logits:", model(torch.arange(6)[None]).logits[0, :, :10].double().sum().i
 
 @pytest.fixture(scope="package")
 def pushed(run):
-    """What the process printed that pushed everything."""
+    """Output of the process that pushed everything."""
     return run(PUSH)

@@ -33,7 +33,7 @@ print("spoilt:", [one["path"] for one in HfApi().verify_repo_checksums("tester/s
 
 @pytest.fixture(scope="module")
 def printed(pushed, hub, run):
-    """What the process printed to which all of it happened."""
+    """Output of the process with the failing downloads."""
     state = hub.state
     for repo, source in (("short", "model"), ("hidden-model", "model"), ("hidden-pipeline", "pipeline")):
         state.create(f"tester/{repo}")

@@ -79,7 +79,7 @@ def test_all_that_they_import_of_the_package_is_there(code):
         assert not re.search(r"^\s*from \.(\.|\w+\.)", text, re.MULTILINE), f"{name} imports from a folder"
 
 
-# --- packages that can not be made flat ---
+# --- packages that cannot be made flat ---
 
 
 @pytest.fixture

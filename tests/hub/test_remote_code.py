@@ -1,4 +1,4 @@
-"""What is pushed loads where this package is not installed, or was not imported."""
+"""Pushed models and pipelines load without this package installed, or imported."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def code_of(files, folder=""):
 
 @pytest.fixture(scope="module")
 def kinds(hub, run, without_package, tmp_path_factory):
-    """What the process printed that pushed a model of each kind, and the one without the package that loaded them; and
+    """Output of the process that pushed a model of each kind, and of the one without the package that loaded them; and
     the folder of a model that was saved as it was pushed."""
     encoder, saved = save_encoder(tmp_path_factory.mktemp("encoder"), "bert"), tmp_path_factory.mktemp("saved")
     sent = run(PUSH_KINDS, encoder, saved, *KINDS)

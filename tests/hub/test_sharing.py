@@ -1,4 +1,4 @@
-"""What is pushed to a Hub is what another process pulls from it, with an empty cache."""
+"""A process with an empty cache pulls from a Hub exactly what another one pushed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ print("of a revision:", torch.equal(pipe.model(text).logits, twice), not torch.e
 
 @pytest.fixture(scope="module")
 def pulled(pushed, hub, run):
-    """What the process printed that pulled everything; three repositories have had other commits in between."""
+    """Output of the process that pulled everything; three repositories have had other commits in between."""
     revisions = []
     for repo, file, old, new in (
         ("tester/pipeline", "scheduler/scheduler_config.json", b'"max_latent_steps": 1', b'"max_latent_steps": 7'),

@@ -166,7 +166,7 @@ def test_the_bound_of_a_run_bounds_the_likelihood_of_each_text_under_what_the_ru
 
 
 def test_a_run_of_one_joint_step_pays_all_correlations(denoiser):
-    """Its bound is the sum of the marginals' entropies: of tokens and codes, each drawn alone."""
+    """The bound is the sum of the marginals' entropies: of tokens and codes, each drawn alone."""
     table = denoiser.table
     total = sum(enumerated_run(denoiser, JOINT.grid([1])))
     columns = SEQUENCES if denoiser.latent_channel is None else torch.cat([SEQUENCES, denoiser.codes], dim=1)

@@ -1,4 +1,4 @@
-"""What a scheduler writes in N steps has exactly the law that enumerating its Markov chain gives."""
+"""Samples of a scheduler in N steps have exactly the law given by enumeration of its Markov chain."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_neighbouring_numbers_of_steps_and_other_grids_are_told_apart():
     assert p_value(counts, world.run_law(sequential_points(1, 1))) < ALMOST_NEVER
 
 
-# --- what latents can and what no latents can not ---
+# --- what latents can and what no latents cannot ---
 
 
 def test_one_code_step_and_one_token_step_reproduce_a_mixture_of_products_exactly():

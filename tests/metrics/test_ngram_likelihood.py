@@ -45,7 +45,7 @@ def test_every_character_has_the_probability_of_the_definition(corpus, text, ord
 
 
 def test_it_is_exact_whatever_the_number_of_characters():
-    """As in Chinese or multilingual texts: here 1,600, of which no 64-bit number holds a 6-gram."""
+    """Tests an alphabet like that of Chinese or multilingual texts: 1,600 characters, whose 6-grams exceed 64 bits."""
     rng, alphabet = np.random.default_rng(0), np.array([chr(0x4E00 + i) for i in range(1600)])
     phrases = ["".join(rng.permutation(alphabet)[:8]) for _ in range(12)]
     corpus = ["".join(rng.permutation(alphabet)), *("".join(rng.choice(phrases, 6)) for _ in range(20))]

@@ -1,4 +1,4 @@
-"""What the package imports is declared, and what is declared is pinned to a tested version in `constraints.txt`."""
+"""Every imported package is declared, and every declared one is pinned to a tested version in `constraints.txt`."""
 
 import ast
 import sys

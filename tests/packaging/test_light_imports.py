@@ -1,4 +1,4 @@
-"""What a user imports costs what it needs: the configuration alone loads no training, pipeline or data."""
+"""Imports load only what they need: the configuration alone loads no training, pipeline or data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What diffusers asks of its pipelines and schedulers, asked of these."""
+"""Requirements of diffusers on pipelines and schedulers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run writes can be steered: prompts, lengths, endings, and single tokens by their logits."""
+"""Control of generated texts: prompts, lengths, endings, and single tokens by their logits."""
 
 from __future__ import annotations
 

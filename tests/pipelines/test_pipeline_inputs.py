@@ -263,7 +263,7 @@ def test_a_frozen_configuration_says_by_itself_what_is_written(settings, unk, me
     if message is None:
         assert LaddPipeline(model, tokenizer=tokenizer)(num_steps=2).sequences.shape == (1, 12)
         return
-    said = f"`config` is a Frozen that can not be written to, .*: {message}"
+    said = f"`config` is a Frozen that cannot be written to, .*: {message}"
     with pytest.raises(ValueError, match=said):
         LaddPipeline(model, tokenizer=tokenizer)
     pipe = build("none", tokenizer=tokenizer)

@@ -86,7 +86,7 @@ def test_adapters_are_switched_disabled_and_enabled(both):
 
 
 def difference(pipe, name="model.blocks.0.streams.token.qkv_proj.weight"):
-    """What the active adapters add to a layer's weights."""
+    """Returns the difference that the active adapters make to a layer's weights."""
     plain = merged(pipe.model).state_dict()[name]
     own = pipe.model.state_dict()[name.replace(".weight", ".base_layer.weight")]
     return plain - own

@@ -1,4 +1,4 @@
-"""Options that can not work are refused in one sentence, where they are given."""
+"""Options that cannot work are refused in one sentence, where they are given."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Weights of others: MDLM, and checkpoints of the authors' research code."""
+"""Converters for foreign weights: MDLM, and checkpoints of the authors' research code."""

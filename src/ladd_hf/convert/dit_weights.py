@@ -1,7 +1,7 @@
-"""Weights of DiT networks as MDLM and the authors' research code name them, for networks of ours.
+"""Converts weights of DiT networks, named as in MDLM and in the authors' research code, to this library's networks.
 
-Where a network was never told the time, its conditioning vector is one and the same for every input, and so are the
-modulation vectors computed from it: they become the biases of a `Modulation` without conditioning.
+A network without time conditioning has the same conditioning vector for every input, and so the same modulation
+vectors: they become the biases of a `Modulation` without conditioning.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ Weights = dict[str, Tensor]
 
 
 class SourceWeights:
-    """A checkpoint's weights, each to be taken once; `close` raises for what was missing, mis-shaped or left over.
+    """A checkpoint's weights, each to be taken once; `close` raises an error for missing, mis-shaped or unused ones.
 
     Args:
         weights: tensors by name.
-        origin: how errors call the checkpoint.
+        origin: the checkpoint's name in errors.
     """
 
     def __init__(self, weights: Mapping[str, Tensor], origin: str) -> None:
@@ -36,11 +36,11 @@ class SourceWeights:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the weights that are not taken yet."""
+        """Names of the weights that are not taken yet."""
         return tuple(self._left)
 
     def sizes(self, name: str) -> torch.Size:
-        """Shape of a weight, of any number of dimensions. Raises `ValueError` where there is none."""
+        """Returns the shape of a weight, of any number of dimensions. Raises `ValueError` if it is missing."""
         if name not in self._left:
             raise ValueError(
                 f"{self.origin} has no weight {name}, from which sizes of the network are read: give a checkpoint of "
@@ -49,8 +49,8 @@ class SourceWeights:
         return self._left[name].shape
 
     def shape(self, name: str, dims: int) -> torch.Size:
-        """Shape of a weight of `dims` dimensions from which a size is read. Raises `ValueError` where there is none of
-        them, or nothing in it."""
+        """Returns the shape of a weight of `dims` dimensions, to read a size from. Raises `ValueError` for another
+        number of dimensions, or an empty one."""
         shape = self.sizes(name)
         if len(shape) != dims or 0 in shape:
             raise ValueError(
@@ -60,7 +60,7 @@ class SourceWeights:
         return shape
 
     def num_blocks(self, prefix: str) -> int:
-        """How many blocks there are below `prefix`. Raises `ValueError` unless they are numbered from 0 on."""
+        """Returns the number of blocks below `prefix`. Raises `ValueError` unless they are numbered from 0."""
         start = f"{prefix}blocks."
         found = {name.removeprefix(start).split(".")[0] for name in self.names if name.startswith(start)}
         if found != {str(number) for number in range(len(found))}:
@@ -72,7 +72,7 @@ class SourceWeights:
         return len(found)
 
     def take(self, name: str, *shape: int) -> Tensor:
-        """The weight in float32, of exactly this shape; zeros where it is not so, for `close` to tell."""
+        """Returns the weight in float32, of exactly this shape; zeros for a mis-shaped one, which `close` reports."""
         weight = self._left.pop(name, None)
         if weight is None:
             self._missing.append(name)
@@ -80,12 +80,12 @@ class SourceWeights:
             self._misshaped.append(f"{name} {tuple(weight.shape)} instead of {shape}")
         else:
             return weight.detach().float()
-        if math.prod(shape) > self._stored:  # sizes that can not be this network's
+        if math.prod(shape) > self._stored:  # impossible sizes for this network
             self.close()
         return torch.zeros(shape)
 
     def leave(self, names: Iterable[str]) -> list[str]:
-        """Leaves these weights out on purpose; gives the names of those there were."""
+        """Drops these weights on purpose; returns the names of those that existed."""
         return [name for name in names if self._left.pop(name, None) is not None]
 
     def close(self) -> None:
@@ -109,12 +109,12 @@ class DitSizes:
 
 
 def check_rotary(weights: SourceWeights, name: str, head_dim: int) -> None:
-    """Takes the rotary frequencies, where they were saved. Raises `ValueError` unless they are of base 10,000."""
+    """Takes the rotary frequencies, if they were saved. Raises `ValueError` unless they are of base 10,000."""
     if name not in weights.names:
         return
     saved = weights.take(name, head_dim // 2)
     expected = 10000.0 ** -(torch.arange(head_dim // 2) / (head_dim // 2))
-    # Half precision keeps them to a per cent. Zeros stand for mis-shaped ones, which `close` tells of.
+    # Half precision keeps them to a per cent. `take` returns zeros for mis-shaped weights; `close` reports them.
     if saved.any() and not torch.allclose(saved, expected, rtol=1e-2):
         raise ValueError(
             f"{weights.origin} has rotary frequencies {name} of another base than 10,000, the documented layout's: "
@@ -123,7 +123,7 @@ def check_rotary(weights: SourceWeights, name: str, head_dim: int) -> None:
 
 
 def time_embedding(weights: SourceWeights, source: str, cond: int) -> Weights:
-    """The two-layer MLP over sinusoids of time: a `TimestepEmbedding`'s weights."""
+    """Returns a `TimestepEmbedding`'s weights: the two-layer MLP over sinusoids of time."""
     return {
         "up_proj.weight": weights.take(f"{source}.mlp.0.weight", cond, TimestepEmbedding.frequencies),
         "up_proj.bias": weights.take(f"{source}.mlp.0.bias", cond),
@@ -133,7 +133,7 @@ def time_embedding(weights: SourceWeights, source: str, cond: int) -> Weights:
 
 
 def embedding_of_zero(embedding: Weights) -> Tensor:
-    """What a time embedding gives for time 0, where each cosine is 1 and each sine 0: `(cond,)` float64."""
+    """Computes a time embedding at time 0, where each cosine is 1 and each sine 0: `(cond,)` float64."""
     names = ("up_proj.weight", "up_proj.bias", "down_proj.weight", "down_proj.bias")
     up, up_bias, down, down_bias = (embedding[name].double() for name in names)
     cosines = up[:, : up.shape[1] // 2].sum(1)
@@ -141,7 +141,7 @@ def embedding_of_zero(embedding: Weights) -> Tensor:
 
 
 def modulation(weights: SourceWeights, source: str, count: int, sizes: DitSizes, constant: Tensor | None) -> Weights:
-    """A `Modulation`'s weights for `count` vectors; its biases alone where what it reads is `constant`, `(cond,)`."""
+    """Returns a `Modulation`'s weights for `count` vectors; only biases if its input is `constant`, `(cond,)`."""
     weight = weights.take(f"{source}.weight", count * sizes.hidden, sizes.cond)
     bias = weights.take(f"{source}.bias", count * sizes.hidden)
     if constant is None:
@@ -152,7 +152,7 @@ def modulation(weights: SourceWeights, source: str, count: int, sizes: DitSizes,
 def stream(
     weights: SourceWeights, block: str, sizes: DitSizes, constant: Tensor | None, name: str | None = None
 ) -> Weights:
-    """A `Stream`'s weights from the block `block`: of its one stream, or of that called `x` or `y`."""
+    """Returns a `Stream`'s weights from the block `block`: its only stream, or the one named `x` or `y`."""
     hidden, mlp = sizes.hidden, sizes.mlp
     end, qkv, shaping = ("", "attn_qkv", "adaLN_modulation")
     if name is not None:
@@ -172,7 +172,7 @@ def stream(
 
 
 def output_head(weights: SourceWeights, source: str, size: int, sizes: DitSizes, constant: Tensor | None) -> Weights:
-    """An `OutputHead`'s weights, from states to `size` numbers."""
+    """Returns an `OutputHead`'s weights, from states to `size` numbers."""
     modulated = modulation(weights, f"{source}.adaLN_modulation", 2, sizes, constant)
     return {
         **placed("modulation", modulated),
@@ -183,14 +183,14 @@ def output_head(weights: SourceWeights, source: str, size: int, sizes: DitSizes,
 
 
 def placed(at: str, weights: Weights) -> Weights:
-    """The same weights, of the module `at`."""
+    """Returns the same weights with names in the module `at`."""
     return {f"{at}.{name}": weight for name, weight in weights.items()}
 
 
 def untimed_mdlm(
     weights: SourceWeights, prefix: str, vocab_size: int, num_layers: int, num_heads: int, sizes: DitSizes
 ) -> Weights:
-    """The whole network of an MDLM that was told time 0 throughout, as weights of `LaddForDiffusionLM`."""
+    """Returns the whole network of an MDLM conditioned on time 0 throughout, as weights of `LaddForDiffusionLM`."""
     constant = F.silu(embedding_of_zero(time_embedding(weights, f"{prefix}sigma_map", sizes.cond)))
     check_rotary(weights, f"{prefix}rotary_emb.inv_freq", sizes.hidden // num_heads)
     converted = {

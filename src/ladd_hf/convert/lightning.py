@@ -1,4 +1,4 @@
-"""Checkpoints of the LADD authors' research code (Lightning `.ckpt` files) as models of ours.
+"""Converts checkpoints of the LADD authors' research code (Lightning `.ckpt` files) to models of this library.
 
 What such a file holds, by the names its weights have:
 
@@ -49,7 +49,7 @@ from .dit_weights import (
 logger = logging.get_logger(__name__)
 
 _BUFFERS = ("rotary_emb.inv_freq",)
-# How the research code calls what no weight's shape tells.
+# The research code's names of settings that no weight's shape determines.
 _UNTOLD = {
     "num_attention_heads": "attention heads",
     "latent_length": "number of latents, `y_num_patches`",
@@ -64,17 +64,17 @@ def convert_lightning(
     without_encoder: bool = False,
     **options: Any,
 ) -> LaddForDiffusionLM:
-    """The model of a checkpoint of the authors' research code: the same predictions, to the precision of float32.
+    """Loads a checkpoint of the authors' research code: the same predictions, to the precision of float32.
 
     Args:
         checkpoint: a Lightning `.ckpt` file. It is read without running any code of it.
-        weights: `averaged` takes the EMA weights, of networks that have them; `last` those of the last step.
-        without_encoder: leaves an encoder out that the file holds, such as a pretrained one; the model then has a new,
-            untrained encoder, as it has where the file holds none.
-        options: settings of [`LaddConfig`] that the file does not tell: as a rule `latent_length` and
+        weights: `averaged` takes the EMA weights of networks that have them; `last` those of the last step.
+        without_encoder: leave out the file's encoder, such as a pretrained one; the model then has a new, untrained
+            encoder, as for a file without one.
+        options: settings of [`LaddConfig`] that the file does not contain: usually `latent_length` and
             `max_position_embeddings`; `token_time_conditioning` and `latent_time_conditioning` (not for tokens and
-            codes, but for continuous latents, if not given); noise schedules; `mask_token_id`, if it is not the last.
-            `latent_normalization` is `unit` for continuous latents, if not given.
+            codes, but for continuous latents, by default); noise schedules; `mask_token_id`, if it is not the last.
+            `latent_normalization` defaults to `unit` for continuous latents.
 
     Raises `ValueError` for a file that holds more than tensors and plain values, for weights that are unknown, missing
     or mis-shaped (naming all of them), and for settings that are missing or contradict the weights.
@@ -111,7 +111,7 @@ def convert_lightning(
 
 
 def _contradicts(given: Any, inferred: Any) -> bool:
-    """Whether a setting is not what the weights tell; of a choice with options, whether one of those given is not."""
+    """True if a setting differs from what the weights imply; for a choice with options, if one of those given does."""
     if isinstance(given, Mapping) and isinstance(inferred, Mapping):
         return any(name in inferred and inferred[name] != value for name, value in given.items())
     named = inferred["name"] if isinstance(inferred, Mapping) else inferred
@@ -122,7 +122,7 @@ def _check_options(options: dict[str, Any]) -> None:
     unknown = sorted(options.keys() - {field.name for field in fields(LaddConfig)})
     if unknown:
         raise ValueError(f"{', '.join(unknown)}: no such option; give settings of `LaddConfig`.")
-    for name, value in options.items():  # here, for beside the weights a wrong number looks like a contradiction
+    for name, value in options.items():  # here, since later a wrong number looks like a contradiction
         if name in NUMBER_RANGES and value is not None:
             NUMBER_RANGES[name].check(name, value)
 
@@ -131,7 +131,7 @@ def _check_options(options: dict[str, Any]) -> None:
 
 
 def _read(path: str | os.PathLike) -> dict[str, Any]:
-    """What the file holds, if that is tensors and plain values."""
+    """Returns the contents of the file, which must be tensors and plain values."""
     try:
         content = read_torch_file(path)
     except OtherObjectsError as error:
@@ -148,7 +148,7 @@ def _read(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def _state(content: dict[str, Any], path: str | os.PathLike, weights: str) -> Weights:
-    """The weights by name, averaged ones where asked for; names without what compiling adds."""
+    """Returns the weights by name, averaged ones if requested, without the prefixes that compiling adds."""
     if weights not in ("averaged", "last"):
         raise ValueError(f"`weights` is {weights!r}; give 'averaged' or 'last'.")
     check_weights(content["state_dict"], str(path))
@@ -181,7 +181,7 @@ def _is_parameter(name: str) -> bool:
 
 
 def _told(hyper_parameters: Any) -> dict[str, Any]:
-    """Settings that plain hyper-parameters tell, by our names."""
+    """Returns the settings found in plain hyper-parameters, by this library's names."""
     told: dict[str, Any] = {}
     if not isinstance(hyper_parameters, Mapping):
         return told
@@ -224,7 +224,7 @@ def _told(hyper_parameters: Any) -> dict[str, Any]:
 
 @dataclass
 class _Networks:
-    """Prefixes of a checkpoint's networks, those it has."""
+    """Prefixes of a checkpoint's networks; `None` for those it does not have."""
 
     joint: str | None
     latent_denoiser: str | None
@@ -234,7 +234,7 @@ class _Networks:
 
 
 def _networks(source: SourceWeights) -> _Networks:
-    """Finds each network by a weight that it alone has. Raises `ValueError` where there is no denoiser, or several."""
+    """Finds each network by a weight that only it has. Raises `ValueError` without a denoiser, or with several."""
 
     def prefix(mark: str, also: str) -> str | None:
         found = [name.removesuffix(mark) for name in source.names if f".{name}".endswith(f".{mark}")]
@@ -260,7 +260,7 @@ def _networks(source: SourceWeights) -> _Networks:
 
 
 def _num_heads(source: SourceWeights, prefix: str, hidden: int, settings: dict[str, Any], name: str) -> int:
-    """Of the saved rotary frequencies, or as given."""
+    """Returns the number of heads, from the saved rotary frequencies or as given."""
     frequencies = f"{prefix}rotary_emb.inv_freq"
     saved = frequencies in source.names
     if saved:
@@ -278,7 +278,7 @@ def _num_heads(source: SourceWeights, prefix: str, hidden: int, settings: dict[s
 
 
 def _needed(settings: dict[str, Any], *names: str) -> dict[str, Any]:
-    """These settings. Raises `ValueError` for those that neither the checkpoint nor an option tells."""
+    """Returns these settings. Raises `ValueError` for those that neither the checkpoint nor an option gives."""
     absent = [name for name in names if not settings.get(name)]
     if absent:
         meant = ", ".join(f"`{name}` ({_UNTOLD[name]})" for name in absent)
@@ -294,7 +294,7 @@ def _mlp_ratio(source: SourceWeights, name: str, hidden: int) -> int:
 
 
 def _mdlm(source: SourceWeights, networks: _Networks, settings: dict[str, Any]) -> tuple[Weights, dict[str, Any]]:
-    """The baseline."""
+    """Converts the MDLM baseline."""
     if settings.get("token_time_conditioning") is None:
         raise ValueError(
             f"{source.origin} does not tell whether its MDLM was told the time, and the research code's default is "
@@ -325,7 +325,7 @@ def _mdlm(source: SourceWeights, networks: _Networks, settings: dict[str, Any]) 
 def _ladd(
     source: SourceWeights, networks: _Networks, settings: dict[str, Any]
 ) -> tuple[Weights, dict[str, Any], list[str]]:
-    """Joint denoiser, latent denoiser, encoder and quantiser: weights, settings, and what was left out."""
+    """Converts joint denoiser, latent denoiser, encoder and quantiser: weights, settings, and names left out."""
     prefix = networks.joint or ""
     discrete = any(name.startswith("vector_quantizer.") for name in source.names)
     gumbel = settings.get("latent_type") == "discrete" or networks.counts_iterations
@@ -340,7 +340,7 @@ def _ladd(
     lengths = {}
     if slots in source.names:
         lengths["latent_length"] = source.shape(slots, 2)[0]
-    elif of_all_latents in source.names:  # unused, but it tells how many latents there are
+    elif of_all_latents in source.names:  # unused, but its shape has the number of latents
         lengths["latent_length"] = source.shape(of_all_latents, 2)[1] // latent_dim
     ratio = _mlp_ratio(source, f"{prefix}blocks.0.mlp_x.0.weight", hidden)
     sizes = DitSizes(hidden, source.shape(f"{prefix}t_embedder.mlp.0.weight", 2)[0], ratio * hidden)
@@ -424,7 +424,7 @@ def _joint_denoiser(
 def _conditioning(
     source: SourceWeights, prefix: str, sizes: DitSizes, settings: dict[str, Any]
 ) -> tuple[Weights, Tensor]:
-    """Embeddings of those times the network is told, and the sum of the others', which is that of time 0 always."""
+    """Returns the embeddings of the times the network is conditioned on, and the sum of the others' at time 0."""
     timed: dict[str, Weights] = {}
     constant = torch.zeros(sizes.cond, dtype=torch.float64)
     for name, theirs in (("token", "t_embedder"), ("latent", "t_y_embedder")):
@@ -439,7 +439,7 @@ def _conditioning(
 
 
 def _attended_to(latent: Weights, hidden: int) -> Weights:
-    """Of a stream's weights those that its queries, keys and values need."""
+    """Selects from a stream's weights those that its queries, keys and values need."""
     shift_and_scale = {name: weight[: 2 * hidden] for name, weight in latent.items() if name.startswith("modulation.")}
     return {name: latent[name] for name in ("attention_norm.weight", "qkv_proj.weight")} | shift_and_scale
 
@@ -470,7 +470,8 @@ def _latent_denoiser(source: SourceWeights, prefix: str, sizes: DitSizes, inferr
 
 
 def _encoder(source: SourceWeights, prefix: str, settings: dict[str, Any], inferred: dict[str, Any]) -> Weights:
-    """The DiT encoder, which was told time 0 throughout; its last modulation becomes part of norm and readout."""
+    """Converts the DiT encoder, conditioned on time 0 throughout; its last modulation is merged into norm and
+    readout."""
     vocab_size, latent_dim = inferred["vocab_size"], inferred["latent_dim"]
     hidden = source.shape(f"{prefix}w.embedding", 2)[1]
     sizes = DitSizes(hidden, source.shape(f"{prefix}time_embedder.mlp.0.weight", 2)[0], inferred["mlp_ratio"] * hidden)
@@ -495,7 +496,7 @@ def _encoder(source: SourceWeights, prefix: str, settings: dict[str, Any], infer
 
 
 def _quantizer(source: SourceWeights, inferred: dict[str, Any]) -> Weights:
-    """Codebook and mask vector. Raises `ValueError` for a codebook of Euclidean distances."""
+    """Converts codebook and mask vector. Raises `ValueError` for a codebook of Euclidean distances."""
     codes, latent_dim = inferred["codebook_size"], inferred["latent_dim"]
     theirs, ours = "vector_quantizer.vqvae._codebook", "quantizer.quantize._codebook"
     vectors = (1, codes, latent_dim)

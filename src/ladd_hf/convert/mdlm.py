@@ -1,4 +1,4 @@
-"""LADD models that start from the token stream of a masked diffusion language model (MDLM) without latents."""
+"""LADD models initialised with the token stream of a masked diffusion language model (MDLM) without latents."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ..utils.torch_files import OtherObjectsError, check_weights, read_torch_fil
 from .dit_weights import DitSizes, SourceWeights, untimed_mdlm
 
 _HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "force_download", "proxies", "subfolder")
-# Settings that the token stream's weights were made for: they can't be chosen.
+# Settings that are fixed by the token stream's weights.
 _OF_WEIGHTS = (
     *("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "mlp_ratio", "layer_norm_eps"),
     *("rope_parameters", "tie_word_embeddings", "token_time_conditioning"),
 )
-# Settings of the source that may be chosen otherwise.
+# Settings of the source that may be overridden.
 _CARRIED = (
     *("mask_token_id", "pad_token_id", "bos_token_id", "eos_token_id", "cond_hidden_size", "max_position_embeddings"),
     *("attention_dropout", "initializer_range", "token_noise_schedule", "reference_layout"),
@@ -32,25 +32,23 @@ _CARRIED = (
 
 
 def from_mdlm(source: str | os.PathLike | PreTrainedModel, **options: Any) -> LaddForDiffusionLM:
-    """A model with the token stream of an MDLM, and latents of its own that are to be trained.
+    """Returns a model with the token stream of an MDLM, and new latents that are to be trained.
 
-    Called without `latents`, it predicts what the source predicts, but for the mask token and the padding token,
-    whose logits are minus infinity here. What the source does not have starts as in a new model. As with
+    Called without `latents`, it predicts what the source predicts, except that the logits of the mask token and the
+    padding token are minus infinity. Parts that the source lacks are initialised as in a new model. As with
     `from_pretrained`, the model is in evaluation mode.
 
     Args:
-        source: a Hub repository or a folder in the layout of `kuleshov-group/mdlm-owt` (config.json of type
-            `mdlm`, with `time_conditioning` false), or a model of ours with `latent_type="none"`, or where one is
-            saved.
-        options: settings of [`LaddConfig`], such as `latent_type`, `latent_length` and `latent_dim`; those of the
-            token stream are the source's. Without any, the model has no latents. `mask_token_id` is the last id of
-            the vocabulary, as in mdlm-owt, unless given. Besides these, `revision`, `token`, `cache_dir`,
-            `local_files_only`, `force_download`, `proxies`, `subfolder`, `dtype` (the source's, if not given) and
-            `attn_implementation` as of `from_pretrained`; `use_safetensors=False` reads a pickled
-            pytorch_model.bin, of tensors alone.
+        source: a Hub repository or a folder in the layout of `kuleshov-group/mdlm-owt` (config.json of type `mdlm`,
+            with `time_conditioning` false), or a model of this library with `latent_type="none"`, or its folder.
+        options: settings of [`LaddConfig`], such as `latent_type`, `latent_length` and `latent_dim`; those of the token
+            stream are the source's. Without any, the model has no latents. `mask_token_id` defaults to the last id of
+            the vocabulary, as in mdlm-owt. Also `revision`, `token`, `cache_dir`, `local_files_only`, `force_download`,
+            `proxies`, `subfolder`, `dtype` (by default the source's) and `attn_implementation` of `from_pretrained`;
+            `use_safetensors=False` reads a pickled pytorch_model.bin, which must hold only tensors.
 
     Raises `ValueError` for options that contradict the source, and naming every weight of an MDLM that is missing,
-    mis-shaped or unknown; `OSError` where there is no such source.
+    mis-shaped or unknown; `OSError` for a source that does not exist.
     """
     hub = {name: options.pop(name) for name in _HUB_OPTIONS if name in options}
     attention = {name: options.pop(name) for name in ("attn_implementation",) if name in options}
@@ -63,7 +61,7 @@ def from_mdlm(source: str | os.PathLike | PreTrainedModel, **options: Any) -> La
         )
     settings, weights, source_dtype = _read(source, use_safetensors, hub)
     config = LaddConfig(**_merged(source, settings, options))
-    # New weights are drawn in float32, whatever they are kept in.
+    # New weights are initialised in float32, independent of the dtype that they are stored in.
     model = LaddForDiffusionLM._from_config(config, dtype=torch.float32, **attention)
     others = model.load_state_dict(weights, strict=False).unexpected_keys
     if others:
@@ -76,7 +74,7 @@ def from_mdlm(source: str | os.PathLike | PreTrainedModel, **options: Any) -> La
 def _read(
     source: str | os.PathLike | PreTrainedModel, use_safetensors: bool | None, hub: dict
 ) -> tuple[dict[str, Any], dict[str, Tensor], torch.dtype]:
-    """Settings, weights and dtype of a source of either kind."""
+    """Returns settings, weights and dtype of a source of either kind."""
     if isinstance(source, PreTrainedModel):
         return _of_ours(source)
     described, _ = PreTrainedConfig.get_config_dict(source, **hub)
@@ -92,7 +90,7 @@ def _read(
 
 
 def _merged(source: str | os.PathLike | PreTrainedModel, settings: dict, options: dict) -> dict[str, Any]:
-    """The source's settings with the caller's. Raises `ValueError` where these contradict the source's weights."""
+    """Returns the source's settings with the caller's. Raises `ValueError` if these contradict the source's weights."""
     timed = ("cond_hidden_size", "reference_layout") if settings["token_time_conditioning"] else ()
     against = [name for name in (*_OF_WEIGHTS, *timed) if name in options and options[name] != settings[name]]
     if against:
@@ -116,9 +114,9 @@ def _of_ours(source: PreTrainedModel) -> tuple[dict[str, Any], dict[str, Tensor]
 def _of_mdlm(
     source: str | os.PathLike, described: dict[str, Any], use_safetensors: bool | None, hub: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Tensor], torch.dtype]:
-    """A published MDLM, whose dropout between layers has no counterpart here.
+    """Reads a published MDLM, whose dropout between layers has no counterpart here.
 
-    With `time_conditioning` false the network is told noise level 0 throughout.
+    With `time_conditioning` false the network is conditioned on noise level 0 throughout.
     """
     names = ("vocab_size", "model_length", "hidden_dim", "cond_dim", "n_blocks", "n_heads")
     absent = [name for name in names if name not in described]
@@ -127,7 +125,7 @@ def _of_mdlm(
     if described.get("time_conditioning", False):
         raise ValueError(
             f"{source} has `time_conditioning` true: it is told the noise level -log(1 - t), which a network that is "
-            "told the time t can not reproduce exactly; give a source with `time_conditioning` false."
+            "told the time t cannot reproduce exactly; give a source with `time_conditioning` false."
         )
     numberless = [name for name in names if not isinstance(described[name], int) or described[name] < 1]
     if numberless:
@@ -158,7 +156,7 @@ def _of_mdlm(
 
 
 def _saved_weights(source: str | os.PathLike, use_safetensors: bool | None, hub: dict[str, Any]) -> dict[str, Tensor]:
-    """The tensors of model.safetensors, or, only where asked for, of a pickled pytorch_model.bin."""
+    """Reads the tensors of model.safetensors, or, only if requested, of a pickled pytorch_model.bin."""
     pickled = use_safetensors is False
     name = "pytorch_model.bin" if pickled else "model.safetensors"
     path = cached_file(source, name, _raise_exceptions_for_missing_entries=False, **hub)

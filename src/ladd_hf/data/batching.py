@@ -1,4 +1,4 @@
-"""Batches of texts that are bounded by their size, so that many long ones need no more memory than many short ones."""
+"""Batches of texts bounded by their total size, so that memory does not depend on how long the texts are."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-MAX_TEXTS = 1000  # of a batch
+MAX_TEXTS = 1000  # per batch
 MAX_SIZE = 1 << 20  # bytes of a batch's texts, unless a single one has more
 
 
 def batches_by_size(sizes: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """First and end of each batch of consecutive texts; `sizes` `(N,)` are their bytes."""
+    """Returns (first, end) of each batch of consecutive texts; `sizes` `(N,)` are their sizes in bytes."""
     total, first, batches = np.cumsum(sizes), 0, []
     while first < len(sizes):
         before = total[first] - sizes[first]
@@ -26,7 +26,7 @@ def batches_by_size(sizes: NDArray[np.int64]) -> list[tuple[int, int]]:
 
 
 def batched_texts(groups: Iterable[Sequence[str | None]], max_texts: int = MAX_TEXTS) -> Iterator[list[str | None]]:
-    """Groups of texts joined to batches, each ended by the group with which it has so many texts, or `MAX_SIZE`
+    """Joins groups of texts into batches; a batch ends with the group that reaches `max_texts` texts or `MAX_SIZE`
     characters."""
     held: list[str | None] = []
     size = 0
@@ -41,9 +41,9 @@ def batched_texts(groups: Iterable[Sequence[str | None]], max_texts: int = MAX_T
 
 
 def text_sizes(column: pa.Array | pa.ChunkedArray) -> NDArray[np.int64]:
-    """The bytes of each text of a column, `(N,)`, 0 for a missing one; texts themselves are not read.
+    """Returns the size in bytes of each text of a column, `(N,)`, 0 for a missing one, without reading the texts.
 
-    Raises `ValueError` for a column of other things.
+    Raises `ValueError` for a column of another type.
     """
     check_holds_texts(column.type)
     chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
@@ -51,13 +51,13 @@ def text_sizes(column: pa.Array | pa.ChunkedArray) -> NDArray[np.int64]:
 
 
 def check_holds_texts(kind: pa.DataType) -> None:
-    """Raises `ValueError` for a column of this type."""
+    """Raises `ValueError` unless a column of this type holds strings."""
     if not (is_text(kind) or pa.types.is_null(kind)):
         raise ValueError(f"The column to tokenize holds {kind}, but strings are accepted: name the one with the texts.")
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether a column of this type holds strings."""
+    """True if a column of this type holds strings."""
     strings = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
     return any(test(kind.value_type if pa.types.is_dictionary(kind) else kind) for test in strings)
 

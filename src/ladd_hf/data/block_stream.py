@@ -1,4 +1,4 @@
-"""Blocks of a streamed corpus: shuffled, shared among processes, and resumed in the middle."""
+"""Blocks of a streamed corpus: shuffled, sharded over processes, resumable in the middle of an epoch."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .packing import Blocks, Layout, left_out_message
 
 logger = logging.get_logger(__name__)
 
-_DOCUMENTS = 128  # that are tokenized at once; of long ones fewer
-_READ = 8  # documents that are read at once
+_DOCUMENTS = 128  # tokenized at once; fewer if they are long
+_READ = 8  # documents read at once
 
 
 class _Place(NamedTuple):
-    """Where reading stands: `shard` counts the shards of this pass, `source` is the state of that shard's stream."""
+    """A position in the corpus: `shard` counts this pass's shards, `source` is the state of that shard's stream."""
 
     shard: int
     source: dict[str, Any] | None
@@ -32,9 +32,9 @@ class _Place(NamedTuple):
 
 
 class _Position(NamedTuple):
-    """The block that was given out last: `passed` epochs before this one, `seen` blocks of the epoch before the window
-    (number `window`, which begins at `place`), and the window's first `given` blocks are done with. `reader` is who has
-    read them: a process or data loader worker of how many that share the blocks."""
+    """The last block that was returned: `passed` epochs precede this one, `seen` blocks of the epoch precede the window
+    (number `window`, which begins at `place`), and the window's first `given` blocks are consumed. `reader` is
+    (index, count) among the processes and data loader workers that share the blocks."""
 
     epoch: int
     passed: int
@@ -46,25 +46,25 @@ class _Position(NamedTuple):
 
 
 class BlockStream(torch.utils.data.IterableDataset):
-    """Examples of one length out of a streamed corpus: rows with `input_ids` `(L,)`, and `attention_mask` `(L,)` where
-    a block may end in padding, as numpy arrays.
+    """Examples of one length from a streamed corpus: rows with `input_ids` `(L,)`, and `attention_mask` `(L,)` where a
+    block may end in padding, as numpy arrays.
 
-    Every shard of the corpus (a file, as a rule) is cut by itself, so the blocks are the same however many processes
-    share them. What does not fill a block is carried over to the next batch of documents. Texts that are too short for
-    the layout are left out; after the first pass a warning tells how many.
+    Each shard of the corpus (usually a file) is cut independently, so the blocks do not depend on the number of
+    processes. A remainder that does not fill a block is carried over to the next batch of documents. Texts that are
+    too short for the layout are left out; a warning gives their number after the first pass.
 
-    With data loader workers, or after `split`, shards are shared out where there are enough of them for everyone;
-    otherwise everyone reads all and keeps every n-th block. Either way each block is seen exactly once.
+    With data loader workers, or after `split`, shards are distributed if there is at least one for each reader;
+    otherwise each reader reads all shards and keeps every n-th block. Either way each block is seen exactly once.
 
-    `state_dict` is the place of the last block given out by this process (it counts what a data loader has fetched
-    ahead, and in workers there is one for each). A stream that has loaded it goes on with the next block: it tokenizes
-    again only the batch, or the shuffled window, that it stood in. What the source does to get there is its own affair:
-    `datasets` opens the shard where it stood, and reads over what is before that place in it.
+    `state_dict` is the position of the last block returned by this process (it counts what a data loader has
+    prefetched; each worker has its own). After `load_state_dict` a stream resumes with the next block: only the
+    current batch, or the current shuffled window, is tokenized again. The source resumes by its own means: `datasets`
+    opens the current shard and skips the rows before the position.
 
     Args:
-        source: the texts; it should not be shuffled, since such a stream can not be resumed exactly.
-        encoder: texts to ids.
-        layout: documents to blocks.
+        source: the texts; it should not be shuffled, since a shuffled stream cannot be resumed exactly.
+        encoder: maps texts to ids.
+        layout: cuts documents into blocks.
         column: the column of `source` with the texts.
     """
 
@@ -81,30 +81,30 @@ class BlockStream(torch.utils.data.IterableDataset):
     # --- what is streamed ---
 
     def shuffle(self, seed: int = 0, buffer_size: int = 10_000) -> BlockStream:
-        """The stream with its shards in random order, and blocks shuffled within windows of `buffer_size` or a few
-        more. The order is a function of `seed` and the epoch."""
+        """Returns the stream with its shards in random order, and blocks shuffled within windows of at least
+        `buffer_size`. The order is a function of `seed` and the epoch."""
         if buffer_size < 1:
             raise ValueError(f"`buffer_size` is {buffer_size}; give a number of blocks, 1 or more.")
         return self._with(_window=buffer_size, _seed=seed)
 
     def repeat(self, num_times: int | None = None) -> BlockStream:
-        """The stream over `num_times` epochs, or without end; each is shuffled anew where `shuffle` asks for it."""
+        """Returns the stream over `num_times` epochs, or without end; a shuffled stream is reshuffled in each."""
         if num_times is not None and num_times < 1:
             raise ValueError(f"`num_times` is {num_times}; give a number of epochs, 1 or more, or None for no end.")
         return self._with(_passes=num_times)
 
     def split(self, rank: int, world_size: int) -> BlockStream:
-        """Part `rank` of `world_size`. For loops of one's own: a Trainer shares a stream out by itself."""
+        """Returns part `rank` of `world_size`, for custom training loops; a Trainer shards a stream by itself."""
         if not 0 <= rank < world_size:
             raise ValueError(f"`rank` is {rank} of `world_size` {world_size}; give a rank from 0 to below the size.")
         return self._with(_part=self._part * world_size + rank, _parts=self._parts * world_size)
 
     def set_epoch(self, epoch: int) -> None:
-        """Which epoch the next pass is, or the first of the next passes."""
+        """Sets the epoch of the next pass, or of the first of the next passes."""
         self._epoch.fill_(epoch)
 
     def from_the_first(self) -> BlockStream:
-        """One pass over all blocks in their own order, as if nothing had been asked for or read."""
+        """Returns one pass over all blocks in their own order, unshuffled, unsharded and from the beginning."""
         return self._with(_window=0, _seed=0, _passes=1, _part=0, _parts=1, _told=True)
 
     def _with(self, **changes: Any) -> BlockStream:
@@ -112,10 +112,10 @@ class BlockStream(torch.utils.data.IterableDataset):
         vars(changed).update(changes, _start=None, _at=None, _epoch=_shared(int(self._epoch)))
         return changed
 
-    # --- where it stands ---
+    # --- position ---
 
     def state_dict(self) -> dict[str, Any]:
-        """The place of the last block given out, as plain numbers, lists and strings; see the class."""
+        """Returns the position of the last block returned, as plain numbers, lists and strings; see the class."""
         if self._start is not None:
             return copy.deepcopy(self._start)
         at = self._at or _Position(int(self._epoch), 0, 0, _beginning(), 0, 0, None)
@@ -124,10 +124,10 @@ class BlockStream(torch.utils.data.IterableDataset):
         return copy.deepcopy({"stream": self._made, **at._asdict(), "place": place, "reader": reader})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The next pass goes on from there.
+        """Sets the position from which the next pass resumes.
 
-        Raises `ValueError` for the state of a stream that was made otherwise: of other blocks, another order, or
-        another part of them.
+        Raises `ValueError` for the state of a stream made with other arguments: other blocks, another order, or another
+        part of them.
         """
         if not isinstance(state_dict, Mapping) or not {"stream", *_Position._fields} <= state_dict.keys():
             raise ValueError(
@@ -147,7 +147,7 @@ class BlockStream(torch.utils.data.IterableDataset):
 
     @property
     def _made(self) -> dict[str, Any]:
-        """What decides which blocks are given out in which order, as plain values."""
+        """Returns the settings that determine the blocks and their order, as plain values."""
         source = self.source
         return {
             "seed": self._seed if self._window else None,
@@ -174,13 +174,13 @@ class BlockStream(torch.utils.data.IterableDataset):
                 yield row
             if self._passes is None and not anything and start is None:
                 raise ValueError(
-                    "The corpus has no block for this process, and so it can not be repeated: give a longer text, or "
+                    "The corpus has no block for this process, and so it cannot be repeated: give a longer text, or "
                     "share it among fewer processes and data loader workers."
                 )
             start = None
 
     def _pass(self, epoch: int, passed: int, start: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
-        """One epoch's blocks, from `start` on."""
+        """Yields one epoch's blocks, from `start` on."""
         worker = torch.utils.data.get_worker_info()
         workers, number = (worker.num_workers, worker.id) if worker else (1, 0)
         part, parts = reader = self._part * workers + number, self._parts * workers
@@ -214,7 +214,7 @@ class BlockStream(torch.utils.data.IterableDataset):
         return example
 
     def _windows(self, shards: list[int], epoch: int, place: _Place) -> Iterator[tuple[_Place, Blocks]]:
-        """Batches joined until they reach the window, each with the place where it begins."""
+        """Yields batches joined up to the window's size, each with the position at which it begins."""
         begins, held, size = place, list[Blocks](), 0
         for after, blocks in self._batches(shards, epoch, place):
             held.append(blocks)
@@ -226,7 +226,7 @@ class BlockStream(torch.utils.data.IterableDataset):
             yield begins, _joined(held)
 
     def _batches(self, shards: list[int], epoch: int, place: _Place) -> Iterator[tuple[_Place, Blocks]]:
-        """Blocks of each batch of documents, with the place behind it."""
+        """Yields the blocks of each batch of documents, with the position after it."""
         number, source, carry = place
         nothing, left_out = np.empty(0, self.encoder.dtype), 0
         for shard in shards[number:]:
@@ -234,8 +234,8 @@ class BlockStream(torch.utils.data.IterableDataset):
             stream.set_epoch(epoch)
             if source is not None:
                 stream.load_state_dict(source)
-            # by `iter`, for a plain loop would share this shard out among the data loader's workers once more; and few
-            # at once, for how many make a batch is a matter of their size
+            # with `iter`: a plain loop would share this shard out among the data loader's workers once more; only a few
+            # rows at once, since a batch is bounded by size, not by number
             rows = (rows[self.column] for rows in stream.iter(batch_size=min(_READ, _DOCUMENTS)))
             for documents in batched_texts(rows, _DOCUMENTS):
                 blocks, carry = self.layout.cut(self.encoder(documents), carry, last=False)
@@ -245,13 +245,13 @@ class BlockStream(torch.utils.data.IterableDataset):
             left_out += blocks.left_out
             number, source, carry = number + 1, None, nothing
             yield _Place(number, source, carry), blocks
-        if left_out and not self._told:  # in the passes after it they are the same
+        if left_out and not self._told:  # the same in later passes
             self._told = True
             logger.warning(left_out_message(left_out, self.layout))
 
 
 def _shared(epoch: int) -> torch.Tensor:
-    """A number that data loader workers see change."""
+    """Returns a number in shared memory, so that data loader workers see it change."""
     return torch.tensor(epoch).share_memory_()
 
 

@@ -1,4 +1,4 @@
-"""Corpora that are built rather than downloaded: once, into the cache of `datasets`, and memory-mapped from then on."""
+"""Corpora that are built rather than downloaded: built once into the cache of `datasets`, then memory-mapped."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from .batching import batched_texts
 logger = logging.getLogger(__name__)
 
 _FEATURES = datasets.Features({"text": datasets.Value("string")})
-_FORMAT = 2  # of the files: another one for other files of the same corpus
-_WHOLE = "splits.json"  # the names of the splits, in their order
+_FORMAT = 2  # of the files: change it whenever the files of a corpus change
+_WHOLE = "splits.json"  # the names of the splits, in order
 
 
 def built_once(
@@ -30,17 +30,17 @@ def built_once(
     build: Callable[[], Mapping[str, Iterable[str | None]]],
     cache_dir: str | Path | None = None,
 ) -> datasets.DatasetDict:
-    """The texts that `build` gives by split, in the column `text`; only the first call with this `key` builds them.
+    """Returns the texts of `build` by split, in the column `text`; only the first call with a `key` builds them.
 
-    Several processes may ask at once: each writes to a folder of its own, and the first one's is kept. Where the cache
-    can not be written to, the texts are held in memory, with a warning.
+    Safe for concurrent processes: each writes to its own folder, and the first one is kept. If the cache is not
+    writable, the texts are held in memory, with a warning.
 
     Args:
         name: of the corpus.
-        key: what decides the texts, as plain values: their sources' contents, and a version of the code that reads
-            them.
-        build: called where they are not in the cache. Texts are written as they come, a few at a time.
-        cache_dir: where they are kept; `None`: where `datasets` keeps its own.
+        key: all that determines the texts, as plain values: the contents of their sources, and a version of the code
+            that reads them.
+        build: called if they are not in the cache. Texts are written as they come, a few at a time.
+        cache_dir: where they are kept; `None`: the cache of `datasets`.
 
     Raises:
         ValueError: a cached corpus that is damaged.
@@ -53,7 +53,7 @@ def built_once(
             _write(build(), folder)
         except _Unwritable as error:
             logger.warning(
-                "The corpus %r can not be kept in %s (%s), so it is held in memory: give a `cache_dir` that can be "
+                "The corpus %r cannot be kept in %s (%s), so it is held in memory: give a `cache_dir` that can be "
                 "written to, or set HF_DATASETS_CACHE.", name, root, error.__cause__
             )  # fmt: skip
             built = {
@@ -64,11 +64,11 @@ def built_once(
 
 
 class _Unwritable(Exception):
-    """The cache can not be written to."""
+    """The cache is not writable."""
 
 
 def _write(corpus: Mapping[str, Iterable[str | None]], folder: Path) -> None:
-    """All of it or nothing, whoever else does the same."""
+    """Writes the whole corpus or nothing, also if other processes write the same one."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         private = tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unfinished-")
@@ -93,9 +93,7 @@ def _write_split(texts: Iterable[str | None], folder: Path) -> None:
     except OSError as error:
         raise _Unwritable from error
     with stream, ArrowWriter(features=_FEATURES, stream=stream) as writer:
-        for batch in batched_texts(
-            [text] for text in texts
-        ):  # what goes wrong in reading them is no matter of the cache
+        for batch in batched_texts([text] for text in texts):  # outside of `try`: errors in reading are not the cache's
             _write_batch(writer, batch)
         try:
             writer.finalize()
@@ -112,7 +110,7 @@ def _write_batch(writer: ArrowWriter, texts: list[str | None]) -> None:
 
 
 def _read(folder: Path) -> datasets.DatasetDict:
-    # what is computed from it is kept beside it, so in memory where that is not possible
+    # `datasets` caches results beside the data, so hold it in memory if that folder is not writable
     in_memory = not os.access(folder, os.W_OK)
     try:
         splits = json.loads((folder / _WHOLE).read_text())

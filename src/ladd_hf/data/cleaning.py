@@ -1,8 +1,9 @@
-"""Tokenised corpora back to plain text, by the rules that papers on zero-shot perplexity apply.
+"""Cleaners that turn tokenised corpora back into plain text, by the rules of papers on zero-shot perplexity.
 
-PTB, WikiText and LM1B come with spaces around punctuation and with words replaced (`N` for a number). A model of web
-text is not at home there, so SEDD (arXiv 2310.16834), MDLM (2406.07524) and later work undo it, and perplexities
-compare only where all undo it alike. The rules here are theirs; one of WikiText's that never applies is left out.
+PTB, WikiText and LM1B have spaces around punctuation and replaced words (`N` for a number), which is out of
+distribution for a model of web text. SEDD (arXiv 2310.16834), MDLM (2406.07524) and later work undo this, and
+perplexities are comparable only if all use the same rules. These are theirs, without one of WikiText's that never
+applies.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-# A rule is a pattern and what it becomes; rules are applied one after the other.
+# A rule is a pattern and its replacement; rules are applied in order.
 Rules = list[tuple[str, str]]
 
 
 def cleaner(rules: Rules) -> Callable[[str], str]:
-    """The function that applies these rules in order."""
+    """Returns the function that applies these rules in order."""
     compiled = [(re.compile(pattern), replacement) for pattern, replacement in rules]
 
     def clean(text: str) -> str:
@@ -27,12 +28,12 @@ def cleaner(rules: Rules) -> Callable[[str], str]:
 
 
 def _joined_to_the_left(*marks: str) -> Rules:
-    """No space before a mark that has one on either side: a pass for each mark, for two of them may share a space."""
+    """Removes the space before a mark with spaces on both sides, one pass per mark: two marks may share a space."""
     return [(f" {re.escape(mark)} ", f"{mark} ") for mark in marks]
 
 
 def _closed_up(left: str, right: str) -> tuple[str, str]:
-    """No spaces inside of a pair of brackets or quotes."""
+    """Removes spaces inside of a pair of brackets or quotes."""
     start, end = re.escape(left), re.escape(right)
     return rf"{start}\s*([^{end}]*?)\s*{end}", rf"{left}\1{right}"
 
@@ -89,25 +90,25 @@ _clean_lm1b = cleaner(
 
 
 def clean_wikitext(text: str) -> str:
-    """WikiText: punctuation, brackets and quotes closed up, `@-@` and its kin undone, headings in one piece."""
+    """Cleans WikiText: closes up punctuation, brackets and quotes, undoes `@-@` and the like, joins headings."""
     return _clean_wikitext(text)
 
 
 def clean_ptb(text: str) -> str:
-    """Penn Treebank: clitics joined, `N` becomes 1, `<unk>` a question mark."""
+    """Cleans Penn Treebank: joins clitics, replaces `N` by 1 and `<unk>` by a question mark."""
     return _clean_ptb(text)
 
 
 def clean_lm1b(text: str) -> str:
-    """One Billion Words: punctuation, brackets, quotes, currency signs and links closed up."""
+    """Cleans One Billion Words: closes up punctuation, brackets, quotes, currency signs and links."""
     return _clean_lm1b(text)
 
 
 def clean_lambada(text: str) -> str:
-    """LAMBADA: straight quotes, and a line break in front, as GPT-2's evaluation has it."""
+    """Cleans LAMBADA: straight quotes, and a leading line break, as in GPT-2's evaluation."""
     return "\n" + text.replace("“", '"').replace("”", '"').strip()
 
 
 def clean_scientific_papers(text: str) -> str:
-    """arXiv and PubMed: WikiText's rules, then LM1B's."""
+    """Cleans arXiv and PubMed articles: WikiText's rules, then LM1B's."""
     return clean_lm1b(clean_wikitext(text))

@@ -15,27 +15,27 @@ from ..models.encoders.pooling import check_shortest
 from ..models.vocabulary import Vocabulary
 from ..utils.wrong_objects import described
 
-# A column that runs along the latents, not along the text.
+# A column with one entry per latent, not per token.
 _OF_LATENTS = "precomputed_latents"
-# What a column that runs along the text is padded with; `input_ids` with the padding token.
+# Padding values of columns with one entry per token; `input_ids` are padded with the padding token.
 _PADDING = {"attention_mask": 0, "labels": IGNORED_LABEL}
 
 
 class LaddCollator:
-    """Stacks examples to `(B, S)` tensors, ids as int64; texts of different lengths are padded at their ends.
+    """Stacks examples to `(B, S)` tensors, ids as int64; shorter texts are padded at their ends.
 
     Args:
-        pad_token_id: what `input_ids` are padded with; without it all texts must be equally long.
-        min_tokens: how many tokens a text must have, padding not counted: M of a model with latents, which a
-            [`LaddTrainer`] fills in. It is here that this is looked at, before the batch is on its device.
-        max_tokens: how many a text may have, padding not counted: the model's `max_position_embeddings`, filled in
+        pad_token_id: what `input_ids` are padded with; without it all texts must have the same length.
+        min_tokens: least number of tokens of a text, without padding: M for a model with latents, set by
+            [`LaddTrainer`]. Checked here, before the batch is on its device.
+        max_tokens: greatest number of tokens of a text, without padding: the model's `max_position_embeddings`, set
             likewise.
-        vocabulary: the model's, filled in likewise: which ids may stand in a text, and which in what is scored.
+        vocabulary: the model's, set likewise: the ids allowed in texts and in labels.
 
     Raises `ValueError` for texts of different lengths without a padding token, for texts with fewer tokens than
-    `min_tokens` or none but padding, or more than `max_tokens`, for several texts in one example, for ids outside of
-    the vocabulary, for scored ones that the model never writes, such as the mask token, for columns that are no
-    numbers, and for columns that only some examples have.
+    `min_tokens`, with padding only, or with more than `max_tokens`, for several texts in one example, for ids outside
+    of the vocabulary, for labels that the model never predicts, such as the mask token, for columns that are not
+    numeric, and for columns that only some examples have.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class LaddCollator:
         self.max_tokens, self.vocabulary = max_tokens, vocabulary
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Tensor]:
-        """A batch; `attention_mask` is added where something is padded."""
+        """Returns a batch; `attention_mask` is added if something is padded."""
         _check_examples(examples)
         columns = {name: self._column(name, [example[name] for example in examples]) for name in examples[0]}
         _check_rows(columns)
@@ -82,7 +82,7 @@ class LaddCollator:
         return vocabulary.check_text(torch.where(scored, labels, tokens), scored, "The labels of a batch")
 
     def _column(self, name: str, values: list[Any]) -> Tensor | list[Tensor]:
-        """A tensor `(B, ...)` of arrays that are equally long, made at once: ten times as fast as one by one."""
+        """Returns a tensor `(B, ...)` if all arrays have the same length: stacking at once is ten times as fast."""
         if all(isinstance(value, np.ndarray) and value.shape == values[0].shape for value in values):
             return self._numbers(name, np.stack(values))
         return [self._numbers(name, value) for value in values]
@@ -134,7 +134,7 @@ class LaddCollator:
 
 
 def _check_examples(examples: Any) -> None:
-    """Raises `ValueError` unless they are texts' ids with the same columns in all of them, each of a token or more."""
+    """Raises `ValueError` unless all examples have the same columns, one text's ids each, of at least one token."""
     if not isinstance(examples, Sequence) or isinstance(examples, str) or not examples:
         raise ValueError(f"A batch is {described(examples)}; give a list of examples, one at least.")
     for number, example in enumerate(examples):
@@ -166,7 +166,7 @@ def _check_examples(examples: Any) -> None:
 
 
 def _check_rows(columns: Mapping[str, Tensor | list[Tensor]]) -> None:
-    """Raises `ValueError` for what runs along a text, and is no row of numbers in an example."""
+    """Raises `ValueError` for per-token columns that are not one row of numbers per example."""
     for name in ("input_ids", *_PADDING):
         column = columns.get(name, [])
         for number, row in enumerate(column[:1] if isinstance(column, Tensor) else column):
@@ -178,14 +178,14 @@ def _check_rows(columns: Mapping[str, Tensor | list[Tensor]]) -> None:
 
 
 def _real_tokens(masks: Tensor | list[Tensor]) -> list[int]:
-    """How many tokens of each text are no padding."""
+    """Returns the number of tokens of each text, without padding."""
     if isinstance(masks, Tensor):
         return masks.bool().sum(1).tolist()
     return [int(mask.bool().sum()) for mask in masks]
 
 
 def _size(values: Any) -> int | None:
-    """How many entries a column has in an example; `None` for a number or nothing."""
+    """Returns the number of entries of a column in an example; `None` for a number or nothing."""
     try:
         return len(values)
     except TypeError:

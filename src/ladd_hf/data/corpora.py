@@ -1,4 +1,4 @@
-"""[`load_corpus`]: the corpora of the paper by name, or texts of one's own, as data sets with one column `text`."""
+"""[`load_corpus`]: the paper's corpora by name, or your own texts, as data sets with one column `text`."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from .text_files import is_text_file_name, load_text_files
 
 
 class Corpus(Protocol):
-    """A corpus that is found by name."""
+    """A corpus with a name."""
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The names of its splits."""
+        """Names of its splits."""
         ...
 
     def load(self, split: str, streaming: bool, num_proc: int | None = None, **hub_options: Any) -> Any:
-        """One split, as a `Dataset` or an `IterableDataset` with the column `text`.
+        """Returns one split, as a `Dataset` or an `IterableDataset` with the column `text`.
 
-        `num_proc`: processes that clean the texts of a `Dataset`. `hub_options`: `cache_dir`, `revision`, `token`, as
-        far as they are given.
+        `num_proc`: processes that clean the texts of a `Dataset`. `hub_options`: `cache_dir`, `revision` and `token`,
+        if given.
         """
         ...
 
@@ -41,7 +41,7 @@ class PythonDocs:
     """The documentation of the running Python's standard library; see [`python_docs`].
 
     Args:
-        normalize: in text8's 27 symbols.
+        normalize: convert to text8's 27 symbols.
         remarks: size and licence.
     """
 
@@ -59,7 +59,7 @@ class PythonDocs:
         return data.to_iterable_dataset() if streaming else data
 
 
-_TEXT8_FILES = ("text8", "text8.txt", "text8.zip")  # as the original is called, packed or not
+_TEXT8_FILES = ("text8", "text8.txt", "text8.zip")  # names of the original, zipped or not
 _ALL = {"train": "train", "validation": "validation", "test": "test"}
 _TRAIN_TEST = {"train": "train", "test": "test"}
 
@@ -79,7 +79,7 @@ _INCLUDED: dict[str, Corpus] = {
     "openwebtext": HeldOutCorpus(
         "Skylion007/openwebtext",
         config="plain_text",
-        # the commit that has the texts in 80 files, of which 100,173 or 100,172 documents are in each
+        # the commit with the texts in 80 files, each of 100,173 or 100,172 documents
         revision="79d93d786212f7344586290adb811d4ae6a1762c",
         data_files={
             "train": ["plain_text/train-000[0-6]?-of-00080.parquet", "plain_text/train-0007[0-8]-of-00080.parquet"],
@@ -141,12 +141,12 @@ register_corpus = CORPORA.register  # a name for a corpus, by which `load_corpus
 
 
 def known_corpora() -> dict[str, Corpus]:
-    """The corpora that have a name."""
+    """Returns the registered corpora by name."""
     return dict(CORPORA.items())
 
 
 def is_own_file(name_or_path: str | Path) -> bool:
-    """Whether it is a single file of the user's: training data with a share held out, where no part is asked for."""
+    """True if it is a single file, which is read as training data with a held-out share unless a split is named."""
     path = Path(name_or_path).expanduser()
     return str(name_or_path) not in CORPORA and path.is_file() and path.name not in _TEXT8_FILES
 
@@ -164,34 +164,34 @@ def load_corpus(
     revision: str | None = None,
     token: str | bool | None = None,
 ) -> Any:
-    """Texts to train and evaluate on, one document per row, in the one column `text`.
+    """Loads texts for training and evaluation, one document per row, in the one column `text`.
 
-    The named corpora are cleaned as papers on zero-shot perplexity clean them (`ladd_hf.data.cleaning`), and split as
-    they are there. They come from the Hub. Their names and columns there are taken from public code that reads them;
-    the tests, which run without a network, only check what is asked of the Hub.
+    The named corpora are downloaded from the Hub, and cleaned and split as in papers on zero-shot perplexity
+    (`ladd_hf.data.cleaning`). Their names and columns on the Hub are taken from public code that reads them; the tests
+    run without a network and only check the requests.
 
     Args:
-        name_or_path: a name ([`known_corpora`] has them all), a local file or folder (see
-            [`~text_files.load_text_files`]), a folder of `save_to_disk`, the original `text8.zip`, or a data set of
-            the Hub ("user/name"). A folder that is called like a corpus is given as "./name".
-        split: "train", "validation" or "test", as far as there are; `None` for all.
-        streaming: an `IterableDataset`, which downloads and reads while it is iterated over.
+        name_or_path: a name (see [`known_corpora`]), a local file or folder (see [`~text_files.load_text_files`]), a
+            folder of `save_to_disk`, the original `text8.zip`, or a data set of the Hub ("user/name"). Write "./name"
+            for a folder that has the name of a corpus.
+        split: "train", "validation" or "test", if the corpus has it; `None` for all.
+        streaming: return an `IterableDataset`, which downloads and reads during iteration.
         text_column: the column with the texts; for local files and data sets of the Hub without a name here.
-        sample_by: what is a row of a local text file: "document", "paragraph" or "line".
-        held_out: the share of local files that becomes the split "validation" where they are training data alone, so
-            that one file is enough to train on: of many files every so-many-th, of many rows the last ones, and of
-            fewer the end of their text. It is the same streamed or not. 0 leaves all of it for training.
+        sample_by: a row of a local text file: "document", "paragraph" or "line".
+        held_out: the share of local files that becomes the split "validation" if they are training data only, so that
+            one file is enough to train on: of many files every n-th, of many rows the last ones, of fewer the end of
+            their text. The same streamed or not. 0 keeps all of it for training.
         num_proc: processes that clean a corpus of the Hub, unless it is streamed.
-        cache_dir, revision, token: as `datasets.load_dataset` has them.
+        cache_dir, revision, token: as in `datasets.load_dataset`.
 
     Returns:
         A `Dataset` or an `IterableDataset`, or a dict of them by split.
 
     Raises:
-        ValueError: a name or a split that there is not, local files that can not be read as text, or a data set of
-            the Hub that is a script.
+        ValueError: an unknown name or split, local files that cannot be read as text, or a data set of the Hub that is
+            a script.
         FileNotFoundError: no such file, or no such data set on the Hub.
-        ConnectionError: a data set of the Hub that is not in the cache, without a network.
+        ConnectionError: no network, and the data set of the Hub is not in the cache.
     """
     given = {"cache_dir": cache_dir, "revision": revision, "token": token}
     options = {name: value for name, value in given.items() if value is not None}
@@ -218,9 +218,9 @@ def load_corpus(
 
 
 def separator_of(name_or_path: str | Path) -> str:
-    """What is put between the texts of a corpus, named as in [`load_corpus`], where no special token stands there.
+    """Returns the separator between the texts of a corpus, named as in [`load_corpus`], without special tokens.
 
-    A space, or nothing where they are pieces of one text, which a corpus tells by its attribute `separator`.
+    A space, or the corpus's attribute `separator`: empty if its rows are pieces of one text.
     """
     name, path = str(name_or_path), Path(name_or_path).expanduser()
     if name not in CORPORA and path.is_file() and path.name in _TEXT8_FILES:
@@ -229,7 +229,7 @@ def separator_of(name_or_path: str | Path) -> str:
 
 
 def _is_path(name: str) -> bool:
-    """Whether this can only be meant as a path, and not as a name or a data set of the Hub."""
+    """True if this can only be a path, not a name or a data set of the Hub."""
     ends = name.endswith(("/", os.sep)) or is_text_file_name(name) or Path(name).name in _TEXT8_FILES[1:]
     return ends or name.startswith((".", "/", "~", os.sep)) or name.count("/") > 1
 

@@ -1,4 +1,4 @@
-"""Texts to token ids, many at once: ragged arrays instead of lists of lists."""
+"""Encoding of many texts to token ids at once: ragged arrays instead of lists of lists."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from .batching import batches_by_size, check_holds_texts, text_sizes
 from .fingerprints import Fingerprint, encodes_by_itself, fingerprint_of
 from .missing_texts import missing
 
-TokenArray = NDArray[Any]  # uint16 where the vocabulary fits, else int32
+TokenArray = NDArray[Any]  # uint16 if the vocabulary fits, else int32
 
 
 class Documents(NamedTuple):
-    """Token ids of documents, one behind the other: `ids` `(T,)`, and how many each has, `lengths` `(N,)` int64."""
+    """Token ids of documents, concatenated: `ids` `(T,)`, and the number of each document's, `lengths` `(N,)` int64."""
 
     ids: TokenArray
     lengths: NDArray[np.int64]
 
 
 class TextEncoder:
-    """Texts to ids without special tokens, as the tokenizer gives them, but that no text can write a special token.
+    """Encodes texts without special tokens, as the tokenizer does, except that special tokens in a text are plain text.
 
-    A tokenizer of single characters is applied as a lookup of bytes (see [`CharacterTable`]), tens of times as fast.
+    For a tokenizer of single characters this is a lookup of bytes (see [`CharacterTable`]), tens of times as fast.
     Ids are uint16 where the vocabulary has at most 65,536 tokens, else int32.
     """
 
@@ -44,14 +44,14 @@ class TextEncoder:
         self._table = character_table(tokenizer)
 
     def __call__(self, texts: Sequence[str | None] | pa.Array | pa.ChunkedArray) -> Documents:
-        """The ids of each text. Raises `ValueError` for a text that is missing (null) or can not be tokenized."""
+        """Returns each text's ids. Raises `ValueError` for a text that is missing (null) or cannot be tokenized."""
         strings = _as_strings(texts)
         documents = None if self._table is None else self._table.look_up(strings, self.dtype)
         return self._tokenize(strings) if documents is None else documents
 
     @cached_property
     def fingerprint(self) -> Fingerprint:
-        """The name of what decides how texts are tokenized; see [`fingerprint_of`]."""
+        """Name of all that determines how texts are tokenized; see [`fingerprint_of`]."""
         text, whole = fingerprint_of(self.tokenizer)
         return Fingerprint(hashlib.sha256(text.encode()).hexdigest()[:32], whole)
 
@@ -64,9 +64,9 @@ class TextEncoder:
     def _tokenized(self, strings: pa.LargeStringArray) -> Documents:
         try:
             encoded = _plain_ids(self.tokenizer, strings.to_pylist(), self._backend)
-        except Exception as error:  # what tokenizers raises for characters that it has no token for
+        except Exception as error:  # as tokenizers raises for characters without a token
             raise ValueError(
-                f"The tokenizer can not read a text of this batch ({error}): give a tokenizer with an unknown token or "
+                f"The tokenizer cannot read a text of this batch ({error}): give a tokenizer with an unknown token or "
                 "with bytes as tokens, or clean the texts of what is not in its vocabulary."
             ) from error
         lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
@@ -75,11 +75,11 @@ class TextEncoder:
 
 
 class CharacterTable:
-    """A tokenizer as a table of ASCII bytes, for the texts where it maps each character by itself.
+    """A tokenizer as a table of ASCII bytes, for texts in which it maps each character separately.
 
     Args:
-        ids: `(256,)` id of each byte, -1 for a byte that sends its text to the tokenizer.
-        pairs: `(256, 256)` bool, whether one byte may follow the other; `None` where each may.
+        ids: `(256,)` id of each byte, -1 for bytes whose texts are left to the tokenizer.
+        pairs: `(256, 256)` bool, true if the second byte may follow the first; `None` if all may.
     """
 
     def __init__(self, ids: NDArray[np.int64], pairs: NDArray[np.bool_] | None = None) -> None:
@@ -88,7 +88,7 @@ class CharacterTable:
         self.pairs = None if pairs is None else pairs.ravel()
 
     def look_up(self, strings: pa.LargeStringArray, dtype: np.dtype[Any]) -> Documents | None:
-        """The ids of these texts; `None` where a text is not all covered."""
+        """Returns the ids of these texts; `None` if a text is not covered."""
         if not len(strings):
             return None
         _, offsets, characters = strings.buffers()
@@ -99,7 +99,7 @@ class CharacterTable:
         return Documents(self.ids.astype(dtype)[data], np.diff(ends))
 
     def _may_follow(self, data: NDArray[np.uint8], borders: NDArray[np.int64]) -> bool:
-        """Whether all bytes may follow the ones before them; across the borders of documents anything may."""
+        """True if all bytes may follow the ones before them within a document."""
         if self.pairs is None or len(data) < 2:
             return True
         allowed = self.pairs[data[:-1].astype(np.uint16) << 8 | data[1:]]
@@ -108,23 +108,23 @@ class CharacterTable:
         return bool(allowed.all())
 
 
-# A normalizer that changes single characters, or runs of them: where it leaves all pairs of a text, it leaves the text.
+# A normalizer of single characters, or of runs of them: if it changes no pair of a text, it does not change the text.
 _CHARACTER_OR_RUN = re.compile(r"\[[^\[\]]+\]\+?")
 
 
 def character_table(tokenizer: PreTrainedTokenizerBase) -> CharacterTable | None:
-    """The table of a fast tokenizer of single characters, `None` for one that may join characters.
+    """Returns the table of a fast tokenizer of single characters, `None` for one that may join characters.
 
-    A tokenizer has one if no token but single characters consists of characters of the table, and its normalizer, if
-    any, only changes single characters and runs. Each character and pair of characters is then put to the test: those
-    that the tokenizer does not map one by one (two spaces that become one) are left to itself.
+    A tokenizer has one if no token longer than a character consists of characters of the table, and its normalizer, if
+    any, changes only single characters and runs. Each character and each pair is then tested: those that the tokenizer
+    does not map one by one (such as two spaces that become one) are left to it.
     """
     backend = _plain_backend(tokenizer)
     if backend is None or not _acts_on_runs(json.loads(backend.to_str())["normalizer"]):
         return None
-    special = set(tokenizer.all_special_tokens)  # which no text can write
+    special = set(tokenizer.all_special_tokens)  # not encoded from texts
     written = {token: number for token, number in tokenizer.get_vocab().items() if token not in special}
-    # byte-level tokenizers write a space as another character, so it is the decoder that tells what a token stands for
+    # byte-level tokenizers write a space as another character, so decode the token to find what it stands for
     single = {str(tokenizer.decode([number])): number for token, number in written.items() if len(token) == 1}
     table = {character: number for character, number in single.items() if len(character) == 1 and ord(character) < 128}
     if not table or any(len(token) > 1 and set(token) <= table.keys() for token in written):
@@ -132,7 +132,7 @@ def character_table(tokenizer: PreTrainedTokenizerBase) -> CharacterTable | None
     try:
         pairs = [left + right for left in table for right in table]
         encoded = dict(zip([*table, *pairs], _plain_ids(tokenizer, [*table, *pairs], backend), strict=True))
-    except Exception:  # what tokenizers raises: this one refuses a pair of its own characters, so it does join them
+    except Exception:  # tokenizers' error for a pair of its own characters, so it joins them
         return None
     covered = {character: number for character, number in table.items() if encoded[character] == [number]}
     ids = np.full(256, -1, np.int64)
@@ -157,8 +157,8 @@ def _acts_on_runs(normalizer: dict[str, Any] | None) -> bool:
 
 
 def _plain_backend(tokenizer: PreTrainedTokenizerBase) -> Any:
-    """A copy of a fast tokenizer's core that adds no special tokens and sees none in texts; `None` for a slow one, or
-    one that is more than its core."""
+    """Returns a copy of a fast tokenizer's core without special tokens; `None` for a slow tokenizer, or one that does
+    more than its core."""
     if encodes_by_itself(tokenizer):
         return None
     backend = copy.deepcopy(tokenizer.backend_tokenizer)
@@ -170,7 +170,7 @@ def _plain_backend(tokenizer: PreTrainedTokenizerBase) -> Any:
 
 def _plain_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str], backend: Any) -> list[list[int]]:
     if backend is not None:
-        # a quarter faster than the tokenizer's own call, which also keeps track of where in the text a token stood
+        # a quarter faster than the tokenizer's own call, which also computes offsets
         return [encoding.ids for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
     encoded: list[list[int]] = tokenizer(
         texts, add_special_tokens=False, split_special_tokens=True, return_attention_mask=False, verbose=False

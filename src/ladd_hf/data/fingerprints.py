@@ -1,7 +1,7 @@
-"""Names of what decides an output, as plain text: the same in every process, another one for anything else.
+"""Fingerprints of all that determines an output, as plain text: the same in every process, different otherwise.
 
-What is cached is named by what it was made of. An object is named by its class, the code of that class where it is no
-installed library's, and its state; a tokenizer moreover by the ids that it gives to texts of many kinds.
+Cached data are named by what they were made of. An object is described by its class, by the code of that class unless
+it belongs to an installed library, and by its state; a tokenizer also by the ids that it gives to texts of many kinds.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ import torch
 from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-# What a tokenizer keeps that has no part in the ids of a text: where it came from, how it writes, and what it counted.
+# State of a tokenizer that does not affect the ids of a text: its origin, how it writes, and its counters.
 _NO_PART = {
     *("name_or_path", "_processor_class", "processor_class", "tokenizer_class", "backend", "auto_map", "files_loaded"),
     *("is_local", "local_files_only", "_commit_hash", "deprecation_warnings", "verbose", "init_inputs", "_auto_class"),
     *("chat_template", "chat_control_tokens", "response_template", "clean_up_tokenization_spaces", "model_max_length"),
     *("padding_side", "truncation_side", "model_input_names", "special_tokens_map_file", "_in_target_context_manager"),
-    # told by the tokens themselves
+    # described by the tokens themselves
     *("added_tokens_decoder", "_special_tokens_map", "extra_special_tokens", "additional_special_tokens"),
     "model_specific_special_tokens",
     *PreTrainedTokenizerBase.SPECIAL_TOKENS_ATTRIBUTES,
 }
-# The methods by which a fast tokenizer hands texts to its core. Where one is another, the core alone is not it.
+# The methods through which a fast tokenizer calls its core. If one is overridden, the core alone does not describe it.
 _ENCODING = ("__call__", "encode", "_encode_plus", "_encode_without_added_tokens", "_convert_encoding")
 _PROBES = (
     "The quick Brown fox JUMPS over the lazy dog's back, doesn't it? \"Yes\" (of course)!",
@@ -47,25 +47,25 @@ _PROBES = (
     "漢字 かな カナ ｶﾅ ＡＢｃ１ 東京都に住む 한국어 你好，世界。",
     "😀 👩‍👩‍👧 🇩🇪 ☃ \U0001f9ff \ue000 \U0010ffff \u0300",
 )
-_WORDS = 256  # of the vocabulary that are tokenized as texts
+_WORDS = 256  # tokens of the vocabulary that are tokenized as texts
 
 
 class Fingerprint(NamedTuple):
-    """The name of a tokenizer: `text`, and whether it is `whole`: that nothing which may decide its ids has no name."""
+    """A tokenizer's name: `text`, and `whole`, which is false if something that may determine its ids has no name."""
 
     text: str
     whole: bool
 
 
 class _Nameless(Exception):
-    """Something decides that can not be written down."""
+    """A value that may determine the output cannot be described."""
 
 
 def fingerprint_of(tokenizer: PreTrainedTokenizerBase) -> Fingerprint:
-    """What decides the ids of a text without special tokens: the same in every process, before and after use.
+    """Returns all that determines the ids of a text without special tokens: the same in every process and after use.
 
-    Of a fast tokenizer that is its core. Of any other it is its class with its code, its state (where files lie left
-    out, what is in them not), its tokens, and the ids that it gives to texts of many kinds.
+    For a fast tokenizer this is its core. For any other it is its class with its code, its state (the contents of
+    files, not their paths), its tokens, and the ids that it gives to texts of many kinds.
     """
     special = sorted((name, str(token)) for name, token in tokenizer.special_tokens_map.items())
     if not encodes_by_itself(tokenizer):
@@ -77,13 +77,13 @@ def fingerprint_of(tokenizer: PreTrainedTokenizerBase) -> Fingerprint:
         before = _tree(probed)
         ids = _probed(probed)
         state, whole = _lasting(before, _tree(probed)), True
-    except Exception:  # of any kind, for the code that copies and describes itself is anyone's: it can not be named
+    except Exception:  # of any kind: copying and describing may run anyone's code; no name then
         ids, state, whole = _probed(tokenizer), None, False
     return Fingerprint(json.dumps([*known, ids, state], sort_keys=True), whole)
 
 
 def encodes_by_itself(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether a tokenizer is more than a fast one's core: a slow one, or one whose class encodes in its own way."""
+    """True if a tokenizer is more than a fast one's core: a slow one, or a class with its own way of encoding."""
     if getattr(tokenizer, "backend_tokenizer", None) is None:
         return True
     kind, usual = type(tokenizer), PreTrainedTokenizerFast
@@ -92,14 +92,14 @@ def encodes_by_itself(tokenizer: PreTrainedTokenizerBase) -> bool:
         return True
     try:
         tokenizer.backend_tokenizer.to_str()
-    except Exception:  # what `tokenizers` raises for a core with a part that is written in Python
+    except Exception:  # as `tokenizers` raises for a core with a part written in Python
         return True
     return False
 
 
 def code_of(*values: Any) -> str | None:
-    """A digest of what classes, functions and values are: of installed libraries' their names, of all others their
-    code; `None` for what can not be named."""
+    """Returns a digest of classes, functions and values: by name if of an installed library, else by code; `None` if
+    one of them cannot be described."""
     try:
         tree = [_tree(value) for value in values]
     except _Nameless:
@@ -108,14 +108,14 @@ def code_of(*values: Any) -> str | None:
 
 
 def _core(core: Tokenizer) -> Any:
-    """What a fast tokenizer's core is, without what its last call set."""
+    """Describes a fast tokenizer's core, without settings of its last call."""
     description = json.loads(core.to_str())
     description["truncation"] = description["padding"] = None
     return description
 
 
 def _probed(tokenizer: PreTrainedTokenizerBase) -> list[Any]:
-    """The ids of texts of many kinds; the kind of error for those that it refuses."""
+    """Returns the ids of texts of many kinds, or the kind of error for texts that are refused."""
     vocabulary = sorted(tokenizer.get_vocab())
     words = vocabulary[:: max(1, len(vocabulary) // _WORDS)]
     cases = [" ".join(words), " ".join(words).swapcase(), "".join(words)]
@@ -126,7 +126,7 @@ def _probed(tokenizer: PreTrainedTokenizerBase) -> list[Any]:
         try:
             ids = tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
             found.append([int(one) for one in ids])
-        except Exception as error:  # any, for it is the tokenizer's answer to this text
+        except Exception as error:  # of any kind: the error is the tokenizer's answer to this text
             found.append(type(error).__name__)
     return found
 
@@ -139,14 +139,14 @@ def _tree(value: Any) -> Any:
 
 
 class _Walk:
-    """One walk over an object and all that it consists of, which meets every class and function once."""
+    """A walk over an object and all its parts, which visits every class and function once."""
 
     def __init__(self) -> None:
-        self._above: list[int] = []  # what this is a part of
-        self._met: dict[int, int] = {}  # classes and functions
+        self._above: list[int] = []  # the objects that contain this one
+        self._met: dict[int, int] = {}  # classes and functions visited
 
     def tree(self, value: Any) -> Any:
-        """The value as plain values. Raises `_Nameless` for what does not say what it is."""
+        """Returns the value as plain values. Raises `_Nameless` for a value that cannot be described."""
         if isinstance(value, str):
             return _content(value)
         if isinstance(value, type(None) | bool | int | float) and not isinstance(value, enum.Enum):
@@ -204,26 +204,26 @@ class _Walk:
         return describe(value)
 
     def _class(self, kind: type) -> list[Any]:
-        """The methods and values of a class; its bases by themselves."""
+        """Describes the methods and values of a class; its bases are described separately."""
         own = {name: part for name, part in sorted(vars(kind).items()) if not isinstance(part, _SLOTS)}
         parts = {name: part for name, part in own.items() if callable(part) or not name.startswith("__")}
         return [[self.tree(base) for base in kind.__bases__], {name: self.tree(part) for name, part in parts.items()}]
 
     def _function(self, function: types.FunctionType) -> list[Any]:
-        """The code of a function, what is bound to it, and what it names in its module."""
+        """Describes the code of a function, its bound values, and the names it uses in its module."""
         code, there = function.__code__, function.__globals__
         bound = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
         named = {name: self.tree(there[name]) for name in sorted(_names(code)) if name in there}
         return [_instructions(code), *map(self.tree, (bound, function.__defaults__, function.__kwdefaults__)), named]
 
     def _object(self, value: Any) -> Any:
-        """An object of any other class, by that and by what it says of itself to be copied."""
+        """Describes an object of any other class by its class and by its state for copying."""
         kind = [self.tree(type(value))]
         if isinstance(value, PreTrainedTokenizerBase):
             return ["object", kind, {name: self.tree(one) for name, one in _deciding(vars(value))}]
         try:
             reduced = value.__reduce_ex__(4)
-        except Exception as error:  # of any kind: the object's own word that it can not be written down
+        except Exception as error:  # of any kind: the object cannot be copied
             raise _Nameless(f"A {type(value).__name__}") from error
         if isinstance(reduced, str):
             return ["object", kind, reduced]
@@ -247,7 +247,7 @@ def _deciding(attributes: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _content(text: str) -> Any:
-    """A text, and of one that is a file's path what the file holds, for where it lies decides nothing."""
+    """Returns the text; for the path of a file the file's contents instead, since its location has no effect."""
     if not text.isprintable() or not 0 < len(text) < 4096 or not set(text) & set("/.\\"):
         return text
     try:
@@ -255,7 +255,7 @@ def _content(text: str) -> Any:
             return text
         with path.open("rb") as file:
             return ["file", hashlib.file_digest(file, "sha256").hexdigest()]
-    except OSError:  # too long for a path, or one that may not be read
+    except OSError:  # too long for a path, or not readable
         return text
 
 
@@ -266,7 +266,7 @@ def _qualified(value: Any) -> str:
 def _is_filled(cell: Any) -> bool:
     try:
         cell.cell_contents  # noqa: B018
-    except ValueError:  # what Python raises for an empty one
+    except ValueError:  # raised by Python for an empty cell
         return False
     return True
 
@@ -287,7 +287,7 @@ def _constant(value: Any) -> Any:
 
 @functools.cache
 def _installed(module: str | None) -> bool:
-    """Whether a module is Python's own or an installed library's, whose names stand for their code."""
+    """True if a module is Python's own or of an installed library, whose names stand for their code."""
     file = getattr(sys.modules.get(str(module)), "__file__", None)
     if file is None:
         return module is None or module in sys.builtin_module_names
@@ -296,7 +296,7 @@ def _installed(module: str | None) -> bool:
 
 
 def _lasting(before: Any, after: Any) -> Any:
-    """Of a state before and after use what has not changed: what a tokenizer notes while it works decides nothing."""
+    """Returns the part of a state that is the same before and after use: notes made while working have no effect."""
     if before == after:
         return before
     if not (isinstance(before, list) and isinstance(after, list) and before[:2] == after[:2]):

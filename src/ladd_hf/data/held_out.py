@@ -1,8 +1,7 @@
-"""A share of texts that is held out for validation, where nobody has set any apart.
+"""Validation data held out of training texts, for corpora without a validation split.
 
-It is a function of the texts alone, the same on disk and streamed, today and tomorrow. Of many files every so-many-th
-is held out, of many rows the last ones, and of fewer the end of their text, from where a paragraph, a line, a sentence
-or a word begins.
+A function of the texts alone, the same on disk and streamed. Of many files every n-th is held out, of many rows the
+last ones, and of fewer the end of their text, from the beginning of a paragraph, line, sentence or word.
 """
 
 from __future__ import annotations
@@ -12,19 +11,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 SHARE = 0.05  # one in twenty
-_STARTS = ("\n\n", "\n", ". ", "。", " ")  # what a held-out end begins behind, the first of them that there is
+_STARTS = ("\n\n", "\n", ". ", "。", " ")  # a held-out end begins after the first of these that occurs
 
 T = TypeVar("T")
 
 
 class Cut(NamedTuple):
-    """Where the held-out end of some texts begins: in text number `row`, at this `character`."""
+    """Beginning of the held-out end of some texts: in text number `row`, at this `character`."""
 
     row: int
     character: int = 0
 
     def before(self, texts: Iterable[str | None]) -> Iterator[str | None]:
-        """The texts up to there."""
+        """Yields the texts before the cut."""
         for number, text in enumerate(texts):
             if number < self.row:
                 yield text
@@ -34,7 +33,7 @@ class Cut(NamedTuple):
             return
 
     def behind(self, texts: Iterable[str | None]) -> Iterator[str | None]:
-        """The texts from there on."""
+        """Yields the texts after the cut."""
         for number, text in enumerate(texts):
             if number == self.row and self.character:
                 yield (text or "")[self.character :]
@@ -43,7 +42,7 @@ class Cut(NamedTuple):
 
 
 def check_share(share: float) -> float:
-    """The share as a number. Raises `ValueError` for one that is none."""
+    """Returns the share as a number. Raises `ValueError` for an invalid one."""
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
         raise ValueError(
             f"`held_out` is {share!r}, but a share of 0 or more and below 1 is accepted: give the part of the texts to "
@@ -53,7 +52,7 @@ def check_share(share: float) -> float:
 
 
 def parted(things: Sequence[T], share: float) -> tuple[list[T], list[T]] | None:
-    """Those that stay, and every so-many-th, which is held out; `None` for too few to hold one out."""
+    """Returns the things that stay, and every n-th, held out; `None` for too few to hold one out."""
     if _number(len(things), share) < 1:
         return None
     held_out = [_number(place + 1, share) > _number(place, share) for place in range(len(things))]
@@ -62,9 +61,9 @@ def parted(things: Sequence[T], share: float) -> tuple[list[T], list[T]] | None:
 
 
 def cut_of(number: int, texts: Iterable[str | None], share: float) -> Cut | None:
-    """Where the end of `number` texts begins that is held out; `None` where there is too little text.
+    """Returns the beginning of the held-out end of `number` texts; `None` if there is too little text.
 
-    The texts are read only where there are too few of them to hold out whole ones.
+    The texts are read only if there are too few of them to hold out whole ones.
     """
     if (last := _number(number, share)) >= 1:
         return Cut(number - last) if last < number else None
@@ -79,13 +78,13 @@ def cut_of(number: int, texts: Iterable[str | None], share: float) -> Cut | None
 
 
 def _number(count: int, share: float) -> int:
-    return math.floor(count * share + 1e-9)  # for 100 * 0.29 is less than 29
+    return math.floor(count * share + 1e-9)  # since 100 * 0.29 is less than 29
 
 
 def _cut_within(rows: Sequence[str], row: int, place: int, size: int) -> Cut | None:
-    """At or before this place in a text, within twice the share, where both sides have something to read."""
+    """Returns a cut at or before this place in a text, within twice the share, if both sides have text to read."""
     text = rows[row]
-    rest = size - sum(map(len, rows[:row])) - place  # characters behind the place
+    rest = size - sum(map(len, rows[:row])) - place  # characters after the place
     places = [found + len(mark) for mark in _STARTS if (found := text.rfind(mark, max(0, place - rest), place)) >= 0]
     for character in (*places, place):
         head, tail = (*rows[:row], text[:character]), (text[character:], *rows[row + 1 :])

@@ -1,4 +1,4 @@
-"""Corpora on the Hub: where each is, which of its documents are held out, and how its texts are cleaned."""
+"""Corpora on the Hub: their locations, their held-out documents, and the cleaning of their texts."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class HubCorpus:
 
     Args:
         hub_id: its repository.
-        split_names: the splits, by our names; on the right what the Hub calls them. None: as the Hub has them.
+        split_names: our names of the splits mapped to the Hub's; empty: the Hub's own splits.
         config: its configuration.
         text_column: the column with the texts.
-        clean: what is done to each text.
-        revision: a commit, or the revision with parquet files where the main one is a script, which `datasets` no
-            longer runs.
-        data_files: the files of each of the Hub's splits, as patterns, where they have to be told.
+        clean: function applied to each text.
+        revision: a commit, or the revision with parquet files if the main one is a script, which `datasets` no longer
+            runs.
+        data_files: file patterns of each of the Hub's splits, if they must be given.
         remarks: size and licence.
     """
 
@@ -43,7 +43,7 @@ class HubCorpus:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The names of its splits."""
+        """Names of its splits."""
         return tuple(self.split_names)
 
     def load(self, split: str, streaming: bool, num_proc: int | None = None, **hub_options: Any) -> Any:
@@ -51,17 +51,17 @@ class HubCorpus:
         return self._texts(self.download(self.split_names[split], streaming, **hub_options), num_proc)
 
     def load_all(self, streaming: bool, num_proc: int | None = None, **hub_options: Any) -> dict[str, Any]:
-        """All splits that the Hub has, by its names."""
+        """Returns all splits of the Hub, by the Hub's names."""
         by_split = self.download(None, streaming, **hub_options)
         return {name: self._texts(data, num_proc) for name, data in by_split.items()}
 
     def download(self, hub_split: str | None, streaming: bool, **hub_options: Any) -> Any:
-        """One of the Hub's splits as it is there, or a dict of all.
+        """Returns one of the Hub's splits as stored there, or a dict of all.
 
         Raises:
             ConnectionError: no network, and the data set is not in the cache.
             FileNotFoundError: no such data set, revision or file.
-            ValueError: a data set that is a script, or something that is no name of one.
+            ValueError: a data set that is a script, or an invalid name.
         """
         options = {"revision": self.revision, **hub_options}
         if self.data_files is not None:
@@ -80,7 +80,7 @@ class HubCorpus:
             ) from error
         except ConnectionError as error:
             raise ConnectionError(
-                f"The data set {name} is not in the cache, and the Hub can not be reached; {_OFFLINE}."
+                f"The data set {name} is not in the cache, and the Hub cannot be reached; {_OFFLINE}."
             ) from error
         except HFValidationError as error:
             raise ValueError(
@@ -91,7 +91,7 @@ class HubCorpus:
             if not str(error).startswith("Couldn't find cache"):
                 raise
             raise ConnectionError(
-                f"Of the data set {name} other files are in the cache than these, and the Hub can not be reached; "
+                f"Of the data set {name} other files are in the cache than these, and the Hub cannot be reached; "
                 f"{_OFFLINE}."
             ) from error
         except RuntimeError as error:
@@ -113,15 +113,15 @@ class HubCorpus:
 
 @dataclass(frozen=True)
 class HeldOutCorpus(HubCorpus):
-    """A data set with a training split alone, in several files; its last documents are held out for validation.
+    """A data set with only a training split, in several files; its last documents are held out for validation.
 
     They are the last of the last file, which is read for validation only. So no split reads the other's files, a
-    stream of the training split keeps a shard for each of its files, and streamed or not the documents are the same;
-    what precedes the held-out documents in the last file is in neither split.
+    stream of the training split has one shard per file, and streamed or not the documents are the same; the documents
+    before the held-out ones in the last file are in neither split.
 
     Args:
-        last_file: documents of the last file.
-        held_out: how many of them are held out.
+        last_file: number of documents of the last file.
+        held_out: number of them that are held out.
     """
 
     split_names: Mapping[str, str] = field(default_factory=lambda: {"train": "train", "validation": "validation"})
@@ -138,11 +138,11 @@ class HeldOutCorpus(HubCorpus):
 
 
 class _CleanTexts:
-    """Cleans the texts of a row or of a batch. Its attributes name the cache of what it gives."""
+    """Cleans the texts of a row or of a batch. Its attributes determine the name of its output in the cache."""
 
     def __init__(self, clean: Callable[[str], str]) -> None:
         self.clean = clean
-        # which `datasets` knows by no more than its name; what can not be named is not found again
+        # `datasets` would fingerprint the function by its name only; a random fingerprint is never found again
         self.code = code_of(clean) or datasets.fingerprint.generate_random_fingerprint()
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Texts in JSON files: what is wrong with one is said with its name and line."""
+"""Texts in JSON files; errors name the file and the line."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 _KINDS = {str: "string", dict: "object", list: "list", int: "number", float: "number", bool: "boolean"}
-_HALF = re.compile("[\ud800-\udfff]")  # of a character that takes two code units, without the other half
-# Beside what is no JSON: what Python raises for too many levels, and for a number of thousands of digits.
+_HALF = re.compile("[\ud800-\udfff]")  # a lone surrogate: half of a character of two code units
+# Errors besides invalid JSON: Python's for too deep nesting, and for a number of thousands of digits.
 _NO_VALUE = (RecursionError, ValueError)
 
 
 def json_texts(file: str, column: str) -> Iterator[str | None]:
-    """The texts of a file, row by row.
+    """Yields the texts of a file, row by row.
 
     A file holds JSON lines, a list of objects or of strings, or one object.
 
     Args:
         file: its path.
-        column: the objects' field with the text; a later object without it, or with `null`, gives `None`.
+        column: the objects' field with the text; for a later object without it, or with `null`, the text is `None`.
 
-    Raises `ValueError` for a file that holds something else or no row, whose first row has no such field, or with a
-    text that is none.
+    Raises `ValueError` for a file with other content or without rows, for a first row without the field, and for a
+    text that is not a string.
     """
     number = 0
     for number, (line, row) in enumerate(_rows(file), 1):
@@ -51,18 +51,18 @@ def json_texts(file: str, column: str) -> Iterator[str | None]:
 
 
 def check_json_file(file: str, column: str) -> None:
-    """Raises what [`json_texts`] raises at the first row, so that a stream is refused before it is read."""
+    """Raises as [`json_texts`] does at the first row, so that a stream is refused before it is read."""
     next(json_texts(file, column))
 
 
 def missing_column(source: str, column: str, names: Sequence[str]) -> str:
-    """The sentence for a source without the column that is asked for."""
+    """Returns the error message for a source without the requested column."""
     there = f"but {', '.join(map(repr, names))}" if names else "nor any other"
     return f"{source} has no column {column!r}, {there}: name the one with the texts (`text_column`)."
 
 
 def no_rows(file: str) -> str:
-    """The sentence for a file without any."""
+    """Returns the error message for a file without rows."""
     return f"The file {file} holds no rows: remove it, or write texts to it."
 
 
@@ -71,13 +71,13 @@ def _kind(value: Any) -> str:
 
 
 def _rows(file: str) -> Iterator[tuple[int, Any]]:
-    """Line and value of each row."""
+    """Yields the line number and value of each row."""
     with open(file, encoding="utf-8-sig") as lines:
         filled: Iterator[tuple[int, str]] = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
         number, line = next(filled, (1, ""))
         try:
             first = json.loads(line)
-        except json.JSONDecodeError:  # it is one value over many lines, or broken
+        except json.JSONDecodeError:  # one value over many lines, or broken
             first, filled = _whole(file), iter(())
         except _NO_VALUE as error:
             raise _refused(file, number, error) from error
@@ -114,6 +114,6 @@ def _broken(file: str, line: int, error: json.JSONDecodeError) -> ValueError:
 
 def _refused(file: str, line: int, error: Exception) -> ValueError:
     return ValueError(
-        f"Line {line} of the file {file} holds JSON that can not be read ({error}): write rows with few levels of "
+        f"Line {line} of the file {file} holds JSON that cannot be read ({error}): write rows with few levels of "
         "lists and objects, and numbers of few digits."
     )

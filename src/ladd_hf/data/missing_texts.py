@@ -1,17 +1,17 @@
-"""Texts that are missing (null): refused by whatever reads them first, in the same words."""
+"""Missing texts (null): one error message for all that read texts."""
 
 from __future__ import annotations
 
 
 def present(text: str | None) -> str:
-    """The text. Raises `ValueError` where it is missing."""
+    """Returns the text. Raises `ValueError` if it is missing."""
     if text is None:
         raise missing("A text")
     return text
 
 
 def missing(which: str) -> ValueError:
-    """What is wrong with a text that is `None`, and what to do."""
+    """Returns the error for a text that is `None`, with a remedy."""
     return ValueError(
         f"{which} is missing (null), but a string is accepted: filter such rows out, for instance by "
         "`dataset.filter(lambda row: row['text'] is not None)`."

@@ -1,4 +1,4 @@
-"""How documents of any length become blocks of one length: packed, wrapped or padded, with nothing lost in between."""
+"""Cuts documents of any length into blocks of one length: packed, wrapped or padded, with nothing lost in between."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .encoding import Documents, TokenArray
 
 
 class Blocks(NamedTuple):
-    """Examples of L tokens: `ids` `(n, L)`, and how many of each are text, `lengths` `(n,)`; padding is at the end.
+    """Examples of L tokens: `ids` `(n, L)`, and the number of text tokens of each, `lengths` `(n,)`; padding follows.
 
-    `left_out` counts those that had too little text.
+    `left_out` counts the blocks that were dropped because they had too little text.
     """
 
     ids: TokenArray
@@ -24,16 +24,16 @@ class Blocks(NamedTuple):
 
     @property
     def attention_mask(self) -> NDArray[np.bool_]:
-        """`(n, L)`, true where there is text."""
+        """`(n, L)`, true for text tokens."""
         mask: NDArray[np.bool_] = np.arange(self.ids.shape[1]) < self.lengths[:, None]
         return mask
 
     def take(self, rows: NDArray[np.int64]) -> Blocks:
-        """The blocks of these numbers."""
+        """Returns the blocks with these indices."""
         return Blocks(self.ids[rows], self.lengths[rows])
 
     def of_at_least(self, min_tokens: int) -> Blocks:
-        """The blocks with so many tokens of text; the others are counted."""
+        """Returns the blocks with at least `min_tokens` tokens of text; the others are counted in `left_out`."""
         kept = self.lengths >= min_tokens
         if kept.all():
             return self
@@ -43,8 +43,8 @@ class Blocks(NamedTuple):
 class Layout(Protocol):
     """Cuts batch after batch of documents into blocks.
 
-    What does not fill a block is handed back as `carry`, to be given with the next batch, so that the blocks do not
-    depend on how the documents were batched.
+    A remainder that does not fill a block is returned as `carry`, to be passed with the next batch, so that the blocks
+    do not depend on the batches of documents.
     """
 
     length: int
@@ -52,21 +52,21 @@ class Layout(Protocol):
 
     @property
     def pads(self) -> bool:
-        """Whether a block may end in padding."""
+        """True if a block may end in padding."""
         ...
 
     @property
     def frame(self) -> TextFrame:
-        """What begins and ends a text, and fills its block up."""
+        """Frame of a text: its first, last and filling tokens."""
         ...
 
     def cut(self, documents: Documents, carry: TokenArray, last: bool) -> tuple[Blocks, TokenArray]:
-        """Blocks of `carry` and these documents, and the new carry, which is empty where `last` is true."""
+        """Returns blocks of `carry` and these documents, and the new carry, which is empty if `last` is true."""
         ...
 
 
 def left_out_message(number: int, layout: Layout) -> str:
-    """What is told of blocks that had too little text."""
+    """Returns the message about blocks that had too little text."""
     return (
         f"{number:,} texts, or rests of longer ones, have fewer than {layout.min_tokens} tokens (`min_tokens`) and are "
         "left out."
@@ -74,13 +74,13 @@ def left_out_message(number: int, layout: Layout) -> str:
 
 
 class Packed:
-    """Documents in one stream, cut every L tokens.
+    """Packs documents into one stream, cut every L tokens.
 
     Args:
         length: L, tokens of a block.
-        separator: ids behind each document.
-        start, end: ids that each block begins and ends with, counted in L ("wrapped" blocks have one of each).
-        pad_token_id: what fills the last block, which may be incomplete; `None` drops it.
+        separator: ids after each document.
+        start, end: first and last ids of each block, counted in L ("wrapped" blocks have one of each).
+        pad_token_id: fills up the last block, which may be incomplete; `None` drops it.
         min_tokens: the last block is left out if it has fewer.
     """
 
@@ -99,17 +99,17 @@ class Packed:
 
     @property
     def pads(self) -> bool:
-        """Whether a block may end in padding."""
+        """True if a block may end in padding."""
         return self.pad_token_id is not None
 
     @property
     def frame(self) -> TextFrame:
-        """What begins and ends a block."""
+        """Frame of a block: its first and last tokens."""
         return TextFrame("wrap" if self.start or self.end else "pack", tuple(self.start), tuple(self.end))
 
     def cut(self, documents: Documents, carry: TokenArray, last: bool) -> tuple[Blocks, TokenArray]:
         """See [`Layout.cut`]."""
-        # 1. One stream, of what was left over and what is new
+        # 1. One stream, of the carry and the new documents
         stream = np.concatenate([carry.astype(documents.ids.dtype), _surrounded(documents, [], self.separator).ids])
         # 2. Full blocks
         full = len(stream) // self._text
@@ -118,7 +118,7 @@ class Packed:
         lengths = np.full(full, self.length, np.int64)
         if not last:
             return Blocks(self._edged(rows), lengths), rest
-        # 3. The incomplete one where the stream ends
+        # 3. The incomplete block at the end of the stream
         if not len(rest) or self.pad_token_id is None:
             return Blocks(self._edged(rows), lengths), rest[:0]
         tail = np.concatenate([self.start, rest, self.end]).astype(rest.dtype)
@@ -128,7 +128,7 @@ class Packed:
         return blocks.of_at_least(self.min_tokens), rest[:0]
 
     def _edged(self, rows: TokenArray) -> TokenArray:
-        """`(n, text)` to `(n, L)`."""
+        """Adds the first and last ids of a block: `(n, text)` to `(n, L)`."""
         if not self.start and not self.end:
             return rows
         blocks = np.empty((len(rows), self.length), rows.dtype)
@@ -139,24 +139,24 @@ class Packed:
 
 
 class Padded:
-    """One document per block, padded at its end; empty documents without `start` and `end` give no block.
+    """Places one document per block, padded at its end; empty documents without `start` and `end` give no block.
 
     Args:
         length: L, tokens of a block.
-        pad_token_id: what fills a block.
-        start, end: ids that each document begins and ends with.
-        truncate: cut longer documents off (`end` is kept); otherwise they go on in further blocks, and nothing is lost.
+        pad_token_id: fills up a block.
+        start, end: first and last ids of each document.
+        truncate: truncate longer documents (`end` is kept); otherwise they continue in further blocks, without loss.
         min_tokens: documents, and rests of longer ones, with fewer (`start` and `end` counted) are left out.
     """
 
     @property
     def pads(self) -> bool:
-        """Whether a block may end in padding."""
+        """True: a block may end in padding."""
         return True
 
     @property
     def frame(self) -> TextFrame:
-        """What begins and ends a document."""
+        """Frame of a document: its first and last tokens."""
         return TextFrame("pad", tuple(self.start), tuple(self.end))
 
     def __init__(
@@ -181,22 +181,22 @@ class Padded:
         blocks = np.full(int(rows.sum()) * self.length, self.pad_token_id, ids.dtype)
         begins = (np.cumsum(rows) - rows) * self.length  # in `blocks`
         blocks[np.repeat(begins, lengths) + _places(lengths)] = ids
-        within = _places(rows) * self.length  # of a block, in its document
+        within = _places(rows) * self.length  # offset of a block in its document
         filled = np.minimum(np.repeat(lengths, rows) - within, self.length)
         return Blocks(blocks.reshape(-1, self.length), filled).of_at_least(self.min_tokens), carry[:0]
 
 
 class Filled(Padded):
-    """The same, but that what fills a block up is text like any other: end-of-sequence tokens, which are scored."""
+    """The same, filled up with end-of-sequence tokens, which count as text and are scored, instead of padding."""
 
     @property
     def pads(self) -> bool:
-        """A block is all text."""
+        """False: a block is all text."""
         return False
 
     @property
     def frame(self) -> TextFrame:
-        """What begins and ends a document, and fills its block up."""
+        """Frame of a document: its first, last and filling tokens."""
         return TextFrame("pad", tuple(self.start), tuple(self.end), self.pad_token_id, self.length)
 
     def cut(self, documents: Documents, carry: TokenArray, last: bool) -> tuple[Blocks, TokenArray]:
@@ -216,13 +216,13 @@ def _room_for_text(length: int, start: list[int], end: list[int]) -> int:
 
 
 def _places(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """0, 1, ..., for each length: `(N,)` to `(sum of lengths,)`."""
+    """Returns 0, 1, ..., for each length: `(N,)` to `(sum of lengths,)`."""
     places: NDArray[np.int64] = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     return places
 
 
 def _surrounded(documents: Documents, start: list[int], end: list[int]) -> Documents:
-    """Each document with these ids at its beginning and its end."""
+    """Adds these ids at the beginning and the end of each document."""
     if not start and not end:
         return documents
     ids, lengths = documents

@@ -1,4 +1,4 @@
-"""Texts in parquet files: what is wrong with one is said with its name."""
+"""Texts in parquet files; errors name the file."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from . import batching
 from .batching import is_text
 from .json_files import missing_column, no_rows
 
-# What pyarrow raises for a file that is not whole, and for texts in it that are none.
+# pyarrow's errors for a damaged file, and for invalid texts in it.
 _ERRORS = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 
 def parquet_texts(path: str, column: str) -> Iterator[str | None]:
-    """The texts of a file, read a few at a time. Raises `ValueError` for a file that is damaged."""
+    """Yields the texts of a file, read a few at a time. Raises `ValueError` for a damaged file."""
     try:
         with pq.ParquetFile(path) as file:
             chunks = [_chunks(file, group, column) for group in range(file.metadata.num_row_groups)]
-        # a repeated text stays one text, which a small file may hold thousands of times
+        # keep a repeated text as one: a small file may hold it thousands of times
         repeated = all(_is_small_dictionary(chunk) for of_group in chunks for chunk in of_group)
         with pq.ParquetFile(path, read_dictionary=[column] if repeated else []) as file:
             for group, mine in enumerate(chunks):
@@ -34,7 +34,7 @@ def parquet_texts(path: str, column: str) -> Iterator[str | None]:
 
 
 def check_parquet_file(path: Path, column: str) -> int:
-    """The number of rows. Raises `ValueError` for a file that is no parquet file, or has no rows, or no texts in
+    """Returns the number of rows. Raises `ValueError` for a file that is not parquet, has no rows, or has no texts in
     `column`.
 
     Only its footer is read.
@@ -57,21 +57,21 @@ def check_parquet_file(path: Path, column: str) -> int:
 
 
 def _chunks(file: pq.ParquetFile, group: int, column: str) -> list[Any]:
-    """What the file tells of how a row group's texts are stored."""
+    """Returns the metadata of the chunks that store a row group's texts."""
     stored = file.metadata.row_group(group)
     columns = [stored.column(number) for number in range(stored.num_columns)]
     return [chunk for chunk in columns if chunk.path_in_schema == column]
 
 
 def _is_small_dictionary(chunk: Any) -> bool:
-    """Whether texts are stored as numbers of distinct ones, which take little room all together."""
+    """True if texts are stored as indices into a dictionary of distinct ones, which is small in total."""
     return "RLE_DICTIONARY" in chunk.encodings and chunk.total_uncompressed_size <= 16 * batching.MAX_SIZE
 
 
 def _rows_at_once(chunks: list[Any]) -> int:
-    """How many rows of a row group are read at once, so that their texts have about the size of a batch."""
+    """Returns the number of rows of a row group to read at once, so that their texts have about the size of a batch."""
     size, rows = (sum(getattr(chunk, name) for chunk in chunks) for name in ("total_uncompressed_size", "num_values"))
-    # texts that begin alike are stored as what differs, and each may be as long as all that is stored
+    # delta encoding stores only what differs, so each text may be as long as all that is stored
     each = size if any("DELTA_BYTE_ARRAY" in chunk.encodings for chunk in chunks) else size / max(1, rows)
     return int(min(max(1, batching.MAX_SIZE // max(1, each)), batching.MAX_TEXTS))
 

@@ -33,7 +33,7 @@ AnyDataset = TypeVar("AnyDataset", Dataset, IterableDataset)
 
 COLUMN = "precomputed_latents"
 _DTYPES = ("float16", "float32")
-# Settings that decide what the column holds, beside the encoder itself.
+# Settings that determine the column, besides the encoder itself.
 _OF_FEATURES = (
     *("latent_length", "latent_dim", "latent_normalization", "mask_token_id", "pad_token_id", "vocab_size"),
 )
@@ -42,33 +42,33 @@ _OF_FEATURES = (
 def precompute_latents(
     dataset: AnyDataset, model: LaddForDiffusionLM, batch_size: int = 64, dtype: str = "float16"
 ) -> AnyDataset:
-    """The data set with a column `precomputed_latents`, from which training and evaluation never run the encoder.
+    """Returns the data set with a column `precomputed_latents`, so that training and evaluation never run the encoder.
 
-    The column holds what the encoder alone says, M x D numbers for each text, or M x `encoder.hidden_size` before a
-    learned projection, as one list, which is read several times faster than a list of lists: standardisation,
-    projection and quantiser come after it, in the model.
+    The column holds the encoder's output, M x D numbers for each text, or M x `encoder.hidden_size` before a learned
+    projection, as one flat list, which is read several times faster than nested lists. Standardisation, projection and
+    quantiser are applied later, in the model.
 
-    It is written to datasets' cache, beside the data set's own file, or in the folder `ladd_hf_latents` for one that is
-    held in memory; what was computed before of the same texts, with the same encoder and tokenizers, is read from
-    there. The rows of one with a transform (`with_transform`) are made once, and computed anew each time, as those of
-    an encoder that does not tell what it does. A streamed data set stores nothing: it is encoded as it is read, for
-    instance to be written elsewhere. One without examples comes back as it is.
+    It is written to the cache of `datasets`, beside the data set's own file, or to the folder `ladd_hf_latents` for a
+    data set in memory; a column computed before from the same texts, encoder and tokenizers is read from there. For a
+    data set with a transform (`with_transform`), and for an encoder that cannot be fingerprinted, the column is
+    computed anew each time. A streamed data set stores nothing: it is encoded as it is read, for instance to be
+    written elsewhere. A data set without examples is returned unchanged.
 
     Args:
-        dataset: with `input_ids`, and perhaps `attention_mask`.
-        model: names the encoder, and says where and in which dtype it runs.
+        dataset: with `input_ids`, and optionally `attention_mask`.
+        model: has the encoder, its device and its dtype.
         batch_size: texts in one pass of the encoder.
         dtype: of the column, `float16` or `float32`.
 
-    Raises `ValueError` for a model whose encoder is trained, for a stream of blocks, for texts that the encoder does
-    not read, and for numbers that `dtype` does not hold.
+    Raises `ValueError` for a model whose encoder is trained, for a stream of blocks, for texts that the encoder cannot
+    read, and for numbers that overflow `dtype`.
     """
     encoder, config = model.encoder, model.config
     check_precomputable(config, streamed=isinstance(dataset, BlockStream))
     assert isinstance(encoder, PretrainedEncoder)  # as just checked
     if not isinstance(dataset, Dataset | IterableDataset):
         raise ValueError(
-            f"Latents can not be stored beside a {type(dataset).__name__}: give a `datasets.Dataset` or a "
+            f"Latents cannot be stored beside a {type(dataset).__name__}: give a `datasets.Dataset` or a "
             "`datasets.IterableDataset`, each split by itself."
         )
     if dtype not in _DTYPES:
@@ -103,12 +103,12 @@ def precompute_latents(
     shape = (config.latent_length, encoder.feature_size)
     options["features"] = Features({**dataset.features, COLUMN: List(Value(dtype), length=shape[0] * shape[1])})
     network = encoder.pretrained.on(model.device, model.dtype)
-    encoder.check()  # before what is stored is taken for what it would say
+    encoder.check()  # before stored latents are used in its place
     name = _fingerprint(dataset, encoder, network, dtype) if cached else None
     options["new_fingerprint"] = name or datasets.fingerprint.generate_random_fingerprint()
     if name is None:
         options |= {"cache_file_name": passing_file(), "load_from_cache_file": False}
-    elif not dataset.cache_files and datasets.is_caching_enabled():  # in memory, where `map` would leave the column
+    elif not dataset.cache_files and datasets.is_caching_enabled():  # else `map` would keep it in memory
         folder = Path(datasets.config.HF_DATASETS_CACHE) / "ladd_hf_latents"
         options["cache_file_name"] = str(folder / f"{name}.arrow")
     stored = dataset.map(encoded, desc="Encoding", **options)
@@ -123,11 +123,11 @@ def precompute_latents(
 
 
 def check_precomputable(config: LaddConfig, streamed: bool = False) -> None:
-    """Raises `ValueError` where latents can not be computed before training.
+    """Raises `ValueError` if latents cannot be computed before training.
 
     Args:
         config: the model's.
-        streamed: whether the texts come as a [`BlockStream`].
+        streamed: true if the texts come as a [`BlockStream`].
     """
     encoder = config.encoder_options
     if not isinstance(encoder, PretrainedOptions) or encoder.trained:
@@ -137,13 +137,13 @@ def check_precomputable(config: LaddConfig, streamed: bool = False) -> None:
         )
     if streamed:
         raise ValueError(
-            "Latents can not be stored beside a stream of blocks, whose texts are read and cut anew in each epoch: "
+            "Latents cannot be stored beside a stream of blocks, whose texts are read and cut anew in each epoch: "
             "train without precomputed ones, so that the encoder reads each batch, or give a data set on disk."
         )
 
 
 def stores_latents(dataset: Any) -> bool | None:
-    """Whether a data set brings precomputed latents along; `None` where only reading it would tell."""
+    """True if a data set has precomputed latents; `None` if that is unknown before it is read."""
     if isinstance(dataset, BlockStream):
         return False
     names = getattr(dataset, "column_names", None)
@@ -154,19 +154,19 @@ def stores_latents(dataset: Any) -> bool | None:
 
 
 def _fingerprint(dataset: Dataset, encoder: PretrainedEncoder, network: PreTrainedModel, dtype: str) -> str | None:
-    """Names the column by what it is made of: texts, settings, and the encoder with its code, weights and tokenizers;
-    `None` where one of them can not be named."""
+    """Returns the column's name in the cache, from texts, settings, and the encoder with its code, weights and
+    tokenizers; `None` if one of them cannot be fingerprinted."""
     facts: list[Any] = [dataset._fingerprint, {name: getattr(encoder.config, name) for name in _OF_FEATURES}]
     facts += [encoder.options.pooling, encoder.options.projection, encoder.options.tokenizer]
     facts += [dtype, str(network.dtype), settings_of(network.config), transformers.__version__]
-    # its parts in their order, and the code of those that are no library's
+    # its modules in order, and the code of those that belong to no library
     facts += [[(name, type(part).__qualname__) for name, part in network.named_modules()]]
     facts.append(code_of(*dict.fromkeys(type(part) for part in network.modules())))
     if encoder.options.tokenizer == "own":
         tokenizers = encoder.model_tokenizer, encoder.pretrained.tokenizer()
         named = [fingerprint_of(tokenizer) for tokenizer in tokenizers if tokenizer is not None]
         facts += [text if whole else None for text, whole in named]
-        facts.append("special tokens in a text are plain text")  # in what was stored before they were not
+        facts.append("special tokens in a text are plain text")  # in older caches they were not
     else:
         facts.append(encoder.hidden_id(network))
     if None in facts:

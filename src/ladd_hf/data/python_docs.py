@@ -1,4 +1,4 @@
-"""A corpus of English that every machine with Python has: the documentation that the standard library carries."""
+"""A corpus of English available wherever Python is: the documentation in the standard library."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import datasets
 
 from .built_corpora import built_once
 
-_VERSION = 1  # of the texts that are cached: another one for other texts of the same sources
+_VERSION = 1  # of the cached texts: change it whenever the same sources give other texts
 
-# Folders whose docstrings describe tests, or which are not the standard library's own.
+# Folders with docstrings about tests, or outside of the standard library itself.
 _LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idle_test", "lib2to3", "__pycache__"}
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 _DIGITS = dict(enumerate(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]))
@@ -27,24 +27,24 @@ _FOREIGN = re.compile("[^a-z]+")
 
 
 def text8_normalize(text: str) -> str:
-    """The text in text8's 27 symbols: lower case, digits spelled out, anything else one space; none at its ends."""
+    """Normalises text to text8's 27 symbols: lower case, digits spelled out, all else one space; none at the ends."""
     return _FOREIGN.sub(" ", text.lower().translate(_SPELLED)).strip()
 
 
 def python_docs(normalize: bool = True, cache_dir: str | Path | None = None) -> datasets.DatasetDict:
-    """The documentation texts and docstrings of the running Python's standard library; no network needed.
+    """Returns the documentation texts and docstrings of the running Python's standard library; no network needed.
 
-    They are gathered once, and memory-mapped from the cache from then on (see [`~built_corpora.built_once`]).
+    They are gathered once, then memory-mapped from the cache (see [`~built_corpora.built_once`]).
 
     Args:
-        normalize: in text8's 27 symbols (see [`text8_normalize`]), or as they stand.
-        cache_dir: where the texts are kept; `None`: where `datasets` keeps its own.
+        normalize: use text8's 27 symbols (see [`text8_normalize`]), or keep the texts as written.
+        cache_dir: where the texts are kept; `None`: the cache of `datasets`.
 
     Returns:
-        `train`, `validation` and `test` with the column `text`, one documentation text each. How many there are depends
-        on the release of Python: of 3.11 they are 1.60, 0.22 and 0.19 million characters in 27 symbols, and 1.74,
-        0.23 and 0.21 million as written. A file's texts, or a topic, are in one split, which its name alone decides; a
-        text that stands in several places is in its first.
+        `train`, `validation` and `test` with the column `text`, one documentation text each. Their number depends on
+        the release of Python: with 3.11 they have 1.60, 0.22 and 0.19 million characters in 27 symbols, and 1.74, 0.23
+        and 0.21 million as written. All texts of a file, or of a topic, are in one split, determined by its name; a
+        text that occurs in several places is in the first one's split.
     """
     sources = [(name, hashlib.sha256(path.read_bytes()).hexdigest()) for name, path in _files()]
     key = [_VERSION, normalize, sys.version, sources]
@@ -61,7 +61,7 @@ def _splits(normalize: bool) -> dict[str, list[str]]:
 
 @functools.cache
 def _documents() -> tuple[tuple[str, str], ...]:
-    """Split and text of every distinct documentation text, in the order of names."""
+    """Returns split and text of every distinct documentation text, in the order of names."""
     found: dict[str, str] = {}
     for name, text in _texts():
         found.setdefault(text, _split(name))
@@ -69,7 +69,7 @@ def _documents() -> tuple[tuple[str, str], ...]:
 
 
 def _texts() -> Iterator[tuple[str, str]]:
-    """Name of the source, and text: the language reference's topics, then docstrings file by file."""
+    """Yields the source's name and the text: the language reference's topics, then docstrings file by file."""
     for topic, about in sorted(pydoc_data.topics.topics.items()):
         yield f"topic {topic}", about
     for name, path in _files():
@@ -79,7 +79,7 @@ def _texts() -> Iterator[tuple[str, str]]:
 
 
 def _files() -> Iterator[tuple[str, Path]]:
-    """The files of the standard library that document it, in the order of their names."""
+    """Yields the files of the standard library that document it, in the order of their names."""
     root = Path(sysconfig.get_path("stdlib"))
     for path in sorted(root.rglob("*.py")):
         name = path.relative_to(root)
@@ -88,6 +88,6 @@ def _files() -> Iterator[tuple[str, Path]]:
 
 
 def _split(name: str) -> str:
-    """80% of the names are for training, 10% each for validation and test."""
+    """Assigns 80% of the names to training, 10% each to validation and test."""
     place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % 10
     return {0: "validation", 1: "test"}.get(place, "train")

@@ -1,4 +1,4 @@
-"""Texts in folders that `save_to_disk` of the library `datasets` has written."""
+"""Texts in folders written by `save_to_disk` of the library `datasets`."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import pyarrow as pa
 from .held_out import SHARE, Cut, check_share, cut_of
 from .text_files import only_text
 
-_SHOWN = 5  # folders that an error names
+_SHOWN = 5  # folders named in an error
 _FEATURES = datasets.Features({"text": datasets.Value("string")})
 
 
 def is_saved_dataset(path: Path) -> bool:
-    """Whether a folder is a data set of `datasets`, or a dict of them by split, whole or not."""
+    """True if a folder is a data set of `datasets`, or a dict of them by split, complete or not."""
     if (path / "dataset_dict.json").is_file():
         return True
     return (path / "state.json").is_file() and ((path / "dataset_info.json").is_file() or any(path.glob("*.arrow")))
 
 
 def refuse_several(path: Path) -> None:
-    """Raises `ValueError` for a folder that is no data set, but in which some lie, hidden folders aside."""
+    """Raises `ValueError` for a folder that is not a data set itself but contains some, hidden folders aside."""
     marked = (file.parent for mark in ("state.json", "dataset_dict.json") for file in path.rglob(mark))
     inside = {
         folder.relative_to(path)
@@ -43,20 +43,20 @@ def refuse_several(path: Path) -> None:
 def load_saved_dataset(
     path: Path, streaming: bool = False, text_column: str = "text", held_out: float = SHARE
 ) -> dict[str, Any]:
-    """The texts by split, with one column `text`; a data set without splits is training data.
+    """Loads the texts by split, with one column `text`; a data set without splits is training data.
 
     Args:
         path: the folder.
-        streaming: as streams.
+        streaming: return streams.
         text_column: the column with the texts.
-        held_out: the share that becomes the split `validation` where there is training data alone; see
+        held_out: the share that becomes the split `validation` if there is only training data; see
             `ladd_hf.data.held_out`.
 
-    Raises `ValueError` for a folder that is not whole, and one without texts or without that column.
+    Raises `ValueError` for an incomplete folder, and for one without texts or without that column.
     """
     share = check_share(held_out)
     try:
-        # what the folder's name has of `[`, `*` or `?` is a part of the name
+        # `[`, `*` and `?` in the folder's name are taken literally
         saved = datasets.load_from_disk(str(path))
     except (OSError, ValueError, LookupError, TypeError, pa.ArrowException) as error:
         raise ValueError(

@@ -2,7 +2,7 @@
 
 A sequence of S tokens hides one number: a shift u ~ U[0, 1]. Given u the tokens are independent, token i being 1 with
 probability p_i(u) = 0.01 + 0.98 tri(2 (i / S + u)), a triangle wave tri(z) = 1 - |2 (z mod 1) - 1| of two periods. So
-all that ties the tokens together is one latent variable, which is what a latent channel is there to carry.
+one latent variable explains all dependence between tokens, which is what a latent channel is meant to carry.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FloatArray = NDArray[np.float64]
 _LOWEST, _HIGHEST = 0.01, 0.99  # range of p_i(u)
 _CHUNK = 1 << 20  # entries of a temporary array, 8 MiB of float64: bounded memory, and near the cache
 _MOST_COUNT_VECTORS = 3**16  # enumerated for an exact entropy: a second or two
-_STANDARD_ERROR_PER_TOKEN = 5e-5  # aimed at, in nats, where the entropy is estimated
+_STANDARD_ERROR_PER_TOKEN = 5e-5  # target in nats for an estimated entropy
 
 
 class Entropy(NamedTuple):
@@ -105,11 +105,11 @@ class SawtoothDistribution:
 
     @property
     def copies(self) -> int:
-        """How many positions share one p_i: for even S, i and i + S/2 do, since the wave has two periods."""
+        """Number of positions that share one p_i: for even S, i and i + S/2 do, since the wave has two periods."""
         return 2 if self.length % 2 == 0 else 1
 
     def _counts(self, tokens: NDArray[np.uint8]) -> FloatArray:
-        """Ones among the positions of equal p_i, all that p(x) depends on: `(N, S)` to `(N, S / copies)`."""
+        """Counts ones among positions of equal p_i, a sufficient statistic of p(x): `(N, S)` to `(N, S / copies)`."""
         counts: FloatArray = tokens.reshape(len(tokens), self.copies, -1).sum(1, dtype=np.float64)
         return counts
 
@@ -125,13 +125,13 @@ class SawtoothDistribution:
         return log_odds, np.log(weights) + self.copies * np.log1p(-p).sum(1)
 
     def _sample_with_shifts(self, num_sequences: int, seed: int) -> tuple[NDArray[np.uint8], FloatArray]:
-        """The sequences `(N, S)` and the shifts `(N,)` they were drawn with."""
+        """Returns the sequences `(N, S)` and the shifts `(N,)` from which they were drawn."""
         generator = np.random.default_rng(seed)
         tokens = np.empty((num_sequences, self.length), np.uint8)
         shifts = np.empty(num_sequences)
         rows = max(1, _CHUNK // self.length)
         for start in range(0, num_sequences, rows):
-            # Row after row out of one stream, the shift first: so a longer run begins with the shorter one.
+            # One row after another from one stream, the shift first, so that a longer run begins with the shorter one.
             uniform = generator.random((min(rows, num_sequences - start), self.length + 1))
             here = slice(start, start + rows)
             shifts[here] = uniform[:, 0]
@@ -140,10 +140,10 @@ class SawtoothDistribution:
 
 
 def binary_sequences(sequences: ArrayLike) -> NDArray[np.uint8]:
-    """The sequences as a uint8 array `(N, S)`; raises `ValueError` when they are no such array of zeros and ones."""
+    """Returns the sequences as a uint8 array `(N, S)`; raises `ValueError` unless they are rows of zeros and ones."""
     try:
         array = np.asarray(sequences)
-    except ValueError as error:  # numpy's word for rows of different lengths
+    except ValueError as error:  # raised by numpy for rows of different lengths
         raise ValueError(
             "The sequences differ in length or nesting, but one array of shape (N, S) is accepted: give sequences of "
             "one length."
@@ -167,7 +167,7 @@ def binary_sequences(sequences: ArrayLike) -> NDArray[np.uint8]:
 
 
 def shift_quadrature(length: int) -> tuple[FloatArray, FloatArray]:
-    """Shifts `(K,)` and weights `(K,)`, summing to 1, that integrate p(x | u) over u exactly for all x of S tokens.
+    """Returns shifts `(K,)` and weights `(K,)`, of sum 1, that integrate p(x | u) over u exactly for all x of S tokens.
 
     p(x | u) has period 1/2 in u and kinks at u = k/4 - i/S for integers k and i. These are the multiples of
     gcd(S, 4) / 4S. Between them it is a polynomial of degree S, for which n nodes with 2n - 1 >= S suffice.
@@ -179,10 +179,10 @@ def shift_quadrature(length: int) -> tuple[FloatArray, FloatArray]:
 
 
 def exact_entropy(distribution: SawtoothDistribution) -> Entropy:
-    """The entropy as a sum over all count vectors, of which there are 3^(S/2) for even S and 2^S for odd S.
+    """Computes the entropy as a sum over all count vectors: 3^(S/2) for even S and 2^S for odd S.
 
-    p(c) = sum_k left[c_left, k] right[c_right, k]: with the positions split into two halves, every probability comes
-    out of one matrix product.
+    p(c) = sum_k left[c_left, k] right[c_right, k]: with the positions split into two halves, one matrix product gives
+    all probabilities.
     """
     log_odds, offset = distribution._mixture
     half = len(log_odds) // 2
@@ -199,9 +199,10 @@ def exact_entropy(distribution: SawtoothDistribution) -> Entropy:
 
 
 def estimated_entropy(distribution: SawtoothDistribution, num_samples: int, seed: int = 0) -> Entropy:
-    """H(x) = H(x | u) + I(x; u): the first term in closed form, the second the mean of log p(x | u) - log p(x).
+    """Estimates H(x) = H(x | u) + I(x; u): the first term in closed form, the second by the mean of
+    log p(x | u) - log p(x).
 
-    That leaves a variance of about 0.6 nats^2 at every length, where that of log p(x) grows with S.
+    Its variance is about 0.6 nats^2 at every length, whereas that of log p(x) grows with S.
     """
     tokens, shifts = distribution._sample_with_shifts(num_samples, seed)
     p = distribution.probabilities(shifts)
@@ -222,7 +223,7 @@ def _entropy(distribution: SawtoothDistribution) -> Entropy:
 
 
 def _mean_token_entropy() -> float:
-    """H(x_i | u) in nats: the binary entropy averaged over p uniform on [0.01, 0.99], as a triangle wave spreads it."""
+    """H(x_i | u) in nats: the binary entropy averaged over p uniform on [0.01, 0.99], the triangle wave's range."""
 
     def antiderivative(p: float) -> float:  # of -p log p; the other half of the binary entropy mirrors it
         return p**2 / 4 - p**2 / 2 * math.log(p)
@@ -231,7 +232,7 @@ def _mean_token_entropy() -> float:
 
 
 def _count_vectors(groups: int, copies: int) -> tuple[FloatArray, FloatArray]:
-    """All vectors of `groups` counts in 0..copies, `(n, groups)`, and how many sequences have each, `(n,)`."""
+    """Returns all vectors of `groups` counts in 0..copies, `(n, groups)`, and how many sequences have each, `(n,)`."""
     levels = copies + 1
     counts = np.arange(levels**groups)[:, None] // levels ** np.arange(groups) % levels  # digits to the base `levels`
     ways = np.array([math.comb(copies, count) for count in range(levels)], dtype=np.float64)
@@ -239,7 +240,7 @@ def _count_vectors(groups: int, copies: int) -> tuple[FloatArray, FloatArray]:
 
 
 def _log_sum_exp(values: FloatArray) -> FloatArray:
-    """log(sum(exp(values))) over the last axis, overwriting `values` to spare memory: `(N, K)` to `(N,)`."""
+    """Computes log(sum(exp(values))) over the last axis, overwriting `values` to save memory: `(N, K)` to `(N,)`."""
     highest: FloatArray = values.max(axis=1)
     values -= highest[:, None]
     highest += np.log(np.exp(values, out=values).sum(axis=1))
@@ -247,19 +248,19 @@ def _log_sum_exp(values: FloatArray) -> FloatArray:
 
 
 def sawtooth_dataset(num_sequences: int, length: int = 32, seed: int = 0) -> datasets.Dataset:
-    """Binary sawtooth sequences (arXiv 2510.18114) as a dataset with the one column `input_ids`.
+    """Draws binary sawtooth sequences (arXiv 2510.18114) as a data set with the one column `input_ids`.
 
     Args:
         num_sequences: number of examples.
         length: S, tokens of an example.
-        seed: of the drawing. Example i depends on `seed` and i only, not on `num_sequences`.
+        seed: of the random numbers. Example i depends on `seed` and i only, not on `num_sequences`.
 
     Returns:
         A dataset that stores one byte per token, in the format "torch": reading gives int64 tensors `(S,)`, and
         `(n, S)` for a slice. `with_format("numpy")` reads somewhat faster into numpy arrays.
 
     Raises:
-        ValueError: `length` is not an integer of 2 or more, or `num_sequences` none.
+        ValueError: `length` is not an integer of 2 or more, or `num_sequences` is invalid.
     """
     check_number("`num_sequences`", num_sequences, whole=True)
     tokens = SawtoothDistribution(length).sample(num_sequences, seed)

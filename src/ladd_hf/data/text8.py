@@ -14,7 +14,7 @@ import numpy as np
 from .built_corpora import built_once
 from .hub_corpora import HubCorpus
 
-_VERSION = 1  # of the rows that are cached: another one for other rows of the same text
+_VERSION = 1  # of the cached rows: change it whenever the same text gives other rows
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Text8:
     Its rows are pieces of one text, in order: join them without a separator (`special_tokens=False`).
 
     Args:
-        hub_id: where it is.
-        sizes: characters of training, validation and test split, in this order through the text.
+        hub_id: its repository on the Hub.
+        sizes: characters of the training, validation and test split, consecutive in the text.
         path: a local `text8` or `text8.zip` instead.
         remarks: size and licence.
     """
@@ -56,7 +56,7 @@ class Text8:
         return data.to_iterable_dataset() if streaming else data
 
     def _rows(self, parts: Mapping[str, Any]) -> dict[str, list[str]]:
-        """Pieces of the text by split; `parts` is what the Hub gave."""
+        """Returns pieces of the text by split; `parts` is the Hub's data."""
         text, rows, start = self._whole(parts), {}, 0
         for split, size in zip(self.splits, self.sizes, strict=True):
             places = range(start, start + size, self._piece)

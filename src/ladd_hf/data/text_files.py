@@ -1,4 +1,4 @@
-"""Texts in local files: plain text, JSON lines or JSON, and parquet. A path is a path, whatever characters it has."""
+"""Texts in local files: plain text, JSON lines or JSON, and parquet. Paths are taken literally, never as patterns."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _SPLITS = {
 }
 _SPLITS |= {"dev": "validation", "test": "test", "testing": "test"}
 _SAMPLES = ("document", "paragraph", "line")
-# What the Hub and `datasets` keep in a folder beside the data.
+# Files of the Hub and of `datasets` beside the data.
 _NO_TEXTS = {"readme.md", "config.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json"}
 _CHUNK = 1 << 20
-_VERSION = 2  # of the rows that are cached: another one for other rows of the same files
+_VERSION = 2  # of the cached rows: change it whenever the same files give other rows
 
 
 def load_text_files(
@@ -48,31 +48,31 @@ def load_text_files(
     held_out: float = SHARE,
     cache_dir: str | Path | None = None,
 ) -> dict[str, Any]:
-    """The texts of a file, or of all files under a folder, by split, with one column `text`.
+    """Loads the texts of a file, or of all files in a folder, by split, with one column `text`.
 
-    A byte order mark is no part of a text, and the line ends of text files become "\\n".
+    Byte order marks are removed, and the line ends of text files become "\\n".
 
-    Unless they are streamed, the texts are kept in the cache by the content of their files, which are read to the end
-    for that each time.
+    Unless they are streamed, the texts are cached by the contents of their files, which are read completely for that
+    each time.
 
     Args:
         path: a file, or a folder with files of one kind: text (`.txt`, `.text`, `.md`), JSON (`.json`, `.jsonl`) or
-            `.parquet`. Of a folder, files whose name, or whose folder's name, has a word such as "train", "valid",
-            "dev" or "test" are of that split; all others are training data, and so is a file that is given by itself,
-            whatever its name. A folder's `README.md`, and what else the Hub and
-            `datasets` keep beside data, is left out. A stream has one shard per file.
-        streaming: read the files while iterating.
+            `.parquet`. In a folder, files with a word such as "train", "valid", "dev" or "test" in their own or their
+            folder's name belong to that split; all others are training data, and so is a single file of any name. A
+            folder's `README.md`, and other files of the Hub and of `datasets`, are ignored. A stream has one shard per
+            file.
+        streaming: read the files during iteration.
         text_column: the field or column with the texts, of JSON and parquet.
-        sample_by: what is a row of a text file: "document" (all of it), "paragraph" (up to an empty line) or "line",
-            each with its line breaks.
-        held_out: the share that becomes the split `validation` where all files are training data: every so-many-th
-            file, or of each file the last rows, or of few rows the end of the text; see `ladd_hf.data.held_out`.
-        cache_dir: where the texts are kept; `None`: where `datasets` keeps its own.
+        sample_by: a row of a text file: "document" (all of it), "paragraph" (up to an empty line) or "line", each
+            with its line breaks.
+        held_out: the share that becomes the split `validation` if all files are training data: every n-th file, or of
+            each file the last rows, or of few rows the end of the text; see `ladd_hf.data.held_out`.
+        cache_dir: where the texts are kept; `None`: the cache of `datasets`.
 
     Raises:
         FileNotFoundError: no file, or none of these kinds.
-        ValueError: files of several kinds, an empty one, one that is not UTF-8 (with the offset of the first bad byte)
-            or broken, or no such column. A stream of JSON or parquet says so where it gets to the broken place.
+        ValueError: files of several kinds, an empty file, one that is not UTF-8 (with the offset of the first bad byte)
+            or damaged, or no such column. A stream of JSON or parquet raises it when it reaches the defect.
     """
     if sample_by not in _SAMPLES:
         raise ValueError(f"`sample_by` is {sample_by!r}, but one of {', '.join(map(repr, _SAMPLES))} is accepted.")
@@ -97,15 +97,15 @@ def load_text_files(
 
 @dataclass(frozen=True)
 class TextFile:
-    """A file's texts, or those up to a cut, or behind it.
+    """A file's texts, or those before or after a cut.
 
     Args:
         path: of the file.
         kind: "text", "json" or "parquet".
         column: the field or column with the texts.
-        sample_by: what is a row of a text file.
-        cut: where the texts that are held out begin; `None`: the file is read whole.
-        behind: whether it is those that are read.
+        sample_by: a row of a text file.
+        cut: beginning of the held-out texts; `None`: the file is read completely.
+        behind: read the texts after the cut, not those before it.
     """
 
     path: str
@@ -116,14 +116,14 @@ class TextFile:
     behind: bool = False
 
     def texts(self) -> Iterator[str | None]:
-        """The texts, row by row."""
+        """Yields the texts, row by row."""
         rows = self._rows()
         if self.cut is None:
             return rows
         return self.cut.behind(rows) if self.behind else self.cut.before(rows)
 
     def parts(self, share: float) -> tuple[TextFile, TextFile] | None:
-        """What stays of the file, and the share that is held out; `None` where there is too little text."""
+        """Returns the kept part of the file and the held-out share; `None` if there is too little text."""
         cut = cut_of(self._number_of_rows(), self._rows(), share)
         return None if cut is None else (replace(self, cut=cut), replace(self, cut=cut, behind=True))
 
@@ -143,7 +143,7 @@ class TextFile:
 
 
 def _plain_texts(file: str, sample_by: str) -> Iterator[str]:
-    """The rows of a text file, whose line ends all become "\\n"."""
+    """Yields the rows of a text file, with line ends "\\n"."""
     with open(file, encoding="utf-8-sig") as lines:
         if sample_by == "document":
             yield lines.read()
@@ -162,7 +162,7 @@ def _plain_texts(file: str, sample_by: str) -> Iterator[str]:
 
 
 def _with_held_out(by_split: dict[str, list[TextFile]], share: float) -> dict[str, list[TextFile]]:
-    """The files by split, with a share for validation where there is training data alone."""
+    """Returns the files by split, with a share for validation if there is only training data."""
     if not share or by_split.keys() != {"train"}:
         return by_split
     files = by_split["train"]
@@ -177,7 +177,7 @@ def _with_held_out(by_split: dict[str, list[TextFile]], share: float) -> dict[st
 
 
 def _checked(file: Path, kind: str, column: str, streaming: bool) -> str:
-    """A digest of the file's content, which of a stream nobody asks. Raises `ValueError` for what can not be read."""
+    """Returns a digest of the file's content, empty for a stream. Raises `ValueError` for an unreadable file."""
     if kind != "parquet":
         digest = check_text_file(file)
         if kind == "json":
@@ -206,9 +206,9 @@ def _stream(files: list[TextFile], split: str) -> datasets.IterableDataset:
 
 
 def only_text(data: Any, column: str, source: str) -> Any:
-    """The data with the texts of `column` as its one column, `text`."""
+    """Returns the data with the texts of `column` as its one column, `text`."""
     names = data.column_names
-    if names is None:  # a stream that tells only by its first row
+    if names is None:  # a stream whose columns are known only from its first row
         names = list(next(iter(data), {column: ""}))
     if column not in names:
         raise ValueError(missing_column(source, column, names))
@@ -223,12 +223,12 @@ def only_text(data: Any, column: str, source: str) -> Any:
 
 
 def is_text_file_name(name: str) -> bool:
-    """Whether a file that is called so would be read."""
+    """True if a file with this name is read."""
     return Path(name).suffix.lower() in _KINDS
 
 
 def check_text_file(path: Path) -> str:
-    """A digest of the file's content. Raises `ValueError` for a file without text, and for one that is not UTF-8."""
+    """Returns a digest of the file's content. Raises `ValueError` for a file without text, and for one not in UTF-8."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     read, found, digest = 0, False, hashlib.sha256()
     with path.open("rb") as file:
@@ -244,7 +244,7 @@ def check_text_file(path: Path) -> str:
 
 
 def _decoded(decoder: codecs.IncrementalDecoder, chunk: bytes, read: int, path: Path, final: bool) -> str:
-    pending = len(decoder.getstate()[0])  # bytes of a character that the last chunk began
+    pending = len(decoder.getstate()[0])  # bytes of a character begun in the last chunk
     try:
         return decoder.decode(chunk, final)
     except UnicodeDecodeError as error:
@@ -281,7 +281,7 @@ def _kind(path: Path, files: list[Path]) -> str:
 
 
 def _split(file: Path, root: Path) -> str:
-    """The split that a file of a folder is named for; one that is given by itself is all there is to train on."""
+    """Returns the split named by a file's or its folder's name; a single file is training data."""
     if file == root:
         return "train"
     parts = file.relative_to(root).with_suffix("").parts

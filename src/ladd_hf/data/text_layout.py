@@ -1,4 +1,4 @@
-"""What a model's configuration keeps of the blocks it is trained on: the frame of their texts, and their lengths."""
+"""The layout of a model's training blocks, stored in its configuration: the frame of the texts, and their lengths."""
 
 from __future__ import annotations
 
@@ -18,22 +18,21 @@ from .transforms import has_transform
 logger = logging.get_logger(__name__)
 
 _NOTE = "Frame of the texts: "  # begins a line of a data set's description
-_OF_A_STREAM = 10_000  # blocks whose lengths are counted
+_OF_A_STREAM = 10_000  # number of blocks whose lengths are counted
 _ROWS_AT_ONCE = 10_000
 
 
 def text_layout(blocks: Any) -> dict[str, Any]:
-    """The settings of a [`LaddConfig`] that tell of these blocks, which [`token_blocks`] made.
+    """Returns the settings of a [`LaddConfig`] that describe blocks made by [`token_blocks`].
 
-    `LaddConfig(..., **text_layout(blocks))` is the configuration of a model that frames texts as they are framed here,
-    and, where texts are padded, draws the lengths of those it writes. A [`LaddTrainer`] does the same for a model that
-    has no frame yet.
+    `LaddConfig(..., **text_layout(blocks))` configures a model that frames texts as in these blocks, and, if texts are
+    padded, draws the lengths of generated texts. [`LaddTrainer`] does the same for a model without a frame.
 
     Args:
         blocks: a `Dataset` or a [`BlockStream`], of one split.
 
-    Returns `text_frame`, and for padded texts `text_lengths`: of a stream those of its first 10,000 blocks. Raises
-    `ValueError` for a data set that `token_blocks` has not made.
+    Returns `text_frame`, and for padded texts `text_lengths`: for a stream those of its first 10,000 blocks. Raises
+    `ValueError` for a data set that was not made by `token_blocks`.
     """
     frame = frame_of(blocks)
     if frame is None:
@@ -48,7 +47,7 @@ def text_layout(blocks: Any) -> dict[str, Any]:
 
 
 def frame_of(blocks: Any) -> TextFrame | None:
-    """How the texts of these blocks are framed; `None` where they do not tell, or tell of several frames."""
+    """Returns the frame of the texts in these blocks; `None` if it is unknown or not unique."""
     if isinstance(blocks, BlockStream):
         return blocks.layout.frame
     description = getattr(getattr(blocks, "info", None), "description", None) or ""
@@ -57,9 +56,9 @@ def frame_of(blocks: Any) -> TextFrame | None:
 
 
 def length_histogram(examples: Any) -> dict[str, int]:
-    """How many examples have each number of tokens, padding not counted, as `LaddConfig.text_lengths`.
+    """Counts the examples of each length in tokens, without padding, in the form of `LaddConfig.text_lengths`.
 
-    `examples` have `input_ids`, and an `attention_mask` where they are padded. Of a stream the first 10,000 count.
+    `examples` have `input_ids`, and an `attention_mask` if they are padded. For a stream the first 10,000 count.
     """
     counts: Counter[int] = Counter()
     if isinstance(examples, datasets.Dataset) and not has_transform(examples):
@@ -76,7 +75,7 @@ def length_histogram(examples: Any) -> dict[str, int]:
 
 
 def noted(blocks: datasets.Dataset, frame: TextFrame) -> datasets.Dataset:
-    """The data set itself, whose description tells the frame of its texts from now on, in a line."""
+    """Adds a line with the frame of the texts to the data set's description; returns the data set itself."""
     described = (blocks.info.description or "").splitlines()
     lines = [line for line in described if not line.startswith(_NOTE)]
     blocks.info.description = "\n".join([*lines, _NOTE + json.dumps(frame.to_dict())])
@@ -84,10 +83,10 @@ def noted(blocks: datasets.Dataset, frame: TextFrame) -> datasets.Dataset:
 
 
 def adopt_layout(config: Any, blocks: Any) -> None:
-    """Sets what the configuration does not tell yet of how these training blocks are framed, and how long they are now.
+    """Sets the frame of the training texts in a configuration that has none, and the current lengths of these texts.
 
-    Where it tells of another frame, frame and lengths stay as they are, and a warning says so. Lengths of the same
-    frame are those of the last training.
+    If the configuration has another frame, frame and lengths stay unchanged, and a warning is given. With the same
+    frame the lengths become those of this training.
     """
     if (frame := frame_of(blocks)) is None:
         return
@@ -103,7 +102,7 @@ def adopt_layout(config: Any, blocks: Any) -> None:
 
 
 def _real_tokens(column: Any, name: str) -> Any:
-    """How many tokens of each row of an Arrow list column are no padding, `(n,)`."""
+    """Returns the number of tokens of each row of an Arrow list column, without padding, `(n,)`."""
     lengths = column.value_lengths().to_numpy(zero_copy_only=False)
     if name == "input_ids":
         return lengths

@@ -1,4 +1,4 @@
-"""[`token_blocks`]: a corpus of texts to examples of one length, on disk or streamed."""
+"""[`token_blocks`]: turns a corpus of texts into examples of one length, on disk or streamed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .transforms import passing_file, with_transform_applied
 
 logger = logging.get_logger(__name__)
 
-_VERSION = 2  # of what is cached: another one for other blocks of the same texts
+_VERSION = 2  # of the cached blocks: change it whenever the same texts give other blocks
 
 
 def token_blocks(
@@ -45,46 +45,45 @@ def token_blocks(
     num_proc: int | None = None,
     load_from_cache_file: bool = True,
 ) -> Any:
-    """Texts, one document per row, to examples of `length` tokens.
+    """Turns texts, one document per row, into examples of `length` tokens.
 
     * `"pack"`: all documents in one stream, each followed by the end-of-sequence token, cut every `length` tokens.
-    * `"wrap"`: the same, with a beginning-of-sequence token before and an end-of-sequence token behind every block, as
-      is usual for LM1B and OpenWebText.
-    * `"pad"`: one document per example, padded; longer ones go on in further examples.
+    * `"wrap"`: the same, with a beginning-of-sequence token at the start and an end-of-sequence token at the end of
+      every block, as is usual for LM1B and OpenWebText.
+    * `"pad"`: one document per example, padded; longer ones continue in further examples.
 
-    Nothing is lost, unless `truncate` or `min_tokens` ask for it: what does not fill a block of one batch of documents
-    begins the next batch's. The last block of a dataset, or of each shard of a stream, is the one that may be
-    incomplete.
+    Nothing is lost, except by `truncate` or `min_tokens`: a remainder that does not fill a block is carried over to
+    the next batch of documents. Only the last block of a data set, or of each shard of a stream, may be incomplete.
 
     Args:
         dataset: a `Dataset`, an `IterableDataset`, or a dict of them by split.
-        tokenizer: special tokens that stand in a text are read as plain text.
+        tokenizer: encodes the texts; special tokens that occur in a text are read as plain text.
         length: L, tokens of an example.
         column: the column with the texts.
-        remainder: for `"pack"` and `"wrap"`, what becomes of the incomplete last block: `"pad"` or `"drop"`.
-        special_tokens: whether documents are followed by the end-of-sequence token, and in mode `"pad"` begin with the
-            beginning-of-sequence token; `None`: with those that the tokenizer has. Its CLS and SEP tokens stand in for
-            them. `False` for a corpus whose rows are pieces of one text, such as text8.
-        separator: for `"pack"` and `"wrap"`, a text behind each document in place of the end-of-sequence token, such as
+        remainder: for `"pack"` and `"wrap"`, treatment of the incomplete last block: `"pad"` or `"drop"`.
+        special_tokens: end documents with the end-of-sequence token, and in mode `"pad"` begin them with the
+            beginning-of-sequence token; `None`: use those that the tokenizer has. Its CLS and SEP tokens are used in
+            their place if necessary. `False` for a corpus whose rows are pieces of one text, such as text8.
+        separator: for `"pack"` and `"wrap"`, a text after each document instead of the end-of-sequence token, such as
             `" "` for a tokenizer of characters that has none; `""` for nothing at all.
-        truncate: for `"pad"`, cut longer documents off.
-        min_tokens: examples with fewer tokens, special ones counted, are left out, and a warning tells their number:
-            with `"pad"` short documents, and short rests of long ones. A model with latents needs as many tokens as it
-            has latents.
-        fill: for `"pad"`, what fills a block up: `"padding"`, which no model sees, or `"eos"`, the end-of-sequence
-            token again and again, which is scored, so that a model learns where its texts end.
+        truncate: for `"pad"`, truncate longer documents.
+        min_tokens: examples with fewer tokens, special ones counted, are left out, with a warning about their number:
+            with `"pad"` short documents, and short rests of long ones. A model with latents needs at least as many
+            tokens as latents.
+        fill: for `"pad"`, what fills up a block: `"padding"`, which is masked out, or `"eos"`, end-of-sequence tokens,
+            which are scored, so that a model learns where its texts end.
         num_proc: processes that tokenize a `Dataset`. The blocks are the same for any number.
-        load_from_cache_file: take a `Dataset`'s blocks from its cache, if they were made before. They never are for a
-            data set with a transform (`with_transform`), whose texts are those that the transform gives, nor with a
-            tokenizer that does not tell what it does.
+        load_from_cache_file: load a `Dataset`'s blocks from the cache if they exist. Blocks are never cached for a data
+            set with a transform (`with_transform`), whose transformed texts are used, nor for a tokenizer that cannot
+            be fingerprinted.
 
     Returns:
-        For a `Dataset` one of memory-mapped `input_ids` (uint16 or int32) and, where a block may end in padding,
+        For a `Dataset` a data set of memory-mapped `input_ids` (uint16 or int32) and, where a block may end in padding,
         `attention_mask` (bool), in the format "numpy". For an `IterableDataset` a [`BlockStream`] of the same.
 
     Raises:
-        ValueError: a `length`, `mode` or option that is not accepted, a special token that is needed and that the
-            tokenizer does not have, no such column, one without texts, a missing text, or not a single block.
+        ValueError: an invalid `length`, `mode` or option, a special token that is needed but missing in the tokenizer,
+            no such column, one without texts, a missing text, or not a single block.
     """
     if num_proc is not None and (not isinstance(num_proc, int) or isinstance(num_proc, bool) or num_proc < 1):
         raise ValueError(f"`num_proc` is {num_proc!r}, but a number of processes, 1 or more, or None is accepted.")
@@ -113,10 +112,10 @@ def token_blocks(
 
 
 def separator_between(tokenizer: PreTrainedTokenizerBase, mode: str, otherwise: str = " ") -> str | None:
-    """The `separator` of [`token_blocks`] by which documents in this mode are told apart whatever the tokenizer is.
+    """Returns the `separator` of [`token_blocks`] that separates documents in this mode for any tokenizer.
 
-    `None`, which leaves it to the special tokens, for a tokenizer with an EOS token or the SEP token that stands in for
-    it, and in mode `"pad"`, which joins nothing; else `otherwise`.
+    `None`, which uses the special tokens, for a tokenizer with an EOS token or a SEP token in its place, and in mode
+    `"pad"`, which joins nothing; else `otherwise`.
     """
     return None if mode == "pad" or _SpecialTokens(tokenizer, None, None).listed("eos") else otherwise
 
@@ -144,9 +143,9 @@ def _blocks_of(
 def _mapped(
     dataset: datasets.Dataset, encoder: TextEncoder, layout: Layout, column: str, num_proc: int | None, use_cache: bool
 ) -> datasets.Dataset:
-    """Blocks in an Arrow file. Texts are tokenized in parallel, if asked for, and cut in one process.
+    """Writes blocks to an Arrow file. Texts are tokenized in parallel, if requested, and cut in one process.
 
-    What is mapped are ranges of rows, so that a batch is bounded by the size of its texts.
+    The mapped rows are ranges of the data set's rows, so that a batch is bounded by the size of its texts.
     """
     rows, names = dataset.with_format("arrow"), _Names(dataset, encoder, column, use_cache)
     ranges = _ranges(dataset, column)
@@ -176,7 +175,7 @@ def _mapped(
 
 
 def _ranges(dataset: datasets.Dataset, column: str) -> datasets.Dataset:
-    """The rows of a data set in batches of texts, as a data set of where each begins and ends."""
+    """Returns a data set of batches of texts, as the first and end row of each."""
     sizes = text_sizes(dataset.data.column(column))
     if dataset._indices is not None:
         sizes = sizes[dataset._indices.column(0).to_numpy()]
@@ -185,10 +184,10 @@ def _ranges(dataset: datasets.Dataset, column: str) -> datasets.Dataset:
 
 
 class _Names:
-    """How what is made of a data set's texts is named in its cache, and whether it is found again there.
+    """Names of cached results for a data set's texts.
 
-    It is not where something decides that has no name. Then, as for a data set that caches nothing, it is kept until
-    the process ends; what is made of texts in memory stays there.
+    Results are cached unless something that determines them has no fingerprint, or the data set is not cached; then
+    they are kept until the process ends. Results for texts in memory stay in memory.
     """
 
     def __init__(self, dataset: datasets.Dataset, encoder: TextEncoder, column: str, use_cache: bool) -> None:
@@ -202,7 +201,7 @@ class _Names:
             )
 
     def options(self, *facts: Any) -> dict[str, Any]:
-        """Of `Dataset.map` over ranges, for what these facts decide beside the texts and the tokenizer."""
+        """Returns options of `Dataset.map` over ranges, for facts that matter besides the texts and the tokenizer."""
         name = _hash(*self.key, *facts) if self.whole else datasets.fingerprint.generate_random_fingerprint()
         options = {"new_fingerprint": name, "load_from_cache_file": self.use_cache}
         options |= {"batched": True, "batch_size": 1, "remove_columns": ["first", "end"]}
@@ -212,9 +211,9 @@ class _Names:
 
 
 def _remembered(left_out: int, blocks: datasets.Dataset) -> int:
-    """How many texts were left out when blocks were cut: now, or before they were found in the cache.
+    """Returns the number of texts that were left out when the blocks were cut, also for blocks from the cache.
 
-    The number is kept in a file beside theirs, where there are any.
+    The number is stored in a file beside the blocks', if they have one.
     """
     if not blocks.cache_files:
         return left_out
@@ -222,12 +221,12 @@ def _remembered(left_out: int, blocks: datasets.Dataset) -> int:
     if left_out:
         written = beside.with_suffix(f".{os.getpid()}")
         written.write_text(str(left_out))
-        written.replace(beside)  # whole, for processes that read it
+        written.replace(beside)  # atomic, for processes that read it
     return int(beside.read_text()) if beside.exists() else 0
 
 
 def _nothing(layout: Layout) -> str:
-    """What is wrong, and what to do, where texts give no block."""
+    """Returns the error message for texts that give no block, with a remedy."""
     if layout.min_tokens > 1 and (layout.pads or isinstance(layout, Filled)):
         return f"all have fewer than {layout.min_tokens} tokens (`min_tokens`): give longer ones, or pack them."
     return (
@@ -248,7 +247,7 @@ def _features(layout: Layout, dtype: np.dtype[Any]) -> datasets.Features:
 
 
 class _Tokenize:
-    """A range of rows to a table of their token ids, row by row."""
+    """Tokenizes a range of rows to a table of token ids, row by row."""
 
     def __init__(self, rows: datasets.Dataset, encoder: TextEncoder, column: str) -> None:
         self.rows, self.encoder, self.column = rows, encoder, column
@@ -260,7 +259,7 @@ class _Tokenize:
 
 
 class _StoredIds:
-    """Documents that were tokenized before."""
+    """Reads documents that were tokenized before."""
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self.dtype = dtype
@@ -272,7 +271,7 @@ class _StoredIds:
 
 
 class _Cut:
-    """A range of documents to a table of blocks; called for one after the other, it carries over what is left."""
+    """Cuts a range of documents into a table of blocks; called in order, it carries the remainder over."""
 
     def __init__(self, rows: datasets.Dataset, read: Any, layout: Layout, column: str, dtype: np.dtype[Any]) -> None:
         self.rows, self.read, self.layout, self.column = rows, read, layout, column
@@ -302,7 +301,7 @@ def _fixed_size(rows: Any) -> pa.FixedSizeListArray:
 
 
 class _Options(NamedTuple):
-    """What a mode may be told."""
+    """Options of a mode."""
 
     length: int
     remainder: str
@@ -358,7 +357,7 @@ def _layout(
 
 
 class _SpecialTokens:
-    """The special tokens of a tokenizer that a mode asks for, `wanted` or not (`None`: those that there are).
+    """The special tokens of a tokenizer, `wanted` by a mode or not (`None`: those that it has).
 
     `between`: ids that separate documents instead.
     """
@@ -381,7 +380,7 @@ class _SpecialTokens:
         return token
 
     def filling_end(self) -> int:
-        """The end-of-sequence token, where blocks are filled with it."""
+        """Returns the end-of-sequence token for blocks that are filled with it."""
         if self.wanted is False:
             raise ValueError(
                 "`fill` is 'eos', and `special_tokens` is False: a text that has no end-of-sequence token at its end "

@@ -1,4 +1,4 @@
-"""Tokenizers made on the spot, and any tokenizer made fit for masked diffusion: it needs a mask token."""
+"""Tokenizers built from symbols or texts, and `with_mask_token`, which prepares any tokenizer for masked diffusion."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ TEXT8_SYMBOLS = " abcdefghijklmnopqrstuvwxyz"
 
 
 def character_tokenizer(symbols: str = TEXT8_SYMBOLS) -> PreTrainedTokenizerFast:
-    """One token per character: id i is `symbols[i]`, then come the padding token and, last, the mask token.
+    """Returns a tokenizer of characters: id i is `symbols[i]`, then come the padding token and, last, the mask token.
 
-    With text8's 27 symbols any text is brought into them first, as [`text8_normalize`] does but for spaces at its ends.
-    Other symbols take the text as it is; a character that is none of them is an error of the tokenizer's.
+    With text8's 27 symbols any text is first normalised as by [`text8_normalize`], except for spaces at its ends. With
+    other symbols the text is unchanged; the tokenizer raises an error for a character that is not among them.
 
-    Raises `ValueError` for symbols that repeat or are none.
+    Raises `ValueError` for empty or repeated symbols.
     """
     if not symbols or len(set(symbols)) != len(symbols):
         raise ValueError(f"The symbols {symbols!r} are empty or repeat one: give each character once.")
@@ -44,7 +44,7 @@ def character_tokenizer(symbols: str = TEXT8_SYMBOLS) -> PreTrainedTokenizerFast
 
 
 def byte_level_bpe(texts: Iterable[str], vocab_size: int = 4096) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer trained on `texts`: any text goes in, and comes out as it was.
+    """Trains a byte-level BPE tokenizer on `texts`; it encodes any text without loss.
 
     `vocab_size` counts the end-of-text, padding and mask tokens, which come last in that order. Deterministic for
     the same texts.
@@ -81,15 +81,15 @@ def make_tokenizer(
     bos_token: str | None = None,
     eos_token: str | None = None,
 ) -> PreTrainedTokenizerBase:
-    """A tokenizer for masked diffusion by name: `character`, `byte_level_bpe`, or a repository or folder.
+    """Returns a tokenizer for masked diffusion by name: `character`, `byte_level_bpe`, or a repository or folder.
 
     Args:
-        name: which.
-        texts, vocab_size: what `byte_level_bpe` is trained on, and its size.
-        bos_token, eos_token: tokens of its vocabulary that begin and end texts, where it has none for that, or others.
+        name: one of these.
+        texts, vocab_size: training texts and size of `byte_level_bpe`.
+        bos_token, eos_token: tokens of its vocabulary that begin and end texts, replacing its own if it has any.
 
-    Raises `OSError` where there is no such tokenizer, `ValueError` for a token that it does not know, and
-    as [`byte_level_bpe`] does.
+    Raises `OSError` for a tokenizer that does not exist, `ValueError` for a token outside of its vocabulary, and the
+    errors of [`byte_level_bpe`].
     """
     tokenizer: PreTrainedTokenizerBase
     if name == "character":
@@ -122,13 +122,13 @@ def _loaded(name: str) -> PreTrainedTokenizerBase:
 
 
 def with_mask_token(tokenizer: PreTrainedTokenizerBase, vocab_size: int | None = None) -> PreTrainedTokenizerBase:
-    """The tokenizer itself, with a mask token and a padding token, added as its last ids where it has none.
+    """Adds a mask token and a padding token as last ids, if they are missing; returns the tokenizer itself.
 
     Args:
         tokenizer: any, such as a GPT's, which has neither.
-        vocab_size: room there is: the `vocab_size` of a model that it must fit. `None`: as much as it takes.
+        vocab_size: greatest number of tokens: the `vocab_size` of a model that it must fit. `None`: no limit.
 
-    Raises `ValueError` where that room is too small, and where the mask token is another special token as well.
+    Raises `ValueError` if that number is exceeded, and if the mask token is another special token as well.
     """
     check_mask_is_its_own(tokenizer)
     missing: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Data sets whose rows are made as they are read (`with_transform`), written out where something is made of them."""
+"""Data sets with a transform (`with_transform`), whose rows are materialised before further use."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import datasets
 
 
 def has_transform(dataset: datasets.Dataset) -> bool:
-    """Whether a function makes the rows of a data set as they are read."""
+    """True if a function makes the rows of a data set as they are read."""
     return bool(dataset.format["type"] == "custom")
 
 
 def with_transform_applied(dataset: datasets.Dataset) -> datasets.Dataset:
-    """The data set with the rows that its transform gives, which are made once; itself where it has none.
+    """Returns the data set with the rows of its transform, computed once; one without transform is returned as is.
 
-    They are kept until the process ends, and not found again, since nothing tells what a function will do.
+    The rows are kept until the process ends, and never cached, since a transform cannot be fingerprinted.
     """
     if not has_transform(dataset):
         return dataset
@@ -30,6 +30,6 @@ def with_transform_applied(dataset: datasets.Dataset) -> datasets.Dataset:
 
 
 def passing_file() -> str:
-    """The path of a file that is removed when the process ends."""
+    """Returns the path of a file that is removed when the process ends."""
     folder = datasets.fingerprint.get_temporary_cache_files_directory()
     return f"{folder}/{datasets.fingerprint.generate_random_fingerprint()}.arrow"

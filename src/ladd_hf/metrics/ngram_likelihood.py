@@ -1,4 +1,4 @@
-"""How likely generated texts are under an interpolated n-gram model of a corpus: a judge that needs no download.
+"""Likelihood of generated texts under an interpolated n-gram model of a corpus: a judge without downloads.
 
 `evaluate.load("<this file>", module_type="measurement")` reads the imports line by line: no import spans two lines.
 """
@@ -43,15 +43,15 @@ class NGramModel:
     """Character n-gram model with Witten-Bell interpolation.
 
     p(w | h) = (c(hw) + T(h) p(w | h')) / (c(h) + T(h)): c counts occurrences, T(h) the distinct characters seen after
-    h, and h' is h without its first character; below the empty context stands the uniform law over the alphabet.
-    Each text starts without context.
+    h, and h' is h without its first character; the empty context falls back to the uniform law over the alphabet. Each
+    text starts without context.
 
-    An n-gram's key is its context's index, among the sorted n-1-grams of the corpus, times the characters there are,
+    An n-gram's key is its context's index, among the sorted n-1-grams of the corpus, times the number of characters,
     plus its last character: a number that stays small for any alphabet and order.
 
     Args:
         texts: the corpus.
-        order: n, the characters of the longest n-gram.
+        order: n, the number of characters of the longest n-gram.
 
     Raises `ValueError` for a corpus without characters, and an order below 1.
     """
@@ -62,7 +62,7 @@ class NGramModel:
             raise ValueError("The corpus has no characters: give texts, of which one at least is not empty.")
         if order < 1:
             raise ValueError(f"`order` is {order}; give a number of characters, 1 or more.")
-        self.order, self.base = order, len(self.alphabet) + 1  # 0 stands for a character the corpus does not have
+        self.order, self.base = order, len(self.alphabet) + 1  # 0 stands for characters outside of the corpus
         self._ids = {character: index for index, character in enumerate(self.alphabet, start=1)}
         self._levels: list[_Level] = []
         ids, starts = self._characters(texts)
@@ -75,7 +75,7 @@ class NGramModel:
                 contexts = _following(level.find(contexts, ids, self.base), starts)
 
     def log_likelihood(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """log p of every character of the texts, one after the other, in nats: `(number of characters,)`."""
+        """Returns log p of every character of the texts, concatenated, in nats: `(number of characters,)`."""
         ids, starts = self._characters(texts)
         p = np.full(len(ids), 1 / len(self.alphabet))
         contexts = np.zeros_like(ids)
@@ -90,21 +90,21 @@ class NGramModel:
         return np.log(p)
 
     def nats_per_character(self, texts: Sequence[str]) -> float:
-        """Mean of -log p over all characters of the texts. Raises `ValueError` where there are none."""
+        """Returns the mean of -log p over all characters of the texts. Raises `ValueError` without characters."""
         if not any(texts):
             raise ValueError("The texts have no characters: give texts, of which one at least is not empty.")
         return float(-self.log_likelihood(texts).mean())
 
     def _characters(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Ids of all characters, and where among them each text that is not empty starts."""
+        """Returns the ids of all characters, and the index of the first one of each non-empty text."""
         ids = np.fromiter((self._ids.get(character, 0) for text in texts for character in text), np.int64)
         lengths = np.fromiter(filter(None, map(len, texts)), np.int64)
         return ids, lengths.cumsum() - lengths
 
 
 class _Level(NamedTuple):
-    """What the corpus has of one n: of n-grams sorted `keys` and how often they occur, `counts`, both `(grams,)`; of
-    contexts, by index, c(h) `seen` and T(h) `distinct`, both `(contexts,)`."""
+    """Counts of the corpus for one n: of n-grams, sorted `keys` and numbers of occurrences, `counts`, both `(grams,)`;
+    of contexts, by index, c(h) `seen` and T(h) `distinct`, both `(contexts,)`."""
 
     keys: NDArray[np.int64]
     counts: NDArray[np.int64]
@@ -113,14 +113,14 @@ class _Level(NamedTuple):
 
     @classmethod
     def counted(cls, contexts: NDArray[np.int64], ids: NDArray[np.int64], base: int, number: int) -> _Level:
-        """Of the context, one of `number` or -1 for none, and the id of each character."""
+        """Counts n-grams, given each character's context, one of `number` or -1 for none, and its id."""
         whole = contexts >= 0
         keys, counts = np.unique((contexts * base + ids)[whole], return_counts=True)
         seen = np.bincount(contexts[whole], minlength=number)
         return cls(keys, counts, seen, np.bincount(keys // base, minlength=number))
 
     def find(self, contexts: NDArray[np.int64], ids: NDArray[np.int64], base: int) -> NDArray[np.int64]:
-        """The index of the n-gram of each context and id, -1 for one that the corpus does not have."""
+        """Returns the index of the n-gram of each context and id, -1 for one that is not in the corpus."""
         keys = contexts * base + ids
         room = (len(self.seen) + 1) * base
         if room <= len(keys):  # a table is several times as fast as a search, and here no larger than the keys
@@ -132,14 +132,14 @@ class _Level(NamedTuple):
 
 
 def _following(grams: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The context of each character: the n-gram that ends before it, -1 for none, as where a text starts."""
+    """Returns the context of each character: the n-gram that ends before it, -1 for none, as at the start of a text."""
     contexts = np.roll(grams, 1)
     contexts[starts] = -1
     return contexts
 
 
 def _taken(values: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The values at these places, 0 where a place is -1."""
+    """Returns the values at these places, 0 where a place is -1."""
     return np.where(places >= 0, values[places], 0)
 
 
@@ -147,9 +147,10 @@ class NGramLikelihood(evaluate.Measurement):
     """Mean -log p of texts in nats per character under an [`NGramModel`] of a corpus.
 
     `NGramLikelihood(corpus_texts, order=6).compute(data=texts)` returns `nats_per_character` and
-    `perplexity_per_character`. Texts below the corpus's own held-out figure are too typical, those above implausible.
+    `perplexity_per_character`. Values below that of held-out texts of the corpus indicate too typical texts, values
+    above it implausible ones.
 
-    Raises `ValueError` as [`NGramModel`] does, and for texts without characters.
+    Raises the errors of [`NGramModel`], and `ValueError` for texts without characters.
     """
 
     def __init__(self, texts: Sequence[str], order: int = 6, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""How much latents say: the tokens that one evaluation recovers from them alone. The figure to watch in stage 1."""
+"""Information in latents: the share of tokens that one evaluation recovers from them alone. Watch it in stage 1."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ..models.fsdp import whole_in
 def one_step_accuracy(
     model: Any, tokens: Tensor, attention_mask: Tensor | None = None, precomputed_latents: Tensor | None = None
 ) -> dict[str, float]:
-    """Share of tokens that are the likeliest ones of a single evaluation with every token masked.
+    """Computes the share of tokens that are the likeliest ones of a single evaluation with every token masked.
 
     Args:
         model: with latents.
         tokens: `(B, S)` clean tokens, two texts or more.
         attention_mask: `(B, S)`, 0 at padding.
-        precomputed_latents: what a fixed encoder said of them, if it has been asked before.
+        precomputed_latents: precomputed output of a fixed encoder for them, if any.
 
-    Returns `true`: given the texts' own latents; `shuffled`: given another text's; `none`: given latents that say
-    nothing. Latents that carry the text lift the first far above the others, which should be alike.
+    Returns `true`: given the texts' own latents; `shuffled`: given another text's; `none`: given uninformative latents.
+    Latents that carry the text raise the first far above the others, which should be alike.
 
-    Where the model's weights are sharded, every process has to measure, on the same texts.
+    If the model's weights are sharded, every process has to call this, with the same texts.
     """
     config, channel = model.config, model.latent_channel
     if channel is None or len(tokens) < 2:
@@ -70,7 +70,7 @@ class OneStepDecoding(TrainerCallback):
         self.options = {"attention_mask": attention_mask, "precomputed_latents": precomputed_latents}
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, model: Any = None, **kwargs: Any) -> None:
-        """Measures, and writes down what it finds in the process that prints."""
+        """Measures, and adds the results to the log in the main process."""
         if not logs or "loss" not in logs:
             return
         # in every process: each may have a part of the weights

@@ -1,4 +1,4 @@
-"""Sample quality against the number of denoiser evaluations: the trade that latents are there to improve."""
+"""Sample quality against the number of denoiser evaluations (NFE): the trade-off that latents are meant to improve."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def quality_by_evaluations(
     batch_size: int = 2000,
     seed: int = 0,
 ) -> dict[int, Score]:
-    """Scores `num_samples` samples at each budget of evaluations the scheduler can walk.
+    """Scores `num_samples` samples at each number of evaluations that the scheduler supports.
 
-    The samples are as long as the pipeline makes them if it is not told: where texts of the training were padded, their
-    lengths are drawn from those, and where they were filled up with end-of-sequence tokens, they end with one.
+    The samples have the pipeline's default lengths: if training texts were padded, drawn from their lengths; if they
+    were filled up with end-of-sequence tokens, they end with one.
 
     Args:
-        pipeline: what generates.
+        pipeline: generates the samples.
         budgets: numbers of evaluations; those too small for the scheduler's path are left out.
         score: maps `(num_samples, S)` ids to a score, such as their nats per token under a judge; shorter samples are
             padded to the longest.
-        num_samples, batch_size: samples per budget, and how many are drawn at once; the samples do not depend on it.
-        seed: each sample has a generator of its own, seeded by this and its number.
+        num_samples, batch_size: samples per budget, and per batch, on which the samples do not depend.
+        seed: each sample has its own generator, seeded by this and its number.
     """
     scores = {}
     for budget in budgets:
@@ -57,12 +57,13 @@ def quality_by_evaluations(
 
 
 def _joined(batches: list[Tensor], pad_token_id: int | None) -> Tensor:
-    """All rows, `(N, S)`; batches of shorter ones are padded."""
+    """Returns all rows, `(N, S)`; shorter batches are padded."""
     longest = max(batch.shape[1] for batch in batches)
-    filler = 0 if pad_token_id is None else pad_token_id  # without one all rows are equally long
+    filler = 0 if pad_token_id is None else pad_token_id  # without one all rows have the same length
     return torch.cat([pad(batch, (0, longest - batch.shape[1]), value=filler) for batch in batches])
 
 
 def gap_closed(baseline: float, score: float, floor: float) -> float:
-    """Share of the distance from a baseline to a floor that is gone: 0 at the baseline, more than 1 below the floor."""
+    """Returns the share of the distance from a baseline to a floor that is closed: 0 at the baseline, 1 at the
+    floor."""
     return (baseline - score) / (baseline - floor)

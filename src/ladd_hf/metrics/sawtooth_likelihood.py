@@ -1,4 +1,4 @@
-"""How likely generated sequences are under the true binary sawtooth distribution.
+"""Likelihood of generated sequences under the true binary sawtooth distribution.
 
 `evaluate.load("<this file>", module_type="measurement")` reads the imports line by line: no import spans two lines.
 """
@@ -46,7 +46,7 @@ _CITATION = """\
 
 
 class SawtoothLikelihood(evaluate.Measurement):
-    """Mean -log p(x) of sequences under the paper's binary sawtooth (arXiv 2510.18114), and the entropy beside it.
+    """Mean -log p(x) of sequences under the paper's binary sawtooth (arXiv 2510.18114), with the entropy to compare.
 
     `SawtoothLikelihood().compute(data=sequences)` takes `(N, S)` zeros and ones (array, CPU tensor or nested list)
     and returns `nats_per_token`, `nats_per_token_stderr`, `entropy_per_token` and `entropy_per_token_stderr`, all in

@@ -1,4 +1,4 @@
-"""How varied a text's tokens are: the figure to read beside every likelihood of samples."""
+"""Diversity of a text's tokens, to be read with every likelihood of samples."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 
 
 def unigram_entropy(sequences: Iterable[Any]) -> float:
-    """Mean over sequences of the entropy of their own tokens' frequencies, in nats. Paper, section 9.
+    """Computes the mean entropy of the sequences' own token frequencies, in nats. Paper, section 9.
 
     Args:
         sequences: `(N, S)` ids, or a list of sequences of different lengths; empty ones are left out.
 
-    Raises `ValueError` where there is nothing to measure.
+    Raises `ValueError` if there are no tokens.
     """
     entropies = [_entropy(np.sort(np.asarray(sequence).ravel())) for sequence in sequences if len(sequence)]
     if not entropies:

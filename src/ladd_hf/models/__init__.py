@@ -1,1 +1,1 @@
-"""The networks as transformers models: configuration, denoiser, and what is saved and pushed."""
+"""The networks as transformers models: configuration, denoiser, saving and pushing."""

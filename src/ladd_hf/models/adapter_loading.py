@@ -1,4 +1,4 @@
-"""Adapters that are loaded into a model and deleted from it: wholly, or not at all."""
+"""Strict loading and deletion of a model's adapters."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from .loading import clear_adapter_errors, refuse_other_adapter
 
 
 class AdapterLoading(PeftAdapterMixin):
-    """The adapters of a transformers model, but strict, and without a trace of those that are gone."""
+    """A transformers model's adapters, loaded strictly and deleted without remains."""
 
     def load_adapter(
         self, peft_model_id: str | None = None, adapter_name: str | None = None, *args: Any, **kwargs: Any
     ) -> Any:
-        """As of any model, but that the adapter must be one of such a model: exactly the weights of its layers.
+        """Extends `PreTrainedModel.load_adapter`: the adapter must have exactly the weights of this model's layers.
 
-        Raises `ValueError` for another one and `OSError` for files that are damaged, and leaves the model's adapters as
-        they were.
+        Raises `ValueError` for another one and `OSError` for damaged files, and then leaves the model's adapters
+        unchanged.
         """
         model: Any = self
         name = adapter_name or "default"
-        if name in getattr(self, "peft_config", {}):  # to be exchanged, or refused, before anything is changed
+        if name in getattr(self, "peft_config", {}):  # replaced, or refused, before anything is changed
             return super().load_adapter(peft_model_id, adapter_name, *args, **kwargs)
         active = self.active_adapters() if self._hf_peft_config_loaded else []
         renamed = getattr(model, "_weight_conversions", None)
@@ -37,11 +37,11 @@ class AdapterLoading(PeftAdapterMixin):
             self._take_back(name, active)
             raise
         finally:
-            model._weight_conversions = renamed  # else a whole model would later be saved under an adapter's names
+            model._weight_conversions = renamed  # else the model would later be saved with an adapter's names
         return info
 
     def _take_back(self, name: str, active: list[str]) -> None:
-        """Deletes an adapter of which any part may be there, and activates those that were."""
+        """Deletes a partly loaded adapter, and activates the earlier ones."""
         model: Any = self
         getattr(model, "peft_config", {}).pop(name, None)
         if not active:
@@ -53,13 +53,13 @@ class AdapterLoading(PeftAdapterMixin):
         self.set_adapter(active)
 
     def delete_adapter(self, adapter_names: list[str] | str) -> None:
-        """As of any model; with the last adapter its traces go, too: the layers are plain, and may be trained."""
+        """Extends `delete_adapter`: after the last adapter all layers are plain again, and trainable."""
         super().delete_adapter(adapter_names)
         if not self._hf_peft_config_loaded:
             remove_adapters(self)
 
     def enable_adapters(self) -> None:
-        """As of any model, whole modules that an adapter has trained included."""
+        """Extends `enable_adapters` to whole modules that an adapter has trained."""
         super().enable_adapters()
         model: Any = self
         for layer in adapter_layers(model):

@@ -1,7 +1,6 @@
-"""Models with adapters of peft in their layers (LoRA and its kin): which weights are theirs, and the model with them
-merged in.
+"""Models with peft adapters in their layers (LoRA and the like): their weights, and merging them into the model.
 
-Adapters are told by their attributes, not by their classes, so that a model loads where peft is not installed.
+Adapters are recognised by attributes, not by class, so that a model loads without peft installed.
 """
 
 from __future__ import annotations
@@ -12,28 +11,28 @@ from typing import Any
 
 from torch import nn
 
-# What `LoraConfig(target_modules=...)` may name: attention and MLPs of every stream, of the denoiser and the encoder.
-# `"all-linear"` adds the projections of latents in and out, the quantiser's, and those of the times.
+# Layers for `LoraConfig(target_modules=...)`: attention and MLPs of every stream, of the denoiser and the encoder.
+# `"all-linear"` adds the projections of latents in and out, of the quantiser, and of the times.
 LORA_TARGETS = ("qkv_proj", "o_proj", "up_proj", "down_proj")
 
 
 def is_adapter(module: Any) -> bool:
-    """Whether a module is one of peft's around a layer of the model."""
+    """True if a module is a peft adapter around a layer of the model."""
     return bool(getattr(module, "adapter_layer_names", ()))
 
 
 def adapter_layers(model: nn.Module) -> Iterator[Any]:
-    """The layers with adapters, as peft's modules."""
+    """Yields the layers with adapters, as peft modules."""
     return filter(is_adapter, model.modules())
 
 
 def has_adapters(model: nn.Module) -> bool:
-    """Whether any layer has adapters, active or not, added by `get_peft_model` or by `add_adapter`."""
+    """True if any layer has adapters, active or not, added by `get_peft_model` or by `add_adapter`."""
     return any(True for _ in adapter_layers(model))
 
 
 def adapter_parameters(model: nn.Module, names: Iterable[str] | None = None) -> Iterator[nn.Parameter]:
-    """The own weights of the adapters of these names; of the active ones, if no names are given."""
+    """Yields the weights of the adapters with these names; of the active ones by default."""
     for layer in adapter_layers(model):
         for name in layer.adapter_layer_names:
             weights: Any = getattr(layer, name, {})
@@ -44,7 +43,7 @@ def adapter_parameters(model: nn.Module, names: Iterable[str] | None = None) -> 
 
 
 def learnable_names(model: nn.Module) -> set[str]:
-    """Names of the parameters that training may change: all of them, or beside adapters what peft left trainable."""
+    """Returns the names of the trainable parameters: all of them, or with adapters those that peft left trainable."""
     if not has_adapters(model):
         return {name for name, _ in model.named_parameters()}
     adapters = {id(parameter) for parameter in adapter_parameters(model)}
@@ -52,7 +51,7 @@ def learnable_names(model: nn.Module) -> set[str]:
 
 
 def base_model(model: Any) -> Any:
-    """The transformers model inside what `torch.compile` and `get_peft_model` put around it; its adapters stay in it.
+    """Returns the transformers model inside of `torch.compile` and `get_peft_model`, with its adapters.
 
     Raises `ValueError` for adapters outside the layers (prompt and prefix tuning), which would be left behind.
     """
@@ -69,21 +68,21 @@ def base_model(model: Any) -> Any:
 
 
 def merged(model: Any) -> Any:
-    """A copy of a model with its active adapters merged into its weights: the same function, a plain model.
+    """Returns a copy of a model with its active adapters merged into its weights: the same function, a plain model.
 
-    Adapters that are not active, or disabled, are left out. The model itself stays as it is.
+    Adapters that are inactive or disabled are left out. The model itself is unchanged.
     """
     return fuse_adapters(copy.deepcopy(base_model(model)))
 
 
 def fuse_adapters(model: Any) -> Any:
-    """Merges the active adapters into the model's own weights, takes all of them out, and returns the model."""
+    """Merges the active adapters into the model's own weights, removes all of them, and returns the model."""
     _untie(model)
     return _plain(model, _merged_layer)
 
 
 def remove_adapters(model: Any) -> Any:
-    """Takes all adapters out, the model's own weights as they were, and returns the model."""
+    """Removes all adapters without merging, and returns the model."""
     return _plain(model, _own_layer)
 
 
@@ -108,7 +107,7 @@ def _replace_layers(module: nn.Module, layer_without: Callable[[Any], nn.Module]
 def _merged_layer(layer: Any) -> nn.Module:
     if layer.disable_adapters:
         return _own_layer(layer)
-    if hasattr(layer, "original_module"):  # a whole module that is trained, or some of its rows
+    if hasattr(layer, "original_module"):  # a whole trained module, or some of its rows
         return layer.unload_and_optionally_merge_module(merge=True, safe_merge=True, adapter_names=None)
     layer.merge(safe_merge=True)
     return layer.get_base_layer()
@@ -123,7 +122,7 @@ def _own_layer(layer: Any) -> nn.Module:
 
 
 def _untie(model: Any) -> None:
-    """Gives the vocabulary projection weights of its own, where one of it and the embedding has an adapter."""
+    """Unties the vocabulary projection from the embedding if one of them has an adapter."""
     layers = (model.get_input_embeddings(), model.get_output_embeddings())
     if getattr(model.config, "tie_word_embeddings", False) and any(map(is_adapter, layers)):
         head = layers[1]

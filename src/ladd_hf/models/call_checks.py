@@ -1,4 +1,4 @@
-"""What a model is called with, looked at before it runs: shapes on any device, values where nobody waits for them."""
+"""Checks of a model's arguments before it runs: shapes on any device, values only if that needs no synchronisation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _KINDS = {
 
 
 def readable(tensor: Tensor) -> bool:
-    """Whether a tensor's values can be looked at for nothing: on a CPU, and while no graph is compiled."""
+    """True if a tensor's values can be read at no cost: on a CPU, and while no graph is compiled."""
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
@@ -42,8 +42,8 @@ def check_kind(name: str, given: Any, accepted: str) -> None:
 def check_tokens(
     config: LaddConfig, input_ids: Tensor | None, inputs_embeds: Tensor | None, attention_mask: Tensor | None
 ) -> None:
-    """Raises `ValueError` unless there are `(B, S)` ids of the vocabulary, or `(B, S, hidden_size)` embeddings, and
-    the attention mask, if any, is `(B, S)`. Ids on an accelerator are not looked at."""
+    """Raises `ValueError` unless there are `(B, S)` ids of the vocabulary, or `(B, S, hidden_size)` embeddings, and the
+    attention mask, if any, is `(B, S)`. Ids on an accelerator are not checked."""
     given = input_ids if inputs_embeds is None else inputs_embeds
     assert given is not None
     name, rank = ("`input_ids`", 2) if inputs_embeds is None else ("`inputs_embeds`", 3)
@@ -67,7 +67,7 @@ def check_tokens(
 def check_latents(config: LaddConfig, latents: Tensor, batch_size: int | None) -> None:
     """Raises `ValueError` unless `latents` fit the model: `(B, M, D)` floats, or `(B, M)` codes, 0 to the mask code.
 
-    Codes on an accelerator are not looked at. `batch_size` is that of the tokens, `None` without them.
+    Codes on an accelerator are not checked. `batch_size` is that of the tokens, `None` without them.
     """
     if config.latent_type == "none":
         raise ValueError("This model has no latents (`latent_type` 'none'): call it without `latents`.")
@@ -98,8 +98,8 @@ def check_latents(config: LaddConfig, latents: Tensor, batch_size: int | None) -
 
 
 def check_times(batch_size: int, **given: Tensor | None) -> None:
-    """Raises `ValueError` unless the times that are given, by name, are one for all or `(B,)`, from 0 to 1. Those on an
-    accelerator are not looked at."""
+    """Raises `ValueError` unless the given times, by name, are one for all or `(B,)`, from 0 to 1. Times on an
+    accelerator are not checked."""
     for name, times in given.items():
         if times is None:
             continue
@@ -116,7 +116,7 @@ def check_times(batch_size: int, **given: Tensor | None) -> None:
 
 
 def check_logits_mask(logits_mask: Any, shape: torch.Size) -> None:
-    """Raises `ValueError` unless there is a bool of each of `(B, S)` tokens."""
+    """Raises `ValueError` unless there is a bool for each of `(B, S)` tokens."""
     check_kind("logits_mask", logits_mask, "bools")
     if logits_mask.shape != shape:
         raise ValueError(
@@ -126,7 +126,7 @@ def check_logits_mask(logits_mask: Any, shape: torch.Size) -> None:
 
 
 def check_labels(labels: Tensor, input_ids: Tensor | None) -> None:
-    """Raises `ValueError` unless `labels` are `(B, S)` ids, as long as the tokens that are given with them."""
+    """Raises `ValueError` unless `labels` are `(B, S)` ids, of the same length as the given tokens."""
     check_kind("labels", labels, "ids")
     if input_ids is not None:
         check_kind("input_ids", input_ids, "ids")
@@ -139,9 +139,9 @@ def check_labels(labels: Tensor, input_ids: Tensor | None) -> None:
 
 
 def check_longest(config: LaddConfig, tokens: Tensor, attention_mask: Tensor | None) -> None:
-    """Raises `ValueError` for a text of `(B, S)` tokens that is longer than the model's.
+    """Raises `ValueError` for a text of `(B, S)` tokens that is too long for the model.
 
-    Waits for the mask's device.
+    Synchronises with the mask's device.
     """
     longest = tokens.shape[1]
     if attention_mask is not None and longest > config.max_position_embeddings:
@@ -150,14 +150,14 @@ def check_longest(config: LaddConfig, tokens: Tensor, attention_mask: Tensor | N
 
 
 def check_whole_texts(config: LaddConfig, tokens: Tensor, attention_mask: Tensor | None) -> None:
-    """Raises `ValueError` for `(B, S)` texts that the model does not read: ids that it has not, or too many. Waits for
-    their device."""
+    """Raises `ValueError` for `(B, S)` texts that the model cannot read: too long, or with ids outside of the
+    vocabulary. Synchronises with their device."""
     Vocabulary.of(config).check_ids(tokens, "The texts")
     check_longest(config, tokens, attention_mask)
 
 
 def check_length(longest: int, accepted: int) -> None:
-    """Raises `ValueError` for a text of `longest` tokens where `accepted` are."""
+    """Raises `ValueError` for a text of more than `accepted` tokens; it has `longest`."""
     if longest > accepted:
         raise ValueError(
             f"A text has {longest} tokens, more than the model's `max_position_embeddings` ({accepted}): cut texts "

@@ -1,4 +1,4 @@
-"""Without dropout, for as long as something is generated, encoded or measured."""
+"""Evaluation mode, without dropout, during generation, encoding and measurement."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass
 class _Held:
-    """What a model's modules were before it was put into evaluation mode, and how many still need it there."""
+    """Training modes of a model's modules before evaluation mode, and the number of its present users."""
 
     modes: list[tuple[Any, bool]]
     users: int = 0
@@ -23,9 +23,9 @@ _HELD: dict[int, _Held] = {}  # by the model's id: those in evaluation mode now
 
 @contextmanager
 def evaluation_mode(model: Any) -> Iterator[None]:
-    """Within it, a model that is being trained is in evaluation mode; what has no modes is left alone.
+    """Context in which a model in training is in evaluation mode; objects without modes are left alone.
 
-    Of several threads that use one model, the last to leave it puts the modes back.
+    If several threads use one model, the last one restores the modes.
     """
     with _LOCK:
         held = _HELD.get(id(model))
@@ -42,5 +42,5 @@ def evaluation_mode(model: Any) -> Iterator[None]:
                 held.users -= 1
                 if not held.users:
                     del _HELD[id(model)]
-                    for module, training in held.modes:  # parts of it may have been in evaluation mode
+                    for module, training in held.modes:  # some parts may have been in evaluation mode
                         module.training = training

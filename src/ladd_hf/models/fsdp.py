@@ -12,24 +12,24 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether a process has only a part of some weight."""
+    """True if this process has only a shard of some weight."""
     return any(isinstance(parameter, DTensor) for parameter in model.parameters())
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """A tensor as it is without sharding. Every process has to ask for it."""
+    """Returns a tensor without sharding. Every process has to call it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def sharded_like(other: Tensor, tensor: Tensor) -> Tensor:
-    """A whole tensor as another one is sharded."""
+    """Shards a whole tensor like another one."""
     if not isinstance(other, DTensor):
         return tensor
     return distribute_tensor(tensor.to(other.device), other.device_mesh, other.placements)
 
 
 def reshard(model: nn.Module) -> None:
-    """Lets go of the weights that were put together for a call: the parameters are the shards again."""
+    """Frees weights that were gathered for a call: the parameters are shards again."""
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.reshard()
@@ -37,8 +37,8 @@ def reshard(model: nn.Module) -> None:
 
 @contextmanager
 def whole_in(model: Any, *methods: str) -> Iterator[None]:
-    """Within it, a model whose weights are sharded puts them together for calls of these methods, not of `forward`
-    alone; other models are left as they are. Every process has to make the same calls."""
+    """Context in which sharded weights are gathered for calls of these methods, not only of `forward`; other models are
+    unchanged. Every process has to make the same calls."""
     if not isinstance(model, FSDPModule):
         yield
         return

@@ -37,7 +37,7 @@ class LatentInput(nn.Module):
 
 
 class LatentPooling(nn.Module):
-    """The token stream into the latents' output: to each latent what the states of its chunk say, side by side."""
+    """Adds to each latent's output the states of the tokens in its chunk, concatenated and projected."""
 
     def __init__(self, config: LaddConfig) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class LatentPooling(nn.Module):
 
 
 class LatentUnpooling(nn.Module):
-    """Latents into the token stream: to each token what the latent of its chunk says of its place in the chunk."""
+    """Adds to each token a map of the latent of its chunk, depending on its place in the chunk."""
 
     def __init__(self, config: LaddConfig) -> None:
         super().__init__()
@@ -126,7 +126,7 @@ class LatentDenoiser(nn.Module):
 
 
 def timestep_scale(config: LaddConfig) -> float:
-    """What times are multiplied with before their sinusoids."""
+    """Returns the factor of times before their sinusoids."""
     return 1 if config.reference_layout else 1000
 
 
@@ -147,7 +147,7 @@ def stream_positions(
     """
     tokens = torch.arange(states.shape[1], device=states.device, dtype=torch.float32)
     if latent_states is None:
-        return tokens[None]  # attention sees differences alone
+        return tokens[None]  # attention depends only on differences
     starts, lengths = row_spans(attention_mask, states)
     slots = torch.arange(latent_states.shape[1], device=states.device, dtype=torch.float32)
     if config.latent_positions == "learned":

@@ -1,4 +1,4 @@
-"""How latents are predicted, by name: the head they come out of, and whether a network of their own denoises them."""
+"""Prediction of latents, by name: the output head, and a shared or separate denoiser."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class MlpHead(Options):
     """A residual MLP before that map.
 
     Args:
-        layers: how many.
+        layers: number of layers.
         hidden_size: their width.
     """
 

@@ -1,4 +1,4 @@
-"""Loading of weights that says what is wrong, where transformers would go on with what there is."""
+"""Strict loading of weights, with errors where transformers would continue with incomplete ones."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _SHOWN = 5  # names in a message
 
 @contextmanager
 def clear_adapter_errors(source: Any) -> Iterator[None]:
-    """Errors of an adapter's two files with the adapter's name in them: `OSError` for files that are missing or
-    damaged, `ValueError` for what peft does not take."""
+    """Context in which errors of an adapter's two files name the adapter: `OSError` for missing or damaged files,
+    `ValueError` for those that peft does not accept."""
     try:
         yield
     except SafetensorError as error:
@@ -42,7 +42,7 @@ def clear_adapter_errors(source: Any) -> Iterator[None]:
 
 @contextmanager
 def clear_errors(source: Any, options: Mapping[str, Any]) -> Iterator[None]:
-    """Errors of files in one sentence: weights that are cut off, and pickled ones that nobody asked for."""
+    """Context in which errors of files are one sentence: truncated weights, and pickled ones without permission."""
     try:
         yield
     except SafetensorError as error:
@@ -61,9 +61,9 @@ def clear_errors(source: Any, options: Mapping[str, Any]) -> Iterator[None]:
 
 
 def check_index(folder: Any, options: Mapping[str, Any]) -> None:
-    """Raises `OSError` where a folder's index of safetensors files is none: transformers fails without its name.
+    """Raises `OSError` for an invalid index of safetensors files in a folder: transformers' error lacks its name.
 
-    `options` are those of `from_pretrained`; what is no folder is not looked at.
+    `options` are those of `from_pretrained`; anything but a folder is ignored.
     """
     file = Path(str(folder)) / options.get("subfolder", "") / SAFE_WEIGHTS_INDEX_NAME
     if not file.is_file() or file.with_name(SAFE_WEIGHTS_NAME).is_file():
@@ -83,7 +83,7 @@ def check_index(folder: Any, options: Mapping[str, Any]) -> None:
 
 
 def refuse_pickles(files: Iterable[str] | None) -> None:
-    """Raises `OSError` for files of weights that are no safetensors, such as an index may name."""
+    """Raises `OSError` for files of weights that are not safetensors, such as an index may name."""
     others = [Path(file).name for file in files or () if not str(file).endswith(".safetensors")]
     if others:
         raise OSError(
@@ -93,7 +93,7 @@ def refuse_pickles(files: Iterable[str] | None) -> None:
 
 
 def refuse_other_sizes(source: Any, mismatched: Iterable[tuple[str, Any, Any]]) -> None:
-    """Raises `ValueError` where weights of a checkpoint have other sizes than the model's.
+    """Raises `ValueError` if weights of a checkpoint have other sizes than the model's.
 
     `mismatched` are names, with the size in the checkpoint and that of the model.
     """
@@ -109,9 +109,9 @@ def refuse_partial(source: Any, info: Mapping[str, Any], ignores_others: bool) -
     """Raises `ValueError` unless the weights of a checkpoint are exactly the model's.
 
     Args:
-        source: where they come from, for the message.
-        info: what `output_loading_info=True` gives.
-        ignores_others: whether weights that the model has not are fine, as for a part of a larger model.
+        source: their origin, for the message.
+        info: as returned by `output_loading_info=True`.
+        ignores_others: accept weights that the model does not have, as for a part of a larger model.
     """
     if wrong := misfit(info["missing_keys"], [] if ignores_others else info["unexpected_keys"]):
         raise ValueError(
@@ -122,7 +122,7 @@ def refuse_partial(source: Any, info: Mapping[str, Any], ignores_others: bool) -
 
 
 def misfit(missing: Iterable[str], others: Iterable[str]) -> str:
-    """What is wrong with weights that a model lacks or has not, as a predicate; empty, if there are none."""
+    """Describes missing and unexpected weights, as a predicate; empty if there are none."""
     missing, others = sorted(missing), sorted(others)
     wrong = [f"lacks {_names(missing)}"] if missing else []
     wrong += [f"has {_names(others)} besides"] if others else []
@@ -133,8 +133,8 @@ def refuse_other_adapter(source: Any, info: Any, weights: set[str]) -> None:
     """Raises `ValueError` unless the weights in a file are exactly those of an adapter in the model.
 
     Args:
-        source: where they come from, for the message.
-        info: what loading them found.
+        source: their origin, for the message.
+        info: the result of loading them.
         weights: names of the adapter's weights in the model.
     """
     missing, others = sorted(set(info.missing_keys) & weights), sorted(info.unexpected_keys)

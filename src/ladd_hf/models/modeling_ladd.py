@@ -84,7 +84,7 @@ class LaddModel(LaddPreTrainedModel):
         self.latent_time_embedding = TimestepEmbedding(config.cond_hidden_size, scale) if time_conditioned[1] else None
         self.cond_hidden_size = config.cond_hidden_size if any(time_conditioned) else 0
         streams = ("token", "latent") if has_latents else ("token",)
-        # With a latent denoiser of their own, the latents' states after the last block would be read by nobody.
+        # With a separate latent denoiser, the latents' states after the last block are unused.
         last = config.num_hidden_layers - 1 if config.separate_latent_denoiser else None
         sizes = config.hidden_size, config.num_attention_heads, self.cond_hidden_size
         self.blocks = nn.ModuleList(
@@ -116,7 +116,7 @@ class LaddModel(LaddPreTrainedModel):
         inputs_embeds: Tensor | None = None,
         **kwargs: Any,
     ) -> LaddModelOutput:
-        """Runs both streams, or the token stream alone where `latent_vectors` is `None`.
+        """Runs both streams, or the token stream alone if `latent_vectors` is `None`.
 
         Args:
             input_ids: `(B, S)`, or instead of them `inputs_embeds` `(B, S, hidden_size)`.
@@ -177,7 +177,7 @@ def _one_or_each(timesteps: Tensor, batch_size: int) -> Tensor:
     return timesteps.reshape(1) if timesteps.numel() == 1 else timesteps.expand(batch_size)
 
 
-class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers looks for this base by name when it loads
+class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # a base that diffusers looks for by name when it loads
     """A latent-augmented masked diffusion language model: denoiser, encoder, training loss and bound.
 
     `latent_type` of the configuration chooses Co-LADD (`continuous`), Di-LADD (`discrete`) or MDLM (`none`).
@@ -223,7 +223,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
         pad_to_multiple_of: int | None = None,
         mean_resizing: bool = True,
     ) -> nn.Embedding:
-        """As of any model of ours, the encoder's embeddings with it."""
+        """Extends `resize_token_embeddings` to the encoder's embeddings."""
         embeddings = super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
         if isinstance(self.encoder, LaddEncoder):
             self.encoder.embed_tokens = self._get_resized_embeddings(
@@ -251,7 +251,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
         counts: StepCounts | None = None,
         **kwargs: Any,
     ) -> LaddOutput:
-        """One evaluation of the denoiser; with `labels`, the training loss as well.
+        """Evaluates the denoiser once; with `labels`, also returns the training loss.
 
         Args:
             input_ids: `(B, S)` tokens, the mask token where noised. `None` with `separate_latent_denoiser` runs the
@@ -261,23 +261,22 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
             attention_mask: `(B, S)`, 0 at padding, before or after a text.
             logits_mask: `(B, S)` bool: compute logits only there, in row-major order.
             labels: `(B, S)` clean tokens, -100 where a token is neither noised nor scored (its `input_ids` stay
-                visible). Times and noise are drawn, and `loss` is their training loss. The network runs once: where
-                neither times nor anything else of a noisy call is given, `logits` `(n, V)` and `latent_prediction` are
-                those that the loss was made of; `logits_positions` `(n,)` of the output say where. Beside an explicit
-                call, the loss is a second one.
+                visible). Times and noise are drawn, and `loss` is the training loss. If no times and no other inputs of
+                a noisy call are given, the network runs once, and `logits` `(n, V)` and `latent_prediction` are those
+                of the loss, at `logits_positions` `(n,)`; otherwise the loss takes a second evaluation.
             latent_vectors: `(B, M, D)` vectors of the clean codes, in place of the codebook's, to train an encoder
                 through them.
             inputs_embeds: `(B, S, hidden_size)` instead of `input_ids`.
-            predict_latents: with `separate_latent_denoiser`, whether to run it as well; not where latents are clean.
-            objective: what `loss` is made of; the paper's defaults if not given.
-            noise: the examples' randomness; from torch's global generator if not given.
+            predict_latents: with `separate_latent_denoiser`, run it as well; not needed for clean latents.
+            objective: settings of `loss`; the paper's by default.
+            noise: the examples' random numbers; from torch's global generator by default.
             loss_only: leave out everything but the loss, so that nothing wide is kept or converted in training.
-            precomputed_latents: `(B, M * D)` or `(B, M, D)`, for `loss`: what a fixed pretrained encoder says of the
+            precomputed_latents: `(B, M * D)` or `(B, M, D)`, for `loss`: a fixed pretrained encoder's output for the
                 clean tokens, stored by `precompute_latents`, so that it is not run.
-            counts: for `loss`, how much the optimiser step scores that it is a part of; this batch alone, if not given.
+            counts: for `loss`, the counts of the whole optimiser step; by default those of this batch alone.
 
-        Raises `ValueError` for latents that do not fit the model, where a time it is conditioned on is missing, and for
-        terms that hide tokens from the encoder beside precomputed latents.
+        Raises `ValueError` for latents that do not fit the model, for a missing time that it is conditioned on, and for
+        terms that hide tokens from the encoder together with precomputed latents.
         """
         if labels is not None:
             check_labels(labels, input_ids)
@@ -330,7 +329,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
         predict_latents: bool = True,
         **kwargs: Any,
     ) -> LaddOutput:
-        """One evaluation, as `forward` without a loss."""
+        """Evaluates the denoiser once, as `forward` without a loss."""
         given = input_ids if inputs_embeds is None else inputs_embeds
         if given is not None:
             check_tokens(self.config, input_ids, inputs_embeds, attention_mask)
@@ -384,21 +383,20 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
         update_codebook: bool = True,
         precomputed_latents: Tensor | None = None,
     ) -> EncodedLatents:
-        """Clean latents of `(B, S)` tokens with what training needs of them; see [`EncodedLatents`].
+        """Encodes `(B, S)` tokens to clean latents, with all that training needs; see [`EncodedLatents`].
 
-        `precomputed_latents` are what a fixed pretrained encoder says of them, in its place.
+        `precomputed_latents` are a fixed pretrained encoder's output for them, used in its place.
 
-        The codebook learns only where gradients are computed and `update_codebook` allows it, and not in stage 2, nor
-        beside adapters or where else a weight of the encoder is fixed.
-        Raises `ValueError` for a model without latents, for precomputed ones where the encoder is trained, and for a
-        text with fewer tokens than latents (where it is padded, on an accelerator, only without gradients: looking
-        would stall the device in training).
+        The codebook is updated only if gradients are computed and `update_codebook` allows it, and neither in stage 2
+        nor with adapters or other fixed weights of the encoder. Raises `ValueError` for a model without latents, for
+        precomputed ones if the encoder is trained, and for a text with fewer tokens than latents (if it is padded, on
+        an accelerator, only without gradients: the check would stall the device in training).
         """
         if self.encoder is None:
             raise ValueError("This model has no latents (`latent_type` 'none'), so there is nothing to encode.")
         if precomputed_latents is not None and isinstance(self.encoder, LaddEncoder):
             raise ValueError(
-                "The encoder is trained with the model, so its latents can not be had beforehand: leave "
+                "The encoder is trained with the model, so its latents cannot be had beforehand: leave "
                 "`precomputed_latents` out, or name a pretrained encoder in `encoder.name_or_path`."
             )
         check_tokens(self.config, tokens, None, attention_mask)
@@ -408,7 +406,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
                 encoded = self.encoder(tokens, attention_mask, random, precomputed_latents, self.dtype)
             else:
                 encoded = self.encoder(tokens, attention_mask, random)
-            if not torch.is_grad_enabled():  # in training nobody waits, and the loss says so
+            if not torch.is_grad_enabled():  # in training there is no synchronisation, and the loss becomes nan
                 check_finite(encoded.vectors)
             if self.quantizer is not None:
                 learns = torch.is_grad_enabled() and all(p.requires_grad for p in self.encoder.parameters())
@@ -420,22 +418,23 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
 
     @torch.no_grad()
     def encode_latents(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Clean latents of `(B, S)` tokens: `(B, M, D)` vectors or `(B, M)` codes, to generate from or to compare."""
+        """Encodes `(B, S)` tokens to clean latents: `(B, M, D)` vectors or `(B, M)` codes, to generate from or to
+        compare."""
         check_tokens(self.config, input_ids, None, attention_mask)
         check_whole_texts(self.config, input_ids, attention_mask)
         with evaluation_mode(self):
             return self.encode(input_ids, attention_mask).clean
 
     def gather_latent_statistics(self, data: Iterable[Mapping[str, Any]], num_examples: int | None = None) -> int:
-        """Takes the statistics by which `encoder.standardization` shifts and scales, and returns of how many vectors.
+        """Gathers the statistics of `encoder.standardization`, and returns the number of vectors.
 
         Args:
             data: examples with `input_ids` (and perhaps `attention_mask`), such as a dataset's, or batches of them as
                 tensors. Those with `precomputed_latents` are not encoded.
-            num_examples: how many examples to look at; some thousands suffice.
+            num_examples: number of examples to read; some thousands suffice.
 
-        Raises `ValueError` for a model that standardises nothing, for too few examples, and for an encoder whose
-        numbers are not finite.
+        Raises `ValueError` for a model without standardisation, for too few examples, and for non-finite outputs of the
+        encoder.
         """
         encoder = self.encoder
         if not isinstance(encoder, PretrainedEncoder) or encoder.statistics is None:
@@ -447,22 +446,22 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
 
     @property
     def needs_latent_statistics(self) -> bool:
-        """Whether latents are to be standardised and no statistics have been gathered yet."""
+        """True if latents are to be standardised and no statistics have been gathered yet."""
         statistics = getattr(self.encoder, "statistics", None)
         return isinstance(statistics, LatentStatistics) and not statistics.gathered
 
     def set_tokenizer(self, tokenizer: PreTrainedTokenizerBase | None) -> None:
-        """Tells the model which tokenizer its ids are of: those that have no token are never written, and a pretrained
-        encoder reads their text by it (`encoder.tokenizer` 'own') or checks that it shares them. Trainer and pipeline
-        do so by themselves."""
+        """Sets the tokenizer of the model's ids: ids without a token are never generated, and a pretrained encoder
+        reads their text with it (`encoder.tokenizer` 'own') or checks that it shares the ids. Trainer and pipeline call
+        this by themselves."""
         if tokenizer is not None:
             take_vocabulary(self.config, tokenizer)
         if isinstance(self.encoder, PretrainedEncoder):
             self.encoder.set_model_tokenizer(tokenizer)
 
     def freeze_latent_encoder(self, frozen: bool = True) -> None:
-        """Fixes the encoder and the quantiser, as in stage 2 of the training, or lets them learn again: beside adapters
-        their active adapters alone."""
+        """Fixes the encoder and the quantiser, as in stage 2 of the training, or unfreezes them: with adapters only the
+        active adapters."""
         self.latent_encoder_frozen = frozen
         adapted = has_adapters(self)
         for module in (self.encoder, self.quantizer):
@@ -472,7 +471,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
         self.train(self.training)
 
     def train(self, mode: bool = True) -> LaddForDiffusionLM:
-        """As of any module, but that a frozen encoder stays as it is for evaluation, without dropout."""
+        """Extends `train`: a frozen encoder stays in evaluation mode, without dropout."""
         super().train(mode)
         if mode and self.latent_encoder_frozen:
             for module in (self.encoder, self.quantizer):
@@ -502,13 +501,13 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
             generator: one generator, a list with one per row, or `None` for the global one.
             labels: `(B, S)`, -100 where a token is context that is neither noised nor scored.
             precomputed_latents: as of `encode`.
-            run: in place of a path, the points of a run, such as `time_path("joint").grid([8])`, for the bound of what
-                its steps write.
+            run: in place of a path, the points of a run, such as `time_path("joint").grid([8])`, for the bound of its
+                steps.
 
         Returns:
-            [`Nelbo`]: token and latent part apart, in nats, with standard errors.
+            [`Nelbo`]: separate token and latent parts, in nats, with standard errors.
 
-        Raises `ValueError` for tokens that are no batch of whole texts, and for a path that is none.
+        Raises `ValueError` for tokens that are not a batch of whole texts, and for an invalid path.
         """
         check_kind("input_ids", input_ids, "ids")
         if input_ids.ndim != 2:
@@ -524,7 +523,8 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
             return nelbo(self, tokens, maskable, attention_mask, path, num_samples, random, encode, run)
 
     def _latent_vectors(self, latents: Tensor, clean_vectors: Tensor | None) -> Tensor:
-        """What enters the latent stream, `(B, M, D)`: codes as their vectors, the mask code as a learned one."""
+        """Returns the input of the latent stream, `(B, M, D)`: codes as their vectors, the mask code as a learned
+        one."""
         if self.quantizer is None or self.model.mask_vector is None:
             return latents
         masked, mask_vector = latents == self.config.codebook_size, self.model.mask_vector
@@ -533,19 +533,19 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
         return torch.where(masked[..., None], mask_vector, clean_vectors.to(mask_vector))
 
     def _token_logits(self, states: Tensor) -> Tensor:
-        """The vocabulary projection with what is never written, such as the mask token, at minus infinity, which costs
-        nothing put into the bias."""
+        """Computes the vocabulary projection, with tokens that are never generated, such as the mask token, at minus
+        infinity in the bias, at no cost."""
         head = self.token_head.proj
         never = Vocabulary.of(self.config).never_written(self.config.vocab_size, states.device)
         plain = type(head) in (nn.Linear, ZeroInitLinear) and not hasattr(head, "_hf_hook")
-        if not plain:  # an adapter around it, a quantised one, or one whose weights come when it is called
+        if not plain:  # with an adapter, quantised, or with weights gathered in its call
             return head(states).masked_fill(never, float("-inf"))
         return nn.functional.linear(states, head.weight, head.bias.masked_fill(never, float("-inf")))
 
     def _clean_tokens(
         self, input_ids: Tensor | None, labels: Tensor, attention_mask: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Clean tokens and which of them may be noised, both `(B, S)`."""
+        """Returns clean tokens and a mask of those that may be noised, both `(B, S)`."""
         maskable = maskable_tokens(labels, attention_mask)
         if input_ids is None:
             filler = self.config.pad_token_id or 0

@@ -1,4 +1,4 @@
-"""What the models return."""
+"""Outputs of the models."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class LaddModelOutput(ModelOutput):
         last_hidden_state: `(B, S, hidden_size)`, the tokens' states before the output head's norm.
         latent_hidden_state: `(B, M, hidden_size)`, the latents', or `None`.
         conditioning: `(B, cond_hidden_size)`, the time conditioning, or `None`.
-        hidden_states: tuple of the tokens' states before and after each block, where asked for.
-        attentions: tuple of attention weights over [tokens; latents], where asked for (eager attention only).
+        hidden_states: tuple of the tokens' states before and after each block, if requested.
+        attentions: tuple of attention weights over [tokens; latents], if requested (eager attention only).
     """
 
     last_hidden_state: Tensor | None = None
@@ -29,17 +29,17 @@ class LaddModelOutput(ModelOutput):
 
 @dataclass
 class LaddOutput(ModelOutput):
-    """What the denoiser predicts.
+    """Predictions of the denoiser.
 
     Attributes:
-        loss: scalar training loss, where `labels` were given.
-        logits: `(B, S, V)`, or `(n, V)` in row-major order of `logits_mask`; what is never written, such as
-            the mask token, is at minus infinity.
+        loss: scalar training loss, if `labels` were given.
+        logits: `(B, S, V)`, or `(n, V)` in row-major order of `logits_mask`; tokens that are never generated, such as
+            the mask token, are at minus infinity.
         latent_prediction: `(B, M, D)` predicted y_0 or noise, or `(B, M, K)` logits over codes, or `None`.
-        logits_positions: `(n,)` int64, which of the batch's `B * S` tokens `logits` are of, if the loss's own
-            evaluation is what is returned.
+        logits_positions: `(n,)` int64, indices of the logits among the batch's `B * S` tokens, if they are those of the
+            loss's own evaluation.
         loss_parts: each term of the loss by name, unweighted, detached.
-        statistics: what else of the batch is worth watching, such as the number of codes in use, by name.
+        statistics: further quantities of the batch to monitor, such as the number of codes in use, by name.
         hidden_states, attentions: see [`LaddModelOutput`].
     """
 

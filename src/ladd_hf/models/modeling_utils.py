@@ -1,4 +1,4 @@
-"""What both models share as transformers models: how they load, are saved and pushed, and how their weights start."""
+"""Base class of both models as transformers models: loading, saving, pushing, and initial weights."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .vocabulary import check_resize
 
 
 class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
-    """Weights, names and abilities that both models share."""
+    """Weights, names and methods shared by both models."""
 
     config: LaddConfig
     config_class = LaddConfig
@@ -46,11 +46,11 @@ class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
     accepts_loss_kwargs = False
     _can_record_outputs = {"hidden_states": LaddBlock, "attentions": JointAttention}
     model_tags = ["ladd", "masked-diffusion", "diffusion-language-model"]
-    # Whether a checkpoint may hold more than the model: it is a part of a larger one.
+    # True if a checkpoint may hold more than the model, which is a part of a larger one.
     _is_part: ClassVar[bool] = False
-    # The classes that are pushed with their code, by the auto class that loads them.
+    # The classes that are pushed with their code, by their auto class.
     _auto_classes: ClassVar[dict[str, type]] = {}
-    # Whether saving writes the code as well, which `code_included` sets.
+    # True if saving also writes the code; set by `code_included`.
     _takes_code_along = False
 
     def __init__(self, config: LaddConfig, *args: Any, **kwargs: Any) -> None:
@@ -63,10 +63,11 @@ class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None, *args: Any, **kwargs: Any) -> Any:
-        """As of any model, but strict: safetensors unless `use_safetensors=False`, and exactly the model's weights.
+        """Extends `from_pretrained` by strict checks: safetensors unless `use_safetensors=False`, and exactly the
+        model's weights.
 
-        Raises `ValueError` for a checkpoint that lacks weights or has others (with `output_loading_info=True` it loads
-        what there is and returns what was missing as well), `OSError` for files that can not be read.
+        Raises `ValueError` for a checkpoint with missing or unexpected weights (with `output_loading_info=True` it
+        loads those that fit and also returns what was missing), `OSError` for unreadable files.
         """
         with_info = kwargs.pop("output_loading_info", False)
         from_files = kwargs.get("state_dict") is None
@@ -87,7 +88,7 @@ class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
     def _load_pretrained_model(
         model: PreTrainedModel, state_dict: Any, checkpoint_files: Any, load_config: Any, *args: Any, **kwargs: Any
     ) -> Any:
-        """As of any model, where what it will read is known, and then what did not fit."""
+        """Extends `_load_pretrained_model` by checks of the files before, and of the weights after loading."""
         if state_dict is None and load_config.use_safetensors:
             refuse_pickles(checkpoint_files)
         load: Any = PreTrainedModel._load_pretrained_model
@@ -105,10 +106,10 @@ class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
         push_to_hub: bool = False,
         **kwargs: Any,
     ) -> None:
-        """As of any model; what is pushed takes its code along.
+        """Extends `save_pretrained`: with `push_to_hub` the code is included.
 
-        With adapters it writes the adapter alone. Raises `ValueError` for a model that `get_peft_model` has wrapped,
-        and where the folder would be there is a file.
+        With adapters it writes only the adapter. Raises `ValueError` for a model wrapped by `get_peft_model`, and for a
+        folder that is a file.
         """
         refuse_file(save_directory)
         if has_adapters(self) and not self._hf_peft_config_loaded:
@@ -128,14 +129,14 @@ class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
 
     @wraps(PreTrainedModel.push_to_hub)
     def push_to_hub(self, *args: Any, **kwargs: Any) -> str:  # type: ignore[override]
-        """As of any model, its code taken along: it loads with `trust_remote_code=True` without this package."""
+        """Extends `push_to_hub`: includes the code, to load with `trust_remote_code=True` without this package."""
         with self.code_included():
             return super().push_to_hub(*args, **kwargs)
 
     def code_included(self) -> AbstractContextManager[None]:
-        """Within it, saving the model writes its code as well, as pushing it does.
+        """Context in which saving the model also writes its code, as pushing does.
 
-        Not of a class of the user's own, whose code is the user's to give, nor with adapters, which have none.
+        Not for a user's own class, whose code is the user's to publish, nor with adapters, which have no code.
         """
         if type(self) not in self._auto_classes.values() or has_adapters(self):
             return nullcontext()
@@ -147,10 +148,10 @@ class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
         pad_to_multiple_of: int | None = None,
         mean_resizing: bool = True,
     ) -> nn.Embedding:
-        """As of any model. Special tokens keep their ids.
+        """Extends `resize_token_embeddings`: special tokens keep their ids.
 
-        Ids that `pad_to_multiple_of` adds to those asked for have no token: they are never written, nor given any
-        probability (`tokenizer_size` of the configuration). Raises `ValueError` for what are no whole numbers of at
+        Ids that `pad_to_multiple_of` adds to the requested number have no token: they are never generated, and have no
+        probability (`tokenizer_size` of the configuration). Raises `ValueError` for numbers that are not whole and at
         least 1, and for fewer tokens than the mask token, the other special ones and those of `text_frame` need.
         """
         check_resize(self.config, new_num_tokens, pad_to_multiple_of)
@@ -169,7 +170,7 @@ class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
         elif isinstance(module, ZeroInitLinear):
             init.zeros_(module.weight)
             init.zeros_(module.bias)
-        elif isinstance(module, ModulatedNorm):  # transformers knows plain norms alone
+        elif isinstance(module, ModulatedNorm):  # transformers initialises only plain norms
             init.ones_(module.weight)
         elif isinstance(module, LatentReadout):
             init.normal_(module.weight, std=module.in_features**-0.5)

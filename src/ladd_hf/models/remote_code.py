@@ -1,7 +1,7 @@
-"""Models that are pushed to the Hub take their code along, so that they load where this package is not installed.
+"""Code of models that are pushed to the Hub, so that they load without this package installed.
 
-`AutoModelForMaskedLM.from_pretrained(repository, trust_remote_code=True)` then finds the modules beside the weights, as
-flat files, and reads which class is which in the configuration's `auto_map`. Folders saved locally stay without.
+`AutoModelForMaskedLM.from_pretrained(repository, trust_remote_code=True)` loads the modules beside the weights, as flat
+files, and finds the classes in the configuration's `auto_map`. Folders saved locally have no code.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _IMPORTED = re.compile(r"from\s+\.+[\w.]*")
 
 @contextmanager
 def code_included(model: PreTrainedModel, auto_classes: dict[str, type]) -> Iterator[None]:
-    """Within it, saving `model` writes its code as well (`write_code`).
+    """Context in which saving `model` also writes its code (`write_code`).
 
-    `auto_classes` are its classes by the auto class that is to load them; the model's own is among them.
+    `auto_classes` are its classes by their auto class; the model's own is among them.
     """
     config, before = model.config, getattr(model.config, "auto_map", None)
     config.auto_map = {auto: f"{_base_name(one)}.{one.__name__}" for auto, one in auto_classes.items()}
@@ -38,10 +38,10 @@ def code_included(model: PreTrainedModel, auto_classes: dict[str, type]) -> Iter
 
 
 def write_code(model: PreTrainedModel, auto_classes: Iterable[type], folder: Path) -> None:
-    """Writes the modules that define `auto_classes`, and all that these import of their package, flat into `folder`.
+    """Writes the modules that define `auto_classes`, and all that these import from their package, flat into `folder`.
 
-    The classes of the model's own layers travel with it, so a library that only another kind of model needs is not
-    asked for. Raises `ValueError` where two modules would get one name, and where a package is imported as a whole.
+    The classes of the model's own layers are included, so a library needed only by another kind of model is not
+    required. Raises `ValueError` if two modules would get the same name, or if a package is imported as a whole.
     """
     entries = {_file_of(one) for one in auto_classes}
     package = type(model).__module__.split(".")[0]
@@ -57,7 +57,7 @@ def write_code(model: PreTrainedModel, auto_classes: Iterable[type], folder: Pat
     reached = _reached(main)
     for file in files.values():
         text = _flat(file)
-        if file == main:  # transformers fetches only what is imported by name, from the file it starts at
+        if file == main:  # transformers fetches only modules imported by name, from its first file
             text += "".join(
                 f"\nfrom .{_base_name(layer)} import {layer.__name__}  # noqa: E402, F401\n"
                 for layer in sorted(layers, key=lambda one: one.__name__)
@@ -75,7 +75,7 @@ def _file_of(one: type) -> Path:
 
 
 def _reached(file: Path) -> set[Path]:
-    """The file, and all that it imports of its package."""
+    """Returns the file, and all that it imports from its package."""
     reached, waiting = {file}, [file]
     while waiting:
         new = set(_imports(waiting.pop()).values()) - reached
@@ -85,7 +85,7 @@ def _reached(file: Path) -> set[Path]:
 
 
 def _imports(file: Path) -> dict[int, Path]:
-    """The modules that a file imports relatively, by the line of the import."""
+    """Returns the modules that a file imports relatively, by the line of the import."""
     found = {}
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if not isinstance(node, ast.ImportFrom) or not node.level:
@@ -100,7 +100,7 @@ def _imports(file: Path) -> dict[int, Path]:
 
 
 def _flat(file: Path) -> str:
-    """The text of a file with each relative import rewritten to a module beside it."""
+    """Returns the text of a file with each relative import rewritten to a module beside it."""
     lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
     for number, module in _imports(file).items():
         lines[number - 1] = _IMPORTED.sub(f"from .{module.stem}", lines[number - 1], count=1)

@@ -1,4 +1,4 @@
-"""Settings of configurations that were saved before they were renamed, by the names they have now."""
+"""Renamed settings of older configurations, converted to their present names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .quantizers.quantizer_options import QUANTIZERS
 logger = logging.get_logger(__name__)
 
 _OF_ENCODER = {"encoder_hidden_size": "hidden_size", "encoder_variance": "variance", "encoder_std": "std"}
-# Options by their names before, of each choice of a setting.
+# For each choice, the options by their old names.
 _OPTIONS: dict[str, dict[str, dict[str, str]]] = {
     "quantizer": {
         "vector": {
@@ -62,14 +62,14 @@ _CHOICES: dict[str, Registry[Any]] = {
     "latent_head": LATENT_HEADS,
     "latent_denoiser": LATENT_DENOISERS,
 }
-# The setting that each name before is now an option of.
+# The present setting of which each old name is an option.
 RENAMED = {old: setting for setting, choices in _OPTIONS.items() for options in choices.values() for old in options}
 
 
 def with_current_names(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration as it was saved, its renamed settings under their present names, which is logged.
+    """Converts renamed settings of a saved configuration to their present names, with a log message.
 
-    Values that had no effect there, such as those of a quantiser that was not chosen, are left out.
+    Values without effect, such as those of a quantiser that was not chosen, are dropped.
     """
     old = {name: value for name, value in saved.items() if name in RENAMED}
     current = {name: value for name, value in saved.items() if name not in RENAMED}
@@ -97,7 +97,7 @@ def with_current_names(saved: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def refuse_old_name(name: str) -> None:
-    """Raises `ValueError` for a setting by a name that it no longer has."""
+    """Raises `ValueError` for an old name of a setting."""
     if name not in RENAMED:
         return
     setting = RENAMED[name]

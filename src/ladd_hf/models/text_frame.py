@@ -1,4 +1,4 @@
-"""How a text stands in the examples that a model is trained on: what begins it, what ends it, what fills it up."""
+"""The frame of texts in training examples: the tokens that begin, end and fill them up."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ PACKINGS = ("pack", "wrap", "pad")
 
 @dataclass(frozen=True)
 class TextFrame:
-    """The frame of a model's texts, which its configuration keeps as plain data (`LaddConfig.text_frame`).
+    """The frame of a model's texts, stored in its configuration as plain data (`LaddConfig.text_frame`).
 
-    A text that is read by the model, whole or as the beginning of another, is framed as the examples of its training
-    were; without a frame nothing is added.
+    A text that the model reads, complete or as the beginning of another, is framed as its training examples were;
+    without a frame nothing is added.
 
     Args:
-        packing: the mode of [`token_blocks`](data.token_blocks) that the examples were made by: `pack`, `wrap`, `pad`.
-        start, end: ids that each example begins and ends with.
-        fill: id that fills an example up behind its end, scored like any other, or `None`.
-        length: tokens of an example that is filled up; `None` where there is no `fill`.
+        packing: the mode of [`token_blocks`](data.token_blocks) for the examples: `pack`, `wrap`, `pad`.
+        start, end: first and last ids of each example.
+        fill: id that fills up an example after its end, scored like any other, or `None`.
+        length: number of tokens of an example that is filled up; `None` without `fill`.
 
-    Raises `ValueError` for what is no such thing.
+    Raises `ValueError` for invalid values.
     """
 
     packing: str = "pack"
@@ -44,13 +44,13 @@ class TextFrame:
 
     @classmethod
     def of(cls, config: Any) -> TextFrame:
-        """The frame that a configuration keeps; of one that keeps none, the frame that adds nothing."""
+        """Returns the frame of a configuration; without one, the frame that adds nothing."""
         kept = getattr(config, "text_frame", None)
         return cls() if kept is None else cls.from_dict(kept)
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> TextFrame:
-        """The frame of these entries, which [`TextFrame.to_dict`] gives."""
+        """Inverts [`TextFrame.to_dict`]."""
         known = [field.name for field in fields(cls)]
         if unknown := sorted(set(plain) - set(known)):
             raise ValueError(f"`text_frame` has the entries {unknown}; it has {', '.join(map(repr, known))}.")
@@ -58,21 +58,21 @@ class TextFrame:
         return cls(**{**plain, **ends})
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, as it is kept in a configuration."""
+        """Returns plain data, as stored in a configuration."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @property
     def ids(self) -> set[int]:
-        """All ids that the frame writes."""
+        """Every id in the frame."""
         return {*self.start, *self.end, *(() if self.fill is None else (self.fill,))}
 
     def begun(self, ids: Sequence[int]) -> list[int]:
-        """The ids of a text that goes on behind them, with what begins it in front, unless it is there already."""
+        """Returns the ids of the beginning of a text, preceded by `start` unless it is there already."""
         start = list(self.start)
         return list(ids) if list(ids[: len(start)]) == start else [*start, *ids]
 
     def whole(self, ids: Sequence[int]) -> list[int]:
-        """The ids of a whole text, with what begins and ends it, unless it is there already, and filled up."""
+        """Returns the ids of a complete text, with `start` and `end` unless they are there already, and filled up."""
         framed, end = self.begun(ids), list(self.end)
         if framed[max(len(self.start), len(framed) - len(end)) :] != end:
             framed += end

@@ -1,4 +1,4 @@
-"""How long texts are: lengths drawn from those of the data, row by row."""
+"""Lengths of generated texts, drawn from those of the data, row by row."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..utils.number_ranges import COUNT
 
 
 def check_lengths(lengths: Mapping[str, int], longest: int) -> None:
-    """Raises `ValueError` for what does not count texts of 1 to `longest` tokens."""
+    """Raises `ValueError` unless these are counts of texts of 1 to `longest` tokens."""
     for length, count in lengths.items():
         fits = length in map(str, range(1, longest + 1))
         if not fits or count not in COUNT:
@@ -23,16 +23,16 @@ def check_lengths(lengths: Mapping[str, int], longest: int) -> None:
 
 
 def draw_lengths(lengths: Mapping[str, int], at_least: Sequence[int], random: RowGenerator) -> list[int]:
-    """A length for each row, by its own random number, from the texts that have at least as many tokens as asked.
+    """Draws a length for each row, by its own random number, from the texts that are at least as long as `at_least`.
 
-    The streams of `random` are left where they are: a text whose length is drawn is the text of that length.
+    The streams of `random` do not advance: a text with a drawn length equals the text with that length given.
 
     Args:
-        lengths: how many texts have each length.
+        lengths: number of texts of each length.
         at_least: the least length of each row.
-        random: the rows' randomness.
+        random: the rows' random numbers.
 
-    Raises `ValueError` where no text is that long.
+    Raises `ValueError` if no text is that long.
     """
     counts = sorted((int(length), count) for length, count in lengths.items())
     drawn = []
@@ -44,7 +44,7 @@ def draw_lengths(lengths: Mapping[str, int], at_least: Sequence[int], random: Ro
                 "so that no length can be drawn for it: give a `length`."
             )
         total = sum(count for _, count in allowed)
-        place = min(int(share * total), total - 1)  # of the text that is drawn, among those allowed
+        place = min(int(share * total), total - 1)  # index of the drawn text among those allowed
         seen = accumulate(count for _, count in allowed)
         drawn.append(next(length for (length, _), end in zip(allowed, seen, strict=True) if place < end))
     return drawn

@@ -1,7 +1,7 @@
 """Transformer blocks of one or two streams that meet in one attention (MM-DiT). Paper, section 5.
 
-The token stream and the latent stream have weights of their own and attend over the concatenation [tokens; latents].
-With one stream it is the plain bidirectional transformer of MDLM, of the encoder and of the latent denoiser.
+The token stream and the latent stream have separate weights and attend over the concatenation [tokens; latents]. With
+one stream it is the plain bidirectional transformer of MDLM, of the encoder and of the latent denoiser.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ Rotary = tuple[Tensor, Tensor]
 
 
 def rotary_embedding(positions: Tensor, head_dim: int, theta: float, dtype: torch.dtype) -> Rotary:
-    """Cosines and signed sines of rotary positions, which may be fractions: `(B, length, 1, 1, head_dim)` each.
+    """Returns cosines and signed sines of rotary positions, which may be fractions: `(B, length, 1, 1, head_dim)` each.
 
-    `positions` is `(B, length)`. Position 0 turns nothing.
+    `positions` is `(B, length)`. Position 0 is the identity.
     """
     wide = torch.promote_types(dtype, torch.float32)
     exponent = torch.arange(0, head_dim, 2, device=positions.device, dtype=wide) / head_dim
@@ -35,7 +35,8 @@ def rotary_embedding(positions: Tensor, head_dim: int, theta: float, dtype: torc
 
 
 def apply_rotary(states: Tensor, rotary: Rotary) -> Tensor:
-    """Turns queries and keys `(B, length, 2, heads, head_dim)` by their positions: dimension i pairs with i + half."""
+    """Rotates queries and keys `(B, length, 2, heads, head_dim)` by their positions: dimension i pairs with i +
+    half."""
     cos, sin = rotary
     return torch.addcmul(states * cos, states.roll(states.shape[-1] // 2, dims=-1), sin)
 
@@ -62,7 +63,7 @@ def eager_attention_forward(
 class TimestepEmbedding(nn.Module):
     """Time in [0, 1], `(B,)`, to a conditioning vector `(B, cond_hidden_size)`: 256 sinusoids and a two-layer MLP.
 
-    The sinusoids see the time times `scale`.
+    The sinusoids are of the time multiplied by `scale`.
     """
 
     frequencies = 256
@@ -84,7 +85,7 @@ class TimestepEmbedding(nn.Module):
 
 
 class Modulation(nn.Module):
-    """Vectors that shift, scale and gate a stream: a map of the conditioning vector that starts at zero.
+    """Vectors that shift, scale and gate a stream: a map of the conditioning vector, initialised to zero.
 
     Without conditioning (`cond_hidden_size` 0) they are the same learned vectors for every input.
     """
@@ -121,15 +122,15 @@ class ModulatedNorm(nn.LayerNorm):
 
 
 def gated_sum(states: Tensor, gate: Tensor | None, update: Tensor) -> Tensor:
-    """states + gate update."""
+    """Returns states + gate * update."""
     return states + update if gate is None else torch.addcmul(states, gate, update)
 
 
 class Stream(nn.Module):
     """One stream's own weights in a block: norms, modulation, projections and MLP. States are `(B, length, hidden)`.
 
-    Without a modulation (`cond_hidden_size` of `None`) nothing is shifted, scaled or gated: an encoder's stream. A
-    stream that is `read_only` is attended to but has no output, as the last block's where nothing reads it.
+    Without a modulation (`cond_hidden_size` of `None`), as in an encoder, nothing is shifted, scaled or gated. A
+    `read_only` stream is attended to but has no output, as in the last block if it is not used.
     """
 
     def __init__(
@@ -149,16 +150,16 @@ class Stream(nn.Module):
         self.down_proj = nn.Linear(config.mlp_ratio * hidden_size, hidden_size)
 
     def modulate(self, conditioning: Tensor | None) -> tuple[Tensor | None, ...]:
-        """Shift, scale and gate of the attention, then of the MLP; all `None` without a modulation."""
+        """Returns shift, scale and gate of the attention, then of the MLP; all `None` without a modulation."""
         return (None,) * 6 if self.modulation is None else self.modulation(conditioning)
 
     def project(self, states: Tensor, modulation: tuple[Tensor | None, ...]) -> Tensor:
-        """Queries, keys and values side by side, `(B, length, 3 * hidden)`."""
+        """Returns queries, keys and values, concatenated, `(B, length, 3 * hidden)`."""
         shift, scale, *_ = modulation
         return self.qkv_proj(self.attention_norm(states, shift, scale))
 
     def update(self, states: Tensor, attended: Tensor, modulation: tuple[Tensor | None, ...]) -> Tensor:
-        """The states after the gated attention and the gated MLP; as they were, if read only."""
+        """Returns the states after the gated attention and the gated MLP; unchanged if read only."""
         if self.read_only:
             return states
         _, _, attention_gate, shift, scale, mlp_gate = modulation
@@ -211,8 +212,8 @@ class LaddBlock(GradientCheckpointingLayer):
         config: for widths of the MLP, norms and attention.
         streams: names of the streams, in the order of the concatenation.
         hidden_size, num_heads: of every stream.
-        cond_hidden_size: size of the conditioning vector; 0 modulates without one, `None` not at all.
-        read_only: name of a stream whose output nothing needs.
+        cond_hidden_size: size of the conditioning vector; 0: constant modulation, `None`: no modulation.
+        read_only: name of a stream without output.
     """
 
     def __init__(
@@ -231,8 +232,8 @@ class LaddBlock(GradientCheckpointingLayer):
         self.attention = JointAttention(config, num_heads)
 
     def __call__(self, states: Tensor, *args: Any, **kwargs: Any) -> Any:
-        """As of any module. Reentrant checkpointing passes gradients on only where an input has one, which states of
-        fixed embeddings have not, as beside adapters."""
+        """Enables gradients of the states for reentrant checkpointing, which passes gradients on only if an input
+        requires them, unlike the states of fixed embeddings, as with adapters."""
         if self.gradient_checkpointing and self.training and torch.is_grad_enabled() and not states.requires_grad:
             states = states.detach().requires_grad_()
         return super().__call__(states, *args, **kwargs)
@@ -259,11 +260,11 @@ class LaddBlock(GradientCheckpointingLayer):
 
 
 class ZeroInitLinear(nn.Linear):
-    """A linear map that starts at zero; the type tells the model's `_init_weights`."""
+    """A linear map initialised to zero; its type is recognised by the model's `_init_weights`."""
 
 
 class OutputHead(nn.Module):
-    """Modulated norm and a linear map that starts at zero: `(..., hidden)` to `(..., size)`."""
+    """Modulated norm and a linear map initialised to zero: `(..., hidden)` to `(..., size)`."""
 
     def __init__(self, hidden_size: int, size: int, cond_hidden_size: int, eps: float) -> None:
         super().__init__()
@@ -272,7 +273,7 @@ class OutputHead(nn.Module):
         self.proj: nn.Linear = ZeroInitLinear(hidden_size, size)
 
     def modulate(self, states: Tensor, conditioning: Tensor | None) -> Tensor:
-        """The normalised, shifted and scaled states, `(B, length, hidden)`."""
+        """Returns the normalised, shifted and scaled states, `(B, length, hidden)`."""
         shift, scale = self.modulation(conditioning)
         return self.norm(states, shift, scale)
 

@@ -1,7 +1,7 @@
-"""The vocabulary is the tokenizer's: which ids a model reads and which it writes, and texts that hold others.
+"""The ids that a model reads and generates, according to its tokenizer, and checks of texts.
 
-Never written, and without probability, are the mask token, the padding token (unless it stands for something in texts
-as well, such as their end) and ids that no token has, which fill a vocabulary up to a convenient size.
+The mask token, the padding token (unless it has another role in texts, such as their end) and ids without a token,
+which fill up a vocabulary to a convenient size, are never generated and have no probability.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ from ..utils.wrong_objects import described
 from .text_frame import TextFrame
 
 _ROLES = ("mask", "pad", "bos", "eos", "unk", "sep", "cls")
-# What tokenizers write into texts: a padding token that is one of these is text wherever the attention mask says so.
+# Special tokens in texts: a padding token that is one of these is text wherever the attention mask is 1.
 WRITTEN_ROLES = tuple(f"{role}_token_id" for role in _ROLES[2:])
 _TAKEN = ("pad_token_id", *WRITTEN_ROLES)
-_KEPT = ("pad_token_id", "bos_token_id", "eos_token_id")  # in any configuration; the others where they pad as well
+_KEPT = ("pad_token_id", "bos_token_id", "eos_token_id")  # in any configuration; others if they pad
 
 
 def ids_of(config: Any, role: str) -> list[int]:
-    """The ids that a configuration or a tokenizer gives a role such as `eos_token_id`: none, one, or several."""
+    """Returns the ids of a role such as `eos_token_id` in a configuration or a tokenizer: none, one, or several."""
     given = getattr(config, role, None)
     return [] if given is None else list(given) if isinstance(given, list | tuple) else [given]
 
 
 def unwritten_padding(config: Any) -> int | None:
-    """The padding token's id, or `None` where there is none or where tokenizers write it into texts as well."""
+    """Returns the padding token's id, or `None` if there is none or if it has another role in texts as well."""
     pad: int | None = getattr(config, "pad_token_id", None)
     return None if any(pad in ids_of(config, role) for role in WRITTEN_ROLES) else pad
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Ids that are read, and which of them are never written.
+    """The ids of a model, and those that are never generated.
 
     Attributes:
-        mask_token_id: of the mask token, `None` where that is not known.
-        pad_token_id: of the padding token, `None` where there is none or it is written.
-        tokenizer_size: ids from it up have no token; `None`: all have one.
-        size: how many ids there are, `None` where nobody asks.
+        mask_token_id: of the mask token, `None` if unknown.
+        pad_token_id: of the padding token, `None` if there is none or if it has another role in texts.
+        tokenizer_size: ids from it on have no token; `None`: all have one.
+        size: number of ids, `None` if it is not needed.
     """
 
     mask_token_id: int | None
@@ -56,12 +56,13 @@ class Vocabulary:
 
     @classmethod
     def of(cls, config: Any) -> Vocabulary:
-        """The vocabulary of a model's configuration."""
+        """Returns the vocabulary of a model's configuration."""
         size, tokens = getattr(config, "vocab_size", None), getattr(config, "tokenizer_size", None)
         return cls(config.mask_token_id, unwritten_padding(config), tokens, size)
 
     def never_written(self, size: int, device: torch.device | str | None = None) -> Tensor:
-        """Which of the ids 0 to `size` - 1 have no probability, `(size,)` bool, made without waiting for the device."""
+        """Marks the ids from 0 to `size` - 1 without probability, `(size,)` bool, without synchronising with the
+        device."""
         ids = torch.arange(size, device=device)
         never = ids == (-1 if self.mask_token_id is None else self.mask_token_id)
         if self.pad_token_id is not None:
@@ -69,11 +70,11 @@ class Vocabulary:
         return never if self.tokenizer_size is None else never | (ids >= self.tokenizer_size)
 
     def without_unwritten(self, logits: Tensor) -> Tensor:
-        """Logits `(..., V)` with what is never written at minus infinity."""
+        """Sets the logits `(..., V)` of ids that are never generated to minus infinity."""
         return logits.masked_fill(self.never_written(logits.shape[-1], logits.device), -torch.inf)
 
     def check_ids(self, ids: Tensor, name: str) -> None:
-        """Raises `ValueError` for ids that the vocabulary has not. Waits for their device."""
+        """Raises `ValueError` for ids outside of the vocabulary. Synchronises with their device."""
         if self.size is None or not ids.numel() or 0 <= int(ids.min()) <= int(ids.max()) < self.size:
             return
         wrong = int(ids[(ids < 0) | (ids >= self.size)][0])
@@ -83,8 +84,8 @@ class Vocabulary:
         )
 
     def check_text(self, ids: Tensor, scored: Tensor, name: str) -> None:
-        """Raises `ValueError` for ids `(B, S)` outside of the vocabulary, and for such as have no probability where
-        they are `scored` `(B, S)`: their loss would be infinite. Waits for their device."""
+        """Raises `ValueError` for ids `(B, S)` outside of the vocabulary, and for ids without probability that are
+        `scored` `(B, S)`: their loss would be infinite. Synchronises with their device."""
         self.check_ids(ids, name)
         size = int(ids.max()) + 1 if self.size is None and ids.numel() else self.size or 0
         wrong = self.never_written(size, ids.device)[ids] & scored
@@ -109,7 +110,7 @@ class Vocabulary:
 
 
 def tokenizer_size(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The least number above all ids of a tokenizer, which may leave some out."""
+    """Returns the least number above all ids of a tokenizer, whose ids may have gaps."""
     return max(len(tokenizer), 1 + max(tokenizer.get_vocab().values(), default=-1))
 
 
@@ -126,7 +127,7 @@ def check_mask_is_its_own(tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def has_tokens_of(config: Any, tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether a model's mask token is the tokenizer's, and it has all of its tokens."""
+    """True if a model's mask token is the tokenizer's, and the model has all of its tokens."""
     same_mask = tokenizer.mask_token_id == config.mask_token_id
     return same_mask and tokenizer_size(tokenizer) <= config.vocab_size
 
@@ -159,31 +160,31 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: Any) -> None:
 
 
 def take_vocabulary(config: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Tells a configuration which ids are the tokenizer's tokens, and where it does not say itself, which of them pad,
-    begin and end texts, and what else the padding token stands for.
+    """Sets the number of the tokenizer's ids in a configuration, and, if missing there, the ids that pad, begin and end
+    texts, and other roles of the padding token.
 
-    Raises `ValueError` for one that can not be told and would have others written. (Which begin and end texts is
-    asked for by what needs it.)
+    Raises `ValueError` for a read-only configuration that would generate other tokens. (Missing roles that begin and
+    end texts are reported where they are needed.)
     """
     told = _told_by(tokenizer, config)
     known = {name: getattr(config, name, None) for name in ("mask_token_id", "vocab_size", "tokenizer_size", *_TAKEN)}
     untold = [name for name, value in told.items() if not _is_set(config, name, value)]
     if untold and Vocabulary.of(config) != Vocabulary.of(SimpleNamespace(**{**known, **told})):
         raise ValueError(
-            f"The model's `config` is {described(config)} that can not be written to, and it would have other tokens "
+            f"The model's `config` is {described(config)} that cannot be written to, and it would have other tokens "
             f"written than the tokenizer's: make it with {', '.join(f'`{name}={told[name]}`' for name in untold)}."
         )
 
 
 def _told_by(tokenizer: PreTrainedTokenizerBase, config: Any) -> dict[str, int | None]:
-    """What a configuration does not say yet of this tokenizer's ids."""
+    """Returns the settings about this tokenizer's ids that a configuration lacks."""
     size, said = tokenizer_size(tokenizer), {role: getattr(config, role, None) for role in _TAKEN}
     ids = {role: getattr(tokenizer, role, None) for role in _TAKEN}
     pad = ids["pad_token_id"] if said["pad_token_id"] is None else said["pad_token_id"]
     told: dict[str, int | None] = {
         role: one
         for role, one in ids.items()
-        if said[role] is None and one is not None and (role in _KEPT or one == pad)  # others tell nothing of texts
+        if said[role] is None and one is not None and (role in _KEPT or one == pad)  # other roles are irrelevant
     }
     of_all = size if size < config.vocab_size else None
     return told if getattr(config, "tokenizer_size", None) == of_all else {**told, "tokenizer_size": of_all}
@@ -193,15 +194,15 @@ def _is_set(config: Any, name: str, value: Any) -> bool:
     """Sets an attribute, unless the object is frozen."""
     try:
         setattr(config, name, value)
-    except (AttributeError, TypeError):  # of frozen dataclasses, named tuples, slots, read-only properties
+    except (AttributeError, TypeError):  # frozen dataclasses, named tuples, slots, read-only properties
         return False
     return True
 
 
 def check_resize(config: Any, new_num_tokens: int | None, pad_to_multiple_of: int | None = None) -> None:
-    """Raises `ValueError` for what are no counts, and for fewer tokens than the mask token, the other special ones of a
-    model and those that frame its texts need."""
-    if isinstance(pad_to_multiple_of, int):  # transformers says itself what else it can not be
+    """Raises `ValueError` for invalid counts, and for fewer tokens than the mask token, the other special ones of a
+    model and those of its texts' frame need."""
+    if isinstance(pad_to_multiple_of, int):  # transformers checks other types itself
         COUNT.check("pad_to_multiple_of", pad_to_multiple_of)
     if new_num_tokens is None:
         return

@@ -1,4 +1,4 @@
-"""What is modelled, and how samples of it are judged: data, tokenizer and judge, one task per file."""
+"""Tasks: data, tokenizer and judge of samples, one task per file."""
 
 from .base import Judgement, Task
 from .sawtooth import SawtoothTask

@@ -1,4 +1,4 @@
-"""The contract that every task keeps."""
+"""Interface of tasks."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from transformers import PreTrainedTokenizerBase
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a judge says of samples.
+    """A judge's scores of samples.
 
     Attributes:
         nats: mean negative log-likelihood under the judge, in the task's unit; lower is more typical.
-        entropy: mean unigram entropy of a sample's tokens in nats, or `None` where the judge is exact. Samples that
-            repeat themselves have few nats and little entropy: neither figure means much without the other.
+        entropy: mean unigram entropy of a sample's tokens in nats, or `None` if the judge is exact. Repetitive samples
+            have few nats and little entropy: neither number is meaningful alone.
     """
 
     nats: float
@@ -24,16 +24,16 @@ class Judgement:
 
 
 class Task(Protocol):
-    """Data to train on, and a judge that no model had a part in.
+    """Data to train on, and a judge that is independent of any trained model.
 
     Attributes:
         name: such as `python-docs, length 64`; names the data set on cards.
-        tokenizer: `None` where examples are ids and nothing else.
+        tokenizer: `None` if examples are plain ids.
         length: S, tokens of an example.
         vocabulary: `vocab_size`, `mask_token_id` and such, for [`LaddConfig`].
         unit: of a judgement, such as `nats per token`.
-        measure: what the judge is, in a sentence.
-        comparison: what [`Task.compare`] gives, in a word.
+        measure: description of the judge, in a sentence.
+        comparison: name of what [`Task.compare`] returns, in a word.
     """
 
     name: str
@@ -45,16 +45,16 @@ class Task(Protocol):
     comparison: str
 
     def train_dataset(self, num_examples: int, seed: int) -> Any:
-        """What to train on, for a run that sees `num_examples` examples."""
+        """Returns the training data, for a run of `num_examples` examples."""
 
     def eval_dataset(self, num_examples: int, seed: int) -> Any:
-        """At most so many held-out examples."""
+        """Returns at most so many held-out examples."""
 
     def judge(self, sequences: Tensor) -> Judgement:
-        """What the judge says of `(N, S)` sampled ids."""
+        """Judges `(N, S)` sampled ids."""
 
     def reference(self) -> Judgement:
-        """What the judge says of the data itself."""
+        """Returns the judgement of the data itself."""
 
     def compare(self, baseline: Judgement, other: Judgement) -> float:
-        """How far samples are better or worse than a baseline's, as a share."""
+        """Returns the improvement of samples over a baseline's, as a share."""

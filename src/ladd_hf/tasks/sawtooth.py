@@ -1,4 +1,4 @@
-"""The binary sawtooth: fresh sequences, and its exact likelihood for a judge. Paper, synthetic experiment."""
+"""The binary sawtooth: fresh sequences, judged by its exact likelihood. Paper, synthetic experiment."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ class SawtoothTask:
         self.vocabulary = {"vocab_size": self.law.vocab_size}
 
     def train_dataset(self, num_examples: int, seed: int) -> datasets.Dataset:
-        """Fresh sequences, each seen once."""
+        """Draws fresh sequences, each seen once."""
         return sawtooth_dataset(num_examples, self.length, seed)
 
     def eval_dataset(self, num_examples: int, seed: int) -> datasets.Dataset:
-        """Others, drawn from another seed."""
+        """Draws sequences with another seed."""
         return sawtooth_dataset(num_examples, self.length, seed + 2**20)
 
     def judge(self, sequences: Tensor) -> Judgement:
-        """The exact negative log-likelihood."""
+        """Computes the exact negative log-likelihood."""
         return Judgement(-float(self.law.log_likelihood(sequences.numpy()).mean()) / self.length)
 
     def reference(self) -> Judgement:
-        """The entropy."""
+        """Returns the entropy."""
         return Judgement(self.law.entropy().nats / self.length)
 
     def compare(self, baseline: Judgement, other: Judgement) -> float:
-        """The share of the baseline's distance to the entropy that is gone."""
+        """Returns the share of the baseline's distance to the entropy that is closed."""
         return gap_closed(baseline.nats, other.nats, self.reference().nats)

@@ -28,27 +28,28 @@ _TEXTS_AT_ONCE = 128
 class TextTask:
     """Blocks of a corpus's text; see [`Task`].
 
-    The judge, a character n-gram model with Witten-Bell interpolation, reads what the tokenizer decodes, so that models
-    of different tokenizers can be compared; special tokens are left out. It learns from the training texts as the
-    tokenizer gives them back: one that changes texts, to lower case for instance, is judged in the alphabet it writes.
+    The judge, a character n-gram model with Witten-Bell interpolation, reads decoded texts without special tokens, so
+    that models with different tokenizers are comparable. It is estimated on encoded and decoded training texts: with a
+    tokenizer that changes texts, to lower case for instance, it judges in that alphabet.
 
     Args:
         name: of the corpus.
-        splits: its texts, `train` and `validation` or `test`, each a dataset with the column `text`, or a stream.
+        splits: its texts, `train` and `validation` or `test`, each a data set or a stream with the column `text`.
         tokenizer: with a mask token.
         length: S, tokens of a block.
         packing: `pack`, `wrap` or `pad`; see [`token_blocks`].
-        separator: what stands between documents where the tokenizer has neither an EOS nor a SEP token.
-        truncate: cut padded texts off that are longer than a block; otherwise they go on in further ones.
-        min_tokens: padded texts with fewer are left out: as many as a model that is trained on them has latents.
-        judge_order: characters of the judge's longest n-gram.
-        judge_characters: how many of the training split, as decoded, it learns from; the last text is read to its end.
+        separator: text between documents if the tokenizer has neither an EOS nor a SEP token.
+        truncate: truncate padded texts that are longer than a block; otherwise they continue in further ones.
+        min_tokens: padded texts with fewer are left out: set it to the number of latents of the trained model.
+        judge_order: number of characters of the judge's longest n-gram.
+        judge_characters: number of decoded characters of the training split for the judge; the last text is read to its
+            end.
         num_proc: processes that tokenize.
-        fill: what fills padded texts up: `padding`, or `eos`, by which a model learns where they end.
+        fill: filling of padded texts: `padding`, or `eos`, from which a model learns where they end.
 
-    Raises `ValueError` for a corpus without texts to train or to hold out, and a tokenizer without a mask token; the
-    data sets raise it where there is not a single block, and the judge, which is made when it is first asked, where the
-    tokenizer gives no characters back.
+    Raises `ValueError` for a corpus without training or held-out texts, and for a tokenizer without a mask token; the
+    data sets raise it for less than a block of text, and the judge, which is made on first use, for a tokenizer that
+    decodes to no characters.
     """
 
     unit = "nats per character"
@@ -94,7 +95,7 @@ class TextTask:
         )
 
     def train_dataset(self, num_examples: int, seed: int) -> Any:
-        """Blocks of the training split; a run goes through them as often as it needs, in a new order each time."""
+        """Returns blocks of the training split; a run repeats them as often as needed, in a new order each time."""
         blocks = self._blocks("train")
         if not isinstance(blocks, BlockStream):
             return blocks
@@ -102,7 +103,7 @@ class TextTask:
         return blocks.shuffle(seed).repeat()
 
     def eval_dataset(self, num_examples: int, seed: int) -> Any:
-        """Held-out blocks, spread over the validation split (or the test split); of a stream its first."""
+        """Returns held-out blocks, spread over the validation (or test) split; of a stream the first ones."""
         blocks = self._blocks(self._held_out)
         if isinstance(blocks, BlockStream):
             rows = self._first(blocks, max(num_examples, 1), self._held_out)
@@ -111,11 +112,11 @@ class TextTask:
         return blocks.select(places)
 
     def judge(self, sequences: Tensor) -> Judgement:
-        """Nats per character of the decoded samples, and their characters' entropy."""
+        """Computes nats per character of the decoded samples, and the entropy of their characters."""
         return self._judge_texts(self._decoded(sequences))
 
     def reference(self) -> Judgement:
-        """Of held-out blocks."""
+        """Returns the judgement of held-out blocks."""
         return self._reference
 
     @cached_property
@@ -124,7 +125,7 @@ class TextTask:
         return self.judge(torch.as_tensor(np.stack(examples["input_ids"]).astype(np.int64)))
 
     def compare(self, baseline: Judgement, other: Judgement) -> float:
-        """How much the judge's perplexity per character differs: -0.2 is 20% lower."""
+        """Returns the relative difference of the judge's perplexity per character: -0.2 is 20% lower."""
         return math.expm1(other.nats - baseline.nats)
 
     def _judge_texts(self, texts: list[str]) -> Judgement:
@@ -136,7 +137,7 @@ class TextTask:
         return NGramModel(list(_first_characters(texts, self.judge_characters)), self.judge_order)
 
     def _encoded(self, split: str) -> Iterable[list[list[int]]]:
-        """The ids of the texts, as blocks are made of them, batch by batch."""
+        """Yields the ids of the texts, batch by batch, encoded as for blocks."""
         encoder = TextEncoder(self.tokenizer)
         for rows in self.splits[split].iter(_TEXTS_AT_ONCE):
             ids, lengths = encoder(rows["text"])
@@ -161,7 +162,7 @@ class TextTask:
         )
 
     def _first(self, blocks: BlockStream, number: int, split: str) -> list[dict[str, Any]]:
-        """The first blocks of a stream, now: where there are none, that is told before anything is trained."""
+        """Returns the first blocks of a stream; reading them now reports an empty stream before anything is trained."""
         if rows := list(islice(blocks, number)):
             return rows
         if self.packing == "pad":
@@ -176,6 +177,6 @@ class TextTask:
 
 
 def _first_characters(texts: Iterable[str], number: int) -> Iterable[str]:
-    """The texts, until so many characters have been seen."""
+    """Yields texts until so many characters have been read."""
     seen = accumulate(((len(text), text) for text in texts), lambda before, here: (before[0] + here[0], here[1]))
     return (text for total, text in takewhile(lambda pair: pair[0] - len(pair[1]) < number, seen))

@@ -1,1 +1,1 @@
-"""The trainer, its arguments, and what a run records."""
+"""The trainer, its arguments, and the record of a run."""

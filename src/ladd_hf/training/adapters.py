@@ -1,4 +1,4 @@
-"""Training of adapters: what can be trained, and where a checkpoint goes on."""
+"""Training of adapters: checks, and resuming from a checkpoint."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ADAPTER_FILE = "adapter_model.safetensors"
 
 
 def check_trainable(model: Any) -> None:
-    """Raises `ValueError` for adapters of which nothing, or more than one, would be trained."""
+    """Raises `ValueError` for adapters without trainable weights, or with several active ones."""
     if not has_adapters(model):
         return
     if not any(parameter.requires_grad for parameter in model.parameters()):
@@ -33,9 +33,9 @@ def check_trainable(model: Any) -> None:
 
 
 def load_adapter_weights(model: Any, folder: str | Path) -> bool:
-    """Gives the active adapter of a model with `add_adapter` the weights saved in `folder`, to train on from there.
+    """Loads the weights saved in `folder` into the active adapter of a model with `add_adapter`, to resume training.
 
-    Returns whether it did: not for any other model. Raises `ValueError` for a folder with no such adapter in it.
+    Returns true if it did, false for any other model. Raises `ValueError` for a folder without such an adapter.
     """
     if not getattr(model, "_hf_peft_config_loaded", False):
         return False

@@ -31,15 +31,15 @@ from .stage_lengths import RunLength, is_share
 from .stage_plan import StagePlan
 from .stage_reading import stages_from
 
-# Ends of the names of metrics of the bound.
+# Endings of the names of metrics of the bound.
 _LOWER_IS_BETTER = ("loss", "nelbo", "nats", "perplexity")
-# What each setting of ours that is a number may be; those of the objective as there.
+# Ranges of our numeric settings; those of the objective are defined there.
 ARGUMENT_RANGES: dict[str, NumberRange] = {
     **OBJECTIVE_RANGES,
     "ema_decay": NumberRange("a decay from 0 (no EMA) to below 1", least=0, most=1, without_ends=("most",)),
     "nelbo_samples": whole(1, "at least 1 point per example, a whole number"),
 }
-# The same of transformers' settings, which looks at few of them; `None` stands for its own choice.
+# Ranges of transformers' settings, which checks few of them; `None` leaves the choice to transformers.
 THEIR_RANGES: dict[str, NumberRange] = {
     **dict.fromkeys(
         ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"), COUNT
@@ -57,7 +57,7 @@ THEIR_RANGES: dict[str, NumberRange] = {
 _OPTIONAL = tuple(name for name in THEIR_RANGES if getattr(TrainingArguments, name) is None)
 
 
-# The settings of the objective, as they stand there: names, defaults, and what its docstring says of them.
+# The settings of the objective: names, defaults, and descriptions from its docstring.
 ObjectiveArguments: Any = make_dataclass(
     "ObjectiveArguments",
     [
@@ -73,20 +73,20 @@ ObjectiveArguments: Any = make_dataclass(
 
 @dataclass
 class LaddTrainingArguments(ObjectiveArguments, TrainingArguments):
-    """transformers' `TrainingArguments` with the settings of the paper's objective (section 6), each as
-    [`TrainingObjective`] has it.
+    """transformers' `TrainingArguments` with the settings of the paper's objective (section 6), described in
+    [`TrainingObjective`].
 
-    `stages` are [`Stage`]s, mappings of their fields, or names of stages, or JSON of these: what a stage does not say
-    is the run's, or is as in the stage of its name. The paper's two stages are
-    `[{"name": "encoder", "steps": 500}, "prior"]`: the first trains encoder and token denoiser, the second the denoiser
-    of both channels with the encoder fixed, and without the terms that only shape the encoder (corruption of its input,
-    InfoNCE, KL). Before them `mdlm` may train the token stream alone, so that latents are learnt by a network that
-    knows the language already; this is ours, not the paper's. Without stages everything is trained at once.
+    `stages` are [`Stage`]s, mappings of their fields, names of stages, or JSON of these; settings that a stage leaves
+    out are those of the run, or of the named stage. The paper's two stages are `[{"name": "encoder", "steps": 500},
+    "prior"]`: the first trains encoder and token denoiser, the second the denoiser of both channels with the encoder
+    fixed, and without the terms that only shape the encoder (corruption of its input, InfoNCE, KL). A stage `mdlm`
+    before them may train the token stream alone, so that latents are learnt by a network that already models the
+    language; this is ours, not the paper's. Without stages everything is trained at once.
 
-    A length below 1 is a share of the run, as transformers' `warmup_steps` is, and `epochs` are passes over the data:
-    both also in a run whose length is a number of epochs. A run that would end before its latents' prior is trained at
-    all is refused, here where `max_steps` tells, else where training begins; one that is to train none has
-    `latent_loss_weight` 0.
+    A length below 1 is a share of the run, like transformers' `warmup_steps`, and `epochs` are passes over the data;
+    both also work in a run whose length is given in epochs. A run that would end before the prior over its latents is
+    trained raises an error, here if `max_steps` is given, else when training begins; set `latent_loss_weight` to 0 to
+    train no prior.
     """
 
     stages: list | str | None = field(
@@ -115,10 +115,10 @@ class LaddTrainingArguments(ObjectiveArguments, TrainingArguments):
     )
     label_names: list[str] | None = field(default_factory=list, metadata={"help": "Columns with labels."})
 
-    _length: ClassVar[RunLength | None] = None  # of the run, once it has begun
+    _length: ClassVar[RunLength | None] = None  # of the run, set when it begins
 
     def __new__(cls, *args: Any, **options: Any) -> LaddTrainingArguments:
-        """Raises `ValueError` for settings of earlier versions, with what says the same now."""
+        """Raises `ValueError` for settings of earlier versions, with their replacements."""
         check_renamed(options)
         return super().__new__(cls)
 
@@ -129,13 +129,13 @@ class LaddTrainingArguments(ObjectiveArguments, TrainingArguments):
         check_ranges(self, ARGUMENT_RANGES)
         check_ranges(self, THEIR_RANGES, optional=_OPTIONAL)
         if "WORLD_SIZE" in os.environ and not torch.accelerator.is_available():
-            self.use_cpu = True  # else each of several processes would train on its own
+            self.use_cpu = True  # else several processes would train independently
         metric = self.metric_for_best_model or ""
         if self.greater_is_better is None and metric.endswith(_LOWER_IS_BETTER):
-            self.greater_is_better = False  # transformers takes whatever does not end with "loss" for a score
+            self.greater_is_better = False  # for transformers, only names ending in "loss" are losses
         super().__post_init__()
         if self.data_seed is None:
-            self.data_seed = self.seed  # else the order of the data hangs on who called torch.manual_seed last
+            self.data_seed = self.seed  # else the data's order depends on the last call of torch.manual_seed
         if self.ddp_find_unused_parameters is None and (self.stages or self.tokens_alone):
             self.ddp_find_unused_parameters = True  # the latents' head before it is trained, the encoder of stage 2
         self._length = None  # type: ignore[misc]
@@ -144,7 +144,8 @@ class LaddTrainingArguments(ObjectiveArguments, TrainingArguments):
             self.check_length_of_run(self.max_steps)
 
     def check_values(self) -> None:
-        """Raises `ValueError` for values that are none, and for ours that contradict each other, whenever set."""
+        """Raises `ValueError` for invalid values, and for our settings that contradict each other; may be called
+        again."""
         check_ranges(self, ARGUMENT_RANGES)
         check_ranges(self, THEIR_RANGES, optional=_OPTIONAL)
         if self.max_grad_norm is not None and not self.max_grad_norm >= 0:  # infinity clips nothing, as 0
@@ -153,7 +154,7 @@ class LaddTrainingArguments(ObjectiveArguments, TrainingArguments):
             raise ValueError("`start_anew` is set, and going on with an earlier run as well: choose one of them.")
         if self.resume_if_exists and self.save_only_model:
             raise ValueError(
-                "`save_only_model` leaves the optimiser's state out of a checkpoint, so `resume_if_exists` can not "
+                "`save_only_model` leaves the optimiser's state out of a checkpoint, so `resume_if_exists` cannot "
                 "go on from it: leave one of the two out."
             )
         if not isinstance(self.nelbo_paths, list | tuple) or not self.nelbo_paths:
@@ -168,31 +169,31 @@ class LaddTrainingArguments(ObjectiveArguments, TrainingArguments):
         self.stage_plan.objectives()
 
     def begin_run(self, num_steps: int, steps_per_epoch: float = 0) -> None:
-        """Takes note of how long the run is that begins, which lengths of stages may be measured by."""
+        """Sets the length of the run, of which stages' lengths may be shares."""
         self._length = RunLength(num_steps, steps_per_epoch)  # type: ignore[misc]
 
     def plan_of(self, length: RunLength) -> StagePlan:
-        """The stages of a run of that length."""
+        """Returns the stages of a run of that length."""
         return StagePlan.of(stages_from(self.stages), length, self._settings())
 
     @property
     def stage_plan(self) -> StagePlan:
-        """The stages of the run."""
+        """Stages of the run."""
         return self.plan_of(self._length or RunLength(max(self.max_steps, 0)))
 
     @property
     def stages_are_counted(self) -> bool:
-        """Whether all lengths of stages are numbers of steps, whatever the run's length."""
+        """True if all lengths of stages are numbers of steps, independent of the run's length."""
         stages = stages_from(self.stages)
         return not any(stage.epochs is not None or is_share(stage.steps) for stage in stages)
 
     def objective_at(self, step: int) -> TrainingObjective:
-        """What is trained at step number `step`, from 0. Raises `ValueError` for settings it does not accept."""
+        """Returns the objective at step number `step`, from 0. Raises `ValueError` for settings it does not accept."""
         return self.stage_plan.objective_at(step)
 
     def check_length_of_run(self, num_steps: int) -> None:
-        """Raises `ValueError` where a run of so many steps ends before the prior over its latents is trained at all."""
-        if self.tokens_alone or not self.latent_loss_weight:  # as it was asked for
+        """Raises `ValueError` if a run of so many steps ends before the prior over its latents is trained."""
+        if self.tokens_alone or not self.latent_loss_weight:  # no prior was requested
             return
         length = f"`max_steps` {num_steps}"
         if num_steps != self.max_steps:
@@ -201,19 +202,19 @@ class LaddTrainingArguments(ObjectiveArguments, TrainingArguments):
         check_prior_is_trained(self.plan_of(RunLength(num_steps, steps_per_epoch)), length)
 
     def _settings(self) -> dict[str, Any]:
-        """The run's objective."""
+        """Returns the settings of the run's objective."""
         return {f.name: getattr(self, f.name) for f in fields(TrainingObjective)}
 
 
 def _check_kind(name: str, value: Any, kind: str) -> None:
-    """Raises `ValueError` for a setting's value of another kind than its annotation says."""
+    """Raises `ValueError` for a value of another type than the setting's annotation."""
     if kind in ("int", "float"):
         check_number(f"`{name}`", value, whole=kind == "int")
     elif kind == "str" and not isinstance(value, str):
         raise ValueError(f"`{name}` is {described(value)}; give a text.")
 
 
-# What each setting of ours is annotated as; command lines write into the fields themselves.
+# Annotations of our settings, for fields that command lines set directly.
 _KINDS: dict[str, str] = {
     name: kind
     for name, kind in {

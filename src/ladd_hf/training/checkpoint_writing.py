@@ -1,7 +1,7 @@
-"""A checkpoint gets its name when it is whole.
+"""Atomic writing of checkpoints: a checkpoint gets its name when it is complete.
 
-Everything is written to a folder aside, then the list of its files, and then that folder is renamed. A run that is
-killed before leaves a folder that nobody takes for a checkpoint, and the next start of the run deletes it.
+Everything is written to a separate folder, then the list of its files, and then that folder is renamed. A run that is
+killed before leaves a folder that does not count as a checkpoint, and that is deleted when the run starts again.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from .checkpoints import MANIFEST, STATE_FILE, defect_of, is_read_again, numbere
 
 logger = logging.get_logger(__name__)
 
-# Below it a checkpoint is written. What begins with an underscore is not uploaded with the run's folder.
+# Checkpoints are written in this folder. Names that begin with an underscore are not uploaded with the run's folder.
 ASIDE = "_unfinished"
-_REPLACED = "replaced"  # below that, a checkpoint of the same name, until the new one has its name
+_REPLACED = "replaced"  # holds a checkpoint of the same name until the new one is renamed
 
 
 class AsideTrainer(Trainer):
-    """transformers' Trainer, whose output folder is another one while [`written_aside`] says so."""
+    """transformers' Trainer with another output folder inside of [`written_aside`]."""
 
-    _saved_aside: str | None = None  # while a checkpoint is written: the folder that stands for the run's
+    _saved_aside: str | None = None  # while a checkpoint is written: the folder in place of the run's
 
     def _get_output_dir(self, trial: Any) -> str:
         return self._saved_aside or super()._get_output_dir(trial)
@@ -38,9 +38,10 @@ class AsideTrainer(Trainer):
 
 @contextmanager
 def written_aside(trainer: AsideTrainer, trial: Any, facts: dict[str, Any]) -> Iterator[None]:
-    """Within it, `trainer` saves its checkpoint aside; then the checkpoint gets its name, is pushed, and old ones go.
+    """Context in which `trainer` saves its checkpoint to a separate folder; at its end the checkpoint is renamed and
+    pushed, and old ones are deleted.
 
-    An error deletes what was written, so that a full disk is no fuller than before. `facts` are kept with the list of
+    On an error everything written is deleted, so that a full disk gets no fuller. `facts` are stored with the list of
     files.
     """
     run, step, state = Path(trainer._get_output_dir(trial)), trainer.state.global_step, trainer.state
@@ -48,7 +49,7 @@ def written_aside(trainer: AsideTrainer, trial: Any, facts: dict[str, Any]) -> I
     aside, final, writes = run / ASIDE / name, run / name, trainer.args.should_save
     if writes:
         clear_unfinished(run)
-    trainer.accelerator.wait_for_everyone()  # nobody may write what another one still clears
+    trainer.accelerator.wait_for_everyone()  # no process may write before the folder is cleared
     best = state.best_model_checkpoint
     trainer._saved_aside = str(aside.parent)
     try:
@@ -56,7 +57,7 @@ def written_aside(trainer: AsideTrainer, trial: Any, facts: dict[str, Any]) -> I
         trainer.accelerator.wait_for_everyone()  # every process has written its part
         state.best_model_checkpoint = _best(trainer, run) or best
         if writes:
-            state.save_to_json(str(aside / STATE_FILE))  # now with the best checkpoint by its name
+            state.save_to_json(str(aside / STATE_FILE))  # now with the final name of the best checkpoint
             _write_manifest(aside, facts)
             _give_name(aside, final)
     except Exception as error:
@@ -70,8 +71,8 @@ def written_aside(trainer: AsideTrainer, trial: Any, facts: dict[str, Any]) -> I
     finally:
         trainer._saved_aside = None
     trainer.accelerator.wait_for_everyone()
-    if not writes and trainer.args.local_process_index == 0 and aside.is_dir():  # another node's disk, not a shared one
-        with suppress(FileNotFoundError):  # a shared one that tells late
+    if not writes and trainer.args.local_process_index == 0 and aside.is_dir():  # another node's own disk
+        with suppress(FileNotFoundError):  # a shared disk that shows the renaming late
             _give_name(aside, final)
     if trainer.args.push_to_hub:
         trainer._push_from_checkpoint(str(final))
@@ -80,8 +81,8 @@ def written_aside(trainer: AsideTrainer, trial: Any, facts: dict[str, Any]) -> I
 
 
 def clear_unfinished(run: str | Path) -> None:
-    """Deletes what a run that was killed while it saved has left, with a warning; a checkpoint that was about to be
-    replaced is put back."""
+    """Deletes the remains of a run that was killed while saving, with a warning; restores a checkpoint that was about
+    to be replaced."""
     aside = Path(run) / ASIDE
     if not aside.is_dir():
         return
@@ -94,7 +95,7 @@ def clear_unfinished(run: str | Path) -> None:
 
 
 def _best(trainer: Trainer, run: Path) -> str | None:
-    """The folder of the best step, where it has one, or this very checkpoint will be it."""
+    """Returns the folder of the best step if it exists or is this very checkpoint."""
     step = trainer.state.best_global_step
     if not step or trainer.args.save_strategy == SaveStrategy.NO:
         return None
@@ -103,7 +104,7 @@ def _best(trainer: Trainer, run: Path) -> str | None:
 
 
 def _write_manifest(folder: Path, facts: dict[str, Any]) -> None:
-    """Writes the list of the files that training goes on from, after all of them have reached the disk."""
+    """Writes the list of the files needed for resuming, after all of them have been written to disk."""
     sizes = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file():
@@ -118,7 +119,7 @@ def _write_manifest(folder: Path, facts: dict[str, Any]) -> None:
 
 
 def _give_name(aside: Path, final: Path) -> None:
-    """Renames a finished checkpoint; one of that name is deleted when it is not needed any more."""
+    """Renames a finished checkpoint; an older one of that name is deleted afterwards."""
     if final.is_dir():
         (aside.parent / _REPLACED).mkdir(exist_ok=True)
         os.replace(final, aside.parent / _REPLACED / final.name)
@@ -127,7 +128,7 @@ def _give_name(aside: Path, final: Path) -> None:
 
 
 def _rotate(run: Path, trainer: Trainer) -> None:
-    """Keeps `save_total_limit` checkpoints, and of more the damaged ones least."""
+    """Keeps `save_total_limit` checkpoints; damaged ones are deleted first."""
     limit, best = trainer.args.save_total_limit, trainer.state.best_model_checkpoint
     if limit is None or limit <= 0:
         return

@@ -1,7 +1,8 @@
-"""[`CheckpointedTrainer`]: a run that is killed at any moment, or whose disk is full, goes on from its last checkpoint.
+"""[`CheckpointedTrainer`]: resumes a run that was killed at any moment, or whose disk was full, from its last
+checkpoint.
 
-Checkpoints are written aside and renamed (`checkpoint_writing.py`); only whole ones are gone on from
-(`checkpoints.py`); what they hold has to be this run's.
+Checkpoints are written to a separate folder and renamed (`checkpoint_writing.py`); only complete ones are resumed
+(`checkpoints.py`), and only by a run with the same model, tokenizer and stages.
 """
 
 from __future__ import annotations
@@ -38,18 +39,19 @@ logger = logging.get_logger(__name__)
 
 
 class CheckpointedTrainer(AsideTrainer):
-    """transformers' Trainer, but a checkpoint is there whole or not at all, and nothing of it is left out or replaced
-    in silence when a run goes on."""
+    """transformers' Trainer with atomic checkpoints; resuming raises an error rather than skip or replace parts of a
+    checkpoint silently."""
 
     args: LaddTrainingArguments
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
-        """As `Trainer.train`; refuses an output folder with a run in it, unless that is resumed, and checkpoints that
-        are not whole. `True`, and `resume_if_exists`, take the last whole one, and tell which they skipped. With
-        `start_anew` what is there of a run moves to `_previous-1`, `_previous-2` and so on in it; none is deleted.
+        """Extends `Trainer.train`; refuses an output folder with a run in it, unless that is resumed, and incomplete
+        checkpoints. `True`, and `resume_if_exists`, take the last complete one, with a warning about those skipped.
+        With `start_anew` an earlier run in the folder moves to `_previous-1`, `_previous-2` and so on; nothing is
+        deleted.
 
-        Raises `ValueError` for a checkpoint of another model, tokenizer or course of stages, or whose files are
-        missing or damaged.
+        Raises `ValueError` for a checkpoint of another model, tokenizer or sequence of stages, or with missing or
+        damaged files.
         """
         if self.args.should_save:
             clear_unfinished(str(self.args.output_dir))
@@ -57,15 +59,15 @@ class CheckpointedTrainer(AsideTrainer):
             if resume_from_checkpoint:
                 raise ValueError("`start_anew` is set, and `resume_from_checkpoint` is given: choose one of them.")
             with self.args.main_process_first(local=False, desc="moving the earlier run aside"):
-                set_aside(str(self.args.output_dir))  # in the processes after the first nothing is left to move
+                set_aside(str(self.args.output_dir))  # later processes find nothing to move
         checkpoint = agreed(lambda: self._checkpoint_to_resume(resume_from_checkpoint))
         if checkpoint is not None:
             check_resuming(self.accelerator)
         return super().train(checkpoint, *args, **kwargs)
 
     def _checkpoint_to_resume(self, asked: str | bool | None) -> str | None:
-        """The checkpoint to go on from, if any. Raises `ValueError` for one that is not whole or of another run, and
-        for an output folder with a run that is not to go on."""
+        """Returns the checkpoint to resume from, if any. Raises `ValueError` for one that is incomplete or of another
+        run, and for an output folder with a run that is not to be resumed."""
         folder, found = str(self.args.output_dir), None
         if asked and asked is not True:
             check_checkpoint(asked)
@@ -90,23 +92,23 @@ class CheckpointedTrainer(AsideTrainer):
             )
         return None
 
-    # --- what a checkpoint tells of its run ---
+    # --- facts stored in a checkpoint ---
 
     def _facts(self) -> dict[str, Any]:
-        """What is kept with a checkpoint, for the run that goes on from it."""
+        """Returns the facts that are stored with a checkpoint, for a run that resumes from it."""
         facts = {"save_only_model": self.args.save_only_model, "stage_starts": list(self.args.stage_plan.starts)}
         return facts | {"vocabulary": self._vocabulary()}
 
     def _vocabulary(self) -> str | None:
-        """A digest of the tokenizer's tokens and their ids."""
+        """Returns a digest of the tokenizer's tokens and their ids."""
         if not isinstance(self.processing_class, PreTrainedTokenizerBase):
             return None
         return hashlib.sha256(json.dumps(sorted(self.processing_class.get_vocab().items())).encode()).hexdigest()
 
     def _check_past(self, checkpoint: str) -> None:
-        """Raises `ValueError` for a checkpoint whose tokens are others, or whose steps were of other stages.
+        """Raises `ValueError` for a checkpoint with other tokens, or whose steps belong to other stages.
 
-        Stages that are shares of the run are compared where its number of steps is known.
+        Stages that are shares of the run are compared once its number of steps is known.
         """
         theirs, ours = manifest_of(checkpoint), self._vocabulary()
         if None not in (ours, theirs.get("vocabulary")) and theirs["vocabulary"] != ours:
@@ -144,7 +146,7 @@ class CheckpointedTrainer(AsideTrainer):
         best = str(self.state.best_model_checkpoint)
         if not (names := weight_files(best)) and not (self.is_deepspeed_enabled or self.is_fsdp_enabled):
             raise ValueError(
-                f"The best checkpoint, {best}, has no weights any more, so `load_best_model_at_end` can not be kept: "
+                f"The best checkpoint, {best}, has no weights any more, so `load_best_model_at_end` cannot be kept: "
                 "put it back, or take the model of another checkpoint (`from_pretrained`)."
             )
         if not load_adapter_weights(self.model, best):
@@ -152,7 +154,7 @@ class CheckpointedTrainer(AsideTrainer):
                 super()._load_best_model()
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
-        """Refuses what `Trainer` warns of: weights of another model."""
+        """Raises an error where `Trainer` warns: for weights of another model."""
         tied = tuple(getattr(base_model(self.accelerator.unwrap_model(self.model)), "all_tied_weights_keys", {}))
         missing = (
             [key for key in load_result.missing_keys if not key.endswith(tied)] if tied else load_result.missing_keys

@@ -1,8 +1,8 @@
-"""Checkpoints of a run: which are whole, which one a run goes on from, and what is wrong with the others.
+"""Checkpoints of a run: complete ones, the one to resume from, and the defects of the others.
 
-A checkpoint is whole if it has all that training goes on from, and no file is cut short or damaged on its surface. The
-list of files that is written last of all (`checkpoint.json`, see `checkpoint_writing.py`) tells it exactly; of
-checkpoints without one, the files themselves.
+A checkpoint is complete if it has all files needed for resuming, and none of them is truncated or visibly damaged. The
+list of files that is written last (`checkpoint.json`, see `checkpoint_writing.py`) decides; for checkpoints without
+one, the files themselves.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ STATE_FILE = "trainer_state.json"
 _NAME = re.compile(rf"{PREFIX_CHECKPOINT_DIR}-(\d+)")
 _WEIGHTS = ("model.safetensors", "adapter_model.safetensors", "pytorch_model.bin", "adapter_model.bin")
 _INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-_CONFIGURATIONS = ("config.json", "adapter_config.json")  # by which the weights are read; they may have been edited
-_ARCHIVES = (".pt", ".pth", ".bin")  # of `torch.save`: zip files
+_CONFIGURATIONS = ("config.json", "adapter_config.json")  # needed to read the weights; they may have been edited
+_ARCHIVES = (".pt", ".pth", ".bin")  # written by `torch.save`: zip files
 _SHOWN = 5  # names in a message
 _READ_AGAIN = (".safetensors", ".bin", ".pt", ".pth", ".distcp", ".metadata", ".index.json", STATE_FILE)
 T = TypeVar("T")
 
 
 def is_read_again(name: str) -> bool:
-    """Whether training goes on from a file of this name in a checkpoint."""
+    """True if a file of this name in a checkpoint is read for resuming."""
     return name.endswith(_READ_AGAIN) and not name.endswith("training_args.bin")
 
 
 def weight_files(checkpoint: str | Path) -> list[str]:
-    """The files in a checkpoint, and in adapters' folders in it, that hold the model's weights."""
+    """Returns the files with the model's weights in a checkpoint, and in folders of adapters in it."""
     folder = Path(checkpoint)
     shards = [
         shard for name in _INDICES if (folder / name).is_file() for shard in (name, *sorted(_shards(folder / name)))
@@ -53,14 +53,14 @@ def weight_files(checkpoint: str | Path) -> list[str]:
 
 
 def numbered_checkpoints(run: str | Path) -> list[Path]:
-    """The folders that have a checkpoint's name, the last step's first."""
+    """Returns the folders with a checkpoint's name, the last step's first."""
     found = [(_NAME.fullmatch(path.name), path) for path in Path(run).glob(f"{PREFIX_CHECKPOINT_DIR}-*")]
     steps = [(int(match[1]), path) for match, path in found if match and path.is_dir()]
     return [path for _, path in sorted(steps, reverse=True)]
 
 
 def manifest_of(checkpoint: str | Path) -> dict[str, Any]:
-    """What is written in a checkpoint's list of files; nothing, where it has no such list or none that can be read."""
+    """Returns a checkpoint's list of files; an empty dict if it has none that can be read."""
     try:
         manifest = json.loads((Path(checkpoint) / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -69,9 +69,9 @@ def manifest_of(checkpoint: str | Path) -> dict[str, Any]:
 
 
 def last_whole_checkpoint(run: str | Path) -> str | None:
-    """The last checkpoint of a run that training can go on from, with a warning that names those left out.
+    """Returns the last checkpoint of a run that can be resumed, with a warning that names those skipped.
 
-    `None` for a run without checkpoints. Raises `ValueError` for one that has some, and none that is whole.
+    `None` for a run without checkpoints. Raises `ValueError` if there are checkpoints and none is complete.
     """
     found = numbered_checkpoints(run)
     wrong: list[str] = []
@@ -91,7 +91,7 @@ def last_whole_checkpoint(run: str | Path) -> str | None:
 
 
 def check_checkpoint(checkpoint: str | Path) -> None:
-    """Raises `ValueError` for a folder that is no whole checkpoint, telling what it lacks."""
+    """Raises `ValueError` for a folder that is not a complete checkpoint, naming its defect."""
     path = Path(checkpoint)
     if not path.is_dir():
         raise ValueError(f"{checkpoint} is not a folder; give that of a checkpoint, or `True` for the run's last.")
@@ -101,17 +101,17 @@ def check_checkpoint(checkpoint: str | Path) -> None:
     defect = defect_of(path)
     if defect is not None:
         raise ValueError(
-            f"The checkpoint {checkpoint} can not be resumed, it {defect}: put the files back, give another "
+            f"The checkpoint {checkpoint} cannot be resumed, it {defect}: put the files back, give another "
             "checkpoint, or start a new run (`from_pretrained` of the checkpoint takes its weights)."
         )
 
 
 def defect_of(checkpoint: Path, thorough: bool = True) -> str | None:
-    """Why training can not go on from a checkpoint, as a predicate such as "lacks optimizer.pt"; `None` if it can.
+    """Returns the reason why a checkpoint cannot be resumed, as a predicate such as "lacks optimizer.pt", or `None`.
 
     Args:
         checkpoint: its folder.
-        thorough: reads the files that have checksums, which torch does not look at.
+        thorough: also read the files that have checksums, which torch does not check.
     """
     manifest = manifest_of(checkpoint)
     if (checkpoint / MANIFEST).exists() and not isinstance(manifest.get("files"), dict):
@@ -135,13 +135,13 @@ def defect_of(checkpoint: Path, thorough: bool = True) -> str | None:
 
 
 def _missing(checkpoint: Path) -> Iterator[str]:
-    """Names of what every checkpoint has to have, however it was trained, and this one has not."""
+    """Yields the names of files that are missing although every checkpoint has them."""
 
     def has(*names: str) -> bool:
         return any((checkpoint / name).is_file() for name in names)
 
     inner = [path for path in checkpoint.iterdir() if path.is_dir()]
-    by_engine = has("latest")  # DeepSpeed keeps weights, optimiser and scheduler in a folder that this file names
+    by_engine = has("latest")  # DeepSpeed keeps weights, optimiser and scheduler in a folder named by this file
     index = next((checkpoint / name for name in _INDICES if has(name)), None)
     sharded = any("pytorch_model_fsdp" in path.name for path in inner) or has("pytorch_model_fsdp.bin")
     adapters = any((path / name).is_file() for path in inner for name in _WEIGHTS if name.startswith("adapter"))
@@ -165,25 +165,25 @@ def _missing(checkpoint: Path) -> Iterator[str]:
 
 
 def _shards(index: Path) -> set[str]:
-    """The files that an index of weights names; none, where it can not be read."""
+    """Returns the files listed in an index of weights; none if it cannot be read."""
     try:
         return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, TypeError, AttributeError):  # which `damage_of` tells of
+    except (ValueError, KeyError, TypeError, AttributeError):  # reported by `damage_of`
         return set()
 
 
 def _cut(path: Path, size: int | None) -> str | None:
-    """What is wrong with a file's size. Text may have been edited."""
+    """Describes what is wrong with a file's size. Text files may have been edited."""
     found = path.stat().st_size
     return f"{found:,} bytes instead of {size:,}" if size not in (None, found) and path.suffix != ".json" else None
 
 
 def damage_of(path: Path, thorough: bool = False) -> str | None:
-    """What is wrong with a file of tensors or JSON by itself, in a few words; `None` if nothing is, or of other kinds.
+    """Describes the damage of a file of tensors or JSON in a few words; `None` for an intact file, or of another kind.
 
     Args:
         path: of the file.
-        thorough: reads all of it, for a checksum, where there are some.
+        thorough: read all of it, to check its checksum if it has one.
     """
     try:
         if path.suffix == ".safetensors":
@@ -200,18 +200,18 @@ def damage_of(path: Path, thorough: bool = False) -> str | None:
 
 @contextmanager
 def reading(checkpoint: str | Path, *names: str) -> Iterator[None]:
-    """Errors while files of a checkpoint are read and taken over, in one sentence: `ValueError` that names the damaged
-    file or, where all are whole, says that they are of another run.
+    """Turns errors in reading and loading files of a checkpoint into a `ValueError` of one sentence that names the
+    damaged file or, if all are intact, says that they are of another run.
 
     Args:
         checkpoint: its folder.
-        names: of the files that are read; those that are not there do not count.
+        names: of the files that are read; missing ones are ignored.
     """
     try:
         yield
     except torch.OutOfMemoryError:
         raise
-    except Exception as e:  # whatever a damaged file leads torch to
+    except Exception as e:  # of any kind: a damaged file may make torch raise anything
         for path in (Path(checkpoint) / name for name in names):
             if path.is_file() and (damage := damage_of(path, thorough=True)):
                 raise ValueError(
@@ -224,7 +224,7 @@ def reading(checkpoint: str | Path, *names: str) -> Iterator[None]:
 
 
 def agreed(decide: Callable[[], T]) -> T:
-    """What the first process decides, or the `ValueError` that it raises, in every process."""
+    """Returns in every process what the first one decides, or raises the `ValueError` that it raises."""
     decision: list[Any] = [None, None]
     if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
         try:
@@ -238,7 +238,7 @@ def agreed(decide: Callable[[], T]) -> T:
 
 
 def _first_line(error: BaseException) -> str:
-    """An error's reason, without the advice that torch adds: of a pickle, that is to trust it."""
+    """Returns an error's reason without torch's advice, which for a pickle is to trust it."""
     if isinstance(error, pickle.UnpicklingError):
         return "it holds other objects than tensors and plain values"
     return " ".join(str(error).split())[:300]

@@ -1,4 +1,4 @@
-"""Exponential moving average of the weights during training: what is evaluated and published."""
+"""Exponential moving average (EMA) of the weights during training, which is evaluated and published."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ EMA_FILE = "ema.safetensors"
 class EMACallback(TrainerCallback):
     """Averages a model's parameters after each optimiser step and keeps the average with the checkpoints.
 
-    Beside adapters, the parameters that peft left trainable alone.
+    With adapters, only the parameters that peft left trainable.
 
-    Early averages decay less, (1 + n) / (10 + n) after n steps, so that a short run is not mostly its start.
+    Early averages decay faster, (1 + n) / (10 + n) after n steps, so that the start does not dominate a short run.
 
     Args:
         model: the model, not wrapped.
@@ -45,9 +45,9 @@ class EMACallback(TrainerCallback):
     def start(self) -> Any:
         """Starts the average at the current weights, on their device, and returns it."""
         self._names = learnable_names(self.model)
-        together = not is_sharded(self.model)  # torch has no such kernels for sharded weights
+        together = not is_sharded(self.model)  # torch has no foreach kernels for sharded weights
         self.average = EMAModel(self._parameters().values(), decay=self.decay, foreach=together)
-        # In half precision a step of 1 - decay would round to none, and the average never leave the start.
+        # In half precision a step of 1 - decay would round to zero, and the average would never change.
         self.average.shadow_params = [at_least_float32(averaged) for averaged in self.average.shadow_params]
         return self.average
 
@@ -56,23 +56,24 @@ class EMACallback(TrainerCallback):
         return {name: one for name, one in self.model.named_parameters() if name in self._names}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
-        """Starts the average where a run starts anew; a resumed run goes on with the one it loaded."""
+        """Starts the average with a new run; a resumed run continues the loaded one."""
         self.model = self.model if model is None else base_model(model)  # a `model_init` makes a new one for each run
         if self.average is None or state.global_step == 0:
             self.start()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Takes the weights of this optimiser step into the average."""
+        """Updates the average with the weights of this optimiser step."""
         self.average.step(self._parameters().values())
 
     def restart(self) -> None:
-        """Lets the next step begin the average anew: what is first trained now has no past worth averaging."""
+        """Restarts the average at the next step, for parts that are trained from then on."""
         if self.average is not None:
             self.average.optimization_step = 0
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Within it, the model has the averaged weights; its own before training, or where they are applied already."""
+        """Context in which the model has the averaged weights; its own before training, or if they are applied
+        already."""
         if self.average is None or self._applied:
             yield
             return
@@ -87,7 +88,7 @@ class EMACallback(TrainerCallback):
 
     @torch.no_grad()
     def load_into(self, module: nn.Module) -> None:
-        """Gives a part of the model its averaged weights for good, as when the encoder is fixed."""
+        """Loads the averaged weights of a part of the model permanently, as when the encoder is fixed."""
         if self.average is None:
             return
         chosen = {id(parameter) for parameter in module.parameters()}
@@ -96,8 +97,8 @@ class EMACallback(TrainerCallback):
                 parameter.copy_(averaged)
 
     def save(self, folder: str | Path, write: bool = True) -> None:
-        """Writes the average to a checkpoint's folder. Every process has to call it, where weights are sharded, though
-        one alone is to `write`."""
+        """Writes the average to a checkpoint's folder. With sharded weights every process has to call it, though only
+        one has `write` set."""
         if self.average is None:
             return
         shadows = zip(self._parameters(), self.average.shadow_params, strict=True)
@@ -108,8 +109,8 @@ class EMACallback(TrainerCallback):
         save_file(tensors, str(Path(folder) / EMA_FILE), metadata=metadata)
 
     def load(self, folder: str | Path) -> None:
-        """Reads the average of a checkpoint. Raises `ValueError` if it has none, for a file that is damaged, and for an
-        average of other weights than the model's."""
+        """Reads the average of a checkpoint. Raises `ValueError` if it has none, for a damaged file, and for an average
+        of other weights than the model's."""
         path = Path(folder) / EMA_FILE
         if not path.exists():
             raise ValueError(self._absent(folder))
@@ -126,7 +127,7 @@ class EMACallback(TrainerCallback):
             average.optimization_step = int(file.metadata()["optimization_step"])
 
     def _absent(self, folder: str | Path) -> str:
-        """Why a checkpoint has no average, as far as it tells."""
+        """Returns the error message for a checkpoint without an average."""
         listed = manifest_of(folder).get("files")
         if listed is not None and EMA_FILE not in listed:
             return (

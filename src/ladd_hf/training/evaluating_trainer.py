@@ -1,4 +1,4 @@
-"""[`EvaluatingTrainer`]: the bound of every text of a data set, once, with the averaged weights. Section 6."""
+"""[`EvaluatingTrainer`]: the bound of each text of a data set, counted once, with the averaged weights. Section 6."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from .run_facts import measurement
 
 
 class EvaluatingTrainer(RecordedTrainer):
-    """Evaluates by the bound along each of `args.nelbo_paths`, whatever the training leaves out, and leaves the
-    training as it is."""
+    """Evaluates the bound along each of `args.nelbo_paths`, on every text even if training drops some, and does not
+    affect the training."""
 
     _evaluated: dict[str, Any]  # the data set of each evaluation loader that is kept
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
-        """As `Trainer.get_eval_dataloader`, every text in it, once."""
+        """Extends `Trainer.get_eval_dataloader`: every text is in it once."""
         return self._whole_dataloader(super().get_eval_dataloader, eval_dataset)
 
     def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
-        """As `Trainer.get_test_dataloader`, every text in it, once."""
+        """Extends `Trainer.get_test_dataloader`: every text is in it once."""
         return self._whole_dataloader(super().get_test_dataloader, test_dataset)
 
     def _whole_dataloader(self, make: Callable[[Any], DataLoader], dataset: Any) -> DataLoader:
-        """A data loader that leaves no text out, whatever training does, and tells those that fill a last batch."""
+        """Returns a data loader without dropped texts, which marks those that only fill up the last batch."""
         named = self.eval_dataset if dataset is None else dataset
         named = cast(dict, self.eval_dataset)[named] if isinstance(named, str) else named
         drop_last, collator = self.args.dataloader_drop_last, self.data_collator
@@ -62,8 +62,8 @@ class EvaluatingTrainer(RecordedTrainer):
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
-        """As `Trainer.evaluate`; training goes on as if it had not been called, and the card will tell of which weights
-        and of which data set the figures are."""
+        """Extends `Trainer.evaluate`: training is not affected, and the card names the weights and the data set of
+        results."""
         with isolated_randomness(self.args.device):
             metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
             if not isinstance(self.eval_dataset if eval_dataset is None else eval_dataset, dict):  # else one by one
@@ -71,15 +71,15 @@ class EvaluatingTrainer(RecordedTrainer):
         return metrics
 
     def predict(self, *args: Any, **kwargs: Any) -> PredictionOutput:
-        """As `Trainer.predict`; the predictions are each text's scored tokens, and its token and latent nats along each
-        of `args.nelbo_paths`: `(N, 1 + 2 paths)`."""
+        """Extends `Trainer.predict`; the predictions are each text's number of scored tokens, and its token and latent
+        nats along each of `args.nelbo_paths`: `(N, 1 + 2 paths)`."""
         with isolated_randomness(self.args.device):
             return super().predict(*args, **kwargs)
 
     def evaluation_loop(self, dataloader: DataLoader, *args: Any, **kwargs: Any) -> EvalLoopOutput:
-        """As `Trainer.evaluation_loop`, with the averaged weights, and the bound among its metrics.
+        """Extends `Trainer.evaluation_loop`: it uses the averaged weights, and the bound is among its metrics.
 
-        Raises `ValueError` for a data set without a text, or without a token to score.
+        Raises `ValueError` for a data set without texts, or without tokens to score.
         """
         self._check_options()
         prefix = kwargs.get("metric_key_prefix", "eval")
@@ -88,7 +88,7 @@ class EvaluatingTrainer(RecordedTrainer):
         try:
             with self._averaged(), self._evaluation_dtype():
                 output = super().evaluation_loop(dataloader, *args, **kwargs)
-        except ValueError as error:  # of a stream that one process reads for all
+        except ValueError as error:  # raised for a stream that one process reads for all
             if "does not contain any data" not in str(error):
                 raise
             raise ValueError(empty) from error
@@ -103,13 +103,13 @@ class EvaluatingTrainer(RecordedTrainer):
 
     @contextmanager
     def _evaluation_dtype(self) -> Iterator[None]:
-        """Rounds the weights for `bf16_full_eval` and `fp16_full_eval`, and gives them back as they were."""
+        """Rounds the weights for `bf16_full_eval` and `fp16_full_eval`, and restores them afterwards."""
         args = self.args
         flags = {"bf16_full_eval": torch.bfloat16, "fp16_full_eval": torch.float16}
         asked = {name: dtype for name, dtype in flags.items() if getattr(args, name) and not self.is_in_train}
         if asked:
             self._move_model_to_device(cast(nn.Module, self.model), args.device)
-        for name in asked:  # else the model would stay in that dtype
+        for name in asked:  # else the model would keep that dtype
             setattr(args, name, False)
         try:
             with in_dtype(self._ladd_model(), next(iter(asked.values()), None)):
@@ -125,13 +125,13 @@ class EvaluatingTrainer(RecordedTrainer):
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
     ) -> tuple[None, Tensor, None]:
-        """The bound of each example: `(B, 2 + 2 paths)`: its number in a stream that processes share (else -1), scored
-        tokens, then token and latent nats along each path.
+        """Computes the bound of each example: `(B, 2 + 2 paths)`: its number in a stream shared by processes (else -1),
+        the number of scored tokens, then token and latent nats along each path.
 
-        Its noise is seeded by the example's own tokens: the same in any order, batch or number of processes.
+        The noise is seeded by the example's own tokens: the same in any order, batch or number of processes.
         """
         if "nelbo" not in vars(self._ladd_model()):
-            register_fsdp_forward_method(self._ladd_model(), "nelbo")  # sharded weights come together for it, too
+            register_fsdp_forward_method(self._ladd_model(), "nelbo")  # gather sharded weights for this method, too
         inputs = self._prepare_inputs(inputs)
         tokens, mask, labels = inputs["input_ids"], inputs.get("attention_mask"), inputs.get("labels")
         stored = inputs.get("precomputed_latents")
@@ -146,7 +146,7 @@ class EvaluatingTrainer(RecordedTrainer):
         return None, torch.stack(columns, dim=1), None
 
     def _bound_metrics(self, values: NDArray[np.float64], prefix: str) -> dict[str, float]:
-        """Nats per token of the whole evaluation set, by path and by part."""
+        """Computes nats per token of the whole evaluation set, by path and by part."""
         tokens = values[:, 0].sum()
         if not tokens:
             raise ValueError(

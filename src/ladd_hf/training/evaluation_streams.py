@@ -1,7 +1,7 @@
-"""Streamed evaluation sets that are shared among processes: each text counts once.
+"""Streamed evaluation sets shared by several processes: each text counts once.
 
-Where a stream's last batch does not suffice for all processes, texts of an earlier one fill it, so that all make the
-same number of steps. Texts carry their number in the stream along, by which the fillers are told.
+If a stream's last batch is too small for all processes, it is filled up with earlier texts, so that all make the same
+number of steps. Each text carries its number in the stream, by which repeated ones are recognised.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NUMBER = "number_in_stream"
 
 
 class NumberedTexts(IterableDataset):
-    """A stream whose rows carry their number in the column `NUMBER`, unique also where workers share the stream."""
+    """A stream whose rows have their number in the column `NUMBER`, unique also if workers share the stream."""
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
@@ -31,19 +31,19 @@ class NumberedTexts(IterableDataset):
 
 
 class NumberedCollator:
-    """Any collator of texts; batches have their texts' numbers beside what it gives."""
+    """Wraps any collator of texts; adds the texts' numbers to its batches."""
 
     def __init__(self, collator: Callable[[list[dict[str, Any]]], dict[str, Any]]) -> None:
         self.collator = collator
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """The collator's batch of the rows without their numbers, and `NUMBER` `(B,)`."""
+        """Returns the collator's batch of the rows without their numbers, and `NUMBER` `(B,)`."""
         numbers = torch.tensor([row[NUMBER] for row in rows])
         batch = self.collator([{name: value for name, value in row.items() if name != NUMBER} for row in rows])
         return {**batch, NUMBER: numbers}
 
 
 def each_once(numbers: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Rows that count, in order: the first of each number `(N,)`, and all that have none (-1)."""
+    """Returns the rows that count, in order: the first of each number `(N,)`, and all without a number (-1)."""
     _, first = np.unique(numbers, return_index=True)
     return np.flatnonzero((numbers < 0) | np.isin(np.arange(len(numbers)), first))

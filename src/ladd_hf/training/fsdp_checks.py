@@ -1,4 +1,4 @@
-"""FSDP settings under which weights cannot be averaged, evaluated, saved or resumed."""
+"""Checks for FSDP and DeepSpeed settings under which weights cannot be averaged, evaluated, saved or resumed."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 
 
 def check_resuming(accelerator: Any) -> None:
-    """Raises `ValueError` under FSDP, whose sharded optimiser can not be read back from a checkpoint."""
+    """Raises `ValueError` under FSDP, whose sharded optimiser state cannot be restored from a checkpoint."""
     if getattr(accelerator.state, "fsdp_plugin", None) is not None:
         raise ValueError(
-            "A run under FSDP can not be resumed: torch does not put its optimiser back together. Go on from the saved "
+            "A run under FSDP cannot be resumed: torch does not put its optimiser back together. Go on from the saved "
             "weights in a new run, or train without FSDP where a run must be resumed."
         )
 
 
 def check_sharding(accelerator: Any, stages: bool = False, wrapped: bool = False) -> None:
-    """Raises `ValueError` for kinds of sharding under which weights can not be averaged, evaluated or saved.
+    """Raises `ValueError` for kinds of sharding under which weights cannot be averaged, evaluated or saved.
 
     Args:
         accelerator: accelerate's.
-        stages: whether an encoder rests, or is fixed, for a part of the run.
-        wrapped: whether `get_peft_model` has wrapped the model.
+        stages: true if an encoder is fixed, or unused, for a part of the run.
+        wrapped: true if the model is wrapped by `get_peft_model`.
     """
     if is_deepspeed_zero3_enabled():
         raise ValueError(
-            "DeepSpeed's ZeRO-3 takes the weights apart where their average and the bound can not reach them: use "
+            "DeepSpeed's ZeRO-3 takes the weights apart where their average and the bound cannot reach them: use "
             "ZeRO-2 (`zero_stage: 2`), or FSDP2."
         )
     if stages and getattr(accelerator.state, "deepspeed_plugin", None) is not None:
@@ -44,7 +44,7 @@ def check_sharding(accelerator: Any, stages: bool = False, wrapped: bool = False
         )
     if plugin.fsdp_version != 2:
         raise ValueError(
-            "FSDP of version 1 flattens the weights, which can not be averaged or evaluated so: set `fsdp_version: 2`."
+            "FSDP of version 1 flattens the weights, which cannot be averaged or evaluated so: set `fsdp_version: 2`."
         )
     if "FULL_STATE_DICT" not in str(plugin.state_dict_type):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What a model card tells of a trainer's run, and the push of its checkpoints to the Hub."""
+"""Contents of the model card of a trainer's run, and pushing of its checkpoints to the Hub."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .run_record import Measurement, RunRecord, facts_of
 
 
 def training_recipe(trainer: RecordedTrainer, data: str | None = None, command: str | None = None) -> Recipe:
-    """How a trainer's weights came to be what they are. `data` and `command` are looked up, if not given."""
+    """Describes how a trainer's weights were trained. `data` and `command` are found automatically by default."""
     model, record = trainer._ladd_model(), trainer._record
     config, tokenizer = model.config, trainer.processing_class
     encoder = config.encoder_options
@@ -46,9 +46,9 @@ def training_recipe(trainer: RecordedTrainer, data: str | None = None, command: 
 
 
 def held_out_bounds(trainer: RecordedTrainer, data: str | None = None) -> list[HeldOutBounds]:
-    """What evaluations found of the weights as they are, or last found of them on their way here, for each data set.
+    """Returns the bounds of the current weights, or the last ones measured in their training, for each data set.
 
-    `data` is what the trainer's own set is called.
+    `data` is the name of the trainer's own set.
     """
     record, kind = trainer._record, trainer._ladd_model().config.latent_type
     bounds, names = [], Counter[str]()
@@ -66,7 +66,7 @@ def held_out_bounds(trainer: RecordedTrainer, data: str | None = None) -> list[H
 
 
 def check_samples(trainer: RecordedTrainer, samples: SampleScores | None) -> None:
-    """Raises `ValueError` for scores of samples that were drawn after another step than the weights are of."""
+    """Raises `ValueError` for scores of samples that were drawn after another step than that of the current weights."""
     steps = trainer.trained_steps
     if samples is not None and samples.step not in (None, steps):
         raise ValueError(
@@ -76,7 +76,7 @@ def check_samples(trainer: RecordedTrainer, samples: SampleScores | None) -> Non
 
 
 def untrained_prior(trainer: RecordedTrainer) -> str | None:
-    """A sentence that says so, where nothing has taught the trainer's model to predict its latents."""
+    """Returns a warning sentence if the trainer's model was never trained to predict its latents, else `None`."""
     record = trainer._record
     if not record.steps or not prior_is_untrained(trainer._ladd_model()):
         return None
@@ -88,10 +88,10 @@ def untrained_prior(trainer: RecordedTrainer) -> str | None:
 
 
 def push_checkpoint(trainer: RecordedTrainer, checkpoint_folder: str) -> None:
-    """Pushes what would be published now, the averaged weights, and where `hub_strategy` says so the checkpoint too.
+    """Pushes the averaged weights, and the checkpoint too if `hub_strategy` says so.
 
-    The Trainer's own way pushes the checkpoint's plain weights. While another push is unfinished this one is left out;
-    with `hub_always_push` that one is waited for, since it still reads the folder that is written next.
+    `Trainer` itself would push the checkpoint's plain weights. While another push is unfinished this one is skipped;
+    with `hub_always_push` it waits for that one, which still reads the folder that is written next.
     """
     args, pending = trainer.args, trainer.push_in_progress
     if args.hub_strategy == HubStrategy.END:
@@ -126,7 +126,7 @@ def push_checkpoint(trainer: RecordedTrainer, checkpoint_folder: str) -> None:
 
 
 def _steps(record: RunRecord) -> str:
-    """How many steps the weights have been through, and which."""
+    """Describes the number of training steps of the weights."""
     parts, stages = [f"{record.steps:,}"], _stages(record)
     parts += [stages] * bool(stages)
     parts += [f"the best of {record.last_step:,}"] * (record.last_step > record.steps)
@@ -134,7 +134,7 @@ def _steps(record: RunRecord) -> str:
 
 
 def _stages(record: RunRecord) -> str:
-    """How many steps of each stage, unless all of them were of one that is not named."""
+    """Describes the number of steps in each stage, unless all were in one unnamed stage."""
     counts = record.stage_counts()
     if counts.keys() <= {"joint"}:
         return ""
@@ -142,7 +142,7 @@ def _stages(record: RunRecord) -> str:
 
 
 def _set_name(trainer: RecordedTrainer, one: Measurement, data: str | None) -> str:
-    """What a card calls a data set: the trainer's own by its name, another never so."""
+    """Returns a card's name of a data set; only the trainer's own sets have the name `data`."""
     if one.role == "training":
         return f"the training data itself, {one.data}"
     if one.role == "other":
@@ -154,7 +154,7 @@ def _set_name(trainer: RecordedTrainer, one: Measurement, data: str | None) -> s
 
 
 def _by_meaning(kind: str, paths: Iterable[str]) -> dict[tuple[bool, str], list[str]]:
-    """Paths by what their sum is: whether it bounds the texts' negative log-likelihood, and else what it is called."""
+    """Groups paths by the meaning of their sum: (true if it bounds the texts' negative log-likelihood, its name)."""
     groups: dict[tuple[bool, str], list[str]] = {}
     for path in paths:
         if kind != "none" and time_path(path).vertices[0] != (1, 1):
@@ -175,7 +175,7 @@ def _latents(config: LaddConfig) -> str:
 
 
 def _encoder(encoder: PretrainedOptions) -> str:
-    """A pretrained encoder: which, how its states become latents, and whether it is a part of the model."""
+    """Describes a pretrained encoder: its name, its pooling, and whether it is trained."""
     name = public_name(encoder.name_or_path)
     if encoder.revision is not None:
         name = f"{name} at {encoder.revision}"

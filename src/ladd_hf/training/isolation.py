@@ -1,4 +1,4 @@
-"""Measuring a model in training leaves the training as it is: its random numbers, its weights and their dtype."""
+"""Isolates measurements from training: random numbers, weights and their dtype are restored afterwards."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.distributed.tensor import DTensor
 
 @contextmanager
 def isolated_randomness(device: torch.device) -> Iterator[None]:
-    """Within it, global random numbers are drawn as ever; behind it, the generators stand where they stood."""
+    """Context in which global random numbers are drawn as usual; the generators' states are restored afterwards."""
     states = random.getstate(), np.random.get_state()
     on_device = [] if device.type == "cpu" else [device]
     with torch.random.fork_rng(on_device, device_type=device.type if on_device else "cuda"):
@@ -27,14 +27,14 @@ def isolated_randomness(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def in_dtype(model: nn.Module, dtype: torch.dtype | None) -> Iterator[None]:
-    """Within it, the floating-point weights and buffers are rounded to `dtype`; behind it they are what they were.
+    """Context in which floating-point weights and buffers are rounded to `dtype`; they are restored afterwards.
 
-    `None` changes nothing. Raises `ValueError` for sharded weights.
+    `None` has no effect. Raises `ValueError` for sharded weights.
     """
     tensors = [] if dtype is None else [*model.parameters(), *model.buffers()]
     if any(isinstance(tensor, DTensor) for tensor in tensors):
         raise ValueError(
-            f"Sharded weights can not be rounded to {dtype} for an evaluation: leave `bf16_full_eval` and "
+            f"Sharded weights cannot be rounded to {dtype} for an evaluation: leave `bf16_full_eval` and "
             "`fp16_full_eval` out, and train in `bf16`."
         )
     exact = [(tensor, tensor.data) for tensor in tensors if tensor.is_floating_point()]

@@ -1,4 +1,4 @@
-"""Texts of similar length in a batch, in an order that a run, resumed in any epoch, finds again."""
+"""Batches of texts of similar length, in an order that can be resumed in any epoch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 
 class EpochLengthGroupedSampler(LengthGroupedSampler):
-    """transformers' `LengthGroupedSampler`, whose order is a function of a seed and the epoch alone.
+    """transformers' `LengthGroupedSampler`, with an order that depends only on a seed and the epoch.
 
     Args:
         seed: of the data's order.
@@ -22,7 +22,7 @@ class EpochLengthGroupedSampler(LengthGroupedSampler):
         self.seed, self.epoch = seed, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Sets the epoch that the next pass is."""
+        """Sets the epoch of the next pass."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""Sums of the loss's parts between two logs, and the guard against losses and gradients that are no numbers."""
+"""Sums of the loss's parts between two logs, and checks for non-finite losses and gradients."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class NonFiniteLossError(RuntimeError):
 
 
 class LossMonitor:
-    """Accumulates named scalars on their device, so that no training step waits for it."""
+    """Accumulates named scalars on their device, without synchronising in each training step."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
@@ -22,7 +22,7 @@ class LossMonitor:
         self._first_bad: dict[str, Tensor] = {}
 
     def add(self, parts: dict[str, Tensor], step: int) -> None:
-        """Adds one batch's parts at optimiser step `step`, whose accumulated batches add up."""
+        """Adds one batch's parts at optimiser step `step`; batches accumulated for one step are summed."""
         for name, value in parts.items():
             value = value.detach().double()
             if name not in self._sums:
@@ -35,15 +35,16 @@ class LossMonitor:
             self.guard(name, value, step)
 
     def guard(self, name: str, value: Tensor, step: int) -> None:
-        """Has `check` name this scalar if it is not finite, and does no more with it."""
+        """Remembers this scalar for `check` if it is not finite, without summing it."""
         value = value.detach().double()
         seen = self._first_bad.setdefault(name, torch.full_like(value, torch.inf))
         seen.copy_(torch.where(seen.isinf() & ~value.isfinite(), float(step), seen))
 
     def check(self, gather: Callable[[Tensor], Tensor] | None = None) -> None:
-        """Raises [`NonFiniteLossError`] with step and part if a value was infinite or nan. Waits for the device.
+        """Raises [`NonFiniteLossError`] with step and part if a value was infinite or nan. Synchronises with the
+        device.
 
-        `gather` stacks the processes' tensors: with it, all of them call this, and all of them raise.
+        `gather` stacks the processes' tensors: with it, all processes must call this, and all raise together.
         """
         if not self._first_bad:
             return
@@ -59,7 +60,7 @@ class LossMonitor:
             )
 
     def means(self) -> dict[str, Tensor]:
-        """Mean over steps of each part since the last call, and a fresh start."""
+        """Returns the mean over steps of each part since the last call, and resets the sums."""
         means = {name: total / self._counts[name] for name, total in self._sums.items()}
         self._sums.clear()
         self._counts.clear()

@@ -1,4 +1,4 @@
-"""Model cards written from a run: what was trained on what, how, and what came of it."""
+"""Model cards written from a run: data, method, settings and results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TASK = "text-generation"
 
 @dataclass(frozen=True)
 class Conditions:
-    """How something was measured, which a figure means nothing without."""
+    """Conditions of a measurement, without which a number has no meaning."""
 
     dataset: str
     dtype: str
@@ -37,15 +37,15 @@ class SampleScores:
 
     Attributes:
         scores: for each schedule, the score at each number of evaluations.
-        metric: what it is called, such as `nats per token`.
-        measure: what it is, in a sentence.
+        metric: its name, such as `nats per token`.
+        measure: its definition, in a sentence.
         conditions: dataset, dtype, seed and hardware.
         num_samples: samples for each score.
-        temperature: they were drawn at.
-        floor: what the data itself scores, where it is known.
-        entropies: for each schedule and number of evaluations, the samples' mean unigram entropy, where it is measured.
-        floor_entropy: the data's own.
-        step: of training, after which they were drawn, if that is to be checked: scores of other weights are refused.
+        temperature: at which they were drawn.
+        floor: the score of the data itself, if known.
+        entropies: for each schedule and number of evaluations, the samples' mean unigram entropy, if measured.
+        floor_entropy: that of the data.
+        step: training step after which they were drawn, if it is to be checked: scores of other weights are refused.
     """
 
     scores: Mapping[str, Mapping[int, float]]
@@ -65,13 +65,13 @@ class SampleScores:
         return sorted({budget for scores in self.scores.values() for budget in scores})
 
     def rows(self) -> dict[str, list[str]]:
-        """The cells of the table, one for each of `budgets`, by schedule."""
+        """Returns the cells of the table, one for each of `budgets`, by schedule."""
         tables = dict(self.scores)
         tables |= {f"{label}, entropy": values for label, values in self.entropies.items() if values}
         return {label: [_cell(values.get(n)) for n in self.budgets] for label, values in tables.items()}
 
     def results(self) -> list[EvalResult]:
-        """The scores as the Hub's metadata."""
+        """Returns the scores as metadata for the Hub."""
         shared = {"temperature": self.temperature, "num_samples": self.num_samples}
         return [
             _result(self.conditions, metric, f"{label}, num_steps={n}", score, {"num_steps": n, **shared})
@@ -86,13 +86,13 @@ class HeldOutBounds:
     """Nats per token of held-out texts along paths of the two times.
 
     Attributes:
-        nats: by path, the tokens' and the latents' part.
-        is_bound: whether their sum bounds the texts' negative log-likelihood: not for continuous latents.
-        step: of training, after which they were measured.
+        nats: by path, the parts of tokens and of latents.
+        is_bound: true if their sum bounds the texts' negative log-likelihood, which it does not for continuous latents.
+        step: training step after which they were measured.
         conditions: dataset, dtype, seed and hardware.
-        trained_steps: how many steps the card's weights have been through, if they are not those that were measured.
-        unit: what the sum is called.
-        held_out: whether the texts are others than those that were trained on.
+        trained_steps: number of training steps of the card's weights, if other weights were measured.
+        unit: name of the sum.
+        held_out: true if the texts were not trained on.
     """
 
     nats: Mapping[str, tuple[float, float]]
@@ -108,7 +108,7 @@ class HeldOutBounds:
         object.__setattr__(self, "unit", self.unit or default)
 
     def results(self) -> list[EvalResult]:
-        """The sums as the Hub's metadata, which are of the card's weights: none, if others were measured."""
+        """Returns the sums as metadata for the Hub; empty if they were measured on other weights than the card's."""
         if self.trained_steps is not None:
             return []
         settings = {"step": self.step}
@@ -120,14 +120,14 @@ class HeldOutBounds:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What it takes to judge or to repeat a training run.
+    """The facts needed to judge or to repeat a training run.
 
     Attributes:
         method: `MDLM`, `Co-LADD` or `Di-LADD`.
-        data: what was trained on.
-        facts: name and value of everything else: sizes, tokenizer, steps, EMA, dtype, seed, hardware, versions.
-        command: that trains it again.
-        caution: what has to be known before anything else, if there is something.
+        data: the training data.
+        facts: names and values of everything else: sizes, tokenizer, steps, EMA, dtype, seed, hardware, versions.
+        command: the training command.
+        caution: a warning to be shown first, if any.
     """
 
     method: str
@@ -149,19 +149,19 @@ def model_card(
     metadata: Mapping[str, Any] | None = None,
     adapter_of: str | None = None,
 ) -> ModelCard:
-    """A card for a trained pipeline.
+    """Returns a card for a trained pipeline.
 
     Args:
         name: of the model.
-        recipe: how it was trained.
-        samples, bounds: what was measured of it; bounds of one data set, or of several.
+        recipe: its training.
+        samples, bounds: its results; bounds of one data set, or of several.
         repository: its name on the Hub, or its folder, for the usage example.
         num_steps: evaluations in the usage example.
-        text: whether the pipeline has a tokenizer, and so writes text.
+        text: true if the pipeline has a tokenizer, and so generates text.
         tags: more tags for the metadata.
-        metadata: more of the metadata, such as `language`, `datasets` or `license`, of which there is none by
-            itself: it is the owner's to choose.
-        adapter_of: the pipeline that it is an adapter for, if it is one.
+        metadata: further metadata, such as `language`, `datasets` or `license`, which have no default: the owner
+            chooses them.
+        adapter_of: the pipeline that it is an adapter for, if any.
     """
     tables = [bounds] if isinstance(bounds, HeldOutBounds) else list(bounds or [])
     results = [*(samples.results() if samples else []), *(result for one in tables for result in one.results())]
@@ -192,9 +192,9 @@ def model_card(
 
 
 def markdown(text: Any) -> str:
-    """Text that Markdown shows as it is, in a heading, a line or a cell of a table."""
+    """Escapes text so that Markdown shows it unchanged, in a heading, a line or a cell of a table."""
     line = re.sub(r"([\\`*\[\]<>|])", r"\\\1", " ".join(str(text).split()))
-    line = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", line)  # inside a word it is no emphasis
+    line = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", line)  # no emphasis inside a word
     return re.sub(r"^(\d*)([#+.)-])(?=[#\s]|$)", r"\1\\\2", line)  # at a line's start: no heading, no list
 
 

@@ -1,10 +1,10 @@
-"""The stages that have a name: `mdlm`, which is ours, the paper's `encoder` and `prior`, and `joint`. Section 6."""
+"""Named stages: `mdlm`, which is ours, the paper's `encoder` and `prior`, and `joint`. Section 6."""
 
 from __future__ import annotations
 
 from .stages import SETTINGS, Ramp, Stage, register_stage
 
-# What trains the tokens alone has only these settings; the others say how latents are trained.
+# The settings of a stage that trains the tokens alone; all others concern latents.
 _OF_TOKENS = ("token_weighting", "token_loss_weight", "min_time")
 # Terms that shape the encoder end where it is fixed.
 _OF_THE_ENCODER = (

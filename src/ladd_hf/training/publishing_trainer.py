@@ -24,14 +24,14 @@ logger = logging.get_logger(__name__)
 
 
 class PublishingTrainer(RecordedTrainer):
-    """Publishes the averaged weights, with a card that tells of the run."""
+    """Publishes the averaged weights, with a card that describes the run."""
 
     def save_pipeline(
         self, output_dir: str, scheduler: LaddScheduler | None = None, card: ModelCard | None = None
     ) -> None:
-        """Saves a whole pipeline with the averaged weights, to load with `LaddPipeline.from_pretrained`, and its card:
-        `card`, or what the run itself tells. Warns where the prior over its latents is untrained, as after a run that
-        was stopped in stage 1; its card says so too."""
+        """Saves a complete pipeline with the averaged weights, to load with `LaddPipeline.from_pretrained`, and its
+        card: `card`, or the run's own. Warns, as does the card, if the prior over the latents is untrained, as after a
+        run that was stopped in stage 1."""
         self._monitor.check()
         if self.args.should_save and (caution := untrained_prior(self)) is not None:
             logger.warning(caution)
@@ -44,13 +44,13 @@ class PublishingTrainer(RecordedTrainer):
                 )
 
     def _whole_model(self) -> LaddForDiffusionLM:
-        """The model; where its weights are sharded, a copy that the process that saves has whole."""
+        """Returns the model; if its weights are sharded, a copy that is complete in the process that saves."""
         model = self._ladd_model()
         if not is_sharded(model):
             return model
         if has_adapters(model):
             raise ValueError(
-                "The model with adapters is sharded, so they can not be merged here: `save_model` saves the adapter; "
+                "The model with adapters is sharded, so they cannot be merged here: `save_model` saves the adapter; "
                 "load it in one process and save its pipeline there."
             )
         weights = self.accelerator.get_state_dict(self.model)
@@ -70,12 +70,12 @@ class PublishingTrainer(RecordedTrainer):
         samples: SampleScores | None = None,
         **options: Any,
     ) -> ModelCard:
-        """The card of the weights as they are now: how they were trained, the last figures of each data set that they
-        were evaluated on, and `samples`' scores, if they have been measured.
+        """Returns the card of the current weights: their training, the last results on each data set, and the scores of
+        `samples`, if given.
 
-        Names, data sets and the command are looked up, if not given: `eval_data` is what the trainer's own data set,
-        or its dict of them, is called. `options` are [`~model_card.model_card`]'s. Raises `ValueError` for samples of
-        which it is known that they are of other weights.
+        Names, data sets and the command are found automatically by default; `eval_data` is the name of the trainer's
+        own evaluation data set, or of its dict of them. `options` are those of [`~model_card.model_card`]. Raises
+        `ValueError` for samples that are known to be of other weights.
         """
         check_samples(self, samples)
         repository = repository or self.hub_model_id or Path(str(self.args.output_dir)).resolve().name
@@ -101,7 +101,8 @@ class PublishingTrainer(RecordedTrainer):
         dataset: str | list[str] | None = None,
         dataset_args: str | list[str] | None = None,
     ) -> None:
-        """Writes the run's card to the output folder; the arguments go into its metadata. Tasks are this library's."""
+        """Writes the run's card to the output folder; the arguments go into its metadata. `tasks` is always this
+        library's."""
         if not self.is_world_process_zero():
             return
         base = public_name(finetuned_from) if finetuned_from else None
@@ -119,13 +120,13 @@ class PublishingTrainer(RecordedTrainer):
         card.save(Path(str(self.args.output_dir)) / "README.md")
 
     def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
-        """As `Trainer.push_to_hub`: the averaged weights, their code, tokenizer and card."""
-        self._finish_current_push()  # it still reads the folder that is written next
+        """Extends `Trainer.push_to_hub`: the averaged weights, their code, tokenizer and card."""
+        self._finish_current_push()  # which still reads the folder that is written next
         with self._ladd_model().code_included():
             return super().push_to_hub(*args, **kwargs)
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        if self._saved_aside is not None:  # not before it has its name
+        if self._saved_aside is not None:  # not before it is renamed
             return
         with self._ladd_model().code_included():
             push_checkpoint(self, checkpoint_folder)

@@ -1,4 +1,4 @@
-"""[`RecordedTrainer`]: the average of a run's weights, their record, and the watch on their loss."""
+"""[`RecordedTrainer`]: the average of a run's weights, their record, and the check of their loss."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.get_logger(__name__)
 
 
 class RecordedTrainer(CheckpointedTrainer):
-    """Keeps with the weights an average of them and the record of how they came to be, in each checkpoint too."""
+    """Keeps an average of the weights and a record of their training, also in each checkpoint."""
 
     ema: EMACallback | None
     _record: RunRecord
@@ -31,8 +31,8 @@ class RecordedTrainer(CheckpointedTrainer):
 
     @property
     def trained_steps(self) -> int:
-        """How many steps of training the weights, as they are now, have been through: also those of earlier calls of
-        `train`, and no more than they had where the best weights were loaded again."""
+        """Number of training steps of the current weights, including earlier calls of `train`; if the best weights were
+        loaded, their number of steps."""
         return self._record.steps
 
     def _ladd_model(self) -> LaddForDiffusionLM:
@@ -42,13 +42,13 @@ class RecordedTrainer(CheckpointedTrainer):
         return self.processing_class if isinstance(self.processing_class, PreTrainedTokenizerBase) else None
 
     def _check_options(self) -> None:
-        """Raises `ValueError` for options that can not be kept, whenever they were set."""
+        """Raises `ValueError` for options that cannot be supported, whenever they were set."""
         check_options(self.args, {name: getattr(self, name) for name in REFUSED_CALLABLES})
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
-        """The model with its averaged weights, an EMA or those of an optimiser that averages by itself; as it is,
-        without either or before training."""
+        """Context in which the model has its averaged weights: an EMA, or those of an optimiser that averages itself;
+        the current ones without either or before training."""
         optimizer = averages_weights(self.optimizer)
         if optimizer is not None:
             optimizer.eval()
@@ -60,7 +60,7 @@ class RecordedTrainer(CheckpointedTrainer):
                 optimizer.train()
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Saves the averaged weights. Checkpoints, which training goes on from, get the plain ones and the average."""
+        """Saves the averaged weights. Checkpoints hold the plain weights, for resuming, and the average."""
         if _internal_call and output_dir is not None:
             super().save_model(output_dir, _internal_call=True)
             if self.ema is not None:
@@ -73,7 +73,7 @@ class RecordedTrainer(CheckpointedTrainer):
             super().save_model(output_dir, _internal_call)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        # never overwrite good checkpoints with weights that a bad loss has spoilt, in whichever process
+        # never overwrite good checkpoints with weights spoilt by a non-finite loss, in any process
         self._monitor.check(self.accelerator.gather)
         super()._save_checkpoint(model, trial)
 
@@ -81,7 +81,7 @@ class RecordedTrainer(CheckpointedTrainer):
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
             self._record = RunRecord.load(checkpoint)
-        # here, for DeepSpeed loads the weights without a method of ours
+        # here, since DeepSpeed loads the weights without a method of ours
         if self.ema is not None and checkpoint is not None:
             self.ema.load(checkpoint)
         elif checkpoint is not None and Path(checkpoint, EMA_FILE).exists():

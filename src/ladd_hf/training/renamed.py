@@ -1,4 +1,4 @@
-"""Settings of earlier versions, and what says the same now."""
+"""Settings of earlier versions, and their replacements."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RENAMED = {
 
 
 def check_renamed(names: Iterable[str]) -> None:
-    """Raises `ValueError` for the first name of a setting that there is no more."""
+    """Raises `ValueError` for the first name of a setting that no longer exists."""
     for name in names:
         if name in _RENAMED:
             raise ValueError(f"`{name}` is now a part of `stages`: give {_RENAMED[name]}.")

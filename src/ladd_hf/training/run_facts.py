@@ -1,4 +1,4 @@
-"""What a trainer knows of its own run: the circumstances it trains under, and what its evaluations found."""
+"""Facts about a trainer's run: its circumstances, and the results of its evaluations."""
 
 from __future__ import annotations
 
@@ -38,16 +38,17 @@ from .stages import Ramp
 
 
 class RunRecorder(TrainerCallback):
-    """Keeps the trainer's record, and refuses a run that is too short to train what it is to train.
+    """Keeps the trainer's record, and refuses a run that is too short for what it is to train.
 
-    It asks the trainer for its record each time: resuming, and a model that is made anew, put another in its place.
+    It reads the trainer's record at each event, since resuming, and a `model_init`, replace it.
     """
 
     def __init__(self, trainer: RecordedTrainer) -> None:
         self.trainer = trainer
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Here the number of steps is known, be it by epochs. Raises `ValueError` for one that is too small."""
+        """Starts the record of a stretch of training. Raises `ValueError` if its number of steps, which is known only
+        now, is too small."""
         args.begin_run(
             state.max_steps, steps_per_epoch(kwargs.get("train_dataloader"), args.gradient_accumulation_steps)
         )
@@ -64,12 +65,13 @@ class RunRecorder(TrainerCallback):
 
 
 def steps_per_epoch(loader: Any, accumulated: int) -> int:
-    """How many optimiser steps a pass over a data loader has, as transformers counts them; 0 where it has no length."""
+    """Returns the number of optimiser steps per pass over a data loader, as in transformers; 0 for an unknown
+    length."""
     return max(math.ceil(len(loader) / accumulated), 1) if loader is not None and has_length(loader) else 0
 
 
 def circumstances(trainer: RecordedTrainer) -> Run:
-    """What the trainer trains under now, as a stretch of no steps yet."""
+    """Returns the trainer's present circumstances, as a stretch of training without steps."""
     args = trainer.args
     told = _objectives(args)
     facts = {
@@ -85,14 +87,14 @@ def circumstances(trainer: RecordedTrainer) -> Run:
         "data": dataset_name(trainer.train_dataset),
         "command": running_command(args.world_size),
     }
-    if not (trainer.state.max_steps or args.max_steps > 0):  # stages may be shares of a number that is not known yet
+    if not (trainer.state.max_steps or args.max_steps > 0):  # stages may be shares of a number not known yet
         return Run(0, facts, 0, [], [(0, told[0])])
     plan = args.stage_plan
     return Run(0, facts, trainer.state.global_step, plan.lengths(), list(zip(plan.starts, told, strict=True)))
 
 
 def measurement(trainer: RecordedTrainer, dataset: Any, prefix: str, metrics: Mapping[str, float]) -> Measurement:
-    """What an evaluation of `dataset` found: a data set, the name of one of the trainer's, or `None` for its own."""
+    """Returns the results on `dataset`: a data set, the name of one of the trainer's, or `None` for its own."""
     own = trainer.eval_dataset
     sets = own if isinstance(own, dict) else {"": own}
     name: str | None = "" if dataset is None else dataset if isinstance(dataset, str) else None
@@ -126,8 +128,8 @@ def measurement(trainer: RecordedTrainer, dataset: Any, prefix: str, metrics: Ma
 
 
 def prior_is_untrained(model: LaddForDiffusionLM) -> bool:
-    """Whether nothing has ever taught a model to predict its latents: the head's weights are the zeros that they start
-    at, adapters counted. Of weights that are sharded, this process's own part tells."""
+    """True if a model was never trained to predict its latents: the head's weights, adapters included, are the zeros
+    that they start at. For sharded weights, this process's shard is tested."""
     if model.config.latent_type == "none":
         return False
     denoiser = model.latent_denoiser
@@ -135,12 +137,12 @@ def prior_is_untrained(model: LaddForDiffusionLM) -> bool:
     projection = head.output.proj
     if not has_adapters(model):
         return not any(_local(parameter).any() for parameter in projection.parameters())
-    with torch.no_grad(), evaluation_mode(projection):  # whichever kind of adapter is in it, or none
+    with torch.no_grad(), evaluation_mode(projection):  # with any kind of adapter, or none
         return not projection(torch.eye(projection.in_features, device=model.device, dtype=model.dtype)).any()
 
 
 def hardware(device: torch.device) -> str:
-    """What a run was made on, in words."""
+    """Describes a run's hardware in words."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "cpu":
@@ -149,11 +151,11 @@ def hardware(device: torch.device) -> str:
 
 
 def running_command(world_size: int = 1) -> str:
-    """The command line of this process, as it was launched, without paths that lead to its working directory."""
+    """Returns the command line of this process as launched, without paths that lead to its working directory."""
     if Path(sys.argv[0]).name in ("-c", "") or not sys.argv[0]:
         return "(from an interactive session)"
     launcher = "python"
-    if "ACCELERATE_MIXED_PRECISION" in os.environ:  # what `accelerate launch` leaves in the environment
+    if "ACCELERATE_MIXED_PRECISION" in os.environ:  # set by `accelerate launch`
         launcher = "accelerate launch" + (f" --num_processes {world_size}" if world_size > 1 else "")
     elif "TORCHELASTIC_RUN_ID" in os.environ:
         launcher = f"torchrun --nproc_per_node {world_size}"
@@ -161,7 +163,7 @@ def running_command(world_size: int = 1) -> str:
 
 
 def dataset_name(dataset: Any) -> str:
-    """A data set's name, or its kind, and how many examples it has."""
+    """Returns a data set's name or kind, and its number of examples."""
     if dataset is None:
         return "data that the run does not name"
     name = getattr(getattr(dataset, "info", None), "dataset_name", None) or type(dataset).__name__
@@ -169,8 +171,8 @@ def dataset_name(dataset: Any) -> str:
 
 
 def dataset_identity(dataset: Any) -> str:
-    """Tells a data set's content from another's: its fingerprint, or a digest of its size and of three examples; of a
-    stream, which nothing tells without reading it, the object."""
+    """Identifies a data set's content: its fingerprint, or a digest of its size and of three examples; for a stream,
+    which would have to be read, the object's id."""
     fingerprint = getattr(dataset, "_fingerprint", None)
     if isinstance(fingerprint, str):
         return fingerprint
@@ -184,16 +186,16 @@ def dataset_identity(dataset: Any) -> str:
 
 
 def training_dtype(trainer: RecordedTrainer) -> str:
-    """What the weights are stored in, and what they are multiplied in: what is done, whatever was asked for."""
+    """Describes the dtypes of stored weights and of multiplications, as actually used."""
     stored, accelerator = str(trainer._ladd_model().dtype).removeprefix("torch."), trainer.accelerator
-    # on a CPU accelerate takes fp16 and does nothing with it
+    # on a CPU accelerate accepts fp16 and ignores it
     mixes = accelerator.native_amp or accelerator.distributed_type == DistributedType.DEEPSPEED
     mixed = {"bf16": "bfloat16", "fp16": "float16"}.get(accelerator.mixed_precision) if mixes else None
     return stored if mixed is None else f"{mixed} mixed with {stored}"
 
 
 def evaluation_dtype(trainer: RecordedTrainer) -> str:
-    """What it evaluates in: outside of training perhaps wholly in half precision."""
+    """Returns the dtype of evaluation, which may be half precision throughout."""
     if not trainer.is_in_train and trainer.args.bf16_full_eval:
         return "bfloat16"
     if not trainer.is_in_train and trainer.args.fp16_full_eval:
@@ -202,7 +204,7 @@ def evaluation_dtype(trainer: RecordedTrainer) -> str:
 
 
 def tokenizer_name(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Its name, or else its kind, such as WordLevel or BPE, and how many tokens it knows."""
+    """Returns its name, or else its kind, such as WordLevel or BPE, and its number of tokens."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     kind = type(tokenizer if backend is None else backend.model).__name__
     return f"{public_name(tokenizer.name_or_path) or kind}, {len(tokenizer):,} tokens"
@@ -215,7 +217,7 @@ def _learning_rate(trainer: RecordedTrainer) -> str:
 
 
 def _objectives(args: LaddTrainingArguments) -> list[str]:
-    """What of each stage's objective is not the default."""
+    """Describes the settings of each stage's objective that are not the default."""
     default, told, plan = asdict(TrainingObjective()), [], args.stage_plan
     for stage, objective in zip(plan.stages, plan.objectives(), strict=True):
         changed = {key: value for key, value in asdict(objective).items() if value != default[key]}
@@ -227,7 +229,7 @@ def _objectives(args: LaddTrainingArguments) -> list[str]:
 
 
 def _told_ramp(name: str, ramp: Ramp) -> str:
-    """A ramp in words."""
+    """Describes a ramp in words."""
     over = (
         "the stage" if ramp.steps is None else f"{ramp.steps:g} {'of the steps' if is_share(ramp.steps) else 'steps'}"
     )

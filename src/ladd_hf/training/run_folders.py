@@ -1,4 +1,4 @@
-"""What runs leave in an output folder, and how it makes room for another."""
+"""Files of runs in an output folder, and moving them aside for a new run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .adapters import ADAPTER_FILE
 
-# What tells that a finished run has been here, checkpoints apart.
+# Files that mark a finished run, besides checkpoints.
 FILES_OF_A_MODEL = (
     "model_index.json",
     "model.safetensors",
@@ -17,7 +17,7 @@ FILES_OF_A_MODEL = (
     ADAPTER_FILE,
     "training_args.bin",
 )
-# What stands beside those.
+# Files that accompany those.
 _COMPANIONS = (
     *("config.json", "generation_config.json", "adapter_config.json", "README.md", "trainer_state.json"),
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"),
@@ -27,11 +27,11 @@ _NUMBERED = re.compile(r"checkpoint-\d+|model-\d+-of-\d+\.safetensors")
 
 
 def set_aside(folder: str | os.PathLike, also: Iterable[str] = ()) -> Path | None:
-    """Moves a run's checkpoints and models out of its folder's way, to the first free of `_previous-1`, `_previous-2`
-    and so on in it, and returns that folder; `None` where there is no run.
+    """Moves a run's checkpoints and models to the first free one of the subfolders `_previous-1`, `_previous-2` and so
+    on, and returns it; `None` if there is no run.
 
-    (What begins with an underscore is not uploaded with a run's folder.) Nothing is deleted, and whatever else is in
-    the folder stays where it is. `also` are further names that tell of a run, and move with it.
+    (Names that begin with an underscore are not uploaded with a run's folder.) Nothing is deleted, and other files stay
+    in place. `also` are further names that mark a run, and move with it.
     """
     folder = Path(folder)
     if not folder.is_dir():

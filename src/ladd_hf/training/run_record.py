@@ -1,7 +1,7 @@
-"""The record of how weights came to be, and of what was measured of them when: what a card may say.
+"""The record of how weights were trained and measured, from which a model card is written.
 
-It counts the optimiser steps that the weights have been through, over all calls of `train` and all resumes. A
-checkpoint has its record beside the weights, so that figures and circumstances stay with the weights they belong to.
+It counts the optimiser steps of the weights, over all calls of `train` and all resumes. A checkpoint has its record
+beside the weights, so that results and circumstances stay with the weights they belong to.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class Run:
     """A stretch of training under the same circumstances.
 
     Attributes:
-        steps: how many it has made.
-        facts: the circumstances, by name; none where they were not recorded.
-        first: number of its first step, from 0, in the run that it is a part of: not 0 where it was resumed.
-        stages: their names and numbers of steps, in their order.
-        objectives: what each stage trains, by the number of its first step.
+        steps: their number.
+        facts: the circumstances, by name; empty if they were not recorded.
+        first: number of its first step, from 0, in the run that it is a part of: not 0 after a resume.
+        stages: their names and numbers of steps, in order.
+        objectives: the objective of each stage, by the number of its first step.
     """
 
     steps: int = 0
@@ -40,16 +40,16 @@ class Run:
 
 @dataclass
 class Measurement:
-    """What an evaluation found.
+    """The result of an evaluation.
 
     Attributes:
-        steps: of training that the weights had been through.
+        steps: training steps of the weights.
         role: of the data set: `own`, the trainer's; the `training` data; or `other`.
-        label: which of the trainer's own sets, if it has several; of another set, the prefix of its metrics.
-        data: the set's kind, or its own name, and its size.
-        identity: what tells its content from another's, as far as that can be told.
+        label: name of the trainer's own set, if it has several; for another set, the prefix of its metrics.
+        data: the set's kind or name, and its size.
+        identity: identifies its content, if possible.
         nats: per token, by path: of the tokens and of the latents.
-        dtype, seed, hardware: what it was measured with.
+        dtype, seed, hardware: of the measurement.
     """
 
     steps: int
@@ -64,19 +64,19 @@ class Measurement:
 
     @property
     def set_key(self) -> tuple[str, ...]:
-        """Whose figures a later evaluation replaces: those of the same set."""
+        """Key of the data set: a later evaluation with the same key replaces this one."""
         return (self.role, self.label) if self.role == "own" else (self.role, self.label, self.data, self.identity)
 
 
 @dataclass
 class RunRecord:
-    """How the weights came to be.
+    """The history of the weights.
 
     Attributes:
-        steps: of training that the weights have been through, as they are now.
-        runs: the stretches of training, to the last step that was made; further than `steps` where earlier weights were
-            loaded again, as the best ones are at the end.
-        measurements: in their order.
+        steps: number of training steps of the current weights.
+        runs: the stretches of training, up to the last step; beyond `steps` if earlier weights were loaded again, as
+            the best ones are at the end.
+        measurements: in order.
     """
 
     steps: int = 0
@@ -84,23 +84,23 @@ class RunRecord:
     measurements: list[Measurement] = field(default_factory=list)
 
     def begin(self, run: Run) -> None:
-        """Starts a stretch of training from the weights as they are; what came of others is forgotten."""
+        """Starts a stretch of training from the current weights; the record of later ones is dropped."""
         self.runs = list(self.parts())
         self.measurements = [one for one in self.measurements if one.steps <= self.steps]
         self.runs.append(run)
 
     def count_step(self) -> None:
-        """Takes note of an optimiser step."""
+        """Counts an optimiser step."""
         self.runs[-1].steps += 1
         self.steps += 1
 
     @property
     def last_step(self) -> int:
-        """How far training went, be the weights from there or from before."""
+        """Number of the last training step, even if earlier weights were loaded since."""
         return sum(run.steps for run in self.runs)
 
     def parts(self) -> Iterator[Run]:
-        """The stretches that the weights have been through, each as far as they have."""
+        """Yields the stretches of training of the weights, the last one truncated at their step."""
         left = self.steps
         for run in self.runs:
             if left > 0 and run.steps:
@@ -108,15 +108,15 @@ class RunRecord:
             left -= run.steps
 
     def stage_counts(self) -> dict[str, int]:
-        """How many of the weights' steps were of each stage, as far as that is known."""
+        """Returns the number of the weights' steps in each stage, as far as it is known."""
         counts = Counter[str]()
         for run in self.parts():
             counts.update(stage_counts(run))
         return dict(counts)
 
     def current_measurements(self) -> list[Measurement]:
-        """The last figures of each data set that the weights had on their way here; those of the weights as they are
-        come first."""
+        """Returns the last results on each data set up to the current weights; those of the current weights come
+        first."""
         latest: dict[tuple[str, ...], Measurement] = {}
         for one in self.measurements:
             if one.steps <= self.steps:
@@ -125,14 +125,14 @@ class RunRecord:
         return sorted(latest.values(), key=lambda one: (-one.steps, roles.index(one.role)))
 
     def save(self, folder: str | Path) -> None:
-        """Writes it to a checkpoint's folder."""
+        """Writes the record to a checkpoint's folder."""
         (Path(folder) / RECORD_FILE).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: str | Path) -> RunRecord:
-        """Reads a checkpoint's. One without it has been through steps of which nothing else is known.
+        """Reads a checkpoint's record. For one without it only the number of steps is known.
 
-        Raises `ValueError` for a file that is no record.
+        Raises `ValueError` for an invalid file.
         """
         path = Path(folder) / RECORD_FILE
         if not path.is_file():
@@ -148,7 +148,7 @@ class RunRecord:
 
     @classmethod
     def from_dict(cls, data: Mapping) -> RunRecord:
-        """The record as it was before `asdict`."""
+        """Inverts `asdict`."""
         runs = [
             Run(
                 **{
@@ -167,7 +167,7 @@ class RunRecord:
 
 
 def facts_of(runs: Sequence[Run]) -> dict[str, str]:
-    """The circumstances of stretches of training; where they changed, each with its number of steps."""
+    """Returns the circumstances of stretches of training; if they changed, each with its number of steps."""
     names = dict.fromkeys(name for run in runs for name in run.facts)
     told = {name: _told([(run.facts.get(name, _UNKNOWN), run.steps) for run in runs]) for name in names}
     if any(run.objectives for run in runs):
@@ -176,7 +176,7 @@ def facts_of(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def stage_counts(run: Run) -> dict[str, int]:
-    """How many steps of a stretch were of each stage."""
+    """Returns the number of steps of a stretch in each stage."""
     counts, start, end = Counter[str](), 0, run.first + run.steps
     for place, (name, steps) in enumerate(run.stages):
         stop = end if place == len(run.stages) - 1 else start + steps
@@ -186,13 +186,13 @@ def stage_counts(run: Run) -> dict[str, int]:
 
 
 def _last_objective(run: Run) -> str:
-    """What its last step trained."""
+    """Returns the objective of its last step."""
     last = run.first + max(run.steps - 1, 0)
     return next((text for start, text in reversed(run.objectives) if start <= last), _UNKNOWN)
 
 
 def _told(values: list[tuple[str, int]]) -> str:
-    """A value; several, with the steps that each was in force for."""
+    """Formats a value; several values with the steps for which each was in force."""
     merged: list[tuple[str, int]] = []
     for value, steps in values:
         if merged and merged[-1][0] == value:

@@ -1,4 +1,4 @@
-"""[`SearchingTrainer`]: transformers' hyperparameter search, each trial by its own arguments and seeds."""
+"""[`SearchingTrainer`]: transformers' hyperparameter search, each trial with its own arguments and seeds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .recorded_trainer import RecordedTrainer
 
 
 def evaluation_loss(metrics: dict[str, float]) -> float:
-    """What a hyperparameter search minimises, `eval_loss`. Raises `ValueError` where there is none."""
+    """Returns `eval_loss`, which a hyperparameter search minimises. Raises `ValueError` if it is missing."""
     if "eval_loss" not in metrics:
         raise ValueError(
             f"The evaluation gave no `eval_loss` to minimise, but {', '.join(sorted(metrics))}: give "
@@ -31,11 +31,11 @@ class SearchingTrainer(RecordedTrainer):
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        """As `Trainer.hyperparameter_search`, where the objective is `eval_loss`, to be minimised, if none is given."""
+        """Extends `Trainer.hyperparameter_search`; by default it minimises `eval_loss`."""
         return super().hyperparameter_search(hp_space, compute_objective or evaluation_loss, *args, **kwargs)
 
     def call_model_init(self, trial: Any = None) -> nn.Module:
-        """As `Trainer.call_model_init`, with the arguments of the trial, whose seed the weights are drawn by."""
+        """Extends `Trainer.call_model_init`: the trial's seed initialises the weights."""
         if trial is not None:
             self._hp_search_setup(trial)
             set_seed(self.args.seed)

@@ -1,4 +1,4 @@
-"""What stages cannot be in a run of a known length, or in one that goes on from a checkpoint."""
+"""Checks of stages in a run of a known length, and in a resumed run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .stage_plan import StagePlan
 
 
 def check_prior_is_trained(plan: StagePlan, length: str) -> None:
-    """Raises `ValueError` where a run ends before the prior over its latents is trained at all.
+    """Raises `ValueError` if a run ends before the prior over its latents is trained.
 
     Args:
         plan: its stages, at the length of the run.
@@ -43,13 +43,13 @@ def check_prior_is_trained(plan: StagePlan, length: str) -> None:
 
 
 def check_stages_kept(plan: StagePlan, step: int, before: Sequence[tuple[str, int]]) -> None:
-    """Raises `ValueError` where the settings, or shares of a resumed run's new length, put steps that it has made into
-    other stages.
+    """Raises `ValueError` if the settings, or shares of a resumed run's new length, would put past steps into other
+    stages.
 
     Args:
-        plan: the stages of the run that goes on.
-        step: how many steps it has made.
-        before: the names of its stages, as they were, and their numbers of steps.
+        plan: the stages of the resumed run.
+        step: number of steps made so far.
+        before: the names of its earlier stages, and their numbers of steps.
     """
     now = plan.lengths()
     for place, ((_, made), (name, steps)) in enumerate(zip(before[:-1], now[:-1], strict=False)):

@@ -23,11 +23,11 @@ STEPS_OR_SHARE = _StepsOrShare(
 
 @dataclass(frozen=True)
 class RunLength:
-    """How long a run is, as far as that is known.
+    """The length of a run, as far as it is known.
 
     Attributes:
-        steps: of the optimiser; 0 where it is not known yet.
-        steps_per_epoch: 0 where it is not known yet, or an epoch has no length.
+        steps: of the optimiser; 0 if not known yet.
+        steps_per_epoch: 0 if not known yet, or if an epoch has no length.
     """
 
     steps: int = 0
@@ -35,10 +35,10 @@ class RunLength:
 
 
 def is_share(value: float | None) -> bool:
-    """Whether a length is a share of the run, and not a number of steps."""
+    """True if a length is a share of the run, not a number of steps."""
     return value is not None and 0 < value < 1
 
 
 def steps_of(value: float, num_steps: int) -> int:
-    """A length in steps of a run of `num_steps`: of a share the nearest number, and 1 at least."""
+    """Converts a length to steps of a run of `num_steps`; a share is rounded, and is at least 1."""
     return max(1, math.floor(value * num_steps + 0.5)) if is_share(value) else int(value)

@@ -1,4 +1,4 @@
-"""[`StagePlan`]: the stages of a run in steps: which one a step belongs to, and what it trains."""
+"""[`StagePlan`]: the stages of a run in steps, and the stage and objective of each step."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .stages import Stage
 
 @dataclass(frozen=True)
 class StagePlan:
-    """Stages, complete and in their order, with the steps they begin at; of none, one stage of the run's objective.
+    """Stages, complete and in order, with their first steps; without stages, one stage with the run's objective.
 
     Attributes:
-        stages: one at least.
+        stages: at least one.
         length: of the run, as far as it is known.
         settings: of the run's objective.
     """
@@ -28,41 +28,41 @@ class StagePlan:
 
     @classmethod
     def of(cls, stages: Sequence[Stage], length: RunLength, settings: Mapping[str, Any]) -> StagePlan:
-        """The plan of stages as they were given."""
+        """Returns the plan of the given stages."""
         return cls(tuple(stage.complete() for stage in stages or (Stage("joint"),)), length, settings)
 
     @cached_property
     def starts(self) -> tuple[int, ...]:
-        """The first step of each stage. Raises `ValueError` for lengths that are not known before the run begins."""
+        """First step of each stage. Raises `ValueError` for lengths that are not known before the run begins."""
         starts = [0]
         for stage in self.stages[:-1]:
             starts.append(starts[-1] + self._steps(stage))
         return tuple(starts)
 
     def lengths(self) -> list[tuple[str, int]]:
-        """Each stage's name and number of steps; of the last, those that are left of the run."""
+        """Returns each stage's name and number of steps; the last one has the remaining steps of the run."""
         ends = (*self.starts[1:], max(self.length.steps, self.starts[-1]))
         return [(stage.name, end - start) for stage, start, end in zip(self.stages, self.starts, ends, strict=True)]
 
     def number_at(self, step: int) -> int:
-        """Which stage step number `step`, from 0, belongs to."""
+        """Returns the index of the stage of step number `step`, from 0."""
         return sum(start <= step for start in self.starts) - 1
 
     def at(self, step: int) -> Stage:
-        """The stage that step number `step`, from 0, belongs to."""
+        """Returns the stage of step number `step`, from 0."""
         return self.stages[self.number_at(step)]
 
     def begins(self, step: int) -> bool:
-        """Whether a stage begins at the step."""
+        """True if a stage begins at the step."""
         return step in self.starts
 
     @property
     def freezes(self) -> bool:
-        """Whether any stage fixes a part of the model."""
+        """True if any stage fixes a part of the model."""
         return any(stage.freeze for stage in self.stages)
 
     def objective_at(self, step: int) -> TrainingObjective:
-        """What is trained at step number `step`, from 0. Raises `ValueError` for settings it does not accept."""
+        """Returns the objective at step number `step`, from 0. Raises `ValueError` for settings it does not accept."""
         number = self.number_at(step)
         stage = self.stages[number]
         options = {**self.settings, **stage.objective}
@@ -72,8 +72,8 @@ class StagePlan:
         return TrainingObjective(**options)
 
     def objectives(self) -> list[TrainingObjective]:
-        """What each stage trains, without its ramps; the lengths may not be known yet. Raises `ValueError` for settings
-        that a stage does not accept, at the ends of its ramps as well."""
+        """Returns each stage's objective, without its ramps; lengths need not be known yet. Raises `ValueError` for
+        settings that a stage does not accept, also at the ends of its ramps."""
         for stage in self.stages:
             options = {**self.settings, **stage.objective}
             for end in ("start", "end"):
@@ -82,7 +82,7 @@ class StagePlan:
         return [TrainingObjective(**{**self.settings, **stage.objective}) for stage in self.stages]
 
     def stated(self, stage: Stage) -> str:
-        """A stage's length as it was given, and in steps where that was not their number."""
+        """Returns a stage's length as given, with the number of steps if it was given otherwise."""
         if stage.epochs is not None:
             return f"{stage.epochs:g} epochs ({self._steps(stage)} steps)"
         assert stage.steps is not None
@@ -96,13 +96,13 @@ class StagePlan:
                     "known before the run begins, nor of a stream at all: give it `steps`."
                 )
             return max(1, round(stage.epochs * self.length.steps_per_epoch))
-        assert stage.steps is not None  # as `stages_from` has seen to
+        assert stage.steps is not None  # checked by `stages_from`
         if is_share(stage.steps):
             self._check_known(stage, f"`steps` {stage.steps:g}")
         return steps_of(stage.steps, self.length.steps)
 
     def _ramp_steps(self, number: int, steps: float | None) -> int:
-        """The length of a ramp, of which `steps` is given."""
+        """Returns the length of a ramp in steps."""
         if is_share(steps) or (steps is None and number == len(self.stages) - 1):
             self._check_known(self.stages[number], "a ramp")
         return self.lengths()[number][1] if steps is None else steps_of(steps, self.length.steps)

@@ -1,4 +1,4 @@
-"""Stages as they are given: objects, mappings, names, or JSON text of these."""
+"""Reading of stages: objects, mappings, names, or JSON text of these."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _EXAMPLE = "[{'name': 'encoder', 'steps': 100}, 'prior']"
 
 
 def stages_from(given: Any) -> tuple[Stage, ...]:
-    """Stages that were given as objects, as mappings, by their names, or as JSON text of these.
+    """Returns stages given as objects, mappings, names, or JSON text of these.
 
-    Raises `ValueError`, which says which of them can not be.
+    Raises `ValueError`, naming the first invalid one.
     """
     if isinstance(given, str):
         try:
@@ -58,7 +58,7 @@ def stages_from(given: Any) -> tuple[Stage, ...]:
 
 
 def _stage(given: Any) -> Stage:
-    """One stage, of what was given. Raises `ValueError` for what is none."""
+    """Returns one stage. Raises `ValueError` for an invalid one."""
     if isinstance(given, str):
         given = {"name": given}
     if isinstance(given, Mapping):

@@ -1,7 +1,7 @@
-"""The stages of a run as data: how long each is, what it trains, what it fixes and what it starts from. Section 6.
+"""The stages of a run as data: each one's length, objective, fixed parts and starting point. Section 6.
 
-A run without stages trains one objective from its first step to its last. With them, each is the run's objective with
-some settings of its own. The paper's two are `encoder` and `prior`; `mdlm` before them is ours.
+A run without stages trains one objective from its first step to its last. With them, each stage has the run's
+objective with some settings of its own. The paper's two are `encoder` and `prior`; `mdlm` before them is ours.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ SETTINGS = {f.name: f.default for f in fields(TrainingObjective)}
 
 @dataclass(frozen=True)
 class Ramp:
-    """What a setting of the objective is multiplied by, on a line from the beginning of a stage.
+    """A factor of a setting of the objective, linear in time from the beginning of a stage.
 
     Attributes:
         start, end: the factors at its two ends.
-        steps: its length, or its share of the run below 1; the whole stage if not given.
-        delay: share of it that passes at `start` first.
+        steps: its length, or its share of the run below 1; by default the whole stage.
+        delay: share of its length that passes at `start` first.
     """
 
     start: float = 0.0
@@ -46,7 +46,7 @@ class Ramp:
         SHARE.check("delay", self.delay)
 
     def factor(self, step: int, steps: int) -> float:
-        """The factor at a step of the stage, from 0, of a ramp of so many steps."""
+        """Returns the factor at a step of the stage, from 0, of a ramp of so many steps."""
         delay = self.delay * steps
         passed = min(max((step - delay) / max(steps - delay, 1), 0.0), 1.0)
         return self.start + (self.end - self.start) * passed
@@ -54,20 +54,20 @@ class Ramp:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of a run. What is not given is as in the stage of its name, one of [`STAGES`].
+    """A stage of a run. Fields that are left out are those of the stage of its name, one of [`STAGES`].
 
     Attributes:
         name: `mdlm` (the tokens alone), `encoder` (the paper's stage 1: latents and tokens, no prior), `prior` (its
-            stage 2: tokens and latents, the encoder fixed), `joint` (all at once), or one that was registered.
-        steps: its length in steps, or its share of the run below 1. The last stage has none and goes on to the end.
+            stage 2: tokens and latents, the encoder fixed), `joint` (all at once), or a registered one.
+        steps: its length in steps, or its share of the run below 1. The last stage has none and lasts to the end.
         epochs: its length in passes over the data, instead.
-        objective: settings of the objective that are not the run's.
-        ramps: [`Ramp`]s of settings of the objective that are numbers.
+        objective: settings of the objective that differ from the run's.
+        ramps: [`Ramp`]s of numeric settings of the objective.
         freeze: parts that are fixed: `encoder`.
         from_average: parts that start from their averaged weights: `encoder`, or the whole `model`.
-        restart_average: whether the average begins anew, for what is trained now has no past worth averaging.
+        restart_average: restart the average, for parts that are trained from then on.
 
-    Raises `ValueError` for what is none of these.
+    Raises `ValueError` for invalid values.
     """
 
     name: str
@@ -96,7 +96,7 @@ class Stage:
             raise ValueError(f"`restart_average` is {described(self.restart_average)}; give true or false.")
 
     def complete(self) -> Stage:
-        """With what it does not say itself taken from the stage of its name. Raises `ValueError` for an unknown one."""
+        """Fills in fields that are left out from the stage of its name. Raises `ValueError` for an unknown one."""
         named = STAGES[self.name]
         rest = {
             name: getattr(named, name)
@@ -108,7 +108,7 @@ class Stage:
         )
 
     def as_data(self) -> dict[str, Any]:
-        """What was given, for JSON and YAML."""
+        """Returns the fields that were given, for JSON and YAML."""
         data = {name: value for name, value in asdict(self).items() if value is not None and value != {}}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in data.items()}
 
@@ -119,7 +119,7 @@ STAGES: Registry[Stage] = Registry(
 
 
 def register_stage(stage: Stage) -> Stage:
-    """Makes a stage known by its name. Raises `ValueError` for a name that is taken."""
+    """Registers a stage by its name. Raises `ValueError` for a name that is taken."""
     return STAGES.register(stage.name, stage)
 
 
@@ -131,7 +131,7 @@ def _ramp(name: str, given: Any) -> Ramp:
 
 
 def check_names(name: str, given: Any, accepted: Iterable[str]) -> None:
-    """Raises `ValueError` for what is no mapping, and for names in it that are not accepted."""
+    """Raises `ValueError` unless it is a mapping of accepted names."""
     if not isinstance(given, Mapping):
         raise ValueError(f"`{name}` is {described(given)}; give a mapping of names to values.")
     if unknown := [one for one in given if one not in accepted]:
@@ -139,7 +139,7 @@ def check_names(name: str, given: Any, accepted: Iterable[str]) -> None:
 
 
 def _parts(name: str, given: Any, accepted: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Names of parts. Raises `ValueError` for others than are accepted."""
+    """Returns names of parts. Raises `ValueError` for names that are not accepted."""
     if given is None:
         return None
     listed = isinstance(given, list | tuple)

@@ -38,19 +38,19 @@ from .trainer_checks import check_optimizer, check_options, check_set
 
 logger = logging.get_logger(__name__)
 
-# How many training texts latents are standardised by.
+# Number of training texts whose statistics standardise latents.
 _EXAMPLES_OF_STATISTICS = 4096
 
 
 def _evaluation_sets(given: Any) -> dict[str, Any]:
-    """Evaluation sets by the name that a message calls them by, however they were given."""
+    """Returns the evaluation sets by the names used in messages."""
     if isinstance(given, dict):
         return {f"eval_dataset[{name!r}]": dataset for name, dataset in given.items()}
     return {} if given is None else {"eval_dataset": given}
 
 
 def _parts_of(model: LaddForDiffusionLM, names: Iterable[str]) -> list[nn.Module]:
-    """A model's parts by the names that stages have for them."""
+    """Returns a model's parts by their names in stages."""
     parts = {"model": (model,), "encoder": (model.encoder, model.quantizer)}
     return [part for name in names for part in parts[name] if part is not None]
 
@@ -58,33 +58,33 @@ def _parts_of(model: LaddForDiffusionLM, names: Iterable[str]) -> list[nn.Module
 class LaddTrainer(SearchingTrainer, PublishingTrainer, EvaluatingTrainer):
     """Trains a [`LaddForDiffusionLM`].
 
-    An example has `input_ids`, and perhaps `labels` with -100 where a token is context that is neither noised nor
-    scored; texts of different lengths are padded at their ends, and have at least as many tokens as there are latents.
+    An example has `input_ids`, and optionally `labels` with -100 for context tokens, which are neither noised nor
+    scored; shorter texts are padded at their ends, and have at least as many tokens as there are latents.
     Differences from `Trainer`:
 
-    * The loss is the paper's, each part is logged, and a part that is not finite stops the run.
-    * An example's noise depends on the seed and on its place in the run, not on the number of processes or of
-      accumulated batches, and goes on where it was after a resume.
-    * A step's update does not depend on how its batch is cut among accumulated batches and processes: [`StepCounts`].
-    * `evaluate` gives the bound along `args.nelbo_paths`, tokens' and latents' part apart; `eval_loss` is the first
-      path's sum, in nats per token. For continuous latents, and along a path of the tokens alone, that sum is no bound
-      on the texts' likelihood (see [`Nelbo`]), and there is no perplexity.
-    * Latents that are to be standardised are so by statistics of the first 4,096 texts, unless the model has some.
-    * A model that does not know how its texts are framed takes it from blocks of `token_blocks`; see [`text_layout`].
+    * The loss is the paper's, each part is logged, and a non-finite part stops the run.
+    * An example's noise depends on the seed and on its position in the run, not on the number of processes or of
+      accumulated batches, and is the same after a resume.
+    * A step's update does not depend on how its batch is split into accumulated batches and processes: [`StepCounts`].
+    * `evaluate` computes the bound along `args.nelbo_paths`, separately for tokens and latents; `eval_loss` is the
+      first path's sum, in nats per token. For continuous latents, and along a path of the tokens alone, that sum is no
+      bound on the texts' likelihood (see [`Nelbo`]), and there is no perplexity.
+    * Latents are standardised by statistics of the first 4,096 texts, if configured and not done yet.
+    * A model without a frame of its texts takes it from blocks of `token_blocks`; see [`text_layout`].
     * Evaluation and saved models use the averaged weights; checkpoints hold both.
-    * Evaluation counts each text once, whatever training drops, and leaves the training as it is.
+    * Evaluation counts each text once, even if training drops some, and does not affect the training.
     * Options that would have no effect, or a wrong one, are refused: see `trainer_checks.py`.
-    * A model with adapters of peft, by `get_peft_model` or `add_adapter`, is saved as its adapter; `save_pipeline`
-      saves it whole, the adapter merged in.
+    * A model with peft adapters, by `get_peft_model` or `add_adapter`, is saved as its adapter; `save_pipeline` saves
+      the whole model with the adapter merged.
 
-    Raises `ValueError` for arguments of another kind; `ValueError` or `OSError` when it is made with a pretrained
-    encoder that can not encode the model's texts, as far as its configuration and tokenizer tell, unless the data sets
-    bring its latents along; `ValueError` for an output folder that already holds a run, unless it is resumed, or
-    `start_anew` is set, and for a checkpoint that is not whole or not of this run; and `NonFiniteLossError` for losses
-    and gradients that are no numbers.
+    Raises `ValueError` for arguments of the wrong type; `ValueError` or `OSError` at construction for a pretrained
+    encoder that cannot encode the model's texts, according to its configuration and tokenizer, unless the data sets
+    have precomputed latents; `ValueError` for an output folder that already holds a run, unless it is resumed or
+    `start_anew` is set, and for a checkpoint that is incomplete or of another run; and `NonFiniteLossError` for
+    non-finite losses and gradients.
     """
 
-    # The loss is divided by what the whole optimiser step scores: accumulated batches add up, see `StepCounts`.
+    # The loss is divided by the counts of the whole optimiser step: accumulated batches are summed, see `StepCounts`.
     loss_is_scaled_for_ga = True
     args: LaddTrainingArguments
 
@@ -122,7 +122,7 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, EvaluatingTrainer):
             callbacks=callbacks,
             **kwargs,
         )
-        check_model_to_train(self.model)  # a `model_init` has made it
+        check_model_to_train(self.model)  # also one made by `model_init`
         check_trainable(self.model)
         self._meet_model()
         self._check_encoder()
@@ -132,41 +132,41 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, EvaluatingTrainer):
         self._record = RunRecord()
         self._add_first(RunRecorder(self))
         self._monitor = LossMonitor()
-        self._batch, self.current_gradient_accumulation_steps = 0, 1  # of those that an optimiser step accumulates
-        self._held: list[dict[str, Any]] = []  # batches of a stream's end that wait for the rest of their step
-        self._stream: Any = None  # the pass over the training data that batches were last taken from
-        self._evaluated: dict[str, Any] = {}  # the data set of each evaluation loader that is kept
+        self._batch, self.current_gradient_accumulation_steps = 0, 1  # batch within an optimiser step
+        self._held: list[dict[str, Any]] = []  # batches at a stream's end, kept for the next step
+        self._stream: Any = None  # the last pass over the training data
+        self._evaluated: dict[str, Any] = {}  # the data set of each cached evaluation loader
 
     def _add_first(self, callback: TrainerCallback) -> None:
-        """Adds a callback before the user's, who may evaluate or save where a step ends."""
+        """Adds a callback before the user's, which may evaluate or save at the end of a step."""
         self.callback_handler.callbacks.insert(0, callback)
 
     # --- training ---
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
-        """As [`CheckpointedTrainer.train`]; what is still unknown of the last losses is looked at where it ends."""
+        """Extends [`CheckpointedTrainer.train`]; at its end the last losses are checked."""
         resume_from_checkpoint = resume_from_checkpoint or self.args.resume_from_checkpoint
-        if self.model_init is not None:  # which makes new weights
+        if self.model_init is not None:  # new weights
             self._record = RunRecord()
         output = super().train(resume_from_checkpoint, *args, **kwargs)
         self._monitor.check(self.accelerator.gather)
         return output
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> TrainOutput:
-        """Here a `model_init` has made its model, and a checkpoint has been read."""
-        self._check_options()  # again, for a search sets them anew
+        """Prepares the run, after `model_init` has made its model and a checkpoint has been read."""
+        self._check_options()  # again, since a search sets them anew
         self.args.check_values()
         check_set(self.train_dataset, "train_dataset")
         self._meet_model()
         self._check_objective()
         self._meet_average()
-        self._monitor, self._held = LossMonitor(), []  # whatever an earlier run, or too large a batch, has left
-        if self._ladd_model().needs_latent_statistics:  # every process looks at the same texts
+        self._monitor, self._held = LossMonitor(), []  # discard what an earlier run, or too large a batch, left
+        if self._ladd_model().needs_latent_statistics:  # every process reads the same texts
             self._ladd_model().gather_latent_statistics(cast(Iterable, self.train_dataset), _EXAMPLES_OF_STATISTICS)
         return super()._inner_training_loop(*args, **kwargs)
 
     def _meet_model(self) -> None:
-        """Tells the model its tokenizer and the layout of its texts, and the collator which texts are the model's."""
+        """Sets the model's tokenizer and the layout of its texts, and the collator's checks of texts."""
         model = self._ladd_model()
         if (tokenizer := self._tokenizer()) is not None:
             check_tokenizer(tokenizer, model.config)
@@ -179,7 +179,7 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, EvaluatingTrainer):
             self.data_collator.vocabulary = Vocabulary.of(model.config)
 
     def _meet_average(self) -> None:
-        """Has the weights averaged at the decay that is asked for now, which a search for the best one may change."""
+        """Sets up the EMA with the current decay, which a hyperparameter search may change."""
         decay = self.args.ema_decay
         if self.ema is not None and (decay == 0 or decay != self.ema.decay):
             self.remove_callback(self.ema)
@@ -189,7 +189,7 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, EvaluatingTrainer):
             self._add_first(self.ema)
 
     def _check_objective(self) -> None:
-        """Raises `ValueError` for settings that the model, or how it is shared among processes, has no use for."""
+        """Raises `ValueError` for settings that do not fit the model, or its distribution over processes."""
         args, model = self.args, self._ladd_model()
         stages = len(args.stage_plan.stages) > 1 and model.encoder is not None
         check_sharding(self.accelerator, stages, wrapped=hasattr(self.model, "get_base_model"))
@@ -197,7 +197,8 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, EvaluatingTrainer):
             objective.check_fits(model.config.latent_type)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """As `Trainer.create_optimizer`; refuses one that averages weights by itself beside what can not bear it."""
+        """Extends `Trainer.create_optimizer`; refuses an optimiser that averages weights where it conflicts with other
+        options."""
         optimizer = super().create_optimizer(model)
         check_optimizer(optimizer, self.args)
         return optimizer
@@ -210,7 +211,7 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, EvaluatingTrainer):
         return sampler
 
     def _check_encoder(self) -> None:
-        """Finds out now whether a pretrained encoder that will be asked is able to answer."""
+        """Checks early that a pretrained encoder can be used."""
         encoder, sets = self._ladd_model().encoder, [self.train_dataset, *_evaluation_sets(self.eval_dataset).values()]
         if isinstance(encoder, PretrainedEncoder) and any(stores_latents(one) is False for one in sets):
             encoder.check()
@@ -218,7 +219,7 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, EvaluatingTrainer):
     def get_batch_samples(
         self, epoch_iterator: Iterator, num_batches: int, device: torch.device
     ) -> tuple[list[dict[str, Any]], Any]:
-        """As `Trainer.get_batch_samples`, with [`StepCounts`] as what is in the batches of an optimiser step."""
+        """Extends `Trainer.get_batch_samples`, with [`StepCounts`] as counts of the batches of an optimiser step."""
         batches = self._whole_step(epoch_iterator, num_batches, device)
         self._batch = 0
         objective, counts = self.args.objective_at(self.state.global_step), []
@@ -233,8 +234,8 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, EvaluatingTrainer):
         return batches, StepCounts.of(totals, processes)
 
     def _whole_step(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> list[dict[str, Any]]:
-        """The batches of an optimiser step. What a stream has left at its end waits for the next pass over it, since a
-        step of fewer batches could not be told from the beginning of one."""
+        """Returns the batches of an optimiser step. A stream's incomplete last step is completed in the next pass,
+        since a step of fewer batches could not be distinguished from the beginning of one."""
         first, self._stream = epoch_iterator is not self._stream, epoch_iterator
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches - len(self._held), device)
         batches = [*self._held, *batches]
@@ -250,7 +251,7 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, EvaluatingTrainer):
         return []
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
-        """As `Trainer.training_step`; fixes or frees the encoder for the stage, and counts accumulated batches."""
+        """Extends `Trainer.training_step`; fixes or frees the encoder for the stage, and counts accumulated batches."""
         self._set_stage()
         quantizer = self._ladd_model().quantizer
         if quantizer is not None:
@@ -268,9 +269,9 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, EvaluatingTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """One draw of the objective, its noise named by the examples' places in the run.
+        """Computes the loss of one draw of the objective, with noise numbered by the examples' positions in the run.
 
-        `num_items_in_batch` is what `get_batch_samples` counted; of this batch alone, if not given.
+        `num_items_in_batch` is the result of `get_batch_samples`; by default the counts of this batch alone.
         """
         # 1. The clean tokens
         tokens = inputs["input_ids"]
@@ -291,12 +292,12 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, EvaluatingTrainer):
         statistics = {name: share * value for name, value in outputs.statistics.items()}
         self._monitor.add({**outputs.loss_parts, **statistics, "loss": outputs.loss}, self.state.global_step)
         if tokens.device.type == "cpu":
-            self._monitor.check()  # costs nothing where there is no device to wait for
+            self._monitor.check()  # free without a device to synchronise with
         return (outputs.loss, outputs) if return_outputs else outputs.loss
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm)
-        if not self.args.fp16:  # its loss scaling overflows on purpose, and skips such steps
+        if not self.args.fp16:  # its loss scaling overflows by design, and skips such steps
             norm = whole(norm) if isinstance(norm, Tensor) else norm
             value = torch.as_tensor(norm, device=self.args.device)  # some backends give a plain number
             self._monitor.guard("gradient norm", value, self.state.global_step)
@@ -312,8 +313,8 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, EvaluatingTrainer):
         return TrainingNoise(self.args.seed, torch.arange(first, first + batch_size, device=device))
 
     def _set_stage(self) -> None:
-        """Where a stage begins: fixes the encoder or frees it, and gives it its averaged weights, which are the ones
-        that will be published."""
+        """Fixes or frees the encoder at the beginning of a stage, and loads its averaged weights, which will be
+        published."""
         model, step, plan = self._ladd_model(), self.state.global_step, self.args.stage_plan
         stage, begins = plan.at(step), plan.begins(step) and self._batch == 0
         if self.ema is not None and step and begins and stage.restart_average:

@@ -1,4 +1,4 @@
-"""What a [`LaddTrainer`] may be made of."""
+"""Checks of the arguments of a [`LaddTrainer`]."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def check_trainer_arguments(
     callbacks: Any,
     others: Mapping[str, Any],
 ) -> None:
-    """Raises `ValueError` for an argument of the wrong kind, naming it."""
+    """Raises `ValueError` for an argument of the wrong type, naming it."""
     if model is not None:
         check_model_to_train(model)
     elif not callable(others.get("model_init")):
@@ -56,7 +56,7 @@ def check_trainer_arguments(
 
 
 def check_examples(dataset: Any, name: str) -> None:
-    """Raises `ValueError` for what is neither a data set of examples nor a stream of them."""
+    """Raises `ValueError` unless it is a data set or a stream of examples."""
     if isinstance(dataset, Mapping):
         raise ValueError(
             f"`{name}` holds the splits {list(dataset)}; give one of them, such as `{name}=data['train']`."

@@ -1,4 +1,4 @@
-"""Options of transformers' Trainer that a LADD trainer can not keep, refused before anything runs."""
+"""Options of transformers' Trainer that a LADD trainer does not support, refused before anything runs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .arguments import LaddTrainingArguments
 
 @dataclass(frozen=True)
 class Refusal:
-    """An option, the arguments under which it can not be kept, and what to do instead.
+    """An unsupported option, the arguments under which it is refused, and what to do instead.
 
     Attributes:
         name: of the option.
-        unkept: whether it can not be kept, given the training arguments.
+        unkept: true if it is not supported with the given training arguments.
         reason: the end of the sentence that begins with the option and its value.
     """
 
@@ -55,7 +55,7 @@ REFUSED_ARGUMENTS = (
     Refusal(
         "parallelism_config",
         lambda args: any(getattr(args.parallelism_config, f"{name}_size", 1) > 1 for name in ("tp", "cp", "sp")),
-        "but the model's tensors and sequences can not be split over devices: use data parallelism or FSDP2",
+        "but the model's tensors and sequences cannot be split over devices: use data parallelism or FSDP2",
     ),
     Refusal(
         "n_gpu",
@@ -65,7 +65,7 @@ REFUSED_ARGUMENTS = (
     ),
 )
 
-# Arguments of the trainer itself that are refused wherever they are given.
+# Arguments of the trainer itself that are always refused.
 REFUSED_CALLABLES = {
     "compute_metrics": _NO_METRICS + "; a callback's `on_evaluate` is given the metrics",
     "compute_loss_func": "but the loss is the diffusion objective, set by the training arguments: leave it out, or "
@@ -85,21 +85,21 @@ def check_options(args: LaddTrainingArguments, trainer_options: Mapping[str, Any
 
 
 def averages_weights(optimizer: Any) -> Any:
-    """The optimiser itself where it has modes for training and evaluation, as schedule-free ones have, else `None`.
+    """Returns the optimiser if it has modes for training and evaluation, as schedule-free ones have, else `None`.
 
-    In evaluation it puts an average of its own in the weights' place.
+    In evaluation mode it replaces the weights by an average of its own.
     """
-    inner = getattr(optimizer, "optimizer", optimizer)  # accelerate's wrapper has both modes, whatever is in it
+    inner = getattr(optimizer, "optimizer", optimizer)  # accelerate's wrapper always has both modes
     has_modes = callable(getattr(inner, "eval", None)) and callable(getattr(inner, "train", None))
     return optimizer if has_modes else None
 
 
 def check_optimizer(optimizer: Any, args: LaddTrainingArguments) -> None:
-    """Raises `ValueError` for an optimiser that averages the weights itself, beside their EMA, or where the best
-    weights are to be loaded.
+    """Raises `ValueError` for an optimiser that averages the weights itself, together with an EMA or
+    `load_best_model_at_end`.
 
-    Its evaluation mode changes weights in place, which must be those that it trains: not another average, nor those of
-    an earlier step.
+    Its evaluation mode changes the trained weights in place, so they must not be another average, nor those of an
+    earlier step.
     """
     unkept = "ema_decay" if args.ema_decay else "load_best_model_at_end" if args.load_best_model_at_end else None
     if unkept is None or averages_weights(optimizer) is None:
@@ -107,8 +107,8 @@ def check_optimizer(optimizer: Any, args: LaddTrainingArguments) -> None:
     inner = type(getattr(optimizer, "optimizer", optimizer)).__name__
     said = f"The optimiser {inner} averages the weights by itself and has modes for training and evaluation, so "
     if unkept == "ema_decay":
-        raise ValueError(said + "a second average can not stand beside it: set `ema_decay` to 0.")
-    raise ValueError(said + "weights of an earlier step can not be given to it: leave `load_best_model_at_end` out.")
+        raise ValueError(said + "a second average cannot stand beside it: set `ema_decay` to 0.")
+    raise ValueError(said + "weights of an earlier step cannot be given to it: leave `load_best_model_at_end` out.")
 
 
 def check_set(dataset: Any, name: str) -> None:

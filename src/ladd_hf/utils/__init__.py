@@ -1,1 +1,1 @@
-"""What everything else leans on: registries of choices, ranges of numbers, names of files, objects in words."""
+"""Shared tools: registries of choices, ranges of numbers, file names, descriptions of objects."""

@@ -1,4 +1,4 @@
-"""Help for command lines, from where settings are explained already."""
+"""Help texts of command lines, taken from docstrings of settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _ENTRY = re.compile(r"^ {4}(\w+(?:, \w+)*): (.*)$")
 
 
 def help_texts(kind: type) -> dict[str, str]:
-    """What the section `Attributes` of a class's docstring says of each of them; empty where Python was told to keep no
+    """Returns the descriptions in the section `Attributes` of a class's docstring; empty if Python was started without
     docstrings."""
     found: dict[str, str] = {}
     names: list[str] = []

@@ -1,4 +1,4 @@
-"""Ranges of settings that are numbers: a table of them says what each may be, and nan lies in none."""
+"""Ranges of numeric settings, in one table; nan is in none of them."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any
 from .wrong_objects import described
 
 _LARGEST = 2**63 - 1  # of the whole numbers that tensors hold
-_SMALLEST_FLOAT, _LARGEST_FLOAT = 2.0**-126, (2 - 2.0**-23) * 2.0**127  # of the numbers that float32 holds whole
+_SMALLEST_FLOAT, _LARGEST_FLOAT = 2.0**-126, (2 - 2.0**-23) * 2.0**127  # normal numbers of float32
 
 
 @dataclass(frozen=True)
 class NumberRange:
-    """The numbers a setting may have: those between two ends that float32, or where they are whole int64, holds.
+    """The numbers a setting may have: between two ends, and representable in float32, or in int64 if they are whole.
 
     Attributes:
         accepted: the range in words, for the message, such as "a share from 0 to 1".
         least, most: its ends, which belong to it unless they are infinite.
-        without_ends: `"least"`, `"most"`, or both, where an end does not belong to it.
-        whole: whether only whole numbers belong to it.
+        without_ends: `"least"`, `"most"`, or both, for ends that do not belong to it.
+        whole: accept only whole numbers.
     """
 
     accepted: str
@@ -40,7 +40,7 @@ class NumberRange:
         return inside and (not self.whole or isinstance(number, int))
 
     def check(self, name: str, value: Any) -> None:
-        """Raises `ValueError` for a value outside, nan and infinity among them."""
+        """Raises `ValueError` for a value outside of the range, including nan and infinity."""
         if value in self:
             return
         in_range = isinstance(value, float) and math.isfinite(value) and self.least <= value <= self.most
@@ -50,14 +50,14 @@ class NumberRange:
 
 
 def _is_held(number: int | float) -> bool:
-    """Whether a tensor holds the number: int64, or float32 without becoming 0 or infinity. Not nan."""
+    """True if a tensor can hold the number: int64, or float32 without underflow or overflow. False for nan."""
     if isinstance(number, int):
         return abs(number) <= _LARGEST
     return number == 0 or _SMALLEST_FLOAT <= abs(number) <= _LARGEST_FLOAT
 
 
 def whole(least: int, accepted: str) -> NumberRange:
-    """Whole numbers from `least` up."""
+    """Returns the range of whole numbers from `least` up."""
     return NumberRange(accepted, least=least, whole=True)
 
 

@@ -1,4 +1,4 @@
-"""Options of a choice as a frozen dataclass whose fields say themselves what they accept."""
+"""Options of a choice as a frozen dataclass whose fields declare the values they accept."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 from .number_ranges import NumberRange
 from .wrong_objects import described
 
-REQUIRED: Any = MISSING  # the default of an option that has none
+REQUIRED: Any = MISSING  # marks an option without a default
 Accepted = NumberRange | tuple[str, ...] | type
 
 
 def option(default: Any, accepted: Accepted) -> Any:
-    """A field of [`Options`]: numbers of a range, one of several texts, or a type; and its default, which is
-    accepted where it is `None`, or `REQUIRED`."""
+    """Declares a field of [`Options`]: a range of numbers, one of several texts, or a type; and its default, accepted
+    also if it is `None`, or `REQUIRED`."""
     return field(default=default, metadata={"accepted": accepted})
 
 
@@ -35,7 +35,8 @@ class Options:
                 _check(f"{self.setting}.{one.name}", value, one.metadata["accepted"])
 
     def spec(self, name: str) -> str | dict[str, Any]:
-        """The choice as settings give it: `name` alone, or a mapping with the options that differ from the defaults."""
+        """Returns the choice as a setting: `name` alone, or a mapping with the options that differ from the
+        defaults."""
         changed = {one.name: getattr(self, one.name) for one in fields(self) if getattr(self, one.name) != one.default}
         return {"name": name, **changed} if changed else name
 

@@ -1,4 +1,4 @@
-"""Choices by name, the same way for all kinds of them: noise schedules, quantisers, poolings, corpora and so on."""
+"""Choices by name, uniform for all kinds of them: noise schedules, quantisers, poolings, corpora and so on."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from .wrong_objects import described
 
 T = TypeVar("T")
 
-# A choice as settings give it: its name, or a mapping with `name` and the options of what is built.
+# A choice as a setting: its name, or a mapping with `name` and the options of the object to build.
 Spec = str | Mapping[str, Any]
 
 
 class Registry(Generic[T]):
-    """What stands for each name: the choice itself, or for choices with options what builds it.
+    """Named choices: the entry is the choice itself, or for choices with options the function or class that builds it.
 
     Args:
-        kind: what the choices are, in the singular, for messages.
-        entries: the first of them.
-        modules: further ones, by the modules of `package` that register them: imported when they are asked for.
-        package: the package those modules are in.
+        kind: of the choices, in the singular, for messages.
+        entries: initial ones.
+        modules: further names, with the modules of `package` that register them: imported on first use.
+        package: the package of those modules.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Registry(Generic[T]):
     @overload
     def register(self, name: str, entry: T) -> T: ...
     def register(self, name: str, entry: T | None = None) -> T | Callable[[T], T]:
-        """Adds a choice, or decorates one. Raises `ValueError` for a name that is taken."""
+        """Adds a choice, directly or as a decorator. Raises `ValueError` for a name that is taken."""
         if not isinstance(name, str) or not name:
             raise ValueError(f"The name of a {self.kind} is {described(name)}; give a text.")
         if entry is None:
@@ -51,7 +51,7 @@ class Registry(Generic[T]):
         return entry
 
     def build(self, spec: Spec) -> Any:
-        """What a name, or a mapping with `name` and options, stands for. The options are checked by what is built.
+        """Builds the object for a name, or for a mapping with `name` and options, which the object checks itself.
 
         Raises `ValueError` for an unknown name, and for options that are unknown, missing or out of range.
         """
@@ -67,7 +67,7 @@ class Registry(Generic[T]):
         return make(**options)
 
     def parsed(self, spec: Spec) -> tuple[str, dict[str, Any]]:
-        """A choice's name, and its options. Raises `ValueError` for what has no name."""
+        """Returns a choice's name and its options. Raises `ValueError` if it has no name."""
         if isinstance(spec, str):
             return spec, {}
         name = spec.get("name") if isinstance(spec, Mapping) else None
@@ -80,7 +80,7 @@ class Registry(Generic[T]):
         return name, {option: value for option, value in spec.items() if option != "name"}
 
     def __getitem__(self, name: str) -> T:
-        """Raises `ValueError`, which lists the names, for one that is unknown."""
+        """Returns an entry. Raises `ValueError`, listing the names, for an unknown one."""
         if name not in self:
             raise ValueError(f"The {self.kind} {described(name)} is unknown; give one of {list(self)}.")
         if name not in self._entries:
@@ -97,5 +97,5 @@ class Registry(Generic[T]):
         return len({*self._entries, *self._modules})
 
     def items(self) -> Iterator[tuple[str, T]]:
-        """Each name with what stands for it."""
+        """Yields each name with its entry."""
         return ((name, self[name]) for name in self)

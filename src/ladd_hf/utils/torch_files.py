@@ -1,4 +1,4 @@
-"""Others' files of `torch.save`, read without running any code of theirs; and what is wrong with one."""
+"""Reading of foreign `torch.save` files without running code from them, and diagnosis of damaged ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
-_OLD_FORMAT = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9"  # how files of torch before 1.6 begin
+_OLD_FORMAT = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9"  # beginning of files of torch before 1.6
 _SHOWN = 5  # names in a message
 
 
@@ -27,10 +27,10 @@ class OtherObjectsError(ValueError):
 
 
 def read_torch_file(path: str | os.PathLike) -> Any:
-    """What a file of `torch.save` holds, on the CPU.
+    """Returns the contents of a file of `torch.save`, on the CPU.
 
-    Raises `ValueError` for one that is none or damaged, `OtherObjectsError` for one that holds more than tensors and
-    plain values, `OSError` for one that is not there.
+    Raises `ValueError` for an invalid or damaged file, `OtherObjectsError` for one with more than tensors and plain
+    values, `OSError` for one that does not exist.
     """
     path = Path(path)
     if not path.is_file():
@@ -44,7 +44,7 @@ def read_torch_file(path: str | os.PathLike) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # whatever a damaged file leads torch to
+    except Exception as error:  # of any kind: a damaged file may make torch raise anything
         others = _other_objects(path, error) if isinstance(error, pickle.UnpicklingError) else []
         if others:
             raise OtherObjectsError(path, others) from error
@@ -53,11 +53,11 @@ def read_torch_file(path: str | os.PathLike) -> Any:
 
 
 def archive_damage(path: Path, thorough: bool = False) -> str | None:
-    """What is wrong with the archive that a file of `torch.save` is, in a few words; `None` if nothing is.
+    """Describes the damage of the zip archive of a `torch.save` file in a few words; `None` for an intact one.
 
     Args:
         path: of the file.
-        thorough: reads all of it, for its checksums, which torch does not look at.
+        thorough: read all of it, to verify its checksums, which torch does not.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -68,7 +68,7 @@ def archive_damage(path: Path, thorough: bool = False) -> str | None:
 
 
 def check_weights(weights: Mapping[Any, Any], origin: str) -> None:
-    """Raises `ValueError` unless these are plain tensors of finite numbers by name, stored whole."""
+    """Raises `ValueError` unless these are plain tensors of finite numbers by name, stored completely."""
     wrong = [str(name) for name, weight in weights.items() if not isinstance(name, str) or not _is_plain(weight)]
     if wrong:
         raise ValueError(f"{origin} has weights that are no plain tensors: {_some(wrong)}.")
@@ -80,15 +80,15 @@ def check_weights(weights: Mapping[Any, Any], origin: str) -> None:
 def _is_plain(weight: Any) -> bool:
     if not isinstance(weight, Tensor) or weight.layout != torch.strided or weight.is_quantized or weight.is_complex():
         return False
-    # A few stored numbers may be told to be a tensor of any size, which would then be made.
+    # A small storage may claim to be a tensor of any size, which would then be allocated.
     return weight.device.type == "cpu" and weight.numel() * weight.element_size() <= weight.untyped_storage().nbytes()
 
 
 def _other_objects(path: Path, error: pickle.UnpicklingError) -> list[str]:
-    """Names of the classes and functions that a file asks for; none, where it is damaged instead."""
+    """Returns the names of classes and functions that a file refers to; an empty list for a damaged file."""
     try:
         return sorted(get_unsafe_globals_in_checkpoint(path))
-    except Exception:  # a damaged pickle, or one of the old format, which torch does not look into
+    except Exception:  # a damaged pickle, or one of the old format, which torch does not inspect
         return re.findall(r"GLOBAL ([\w.]+)", str(error))
 
 

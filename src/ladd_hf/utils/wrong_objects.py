@@ -1,4 +1,4 @@
-"""What somebody gave in place of what is accepted, in words."""
+"""Descriptions of wrong arguments, for error messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LONGEST = 60
 
 
 def described(value: Any) -> str:
-    """An object as an error names it: plain values as they are, anything else by its class."""
+    """Describes an object in an error: plain values as they are, anything else by its class."""
     if value is None or isinstance(value, bool | int | float | str | bytes):
         shown = repr(value)
         return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."
@@ -22,12 +22,12 @@ def described(value: Any) -> str:
 
 
 def check_number(name: str, value: Any, whole: bool = False) -> None:
-    """Raises `ValueError` for what is no finite number, or with `whole` no whole one; `name` as the error writes it."""
+    """Raises `ValueError` unless it is a finite number, whole if `whole`; `name` as the error writes it."""
     kind = Integral if whole else Real
     if not isinstance(value, kind) or isinstance(value, bool) or not math.isfinite(value):
         raise ValueError(f"{name} is {described(value)}; give a {'whole ' if whole else ''}number.")
 
 
 def is_one_of(value: Any, choices: Container[str]) -> bool:
-    """Whether it is a text, and among the choices: lists and the like can not even be looked up."""
+    """True if it is a text, and among the choices; lists and other unhashable objects are not even looked up."""
     return isinstance(value, str) and value in choices

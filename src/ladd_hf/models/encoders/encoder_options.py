@@ -1,4 +1,4 @@
-"""Encoders by name: the options of each. Loads neither their networks nor the libraries of these."""
+"""Encoders by name, and the options of each. Imports neither their networks nor the libraries of these."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from .pooling import POOLINGS
 
 @dataclass(frozen=True)
 class EncoderOptions(Options):
-    """What an encoder of either kind has.
+    """Options common to all encoders.
 
     Args:
-        hidden_size: size of its states; 0 for the denoiser's, or of a pretrained one for what it has.
-        variance: whether continuous latents are drawn around its output: `none`, `fixed`, or of a trained one
-            `learned`.
-        std: their standard deviation, where it is `fixed`.
+        hidden_size: size of its states; 0 for the denoiser's, or for a pretrained one its own.
+        variance: variance of continuous latents around its output: `none`, `fixed`, or for a trained one `learned`.
+        std: their standard deviation, if it is `fixed`.
     """
 
     setting = "encoder"
@@ -35,12 +34,12 @@ class EncoderOptions(Options):
             raise ValueError(f"`encoder.std` is {self.std}; give a standard deviation above 0.")
 
     def for_denoiser(self, hidden_size: int, num_hidden_layers: int, num_attention_heads: int) -> EncoderOptions:
-        """The options with the sizes of a denoiser where they give none of their own."""
+        """Returns the options, with the sizes of a denoiser for those that are 0."""
         return self
 
     def check(self, latent_length: int, latent_dim: int, max_length: int) -> None:
-        """Raises `ValueError` for numbers of latents, and sizes, that the encoder does not give of `max_length` tokens
-        or fewer."""
+        """Raises `ValueError` for numbers and sizes of latents that the encoder does not give for at most `max_length`
+        tokens."""
 
 
 ENCODERS: Registry[type[EncoderOptions]] = Registry("encoder")
@@ -49,7 +48,7 @@ ENCODERS: Registry[type[EncoderOptions]] = Registry("encoder")
 @ENCODERS.register("trained")
 @dataclass(frozen=True)
 class TrainedOptions(EncoderOptions):
-    """Options of a transformer of our own, [`LaddEncoder`], that is trained with the rest.
+    """Options of [`LaddEncoder`], a transformer that is trained with the model.
 
     Args:
         num_hidden_layers, num_attention_heads: its sizes; 0 for the denoiser's.
@@ -62,7 +61,7 @@ class TrainedOptions(EncoderOptions):
     readout: str = option("last", ("last", "chunk", "chunk_mlp"))
 
     def for_denoiser(self, hidden_size: int, num_hidden_layers: int, num_attention_heads: int) -> TrainedOptions:
-        """See [`EncoderOptions.for_denoiser`]. Raises `ValueError` for heads that do not share the size evenly."""
+        """See [`EncoderOptions.for_denoiser`]. Raises `ValueError` for heads that do not divide the size evenly."""
         whole = replace(
             self,
             hidden_size=self.hidden_size or hidden_size,
@@ -79,20 +78,20 @@ class PretrainedOptions(EncoderOptions):
     """Options of a pretrained encoder, [`PretrainedEncoder`].
 
     Args:
-        name_or_path: whatever `AutoModel` loads, from the Hub or a folder.
-        revision: branch, tag or commit of it; where it comes from the Hub, the commit it is first loaded at.
-        pooling: its states to M vectors, a name in `POOLINGS`: `last_layer` (M = `max_position_embeddings`),
+        name_or_path: any `AutoModel`, on the Hub or in a folder.
+        revision: its branch, tag or commit; from the Hub, the commit that is loaded first.
+        pooling: reduces its states to M vectors, a name in `POOLINGS`: `last_layer` (M = `max_position_embeddings`),
             `last_token` and `mean` (M = 1), `adaptive_chunk_mean`, or `adaptive_chunk_mean_eos` (M of at least 2).
-        projection: the pooled vectors to size D: `cut`, their first D dimensions, or `learned`, a linear map.
-        tokenizer: `shared`, it reads the model's token ids, or `own`, the text they stand for in tokens of its own,
-            aligned by characters.
-        mask_token_id: what it reads, with a shared tokenizer, where a token is hidden; its mask, unknown, padding or
-            final token, the first that it has, if not given.
-        trained: it is trained and saved with the model; else it is fixed, no part of the model, and loaded where a
-            text is to be encoded.
+        projection: brings the pooled vectors to size D: `cut`, their first D dimensions, or `learned`, a linear map.
+        tokenizer: `shared`, it reads the model's token ids, or `own`, their text in its own tokens, aligned by
+            characters.
+        mask_token_id: its id for a hidden token, with a shared tokenizer; by default its mask, unknown, padding or
+            final token, the first one that it has.
+        trained: train and save it with the model; otherwise it is fixed, not part of the model, and loaded when a text
+            is encoded.
         config: its configuration, kept by a model that trains it.
-        standardization: its pooled vectors are shifted and scaled to mean 0 and variance 1 in each dimension, by
-            statistics that `gather_latent_statistics` takes once.
+        standardization: shift and scale its pooled vectors to mean 0 and variance 1 in each dimension, by statistics
+            that `gather_latent_statistics` computes once.
     """
 
     name_or_path: str = option(REQUIRED, str)
@@ -104,7 +103,7 @@ class PretrainedOptions(EncoderOptions):
     trained: bool = option(False, bool)
     config: Mapping[str, Any] | None = option(None, dict)
     standardization: bool = option(False, bool)
-    variance: str = option("none", ("none", "fixed"))  # it has no layer that would learn one
+    variance: str = option("none", ("none", "fixed"))  # it has no layer to learn one
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -120,19 +119,19 @@ class PretrainedOptions(EncoderOptions):
         if self.projection == "cut" and 0 < self.hidden_size < latent_dim:
             raise ValueError(
                 f"The encoder {self.name_or_path!r} has states of size {self.hidden_size}, from which `latent_dim` "
-                f"{latent_dim} can not be cut: give a size of at most that, or `encoder.projection` 'learned'."
+                f"{latent_dim} cannot be cut: give a size of at most that, or `encoder.projection` 'learned'."
             )
 
 
 def pooling_of(encoder: Spec) -> str | None:
-    """The pooling that an encoder's spec names, `None` of one that is trained from scratch. Builds nothing."""
+    """Returns the pooling of an encoder's spec, `None` for one that is trained from scratch. Builds nothing."""
     name, options = ENCODERS.parsed(encoder)
     pooling: str | None = options.get("pooling", PretrainedOptions.pooling) if name == "pretrained" else None
     return pooling
 
 
 def check_heads(size: int, heads: int, prefix: str = "") -> None:
-    """Raises `ValueError` unless heads share the size of a stream evenly; `prefix` tells whose they are."""
+    """Raises `ValueError` unless heads divide the size of a stream evenly; `prefix` is that of the settings' names."""
     if heads < 1 or size % heads or (size // heads) % 2:
         raise ValueError(
             f"`{prefix}hidden_size` {size} over `{prefix}num_attention_heads` {heads} does not give heads of an even "

@@ -1,4 +1,4 @@
-"""A text's L tokens to M latents: which tokens each latent is the mean of. Paper, section 4.
+"""Pooling of a text's L tokens to M latents, each the mean of some tokens' states. Paper, section 4.
 
 Every pooling cuts the ranks 0 to L - 1 of a text's tokens into M ranges, so that one masked mean serves them all.
 """
@@ -35,12 +35,12 @@ def last_token(lengths: Tensor) -> Ranges:
 
 @dataclass(frozen=True)
 class Pooling:
-    """Ranges of two kinds: chunks that share a text out among them, then perhaps one of the `whole` text.
+    """Ranges of two kinds: chunks that divide a text among them, then optionally one of the `whole` text.
 
     Attributes:
-        has_chunks: whether there are chunks.
-        whole: the last range, `None` where all are chunks; chunks beside it share out the tokens before the last.
-        chunks_are_tokens: whether each chunk is one token, so that texts have exactly M of them.
+        has_chunks: true if there are chunks.
+        whole: the last range, `None` if all are chunks; with it the chunks divide the tokens before the last.
+        chunks_are_tokens: true if each chunk is one token, so that texts have exactly M of them.
     """
 
     has_chunks: bool
@@ -48,7 +48,7 @@ class Pooling:
     chunks_are_tokens: bool = False
 
     def num_chunks(self, latent_length: int) -> int:
-        """How many of the M ranges are chunks."""
+        """Returns the number of chunks among the M ranges."""
         return latent_length - (self.whole is not None) if self.has_chunks else 0
 
     def ranges(self, lengths: Tensor, latent_length: int) -> Ranges:
@@ -63,7 +63,7 @@ class Pooling:
         return torch.cat(first, dim=1), torch.cat(end, dim=1)
 
     def check(self, name: str, latent_length: int, max_length: int) -> None:
-        """Raises `ValueError` for a number of latents that the pooling does not give."""
+        """Raises `ValueError` for a number of latents that the pooling cannot give."""
         least, most = (2 if self.whole else 1, max_length) if self.has_chunks else (1, 1)
         least = max_length if self.chunks_are_tokens else least
         if not least <= latent_length <= most:
@@ -74,7 +74,7 @@ class Pooling:
             )
 
     def check_longest(self, name: str, longest: int, latent_length: int) -> None:
-        """Raises `ValueError` for texts of up to `longest` tokens that can not be shared out among M latents."""
+        """Raises `ValueError` for texts of up to `longest` tokens that cannot be divided among M latents."""
         if self.chunks_are_tokens and longest > latent_length:
             raise ValueError(
                 f"A text has {longest} tokens, but `encoder.pooling` {name!r} reads exactly {latent_length}: give "
@@ -96,7 +96,7 @@ register_pooling = POOLINGS.register  # a name for a pooling, by which a pretrai
 
 
 def check_shortest(shortest: int, latent_length: int) -> None:
-    """Raises `ValueError` for texts with fewer tokens than latents, whatever reads them."""
+    """Raises `ValueError` for texts with fewer tokens than latents, for any encoder."""
     if shortest < latent_length:
         raise ValueError(
             f"A text has {shortest} tokens, fewer than `latent_length` ({latent_length}), and each latent reads at "
@@ -105,14 +105,14 @@ def check_shortest(shortest: int, latent_length: int) -> None:
 
 
 def members(first: Tensor, end: Tensor, starts: Tensor, size: int) -> Tensor:
-    """Which of a row's `size` places belong to which range, `(B, M, size)` bool; texts begin at `starts` `(B,)`."""
+    """Marks the places of a row's `size` in each range, `(B, M, size)` bool; texts begin at `starts` `(B,)`."""
     ranks = torch.arange(size, device=starts.device) - starts[:, None]  # (B, size)
     return (ranks[:, None] >= first[..., None]) & (ranks[:, None] < end[..., None])
 
 
 def mean_states(states: Tensor, members: Tensor) -> Tensor:
     """The mean of the states that belong to each latent: `(B, T, H)` and `(B, M, T)` to `(B, M, H)` float32."""
-    used = members.any(1)  # what lies outside may be anything, no number included
+    used = members.any(1)  # other states may be anything, even nan
     states = states.float().masked_fill(~used[..., None], 0)
     with torch.autocast(states.device.type, enabled=False):
         sums = torch.bmm(members.float(), states)

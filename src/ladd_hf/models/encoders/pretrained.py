@@ -1,7 +1,7 @@
 """A pretrained encoder of LADD: any `AutoModel`'s states, pooled to M latents. Paper, section 4.
 
-A fixed encoder is no part of the model: it is named in the configuration, loaded where a text is to be encoded, and
-never saved. One that is trained is a part like any other.
+A fixed encoder is not part of the model: the configuration has its name, it is loaded when a text is encoded, and never
+saved. A trained one is a part like any other.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class PretrainedEncoder(nn.Module):
         config: the model's; in its `encoder`, `hidden_size` is filled in where a learned projection needs it, and
             `config` where the encoder is trained.
 
-    Raises `OSError` where the encoder's configuration is needed and can not be had, `ValueError` for an encoder that
-    does not fit the configuration.
+    Raises `OSError` if the encoder's configuration is needed and not available, `ValueError` for an encoder that does
+    not fit the configuration.
     """
 
     _keep_in_fp32_modules_strict = ["encoder.statistics"]  # by its name in the model, which reads it here
@@ -74,7 +74,7 @@ class PretrainedEncoder(nn.Module):
         self.config.encoder = self.options.spec("pretrained")
 
     def set_model_tokenizer(self, tokenizer: PreTrainedTokenizerBase | None) -> None:
-        """Which tokenizer the model's ids are of."""
+        """Sets the tokenizer of the model's ids."""
         self.model_tokenizer = tokenizer
         self._checked = self._passes_gradients = False
 
@@ -84,23 +84,23 @@ class PretrainedEncoder(nn.Module):
         return self.options.hidden_size if self.projection is not None else self.config.latent_dim
 
     def load_pretrained(self) -> None:
-        """Gives a network that is trained its pretrained weights."""
+        """Loads the pretrained weights of a network that is trained."""
         self.network.load_state_dict(self.pretrained.load(self.network.dtype).state_dict())
         self._note(revision=self.pretrained.revision)
         if self.options.tokenizer == "shared":
-            self.hidden_id(self.network)  # noted in the configuration, for where the tokenizer can not be reached
+            self.hidden_id(self.network)  # noted in the configuration, for where the tokenizer cannot be reached
 
     def unload(self) -> None:
-        """Lets go of a fixed network's memory; it is loaded again where a text is to be encoded."""
+        """Frees a fixed network's memory; it is loaded again when a text is encoded."""
         self.pretrained.network = None
 
     def check(self, length: int | None = None) -> None:
-        """Raises what encoding a text would raise, but for its weights, of which it reads none.
+        """Raises the errors of encoding a text, except for those of its weights, which it does not read.
 
         Args:
             length: of the longest text, in the model's tokens.
 
-        Raises `OSError` for an encoder that can not be had, and `ValueError` for one whose states, tokens or length
+        Raises `OSError` for an encoder that is not available, and `ValueError` for one whose states, tokens or length
         do not fit, or that lacks a tokenizer.
         """
         network = self.pretrained.network if self.network is None else self.network
@@ -122,7 +122,7 @@ class PretrainedEncoder(nn.Module):
         precomputed: Tensor | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> EncodedLatents:
-        """Encodes `(B, S)` tokens, some of them possibly masked, or goes on from their `precomputed` features.
+        """Encodes `(B, S)` tokens, some of them possibly masked, or continues from their `precomputed` features.
 
         `random` supplies the noise of an encoder with a variance; `dtype` is the latents', and a fixed network's.
         Raises `ValueError` for texts that the encoder does not read, and for features of another shape.
@@ -143,7 +143,7 @@ class PretrainedEncoder(nn.Module):
     def features(
         self, tokens: Tensor, attention_mask: Tensor | None = None, dtype: torch.dtype = torch.float32
     ) -> Tensor:
-        """What the encoder alone says of `(B, S)` tokens, `(B, M, feature_size)` float32: what may be precomputed.
+        """Computes the encoder's output for `(B, S)` tokens, `(B, M, feature_size)` float32, which may be precomputed.
 
         Each text has at least M tokens (see `check_lengths`).
         """
@@ -169,7 +169,7 @@ class PretrainedEncoder(nn.Module):
         ids, mask, chosen = read(network, tokens, attention_mask, starts, lengths)
         self._check_longest(ids.shape[1])
         if torch.is_grad_enabled() and network.is_activation_checkpointing and not self._passes_gradients:
-            network.enable_input_require_grads()  # else a reentrant checkpoint behind fixed embeddings ends them
+            network.enable_input_require_grads()  # else a reentrant checkpoint after fixed embeddings stops them
             self._passes_gradients = True
         states = network(input_ids=ids, attention_mask=mask).last_hidden_state
         pooled = mean_states(states, chosen)  # (B, M, H)
@@ -186,16 +186,16 @@ class PretrainedEncoder(nn.Module):
             return ids, None, chosen
         places = torch.arange(tokens.shape[1], device=tokens.device)
         real = places < lengths[:, None]
-        # The text goes to the row's start, for an encoder may count its positions from there, and padding to its end,
-        # as a token that the encoder has whatever the model's is.
+        # The text is moved to the row's start, from where an encoder may count positions, and padding to its end,
+        # as an id that every encoder has.
         ids = ids.gather(1, (places + starts[:, None]) % tokens.shape[1]).masked_fill(~real, 0)
         return ids, real.long(), chosen
 
     def _own_tokens(
         self, network: Any, tokens: Tensor, attention_mask: Tensor | None, starts: Tensor, lengths: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The texts in the encoder's tokens; its mask; and which of them each latent reads: chunks by the characters
-        of the model's tokens, the whole text or the last token by the encoder's, special ones counted."""
+        """Returns the texts in the encoder's tokens, its mask, and those that each latent reads: chunks by the
+        characters of the model's tokens, the whole text or the last token by the encoder's, special ones counted."""
         spelling, reading = self._tokenizers()
         spans = zip(starts.tolist(), lengths.tolist(), strict=True)
         rows = [ids[start : start + length] for ids, (start, length) in zip(tokens.tolist(), spans, strict=True)]
@@ -227,7 +227,7 @@ class PretrainedEncoder(nn.Module):
         return self.model_tokenizer, own
 
     def hidden_id(self, network: Any) -> int:
-        """The id that an encoder reads where one of the model's ids is the mask token."""
+        """Returns the encoder's id in place of the model's mask token."""
         if self.options.mask_token_id is not None:
             return self.options.mask_token_id
         tokenizer = self.pretrained.tokenizer()
@@ -272,7 +272,7 @@ class PretrainedEncoder(nn.Module):
         if self.options.projection == "cut" and hidden < latent_dim:
             raise ValueError(
                 f"The encoder {self.pretrained.name!r} has states of size {hidden}, from which `latent_dim` "
-                f"{latent_dim} can not be cut: give a size of at most that, or `encoder.projection` 'learned'."
+                f"{latent_dim} cannot be cut: give a size of at most that, or `encoder.projection` 'learned'."
             )
         self._note(hidden_size=hidden)
 
@@ -322,7 +322,7 @@ class PretrainedEncoder(nn.Module):
         """
         if self.options.trained:
             raise ValueError(
-                "The encoder is trained (`encoder.trained`), so its latents can not be had beforehand: leave the "
+                "The encoder is trained (`encoder.trained`), so its latents cannot be had beforehand: leave the "
                 "precomputed ones out."
             )
         shape = (count, self.config.latent_length, self.feature_size)
@@ -338,9 +338,9 @@ class PretrainedEncoder(nn.Module):
 def check_pretrained_encoder(
     config: LaddConfig, tokenizer: PreTrainedTokenizerBase | None = None, length: int | None = None
 ) -> None:
-    """Whether a model's pretrained encoder, if it has one, can encode texts: see [`PretrainedEncoder.check`].
+    """Raises an error if a model's pretrained encoder, if any, cannot encode texts: see [`PretrainedEncoder.check`].
 
-    For before there is a model: it reads the encoder's configuration and tokenizer, and no weights.
+    For use before there is a model: it reads the encoder's configuration and tokenizer, and no weights.
 
     Args:
         config: the model's.
@@ -406,7 +406,7 @@ def check_tokenized(names: Iterable[str]) -> None:
 
 
 def stacked(examples: Sequence[Mapping[str, Any]], filler: int, device: torch.device) -> dict[str, Tensor]:
-    """What an encoder reads of some examples, texts padded at their ends."""
+    """Returns an encoder's inputs for some examples, texts padded at their ends."""
     rows = [torch.as_tensor(example["input_ids"]).long() for example in examples]
     masks = [
         torch.as_tensor(x["attention_mask"]) if "attention_mask" in x else torch.ones_like(row)

@@ -1,4 +1,4 @@
-"""Where a pretrained encoder comes from: its configuration, network and tokenizer, by name."""
+"""Loading of a pretrained encoder's configuration, network and tokenizer, by name."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.hub import cached_file
 
-# What other libraries raise for files that are not there, not whole, or not theirs.
+# Errors of other libraries for files that are missing, damaged or foreign.
 _ERRORS = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError)
 
 
 class Pretrained:
-    """Where an encoder's weights and tokenizer come from, loaded when they are asked for and shared by copies.
+    """Source of an encoder's weights and tokenizer, loaded on first use and shared by copies.
 
-    Not a module: what a module holds would be moved, counted, averaged, sharded and saved with the model.
-    Raises `OSError` with one sentence for what can not be loaded, be it out of reach, damaged or of an unknown kind.
+    Not a module: a module would be moved, counted, averaged, sharded and saved with the model.
+    Raises `OSError` with one sentence if something cannot be loaded: unreachable, damaged or of an unknown kind.
 
     Args:
         name: on the Hub, or a folder.
@@ -34,7 +34,7 @@ class Pretrained:
         self.name = name
         self.revision = revision
         self.network: PreTrainedModel | None = None
-        self.reached = False  # whether weights have come from there
+        self.reached = False  # true once weights have been loaded
         self._tokenizer: PreTrainedTokenizerBase | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Pretrained:
@@ -49,13 +49,13 @@ class Pretrained:
             return AutoConfig.from_pretrained(self.name, revision=self.revision)
 
     def outline(self) -> PreTrainedModel:
-        """The network as its configuration describes it, without weights, on the meta device."""
+        """Returns the network without weights, on the meta device."""
         config = self.config()
         with self._named("network"), torch.device("meta"):
             return body(AutoModel.from_config(config))
 
     def on(self, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
-        """The fixed network, in evaluation mode. Raises `ValueError` where its weights are not whole."""
+        """Returns the fixed network, in evaluation mode. Raises `ValueError` for incomplete weights."""
         if self.network is None or self.network.dtype != dtype:
             self.network = self.load(dtype).requires_grad_(False).eval()
         if self.network.device != device:
@@ -63,7 +63,7 @@ class Pretrained:
         return self.network
 
     def load(self, dtype: torch.dtype) -> PreTrainedModel:
-        """The network with its pretrained weights, anew. Raises `ValueError` where they are not whole."""
+        """Loads the network with its pretrained weights. Raises `ValueError` for incomplete weights."""
         options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
         with self._named("weights"):
             whole, info = AutoModel.from_pretrained(self.name, revision=self.revision, **options)
@@ -81,7 +81,7 @@ class Pretrained:
         return network
 
     def tokenizer(self) -> PreTrainedTokenizerBase | None:
-        """The encoder's tokenizer, or `None` where it comes without one."""
+        """Returns the encoder's tokenizer, or `None` if it has none."""
         if self._tokenizer is None:
             files = ("tokenizer.json", "tokenizer_config.json")
             options = {"revision": self.revision, "_raise_exceptions_for_missing_entries": False}
@@ -92,15 +92,15 @@ class Pretrained:
 
     @contextmanager
     def _named(self, what: str) -> Iterator[None]:
-        """Says in one sentence what could not be loaded."""
+        """Context in which errors name in one sentence what could not be loaded."""
         try:
             yield
         except _ERRORS as error:
             cause = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".: ")
             if Path(self.name).is_absolute() and not Path(self.name).is_dir():
-                cause = "there is no such folder"  # where the Hub's client would complain of the name
+                cause = "there is no such folder"  # the Hub's client would reject the name instead
             raise OSError(
-                f"The {what} of the encoder {self.name!r} can not be loaded ({cause}); texts are encoded by it: give "
+                f"The {what} of the encoder {self.name!r} cannot be loaded ({cause}); texts are encoded by it: give "
                 "the folder or the repository of a whole model that `AutoModel` loads, its weights as safetensors, in "
                 "`encoder.name_or_path`, or train on latents that `precompute_latents` has stored. Generating needs no "
                 "encoder."
@@ -108,14 +108,14 @@ class Pretrained:
 
 
 def settings_of(config: Any) -> dict[str, Any]:
-    """What a configuration says of a network, without where it came from and in which dtype it is kept."""
+    """Returns the settings of a network in its configuration, without its origin and dtype."""
     settings = json.loads(config.to_json_string(use_diff=False))
     return {name: value for name, value in settings.items() if name not in ("dtype", "_name_or_path")}
 
 
 def body(network: Any) -> PreTrainedModel:
-    """What gives a network's states: without a pooler, which nobody reads, or the first half of an encoder-decoder."""
-    # a checkpoint of the first half alone says that it is no encoder-decoder, and is loaded into a whole one
+    """Returns the part of a network that computes states: without a pooler, or the encoder of an encoder-decoder."""
+    # the checkpoint of an encoder alone is marked as no encoder-decoder, but is loaded into a whole one
     takes = inspect.signature(type(network).forward).parameters
     if network.config.is_encoder_decoder or "decoder_input_ids" in takes:
         network = network.get_encoder()
@@ -126,10 +126,10 @@ def body(network: Any) -> PreTrainedModel:
 
 
 def longest_text(network: Any) -> int | None:
-    """How many tokens of a text a network reads, `None` for any number."""
+    """Returns the greatest number of tokens that a network reads, `None` for any number."""
     limit = getattr(network.config.get_text_config(), "max_position_embeddings", None)
     for name, module in network.named_modules():
-        # as in RoBERTa's family, where the padding token has a position of its own, and texts begin behind it
+        # as in RoBERTa's family, whose padding token has a position of its own, before those of texts
         of_positions = name.rpartition(".")[2] == "position_embeddings" and isinstance(module, nn.Embedding)
         if of_positions and module.padding_idx is not None:
             limit = module.num_embeddings - module.padding_idx - 1

@@ -1,4 +1,4 @@
-"""Statistics by which latents are standardised, gathered once and kept with the model."""
+"""Statistics that standardise latents, gathered once and saved with the model."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 
 class LatentStatistics(nn.Module):
-    """Mean and deviation of each dimension over the texts they were gathered on, float32 whatever the model's dtype.
+    """Mean and deviation of each dimension over the gathered texts, in float32 for any dtype of the model.
 
-    A deviation of 0 throughout tells that nothing was gathered yet.
+    Deviations of 0 throughout mean that nothing was gathered yet.
 
     Args:
         size: number of dimensions.
@@ -28,7 +28,8 @@ class LatentStatistics(nn.Module):
         self._gathered = False
 
     def forward(self, features: Tensor) -> Tensor:
-        """`(B, M, size)` features at mean 0 and variance 1. Raises `ValueError` before anything was gathered."""
+        """Standardises `(B, M, size)` features to mean 0 and variance 1. Raises `ValueError` before anything was
+        gathered."""
         if not self.gathered:
             raise ValueError(
                 "The latents are to be standardised (`encoder.standardization`), but by no statistics yet: call "
@@ -38,22 +39,22 @@ class LatentStatistics(nn.Module):
 
     @property
     def gathered(self) -> bool:
-        """Whether there are statistics."""
+        """True if there are statistics."""
         self._gathered = self._gathered or bool(self.std.any())
         return self._gathered
 
     @torch.no_grad()
     def gather(self, batches: Iterable[Tensor], source: str | None = None) -> int:
-        """Takes mean and deviation over `(B, M, size)` features, and returns how many vectors there were.
+        """Computes mean and deviation over `(B, M, size)` features, and returns the number of vectors.
 
-        A dimension that never changes keeps its scale. Raises `ValueError` for less than two vectors, and for features
-        that are not finite, which it says are of the encoder `source`; what was gathered before is then kept.
+        A constant dimension keeps its scale. Raises `ValueError` for less than two vectors, and for non-finite
+        features, naming the encoder `source`; earlier statistics are then kept.
         """
         count, shift = 0, None
         sums = squares = torch.zeros(())
         for batch in batches:
             rows = batch.flatten(0, -2).double()
-            shift = rows.mean(0) if shift is None else shift  # near the mean, the squares cancel little
+            shift = rows.mean(0) if shift is None else shift  # near the mean, so that squares cancel little
             count, sums, squares = (
                 count + len(rows),
                 sums + (rows - shift).sum(0).cpu(),
@@ -64,7 +65,7 @@ class LatentStatistics(nn.Module):
         if not (torch.isfinite(shift).all() and torch.isfinite(sums).all() and torch.isfinite(squares).all()):
             name = "" if source is None else f" {source!r}"
             raise ValueError(
-                f"The encoder{name} gives numbers that are not finite, by which latents can not be standardised: "
+                f"The encoder{name} gives numbers that are not finite, by which latents cannot be standardised: "
                 "run it in float32, or give another encoder in `encoder.name_or_path`."
             )
         offset = sums / count
@@ -78,7 +79,7 @@ class LatentStatistics(nn.Module):
     def _apply(self, fn: Any, recurse: bool = True) -> LatentStatistics:
         kept = dict(self.named_buffers())
         super()._apply(fn, recurse)
-        for name, before in kept.items():  # devices as asked for, but never half the precision
+        for name, before in kept.items():  # moved to the device, but never to a lower precision
             after = getattr(self, name)
             if after.dtype != before.dtype:
                 setattr(self, name, before.to(after.device))

@@ -1,7 +1,7 @@
-"""Tokens of two tokenizers over the same text, aligned by the characters they stand for.
+"""Alignment of two tokenizers' tokens over the same text, by characters.
 
-A latent stands for a chunk of the model's tokens. An encoder with a tokenizer of its own reads the text they spell, and
-its tokens belong to the chunks whose characters they overlap.
+A latent stands for a chunk of the model's tokens. An encoder with its own tokenizer reads their text, and its tokens
+belong to the chunks whose characters they overlap.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from tokenizers.decoders import DecodeStream
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-HIDDEN = "\U0010ffff"  # stands in a text where a token is hidden: a code point that is no character
+HIDDEN = "\U0010ffff"  # marks a hidden token in a text: a code point that is no character
 
 
 @dataclass
 class AlignedText:
-    """A batch of texts in an encoder's tokens, and where the model's tokens lie in them.
+    """A batch of texts in an encoder's tokens, with the character positions of the model's tokens.
 
     Attributes:
         input_ids, attention_mask: `(B, T)`, padded at the end.
-        starts, ends: `(B, T)`, the characters of each token; none of special tokens and padding.
+        starts, ends: `(B, T)`, the characters of each token; empty for special tokens and padding.
         bounds: `(B, S + 1)`: the model's token of rank r stands for the characters from entry r to entry r + 1.
     """
 
@@ -39,15 +39,15 @@ class AlignedText:
 
     @property
     def lengths(self) -> Tensor:
-        """How many tokens of the encoder each text has, special ones counted, `(B,)`."""
+        """Number of the encoder's tokens of each text, special ones counted, `(B,)`."""
         return self.attention_mask.sum(1)
 
     def overlapping(self, first: Tensor, end: Tensor) -> Tensor:
-        """Which of the encoder's tokens overlap the model's tokens of ranks `first` to `end`, `(B, M, T)` bool.
+        """Marks the encoder's tokens that overlap the model's tokens of ranks `first` to `end`, `(B, M, T)` bool.
 
-        Ranges without a character that the encoder reads, such as a lone space, take the token before them, and the
-        first one where there is none before. In a text without any such character they take all of its tokens: the
-        special ones, which are the encoder's words for an empty text.
+        Ranges without a character that the encoder reads, such as a lone space, take the token before them, or the
+        first one if there is none before. In a text without any such character they take all of its tokens: the special
+        ones, which are the encoder's form of an empty text.
         """
         begin, stop = (self.bounds.gather(1, ranks)[..., None] for ranks in (first, end))  # (B, M, 1)
         starts, ends = self.starts[:, None], self.ends[:, None]
@@ -69,18 +69,18 @@ def align(
     encoder_tokenizer: PreTrainedTokenizerBase,
     hidden_id: int,
 ) -> AlignedText:
-    """The texts of some rows of ids in the encoder's tokens.
+    """Returns the texts of some rows of ids in the encoder's tokens.
 
     Args:
         rows: the model's ids, without padding.
         tokenizer: the model's.
         encoder_tokenizer: the encoder's.
-        hidden_id: the model's mask token, which the encoder reads as a mask token of its own (see `stand_in`).
+        hidden_id: the model's mask token, which becomes the encoder's own mask token (see `stand_in`).
 
-    Special tokens that a text writes out are plain text to the encoder, as they are to the model.
+    Special tokens spelled out in a text are plain text to the encoder, as they are to the model.
 
-    Raises `ValueError` for tokenizers that do not say where their tokens lie, and for a text of which the encoder reads
-    nothing, not even special tokens of its own.
+    Raises `ValueError` for tokenizers without offsets of their tokens, and for a text in which the encoder reads
+    nothing, not even its own special tokens.
     """
     for one, whose in ((tokenizer, "model"), (encoder_tokenizer, "encoder")):
         check_tells_places(one, whose)
@@ -110,7 +110,7 @@ def align(
 
 
 def check_tells_places(tokenizer: PreTrainedTokenizerBase, whose: str) -> None:
-    """Raises `ValueError` for a tokenizer that does not say which characters its tokens stand for."""
+    """Raises `ValueError` for a tokenizer without character offsets of its tokens."""
     if not tokenizer.is_fast:
         raise ValueError(
             f"The {whose}'s tokenizer ({type(tokenizer).__name__}) does not say which characters its tokens stand for: "
@@ -121,10 +121,10 @@ def check_tells_places(tokenizer: PreTrainedTokenizerBase, whose: str) -> None:
 def spell(
     ids: Sequence[int], tokenizer: PreTrainedTokenizerBase, hidden_id: int | None = None
 ) -> tuple[str, list[int]]:
-    """The text of ids, and the character where each of them begins, with the text's length at the end.
+    """Decodes ids to a text, and the position of each one's first character, followed by the text's length.
 
-    Special tokens spell nothing, but that `hidden_id` spells `HIDDEN`; of the tokens that share a character, the last
-    one spells it.
+    Special tokens have no characters, except `hidden_id`, which becomes `HIDDEN`; if tokens share a character, it
+    counts for the last of them.
     """
     backend = tokenizer.backend_tokenizer
     stream, text, bounds = DecodeStream(skip_special_tokens=True), [], [0]
@@ -136,9 +136,9 @@ def spell(
 
 
 def stand_in(tokenizer: PreTrainedTokenizerBase) -> str:
-    """What an encoder reads where a token is hidden from it: its mask token, or else its unknown, padding or final one.
+    """Returns the encoder's replacement for a hidden token: its mask token, or else its unknown, padding or final one.
 
-    Raises `ValueError` where it has none of them.
+    Raises `ValueError` if it has none of them.
     """
     for token in (tokenizer.mask_token, tokenizer.unk_token, tokenizer.pad_token, tokenizer.eos_token):
         if token is not None:
@@ -149,12 +149,12 @@ def stand_in(tokenizer: PreTrainedTokenizerBase) -> str:
     )
 
 
-# kept, for a tokenizer with a large vocabulary takes long to copy, with what may be changed of it afterwards
+# cached with its mutable settings, since copying a tokenizer with a large vocabulary is slow
 _READERS: WeakKeyDictionary[PreTrainedTokenizerBase, tuple[Any, Any]] = WeakKeyDictionary()
 
 
 def _reader(tokenizer: PreTrainedTokenizerBase) -> Any:
-    """A copy of a fast tokenizer's core to which `HIDDEN` is a token, and special tokens in a text are plain text."""
+    """Returns a copy of a fast tokenizer's core in which `HIDDEN` is a token, and special tokens are plain text."""
     core = tokenizer.backend_tokenizer
     added = {number: repr(token) for number, token in core.get_added_tokens_decoder().items()}
     parts = core.normalizer, core.pre_tokenizer, core.post_processor
@@ -166,7 +166,7 @@ def _reader(tokenizer: PreTrainedTokenizerBase) -> Any:
         reader.encode_special_tokens = True
         hidden = reader.token_to_id(stand_in(tokenizer))
         like = reader.get_added_tokens_decoder().get(hidden, AddedToken())
-        sides = {name: getattr(like, name) for name in ("single_word", "lstrip", "rstrip")}  # what it takes up with it
+        sides = {name: getattr(like, name) for name in ("single_word", "lstrip", "rstrip")}  # whether it absorbs spaces
         reader.add_tokens([AddedToken(HIDDEN, normalized=False, special=False, **sides)])
         _READERS[tokenizer] = reader, now
     return _READERS[tokenizer][0]

@@ -1,4 +1,4 @@
-"""The encoder of LADD: clean tokens to clean latents. Needed in training and to encode a text, never to generate.
+"""The encoder of LADD from clean tokens to clean latents. Needed in training and to encode texts, never to generate.
 Paper, section 4."""
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from .pooling import POOLINGS, check_shortest, even_chunks
 
 
 def row_spans(attention_mask: Tensor | None, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Where each row's real tokens begin, and how many there are: `(B,)` each. Padding may stand on either side.
+    """Returns the start and the number of each row's real tokens: `(B,)` each. Padding may be on either side.
 
-    Raises `ValueError` for padding within a text (on a CPU: elsewhere looking would stall the device).
+    Raises `ValueError` for padding within a text (only on a CPU: elsewhere the check would stall the device).
     """
     if attention_mask is None:
         starts = torch.zeros(tokens.shape[0], dtype=torch.int64, device=tokens.device)
@@ -39,10 +39,10 @@ def row_spans(attention_mask: Tensor | None, tokens: Tensor) -> tuple[Tensor, Te
 
 
 def check_lengths(config: LaddConfig, tokens: Tensor, attention_mask: Tensor | None = None, wait: bool = False) -> None:
-    """Raises `ValueError` for texts whose tokens can not be shared out among the latents, such as too short ones.
+    """Raises `ValueError` for texts whose tokens cannot be divided among the latents, such as too short ones.
 
-    Padded texts on an accelerator are looked at only where it may `wait` for that, and never while a graph is compiled:
-    training looks at them where they become batches.
+    Padded texts on an accelerator are checked only if it may `wait` for that, and never while a graph is compiled:
+    training checks them when they become batches.
     """
     if attention_mask is None:
         shortest = longest = tokens.shape[1]
@@ -58,8 +58,8 @@ def check_lengths(config: LaddConfig, tokens: Tensor, attention_mask: Tensor | N
 
 
 def check_finite(latents: Tensor) -> None:
-    """Raises `ValueError` for latents `(B, M, D)` that are no numbers, of which no code could be made. Waits for
-    their device."""
+    """Raises `ValueError` for non-finite latents `(B, M, D)`, which have no code. Synchronises with their
+    device."""
     wrong = ~latents.isfinite().flatten(1).all(1)
     if bool(wrong.any()):
         raise ValueError(
@@ -71,7 +71,7 @@ def check_finite(latents: Tensor) -> None:
 def read_last(states: Tensor, starts: Tensor, lengths: Tensor, latent_length: int) -> Tensor:
     """The states at each row's last M real tokens, of which it has that many: `(B, S, H)` to `(B, M, H)`."""
     offsets = torch.arange(latent_length, device=states.device) - latent_length
-    places = starts[:, None] + (lengths[:, None] + offsets).clamp(min=0)  # (B, M), in the row whatever it is told
+    places = starts[:, None] + (lengths[:, None] + offsets).clamp(min=0)  # (B, M), clamped to the row
     return states.gather(1, places[..., None].expand(-1, -1, states.shape[-1]))
 
 
@@ -153,7 +153,7 @@ class LaddEncoder(nn.Module):
         `random` supplies the noise of an encoder with a variance; without it, the latents are its mean.
         """
         states = self._read(self._hidden_states(tokens, attention_mask), *row_spans(attention_mask, tokens))
-        if self.mix is not None:  # what a chunk says is more than the sum of what its tokens say
+        if self.mix is not None:  # mix nonlinearly: a chunk is more than the sum of its tokens
             states = F.silu(self.mix(states))
         vectors = normalized(self.readout(states), self.config)
         return drawn_latents(vectors, self._log_variance(states), random)

@@ -17,17 +17,17 @@ class FiniteScalarQuantizer(Quantizer):
 
     def __init__(self, options: FiniteScalarOptions, latent_dim: int, codebook_size: int) -> None:
         super().__init__()
-        with torch.device("cpu"):  # it reads values of its buffers while it is built, which the meta device has not
+        with torch.device("cpu"):  # its constructor reads values of buffers, which the meta device lacks
             self.quantize = FSQ(levels=list(options.levels), dim=latent_dim)
 
     def forward(self, latents: Tensor, frozen: bool, random: RowGenerator | None = None) -> QuantizedLatents:
-        """Bounded and rounded coordinates; there is no codebook to learn, so `frozen` changes nothing."""
+        """Returns bounded and rounded coordinates; there is no codebook, so `frozen` has no effect."""
         vectors, codes = self.quantize(latents)
         codes = codes.long().clamp(0, len(self.quantize.implicit_codebook) - 1)
         return QuantizedLatents(vectors, codes, nothing_if_finite(latents), self._unquantized(latents))
 
     def _unquantized(self, latents: Tensor) -> Tensor:
-        """The coordinates bounded as the quantiser bounds them, but not rounded, in the codes' space."""
+        """Returns the coordinates bounded by the quantiser, but not rounded, in the codes' space."""
         levels = self.quantize._levels
         half = (levels - 1) * (1 + 1e-3) / 2
         offset = 0.5 * (levels % 2 == 0)
@@ -35,9 +35,9 @@ class FiniteScalarQuantizer(Quantizer):
         return self.quantize.project_out((bounded / (levels // 2)).to(latents.dtype))
 
     def codes_to_vectors(self, codes: Tensor) -> Tensor:
-        """The levels a code stands for, projected to `(B, M, D)`."""
+        """Returns the levels of each code, projected to `(B, M, D)`."""
         codebook = self.quantize.implicit_codebook  # (K, number of levels); exact in half precision too
-        weight = next(self.parameters(), codebook)  # an engine may narrow the weights and leave the buffers
+        weight = next(self.parameters(), codebook)  # the weights may have a lower precision than the buffers
         return self.quantize.project_out(codebook[codes].to(weight.dtype))
 
 

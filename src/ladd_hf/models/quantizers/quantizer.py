@@ -1,4 +1,4 @@
-"""Quantisers of Di-LADD: latent vectors to codes and back, with a gradient straight through. Paper, section 4."""
+"""Quantisers of Di-LADD: latent vectors to codes and back, with a straight-through gradient. Paper, section 4."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .quantizer_options import QUANTIZERS
 
 @dataclass
 class QuantizedLatents:
-    """What a quantiser gives.
+    """Output of a quantiser.
 
     Attributes:
         vectors: `(B, M, D)`, the codes' vectors, with a gradient that passes to the input.
         codes: `(B, M)` int64.
         loss: commitment, scalar.
-        unquantized: `(B, M, D)`, where the latents lie between the codes' vectors, before the choice of a code.
+        unquantized: `(B, M, D)`, the latents before the choice of a code, in the space of the codes' vectors.
     """
 
     vectors: Tensor
@@ -33,29 +33,30 @@ class QuantizedLatents:
 
 
 class Quantizer(nn.Module, ABC):
-    """What the model asks of a quantiser, whichever it is.
+    """Interface of quantisers.
 
     Attributes:
-        accumulates: whether more batches of the same optimiser step follow; one that learns by itself waits for them.
+        accumulates: true if more batches of the same optimiser step follow; a codebook with its own update waits for
+            them.
     """
 
     accumulates = False
 
     def start_step(self) -> None:
-        """An optimiser step begins: forgets what an unfinished one has shown it."""
+        """Begins an optimiser step: drops the inputs of an unfinished one."""
         self.accumulates = False
 
     @abstractmethod
     def forward(self, latents: Tensor, frozen: bool, random: RowGenerator | None = None) -> QuantizedLatents:
-        """Quantises `(B, M, D)` latents; `frozen` leaves the codebook as it is. `random` is for stochastic choices."""
+        """Quantises `(B, M, D)` latents; `frozen` fixes the codebook. `random` is for stochastic choices."""
 
     @abstractmethod
     def codes_to_vectors(self, codes: Tensor) -> Tensor:
-        """Codebook vectors `(B, M, D)` of `(B, M)` codes."""
+        """Returns codebook vectors `(B, M, D)` of `(B, M)` codes."""
 
 
 def nothing_if_finite(latents: Tensor) -> Tensor:
-    """A loss of 0, or of nan where latents are no numbers: no code stands for these, and nobody waits to look."""
+    """Returns a loss of 0, or of nan for non-finite latents, which have no code, without synchronising."""
     return (latents.detach() * 0).sum()
 
 
@@ -64,7 +65,7 @@ _RESETS: dict[type[nn.Module], Reset] = {}
 
 
 def resets(kind: type[nn.Module]) -> Callable[[Reset], Reset]:
-    """Decorates what fills the buffers and weights that a module of this kind itself owns, given the module and the
+    """Decorates a function that fills the buffers and weights owned by a module of this kind, given the module and the
     options of its quantiser."""
 
     def added(reset: Reset) -> Reset:
@@ -76,9 +77,9 @@ def resets(kind: type[nn.Module]) -> Callable[[Reset], Reset]:
 
 @torch.no_grad()
 def reset_if_of_quantizer(module: nn.Module, spec: Spec) -> None:
-    """Fills what `module` itself owns, if it is of the quantiser `spec`: a model built on the meta device has lost it.
+    """Fills the weights owned by `module`, if it is of the quantiser `spec`: those built on the meta device are empty.
 
-    Called by the model's `_init_weights` for each of its modules that a checkpoint has not filled.
+    Called by the model's `_init_weights` for each of its modules that is not filled from a checkpoint.
     """
     for kind, reset in _RESETS.items():
         if isinstance(module, kind):

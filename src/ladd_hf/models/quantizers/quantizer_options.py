@@ -1,4 +1,4 @@
-"""Quantisers by name: the options of each, which build it. Loads none of their libraries before that."""
+"""Quantisers by name, and the options of each, which build it. Imports their libraries only then."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class QuantizerOptions(Options, ABC):
 
     @property
     def num_codes(self) -> int | None:
-        """K where the options decide it, `None` where it is the configuration's `codebook_size`."""
+        """Number K of codes if the options determine it, `None` if it is the configuration's `codebook_size`."""
         return None
 
     @abstractmethod
     def build(self, latent_dim: int, codebook_size: int) -> nn.Module:
-        """The [`Quantizer`] of vectors of size D to K codes, with fresh weights."""
+        """Returns the [`Quantizer`] of vectors of size D to K codes, with fresh weights."""
 
 
 class _Included(QuantizerOptions):
@@ -58,10 +58,10 @@ class VectorOptions(_Included):
     """Options of the learned codebook.
 
     Args:
-        decay: of the moving averages that the codebook's vectors are, from 0 to 1.
-        kmeans_init: start it by k-means on the first batch, else at random directions.
-        dead_code_threshold: a code that stands for fewer vectors than this is moved to one of the batch; 0: never.
-        commitment_weight: of the loss that holds the encoder near its codes.
+        decay: of the codebook vectors' moving averages, from 0 to 1.
+        kmeans_init: initialise it by k-means on the first batch, else by random directions.
+        dead_code_threshold: a code assigned to fewer vectors than this is moved to one of the batch; 0: never.
+        commitment_weight: weight of the loss that keeps the encoder near its codes.
     """
 
     decay: float = option(0.95, SHARE)
@@ -77,7 +77,7 @@ class FiniteScalarOptions(_Included):
     """Options of finite scalar quantisation.
 
     Args:
-        levels: how many each coordinate has, 3 or more; their product is the number of codes.
+        levels: number of levels of each coordinate, 3 or more; their product is the number of codes.
     """
 
     levels: Sequence[int] = option(REQUIRED, list)
@@ -93,7 +93,7 @@ class FiniteScalarOptions(_Included):
 
     @property
     def num_codes(self) -> int:
-        """The product of the levels."""
+        """Product of the levels."""
         return math.prod(self.levels)
 
 

@@ -1,4 +1,4 @@
-"""Learned codebook: the nearest code by cosine similarity, which follows what it is shown."""
+"""Learned codebook: the nearest code by cosine similarity, updated by moving averages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .quantizer_options import VectorOptions
 
 
 class VectorQuantizer(Quantizer):
-    """Nearest code by cosine similarity; the codebook follows by exponential moving average, starts by k-means."""
+    """Nearest code by cosine similarity; the codebook is an exponential moving average, initialised by k-means."""
 
     def __init__(self, options: VectorOptions, latent_dim: int, codebook_size: int) -> None:
         super().__init__()
@@ -31,13 +31,13 @@ class VectorQuantizer(Quantizer):
             rotation_trick=False,  # the paper's gradient is the plain straight-through one
         )
         self._started = False
-        self._shown: list[tuple[Tensor, Tensor]] = []  # unit vectors and their codes, not learnt from yet
+        self._shown: list[tuple[Tensor, Tensor]] = []  # unit vectors and their codes, for the next update
 
     def forward(self, latents: Tensor, frozen: bool, random: RowGenerator | None = None) -> QuantizedLatents:
-        """Nearest codes; in training and not `frozen`, the codebook moves towards what it is shown.
+        """Returns the nearest codes; in training and not `frozen`, the codebook is updated towards its inputs.
 
-        While it `accumulates` it stays as it is, and then moves once towards all that it has been shown: accumulated
-        batches are one large batch to it, too. Its k-means start is on the first batch alone.
+        While it `accumulates` it does not change, and then is updated once with all inputs: accumulated batches count
+        as one large batch. Its k-means start uses only the first batch.
         """
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         if self.training and not frozen and distributed and not self.quantize._codebook.use_ddp:
@@ -56,12 +56,12 @@ class VectorQuantizer(Quantizer):
         return QuantizedLatents(vectors.to(latents.dtype), codes.long(), loss, directions)
 
     def start_step(self) -> None:
-        """As of any quantiser."""
+        """See [`Quantizer.start_step`]."""
         super().start_step()
         self._shown.clear()
 
     def _learn(self, directions: Tensor, codes: Tensor) -> None:
-        """Moves the codebook towards unit vectors `(n, D)` with these codes `(n,)`, or keeps them for later."""
+        """Updates the codebook towards unit vectors `(n, D)` with these codes `(n,)`, or keeps them for later."""
         self._shown.append((directions, codes))
         if not self.accumulates:
             directions, codes = (torch.cat(parts) for parts in zip(*self._shown, strict=True))
@@ -69,11 +69,11 @@ class VectorQuantizer(Quantizer):
             self.quantize._codebook.update_indices(directions[None], codes[None])
 
     def codes_to_vectors(self, codes: Tensor) -> Tensor:
-        """Rows of the codebook, unit vectors `(B, M, D)`."""
+        """Returns rows of the codebook, unit vectors `(B, M, D)`."""
         return self.quantize.get_output_from_indices(codes)
 
     def _has_started(self) -> bool:
-        """Whether the codebook has had its k-means start, which only training may give it: it starts on its data."""
+        """True if the codebook has had its k-means start, which happens only in training, on the training data."""
         self._started = self._started or bool(self.quantize._codebook.initted)
         return self._started
 
@@ -85,7 +85,7 @@ def _reset_quantize(module: VectorQuantize, options: VectorOptions) -> None:
 
 @resets(Codebook)
 def _reset_codebook(module: Codebook, options: VectorOptions) -> None:
-    """The codebook before its k-means start, or random directions without one."""
+    """Resets the codebook to its state before the k-means start, or to random directions without one."""
     if options.kmeans_init:
         init.zeros_(module.embed)
     else:
