@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -121,6 +120,19 @@ class TrainingObjective:
             )
 
 
+class Encode(Protocol):
+    """Clean latents of tokens, by an encoder or by what it has said before."""
+
+    def __call__(
+        self,
+        tokens: Tensor,
+        attention_mask: Tensor | None = None,
+        random: RowGenerator | None = None,
+        update_codebook: bool = True,
+    ) -> EncodedLatents:
+        """A codebook that learns from what it is shown may do so where it is allowed."""
+
+
 class Denoiser(Protocol):
     """What the objective and the bound ask of a model: the call, its two channels and its encoder."""
 
@@ -130,17 +142,9 @@ class Denoiser(Protocol):
     def denoise(self, input_ids: Tensor | None, latents: Tensor | None = None, **kwargs: Any) -> Any:
         """The contract's call: `.logits` `(n, V)` at `logits_mask`, and `.latent_prediction`."""
 
-    def encode(
-        self,
-        tokens: Tensor,
-        attention_mask: Tensor | None = None,
-        random: RowGenerator | None = None,
-        update_codebook: bool = True,
-    ) -> EncodedLatents:
-        """Clean latents of tokens; a codebook that learns from what it is shown may do so where it is allowed."""
-
-
-Encode: TypeAlias = "Callable[[Tensor, Tensor | None, RowGenerator | None], EncodedLatents]"
+    @property
+    def encode(self) -> Encode:
+        """Its encoder."""
 
 
 @dataclass
