@@ -24,6 +24,7 @@ from ..models.vocabulary import check_tokenizer, has_tokens_of, take_vocabulary
 from ..schedulers import LaddJointScheduler, LaddScheduler
 from ..schedulers.scheduling_ladd import Generators, check_draw
 from ..utils.local_paths import refuse_file
+from ..utils.padding import padded_texts
 from ..utils.rounding import round_half_up
 from ..utils.wrong_objects import check_number, described
 from .callbacks import TENSORS, call_back, check_callback
@@ -333,12 +334,10 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
             )
         for number, ids in enumerate(rows):
             check_ids(ids, config, f"Text {number}", masked=False)
-        real = torch.arange(max(map(len, rows))) < torch.tensor([len(ids) for ids in rows])[:, None]
-        tokens = torch.full(real.shape, getattr(config, "pad_token_id", None) or 0)
-        tokens[real] = torch.tensor([one for ids in rows for one in ids])
+        tokens, mask = padded_texts(rows, getattr(config, "pad_token_id", None) or 0)
         if (hook := getattr(self.model, "_hf_hook", None)) is not None:
             hook.pre_forward(self.model)  # a model that is kept off the device comes to it for its forward alone
-        return self.model.encode_latents(tokens.to(device), None if real.all() else real.long().to(device))
+        return self.model.encode_latents(tokens.to(device), None if mask is None else mask.to(device))
 
     def variations(
         self, text: Prompt, strength: float = 0.5, batch_size: int = 1, **options: Any

@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedTokenizerBase
 
 from ...diffusion.channels import EncodedLatents
 from ...diffusion.rng import RowGenerator
+from ...utils.padding import padded
 from ..call_checks import check_whole_texts
 from ..configuration_ladd import LaddConfig
 from .encoder_options import PretrainedOptions
@@ -412,9 +413,8 @@ def stacked(examples: Sequence[Mapping[str, Any]], filler: int, device: torch.de
         torch.as_tensor(x["attention_mask"]) if "attention_mask" in x else torch.ones_like(row)
         for x, row in zip(examples, rows, strict=True)
     ]
-    pad = nn.utils.rnn.pad_sequence
-    batch = {"input_ids": pad(rows, True, filler).to(device)}
-    mask = pad(masks, True, 0)
+    batch = {"input_ids": padded(rows, filler).to(device)}
+    mask = padded(masks)
     if not mask.all():
         batch["attention_mask"] = mask.to(device)
     if "precomputed_latents" in examples[0]:

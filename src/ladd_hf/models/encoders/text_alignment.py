@@ -18,6 +18,8 @@ from tokenizers.decoders import DecodeStream
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from ...utils.padding import padded, real_places
+
 HIDDEN = "\U0010ffff"  # stands in a text where a token is hidden: a code point that is no character
 
 
@@ -96,16 +98,15 @@ def align(
             "A text of the batch spells no character that its encoder reads, and the encoder's tokenizer adds no "
             "special tokens to read instead: leave texts of spaces or special tokens alone out."
         )
-    pieces = _padded([one.ids for one in encoded])
+    pieces = padded([one.ids for one in encoded])
     hidden = reader.token_to_id(stand_in(encoder_tokenizer))
     pieces = pieces.masked_fill(pieces == reader.token_to_id(HIDDEN), hidden)
-    lengths = torch.tensor([len(row) for row in spans])
     return AlignedText(
         pieces,
-        (torch.arange(pieces.shape[1]) < lengths[:, None]).long(),
-        _padded([[start for start, _ in row] for row in spans]),
-        _padded([[end for _, end in row] for row in spans]),
-        _padded([bounds for _, bounds in spelt]),
+        real_places([len(row) for row in spans]),
+        padded([[start for start, _ in row] for row in spans]),
+        padded([[end for _, end in row] for row in spans]),
+        padded([bounds for _, bounds in spelt]),
     )
 
 
@@ -170,8 +171,3 @@ def _reader(tokenizer: PreTrainedTokenizerBase) -> Any:
         reader.add_tokens([AddedToken(HIDDEN, normalized=False, special=False, **sides)])
         _READERS[tokenizer] = reader, now
     return _READERS[tokenizer][0]
-
-
-def _padded(rows: list[list[int]]) -> Tensor:
-    longest = max(map(len, rows))
-    return torch.tensor([row + [0] * (longest - len(row)) for row in rows])
