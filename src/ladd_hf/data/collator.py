@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..diffusion.step_counts import IGNORED_LABEL
 from ..models.call_checks import check_length
-from ..models.encoders.pooling import check_shortest
+from ..models.chunks import check_shortest
 from ..models.vocabulary import Vocabulary
 from ..utils.padding import padded
 from ..utils.wrong_objects import described

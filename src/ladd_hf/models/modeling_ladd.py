@@ -31,11 +31,12 @@ from .call_checks import (
     check_whole_texts,
     readable,
 )
+from .chunks import row_spans
 from .configuration_ladd import LaddConfig
 from .encoders.encoder_options import PretrainedOptions
 from .encoders.pretrained import PretrainedEncoder, batches_of, feature_batches
 from .encoders.statistics import LatentStatistics
-from .encoders.trained import LaddEncoder, check_finite, check_lengths, row_spans
+from .encoders.trained import LaddEncoder, check_finite, check_lengths
 from .eval_mode import evaluation_mode
 from .latent_io import LatentDenoiser, LatentHead, LatentPooling
 from .modeling_outputs import LaddModelOutput, LaddOutput

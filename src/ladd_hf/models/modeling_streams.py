@@ -11,8 +11,8 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from .call_checks import check_times, check_tokens
+from .chunks import row_spans
 from .configuration_ladd import LaddConfig
-from .encoders.trained import row_spans
 from .latent_io import LatentInput, LatentUnpooling, model_rotary, stream_positions, timestep_scale
 from .modeling_outputs import LaddModelOutput
 from .modeling_utils import LaddPreTrainedModel

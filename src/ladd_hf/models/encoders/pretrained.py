@@ -19,13 +19,14 @@ from ...diffusion.channels import EncodedLatents
 from ...diffusion.rng import RowGenerator
 from ...utils.padding import padded
 from ..call_checks import check_whole_texts
+from ..chunks import check_shortest, even_chunks, range_mask, row_spans
 from ..configuration_ladd import LaddConfig
 from .encoder_options import PretrainedOptions
-from .pooling import POOLINGS, check_shortest, even_chunks, mean_states, members
+from .pooling import POOLINGS, mean_states
 from .source import Pretrained, body, longest_text, settings_of
 from .statistics import LatentStatistics
 from .text_alignment import align, check_tells_places, stand_in
-from .trained import LatentReadout, check_lengths, drawn_latents, fixed_log_variance, normalized, row_spans
+from .trained import LatentReadout, check_lengths, drawn_latents, fixed_log_variance, normalized
 
 _COLUMNS = ("input_ids", "attention_mask", "precomputed_latents")  # of a data set, that matter here
 
@@ -182,7 +183,7 @@ class PretrainedEncoder(nn.Module):
         """The model's own ids, hidden ones as the encoder knows them; its mask; and which tokens each latent reads."""
         ids = tokens.masked_fill(tokens.eq(cast(int, self.config.mask_token_id)), self.hidden_id(network))
         first, end = self.pooling.ranges(lengths, self.config.latent_length)
-        chosen = members(first, end, torch.zeros_like(starts), tokens.shape[1])
+        chosen = range_mask(first, end, torch.zeros_like(starts), tokens.shape[1])
         if attention_mask is None:
             return ids, None, chosen
         places = torch.arange(tokens.shape[1], device=tokens.device)
@@ -208,7 +209,7 @@ class PretrainedEncoder(nn.Module):
             chosen.append(text.overlapping(*even_chunks(lengths.cpu(), count)))
         if self.pooling.whole is not None:
             first, end = self.pooling.whole(text.lengths)
-            chosen.append(members(first, end, torch.zeros_like(text.lengths), text.input_ids.shape[1]))
+            chosen.append(range_mask(first, end, torch.zeros_like(text.lengths), text.input_ids.shape[1]))
         device = tokens.device
         return text.input_ids.to(device), text.attention_mask.to(device), torch.cat(chosen, dim=1).to(device)
 
