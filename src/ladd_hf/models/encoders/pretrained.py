@@ -23,9 +23,9 @@ from ..chunks import check_shortest, even_chunks, range_mask, row_spans
 from ..configuration_ladd import LaddConfig
 from .encoder_options import PretrainedOptions
 from .pooling import POOLINGS, mean_states
-from .source import Pretrained, body, longest_text, settings_of
+from .source import EncoderSource, body, longest_text, settings_of
 from .statistics import LatentStatistics
-from .text_alignment import align, check_tells_places, stand_in
+from .text_alignment import align, check_tells_places, mask_substitute
 from .trained import LatentReadout, check_lengths, drawn_latents, fixed_log_variance, normalized
 
 _COLUMNS = ("input_ids", "attention_mask", "precomputed_latents")  # of a data set, that matter here
@@ -51,7 +51,7 @@ class PretrainedEncoder(nn.Module):
         super().__init__()
         self.config, self.options = config, cast(PretrainedOptions, config.encoder_options)
         self.pooling = POOLINGS[self.options.pooling]
-        self.pretrained = Pretrained(self.options.name_or_path, self.options.revision)
+        self.pretrained = EncoderSource(self.options.name_or_path, self.options.revision)
         self.set_model_tokenizer(None)
         self.network: Any = None
         self._longest: int | None = None  # tokens that the network reads
@@ -111,7 +111,7 @@ class PretrainedEncoder(nn.Module):
         if self.options.tokenizer == "own":
             for tokenizer, whose in zip(self._tokenizers(), ("model", "encoder"), strict=True):
                 check_tells_places(tokenizer, whose)
-            stand_in(self._tokenizers()[1])
+            mask_substitute(self._tokenizers()[1])
         else:
             self.hidden_id(network)
             self._check_longest(length or 0)
@@ -235,7 +235,7 @@ class PretrainedEncoder(nn.Module):
         tokenizer = self.pretrained.tokenizer()
         known: list[Any]
         if tokenizer is not None:
-            known = [tokenizer.convert_tokens_to_ids(stand_in(tokenizer))]
+            known = [tokenizer.convert_tokens_to_ids(mask_substitute(tokenizer))]
         else:
             known = [getattr(network.config, name, None) for name in ("pad_token_id", "eos_token_id")]
         for one in known:

@@ -19,7 +19,7 @@ from transformers.utils.hub import cached_file
 _ERRORS = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError)
 
 
-class Pretrained:
+class EncoderSource:
     """Where an encoder's weights and tokenizer come from, loaded when they are asked for and shared by copies.
 
     Not a module: what a module holds would be moved, counted, averaged, sharded and saved with the model.
@@ -37,7 +37,7 @@ class Pretrained:
         self.reached = False  # whether weights have come from there
         self._tokenizer: PreTrainedTokenizerBase | None = None
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Pretrained:
+    def __deepcopy__(self, memo: dict[int, Any]) -> EncoderSource:
         return self
 
     def __getstate__(self) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def align(
         rows: the model's ids, without padding.
         tokenizer: the model's.
         encoder_tokenizer: the encoder's.
-        hidden_id: the model's mask token, which the encoder reads as a mask token of its own (see `stand_in`).
+        hidden_id: the model's mask token, which the encoder reads as a mask token of its own (see `mask_substitute`).
 
     Special tokens that a text writes out are plain text to the encoder, as they are to the model.
 
@@ -99,7 +99,7 @@ def align(
             "special tokens to read instead: leave texts of spaces or special tokens alone out."
         )
     pieces = padded([one.ids for one in encoded])
-    hidden = reader.token_to_id(stand_in(encoder_tokenizer))
+    hidden = reader.token_to_id(mask_substitute(encoder_tokenizer))
     pieces = pieces.masked_fill(pieces == reader.token_to_id(HIDDEN), hidden)
     return AlignedText(
         pieces,
@@ -136,7 +136,7 @@ def spell(
     return "".join(text), bounds
 
 
-def stand_in(tokenizer: PreTrainedTokenizerBase) -> str:
+def mask_substitute(tokenizer: PreTrainedTokenizerBase) -> str:
     """What an encoder reads where a token is hidden from it: its mask token, or else its unknown, padding or final one.
 
     Raises `ValueError` where it has none of them.
@@ -159,13 +159,13 @@ def _reader(tokenizer: PreTrainedTokenizerBase) -> Any:
     core = tokenizer.backend_tokenizer
     added = {number: repr(token) for number, token in core.get_added_tokens_decoder().items()}
     parts = core.normalizer, core.pre_tokenizer, core.post_processor
-    now = [stand_in(tokenizer), len(tokenizer), added, *map(repr, parts)]
+    now = [mask_substitute(tokenizer), len(tokenizer), added, *map(repr, parts)]
     if tokenizer not in _READERS or _READERS[tokenizer][1] != now:
         reader = copy.deepcopy(core)
         reader.no_truncation()
         reader.no_padding()
         reader.encode_special_tokens = True
-        hidden = reader.token_to_id(stand_in(tokenizer))
+        hidden = reader.token_to_id(mask_substitute(tokenizer))
         like = reader.get_added_tokens_decoder().get(hidden, AddedToken())
         sides = {name: getattr(like, name) for name in ("single_word", "lstrip", "rstrip")}  # what it takes up with it
         reader.add_tokens([AddedToken(HIDDEN, normalized=False, special=False, **sides)])
