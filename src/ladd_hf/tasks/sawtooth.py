@@ -7,15 +7,14 @@ from torch import Tensor
 
 from ..data import SawtoothDistribution, sawtooth_dataset
 from ..metrics import gap_closed
-from .base import Judgement
+from .base import Judgement, Measure, judged
 
 
 class SawtoothTask:
     """Sequences of the binary sawtooth of `length` tokens; see [`Task`]."""
 
-    unit = "nats per token"
-    measure = "Negative log-likelihood in nats per token under the exact law of the data."
     comparison = "closes"
+    exact = True
     tokenizer = None
 
     def __init__(self, length: int) -> None:
@@ -23,6 +22,12 @@ class SawtoothTask:
         self.law = SawtoothDistribution(length)
         self.name = f"binary sawtooth, length {length}"
         self.vocabulary = {"vocab_size": self.law.vocab_size}
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """The exact negative log-likelihood."""
+        about = "Negative log-likelihood in nats per token under the exact law of the data"
+        return (Measure("nats", "nats per token", about, self._nats_per_token, "lower"),)
 
     def train_dataset(self, num_examples: int, seed: int) -> datasets.Dataset:
         """Fresh sequences, each seen once."""
@@ -34,12 +39,15 @@ class SawtoothTask:
 
     def judge(self, sequences: Tensor) -> Judgement:
         """The exact negative log-likelihood."""
-        return Judgement(-float(self.law.log_likelihood(sequences.numpy()).mean()) / self.length)
+        return judged(self.measures, sequences)
 
     def reference(self) -> Judgement:
         """The entropy."""
-        return Judgement(self.law.entropy().nats / self.length)
+        return {"nats": self.law.entropy().nats / self.length}
 
     def compare(self, baseline: Judgement, other: Judgement) -> float:
         """The share of the baseline's distance to the entropy that is gone."""
-        return gap_closed(baseline.nats, other.nats, self.reference().nats)
+        return gap_closed(baseline["nats"], other["nats"], self.reference()["nats"])
+
+    def _nats_per_token(self, sequences: Tensor) -> float:
+        return -float(self.law.log_likelihood(sequences.numpy()).mean()) / self.length
