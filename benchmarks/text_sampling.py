@@ -78,7 +78,7 @@ def main() -> None:
             scores = quality_by_evaluations(
                 pipeline, options.budgets, task.judge, options.num_samples, options.num_samples, options.seed
             )
-            quality = {n: {"nats": score.nats, "entropy": score.entropy} for n, score in scores.items()}
+            quality = {n: dict(score) for n, score in scores.items()}
             name = f"{folder.name} | {row}"
             print(table_row(name, quality, options.budgets), flush=True)
             found["rows"][name] = {"settings": CHANGES[row], "quality": quality}

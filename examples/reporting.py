@@ -9,8 +9,9 @@ from typing import Any
 from transformers import TrainerCallback
 
 from ladd_hf import LaddTrainer
-from ladd_hf.tasks import Judgement, Task
-from ladd_hf.training.model_card import Conditions, SampleScores
+from ladd_hf.tasks import Judgement, Measure, Task
+from ladd_hf.tasks.base import described_together
+from ladd_hf.training.model_card import Conditions, SampleScores, ScoresBeside
 from ladd_hf.training.run_facts import hardware
 
 
@@ -46,22 +47,29 @@ def describe_bound(method: str, path: str, metrics: dict[str, float]) -> str:
 def show_table(task: Task, quality: dict[str, dict[int, Judgement]], comparisons: dict[str, dict[int, float]]) -> str:
     """Formats the judgements as a table: a row per method and schedule, a column per number of evaluations."""
     budgets = sorted({budget for scores in quality.values() for budget in scores})
-    rows = {label: {n: f"{score.nats:.4f}" for n, score in scores.items()} for label, scores in quality.items()}
+    main, *others = task.measures
+    rows = {label: _cells(main, scores) for label, scores in quality.items()}
     for label, shares in comparisons.items():
         rows[f"{label} {task.comparison}"] = {n: f"{share:.1%}" for n, share in shares.items()}
-    reference = task.reference()
-    if reference.entropy is not None:
-        for label, scores in quality.items():
-            rows[f"{label} entropy"] = {n: f"{score.entropy:.3f}" for n, score in scores.items()}
+    for measure in others:
+        direction = f" ({measure.better} is better)" if measure.better else ""
+        rows |= {f"{label} {measure.name}{direction}": _cells(measure, scores) for label, scores in quality.items()}
     width = max(map(len, rows)) + 4
     lines = ["evaluations".ljust(width) + "".join(f"{budget:>9}" for budget in budgets)]
     for label, cells in rows.items():
         lines.append(label.ljust(width) + "".join(f"{cells.get(budget, '-'):>9}" for budget in budgets))
-    if reference.entropy is None:
-        lines.append(f"entropy of the data: {reference.nats:.4f} (what the data itself scores; lower is more typical)")
+    found = {measure.name: f"{task.reference()[measure.name]:.{measure.digits}f}" for measure in task.measures}
+    if task.exact:
+        lines.append(f"entropy of the data: {found[main.name]} (what the data itself scores; lower is more typical)")
     else:
-        lines.append(f"held-out texts: {reference.nats:.4f}, entropy {reference.entropy:.3f}")
+        beside = "".join(f", {measure.name} {found[measure.name]}" for measure in others)
+        lines.append(f"held-out texts: {found[main.name]}{beside}")
     return "\n".join(lines)
+
+
+def _cells(measure: Measure, scores: dict[int, Judgement]) -> dict[int, str]:
+    """A number at each number of evaluations, as it is printed."""
+    return {n: f"{score[measure.name]:.{measure.digits}f}" for n, score in scores.items()}
 
 
 def plot(task: Task, quality: dict[str, dict[int, Judgement]], path: Path) -> None:
@@ -71,13 +79,14 @@ def plot(task: Task, quality: dict[str, dict[int, Judgement]], path: Path) -> No
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    main = task.measures[0]
     figure, axes = pyplot.subplots(figsize=(6, 4))
     for label, scores in quality.items():
-        axes.plot(list(scores), [score.nats for score in scores.values()], marker="o", label=label)
-    axes.axhline(task.reference().nats, color="black", linestyle=":", label="the data itself")
+        axes.plot(list(scores), [score[main.name] for score in scores.values()], marker="o", label=label)
+    axes.axhline(task.reference()[main.name], color="black", linestyle=":", label="the data itself")
     axes.set_xscale("log", base=2)
     axes.set_xlabel("denoiser evaluations")
-    axes.set_ylabel(f"{task.unit} under the judge")
+    axes.set_ylabel(f"{main.metric} under the judge")
     axes.legend()
     figure.tight_layout()
     figure.savefig(path, dpi=150)
@@ -101,8 +110,8 @@ def print_results(
     samples: dict[str, dict[int, str]],
     num_samples: int,
 ) -> None:
-    """Prints the table, and samples to read."""
-    print(f"\n{task.unit.capitalize()} under the judge, {num_samples:,} samples\n")
+    """Table, and texts to read."""
+    print(f"\n{task.measures[0].metric.capitalize()} under the judge, {num_samples:,} samples\n")
     print(show_table(task, quality, comparisons))
     if samples:
         print(show_samples(samples))
@@ -111,20 +120,23 @@ def print_results(
 def sample_scores(
     task: Task, quality: dict[str, dict[int, Judgement]], trainer: LaddTrainer, num_samples: int
 ) -> SampleScores:
-    """Returns the judgements of one model's samples, for its card."""
-    reference = task.reference()
+    """The judgements of one model's samples, for its card."""
+    reference, (main, *others) = task.reference(), task.measures
     dtype = str(trainer.model.dtype).removeprefix("torch.")
+
+    def table(measure: Measure) -> dict[str, dict[int, float]]:
+        return {
+            schedule: {n: score[measure.name] for n, score in scores.items()} for schedule, scores in quality.items()
+        }
+
     return SampleScores(
-        {schedule: {n: score.nats for n, score in scores.items()} for schedule, scores in quality.items()},
-        task.unit,
-        task.measure,
+        table(main),
+        main.metric,
+        described_together(task.measures),
         Conditions(task.name, dtype, trainer.args.seed, hardware(trainer.args.device)),
         num_samples,
-        floor=reference.nats,
-        entropies={
-            schedule: {n: score.entropy for n, score in scores.items() if score.entropy is not None}
-            for schedule, scores in quality.items()
-        },
-        floor_entropy=reference.entropy,
+        floor=reference[main.name],
+        beside=[ScoresBeside(one.name, one.metric, table(one), reference[one.name], one.better) for one in others],
+        exact=task.exact,
         step=trainer.trained_steps,
     )

@@ -18,7 +18,6 @@ import re
 import sys
 import time
 from contextlib import nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -234,8 +233,8 @@ def main(argv: list[str]) -> None:
     results = {
         "command": command,
         "facts": training_recipe(trainers["ladd"], about, command).facts,
-        "reference": asdict(task.reference()),
-        "quality": {label: {n: asdict(score) for n, score in scores.items()} for label, scores in quality.items()},
+        "reference": dict(task.reference()),
+        "quality": {label: {n: dict(score) for n, score in scores.items()} for label, scores in quality.items()},
         "comparison": comparisons,
         "compared_by": task.comparison,
         "samples": samples,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ladd_hf import LaddConfig
-from ladd_hf.models.encoders.trained import chunk_places, read_chunks
+from ladd_hf.models.chunks import Chunks, chunk_middles, even_chunks
 from ladd_hf.models.latent_io import LatentPooling, LatentUnpooling
 
 
@@ -18,10 +18,20 @@ from ladd_hf.models.latent_io import LatentPooling, LatentUnpooling
 def test_it_gives_tokens_to_the_chunks_that_the_encoder_reads_them_in(start, length, latent_length):
     starts, lengths = torch.tensor([start]), torch.tensor([length])
     ids = torch.arange(1.0, 18.0).view(1, 17, 1)
-    read = read_chunks(ids, starts, lengths, latent_length, -(-12 // latent_length))[0]  # (M, chunk size)
-    chunk, place = chunk_places(starts, lengths, 17, latent_length)
+    chunks = Chunks(latent_length, 12)
+    read = chunks.read(ids, starts, lengths)[0]  # (M, chunk size)
+    chunk, place = chunks.places(starts, lengths, 17)
     for position in range(start, start + length):
         assert read[chunk[0, position], place[0, position]] == position + 1
+
+
+@given(st.integers(1, 12), st.integers(1, 12))
+def test_no_middle_is_a_token_or_more_from_the_middle_of_the_tokens_themselves(length, latent_length):
+    first, end = even_chunks(torch.tensor([length]), latent_length)
+    middles = chunk_middles(torch.tensor([length]), latent_length)
+    assert (middles - (first + end - 1) / 2).abs().max() < 1
+    if length % latent_length == 0:
+        torch.testing.assert_close(middles, (first + end - 1) / 2)
 
 
 @pytest.fixture

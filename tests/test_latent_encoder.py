@@ -9,7 +9,8 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from ladd_hf import LaddPipeline, RowGenerator
-from ladd_hf.models.encoders.trained import LaddEncoder, read_chunks, read_last, row_spans
+from ladd_hf.models.chunks import Chunks, row_spans
+from ladd_hf.models.encoders.trained import LaddEncoder, read_last
 
 LENGTHS = torch.tensor([12, 9, 7, 5, 4])
 START = torch.zeros_like(LENGTHS)
@@ -71,16 +72,16 @@ def chunks_by_loop(states, lengths, latent_length, chunk_size):
 @pytest.mark.parametrize("latent_length", [1, 2, 3, 4, 5, 12])
 def test_chunks_are_those_of_the_definition(latent_length):
     states = torch.randn(5, 12, 6)
-    chunk_size = -(-12 // latent_length)
-    read = read_chunks(states, START, LENGTHS, latent_length, chunk_size)
-    assert torch.equal(read, chunks_by_loop(states, LENGTHS, latent_length, chunk_size))
+    chunks = Chunks(latent_length, 12)
+    read = chunks.read(states, START, LENGTHS)
+    assert torch.equal(read, chunks_by_loop(states, LENGTHS, latent_length, chunks.size))
 
 
 @pytest.mark.parametrize("latent_length", [1, 2, 3, 4, 5, 7, 12])
 def test_every_real_token_belongs_to_exactly_one_chunk_and_padding_to_none(latent_length):
     lengths = torch.arange(1, 13)
     ranks = torch.arange(1, 13.0).expand(12, -1)[..., None]  # rank + 1, so that a missing one is told apart
-    read = read_chunks(ranks, torch.zeros_like(lengths), lengths, latent_length, -(-12 // latent_length))
+    read = Chunks(latent_length, 12).read(ranks, torch.zeros_like(lengths), lengths)
     for row, length in enumerate(lengths.tolist()):
         chunks = [[int(rank) for rank in chunk if rank] for chunk in read[row].tolist()]
         assert [rank for chunk in chunks for rank in chunk] == list(range(1, length + 1)), "all, in order"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ladd_hf.models.encoders.pooling import POOLINGS, check_shortest, mean_states, members
-from ladd_hf.models.encoders.trained import read_chunks
+from ladd_hf.models.chunks import Chunks, check_shortest, range_mask
+from ladd_hf.models.encoders.pooling import POOLINGS, mean_states
 
 LENGTHS = torch.tensor([12, 9, 6, 5, 4])
 
@@ -40,7 +40,7 @@ def test_latents_are_means_of_the_tokens_of_the_definition(name, latents, side):
     torch.manual_seed(0)
     states = torch.randn(5, 12, 7)
     starts = torch.zeros_like(LENGTHS) if side == "right" else 12 - LENGTHS
-    chosen = members(*POOLINGS[name].ranges(LENGTHS, latents), starts, 12)
+    chosen = range_mask(*POOLINGS[name].ranges(LENGTHS, latents), starts, 12)
     pooled = mean_states(states, chosen)
     for row, (start, length) in enumerate(zip(starts.tolist(), LENGTHS.tolist(), strict=True)):
         for latent, ranks in enumerate(by_definition(name, length, latents)):
@@ -51,36 +51,36 @@ def test_latents_are_means_of_the_tokens_of_the_definition(name, latents, side):
 def test_the_last_layer_is_every_state_as_it_is():
     states = torch.randn(3, 6, 7)
     lengths = torch.full((3,), 6)
-    chosen = members(*POOLINGS["last_layer"].ranges(lengths, 6), torch.zeros_like(lengths), 6)
+    chosen = range_mask(*POOLINGS["last_layer"].ranges(lengths, 6), torch.zeros_like(lengths), 6)
     assert torch.equal(mean_states(states, chosen), states)
 
 
 @pytest.mark.parametrize("latents", [1, 2, 3, 4])
 def test_chunks_are_the_chunks_of_our_own_encoder(latents):
     states, starts = torch.randn(5, 12, 2), torch.zeros_like(LENGTHS)
-    chosen = members(*POOLINGS["adaptive_chunk_mean"].ranges(LENGTHS, latents), starts, 12)
-    size = -(-12 // latents)
-    read = read_chunks(states, starts, LENGTHS, latents, size).view(5, latents, size, 2)
+    chosen = range_mask(*POOLINGS["adaptive_chunk_mean"].ranges(LENGTHS, latents), starts, 12)
+    chunks = Chunks(latents, 12)
+    read = chunks.read(states, starts, LENGTHS).view(5, latents, chunks.size, 2)
     torch.testing.assert_close(mean_states(states, chosen) * chosen.sum(-1, keepdim=True), read.sum(2))
 
 
 @pytest.mark.parametrize("name, latents", [case for case in CASES if case[0] != "last_token"])
 def test_every_token_belongs_to_exactly_one_latent(name, latents):
-    chosen = members(*POOLINGS[name].ranges(LENGTHS, latents), torch.zeros_like(LENGTHS), 12)
+    chosen = range_mask(*POOLINGS[name].ranges(LENGTHS, latents), torch.zeros_like(LENGTHS), 12)
     real = torch.arange(12) < LENGTHS[:, None]
     assert torch.equal(chosen.sum(1), real.long())
 
 
 def test_what_stands_at_padding_changes_nothing_not_even_what_is_no_number():
     states = torch.randn(5, 12, 3)
-    chosen = members(*POOLINGS["mean"].ranges(LENGTHS, 1), torch.zeros_like(LENGTHS), 12)
+    chosen = range_mask(*POOLINGS["mean"].ranges(LENGTHS, 1), torch.zeros_like(LENGTHS), 12)
     spoilt = torch.where((torch.arange(12) < LENGTHS[:, None])[..., None], states, torch.nan)
     assert torch.equal(mean_states(spoilt, chosen), mean_states(states, chosen))
 
 
 def test_means_of_half_precision_states_are_taken_in_float32():
     states = torch.randn(5, 12, 3).bfloat16()
-    chosen = members(*POOLINGS["mean"].ranges(LENGTHS, 1), torch.zeros_like(LENGTHS), 12)
+    chosen = range_mask(*POOLINGS["mean"].ranges(LENGTHS, 1), torch.zeros_like(LENGTHS), 12)
     with torch.autocast("cpu", torch.bfloat16):
         pooled = mean_states(states, chosen)
     assert pooled.dtype == torch.float32

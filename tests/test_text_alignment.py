@@ -13,7 +13,7 @@ from tokenizers import AddedToken, normalizers
 
 from ladd_hf import LaddConfig
 from ladd_hf.data.encoding import TextEncoder
-from ladd_hf.models.encoders.pooling import even_chunks
+from ladd_hf.models.chunks import even_chunks
 from ladd_hf.models.encoders.pretrained import PretrainedEncoder
 from ladd_hf.models.encoders.text_alignment import HIDDEN, align, spell
 

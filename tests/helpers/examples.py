@@ -14,6 +14,7 @@ import finetune_lora
 import generate
 import recipe_stages
 import recipes
+import reporting
 import train_ladd
 from local_texts import lines_of
 
@@ -25,5 +26,6 @@ __all__ = [
     "lines_of",
     "recipe_stages",
     "recipes",
+    "reporting",
     "train_ladd",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import re
 import sys
 from pathlib import Path
@@ -77,6 +78,16 @@ def test_all_that_they_import_of_the_package_is_there(code):
         missing = {one for one in imports(text, relative=True) if f"{one}.py" not in code}
         assert not missing, f"{name} imports {missing}"
         assert not re.search(r"^\s*from \.(\.|\w+\.)", text, re.MULTILINE), f"{name} imports from a folder"
+
+
+def test_either_model_is_loaded_from_the_module_that_knows_both(tiny_model, tmp_path):
+    model = tiny_model("none")
+    for one in (model, model.model):
+        with one.code_included():
+            one.save_pretrained(tmp_path)
+        auto_map = json.loads((tmp_path / "config.json").read_text())["auto_map"]
+        assert auto_map["AutoModel"] == "modeling_ladd.LaddModel"
+        assert auto_map["AutoModelForMaskedLM"] == "modeling_ladd.LaddForDiffusionLM"
 
 
 # --- packages that cannot be made flat ---

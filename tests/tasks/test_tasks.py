@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 from ladd_hf import LaddConfig
 from ladd_hf.data import byte_level_bpe, character_tokenizer, sawtooth_dataset
 from ladd_hf.metrics import NGramModel, unigram_entropy
-from ladd_hf.tasks import Judgement, SawtoothTask, TextTask
+from ladd_hf.tasks import SawtoothTask, TextTask
 
 WORDS = ["the cat sat on the mat", "a dog ran to the log", "the sun is hot and the sea is cold"]
 
@@ -48,10 +48,18 @@ def test_a_tasks_vocabulary_and_examples_fit_a_model(make):
 def test_the_sawtooth_is_judged_by_its_law():
     task = SawtoothTask(16)
     perfect = task.judge(sawtooth_dataset(2000, 16, seed=5)[:]["input_ids"])
-    assert perfect.nats == pytest.approx(task.reference().nats, abs=0.02) and perfect.entropy is None
-    assert task.judge(torch.randint(0, 2, (500, 16))).nats > perfect.nats + 0.05
-    assert task.compare(Judgement(0.9), task.reference()) == pytest.approx(1)
-    assert task.compare(Judgement(0.9), Judgement(0.9)) == 0
+    assert perfect["nats"] == pytest.approx(task.reference()["nats"], abs=0.02) and "entropy" not in perfect
+    assert task.judge(torch.randint(0, 2, (500, 16)))["nats"] > perfect["nats"] + 0.05
+    assert task.compare({"nats": 0.9}, task.reference()) == pytest.approx(1)
+    assert task.compare({"nats": 0.9}, {"nats": 0.9}) == 0
+
+
+@pytest.mark.parametrize("make", [lambda: SawtoothTask(16), lambda: TextTask("w", corpus(), character_tokenizer(), 16)])
+def test_samples_and_data_get_the_numbers_that_the_task_names(make):
+    task = make()
+    names = [measure.name for measure in task.measures]
+    ids = torch.as_tensor(np.stack(task.eval_dataset(3, 0)[:]["input_ids"]).astype(np.int64))
+    assert list(task.judge(ids)) == list(task.reference()) == names
 
 
 def test_texts_are_judged_by_what_the_tokenizer_decodes(text_task):
@@ -59,8 +67,8 @@ def test_texts_are_judged_by_what_the_tokenizer_decodes(text_task):
     ids = torch.tensor([text_task.tokenizer(text).input_ids[:16] for text in texts])
     judged = text_task.judge(ids)
     written = [text[:16] for text in texts]
-    assert judged.nats == pytest.approx(NGramModel(corpus()["train"]["text"], 4).nats_per_character(written))
-    assert judged.entropy == pytest.approx(unigram_entropy([list(text) for text in written]))
+    assert judged["nats"] == pytest.approx(NGramModel(corpus()["train"]["text"], 4).nats_per_character(written))
+    assert judged["entropy"] == pytest.approx(unigram_entropy([list(text) for text in written]))
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -89,13 +97,15 @@ def test_a_judge_that_would_learn_nothing_is_refused():
 def test_held_out_texts_are_better_than_noise_and_repetition_is_told_by_its_entropy(text_task):
     reference = text_task.reference()
     noise = text_task.judge(torch.randint(0, 27, (50, 16)))
-    assert noise.nats > reference.nats + 1
+    assert noise["nats"] > reference["nats"] + 1
     repeated = text_task.judge(torch.tensor(text_task.tokenizer("the cat the cat ").input_ids).repeat(10, 1))
-    assert repeated.nats < noise.nats - 1 and repeated.entropy < reference.entropy - 0.2
+    assert repeated["nats"] < noise["nats"] - 1 and repeated["entropy"] < reference["entropy"] - 0.2
 
 
 def test_perplexities_are_compared(text_task):
-    assert text_task.compare(Judgement(2.0, 1.0), Judgement(2.0 + math.log(0.8), 1.0)) == pytest.approx(-0.2)
+    assert text_task.compare(
+        {"nats": 2.0, "entropy": 1.0}, {"nats": 2.0 + math.log(0.8), "entropy": 1.0}
+    ) == pytest.approx(-0.2)
 
 
 def test_special_tokens_are_not_judged():
@@ -103,7 +113,7 @@ def test_special_tokens_are_not_judged():
     task = TextTask("words", corpus(), tokenizer, 8)
     ids = tokenizer("the cat").input_ids
     padded = torch.tensor([ids + [tokenizer.eos_token_id] + [tokenizer.pad_token_id] * 3])
-    assert task.judge(padded).nats == pytest.approx(task.judge(torch.tensor([ids])).nats)
+    assert task.judge(padded)["nats"] == pytest.approx(task.judge(torch.tensor([ids]))["nats"])
 
 
 def test_streamed_texts_are_trained_on_again_and_again_in_another_order():
@@ -123,7 +133,7 @@ def test_the_judge_reads_no_more_than_it_is_told():
         if sum(map(len, read)) >= 100:
             break
     ids = torch.tensor([few.tokenizer("the cat sat on t").input_ids])
-    assert few.judge(ids).nats == pytest.approx(NGramModel(read, 6).nats_per_character(["the cat sat on t"]))
+    assert few.judge(ids)["nats"] == pytest.approx(NGramModel(read, 6).nats_per_character(["the cat sat on t"]))
 
 
 def test_documents_do_not_run_into_each_other():

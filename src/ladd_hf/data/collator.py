@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ..diffusion.step_counts import IGNORED_LABEL
 from ..models.call_checks import check_length
-from ..models.encoders.pooling import check_shortest
+from ..models.chunks import check_shortest
 from ..models.vocabulary import Vocabulary
+from ..utils.padding import padded
 from ..utils.wrong_objects import described
 
 # A column with one entry per latent, not per token.
@@ -90,23 +91,25 @@ class LaddCollator:
     def _batch(self, name: str, column: Tensor | list[Tensor], longest: int) -> Tensor:
         if isinstance(column, Tensor) and (column.ndim == 1 or column.shape[1] == longest):
             return column
-        return torch.stack([self._pad(name, row, longest) for row in column])
+        short = [] if name == _OF_LATENTS else [len(row) for row in column if row.ndim and len(row) != longest]
+        if not short:
+            return torch.stack(list(column))
+        return padded(list(column), self._filler(name, short[0], longest))
 
-    def _pad(self, name: str, values: Tensor, length: int) -> Tensor:
-        if values.ndim == 0 or len(values) == length or name == _OF_LATENTS:
-            return values
+    def _filler(self, name: str, short: int, length: int) -> int:
+        """What rows of a column are padded with to the `length` of the longest text, where one has `short` entries."""
         if name not in ("input_ids", *_PADDING):
             raise ValueError(
-                f"The column {name!r} has {len(values)} entries where the batch's longest text has {length} tokens, "
+                f"The column {name!r} has {short} entries where the batch's longest text has {length} tokens, "
                 "and there is no telling what to pad it with: remove it, or give a `data_collator` of your own."
             )
         if self.pad_token_id is None:
             raise ValueError(
-                f"The texts of a batch have {len(values)} to {length} tokens, and there is no padding token: set "
+                f"The texts of a batch have {short} to {length} tokens, and there is no padding token: set "
                 "`pad_token_id` in the model's configuration, pass a tokenizer that has one as `processing_class`, or "
                 "make all texts equally long."
             )
-        return torch.nn.functional.pad(values, (0, length - len(values)), value=_PADDING.get(name, self.pad_token_id))
+        return _PADDING.get(name, self.pad_token_id)
 
     @staticmethod
     def _numbers(name: str, values: Any) -> Tensor:

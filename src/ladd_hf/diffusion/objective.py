@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -110,7 +109,7 @@ class TrainingObjective:
             )
 
     def check_precomputed(self) -> None:
-        """Raises `ValueError` for terms that hide tokens from the encoder, which latents computed before can not."""
+        """Raises `ValueError` for terms that hide tokens from the encoder, which latents computed before cannot."""
         given = [
             name for name in ("encoder_corruption", "encoder_mask_ratio", "contrastive_weight") if getattr(self, name)
         ]
@@ -119,6 +118,19 @@ class TrainingObjective:
                 f"`{given[0]}` is {getattr(self, given[0])}, which hides tokens from the encoder, but its latents were "
                 "computed before: leave it at 0, or the precomputed latents out."
             )
+
+
+class Encode(Protocol):
+    """Clean latents of tokens, by an encoder or by what it has said before."""
+
+    def __call__(
+        self,
+        tokens: Tensor,
+        attention_mask: Tensor | None = None,
+        random: RowGenerator | None = None,
+        update_codebook: bool = True,
+    ) -> EncodedLatents:
+        """A codebook that learns from what it is shown may do so where it is allowed."""
 
 
 class Denoiser(Protocol):
@@ -130,17 +142,9 @@ class Denoiser(Protocol):
     def denoise(self, input_ids: Tensor | None, latents: Tensor | None = None, **kwargs: Any) -> Any:
         """The contract's call: `.logits` `(n, V)` at `logits_mask`, and `.latent_prediction`."""
 
-    def encode(
-        self,
-        tokens: Tensor,
-        attention_mask: Tensor | None = None,
-        random: RowGenerator | None = None,
-        update_codebook: bool = True,
-    ) -> EncodedLatents:
-        """Clean latents of tokens; a codebook that learns from what it is shown may do so where it is allowed."""
-
-
-Encode: TypeAlias = "Callable[[Tensor, Tensor | None, RowGenerator | None], EncodedLatents]"
+    @property
+    def encode(self) -> Encode:
+        """Its encoder."""
 
 
 @dataclass

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from ..models.eval_mode import evaluation_mode
-from ..models.fsdp import whole_in
+from ..models.fsdp import gathered_for
 
 
 @torch.no_grad()
@@ -38,7 +38,7 @@ def one_step_accuracy(
     real = torch.ones_like(tokens, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
     masked, ones = torch.where(real, config.mask_token_id, tokens), torch.ones(len(tokens), device=tokens.device)
     shares = {}
-    with evaluation_mode(model), whole_in(model, "encode", "denoise"):
+    with evaluation_mode(model), gathered_for(model, "encode", "denoise"):
         own = model.encode(tokens, attention_mask, precomputed_latents=precomputed_latents).clean
         given = {"true": (own, 0 * ones), "shuffled": (own.roll(1, 0), 0 * ones), "none": (channel.dropped(own), ones)}
         for name, (latents, latent_times) in given.items():

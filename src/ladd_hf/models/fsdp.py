@@ -16,8 +16,8 @@ def is_sharded(model: nn.Module) -> bool:
     return any(isinstance(parameter, DTensor) for parameter in model.parameters())
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """Returns a tensor without sharding. Every process has to call it."""
+def full_tensor(tensor: Tensor) -> Tensor:
+    """A tensor as it is without sharding. Every process has to ask for it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
@@ -36,9 +36,9 @@ def reshard(model: nn.Module) -> None:
 
 
 @contextmanager
-def whole_in(model: Any, *methods: str) -> Iterator[None]:
-    """Context in which sharded weights are gathered for calls of these methods, not only of `forward`; other models are
-    unchanged. Every process has to make the same calls."""
+def gathered_for(model: Any, *methods: str) -> Iterator[None]:
+    """Within it, a model whose weights are sharded puts them together for calls of these methods, not of `forward`
+    alone; other models are left as they are. Every process has to make the same calls."""
     if not isinstance(model, FSDPModule):
         yield
         return

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .chunks import Chunks, chunk_middles, row_spans
 from .configuration_ladd import LaddConfig
-from .encoders.trained import LatentReadout, chunk_places, read_chunks, rope_theta, row_spans
+from .encoders.trained import LatentReadout, rope_theta
 from .latent_options import MlpHead
 from .transformer import (
     LaddBlock,
@@ -41,14 +42,13 @@ class LatentPooling(nn.Module):
 
     def __init__(self, config: LaddConfig) -> None:
         super().__init__()
-        self.latent_length = config.latent_length
-        self.chunk_size = -(-config.max_position_embeddings // config.latent_length)
+        self.chunks = Chunks(config.latent_length, config.max_position_embeddings)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps, bias=False)
-        self.proj = LatentReadout(self.chunk_size * config.hidden_size, config.hidden_size)
+        self.proj = LatentReadout(self.chunks.size * config.hidden_size, config.hidden_size)
 
     def forward(self, states: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
         """`(B, S, hidden_size)` states of the tokens to `(B, M, hidden_size)`."""
-        return self.proj(read_chunks(self.norm(states), starts, lengths, self.latent_length, self.chunk_size))
+        return self.proj(self.chunks.read(self.norm(states), starts, lengths))
 
 
 class LatentUnpooling(nn.Module):
@@ -56,21 +56,17 @@ class LatentUnpooling(nn.Module):
 
     def __init__(self, config: LaddConfig) -> None:
         super().__init__()
-        self.max_length, self.latent_length = config.max_position_embeddings, config.latent_length
-        self.chunk_size = -(-self.max_length // self.latent_length)
-        self.proj = nn.Linear(config.hidden_size, self.chunk_size * config.hidden_size, bias=False)
+        self.chunks = Chunks(config.latent_length, config.max_position_embeddings)
+        self.proj = nn.Linear(config.hidden_size, self.chunks.size * config.hidden_size, bias=False)
 
     def forward(self, latent_states: Tensor, starts: Tensor, lengths: Tensor, length: int) -> Tensor:
         """`(B, M, hidden_size)` states of the latents to `(B, length, hidden_size)`; 0 at padding."""
-        if length > self.max_length:
-            raise ValueError(
-                f"A text has {length} tokens, but the latents' chunks cover no more than `max_position_embeddings` "
-                f"({self.max_length}): give shorter texts, or a model for longer ones."
-            )
-        said = self.proj(latent_states).unflatten(-1, (self.chunk_size, -1)).flatten(1, 2)  # (B, M * chunk_size, H)
-        chunk, place = chunk_places(starts, lengths, length, self.latent_length)
-        inside = (place >= 0) & (place < self.chunk_size)
-        index = (chunk * self.chunk_size + place).where(inside, 0).expand(len(said), -1)
+        self.chunks.check(length)
+        size = self.chunks.size
+        said = self.proj(latent_states).unflatten(-1, (size, -1)).flatten(1, 2)  # (B, M * size, H)
+        chunk, place = self.chunks.places(starts, lengths, length)
+        inside = (place >= 0) & (place < size)
+        index = (chunk * size + place).where(inside, 0).expand(len(said), -1)
         return said.gather(1, index[..., None].expand(-1, -1, said.shape[-1])) * inside[..., None]
 
 
@@ -149,12 +145,13 @@ def stream_positions(
     if latent_states is None:
         return tokens[None]  # attention depends only on differences
     starts, lengths = row_spans(attention_mask, states)
-    slots = torch.arange(latent_states.shape[1], device=states.device, dtype=torch.float32)
+    count = latent_states.shape[1]
+    slots = torch.arange(count, device=states.device, dtype=torch.float32)
     if config.latent_positions == "learned":
         slots = torch.zeros_like(slots)
     elif config.latent_positions == "concatenated":
         slots = slots + lengths[:, None]
-    else:  # the middle of the chunk of the row's own text that a latent stands for
-        slots = (slots + 0.5) * lengths[:, None] / latent_states.shape[1] - 0.5
+    else:
+        slots = chunk_middles(lengths, count)
     slots = slots.expand(len(lengths), -1)
     return torch.cat([tokens - starts[:, None], slots], dim=1)

@@ -1,4 +1,4 @@
-"""The LADD denoiser as a transformers model: [`LaddModel`] the two streams, [`LaddForDiffusionLM`] the whole method."""
+"""The whole method as a transformers model: denoiser, encoder, training loss and bound."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers.masking_utils import create_bidirectional_mask
-from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
-from transformers.utils.output_capturing import capture_outputs
+from transformers.utils.generic import can_return_tuple
 
 from ..diffusion.channels import EncodedLatents
 from ..diffusion.nelbo import Nelbo, nelbo
@@ -33,151 +31,24 @@ from .call_checks import (
     check_whole_texts,
     readable,
 )
+from .chunks import row_spans
 from .configuration_ladd import LaddConfig
 from .encoders.encoder_options import PretrainedOptions
 from .encoders.pretrained import PretrainedEncoder, batches_of, feature_batches
 from .encoders.statistics import LatentStatistics
-from .encoders.trained import LaddEncoder, check_finite, check_lengths, row_spans
+from .encoders.trained import LaddEncoder, check_finite, check_lengths
 from .eval_mode import evaluation_mode
-from .latent_io import (
-    LatentDenoiser,
-    LatentHead,
-    LatentInput,
-    LatentPooling,
-    LatentUnpooling,
-    model_rotary,
-    stream_positions,
-    timestep_scale,
-)
+from .latent_io import LatentDenoiser, LatentHead, LatentPooling
 from .modeling_outputs import LaddModelOutput, LaddOutput
+from .modeling_streams import LaddModel, one_or_each
 from .modeling_utils import LaddPreTrainedModel
 from .quantizers.quantizer import Quantizer
 from .quantizers.quantizer_options import QUANTIZERS
-from .transformer import (
-    LaddBlock,
-    OutputHead,
-    TimestepEmbedding,
-    ZeroInitLinear,
-)
+from .transformer import OutputHead, ZeroInitLinear
 from .vocabulary import Vocabulary, take_vocabulary
 
 
-class LaddModel(LaddPreTrainedModel):
-    """The two streams of the denoiser, from embeddings to the last block. Paper, section 5.
-
-    With `latent_type="none"` it has the token stream alone, which is MDLM.
-    """
-
-    _is_part = True
-
-    def __init__(self, config: LaddConfig) -> None:
-        super().__init__(config)
-        has_latents = config.latent_type != "none"
-        self.embed_tokens: nn.Module = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.latent_input = LatentInput(config) if has_latents else None
-        self.latent_unpooling = LatentUnpooling(config) if config.latent_unpooling == "chunk" else None
-        discrete = config.latent_type == "discrete"
-        self.mask_vector = nn.Parameter(torch.zeros(config.latent_dim)) if discrete else None
-        scale = timestep_scale(config)
-        time_conditioned = config.token_time_conditioning, has_latents and config.latent_time_conditioning
-        self.token_time_embedding = TimestepEmbedding(config.cond_hidden_size, scale) if time_conditioned[0] else None
-        self.latent_time_embedding = TimestepEmbedding(config.cond_hidden_size, scale) if time_conditioned[1] else None
-        self.cond_hidden_size = config.cond_hidden_size if any(time_conditioned) else 0
-        streams = ("token", "latent") if has_latents else ("token",)
-        # With a separate latent denoiser, the latents' states after the last block are unused.
-        last = config.num_hidden_layers - 1 if config.separate_latent_denoiser else None
-        sizes = config.hidden_size, config.num_attention_heads, self.cond_hidden_size
-        self.blocks = nn.ModuleList(
-            [
-                LaddBlock(config, streams, *sizes, read_only="latent" if layer == last else None)
-                for layer in range(config.num_hidden_layers)
-            ]
-        )
-        self.gradient_checkpointing = False
-        self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        """The token embedding."""
-        return self.embed_tokens
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replaces the token embedding."""
-        self.embed_tokens = value
-
-    @merge_with_config_defaults
-    @capture_outputs
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        latent_vectors: Tensor | None = None,
-        token_timesteps: Tensor | None = None,
-        latent_timesteps: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        **kwargs: Any,
-    ) -> LaddModelOutput:
-        """Runs both streams, or the token stream alone if `latent_vectors` is `None`.
-
-        Args:
-            input_ids: `(B, S)`, or instead of them `inputs_embeds` `(B, S, hidden_size)`.
-            latent_vectors: `(B, M, D)`.
-            token_timesteps, latent_timesteps: `(B,)` in [0, 1], where the model is conditioned on them.
-            attention_mask: `(B, S)`, 0 at padding.
-        """
-        if (input_ids is None) == (inputs_embeds is None):
-            raise ValueError("Give exactly one of `input_ids` and `inputs_embeds`.")
-        check_tokens(self.config, input_ids, inputs_embeds, attention_mask)
-        states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
-        check_times(len(states), token_timesteps=token_timesteps, latent_timesteps=latent_timesteps)
-        latent_states = None
-        if latent_vectors is not None:
-            if self.latent_input is None:
-                raise ValueError("This model has no latents (`latent_type` 'none'): call it without `latent_vectors`.")
-            latent_states = self.latent_input(latent_vectors)
-            if self.latent_unpooling is not None:
-                states = states + self.latent_unpooling(
-                    latent_states, *row_spans(attention_mask, states), states.shape[1]
-                )
-        conditioning = self._conditioning(len(states), token_timesteps, latent_timesteps, latent_vectors is not None)
-
-        positions = stream_positions(self.config, states, latent_states, attention_mask)
-        rotary = model_rotary(self.config, positions, states.dtype)
-        everything = states if latent_states is None else torch.cat([states, latent_states], dim=1)
-        if attention_mask is not None and latent_states is not None:
-            attention_mask = nn.functional.pad(attention_mask, (0, latent_states.shape[1]), value=1)
-        mask = create_bidirectional_mask(config=self.config, inputs_embeds=everything, attention_mask=attention_mask)
-        of_blocks = conditioning
-        if self.config.reference_layout and conditioning is not None:
-            of_blocks = nn.functional.silu(conditioning)  # before the SiLU of every modulation
-        for block in self.blocks:
-            states, latent_states = block(states, latent_states, of_blocks, rotary, mask, **kwargs)
-        return LaddModelOutput(states, latent_states, conditioning)
-
-    def _conditioning(
-        self, batch_size: int, token_timesteps: Tensor | None, latent_timesteps: Tensor | None, with_latents: bool
-    ) -> Tensor | None:
-        """emb(t_x) + emb(t_y), of those the model is conditioned on: `(B, cond_hidden_size)`, or `(1, ...)` where the
-        batch has one time."""
-        embedded = []
-        for name, embedding, timesteps in (
-            ("token_timesteps", self.token_time_embedding, token_timesteps),
-            ("latent_timesteps", self.latent_time_embedding if with_latents else None, latent_timesteps),
-        ):
-            if embedding is None:
-                continue
-            if timesteps is None:
-                raise ValueError(f"This model is conditioned on time: give `{name}` of shape ({batch_size},).")
-            embedded.append(embedding(_one_or_each(timesteps, batch_size)))
-        return sum(embedded[1:], embedded[0]) if embedded else None
-
-
-def _one_or_each(timesteps: Tensor, batch_size: int) -> Tensor:
-    """`(1,)` or `(B,)` times. One for all is not spread over the rows: it is embedded once, and by the same kernels in
-    a batch of any size, so that rounding, too, is a row's own."""
-    return timesteps.reshape(1) if timesteps.numel() == 1 else timesteps.expand(batch_size)
-
-
-class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # a base that diffusers looks for by name when it loads
+class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers looks for this base by name when it loads
     """A latent-augmented masked diffusion language model: denoiser, encoder, training loss and bound.
 
     `latent_type` of the configuration chooses Co-LADD (`continuous`), Di-LADD (`discrete`) or MDLM (`none`).
@@ -217,19 +88,11 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # a base that d
         """Replaces the vocabulary projection."""
         self.token_head.proj = new_embeddings
 
-    def resize_token_embeddings(
-        self,
-        new_num_tokens: int | None = None,
-        pad_to_multiple_of: int | None = None,
-        mean_resizing: bool = True,
-    ) -> nn.Embedding:
-        """Extends `resize_token_embeddings` to the encoder's embeddings."""
-        embeddings = super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+    def _resize_other_embeddings(self, mean_resizing: bool) -> None:
         if isinstance(self.encoder, LaddEncoder):
             self.encoder.embed_tokens = self._get_resized_embeddings(
                 self.encoder.embed_tokens, self.config.vocab_size, mean_resizing=mean_resizing
             )
-        return embeddings
 
     @can_return_tuple
     def forward(
@@ -343,7 +206,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # a base that d
             if latent_timesteps is None:
                 raise ValueError("The latent denoiser is conditioned on time: give `latent_timesteps`.")
             check_times(len(vectors), latent_timesteps=latent_timesteps)
-            prediction = self.latent_denoiser(vectors, _one_or_each(latent_timesteps, len(vectors)))
+            prediction = self.latent_denoiser(vectors, one_or_each(latent_timesteps, len(vectors)))
         if input_ids is None and inputs_embeds is None:
             if prediction is None:
                 raise ValueError(
@@ -553,6 +416,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # a base that d
         return torch.where(labels == IGNORED_LABEL, input_ids, labels), maskable
 
 
+LaddPreTrainedModel._main_module = __name__
 LaddPreTrainedModel._auto_classes = {
     "AutoConfig": LaddConfig,
     "AutoModel": LaddModel,

@@ -50,7 +50,9 @@ class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
     _is_part: ClassVar[bool] = False
     # The classes that are pushed with their code, by their auto class.
     _auto_classes: ClassVar[dict[str, type]] = {}
-    # True if saving also writes the code; set by `code_included`.
+    # The module that all of them can be imported from.
+    _main_module: ClassVar[str] = __name__
+    # Whether saving writes the code as well, which `code_included` sets.
     _takes_code_along = False
 
     def __init__(self, config: LaddConfig, *args: Any, **kwargs: Any) -> None:
@@ -120,11 +122,11 @@ class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
         with self.code_included() if push_to_hub else nullcontext():
             super().save_pretrained(save_directory, is_main_process, state_dict, push_to_hub, **kwargs)
         if self._takes_code_along and is_main_process:
-            write_code(self, self._auto_classes.values(), Path(save_directory))
+            write_code(self, self._auto_classes.values(), Path(save_directory), self._main_module)
 
     def _upload_modified_files(self, working_dir: str | os.PathLike, *args: Any, **kwargs: Any) -> Any:
         if self._takes_code_along:
-            write_code(self, self._auto_classes.values(), Path(working_dir))
+            write_code(self, self._auto_classes.values(), Path(working_dir), self._main_module)
         return super()._upload_modified_files(working_dir, *args, **kwargs)
 
     @wraps(PreTrainedModel.push_to_hub)
@@ -140,7 +142,7 @@ class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
         """
         if type(self) not in self._auto_classes.values() or has_adapters(self):
             return nullcontext()
-        return code_included(self, self._auto_classes)
+        return code_included(self, self._auto_classes, self._main_module)
 
     def resize_token_embeddings(
         self,
@@ -158,7 +160,11 @@ class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
         asked = (self.config.tokenizer_size or self.config.vocab_size) if new_num_tokens is None else new_num_tokens
         embeddings = super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
         self.config.tokenizer_size = asked if asked < self.config.vocab_size else None
+        self._resize_other_embeddings(mean_resizing)
         return embeddings
+
+    def _resize_other_embeddings(self, mean_resizing: bool) -> None:
+        """Gives embeddings that transformers does not know of the new size of the vocabulary."""
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

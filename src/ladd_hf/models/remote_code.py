@@ -13,19 +13,23 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 _IMPORTED = re.compile(r"from\s+\.+[\w.]*")
 
 
 @contextmanager
-def code_included(model: PreTrainedModel, auto_classes: dict[str, type]) -> Iterator[None]:
-    """Context in which saving `model` also writes its code (`write_code`).
+def code_included(model: PreTrainedModel, auto_classes: dict[str, type], main: str) -> Iterator[None]:
+    """Within it, saving `model` writes its code as well (`write_code`).
 
-    `auto_classes` are its classes by their auto class; the model's own is among them.
+    `auto_classes` are its classes by the auto class that is to load them; the model's own is among them. Models are
+    loaded from the module `main`, so that whichever comes first, all of them are known and can be pushed on.
     """
     config, before = model.config, getattr(model.config, "auto_map", None)
-    config.auto_map = {auto: f"{_base_name(one)}.{one.__name__}" for auto, one in auto_classes.items()}
+    modules = {
+        auto: one.__module__ if issubclass(one, PreTrainedConfig) else main for auto, one in auto_classes.items()
+    }
+    config.auto_map = {auto: f"{_base_name(modules[auto])}.{one.__name__}" for auto, one in auto_classes.items()}
     vars(model)["_takes_code_along"] = True
     try:
         yield
@@ -37,41 +41,43 @@ def code_included(model: PreTrainedModel, auto_classes: dict[str, type]) -> Iter
             config.auto_map = before
 
 
-def write_code(model: PreTrainedModel, auto_classes: Iterable[type], folder: Path) -> None:
-    """Writes the modules that define `auto_classes`, and all that these import from their package, flat into `folder`.
+def write_code(model: PreTrainedModel, auto_classes: Iterable[type], folder: Path, main: str | None = None) -> None:
+    """Writes the modules that define `auto_classes`, and all that these import of their package, flat into `folder`.
 
-    The classes of the model's own layers are included, so a library needed only by another kind of model is not
-    required. Raises `ValueError` if two modules would get the same name, or if a package is imported as a whole.
+    `main` is the module that models are loaded from, that of the model's class if not given.
+
+    The classes of the model's own layers travel with it, so a library that only another kind of model needs is not
+    asked for. Raises `ValueError` where two modules would get one name, and where a package is imported as a whole.
     """
-    entries = {_file_of(one) for one in auto_classes}
+    start = _file_of(main or type(model).__module__)
+    entries = {start} | {_file_of(one.__module__) for one in auto_classes}
     package = type(model).__module__.split(".")[0]
     layers = {type(layer) for layer in model.modules() if type(layer).__module__.split(".")[0] == package}
     files: dict[str, Path] = {}
-    waiting = sorted(entries | {_file_of(layer) for layer in layers})
+    waiting = sorted(entries | {_file_of(layer.__module__) for layer in layers})
     while waiting:
         file = waiting.pop()
         if files.setdefault(file.stem, file) != file:
             raise ValueError(f"{file} and {files[file.stem]} would be one file on the Hub: rename one of them.")
         waiting += [one for one in _imports(file).values() if files.get(one.stem) != one]
-    main = _file_of(type(model))
-    reached = _reached(main)
+    reached = _reached(start)
     for file in files.values():
         text = _flat(file)
-        if file == main:  # transformers fetches only modules imported by name, from its first file
+        if file == start:  # transformers fetches only what is imported by name, from the file it starts at
             text += "".join(
-                f"\nfrom .{_base_name(layer)} import {layer.__name__}  # noqa: E402, F401\n"
+                f"\nfrom .{_base_name(layer.__module__)} import {layer.__name__}  # noqa: E402, F401\n"
                 for layer in sorted(layers, key=lambda one: one.__name__)
-                if _file_of(layer) not in reached
+                if _file_of(layer.__module__) not in reached
             )
         (folder / file.name).write_text(text, encoding="utf-8")
 
 
-def _base_name(one: type) -> str:
-    return one.__module__.rsplit(".", 1)[-1]
+def _base_name(module: str) -> str:
+    return module.rsplit(".", 1)[-1]
 
 
-def _file_of(one: type) -> Path:
-    return Path(str(sys.modules[one.__module__].__file__)).resolve()
+def _file_of(module: str) -> Path:
+    return Path(str(sys.modules[module].__file__)).resolve()
 
 
 def _reached(file: Path) -> set[Path]:

@@ -16,7 +16,7 @@ _CHANGEABLE = ("tokens", "latents")
 
 
 def check_callback(callback: Any, names: Sequence[str]) -> None:
-    """Raises `ValueError` for a callback that can not be called, and for tensors that the loop has not."""
+    """Raises `ValueError` for a callback that cannot be called, and for tensors that the loop has not."""
     if callback is not None and not callable(callback):
         raise ValueError(
             f"`callback_on_step_end` is {described(callback)}; give a function of (pipe, step, timestep, tensors)."

@@ -16,6 +16,7 @@ from ..diffusion.rng import RowGenerator
 from ..models.configuration_ladd import LaddConfig
 from ..models.text_frame import TextFrame
 from ..models.text_lengths import draw_lengths
+from ..utils.padding import padded_texts
 from .prompt_padding import without_padding
 from .text_reading import read_texts
 
@@ -162,13 +163,11 @@ def start_tokens(
 
     `prompts` are one for each row, or none. Raises `ValueError` for ids or lengths the model has not.
     """
-    tokens = torch.full((len(lengths), max(lengths)), cast(int, config.mask_token_id))
-    for row, ids in enumerate(prompts):
-        if len(ids) > lengths[row]:
-            raise ValueError(f"The prompt of row {row} has {len(ids)} tokens, more than the `length` {lengths[row]}.")
+    for row, (ids, length) in enumerate(zip(prompts, lengths, strict=False)):  # there may be no prompts
+        if len(ids) > length:
+            raise ValueError(f"The prompt of row {row} has {len(ids)} tokens, more than the `length` {length}.")
         check_ids(ids, config, f"The prompt of row {row}")
-        tokens[row, : len(ids)] = torch.tensor(ids, dtype=tokens.dtype)
-    if len(set(lengths)) == 1:
-        return tokens.to(device), None
-    real = torch.arange(tokens.shape[1]) < torch.tensor(lengths)[:, None]
-    return tokens.masked_fill(~real, cast(int, config.pad_token_id)).to(device), real.long().to(device)
+    begun = zip(prompts or [[]] * len(lengths), lengths, strict=True)
+    rows = [ids + [cast(int, config.mask_token_id)] * (length - len(ids)) for ids, length in begun]
+    tokens, mask = padded_texts(rows, getattr(config, "pad_token_id", None) or 0)
+    return tokens.to(device), None if mask is None else mask.to(device)

@@ -52,7 +52,7 @@ class LoraPipelineMixin:
         """Activates these adapters and no other; each counts as often as its weight says.
 
         Raises `ValueError` for names that are not loaded, weights of another number than the names, and weights for
-        an adapter that can not be weighed.
+        an adapter that cannot be weighed.
         """
         model = self._model_with_adapters()
         names = [adapter_names] if isinstance(adapter_names, str) else list(adapter_names)
@@ -125,6 +125,6 @@ def _refuse_weight(model: Any, adapters: list[str]) -> None:
         ]
         if held and not hasattr(layer, "set_scale"):
             raise ValueError(
-                f"The adapter {held[0]!r} holds whole modules or another kind of weights, which can not be "
+                f"The adapter {held[0]!r} holds whole modules or another kind of weights, which cannot be "
                 "weighed: leave its weight at 1."
             )

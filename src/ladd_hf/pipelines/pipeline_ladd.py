@@ -25,6 +25,7 @@ from ..models.vocabulary import check_tokenizer, has_tokens_of, take_vocabulary
 from ..schedulers import LaddJointScheduler, LaddScheduler, LaddSequentialScheduler
 from ..schedulers.scheduling_ladd import Generators
 from ..utils.local_paths import refuse_file
+from ..utils.padding import padded_texts
 from ..utils.rounding import round_half_up
 from ..utils.wrong_objects import check_number, described
 from .callbacks import TENSORS, call_back, check_callback
@@ -104,7 +105,7 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
         self.register_modules(model=model, scheduler=scheduler.for_model(model.config), tokenizer=tokenizer)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Parts are looked at whenever they are set. Raises `ValueError` for what can not be that part."""
+        """Parts are looked at whenever they are set. Raises `ValueError` for what cannot be that part."""
         if name == "model":
             check_model(value)
         elif name == "scheduler":
@@ -317,12 +318,10 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
             )
         for number, ids in enumerate(rows):
             check_ids(ids, config, f"Text {number}", masked=False)
-        real = torch.arange(max(map(len, rows))) < torch.tensor([len(ids) for ids in rows])[:, None]
-        tokens = torch.full(real.shape, getattr(config, "pad_token_id", None) or 0)
-        tokens[real] = torch.tensor([one for ids in rows for one in ids])
+        tokens, mask = padded_texts(rows, getattr(config, "pad_token_id", None) or 0)
         if (hook := getattr(self.model, "_hf_hook", None)) is not None:
             hook.pre_forward(self.model)  # a model that is kept off the device comes to it for its forward alone
-        return self.model.encode_latents(tokens.to(device), None if real.all() else real.long().to(device))
+        return self.model.encode_latents(tokens.to(device), None if mask is None else mask.to(device))
 
     def variations(
         self, text: Prompt, strength: float = 0.5, batch_size: int = 1, **options: Any
@@ -368,7 +367,7 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
         output_type: str | None,
         strength: float = 0.0,
     ) -> None:
-        """Raises `ValueError` for options of a call that can not work, alone or together."""
+        """Raises `ValueError` for options of a call that cannot work, alone or together."""
         if self.tokenizer is not None:  # another model may have taken the place of its own
             check_tokenizer(self.tokenizer, self.model.config)
         check_number("`guidance_scale`", guidance_scale)

@@ -1,7 +1,7 @@
 """Tasks: data, tokenizer and judge of samples, one task per file."""
 
-from .base import Judgement, Task
+from .base import Judgement, Measure, Task
 from .sawtooth import SawtoothTask
 from .text import TextTask
 
-__all__ = ["Judgement", "SawtoothTask", "Task", "TextTask"]
+__all__ = ["Judgement", "Measure", "SawtoothTask", "Task", "TextTask"]

@@ -7,15 +7,14 @@ from torch import Tensor
 
 from ..data import SawtoothDistribution, sawtooth_dataset
 from ..metrics import gap_closed
-from .base import Judgement
+from .base import Judgement, Measure, judged
 
 
 class SawtoothTask:
     """Sequences of the binary sawtooth of `length` tokens; see [`Task`]."""
 
-    unit = "nats per token"
-    measure = "Negative log-likelihood in nats per token under the exact law of the data."
     comparison = "closes"
+    exact = True
     tokenizer = None
 
     def __init__(self, length: int) -> None:
@@ -23,6 +22,12 @@ class SawtoothTask:
         self.law = SawtoothDistribution(length)
         self.name = f"binary sawtooth, length {length}"
         self.vocabulary = {"vocab_size": self.law.vocab_size}
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """The exact negative log-likelihood."""
+        about = "Negative log-likelihood in nats per token under the exact law of the data"
+        return (Measure("nats", "nats per token", about, self._nats_per_token, "lower"),)
 
     def train_dataset(self, num_examples: int, seed: int) -> datasets.Dataset:
         """Draws fresh sequences, each seen once."""
@@ -33,13 +38,16 @@ class SawtoothTask:
         return sawtooth_dataset(num_examples, self.length, seed + 2**20)
 
     def judge(self, sequences: Tensor) -> Judgement:
-        """Computes the exact negative log-likelihood."""
-        return Judgement(-float(self.law.log_likelihood(sequences.numpy()).mean()) / self.length)
+        """The exact negative log-likelihood."""
+        return judged(self.measures, sequences)
 
     def reference(self) -> Judgement:
-        """Returns the entropy."""
-        return Judgement(self.law.entropy().nats / self.length)
+        """The entropy."""
+        return {"nats": self.law.entropy().nats / self.length}
 
     def compare(self, baseline: Judgement, other: Judgement) -> float:
-        """Returns the share of the baseline's distance to the entropy that is closed."""
-        return gap_closed(baseline.nats, other.nats, self.reference().nats)
+        """The share of the baseline's distance to the entropy that is gone."""
+        return gap_closed(baseline["nats"], other["nats"], self.reference()["nats"])
+
+    def _nats_per_token(self, sequences: Tensor) -> float:
+        return -float(self.law.log_likelihood(sequences.numpy()).mean()) / self.length

@@ -19,7 +19,7 @@ from ..data.encoding import TextEncoder
 from ..data.token_blocks import separator_between
 from ..metrics import NGramModel, unigram_entropy
 from ..utils.local_paths import public_name
-from .base import Judgement
+from .base import Judgement, Measure, judged
 
 _REFERENCE_TEXTS = 2000
 _TEXTS_AT_ONCE = 128
@@ -52,8 +52,8 @@ class TextTask:
     decodes to no characters.
     """
 
-    unit = "nats per character"
     comparison = "perplexity vs MDLM"
+    exact = False
 
     def __init__(
         self,
@@ -88,10 +88,19 @@ class TextTask:
         roles = ("mask_token_id", "pad_token_id", "bos_token_id", "eos_token_id")
         ids = {role: getattr(tokenizer, role) for role in roles}
         self.vocabulary = {"vocab_size": len(tokenizer)} | {k: v for k, v in ids.items() if v is not None}
-        self.measure = (
-            f"Negative log-likelihood in nats per character under a {judge_order}-gram model of the training split as "
-            "the tokenizer decodes it (characters, Witten-Bell interpolation); beside it the mean entropy of a "
-            "sample's characters."
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """Numbers of decoded texts. Samples that repeat themselves have few nats and little entropy: neither figure
+        means much without the other."""
+        about = (
+            f"Negative log-likelihood in nats per character under a {self.judge_order}-gram model of the training "
+            "split as the tokenizer decodes it (characters, Witten-Bell interpolation)"
+        )
+        varied = "the mean entropy of a sample's characters"
+        return (
+            Measure("nats", "nats per character", about, self._nats_per_character, "lower"),
+            Measure("entropy", "unigram entropy in nats", varied, _character_entropy, digits=3),
         )
 
     def train_dataset(self, num_examples: int, seed: int) -> Any:
@@ -112,8 +121,8 @@ class TextTask:
         return blocks.select(places)
 
     def judge(self, sequences: Tensor) -> Judgement:
-        """Computes nats per character of the decoded samples, and the entropy of their characters."""
-        return self._judge_texts(self._decoded(sequences))
+        """The measures of the decoded samples."""
+        return judged(self.measures, self._decoded(sequences))
 
     def reference(self) -> Judgement:
         """Returns the judgement of held-out blocks."""
@@ -125,11 +134,11 @@ class TextTask:
         return self.judge(torch.as_tensor(np.stack(examples["input_ids"]).astype(np.int64)))
 
     def compare(self, baseline: Judgement, other: Judgement) -> float:
-        """Returns the relative difference of the judge's perplexity per character: -0.2 is 20% lower."""
-        return math.expm1(other.nats - baseline.nats)
+        """How much the judge's perplexity per character differs: -0.2 is 20% lower."""
+        return math.expm1(other["nats"] - baseline["nats"])
 
-    def _judge_texts(self, texts: list[str]) -> Judgement:
-        return Judgement(self._model.nats_per_character(texts), unigram_entropy([list(text) for text in texts]))
+    def _nats_per_character(self, texts: list[str]) -> float:
+        return self._model.nats_per_character(texts)
 
     @cached_property
     def _model(self) -> NGramModel:
@@ -174,6 +183,10 @@ class TextTask:
             f"The texts of the split {split!r} do not fill a single block of {self.length} tokens: give more text, or "
             "a smaller `length`."
         )
+
+
+def _character_entropy(texts: list[str]) -> float:
+    return unigram_entropy([list(text) for text in texts])
 
 
 def _first_characters(texts: Iterable[str], number: int) -> Iterable[str]:

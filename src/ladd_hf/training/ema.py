@@ -16,7 +16,7 @@ from transformers import TrainerCallback
 
 from ..diffusion.precision import at_least_float32
 from ..models.adapters import base_model, learnable_names
-from ..models.fsdp import is_sharded, reshard, sharded_like, whole
+from ..models.fsdp import full_tensor, is_sharded, reshard, sharded_like
 from ..models.loading import misfit
 from .checkpoints import manifest_of, reading
 
@@ -102,7 +102,7 @@ class EMACallback(TrainerCallback):
         if self.average is None:
             return
         shadows = zip(self._parameters(), self.average.shadow_params, strict=True)
-        tensors = {name: whole(averaged.detach()).contiguous() for name, averaged in shadows}
+        tensors = {name: full_tensor(averaged.detach()).contiguous() for name, averaged in shadows}
         if not write:
             return
         metadata = {"optimization_step": str(self.average.optimization_step)}

@@ -32,6 +32,30 @@ class Conditions:
 
 
 @dataclass(frozen=True)
+class ScoresBeside:
+    """Another number of the same samples, to read beside their scores.
+
+    Attributes:
+        name: in a table, such as `entropy`.
+        metric: the same in full, such as `unigram entropy in nats`.
+        scores: for each schedule, the number at each number of evaluations.
+        floor: of the data itself, where it is known.
+        better: which direction is, `lower` or `higher`; `None` where neither is by itself.
+    """
+
+    name: str
+    metric: str
+    scores: Mapping[str, Mapping[int, float]]
+    floor: float | None = None
+    better: str | None = None
+
+    @property
+    def label(self) -> str:
+        """Its name with its direction."""
+        return self.name if self.better is None else f"{self.name} ({self.better} is better)"
+
+
+@dataclass(frozen=True)
 class SampleScores:
     """Scores of samples by inference schedule and number of denoiser evaluations.
 
@@ -41,11 +65,11 @@ class SampleScores:
         measure: its definition, in a sentence.
         conditions: dataset, dtype, seed and hardware.
         num_samples: samples for each score.
-        temperature: at which they were drawn.
-        floor: the score of the data itself, if known.
-        entropies: for each schedule and number of evaluations, the samples' mean unigram entropy, if measured.
-        floor_entropy: that of the data.
-        step: training step after which they were drawn, if it is to be checked: scores of other weights are refused.
+        temperature: they were drawn at.
+        floor: what the data itself scores, where it is known.
+        beside: other numbers of these samples.
+        exact: whether they are scored under the law of the data, so that the floor is its entropy.
+        step: of training, after which they were drawn, if that is to be checked: scores of other weights are refused.
     """
 
     scores: Mapping[str, Mapping[int, float]]
@@ -55,8 +79,8 @@ class SampleScores:
     num_samples: int
     temperature: float = 1.0
     floor: float | None = None
-    entropies: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
-    floor_entropy: float | None = None
+    beside: Sequence[ScoresBeside] = ()
+    exact: bool = True
     step: int | None = None
 
     @property
@@ -67,7 +91,8 @@ class SampleScores:
     def rows(self) -> dict[str, list[str]]:
         """Returns the cells of the table, one for each of `budgets`, by schedule."""
         tables = dict(self.scores)
-        tables |= {f"{label}, entropy": values for label, values in self.entropies.items() if values}
+        for one in self.beside:
+            tables |= {f"{label}, {one.label}": values for label, values in one.scores.items()}
         return {label: [_cell(values.get(n)) for n in self.budgets] for label, values in tables.items()}
 
     def results(self) -> list[EvalResult]:
@@ -75,7 +100,7 @@ class SampleScores:
         shared = {"temperature": self.temperature, "num_samples": self.num_samples}
         return [
             _result(self.conditions, metric, f"{label}, num_steps={n}", score, {"num_steps": n, **shared})
-            for metric, tables in ((self.metric, self.scores), ("unigram entropy in nats", self.entropies))
+            for metric, tables in ((self.metric, self.scores), *((one.metric, one.scores) for one in self.beside))
             for label, scores in tables.items()
             for n, score in scores.items()
         ]
@@ -178,7 +203,9 @@ def model_card(
         recipe=recipe,
         samples=samples,
         floor=_cell(samples.floor) if samples and samples.floor is not None else None,
-        floor_entropy=_cell(samples.floor_entropy) if samples and samples.floor_entropy is not None else None,
+        floors_beside=[(one.name, _cell(one.floor)) for one in samples.beside if one.floor is not None]
+        if samples
+        else [],
         bounds=tables,
         held_out=all(one.held_out for one in tables),
         repository=repository,

@@ -19,7 +19,7 @@ from ..data.text_layout import adopt_layout
 from ..diffusion.step_counts import StepCounts, batch_counts, maskable_tokens, total
 from ..diffusion.time_sampling import TrainingNoise
 from ..models.encoders.pretrained import PretrainedEncoder
-from ..models.fsdp import whole
+from ..models.fsdp import full_tensor
 from ..models.modeling_ladd import LaddForDiffusionLM
 from ..models.vocabulary import Vocabulary, check_tokenizer
 from .adapters import check_trainable
@@ -297,8 +297,8 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, EvaluatingTrainer):
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm)
-        if not self.args.fp16:  # its loss scaling overflows by design, and skips such steps
-            norm = whole(norm) if isinstance(norm, Tensor) else norm
+        if not self.args.fp16:  # its loss scaling overflows on purpose, and skips such steps
+            norm = full_tensor(norm) if isinstance(norm, Tensor) else norm
             value = torch.as_tensor(norm, device=self.args.device)  # some backends give a plain number
             self._monitor.guard("gradient norm", value, self.state.global_step)
             if value.device.type == "cpu":

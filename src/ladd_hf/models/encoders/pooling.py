@@ -12,15 +12,7 @@ import torch
 from torch import Tensor
 
 from ...utils.registry import Registry
-
-Ranges = tuple[Tensor, Tensor]  # first rank and end of each range, (B, M) each
-
-
-def even_chunks(lengths: Tensor, count: int) -> Ranges:
-    """`count` chunks of sizes that differ by 1 at most: rank r goes to chunk floor(r `count` / L)."""
-    bounds = torch.arange(count + 1, device=lengths.device) * lengths[:, None]
-    bounds = (bounds + count - 1) // max(count, 1)  # the first r with r count >= j L
-    return bounds[:, :-1], bounds[:, 1:]
+from ..chunks import Ranges, even_chunks
 
 
 def whole_text(lengths: Tensor) -> Ranges:
@@ -95,25 +87,10 @@ POOLINGS: Registry[Pooling] = Registry(
 register_pooling = POOLINGS.register  # a name for a pooling, by which a pretrained encoder's `pooling` finds it
 
 
-def check_shortest(shortest: int, latent_length: int) -> None:
-    """Raises `ValueError` for texts with fewer tokens than latents, for any encoder."""
-    if shortest < latent_length:
-        raise ValueError(
-            f"A text has {shortest} tokens, fewer than `latent_length` ({latent_length}), and each latent reads at "
-            "least one: give longer texts, such as packed ones, or a model with fewer latents."
-        )
-
-
-def members(first: Tensor, end: Tensor, starts: Tensor, size: int) -> Tensor:
-    """Marks the places of a row's `size` in each range, `(B, M, size)` bool; texts begin at `starts` `(B,)`."""
-    ranks = torch.arange(size, device=starts.device) - starts[:, None]  # (B, size)
-    return (ranks[:, None] >= first[..., None]) & (ranks[:, None] < end[..., None])
-
-
-def mean_states(states: Tensor, members: Tensor) -> Tensor:
+def mean_states(states: Tensor, chosen: Tensor) -> Tensor:
     """The mean of the states that belong to each latent: `(B, T, H)` and `(B, M, T)` to `(B, M, H)` float32."""
-    used = members.any(1)  # other states may be anything, even nan
+    used = chosen.any(1)  # what lies outside may be anything, no number included
     states = states.float().masked_fill(~used[..., None], 0)
     with torch.autocast(states.device.type, enabled=False):
-        sums = torch.bmm(members.float(), states)
-    return sums / members.sum(-1, keepdim=True).clamp(min=1)
+        sums = torch.bmm(chosen.float(), states)
+    return sums / chosen.sum(-1, keepdim=True).clamp(min=1)

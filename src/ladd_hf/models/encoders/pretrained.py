@@ -17,14 +17,16 @@ from transformers import AutoConfig, AutoModel, PreTrainedTokenizerBase
 
 from ...diffusion.channels import EncodedLatents
 from ...diffusion.rng import RowGenerator
+from ...utils.padding import padded
 from ..call_checks import check_whole_texts
+from ..chunks import check_shortest, even_chunks, range_mask, row_spans
 from ..configuration_ladd import LaddConfig
 from .encoder_options import PretrainedOptions
-from .pooling import POOLINGS, check_shortest, even_chunks, mean_states, members
-from .source import Pretrained, body, longest_text, settings_of
+from .pooling import POOLINGS, mean_states
+from .source import EncoderSource, body, longest_text, settings_of
 from .statistics import LatentStatistics
-from .text_alignment import align, check_tells_places, stand_in
-from .trained import LatentReadout, check_lengths, drawn_latents, fixed_log_variance, normalized, row_spans
+from .text_alignment import align, check_tells_places, mask_substitute
+from .trained import LatentReadout, check_lengths, drawn_latents, fixed_log_variance, normalized
 
 _COLUMNS = ("input_ids", "attention_mask", "precomputed_latents")  # of a data set, that matter here
 
@@ -49,7 +51,7 @@ class PretrainedEncoder(nn.Module):
         super().__init__()
         self.config, self.options = config, cast(PretrainedOptions, config.encoder_options)
         self.pooling = POOLINGS[self.options.pooling]
-        self.pretrained = Pretrained(self.options.name_or_path, self.options.revision)
+        self.pretrained = EncoderSource(self.options.name_or_path, self.options.revision)
         self.set_model_tokenizer(None)
         self.network: Any = None
         self._longest: int | None = None  # tokens that the network reads
@@ -109,7 +111,7 @@ class PretrainedEncoder(nn.Module):
         if self.options.tokenizer == "own":
             for tokenizer, whose in zip(self._tokenizers(), ("model", "encoder"), strict=True):
                 check_tells_places(tokenizer, whose)
-            stand_in(self._tokenizers()[1])
+            mask_substitute(self._tokenizers()[1])
         else:
             self.hidden_id(network)
             self._check_longest(length or 0)
@@ -181,7 +183,7 @@ class PretrainedEncoder(nn.Module):
         """The model's own ids, hidden ones as the encoder knows them; its mask; and which tokens each latent reads."""
         ids = tokens.masked_fill(tokens.eq(cast(int, self.config.mask_token_id)), self.hidden_id(network))
         first, end = self.pooling.ranges(lengths, self.config.latent_length)
-        chosen = members(first, end, torch.zeros_like(starts), tokens.shape[1])
+        chosen = range_mask(first, end, torch.zeros_like(starts), tokens.shape[1])
         if attention_mask is None:
             return ids, None, chosen
         places = torch.arange(tokens.shape[1], device=tokens.device)
@@ -207,7 +209,7 @@ class PretrainedEncoder(nn.Module):
             chosen.append(text.overlapping(*even_chunks(lengths.cpu(), count)))
         if self.pooling.whole is not None:
             first, end = self.pooling.whole(text.lengths)
-            chosen.append(members(first, end, torch.zeros_like(text.lengths), text.input_ids.shape[1]))
+            chosen.append(range_mask(first, end, torch.zeros_like(text.lengths), text.input_ids.shape[1]))
         device = tokens.device
         return text.input_ids.to(device), text.attention_mask.to(device), torch.cat(chosen, dim=1).to(device)
 
@@ -233,7 +235,7 @@ class PretrainedEncoder(nn.Module):
         tokenizer = self.pretrained.tokenizer()
         known: list[Any]
         if tokenizer is not None:
-            known = [tokenizer.convert_tokens_to_ids(stand_in(tokenizer))]
+            known = [tokenizer.convert_tokens_to_ids(mask_substitute(tokenizer))]
         else:
             known = [getattr(network.config, name, None) for name in ("pad_token_id", "eos_token_id")]
         for one in known:
@@ -412,9 +414,8 @@ def stacked(examples: Sequence[Mapping[str, Any]], filler: int, device: torch.de
         torch.as_tensor(x["attention_mask"]) if "attention_mask" in x else torch.ones_like(row)
         for x, row in zip(examples, rows, strict=True)
     ]
-    pad = nn.utils.rnn.pad_sequence
-    batch = {"input_ids": pad(rows, True, filler).to(device)}
-    mask = pad(masks, True, 0)
+    batch = {"input_ids": padded(rows, filler).to(device)}
+    mask = padded(masks)
     if not mask.all():
         batch["attention_mask"] = mask.to(device)
     if "precomputed_latents" in examples[0]:

@@ -19,8 +19,8 @@ from transformers.utils.hub import cached_file
 _ERRORS = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError)
 
 
-class Pretrained:
-    """Source of an encoder's weights and tokenizer, loaded on first use and shared by copies.
+class EncoderSource:
+    """Where an encoder's weights and tokenizer come from, loaded when they are asked for and shared by copies.
 
     Not a module: a module would be moved, counted, averaged, sharded and saved with the model.
     Raises `OSError` with one sentence if something cannot be loaded: unreachable, damaged or of an unknown kind.
@@ -37,7 +37,7 @@ class Pretrained:
         self.reached = False  # true once weights have been loaded
         self._tokenizer: PreTrainedTokenizerBase | None = None
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Pretrained:
+    def __deepcopy__(self, memo: dict[int, Any]) -> EncoderSource:
         return self
 
     def __getstate__(self) -> dict[str, Any]:

@@ -18,7 +18,9 @@ from tokenizers.decoders import DecodeStream
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-HIDDEN = "\U0010ffff"  # marks a hidden token in a text: a code point that is no character
+from ...utils.padding import padded, real_places
+
+HIDDEN = "\U0010ffff"  # stands in a text where a token is hidden: a code point that is no character
 
 
 @dataclass
@@ -75,7 +77,7 @@ def align(
         rows: the model's ids, without padding.
         tokenizer: the model's.
         encoder_tokenizer: the encoder's.
-        hidden_id: the model's mask token, which becomes the encoder's own mask token (see `stand_in`).
+        hidden_id: the model's mask token, which the encoder reads as a mask token of its own (see `mask_substitute`).
 
     Special tokens spelled out in a text are plain text to the encoder, as they are to the model.
 
@@ -96,16 +98,15 @@ def align(
             "A text of the batch spells no character that its encoder reads, and the encoder's tokenizer adds no "
             "special tokens to read instead: leave texts of spaces or special tokens alone out."
         )
-    pieces = _padded([one.ids for one in encoded])
-    hidden = reader.token_to_id(stand_in(encoder_tokenizer))
+    pieces = padded([one.ids for one in encoded])
+    hidden = reader.token_to_id(mask_substitute(encoder_tokenizer))
     pieces = pieces.masked_fill(pieces == reader.token_to_id(HIDDEN), hidden)
-    lengths = torch.tensor([len(row) for row in spans])
     return AlignedText(
         pieces,
-        (torch.arange(pieces.shape[1]) < lengths[:, None]).long(),
-        _padded([[start for start, _ in row] for row in spans]),
-        _padded([[end for _, end in row] for row in spans]),
-        _padded([bounds for _, bounds in spelt]),
+        real_places([len(row) for row in spans]),
+        padded([[start for start, _ in row] for row in spans]),
+        padded([[end for _, end in row] for row in spans]),
+        padded([bounds for _, bounds in spelt]),
     )
 
 
@@ -135,8 +136,8 @@ def spell(
     return "".join(text), bounds
 
 
-def stand_in(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Returns the encoder's replacement for a hidden token: its mask token, or else its unknown, padding or final one.
+def mask_substitute(tokenizer: PreTrainedTokenizerBase) -> str:
+    """What an encoder reads where a token is hidden from it: its mask token, or else its unknown, padding or final one.
 
     Raises `ValueError` if it has none of them.
     """
@@ -158,20 +159,15 @@ def _reader(tokenizer: PreTrainedTokenizerBase) -> Any:
     core = tokenizer.backend_tokenizer
     added = {number: repr(token) for number, token in core.get_added_tokens_decoder().items()}
     parts = core.normalizer, core.pre_tokenizer, core.post_processor
-    now = [stand_in(tokenizer), len(tokenizer), added, *map(repr, parts)]
+    now = [mask_substitute(tokenizer), len(tokenizer), added, *map(repr, parts)]
     if tokenizer not in _READERS or _READERS[tokenizer][1] != now:
         reader = copy.deepcopy(core)
         reader.no_truncation()
         reader.no_padding()
         reader.encode_special_tokens = True
-        hidden = reader.token_to_id(stand_in(tokenizer))
+        hidden = reader.token_to_id(mask_substitute(tokenizer))
         like = reader.get_added_tokens_decoder().get(hidden, AddedToken())
         sides = {name: getattr(like, name) for name in ("single_word", "lstrip", "rstrip")}  # whether it absorbs spaces
         reader.add_tokens([AddedToken(HIDDEN, normalized=False, special=False, **sides)])
         _READERS[tokenizer] = reader, now
     return _READERS[tokenizer][0]
-
-
-def _padded(rows: list[list[int]]) -> Tensor:
-    longest = max(map(len, rows))
-    return torch.tensor([row + [0] * (longest - len(row)) for row in rows])

@@ -14,28 +14,11 @@ from transformers.masking_utils import create_bidirectional_mask
 
 from ...diffusion.channels import EncodedLatents
 from ...diffusion.rng import RowGenerator
+from ..chunks import Chunks, check_shortest, row_spans
 from ..configuration_ladd import LaddConfig
 from ..transformer import LaddBlock, rotary_embedding
 from .encoder_options import EncoderOptions, TrainedOptions
-from .pooling import POOLINGS, check_shortest, even_chunks
-
-
-def row_spans(attention_mask: Tensor | None, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the start and the number of each row's real tokens: `(B,)` each. Padding may be on either side.
-
-    Raises `ValueError` for padding within a text (only on a CPU: elsewhere the check would stall the device).
-    """
-    if attention_mask is None:
-        starts = torch.zeros(tokens.shape[0], dtype=torch.int64, device=tokens.device)
-        return starts, starts + tokens.shape[1]
-    real = attention_mask.bool()
-    looked_at = real.device.type == "cpu" and not torch.compiler.is_compiling()
-    if looked_at and ((real[:, 1:] & ~real[:, :-1]).sum(1) + real[:, 0] > 1).any():
-        raise ValueError(
-            "`attention_mask` has padding within a text; latents stand for places of a text, which must be in one "
-            "piece: pad it at its end or before its start."
-        )
-    return real.int().argmax(1), real.sum(1)
+from .pooling import POOLINGS
 
 
 def check_lengths(config: LaddConfig, tokens: Tensor, attention_mask: Tensor | None = None, wait: bool = False) -> None:
@@ -75,29 +58,6 @@ def read_last(states: Tensor, starts: Tensor, lengths: Tensor, latent_length: in
     return states.gather(1, places[..., None].expand(-1, -1, states.shape[-1]))
 
 
-def read_chunks(states: Tensor, starts: Tensor, lengths: Tensor, latent_length: int, chunk_size: int) -> Tensor:
-    """Each chunk's own states side by side: `(B, S, H)` to `(B, M, chunk_size * H)`.
-
-    Of L real tokens, those of rank r with floor(r M / L) = j make chunk j; missing ones count as zeros. `chunk_size`
-    is the size of the largest chunk that can occur.
-    """
-    first, end = even_chunks(lengths, latent_length)  # (B, M)
-    ranks = first[..., None] + torch.arange(chunk_size, device=states.device)  # (B, M, chunk_size)
-    inside = ranks < end[..., None]
-    places = (starts[:, None, None] + ranks).clamp(max=states.shape[1] - 1).flatten(1)  # (B, M * chunk_size)
-    read = states.gather(1, places[..., None].expand(-1, -1, states.shape[-1]))
-    read = read * inside.flatten(1)[..., None]
-    return read.view(states.shape[0], latent_length, -1)
-
-
-def chunk_places(starts: Tensor, lengths: Tensor, length: int, latent_length: int) -> tuple[Tensor, Tensor]:
-    """Each token's chunk as in `read_chunks`, and its place in it, both `(B, S)`. Padding joins the nearest chunk."""
-    ranks = torch.arange(length, device=starts.device) - starts[:, None]  # (B, S)
-    chunk = (ranks * latent_length // lengths[:, None].clamp(min=1)).clamp(0, latent_length - 1)
-    first, _ = even_chunks(lengths, latent_length)  # (B, M)
-    return chunk, ranks - first.gather(1, chunk)
-
-
 def normalized(vectors: Tensor, config: LaddConfig) -> Tensor:
     """Vectors `(B, M, D)` at the length that `latent_normalization` asks for."""
     if config.latent_normalization == "none":
@@ -132,14 +92,14 @@ class LaddEncoder(nn.Module):
         super().__init__()
         self.config, self.options = config, cast(TrainedOptions, config.encoder_options)
         hidden, heads = self.options.hidden_size, self.options.num_attention_heads
-        self.chunk_size = -(-config.max_position_embeddings // config.latent_length)
+        self.chunks = Chunks(config.latent_length, config.max_position_embeddings)
         self.embed_tokens = nn.Embedding(config.vocab_size, hidden)
         cond = 0 if config.reference_layout else None
         self.blocks = nn.ModuleList(
             [LaddBlock(config, ("token",), hidden, heads, cond) for _ in range(self.options.num_hidden_layers)]
         )
         self.norm = nn.LayerNorm(hidden, eps=config.layer_norm_eps, bias=False)
-        width = hidden * self.chunk_size if self.options.readout != "last" else hidden
+        width = hidden * self.chunks.size if self.options.readout != "last" else hidden
         self.mix = LatentReadout(width, 4 * hidden) if self.options.readout == "chunk_mlp" else None
         width = width if self.mix is None else 4 * hidden
         self.readout = LatentReadout(width, config.latent_dim)
@@ -171,13 +131,8 @@ class LaddEncoder(nn.Module):
 
     def _read(self, states: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
         if self.options.readout != "last":
-            if states.shape[1] > self.config.max_position_embeddings:
-                raise ValueError(
-                    f"A text has {states.shape[1]} tokens, but the latents' chunks cover no more than "
-                    f"`max_position_embeddings` ({self.config.max_position_embeddings}): give shorter texts, or a "
-                    "model for longer ones."
-                )
-            return read_chunks(states, starts, lengths, self.config.latent_length, self.chunk_size)
+            self.chunks.check(states.shape[1])
+            return self.chunks.read(states, starts, lengths)
         return read_last(states, starts, lengths, self.config.latent_length)
 
     def _log_variance(self, states: Tensor) -> Tensor | None:

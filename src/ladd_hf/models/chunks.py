@@ -1,0 +1,98 @@
+"""Which tokens of a text belong to which of its M latents: even chunks of their ranks. Paper, section 4.
+
+The encoder reads them, latents are wired to them in the denoiser, and a pretrained encoder's states are averaged over
+them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Ranges = tuple[Tensor, Tensor]  # first rank and end of each range, (B, M) each
+
+
+def row_spans(attention_mask: Tensor | None, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Where each row's real tokens begin, and how many there are: `(B,)` each. Padding may stand on either side.
+
+    Raises `ValueError` for padding within a text (on a CPU: elsewhere looking would stall the device).
+    """
+    if attention_mask is None:
+        starts = torch.zeros(tokens.shape[0], dtype=torch.int64, device=tokens.device)
+        return starts, starts + tokens.shape[1]
+    real = attention_mask.bool()
+    looked_at = real.device.type == "cpu" and not torch.compiler.is_compiling()
+    if looked_at and ((real[:, 1:] & ~real[:, :-1]).sum(1) + real[:, 0] > 1).any():
+        raise ValueError(
+            "`attention_mask` has padding within a text; latents stand for places of a text, which must be in one "
+            "piece: pad it at its end or before its start."
+        )
+    return real.int().argmax(1), real.sum(1)
+
+
+def even_chunks(lengths: Tensor, count: int) -> Ranges:
+    """`count` chunks of sizes that differ by 1 at most: rank r goes to chunk floor(r `count` / L)."""
+    bounds = torch.arange(count + 1, device=lengths.device) * lengths[:, None]
+    bounds = (bounds + count - 1) // max(count, 1)  # the first r with r count >= j L
+    return bounds[:, :-1], bounds[:, 1:]
+
+
+def chunk_middles(lengths: Tensor, count: int) -> Tensor:
+    """The rank in the middle of each of `count` chunks, a fraction: `(B,)` lengths to `(B, count)` float32."""
+    numbers = torch.arange(count, device=lengths.device, dtype=torch.float32)
+    return (numbers + 0.5) * lengths[:, None] / count - 0.5
+
+
+def range_mask(first: Tensor, end: Tensor, starts: Tensor, size: int) -> Tensor:
+    """Which of a row's `size` places belong to which range, `(B, M, size)` bool; texts begin at `starts` `(B,)`."""
+    ranks = torch.arange(size, device=starts.device) - starts[:, None]  # (B, size)
+    return (ranks[:, None] >= first[..., None]) & (ranks[:, None] < end[..., None])
+
+
+def check_shortest(shortest: int, latent_length: int) -> None:
+    """Raises `ValueError` for texts with fewer tokens than latents, whatever reads them."""
+    if shortest < latent_length:
+        raise ValueError(
+            f"A text has {shortest} tokens, fewer than `latent_length` ({latent_length}), and each latent reads at "
+            "least one: give longer texts, such as packed ones, or a model with fewer latents."
+        )
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """Texts of up to `longest` tokens shared out among `count` latents, each chunk with room for the largest one."""
+
+    count: int
+    longest: int
+
+    @property
+    def size(self) -> int:
+        """How many tokens the largest chunk can have."""
+        return -(-self.longest // self.count)
+
+    def check(self, length: int) -> None:
+        """Raises `ValueError` for texts that are padded to more tokens than the chunks cover."""
+        if length > self.longest:
+            raise ValueError(
+                f"A text has {length} tokens, but the latents' chunks cover no more than `max_position_embeddings` "
+                f"({self.longest}): give shorter texts, or a model for longer ones."
+            )
+
+    def read(self, states: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
+        """Each chunk's own states side by side: `(B, S, H)` to `(B, M, size * H)`; missing ones count as zeros."""
+        first, end = even_chunks(lengths, self.count)  # (B, M)
+        ranks = first[..., None] + torch.arange(self.size, device=states.device)  # (B, M, size)
+        inside = ranks < end[..., None]
+        places = (starts[:, None, None] + ranks).clamp(max=states.shape[1] - 1).flatten(1)  # (B, M * size)
+        read = states.gather(1, places[..., None].expand(-1, -1, states.shape[-1]))
+        read = read * inside.flatten(1)[..., None]
+        return read.view(states.shape[0], self.count, -1)
+
+    def places(self, starts: Tensor, lengths: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        """Each token's chunk as in `read`, and its place in it, `(B, length)` each. Padding joins the nearest chunk."""
+        ranks = torch.arange(length, device=starts.device) - starts[:, None]  # (B, S)
+        chunk = (ranks * self.count // lengths[:, None].clamp(min=1)).clamp(0, self.count - 1)
+        first, _ = even_chunks(lengths, self.count)  # (B, M)
+        return chunk, ranks - first.gather(1, chunk)

@@ -1,0 +1,137 @@
+"""The two streams of the denoiser as a transformers model, from embeddings to the last block. Paper, section 5."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+from .call_checks import check_times, check_tokens
+from .chunks import row_spans
+from .configuration_ladd import LaddConfig
+from .latent_io import LatentInput, LatentUnpooling, model_rotary, stream_positions, timestep_scale
+from .modeling_outputs import LaddModelOutput
+from .modeling_utils import LaddPreTrainedModel
+from .transformer import LaddBlock, TimestepEmbedding
+
+
+class LaddModel(LaddPreTrainedModel):
+    """The two streams of the denoiser, from embeddings to the last block. Paper, section 5.
+
+    With `latent_type="none"` it has the token stream alone, which is MDLM.
+    """
+
+    _is_part = True
+
+    def __init__(self, config: LaddConfig) -> None:
+        super().__init__(config)
+        has_latents = config.latent_type != "none"
+        self.embed_tokens: nn.Module = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.latent_input = LatentInput(config) if has_latents else None
+        self.latent_unpooling = LatentUnpooling(config) if config.latent_unpooling == "chunk" else None
+        discrete = config.latent_type == "discrete"
+        self.mask_vector = nn.Parameter(torch.zeros(config.latent_dim)) if discrete else None
+        scale = timestep_scale(config)
+        time_conditioned = config.token_time_conditioning, has_latents and config.latent_time_conditioning
+        self.token_time_embedding = TimestepEmbedding(config.cond_hidden_size, scale) if time_conditioned[0] else None
+        self.latent_time_embedding = TimestepEmbedding(config.cond_hidden_size, scale) if time_conditioned[1] else None
+        self.cond_hidden_size = config.cond_hidden_size if any(time_conditioned) else 0
+        streams = ("token", "latent") if has_latents else ("token",)
+        # With a latent denoiser of their own, the latents' states after the last block would be read by nobody.
+        last = config.num_hidden_layers - 1 if config.separate_latent_denoiser else None
+        sizes = config.hidden_size, config.num_attention_heads, self.cond_hidden_size
+        self.blocks = nn.ModuleList(
+            [
+                LaddBlock(config, streams, *sizes, read_only="latent" if layer == last else None)
+                for layer in range(config.num_hidden_layers)
+            ]
+        )
+        self.gradient_checkpointing = False
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The token embedding."""
+        return self.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replaces the token embedding."""
+        self.embed_tokens = value
+
+    @merge_with_config_defaults
+    @capture_outputs
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        latent_vectors: Tensor | None = None,
+        token_timesteps: Tensor | None = None,
+        latent_timesteps: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        **kwargs: Any,
+    ) -> LaddModelOutput:
+        """Runs both streams, or the token stream alone where `latent_vectors` is `None`.
+
+        Args:
+            input_ids: `(B, S)`, or instead of them `inputs_embeds` `(B, S, hidden_size)`.
+            latent_vectors: `(B, M, D)`.
+            token_timesteps, latent_timesteps: `(B,)` in [0, 1], where the model is conditioned on them.
+            attention_mask: `(B, S)`, 0 at padding.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("Give exactly one of `input_ids` and `inputs_embeds`.")
+        check_tokens(self.config, input_ids, inputs_embeds, attention_mask)
+        states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        check_times(len(states), token_timesteps=token_timesteps, latent_timesteps=latent_timesteps)
+        latent_states = None
+        if latent_vectors is not None:
+            if self.latent_input is None:
+                raise ValueError("This model has no latents (`latent_type` 'none'): call it without `latent_vectors`.")
+            latent_states = self.latent_input(latent_vectors)
+            if self.latent_unpooling is not None:
+                states = states + self.latent_unpooling(
+                    latent_states, *row_spans(attention_mask, states), states.shape[1]
+                )
+        conditioning = self._conditioning(len(states), token_timesteps, latent_timesteps, latent_vectors is not None)
+
+        positions = stream_positions(self.config, states, latent_states, attention_mask)
+        rotary = model_rotary(self.config, positions, states.dtype)
+        everything = states if latent_states is None else torch.cat([states, latent_states], dim=1)
+        if attention_mask is not None and latent_states is not None:
+            attention_mask = nn.functional.pad(attention_mask, (0, latent_states.shape[1]), value=1)
+        mask = create_bidirectional_mask(config=self.config, inputs_embeds=everything, attention_mask=attention_mask)
+        of_blocks = conditioning
+        if self.config.reference_layout and conditioning is not None:
+            of_blocks = nn.functional.silu(conditioning)  # before the SiLU of every modulation
+        for block in self.blocks:
+            states, latent_states = block(states, latent_states, of_blocks, rotary, mask, **kwargs)
+        return LaddModelOutput(states, latent_states, conditioning)
+
+    def _conditioning(
+        self, batch_size: int, token_timesteps: Tensor | None, latent_timesteps: Tensor | None, with_latents: bool
+    ) -> Tensor | None:
+        """emb(t_x) + emb(t_y), of those the model is conditioned on: `(B, cond_hidden_size)`, or `(1, ...)` where the
+        batch has one time."""
+        embedded = []
+        for name, embedding, timesteps in (
+            ("token_timesteps", self.token_time_embedding, token_timesteps),
+            ("latent_timesteps", self.latent_time_embedding if with_latents else None, latent_timesteps),
+        ):
+            if embedding is None:
+                continue
+            if timesteps is None:
+                raise ValueError(f"This model is conditioned on time: give `{name}` of shape ({batch_size},).")
+            embedded.append(embedding(one_or_each(timesteps, batch_size)))
+        return sum(embedded[1:], embedded[0]) if embedded else None
+
+
+def one_or_each(timesteps: Tensor, batch_size: int) -> Tensor:
+    """`(1,)` or `(B,)` times. One for all is not spread over the rows: it is embedded once, and by the same kernels in
+    a batch of any size, so that rounding, too, is a row's own."""
+    return timesteps.reshape(1) if timesteps.numel() == 1 else timesteps.expand(batch_size)
+
+
+__all__ = ["LaddModel"]

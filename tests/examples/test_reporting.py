@@ -1,0 +1,82 @@
+"""A number that a task measures is in judgements, in the printed table and on cards, with nothing said elsewhere."""
+
+from __future__ import annotations
+
+import datasets
+import pytest
+import torch
+from helpers.examples import reporting
+
+from ladd_hf.data import character_tokenizer
+from ladd_hf.tasks import Measure, SawtoothTask, TextTask
+from ladd_hf.training.model_card import Recipe, model_card
+
+TEXTS = ["the cat sat on the mat ", "a dog ran to the log "] * 10
+
+
+def distinct(texts):
+    """The share of samples that no other one is like."""
+    return len(set(texts)) / len(texts)
+
+
+class VariedTask(TextTask):
+    @property
+    def measures(self):
+        return (*super().measures, Measure("distinct", "distinct samples", "how many differ", distinct, "higher", 2))
+
+
+def text_task(kind):
+    splits = {name: datasets.Dataset.from_dict({"text": TEXTS}) for name in ("train", "validation")}
+    return kind("words", splits, character_tokenizer(), length=8, judge_order=2)
+
+
+@pytest.fixture
+def shown(make_trainer, tiny_model):
+    """`shown(task, judgement)`: the printed table, and the text of the card, of one schedule at two evaluations."""
+
+    def show(task, judgement):
+        quality = {"joint": {2: judgement}}
+        trainer = make_trainer(tiny_model("none"), max_steps=1)
+        scores = reporting.sample_scores(task, quality, trainer, 4)
+        table = reporting.show_table(task, quality, {})
+        return table.splitlines(), model_card("A model", Recipe("MDLM", "words"), scores)
+
+    return show
+
+
+def test_a_measure_of_ones_own_is_shown_with_its_direction(shown):
+    task = text_task(VariedTask)
+    ids = torch.as_tensor(task.tokenizer(["the cat ", "the cat ", "a dog ra"]).input_ids)
+    judgement, reference = task.judge(ids), task.reference()
+    assert judgement["distinct"] == pytest.approx(2 / 3)
+    (*_, direction, last), card = shown(task, judgement)
+    assert direction.split() == ["joint", "distinct", "(higher", "is", "better)", "0.67"]
+    assert last.endswith(f", entropy {reference['entropy']:.3f}, distinct {reference['distinct']:.2f}")
+    assert "| joint, distinct (higher is better) | 0.6667 |" in card.text
+    assert f" and distinct {reference['distinct']:.4f}; a lower score" in card.text
+    assert "the mean entropy of a sample's characters, how many differ." in card.text
+    assert {"nats_per_character", "unigram_entropy_in_nats", "distinct_samples"} == {
+        result.metric_type for result in card.data.eval_results
+    }
+
+
+def test_what_tasks_measure_is_shown_as_before(shown):
+    task = text_task(TextTask)
+    reference = task.reference()
+    table, card = shown(task, {"nats": 1.5, "entropy": 2.25})
+    assert [line.split() for line in table] == [
+        ["evaluations", "2"],
+        ["joint", "1.5000"],
+        ["joint", "entropy", "2.250"],
+        f"held-out texts: {reference['nats']:.4f}, entropy {reference['entropy']:.3f}".split(),
+    ]
+    floors = f"Held-out texts score {reference['nats']:.4f}, with entropy {reference['entropy']:.4f}; a lower score"
+    assert floors in card.text and "| joint, entropy | 2.2500 |" in card.text
+
+
+def test_an_exact_judge_says_one_number(shown):
+    task = SawtoothTask(8)
+    table, card = shown(task, {"nats": 0.75})
+    nats = f"{task.reference()['nats']:.4f}"
+    assert table[-1] == f"entropy of the data: {nats} (what the data itself scores; lower is more typical)"
+    assert len(table) == 3 and f"The data itself scores {nats}, its entropy" in card.text
