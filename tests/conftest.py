@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # before torch is imported: the workers share the cores
     threads = max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
@@ -14,6 +15,9 @@ from helpers.encoders import ENCODERS, save_encoder
 from helpers.training import texts
 
 from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddTrainer, LaddTrainingArguments
+
+TESTS = Path(__file__).resolve().parent
+TIERS = ("unit", "integration", "process")
 
 _SIZES = {
     "vocab_size": 11,
@@ -66,6 +70,18 @@ def _stirred_model(kind, **overrides):
         for parameter in model.parameters():
             parameter.add_(0.15 * torch.randn_like(parameter))
     return model
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Leaves the other tiers' modules alone where `-m` asks for one tier: importing them takes time."""
+    if collection_path.parent == TESTS and {collection_path.name, config.option.markexpr} <= set(TIERS):
+        return collection_path.name != config.option.markexpr or None
+
+
+def pytest_collection_modifyitems(items):
+    """Marks each test by the folder it is in: `unit`, `integration` or `process`."""
+    for item in items:
+        item.add_marker(item.path.relative_to(TESTS).parts[0])
 
 
 @pytest.fixture(scope="session")
