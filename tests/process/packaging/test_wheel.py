@@ -1,6 +1,5 @@
 """The wheel is the whole package: it holds every file of it, and works where there is no checkout."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -78,7 +77,6 @@ def test_every_module_of_the_installed_wheel_imports_without_the_checkout(wheel:
     )
 
 
-@pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="mypy is one of the `dev` requirements")
 def test_a_type_checker_sees_the_public_types_of_the_installed_package(wheel: Path, tmp_path: Path) -> None:
     # an environment of the package alone: the libraries that it builds on are no matter, and take minutes to read
     venv.create(tmp_path / "env", symlinks=os.name != "nt")
