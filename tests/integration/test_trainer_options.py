@@ -6,6 +6,7 @@ A new version of transformers with an option that is not in these tables fails t
 from __future__ import annotations
 
 import dataclasses
+import gc
 import inspect
 import re
 from pathlib import Path
@@ -278,6 +279,15 @@ def test_arguments_that_are_set_later_are_checked_where_training_begins(name, va
         trainer.train()
 
 
+@pytest.fixture
+def workers_end(monkeypatch):
+    """Ends persistent workers: where another test collects the garbage, it waits 5 seconds for each of them."""
+    yield
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.1)
+    gc.collect()
+
+
+@pytest.mark.usefixtures("workers_end")
 @pytest.mark.parametrize("workers", [0, 1])
 def test_each_evaluation_set_has_its_own_figure_where_workers_persist(workers, make_trainer):
     options = {"dataloader_num_workers": workers, "dataloader_persistent_workers": bool(workers)}
