@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from helpers.example_runs import TINY, train
+from helpers.example_runs import TINY, train, train_apart
 
 from ladd_hf import LaddPipeline, LaddSequentialScheduler
 
@@ -17,7 +17,7 @@ from ladd_hf import LaddPipeline, LaddSequentialScheduler
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     folder = tmp_path_factory.mktemp("run") / "out"
     launcher = ("-m", "accelerate.commands.launch", "--num_processes", "1")
-    return folder, train(*TINY, "--output_dir", str(folder), launcher=launcher)
+    return folder, train_apart(*TINY, "--output_dir", str(folder), launcher=launcher)
 
 
 def test_the_main_job_prints_a_table_of_quality_against_evaluations(outcome):
@@ -59,46 +59,7 @@ def test_an_output_folder_with_results_is_refused_and_left_as_it_is(outcome):
     assert (folder / "results.json").read_text() == before
 
 
-@pytest.mark.parametrize(
-    ("text", "message"), [("max_step: 3\n", "unknown fields ['max_step']"), (None, "is not a file")]
-)
-def test_a_wrong_recipe_is_named(tmp_path, text, message):
-    recipe = tmp_path / "recipe.yaml"
-    if text is not None:
-        recipe.write_text(text)
-    process = train(str(recipe))
-    assert process.returncode != 0
-    assert message in process.stderr
-
-
 def test_a_flag_that_does_not_exist_is_named():
-    process = train("--config", "examples/configs/sawtooth-di.yaml", "--stepps", "3")
+    process = train_apart("--config", "examples/configs/sawtooth-di.yaml", "--stepps", "3")
     assert process.returncode != 0
     assert "--stepps 3 is not understood" in process.stderr and "Traceback" not in process.stderr
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (("--unmasking", "sorted"), "`unmasking` 'sorted' is unknown"),
-        (("--latent_solver", "euler"), "'euler' is unknown"),
-        (("--quantizer", "none"), "quantizer"),
-        (("--latent_type", "both"), "latent_type"),
-        (("--size", "XXXL"), "Size 'XXXL' is unknown"),
-    ],
-    ids=lambda flags: flags[0] if isinstance(flags, tuple) else "",
-)
-def test_settings_that_can_not_work_are_refused_before_anything_is_trained(tmp_path, flags, message):
-    process = train(*TINY, *flags, "--output_dir", str(tmp_path / "out"))
-    assert process.returncode != 0
-    assert message in process.stderr and "Traceback" not in process.stderr
-    assert "loss" not in process.stdout
-
-
-def test_latents_with_a_denoiser_of_their_own_are_sampled_before_the_tokens(tmp_path):
-    flags = ("--config", "examples/configs/sawtooth-co.yaml", *TINY, "--nelbo_paths", "sequential")
-    process = train(
-        *flags, "--latent_denoiser", "separate", "--baseline", "false", "--output_dir", str(tmp_path / "out")
-    )
-    assert process.returncode == 0, process.stderr[-3000:]
-    assert set(json.loads((tmp_path / "out" / "results.json").read_text())["quality"]) == {"Co-LADD sequential"}

@@ -25,7 +25,7 @@ def test_every_test_has_the_marker_of_its_folder_and_no_other(request):
 
 
 def test_only_the_last_tier_starts_processes_and_servers():
-    starts = r"^(import subprocess|from helpers\.(example_runs|hub import .*LoopbackHub))"
+    starts = r"^(import subprocess|from helpers\.(example_runs import .*train_apart|hub import .*LoopbackHub))"
     assert files_with(starts, "unit/", "integration/") == []
 
 

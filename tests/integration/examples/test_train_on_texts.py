@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
-import subprocess
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 from helpers.example_runs import TINY, train
@@ -27,9 +27,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def text_outcome(
-    texts: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, subprocess.CompletedProcess[str]]:
+def text_outcome(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CompletedProcess[str]]:
     folder = tmp_path_factory.mktemp("run") / "out"
     recipe = "examples/configs/python-docs-di.yaml"
     sizes = "--length 16 --latent_length 4 --codebook_size 20 --hidden_size 32 --num_hidden_layers 1"
@@ -78,20 +76,6 @@ def test_texts_may_be_streamed_in_other_tokens_without_a_baseline(texts, tmp_pat
     process = train(str(recipe), "--data", str(texts), *flags, *TINY, "--output_dir", str(tmp_path / "out"))
     assert process.returncode == 0, process.stderr[-3000:]
     assert "Co-LADD sequential" in process.stdout and "MDLM" not in process.stdout
-
-
-def test_padded_texts_train_both_models_on_those_that_are_as_long_as_the_latents_are_many(tmp_path):
-    for split in ("train", "validation"):
-        lines = [f"cat {'s' * number} on a mat" if number % 3 else "ab" for number in range(30)]
-        (tmp_path / f"{split}.txt").write_text("\n".join(lines))
-    sizes = "--length 16 --latent_length 4 --codebook_size 20 --hidden_size 32 --num_hidden_layers 1"
-    flags = (*sizes.split(), *TINY, "--sample_by", "line", "--packing", "pad", "--output_dir", str(tmp_path / "out"))
-    process = train("examples/configs/python-docs-di.yaml", "--data", str(tmp_path), *flags)
-    assert process.returncode == 0, process.stderr[-3000:]
-    assert "have fewer than 4 tokens (`min_tokens`) and are left out" in process.stderr
-    quality = json.loads((tmp_path / "out" / "results.json").read_text())["quality"]
-    assert quality.keys() == {"MDLM", "Di-LADD joint", "Di-LADD sequential"}
-    assert all(math.isfinite(score["nats"]) for scores in quality.values() for score in scores.values())
 
 
 def test_a_corpus_that_is_not_there_is_named(tmp_path):
