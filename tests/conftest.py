@@ -11,10 +11,8 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # before torch is imported: the w
 
 import pytest
 import torch
-from helpers.encoders import ENCODERS, save_encoder
-from helpers.training import texts
 
-from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddTrainer, LaddTrainingArguments
+from ladd_hf import LaddConfig, LaddForDiffusionLM
 
 TESTS = Path(__file__).resolve().parent
 TIERS = ("unit", "integration", "process")
@@ -79,9 +77,11 @@ def pytest_ignore_collect(collection_path, config):
 
 
 def pytest_collection_modifyitems(items):
-    """Marks each test by the folder it is in: `unit`, `integration` or `process`."""
+    """Marks each test by the folder it is in: `unit`, `integration` or `process`; the last come first, with the longest
+    files, so that no core has one left to do when the others are done."""
     for item in items:
         item.add_marker(item.path.relative_to(TESTS).parts[0])
+    items.sort(key=lambda item: TIERS.index(item.path.relative_to(TESTS).parts[0]), reverse=True)
 
 
 @pytest.fixture(scope="session")
@@ -114,6 +114,10 @@ def torch_seed():
 @pytest.fixture
 def make_trainer(tiny_model, tmp_path):
     """`make_trainer(kind or model, folder="run", data=..., eval_data=..., callbacks=..., **arguments)`."""
+    # here, for they take seconds to load, and most tests need none of them
+    from helpers.training import texts
+
+    from ladd_hf import LaddTrainer, LaddTrainingArguments
 
     def make(model, folder="run", data=None, eval_data=None, callbacks=None, trainer_options=None, **options):
         arguments = {
@@ -143,6 +147,8 @@ def make_trainer(tiny_model, tmp_path):
 @pytest.fixture(scope="session")
 def encoder_folders(tmp_path_factory):
     """A folder for each kind of encoder with a vocabulary of 11, and its name."""
+    from helpers.encoders import ENCODERS, save_encoder  # which takes seconds too
+
     root = tmp_path_factory.mktemp("encoders")
     return {kind: save_encoder(root / kind, kind) for kind in ENCODERS}
 
