@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # before torch is imported: the workers share the cores
     threads = max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
@@ -10,10 +11,11 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # before torch is imported: the w
 
 import pytest
 import torch
-from helpers.encoders import ENCODERS, save_encoder
-from helpers.training import texts
 
-from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddTrainer, LaddTrainingArguments
+from ladd_hf import LaddConfig, LaddForDiffusionLM
+
+TESTS = Path(__file__).resolve().parent
+TIERS = ("unit", "integration", "process")
 
 _SIZES = {
     "vocab_size": 11,
@@ -68,6 +70,20 @@ def _stirred_model(kind, **overrides):
     return model
 
 
+def pytest_ignore_collect(collection_path, config):
+    """Leaves the other tiers' modules alone where `-m` asks for one tier: importing them takes time."""
+    if collection_path.parent == TESTS and {collection_path.name, config.option.markexpr} <= set(TIERS):
+        return collection_path.name != config.option.markexpr or None
+
+
+def pytest_collection_modifyitems(items):
+    """Marks each test by the folder it is in: `unit`, `integration` or `process`; the last come first, with the longest
+    files, so that no core has one left to do when the others are done."""
+    for item in items:
+        item.add_marker(item.path.relative_to(TESTS).parts[0])
+    items.sort(key=lambda item: TIERS.index(item.path.relative_to(TESTS).parts[0]), reverse=True)
+
+
 @pytest.fixture(scope="session")
 def tiny_config():
     """`tiny_config(kind, **overrides)`: kinds none, continuous, separate, discrete, vector, gumbel.
@@ -98,6 +114,10 @@ def torch_seed():
 @pytest.fixture
 def make_trainer(tiny_model, tmp_path):
     """`make_trainer(kind or model, folder="run", data=..., eval_data=..., callbacks=..., **arguments)`."""
+    # here, for they take seconds to load, and most tests need none of them
+    from helpers.training import texts
+
+    from ladd_hf import LaddTrainer, LaddTrainingArguments
 
     def make(model, folder="run", data=None, eval_data=None, callbacks=None, trainer_options=None, **options):
         arguments = {
@@ -127,6 +147,8 @@ def make_trainer(tiny_model, tmp_path):
 @pytest.fixture(scope="session")
 def encoder_folders(tmp_path_factory):
     """A folder for each kind of encoder with a vocabulary of 11, and its name."""
+    from helpers.encoders import ENCODERS, save_encoder  # which takes seconds too
+
     root = tmp_path_factory.mktemp("encoders")
     return {kind: save_encoder(root / kind, kind) for kind in ENCODERS}
 

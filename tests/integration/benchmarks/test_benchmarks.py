@@ -1,0 +1,93 @@
+"""Benchmarks, made tiny, run, and write what they print."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import datasets
+import pytest
+import torch
+
+from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddJointScheduler, LaddPipeline, LaddSequentialScheduler
+from ladd_hf.data import character_tokenizer
+
+FOLDER = Path(__file__).resolve().parents[3] / "benchmarks"
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """`run(name, *flags)`: what the benchmark prints."""
+    threads = torch.get_num_threads()
+
+    def run(name, *flags):
+        spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        monkeypatch.setattr("sys.argv", [f"{name}.py", *map(str, flags)])
+        module.main()
+        return capsys.readouterr().out
+
+    yield run
+    torch.set_num_threads(threads)
+    datasets.enable_progress_bars()
+
+
+def test_sampling_overhead_prints_a_ratio_for_each_schedule(run, tmp_path):
+    sizes = "--vocabularies 8 --hidden_size 16 --layers 1 --length 16 --batch_size 2 --num_steps 2 --rounds 1"
+    run("sampling_overhead", *sizes.split(), "--json", tmp_path / "out.json")
+    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    assert {(row["latents"], row["schedule"]) for row in rows} == {
+        ("none", "joint"),
+        ("continuous", "joint"),
+        ("continuous", "sequential"),
+        ("discrete", "joint"),
+        ("discrete", "sequential"),
+    }
+    assert all(row["ratio"] > 0 for row in rows)
+
+
+def test_sampling_of_texts_is_scored_with_each_setting_that_a_pipeline_has(run, tmp_path):
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 16}
+    tokenizer = character_tokenizer()
+    ids = {"vocab_size": len(tokenizer), "mask_token_id": tokenizer.mask_token_id}
+    latents = {"latent_type": "continuous", "latent_length": 4, "latent_dim": 2}
+    for name, options, scheduler in (
+        ("mdlm", {}, LaddJointScheduler()),
+        ("co", latents, LaddSequentialScheduler(latent_share=0.75)),
+    ):
+        model = LaddForDiffusionLM(LaddConfig(**sizes, **ids, **options))
+        for parameter in model.parameters():  # output projections start at zero, which no latent can change
+            torch.nn.init.normal_(parameter, std=0.2)
+        LaddPipeline(model, scheduler=scheduler, tokenizer=tokenizer).save_pretrained(tmp_path / name)
+    rows = ["as saved", "half of the steps for the latents", "DDPM steps of the latents"]
+    flags = ["--budgets", "1", "8", "--num_samples", "64", "--json", tmp_path / "x.json"]
+    printed = run("text_sampling", tmp_path / "mdlm", tmp_path / "co", "--rows", *rows, *flags)
+    found = json.loads((tmp_path / "x.json").read_text())["rows"]
+    assert list(found) == ["mdlm | as saved", *(f"co | {row}" for row in rows)]
+    assert set(found["mdlm | as saved"]["quality"]) == {"1", "8"}
+    assert all(set(found[f"co | {row}"]["quality"]) == {"8"} for row in rows)  # one step is too few for two legs
+    saved, halved = (found[f"co | {row}"]["quality"]["8"]["nats"] for row in rows[:2])
+    assert saved != halved  # the setting is in force
+    assert len([line for line in printed.splitlines() if line.startswith("| co | ")]) == 3
+
+
+def test_the_input_pipeline_is_timed_for_each_tokenizer_and_path(run, tmp_path):
+    tiny = "--documents 20 --rounds 1 --hidden_size 16 --layers 1 --length 64 --batch_size 128 --steps 6"
+    out = tmp_path / "out.json"
+
+    def measure(*flags):
+        run("input_pipeline", *tiny.split(), "--vocab_size", "300", *flags, "--json", out)
+        return json.loads(out.read_text())
+
+    kinds = [(kind, path) for kind in ("characters", "byte-level BPE") for path in ("disk", "stream")]
+    speed = measure("--part", "speed")["speed"]
+    found = measure("--part", "waiting", "--window", "200")
+    assert found["speed"] == speed and found["waiting"]["settings"]["window"] == 200
+    assert all([(row["tokenizer"], row["path"]) for row in part["rows"]] == kinds for part in found.values())
+    assert all(row["characters_per_second"] > 0 for row in speed["rows"])
+    for row in found["waiting"]["rows"]:
+        assert row["longest_wait"] > 0 and 0 < row["wait_share"] < 1 and row["tokens_used"] == 6 * 128 * 64
+        assert row["encoder_calls"] > 0 if row["path"] == "stream" else row["tokens_encoded"] == 0

@@ -1,0 +1,61 @@
+"""The tables of ablations are what their script found, and each of its rows is one of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+PAGE = (ROOT / "docs" / "ablations.md").read_text()
+
+
+def script(name: str):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def table(head: str) -> list[str]:
+    """The rows of the page's table under these two lines."""
+    first, second = head.splitlines()
+    lines = PAGE.splitlines()
+    start = lines.index(first)
+    assert lines[start + 1] == second
+    return lines[start + 2 : lines.index("", start)]
+
+
+@pytest.mark.parametrize("question", ["latents", "samples"])
+def test_a_table_holds_what_was_found_and_nothing_else(question):
+    ablations = script("text_ablations")
+    found = json.loads((ROOT / "benchmarks" / "results" / f"text_{question}.json").read_text())
+    rows = {ablations.table_row(question, row, outcome) for row, outcome in found.items()}
+    assert set(table(ablations.HEADS[question])) == rows and len(rows) > 4
+    assert all(outcome["flags"] == ablations.CHANGES[question][row] for row, outcome in found.items())
+
+
+def test_the_table_of_sampling_holds_what_was_found():
+    sampling = script("text_sampling")
+    found = json.loads((ROOT / "benchmarks" / "results" / "text_sampling.json").read_text())
+    budgets = found["budgets"]
+    head = (
+        f"| pipeline | sampling | {' | '.join(map(str, budgets))} | entropy |\n" + "| --- " * (len(budgets) + 3) + "|"
+    )
+    rows = {sampling.table_row(name, outcome["quality"], budgets) for name, outcome in found["rows"].items()}
+    assert set(table(head)) == rows and len(rows) > 4
+    assert all(o["settings"] == sampling.CHANGES[name.split(" | ")[1]] for name, o in found["rows"].items())
+
+
+def test_the_table_of_the_gpu_holds_what_was_found():
+    found = json.loads((ROOT / "benchmarks" / "results" / "python-docs-gpu-di-seed42.json").read_text())["quality"]
+    budgets = list(found["MDLM"])
+    rows = {
+        (name + suffix, *(f"{scores[n][score]:.2f}" if n in scores else "" for n in budgets))
+        for name, scores in found.items()
+        for score, suffix in (("nats", ""), ("entropy", ", entropy"))
+    }
+    head = f"| evaluations | {' | '.join(budgets)} |\n" + "| --- " * (len(budgets) + 1) + "|"
+    assert {tuple(cell.strip() for cell in row.strip("|").split("|")) for row in table(head)} == rows

@@ -1,0 +1,26 @@
+"""The README's Python runs as it stands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+README = Path(__file__).resolve().parents[3] / "README.md"
+
+
+def test_the_examples_of_the_readme_run_in_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    examples = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    assert len(examples) == 2
+    shorter = "\n".join(examples).replace("max_steps=100", "max_steps=2").replace('"steps": 50', '"steps": 1')
+    namespace: dict[str, object] = {}
+    exec(shorter, namespace)
+    assert namespace["output"].nfe == 8
+    assert (tmp_path / "my-pipeline" / "model_index.json").is_file()
+
+
+def test_the_readme_has_its_two_commands_on_one_line_each():
+    lines = [line for line in README.read_text().splitlines() if line.startswith("python3 -m venv")]
+    assert len(lines) == 2
+    assert lines[0].endswith("accelerate launch examples/train_ladd.py")
+    assert lines[1].endswith("-m pytest")

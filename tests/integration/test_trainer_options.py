@@ -1,0 +1,564 @@
+"""Every option of transformers' Trainer is kept, without meaning here, or refused with a sentence.
+
+A new version of transformers with an option that is not in these tables fails the tests.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import inspect
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.training import logged, one_stage, texts, two_stages
+from transformers import EarlyStoppingCallback, Trainer, TrainingArguments
+
+TESTS = Path(__file__).parents[1]
+
+# Training with this value differs from training without it.
+CHANGES_TRAINING = {
+    "per_device_train_batch_size": 4,
+    "learning_rate": 1e-2,
+    "lr_scheduler_type": "cosine",
+    "optim": "adafactor",
+    "weight_decay": 0.5,
+    "adam_beta1": 0.5,
+    "adam_beta2": 0.5,
+    "adam_epsilon": 1e-2,
+    "gradient_accumulation_steps": 2,
+    "max_grad_norm": 1e-3,
+    "bf16": True,
+    "neftune_noise_alpha": 5.0,
+    "seed": 7,
+    "data_seed": 7,
+    "train_sampling_strategy": "sequential",
+}
+# A run with this value has the same losses, weights and bound to the bit.
+CHANGES_NOTHING = {
+    "average_tokens_across_devices": False,  # of one process; of several test_trainer_distributed.py
+    "torch_empty_cache_steps": 1,
+    "activation_checkpointing": True,
+    "logging_first_step": True,
+    "log_on_each_node": False,
+    "logging_nan_inf_filter": True,  # what is no number stops the run before
+    "include_num_input_tokens_seen": "non_padding",
+    "log_level": "error",
+    "log_level_replica": "error",
+    "eval_strategy": "epoch",
+    "eval_delay": 1,
+    "prediction_loss_only": True,
+    "eval_on_start": True,
+    "eval_do_concat_batches": False,
+    "eval_use_gather_object": True,
+    "eval_accumulation_steps": 1,
+    "per_device_eval_batch_size": 3,
+    "save_only_model": True,
+    "save_on_each_node": True,
+    "use_cache": True,
+    "ignore_data_skip": True,
+    "restore_callback_states_from_checkpoint": True,
+    "accelerator_config": {"even_batches": False, "non_blocking": True},
+    "dataloader_drop_last": True,
+    "dataloader_num_workers": 1,
+    "dataloader_in_order": False,
+    "remove_unused_columns": True,
+    "skip_memory_metrics": False,
+    "do_train": True,
+    "do_eval": True,
+    "do_predict": True,
+    "disable_tqdm": True,
+    "run_name": "mine",
+    "project": "mine",
+    "length_column_name": "size",
+    "label_names": ["labels"],
+}
+
+# What is refused, and the sentence that says so.
+REFUSED = {
+    "label_smoothing_factor": (0.1, "`label_smoothing_factor` is 0.1, but the loss is the diffusion objective"),
+    "batch_eval_metrics": (True, "`batch_eval_metrics` is True, but evaluation computes the bound of each text"),
+    "include_for_metrics": (["loss"], "`include_for_metrics` is ['loss'], but evaluation computes the bound"),
+    "use_liger_kernel": (True, "`use_liger_kernel` is True, but Liger has no kernels for this model"),
+    "fp16": (True, "`fp16` is True, but a CPU does not train in mixed float16: set `bf16`"),
+}
+
+# What has a test of its own.
+TESTED = {
+    "output_dir": "test_trainer_stopping.py::test_a_checkpoint_can_be_moved_and_renamed",
+    "num_train_epochs": "test_trainer_options.py::test_a_run_by_epochs_has_as_many_steps",
+    "max_steps": "test_trainer.py::test_every_kind_trains_and_logs_the_parts_of_its_loss",
+    "warmup_steps": "test_trainer_options.py::test_the_best_weights_are_those_of_the_lowest_bound",
+    "lr_scheduler_kwargs": "test_trainer_options.py::test_the_best_weights_are_those_of_the_lowest_bound",
+    "dataloader_persistent_workers": "test_trainer_options.py::"
+    "test_each_evaluation_set_has_its_own_figure_where_workers_persist",
+    "bf16_full_eval": "test_trainer_options.py::test_evaluation_in_half_precision_leaves_the_weights_as_they_are",
+    "fp16_full_eval": "test_trainer_options.py::test_evaluation_in_half_precision_leaves_the_weights_as_they_are",
+    "activation_checkpointing_kwargs": "test_trainer_options.py::test_reentrant_checkpointing_trains_the_same_adapters",
+    "torch_compile": "test_trainer_options.py::test_a_compiled_model_trains_as_it_does_uncompiled",
+    "torch_compile_backend": "test_trainer_options.py::test_a_compiled_model_trains_as_it_does_uncompiled",
+    "auto_find_batch_size": "test_trainer_options.py::test_a_batch_size_that_was_found_is_as_one_that_was_given",
+    "logging_strategy": "test_trainer_options.py::test_without_logs_a_run_learns_the_same",
+    "logging_steps": "test_trainer.py::test_a_log_of_several_steps_is_the_mean_of_their_logs",
+    "eval_steps": "test_trainer_options.py::test_the_best_weights_are_those_of_the_lowest_bound",
+    "save_strategy": "test_trainer_options.py::test_the_best_weights_are_those_of_the_lowest_bound",
+    "save_steps": "test_trainer_stopping.py::test_a_resumed_run_ends_where_the_whole_run_ends_to_the_bit",
+    "save_total_limit": "test_trainer_options.py::test_the_best_weights_are_those_of_the_lowest_bound",
+    "push_to_hub": "hub/test_trainer_pushes.py",
+    "hub_model_id": "hub/test_trainer_pushes.py",
+    "hub_strategy": "hub/test_trainer_pushes.py",
+    "hub_always_push": "hub/test_trainer_pushes.py",
+    "load_best_model_at_end": "test_trainer_options.py::test_the_best_weights_are_those_of_the_lowest_bound",
+    "metric_for_best_model": "test_trainer_options.py::test_the_best_weights_are_those_of_the_lowest_bound",
+    "greater_is_better": "test_trainer_options.py::test_metrics_of_the_bound_are_better_where_lower",
+    "use_cpu": "test_trainer.py::test_every_kind_trains_and_logs_the_parts_of_its_loss",
+    "ddp_find_unused_parameters": "test_training_args.py",
+    "ddp_backend": "test_trainer_distributed.py",
+    "fsdp": "examples/test_accelerate_configs.py",
+    "deepspeed": "test_sharding.py",
+    "resume_from_checkpoint": "test_trainer_options.py::test_the_checkpoint_of_the_arguments_is_resumed",
+    "parallelism_config": "test_trainer_options.py::test_sequences_and_tensors_are_not_split_over_devices",
+}
+
+# What another part of transformers does, on hardware or services that no test has, and nothing here changes.
+LEFT_TO_TRANSFORMERS = {
+    "optim_target_modules": "layer-wise optimisers of other packages (GaLore, APOLLO)",
+    "optim_args": "arguments of those and other optimisers",
+    "tf32": "kernels of a GPU",
+    "gradient_checkpointing": "the old name of activation_checkpointing",
+    "gradient_checkpointing_kwargs": "the old name of activation_checkpointing_kwargs",
+    "torch_compile_mode": "a mode of the inductor backend",
+    "liger_kernel_config": "of use_liger_kernel, which is refused",
+    "report_to": "services that logs are sent to",
+    "trackio_space_id": "one of these services",
+    "trackio_bucket_id": "one of these services",
+    "trackio_static_space_id": "one of these services",
+    "enable_jit_checkpoint": "saves where the machine is about to be taken away, by the trainer's own saving",
+    "hub_private_repo": "a setting of the repository",
+    "hub_token": "a setting of the repository",
+    "hub_revision": "a setting of the repository",
+    "full_determinism": "deterministic kernels of a GPU, for the whole process",
+    "dataloader_pin_memory": "memory of a GPU's host",
+    "dataloader_prefetch_factor": "how far workers read ahead",
+    "dataloader_multiprocessing_context": "how workers start",
+    "ddp_bucket_cap_mb": "how gradients are sent",
+    "ddp_broadcast_buffers": "how buffers are sent",
+    "ddp_static_graph": "how gradients are sent",
+    "ddp_timeout": "how long processes wait",
+    "fsdp_config": "of fsdp",
+    "debug": "prints what overflows",
+    "local_rank": "set by the launcher",
+}
+
+TRAINER = {
+    "model": "test_trainer.py::test_every_kind_trains_and_logs_the_parts_of_its_loss",
+    "args": "test_trainer.py::test_every_kind_trains_and_logs_the_parts_of_its_loss",
+    "data_collator": "test_trainer.py::test_texts_with_fewer_tokens_than_latents_are_refused_where_they_become_batches",
+    "train_dataset": "test_trainer.py::test_a_model_learns_what_it_is_shown",
+    "eval_dataset": "test_evaluation_counts.py",
+    "processing_class": "test_trainer.py::test_a_tokenizer_with_another_mask_token_is_refused",
+    "model_init": "test_hyperparameter_search.py",
+    "callbacks": "test_trainer.py::test_behind_it_the_average_begins_anew",
+    "optimizers": "test_trainer_options.py::test_averaging_optimisers_are_refused_beside_an_average",
+    "optimizer_cls_and_kwargs": "test_trainer_options.py::test_an_averaging_optimiser_is_evaluated_at_its_average",
+}
+REFUSED_TRAINER = {
+    "compute_loss_func": (lambda *args, **kwargs: 0.0, "`compute_loss_func` is given, but the loss is the diffusion"),
+    "compute_metrics": (lambda prediction: {}, "`compute_metrics` is given, but evaluation computes the bound"),
+    "preprocess_logits_for_metrics": (lambda *args: None, "`preprocess_logits_for_metrics` is given, but evaluation"),
+}
+
+EVERY_TABLE = (CHANGES_TRAINING, CHANGES_NOTHING, REFUSED, TESTED, LEFT_TO_TRANSFORMERS)
+
+
+def test_every_training_argument_of_transformers_is_in_one_table():
+    names = [name for table in EVERY_TABLE for name in table]
+    assert len(names) == len(set(names))
+    assert set(names) == {field.name for field in dataclasses.fields(TrainingArguments)}
+
+
+def test_every_argument_of_transformers_trainer_is_in_one_table():
+    names = [*TRAINER, *REFUSED_TRAINER]
+    assert set(names) == set(inspect.signature(Trainer.__init__).parameters) - {"self"} and len(names) == len(
+        set(names)
+    )
+
+
+@pytest.mark.parametrize("place", sorted({*TESTED.values(), *TRAINER.values()}))
+def test_the_tests_that_the_tables_name_are_there(place):
+    file, _, name = place.partition("::")
+    (path,) = TESTS.rglob(file)
+    assert not name or re.search(rf"^def {name}\(", path.read_text(encoding="utf-8"), re.MULTILINE)
+    options = [option for table in (TESTED, TRAINER) for option, where in table.items() if where == place]
+    assert name or all(option in path.read_text(encoding="utf-8") for option in options)
+
+
+# --- the tables ---
+
+
+def run(make_trainer, name, **options):
+    """Losses of a short run on texts of equal length, its weights, and the bound it ends with."""
+    trainer = make_trainer("discrete", name, data=texts(24), eval_data=texts(7, seed=1), max_steps=3, **options)
+    trainer.train()
+    weights = {key: weight.clone() for key, weight in trainer.model.state_dict().items()}
+    return logged(trainer), weights, trainer.evaluate()["eval_loss"]
+
+
+@pytest.fixture(scope="module")
+def kept():
+    return {}
+
+
+@pytest.fixture
+def plain(make_trainer, kept):
+    """The run without any of the options, once."""
+    if not kept:
+        kept["run"] = run(make_trainer, "plain")
+    return kept["run"]
+
+
+@pytest.mark.parametrize("name", CHANGES_TRAINING)
+def test_options_of_training_are_kept(name, make_trainer, plain):
+    losses, weights, bound = run(make_trainer, "other", **{name: CHANGES_TRAINING[name]})
+    assert any(not torch.equal(weight, weights[key]) for key, weight in plain[1].items())
+    assert all(np.isfinite(losses)) and bound != plain[2]
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_options_of_anything_else_leave_training_and_the_bound_alone(part, make_trainer, plain):
+    names = list(CHANGES_NOTHING)[part::4]  # several at once, for they do not meet
+    losses, weights, bound = run(make_trainer, "other", **{name: CHANGES_NOTHING[name] for name in names})
+    assert losses == plain[0]
+    assert not [key for key, weight in plain[1].items() if not torch.equal(weight, weights[key])]
+    assert bound == pytest.approx(plain[2], rel=1e-6), "batches of other sizes round otherwise"
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_options_that_can_not_be_kept_are_refused(name, make_trainer):
+    value, message = REFUSED[name]
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        make_trainer("none", **{name: value})
+    assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", REFUSED_TRAINER)
+def test_callables_that_would_not_be_called_are_refused(name, make_trainer):
+    value, message = REFUSED_TRAINER[name]
+    with pytest.raises(ValueError, match=re.escape(message)):
+        make_trainer("none", trainer_options={name: value})
+
+
+def test_batches_of_unequal_sizes_are_refused(make_trainer):
+    with pytest.raises(ValueError, match=r"`train_sampling_strategy` is .*batch_rebalance.* give 'random'"):
+        make_trainer("none", train_sampling_strategy="batch_rebalance")
+
+
+def test_callables_that_are_set_later_are_refused_too(make_trainer):
+    trainer = make_trainer("none", eval_data=texts(2))
+    trainer.compute_metrics = lambda prediction: {}
+    for run in (trainer.train, trainer.evaluate):
+        with pytest.raises(ValueError, match="`compute_metrics` is given, but evaluation computes the bound"):
+            run()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("ema_decay", 1.5, "`ema_decay` is 1.5; give a decay"),
+        ("stages", two_stages(1.5), r"`stages\[0\]`: `steps` is 1.5; give a number of steps"),
+        ("stages", one_stage(5, delay=3.0), r"`stages\[0\]`: `delay` is 3.0; give a share"),
+    ],
+)
+def test_arguments_that_are_set_later_are_checked_where_training_begins(name, value, message, make_trainer):
+    trainer = make_trainer("discrete")
+    setattr(trainer.args, name, value)
+    with pytest.raises(ValueError, match=message):
+        trainer.train()
+
+
+@pytest.fixture
+def workers_end(monkeypatch):
+    """Ends persistent workers: where another test collects the garbage, it waits 5 seconds for each of them."""
+    yield
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.1)
+    gc.collect()
+
+
+@pytest.mark.usefixtures("workers_end")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_each_evaluation_set_has_its_own_figure_where_workers_persist(workers, make_trainer):
+    options = {"dataloader_num_workers": workers, "dataloader_persistent_workers": bool(workers)}
+    sets = {"a": texts(4), "b": texts(4, seed=5)}
+    trainer = make_trainer("discrete", eval_data=sets["a"], **options)
+    alone = {name: make_trainer("discrete", name, eval_data=one).evaluate()["eval_loss"] for name, one in sets.items()}
+    assert trainer.evaluate()["eval_loss"] == alone["a"] != alone["b"]
+    assert trainer.evaluate(sets["b"], metric_key_prefix="eval_other")["eval_other_loss"] == alone["b"]
+    assert trainer.evaluate()["eval_loss"] == alone["a"]
+    both = trainer.evaluate(sets)
+    assert (both["eval_a_loss"], both["eval_b_loss"]) == (alone["a"], alone["b"])
+
+
+def test_sequences_and_tensors_are_not_split_over_devices(make_trainer):
+    from types import SimpleNamespace
+
+    from ladd_hf.training.trainer_checks import check_options
+
+    args = make_trainer("none").args
+    for name in ("tp", "cp", "sp"):
+        args.parallelism_config = SimpleNamespace(**{f"{name}_size": 2})
+        with pytest.raises(ValueError, match=r"`parallelism_config` is .* cannot be split over devices"):
+            check_options(args, {})
+    args.parallelism_config = SimpleNamespace(tp_size=1, cp_size=1, sp_size=1)
+    check_options(args, {})
+
+
+# --- options with tests of their own ---
+
+
+def test_a_run_by_epochs_has_as_many_steps(make_trainer):
+    trainer = make_trainer("none", data=texts(24), max_steps=-1, num_train_epochs=2)
+    trainer.train()
+    assert trainer.state.global_step == 6 and trainer.state.epoch == 2
+
+
+def test_without_logs_a_run_learns_the_same(make_trainer):
+    silent, plain = make_trainer("none", "silent", logging_strategy="no"), make_trainer("none", "plain")
+    silent.train()
+    plain.train()
+    assert logged(silent) == []
+    assert all(torch.equal(a, b) for a, b in zip(silent.model.parameters(), plain.model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(("flag", "dtype"), [("bf16_full_eval", torch.bfloat16), ("fp16_full_eval", torch.float16)])
+@pytest.mark.parametrize("kind", ["continuous", "vector"])
+def test_evaluation_in_half_precision_leaves_the_weights_as_they_are(kind, flag, dtype, make_trainer, stirred_model):
+    seen = []
+    model = stirred_model(kind)
+    trainer = make_trainer(model, eval_data=texts(6, seed=1), **{flag: True})
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    nelbo = model.nelbo
+    model.nelbo = lambda *args: (seen.append(model.dtype), nelbo(*args))[1]
+    half = trainer.evaluate()["eval_loss"]
+    assert seen == [dtype]
+    after = model.state_dict()
+    assert all(
+        after[name].dtype == tensor.dtype and torch.equal(after[name], tensor) for name, tensor in before.items()
+    )
+    exact = make_trainer(model, "exact", eval_data=texts(6, seed=1)).evaluate()["eval_loss"]
+    assert half != exact and half == pytest.approx(exact, rel=0.02)
+    assert getattr(trainer.args, flag)
+    trainer.train()  # after an evaluation
+    trainer.evaluate()
+    trainer.train()
+
+
+def test_a_second_run_of_a_trainer_draws_the_noise_of_the_first(make_trainer):
+    trainer = make_trainer("discrete", max_steps=1, learning_rate=0.0)
+    losses = []
+    for _ in range(2):
+        trainer.train()
+        losses.append(logged(trainer))
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("name", ["eval_do_concat_batches", "prediction_loss_only"])
+def test_predictions_are_the_bounds_of_the_texts_whatever_is_asked_of_the_loop(name, make_trainer):
+    data = texts(7, seed=1)
+    plain = make_trainer("discrete").predict(data)
+    other = make_trainer("discrete", "other", per_device_eval_batch_size=2, **{name: name == "prediction_loss_only"})
+    assert plain.predictions.shape == (7, 3) and np.allclose(plain.predictions[:, 0], 12)
+    assert plain.metrics["test_loss"] == pytest.approx(plain.predictions[:, 1:].sum() / 84)
+    predicted = other.predict(data)
+    assert predicted.metrics["test_loss"] == pytest.approx(plain.metrics["test_loss"], rel=1e-6)
+    if name == "prediction_loss_only":
+        assert predicted.predictions is None
+    else:
+        np.testing.assert_allclose(predicted.predictions, plain.predictions, rtol=1e-5)
+
+
+@pytest.mark.parametrize("metric", ["loss", "joint_nelbo", "eval_joint_token_nats", "perplexity"])
+def test_metrics_of_the_bound_are_better_where_lower(metric, make_trainer):
+    assert make_trainer("none", metric_for_best_model=metric).args.greater_is_better is False
+    assert make_trainer("none", metric_for_best_model=metric, greater_is_better=True).args.greater_is_better is True
+    assert make_trainer("none", metric_for_best_model="mauve").args.greater_is_better is True
+
+
+@pytest.mark.parametrize("metric", ["loss", "joint_nelbo", "perplexity"])
+def test_the_best_weights_are_those_of_the_lowest_bound(metric, make_trainer):
+    data = texts(1) * 32
+    trainer = make_trainer(
+        "none",
+        data=data,
+        eval_data=data[:4],
+        max_steps=8,
+        learning_rate=3e-2,
+        lr_scheduler_type="cosine_with_min_lr",
+        lr_scheduler_kwargs={"min_lr": 1e-3},
+        warmup_steps=2,
+        ema_decay=0.0,
+        eval_strategy="steps",
+        eval_steps=2,
+        save_strategy="steps",
+        save_steps=2,
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model=metric,
+        callbacks=[EarlyStoppingCallback(10)],
+    )
+    trainer.train()
+    bounds = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
+    assert len(bounds) == 4 and len(set(bounds)) == 4
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(min(bounds), rel=1e-6)
+    assert len(list(Path(trainer.args.output_dir).glob("checkpoint-*"))) <= 3
+
+
+def test_a_compiled_model_trains_as_it_does_uncompiled(make_trainer):
+    plain = make_trainer("none", "plain", eval_data=texts(4), max_steps=1)
+    compiled = make_trainer(
+        "none", "compiled", eval_data=texts(4), max_steps=1, torch_compile=True, torch_compile_backend="eager"
+    )
+    for trainer in (plain, compiled):
+        trainer.train()
+    assert logged(compiled) == pytest.approx(logged(plain), rel=1e-5)
+    assert compiled.evaluate()["eval_loss"] == pytest.approx(plain.evaluate()["eval_loss"], rel=1e-5)
+
+
+def test_a_batch_size_that_was_found_is_as_one_that_was_given(make_trainer, tiny_model):
+    class Small(type(tiny_model("discrete"))):
+        def forward(self, input_ids=None, **kwargs):
+            if input_ids is not None and kwargs.get("loss_only") and len(input_ids) > 4:
+                raise RuntimeError("CUDA out of memory.")
+            return super().forward(input_ids, **kwargs)
+
+    torch.manual_seed(0)
+    found = make_trainer(
+        Small(tiny_model("discrete").config),
+        "found",
+        per_device_train_batch_size=5,
+        auto_find_batch_size=True,
+        learning_rate=0.0,
+    )
+    torch.manual_seed(0)
+    given = make_trainer(
+        Small(tiny_model("discrete").config), "given", per_device_train_batch_size=4, learning_rate=0.0
+    )
+    for trainer in (found, given):
+        trainer.train()
+    assert found._train_batch_size == 4
+    assert logged(found) == logged(given)
+
+
+def test_the_checkpoint_of_the_arguments_is_resumed(make_trainer):
+    whole = make_trainer("none", "whole", save_strategy="steps", save_steps=3)
+    whole.train()
+    resumed = make_trainer("none", "resumed", resume_from_checkpoint=f"{whole.args.output_dir}/checkpoint-3")
+    resumed.train()
+    assert len(logged(resumed)) == 6 and logged(resumed) == logged(whole)
+
+
+# --- checkpointing ---
+
+
+@pytest.mark.parametrize("kind", ["none", "continuous", "separate", "discrete", "pretrained"])
+def test_reentrant_checkpointing_trains_the_same_adapters(kind, make_trainer, stirred_model, encoder_model):
+    from peft import LoraConfig
+
+    gradients = []
+    for checkpointing in (None, {"use_reentrant": False}, {"use_reentrant": True}):
+        model = encoder_model(encoder_trained=True) if kind == "pretrained" else stirred_model(kind)
+        torch.manual_seed(1)
+        model.add_adapter(LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
+        options = {"activation_checkpointing": bool(checkpointing), "activation_checkpointing_kwargs": checkpointing}
+        trainer = make_trainer(model, f"{checkpointing}", max_steps=1, max_grad_norm=0.0, **options)
+        kept = {}
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                parameter.register_hook(lambda gradient, name=name, kept=kept: kept.__setitem__(name, gradient.clone()))
+        trainer.train()
+        gradients.append(kept)
+    expected, *others = gradients
+    assert any("encoder" in name for name in expected) or kind == "none"
+    for kept in others:
+        assert kept.keys() == expected.keys()
+        for name, gradient in expected.items():
+            torch.testing.assert_close(kept[name], gradient, atol=1e-6, rtol=1e-5, msg=name)
+
+
+# --- optimisers that average by themselves ---
+
+
+class AveragingSGD(torch.optim.SGD):
+    """Trains weights, and in evaluation mode puts their mean in their place: as schedule-free optimisers do."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.mean, self.count, self.trained = None, 0, None
+
+    def weights(self):
+        return [weight for group in self.param_groups for weight in group["params"]]
+
+    def step(self, closure=None):
+        assert self.trained is None, "it is in evaluation mode"
+        super().step(closure)
+        self.count += 1
+        weights = [weight.detach().clone() for weight in self.weights()]
+        if self.mean is None:
+            self.mean = weights
+        else:
+            self.mean = [m + (w - m) / self.count for m, w in zip(self.mean, weights, strict=True)]
+
+    def eval(self):
+        if self.trained is None and self.mean is not None:
+            self.trained = [weight.detach().clone() for weight in self.weights()]
+            self.put(self.mean)
+
+    def train(self):
+        if self.trained is not None:
+            self.put(self.trained)
+            self.trained = None
+
+    @torch.no_grad()
+    def put(self, values):
+        for weight, value in zip(self.weights(), values, strict=True):
+            weight.copy_(value)
+
+
+def test_averaging_optimisers_are_refused_beside_an_average(make_trainer, tiny_model):
+    options = {"optimizer_cls_and_kwargs": (AveragingSGD, {"lr": 0.1})}
+    with pytest.raises(ValueError, match=r"The optimiser AveragingSGD averages .*: set `ema_decay` to 0"):
+        make_trainer("none", "one", trainer_options=options).train()
+    model = tiny_model("none")
+    options = {"optimizers": (AveragingSGD(model.parameters(), lr=0.1), None)}
+    with pytest.raises(ValueError, match=r"The optimiser AveragingSGD averages .*: set `ema_decay` to 0"):
+        make_trainer(model, "other", trainer_options=options).train()
+
+
+def test_averaging_optimisers_are_refused_where_the_best_weights_are_to_be_loaded(make_trainer):
+    options = {"optimizer_cls_and_kwargs": (AveragingSGD, {"lr": 0.1})}
+    best = {"load_best_model_at_end": True, "eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps"}
+    trainer = make_trainer("none", eval_data=texts(2), ema_decay=0, save_steps=2, trainer_options=options, **best)
+    with pytest.raises(ValueError, match="cannot be given to it: leave `load_best_model_at_end` out"):
+        trainer.train()
+
+
+def test_an_averaging_optimiser_is_evaluated_at_its_average(make_trainer, tmp_path):
+    runs = []
+    for name, often in (("seldom", {}), ("often", {"eval_strategy": "steps", "eval_steps": 1})):
+        options = {"optimizer_cls_and_kwargs": (AveragingSGD, {"lr": 0.1})}
+        trainer = make_trainer(
+            "discrete", name, eval_data=texts(4), ema_decay=0.0, max_grad_norm=0.0, trainer_options=options, **often
+        )
+        trainer.train()
+        trainer.save_pipeline(str(tmp_path / f"{name} saved"))
+        runs.append(trainer)
+    assert logged(runs[0]) == logged(runs[1]), "evaluation leaves the training alone"
+    from safetensors.torch import load_file
+
+    weights = [load_file(tmp_path / f"{name} saved" / "model" / "model.safetensors") for name in ("seldom", "often")]
+    optimizer = getattr(runs[0].optimizer, "optimizer", runs[0].optimizer)
+    saved = weights[0]["token_head.proj.weight"]
+    assert torch.equal(saved, weights[1]["token_head.proj.weight"])
+    assert any(saved.shape == mean.shape and torch.equal(saved, mean) for mean in optimizer.mean)

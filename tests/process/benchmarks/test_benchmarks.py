@@ -1,0 +1,52 @@
+"""Benchmarks that start the example, made tiny, run, and write what they print."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_text_ablations_tell_what_the_latents_give_away(tmp_path):
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    for split in ("train", "validation"):
+        (texts / f"{split}.txt").write_text(f"the {split} cat sat on the mat and the dog ran " * 30)
+    tiny = f"--data {texts} --hidden_size 32 --num_hidden_layers 1 --length 16 --latent_length 4 --codebook_size 20"
+    tiny += " --max_steps 2 --warmup_steps 1 --logging_steps 1"
+    tiny += " --per_device_train_batch_size 4 --cpu_threads 3"
+    command = [sys.executable, "benchmarks/text_ablations.py", "latents", *tiny.split()]
+    command += ["--parallel", "2", "--rows", "recipe", "no unpooling", "--json", str(tmp_path / "x.json")]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr[-3000:]
+    rows = json.loads((tmp_path / "x.json").read_text())
+    assert set(rows) == {"recipe", "no unpooling"}
+    assert all([entry["step"] for entry in row["log"]] == [1, 2] for row in rows.values())
+    assert all(0 <= row["log"][-1]["decoded_true"] <= 1 for row in rows.values())
+    assert all(row["facts"]["hardware"].endswith(" 3 threads") and "threads" not in row for row in rows.values())
+    table = process.stdout.splitlines()
+    assert {line.split(" | ")[0] for line in table[2:]} == {"| recipe", "| no unpooling"}
+
+
+def test_the_gap_benchmark_gives_the_share_that_each_recipe_and_seed_closes(tmp_path):
+    recipes = ["--recipes", "sawtooth-co", "--seeds", "3"]
+    tiny = "--max_steps 3 --warmup_steps 1 --per_device_train_batch_size 8 --num_samples 20"
+    tiny += " --budgets 2 4 128 --num_eval_sequences 10 --length 8 --cpu_threads 1"
+    command = [
+        sys.executable,
+        "benchmarks/sawtooth_gap.py",
+        *recipes,
+        *tiny.split(),
+        "--json",
+        str(tmp_path / "x.json"),
+    ]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr[-3000:]
+    (row,) = json.loads((tmp_path / "x.json").read_text())
+    assert (row["recipe"], row["seed"]) == ("sawtooth-co", 3) and set(row["gap_closed"]) == {"2", "4", "128"}
+    baseline, score = (row["quality"][name]["4"] for name in ("MDLM", "Co-LADD sequential"))
+    assert abs(row["gap_closed"]["4"] - (baseline - score) / (baseline - row["entropy"])) < 1e-12
+    assert "sawtooth-co, seed 3: gap closed at  2:" in process.stdout

@@ -1,0 +1,94 @@
+"""The wheel is the whole package: it holds every file of it, and works where there is no checkout."""
+
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+SOURCE = ROOT / "src"
+
+# Run in a fresh interpreter: imports every module of the wheel, with the checkout taken off the path.
+IMPORT_EVERYTHING = """
+import importlib, importlib.metadata, pkgutil, sys
+from pathlib import Path
+
+source, target = (Path(argument).resolve() for argument in sys.argv[1:])
+sys.path = [entry for entry in sys.path if Path(entry).resolve() != source]
+
+import ladd_hf
+
+names = [module.name for module in pkgutil.walk_packages(ladd_hf.__path__, "ladd_hf.")]
+for module in [ladd_hf, *(importlib.import_module(name) for name in names if not name.endswith("__main__"))]:
+    assert Path(module.__file__).is_relative_to(target), f"{module.__name__} came from {module.__file__}"
+assert importlib.metadata.version("ladd_hf") == ladd_hf.__version__
+"""
+
+
+# What a user writes, and what a type checker is to say of it, line by line.
+USERS_SCRIPT = {
+    "from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddPipeline, TimePath, from_mdlm": None,
+    "from ladd_hf import LaddTransformer": 'Module "ladd_hf" has no attribute "LaddTransformer"',
+    "reveal_type(LaddPipeline(LaddForDiffusionLM(LaddConfig())))": 'Revealed type is "ladd_hf.pipelines.pipeline_ladd.',
+    "path: int = TimePath(((1, 1), (0, 0)))": 'expression has type "TimePath"',
+    "reveal_type(from_mdlm('source'))": 'Revealed type is "ladd_hf.models.modeling_ladd.LaddForDiffusionLM"',
+}
+
+
+def run(*command: str | Path, **kwargs: object) -> None:
+    """Runs a command, and shows what it printed if it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, **kwargs)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built without a network by the backend that is installed."""
+    folder = tmp_path_factory.mktemp("wheel")
+    options = ["--no-index", "--no-deps", "--no-build-isolation", "--wheel-dir", folder]
+    run(sys.executable, "-m", "pip", "wheel", *options, ROOT)
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(wheel: Path) -> None:
+    files = (path for path in SOURCE.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    with ZipFile(wheel) as archive:
+        packed = set(archive.namelist())
+    metadata = {name for name in packed if name.split("/")[0].endswith(".dist-info")}
+
+    assert packed - metadata == {path.relative_to(SOURCE).as_posix() for path in files}
+    assert {"ladd_hf/__init__.pyi", "ladd_hf/py.typed"} <= packed  # by which type checkers know the public names
+    assert any(name.endswith("licenses/LICENSE") for name in metadata)
+
+
+def test_every_module_of_the_installed_wheel_imports_without_the_checkout(wheel: Path, tmp_path: Path) -> None:
+    target, elsewhere = tmp_path / "installed", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    run(sys.executable, "-m", "pip", "install", "--no-index", "--no-deps", "--target", target, wheel)
+    run(
+        *(sys.executable, "-c", IMPORT_EVERYTHING, SOURCE, target),
+        cwd=elsewhere,
+        env={**os.environ, "PYTHONPATH": str(target)},
+    )
+
+
+def test_a_type_checker_sees_the_public_types_of_the_installed_package(wheel: Path, tmp_path: Path) -> None:
+    # an environment of the package alone: the libraries that it builds on are no matter, and take minutes to read
+    venv.create(tmp_path / "env", symlinks=os.name != "nt")
+    (site,) = (tmp_path / "env").rglob("site-packages")
+    with ZipFile(wheel) as archive:
+        archive.extractall(site)
+    (python,) = (path for path in (tmp_path / "env").glob("*/python*") if path.stem == "python")
+    (tmp_path / "script.py").write_text("\n".join(USERS_SCRIPT) + "\n")
+    options = ["--python-executable", python, "--cache-dir", tmp_path / "cache", "--config-file", ""]
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MYPYPATH")}
+    command = [sys.executable, "-m", "mypy", *options, "script.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    for number, (line, message) in enumerate(USERS_SCRIPT.items(), start=1):
+        said = [one for one in done.stdout.splitlines() if one.startswith(f"script.py:{number}:")]
+        assert any(message in one for one in said) if message else not said, f"{line}\n{done.stdout}\n{done.stderr}"
