@@ -8,6 +8,7 @@ import json
 import pytest
 import torch
 from helpers.exact_world import ExactWorld, p_value, sample_counts
+from helpers.registries import kept
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -123,21 +124,22 @@ def test_a_plan_is_of_its_step_alone(tiny_config):
         scheduler.step(torch.zeros(1, 5, 11), 2, tokens, plan=scheduler.plan_step(1, tokens))
 
 
-def test_names_that_users_register_serve_everywhere(tiny_config, tmp_path):
+def test_names_that_users_register_serve_everywhere(tiny_config):
     class EveryOther(AncestralUnmasking):
         """As the law says."""
 
-    register_unmasking("test-own-order", EveryOther)
-    register_timestep_spacing("test-own-square", lambda done: (1 - done) ** 2)
-    register_path("test-own-path", BENT)
-    scheduler = LaddScheduler("test-own-path", None, "test-own-square", unmasking="test-own-order")
-    scheduler.set_timesteps(2)
-    assert scheduler.for_model(tiny_config("discrete")).path == LaddScheduler(path=BENT).path
-    assert scheduler.config.path == BENT, "whoever loads it does not need the name"
-    with pytest.raises(ValueError, match="without '\\+'"):
-        register_path("a+b", BENT)
-    with pytest.raises(ValueError, match="already"):
-        register_path("joint", BENT)
+    with kept():
+        register_unmasking("own-order", EveryOther)
+        register_timestep_spacing("own-square", lambda done: (1 - done) ** 2)
+        register_path("own-path", BENT)
+        scheduler = LaddScheduler("own-path", None, "own-square", unmasking="own-order")
+        scheduler.set_timesteps(2)
+        assert scheduler.for_model(tiny_config("discrete")).path == LaddScheduler(path=BENT).path
+        assert scheduler.config.path == BENT, "whoever loads it does not need the name"
+        with pytest.raises(ValueError, match="without '\\+'"):
+            register_path("a+b", BENT)
+        with pytest.raises(ValueError, match="already"):
+            register_path("joint", BENT)
 
 
 def test_options_saved_under_former_names_are_read_and_named(caplog):
