@@ -374,4 +374,5 @@ def baseline_arguments(training: LaddTrainingArguments, folder: Path) -> LaddTra
     arguments.conditional_independence_weight = 0.0
     arguments.latent_target_gradient = False
     arguments.time_distribution = "independent"
+    arguments.extra_loss_terms = None
     return arguments

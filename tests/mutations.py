@@ -120,7 +120,7 @@ MUTATIONS = [
     ),
     Mutation(
         "drop the weight of the training loss",
-        "diffusion/objective.py",
+        "diffusion/loss_terms.py",
         "token_weights(channel, batch.times) if elbo else",
         "batch.times.token_rates if elbo else",
         "tests/unit/test_objective.py",
@@ -218,7 +218,7 @@ MUTATIONS = [
     ),
     Mutation(
         "drop the weight of the latents' loss",
-        "diffusion/objective.py",
+        "diffusion/loss_terms.py",
         "loss = latent_terms(channel, prediction, clean, latents.noisy, times) / clean.shape[1]",
         "loss = times.latent_rates * channel.loss(prediction, clean, latents.noisy, times.latent_times)",
         "tests/integration/laws/test_gradients.py",
@@ -232,7 +232,7 @@ MUTATIONS = [
     ),
     Mutation(
         "cut the encoder's gradient through the codes",
-        "diffusion/objective.py",
+        "diffusion/noising.py",
         'of_latents["latent_vectors"] = latents.encoded.vectors',
         'of_latents["latent_vectors"] = latents.encoded.vectors.detach()',
         "tests/integration/test_modeling_training.py",

@@ -5,6 +5,7 @@ from .diffusion.nelbo import Nelbo as Nelbo
 from .diffusion.noise_schedules import register_gaussian_schedule as register_gaussian_schedule
 from .diffusion.noise_schedules import register_mask_schedule as register_mask_schedule
 from .diffusion.objective import TrainingObjective as TrainingObjective
+from .diffusion.objective import register_loss_term as register_loss_term
 from .diffusion.paths import TimePath as TimePath
 from .diffusion.paths import register_path as register_path
 from .diffusion.paths import register_timestep_spacing as register_timestep_spacing

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from ladd_hf.data.corpora import CORPORA
 from ladd_hf.diffusion.gaussian import LATENT_SOLVERS
 from ladd_hf.diffusion.noise_schedules import GAUSSIAN_SCHEDULES, MASK_SCHEDULES
+from ladd_hf.diffusion.objective import LOSS_TERMS
 from ladd_hf.diffusion.paths import TIME_PATHS, TIMESTEP_SPACINGS
 from ladd_hf.models.encoders.pooling import POOLINGS
 from ladd_hf.models.quantizers.quantizer_options import QUANTIZERS
@@ -16,7 +17,7 @@ from ladd_hf.schedulers.unmasking import UNMASKINGS
 
 REGISTRIES = (
     *(MASK_SCHEDULES, GAUSSIAN_SCHEDULES, LATENT_SOLVERS, TIME_PATHS, TIMESTEP_SPACINGS),
-    *(UNMASKINGS, REMASKINGS, QUANTIZERS, POOLINGS, CORPORA),
+    *(LOSS_TERMS, UNMASKINGS, REMASKINGS, QUANTIZERS, POOLINGS, CORPORA),
 )
 
 

@@ -15,8 +15,8 @@ from ladd_hf import RowGenerator, TrainingNoise, TrainingObjective
 from ladd_hf.diffusion.channels import ContinuousLatents, EncodedLatents, MaskedChannel
 from ladd_hf.diffusion.nelbo import nelbo
 from ladd_hf.diffusion.noise_schedules import gaussian_schedule, mask_schedule
-from ladd_hf.diffusion.objective import training_loss
 from ladd_hf.diffusion.time_sampling import draw_times
+from ladd_hf.diffusion.training_loss import training_loss
 from ladd_hf.models.modeling_ladd import LaddOutput
 
 TABLE = random_table()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import math
 
 import pytest
+from helpers.registries import kept
 from helpers.training import one_stage, two_stages
 
-from ladd_hf import LaddTrainingArguments, TrainingObjective
+from ladd_hf import LaddTrainingArguments, TimePath, TrainingObjective, register_loss_term
 
 
 def arguments(**options):
@@ -58,9 +60,24 @@ def test_what_is_set_is_trained():
         "latent_kl_weight": 0.8,
         "latent_target_gradient": True,
         "tokens_alone": True,
+        "extra_loss_terms": {"own": 0.3},
     }
     assert set(options) == {field.name for field in dataclasses.fields(TrainingObjective)}
-    assert arguments(**options).objective_at(7) == TrainingObjective(**options)
+    with kept():
+        register_loss_term("own", lambda inputs: (inputs.output.logits.sum(), inputs.counts.tokens))
+        assert arguments(**options).objective_at(7) == TrainingObjective(**options)
+        from_command_line = arguments(**{**options, "extra_loss_terms": '{"own": 0.3}'})
+        assert from_command_line.objective_at(7) == TrainingObjective(**options)
+
+
+@pytest.mark.parametrize(
+    "path", [[[1, 1], [1, 0.3], [0, 0]], TimePath(((1, 1), (1, 0.3), (0, 0))), "[[1, 1], [1, 0.3], [0, 0]]"]
+)
+def test_paths_may_be_data_and_are_saved_as_json(path):
+    args = arguments(time_distribution=path, nelbo_paths=[path, "joint"])
+    corners = [[1.0, 1.0], [1.0, 0.3], [0.0, 0.0]]
+    assert args.time_distribution == corners and args.nelbo_paths == [corners, "joint"]
+    assert json.loads(args.to_json_string())["nelbo_paths"] == [corners, "joint"]
 
 
 # --- two stages ---
@@ -147,6 +164,9 @@ def test_without_a_warm_up_latents_count_from_the_first_step():
         ({"ema_decay": 1.0}, "`ema_decay` is 1.0; give a decay from 0"),
         ({"ema_decay": -0.1}, "`ema_decay` is -0.1"),
         ({"ema_decay": math.nan}, "`ema_decay` is nan"),
+        ({"extra_loss_terms": {"none": 1.0}}, "The loss term 'none' is unknown"),
+        ({"extra_loss_terms": "{own"}, "is not JSON"),
+        ({"extra_loss_terms": [1]}, "give a mapping of names to weights"),
         ({"nelbo_paths": ["diagonal"]}, "'diagonal' is unknown; give one of"),
         ({"nelbo_paths": []}, "`nelbo_paths` is a list; give a list of paths, at least one"),
         ({"nelbo_samples": 0}, "`nelbo_samples` is 0"),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .channels import LatentChannel, MaskedChannel
-from .objective import Denoiser, Encode
+from .denoiser import Denoiser, Encode
 from .paths import JOINT, TOKENS_ONLY, PathSpec, Point, TimePath, TimePoints, time_path
 from .rng import RowGenerator
 from .terms import latent_terms, token_weights

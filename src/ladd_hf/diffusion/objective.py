@@ -1,22 +1,22 @@
-"""The training objective: one draw of noise, one call of the denoiser, the parts of the loss. Paper, section 6."""
+"""The settings of the training objective. Paper, section 6."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..utils.number_ranges import POSITIVE, SHARE, WEIGHT, NumberRange, check_ranges
-from .channels import EncodedLatents, LatentChannel, MaskedChannel
-from .paths import PathSpec, TimePoints
-from .precision import at_least_float32
-from .rng import RowGenerator
-from .step_counts import StepCounts
-from .terms import latent_terms, token_weights
-from .time_sampling import TrainingNoise, check_distribution, draw_times
+from ..utils.registry import Registry
+from ..utils.wrong_objects import described
+from .paths import PathSpec
+from .time_sampling import check_distribution
+
+# Further terms of the loss: each maps `LossInputs` to its sum over the batch and the count that divides it.
+LOSS_TERMS: Registry[Callable[[Any], tuple[Tensor, Tensor]]] = Registry("loss term")
+register_loss_term = LOSS_TERMS.register
 
 # Terms that need codes, vectors, or any latents.
 _OF_CODES = ("quantizer_dropout",)
@@ -70,6 +70,7 @@ class TrainingObjective:
         tokens_alone: leave the latents out, as if there were none: what is trained is MDLM, in the token stream.
         latent_target_gradient: whether continuous latents, as the target of L_y, have a gradient too. Then an encoder
             can please the loss by making its latents all alike; the bound's own gradient has it.
+        extra_loss_terms: weights of terms added by `register_loss_term`, by name.
     """
 
     time_distribution: PathSpec = "independent"
@@ -91,6 +92,7 @@ class TrainingObjective:
     latent_kl_weight: float = 0.0
     latent_target_gradient: bool = False
     tokens_alone: bool = False
+    extra_loss_terms: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         check_distribution(self.time_distribution)
@@ -98,6 +100,12 @@ class TrainingObjective:
             if getattr(self, name) not in ("plain", "elbo"):
                 raise ValueError(f"`{name}` {getattr(self, name)!r} is unknown; give 'plain' or 'elbo'.")
         check_ranges(self, OBJECTIVE_RANGES)
+        extra = self.extra_loss_terms
+        if extra is not None and not isinstance(extra, Mapping):
+            raise ValueError(f"`extra_loss_terms` is {described(extra)}; give a mapping of names to weights.")
+        for name, weight in (extra or {}).items():
+            LOSS_TERMS[name]  # which raises for an unknown one
+            WEIGHT.check(f"extra_loss_terms[{name!r}]", weight)
 
     def check_fits(self, latent_type: str) -> None:
         """Raises `ValueError` for terms that a model with this type of latents does not have."""
@@ -118,250 +126,3 @@ class TrainingObjective:
                 f"`{given[0]}` is {getattr(self, given[0])}, which hides tokens from the encoder, but its latents were "
                 "computed before: leave it at 0, or the precomputed latents out."
             )
-
-
-class Encode(Protocol):
-    """Clean latents of tokens, by an encoder or by what it has said before."""
-
-    def __call__(
-        self,
-        tokens: Tensor,
-        attention_mask: Tensor | None = None,
-        random: RowGenerator | None = None,
-        update_codebook: bool = True,
-    ) -> EncodedLatents:
-        """A codebook that learns from what it is shown may do so where it is allowed."""
-
-
-class Denoiser(Protocol):
-    """What the objective and the bound ask of a model: the call, its two channels and its encoder."""
-
-    token_channel: MaskedChannel
-    latent_channel: LatentChannel | None
-
-    def denoise(self, input_ids: Tensor | None, latents: Tensor | None = None, **kwargs: Any) -> Any:
-        """The contract's call: `.logits` `(n, V)` at `logits_mask`, and `.latent_prediction`."""
-
-    @property
-    def encode(self) -> Encode:
-        """Its encoder."""
-
-
-@dataclass
-class LossParts:
-    """The loss to differentiate, its unweighted terms, and statistics of the batch worth watching, all scalars.
-
-    `evaluation` is the denoiser's output that they were made of, with token logits `(n, V)` where `masked` `(B, S)` is
-    true.
-    """
-
-    total: Tensor
-    evaluation: Any
-    masked: Tensor
-    parts: dict[str, Tensor] = field(default_factory=dict)
-    statistics: dict[str, Tensor] = field(default_factory=dict)
-
-
-@dataclass
-class NoisyTokens:
-    """A batch's tokens at their drawn times: ids and masks `(B, S)`."""
-
-    clean: Tensor
-    maskable: Tensor
-    attention_mask: Tensor | None
-    noisy: Tensor
-    masked: Tensor
-    times: TimePoints
-
-
-@dataclass
-class NoisyLatents:
-    """Its latents at theirs: what the encoder gave, noisy latents `(B, M)` or `(B, M, D)`, dropped examples `(B,)`."""
-
-    encoded: EncodedLatents
-    noisy: Tensor
-    dropped: Tensor
-
-
-def training_loss(
-    denoiser: Denoiser,
-    tokens: Tensor,
-    maskable: Tensor,
-    attention_mask: Tensor | None,
-    objective: TrainingObjective,
-    noise: TrainingNoise,
-    encode: Encode | None = None,
-    counts: StepCounts | None = None,
-) -> LossParts:
-    """One draw of the training loss.
-
-    Every term is a sum over the batch divided by how much the whole optimiser step scores of its kind, so that the
-    losses of accumulated batches add up to the loss of one large batch, however it is cut. InfoNCE alone depends on
-    the cut: an example's negatives are those of its own batch.
-
-    Args:
-        denoiser: the model.
-        tokens: `(B, S)` clean tokens.
-        maskable: `(B, S)` bool, the tokens to noise and to score: not padding, not a prompt.
-        attention_mask: `(B, S)`, or `None` without padding.
-        objective: the terms and their weights.
-        noise: the examples' randomness.
-        encode: in place of the denoiser's own, such as one that the encoder's answers are bound into.
-        counts: what the optimiser step scores; this batch alone, if not given.
-    """
-    random, latents = noise.generator(), None
-    channel = None if objective.tokens_alone else denoiser.latent_channel
-    batch = _noise_tokens(denoiser.token_channel, tokens, maskable, attention_mask, objective, noise, random)
-    dropped = noise.drops_latents(objective.latent_dropout)
-    if counts is None:
-        counts = StepCounts.of_batch(maskable, dropped)
-    if channel is not None:
-        latents = _noise_latents(denoiser, channel, batch, dropped, objective, random, encode)
-    output = _denoise(denoiser, batch, latents, batch.noisy, batch.times.token_times)
-
-    # Each term, a sum over the batch, with what it is divided by and its weight
-    token_loss = _token_loss(denoiser, output.logits, batch, objective)
-    terms = {"token_loss": (token_loss, counts.tokens, objective.token_loss_weight)}
-    statistics = {}
-    if channel is not None and latents is not None:
-        latent_loss = _latent_loss(channel, output.latent_prediction, latents, batch.times, objective)
-        terms["latent_loss"] = (latent_loss, counts.examples_with_latents, objective.latent_loss_weight)
-        if latents.encoded.codes is not None:
-            terms["commitment_loss"] = (latents.encoded.commitment_loss * len(tokens), counts.examples, 1.0)
-            statistics["codes_in_batch"] = _distinct(latents.encoded.codes)
-        elif objective.latent_kl_weight:
-            terms["latent_kl_loss"] = (latents.encoded.kl.sum(), counts.examples, objective.latent_kl_weight)
-        if objective.contrastive_weight:
-            contrastive_loss = _contrastive_loss(denoiser, batch, objective, random)
-            terms["contrastive_loss"] = (contrastive_loss, counts.examples, objective.contrastive_weight)
-        if objective.conditional_independence_weight:
-            divergence = _conditional_independence_loss(denoiser, output.logits, batch, latents)
-            weight = objective.conditional_independence_weight
-            terms["conditional_independence_loss"] = (divergence, counts.tokens, weight)
-    parts = {name: (total / count.to(total)) for name, (total, count, _) in terms.items()}
-    # A term without weight is left out, so that what only it would teach gets no gradient and the optimiser no history.
-    weights = {name: weight for name, (_, _, weight) in terms.items() if weight}
-    loss = sum((weight * parts[name] for name, weight in weights.items()), start=torch.zeros_like(token_loss))
-    return LossParts(loss, output, batch.masked, {name: part.detach() for name, part in parts.items()}, statistics)
-
-
-def _noise_tokens(
-    channel: MaskedChannel,
-    tokens: Tensor,
-    maskable: Tensor,
-    attention_mask: Tensor | None,
-    objective: TrainingObjective,
-    noise: TrainingNoise,
-    random: RowGenerator,
-) -> NoisyTokens:
-    times = draw_times(objective.time_distribution, noise.positions(), objective.min_time, objective.time_shift)
-    full = random.uniform() < objective.fully_masked_share  # (B,)
-    token_times, token_rates = (torch.where(full, 1.0, one) for one in (times.token_times, times.token_rates))
-    times = times._replace(token_times=token_times, token_rates=token_rates)
-    masked = maskable & (channel.add_noise(tokens, times.token_times, random.branch()) == channel.mask_id)
-    noisy = torch.where(masked, channel.mask_id, tokens)
-    return NoisyTokens(tokens, maskable, attention_mask, noisy, masked, times)
-
-
-def _noise_latents(
-    denoiser: Denoiser,
-    channel: LatentChannel,
-    batch: NoisyTokens,
-    dropped: Tensor,
-    objective: TrainingObjective,
-    random: RowGenerator,
-    encode: Encode | None,
-) -> NoisyLatents:
-    """Encodes the batch's tokens, some of them hidden, and noises the latents, or drops them (t_y = 1)."""
-    hiding = objective.encoder_corruption * random.uniform(1)  # (B, 1)
-    hidden = batch.masked & (random.branch().uniform(batch.clean.shape[1]) < hiding)
-    if objective.encoder_mask_ratio:
-        unseen = random.branch().uniform(batch.clean.shape[1]) < objective.encoder_mask_ratio
-        hidden = hidden | (batch.maskable & unseen)
-    encoder_input = torch.where(hidden, denoiser.token_channel.mask_id, batch.clean)
-    encoded = (encode or denoiser.encode)(encoder_input, batch.attention_mask, random)
-    noisy = channel.add_noise(encoded.clean, batch.times.latent_times, random)
-    noisy = torch.where(dropped.view(-1, *(1 for _ in noisy.shape[1:])), channel.dropped(noisy), noisy)
-    batch.times = batch.times._replace(latent_times=torch.where(dropped, 1.0, batch.times.latent_times))
-    if encoded.unquantized is not None and objective.quantizer_dropout:
-        unrounded = random.uniform(1, 1) < objective.quantizer_dropout  # (B, 1, 1)
-        encoded.vectors = torch.where(unrounded, encoded.unquantized, encoded.vectors)
-    return NoisyLatents(encoded, noisy, dropped)
-
-
-def _denoise(
-    denoiser: Denoiser, batch: NoisyTokens, latents: NoisyLatents | None, noisy_tokens: Tensor, token_times: Tensor
-) -> Any:
-    """One evaluation, with logits where the batch is masked."""
-    of_latents: dict[str, Tensor] = {}
-    if latents is not None:
-        of_latents = {"latents": latents.noisy, "latent_timesteps": batch.times.latent_times}
-        if latents.encoded.codes is not None:
-            of_latents["latent_vectors"] = latents.encoded.vectors
-    return denoiser.denoise(
-        noisy_tokens,
-        token_timesteps=token_times,
-        attention_mask=batch.attention_mask,
-        logits_mask=batch.masked,
-        **of_latents,
-    )
-
-
-def _token_loss(denoiser: Denoiser, logits: Tensor, batch: NoisyTokens, objective: TrainingObjective) -> Tensor:
-    """Sum of L_x: cross-entropy at the masked positions. `logits` are `(n, V)`."""
-    channel = denoiser.token_channel
-    cross_entropy = channel.cross_entropy(logits, batch.clean[batch.masked])  # (n,)
-    elbo = objective.token_weighting == "elbo"
-    weight = token_weights(channel, batch.times) if elbo else (batch.times.token_rates > 0).double()  # (B,)
-    weight = weight[:, None].expand(batch.masked.shape)[batch.masked]  # (n,)
-    return (weight.to(cross_entropy) * cross_entropy).sum()
-
-
-def _latent_loss(
-    channel: LatentChannel, prediction: Tensor, latents: NoisyLatents, times: TimePoints, objective: TrainingObjective
-) -> Tensor:
-    """Sum of L_y over the examples that keep their latents: squared error, or cross-entropy over masked codes."""
-    clean = latents.encoded.clean
-    if not objective.latent_target_gradient:
-        clean = clean.detach()
-    if objective.latent_weighting == "elbo":
-        loss = latent_terms(channel, prediction, clean, latents.noisy, times) / clean.shape[1]
-    else:
-        loss = (times.latent_rates > 0) * channel.loss(prediction, clean, latents.noisy, times.latent_times)
-    total = (loss * ~latents.dropped).sum()
-    return total.to(at_least_float32(prediction).dtype)  # the bound's weights are float64
-
-
-def _contrastive_loss(
-    denoiser: Denoiser, batch: NoisyTokens, objective: TrainingObjective, random: RowGenerator
-) -> Tensor:
-    """Sum of InfoNCE with in-batch negatives: two maskings of a text shall have latents more alike than two texts."""
-    views = []
-    for _ in range(2):
-        hidden = batch.maskable & (random.branch().uniform(batch.clean.shape[1]) < objective.contrastive_mask_ratio)
-        view = torch.where(hidden, denoiser.token_channel.mask_id, batch.clean)
-        pooled = denoiser.encode(view, batch.attention_mask, random, update_codebook=False).vectors.mean(1)  # (B, D)
-        views.append(F.normalize(at_least_float32(pooled), dim=-1))
-    similarity = views[0] @ views[1].T / objective.contrastive_temperature  # (B, B)
-    own = torch.arange(len(similarity), device=similarity.device)
-    both = torch.stack([F.cross_entropy(x, own, reduction="sum") for x in (similarity, similarity.T)])
-    return both.mean()
-
-
-def _conditional_independence_loss(
-    denoiser: Denoiser, logits: Tensor, batch: NoisyTokens, latents: NoisyLatents
-) -> Tensor:
-    """Sum of the KL from the prediction given (x_t, y_t), held fixed, to the one given y_t with every token masked."""
-    mask_id = denoiser.token_channel.mask_id
-    all_masked = torch.where(batch.maskable, mask_id, batch.clean)
-    blind = _denoise(denoiser, batch, latents, all_masked, torch.ones_like(batch.times.token_times)).logits  # (n, V)
-    informed_log, blind_log = (at_least_float32(x).log_softmax(-1) for x in (logits.detach(), blind))
-    impossible = informed_log.isneginf()  # what is never written, such as the mask token, adds nothing: 0 log 0
-    informed_log, blind_log = (x.masked_fill(impossible, 0) for x in (informed_log, blind_log))
-    return F.kl_div(blind_log, informed_log, reduction="sum", log_target=True)
-
-
-def _distinct(codes: Tensor) -> Tensor:
-    """How many different codes a batch uses, without waiting for the device."""
-    ordered = codes.flatten().sort().values
-    return 1 + (ordered.diff() != 0).sum().float()

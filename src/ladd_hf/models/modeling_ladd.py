@@ -13,12 +13,13 @@ from transformers.utils.generic import can_return_tuple
 
 from ..diffusion.channels import EncodedLatents
 from ..diffusion.nelbo import Nelbo, nelbo
-from ..diffusion.objective import TrainingObjective, training_loss
+from ..diffusion.objective import TrainingObjective
 from ..diffusion.paths import PathSpec, Point
 from ..diffusion.process import NoiseProcess
 from ..diffusion.rng import RowGenerator
 from ..diffusion.step_counts import IGNORED_LABEL, StepCounts, maskable_tokens
 from ..diffusion.time_sampling import TrainingNoise
+from ..diffusion.training_loss import training_loss
 from .adapters import adapter_parameters, has_adapters
 from .call_checks import (
     check_kind,

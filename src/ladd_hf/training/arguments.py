@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass, field, fields, make_dataclass
 from typing import Any, ClassVar
@@ -57,13 +58,14 @@ THEIR_RANGES: dict[str, NumberRange] = {
 _OPTIONAL = tuple(name for name in THEIR_RANGES if getattr(TrainingArguments, name) is None)
 
 
+_OF_JSON: Any = dict | str | None  # which a command line gives as JSON
 # The settings of the objective: names, defaults, and descriptions from its docstring.
 ObjectiveArguments: Any = make_dataclass(
     "ObjectiveArguments",
     [
         (
             f.name,
-            type(f.default),
+            _OF_JSON if f.name == "extra_loss_terms" else type(f.default),
             field(default=f.default, metadata={"help": help_texts(TrainingObjective).get(f.name, "")}),
         )
         for f in fields(TrainingObjective)
@@ -165,6 +167,7 @@ class LaddTrainingArguments(ObjectiveArguments, TrainingArguments):
         except ValueError as error:
             raise ValueError(f"`nelbo_paths` holds what is no path: {error}") from error
         self.time_distribution = distribution_data(getattr(self, "time_distribution"))  # noqa: B009  a generated field
+        self.extra_loss_terms = _weights_from(getattr(self, "extra_loss_terms"))  # noqa: B009
         self.stages = [stage.as_data() for stage in stages_from(self.stages)]
         self.stage_plan.objectives()
 
@@ -206,6 +209,19 @@ class LaddTrainingArguments(ObjectiveArguments, TrainingArguments):
         return {f.name: getattr(self, f.name) for f in fields(TrainingObjective)}
 
 
+def _weights_from(given: Any) -> Any:
+    """Reads `extra_loss_terms` from JSON, as a command line gives them; the objective checks them."""
+    if not isinstance(given, str):
+        return given
+    try:
+        return json.loads(given)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"`extra_loss_terms` is {described(given)}, which is not JSON ({error}): give names and weights, such as "
+            "'{\"my_term\": 0.1}'."
+        ) from error
+
+
 def _check_kind(name: str, value: Any, kind: str) -> None:
     """Raises `ValueError` for a value of another type than the setting's annotation."""
     if kind in ("int", "float"):
@@ -221,5 +237,5 @@ _KINDS: dict[str, str] = {
         **{f.name: type(f.default).__name__ for f in fields(TrainingObjective)},
         **LaddTrainingArguments.__annotations__,
     }.items()
-    if name not in ("time_distribution", "nelbo_paths")  # paths may be data as well
+    if name not in ("time_distribution", "nelbo_paths")  # paths may be data as well, and are checked as such
 }

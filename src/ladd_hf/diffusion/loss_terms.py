@@ -1,0 +1,135 @@
+"""The terms of the training loss, one function each. Paper, section 6.
+
+A term of one's own is a function of [`LossInputs`] and a name: `register_loss_term("name")` above it, and its weight in
+the objective's `extra_loss_terms`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .denoiser import Denoiser
+from .noising import NoisyLatents, NoisyTokens, denoised
+from .objective import LOSS_TERMS, TrainingObjective
+from .precision import at_least_float32
+from .rng import RowGenerator
+from .step_counts import StepCounts
+from .terms import latent_terms, token_weights
+
+
+@dataclass
+class LossInputs:
+    """One draw of noise, and what the denoiser predicts from it.
+
+    Attributes:
+        denoiser: the model.
+        batch: clean and noisy tokens.
+        latents: the same of the latents, `None` without.
+        output: the denoiser's, with `logits` `(n, V)` where `batch.masked` and `latent_prediction`.
+        objective: the settings.
+        counts: tokens and examples of the whole optimiser step, which sums over the batch are divided by.
+        random: the examples' randomness.
+    """
+
+    denoiser: Denoiser
+    batch: NoisyTokens
+    latents: NoisyLatents | None
+    output: Any
+    objective: TrainingObjective
+    counts: StepCounts
+    random: RowGenerator
+
+
+class Term(NamedTuple):
+    """A term of the loss: its sum over the batch, the count it is divided by, and its weight."""
+
+    total: Tensor
+    divisor: Tensor
+    weight: float
+
+
+def loss_terms(inputs: LossInputs) -> dict[str, Term]:
+    """Computes the terms that the objective and the model have, by name; the registered ones last."""
+    terms = {"token_loss": Term(token_loss(inputs), inputs.counts.tokens, inputs.objective.token_loss_weight)}
+    if inputs.latents is not None:
+        terms |= _terms_of_latents(inputs, inputs.latents)
+    for name, weight in (inputs.objective.extra_loss_terms or {}).items():
+        total, count = LOSS_TERMS[name](inputs)
+        terms[name] = Term(total, count, weight)
+    return terms
+
+
+def _terms_of_latents(inputs: LossInputs, latents: NoisyLatents) -> dict[str, Term]:
+    objective, counts, terms = inputs.objective, inputs.counts, {}
+    terms["latent_loss"] = Term(
+        latent_loss(inputs, latents), counts.examples_with_latents, objective.latent_loss_weight
+    )
+    if latents.encoded.codes is not None:
+        commitment = latents.encoded.commitment_loss * len(inputs.batch.clean)
+        terms["commitment_loss"] = Term(commitment, counts.examples, 1.0)
+    elif objective.latent_kl_weight:
+        terms["latent_kl_loss"] = Term(latents.encoded.kl.sum(), counts.examples, objective.latent_kl_weight)
+    if objective.contrastive_weight:
+        terms["contrastive_loss"] = Term(contrastive_loss(inputs), counts.examples, objective.contrastive_weight)
+    if weight := objective.conditional_independence_weight:
+        divergence = conditional_independence_loss(inputs, latents)
+        terms["conditional_independence_loss"] = Term(divergence, counts.tokens, weight)
+    return terms
+
+
+def token_loss(inputs: LossInputs) -> Tensor:
+    """Sums L_x: cross-entropy at the masked positions."""
+    channel, batch = inputs.denoiser.token_channel, inputs.batch
+    cross_entropy = channel.cross_entropy(inputs.output.logits, batch.clean[batch.masked])  # (n,)
+    elbo = inputs.objective.token_weighting == "elbo"
+    weight = token_weights(channel, batch.times) if elbo else (batch.times.token_rates > 0).double()  # (B,)
+    weight = weight[:, None].expand(batch.masked.shape)[batch.masked]  # (n,)
+    return (weight.to(cross_entropy) * cross_entropy).sum()
+
+
+def latent_loss(inputs: LossInputs, latents: NoisyLatents) -> Tensor:
+    """Sums L_y over the examples that keep their latents: squared error, or cross-entropy over masked codes."""
+    channel, objective, times = inputs.denoiser.latent_channel, inputs.objective, inputs.batch.times
+    assert channel is not None
+    clean, prediction = latents.encoded.clean, inputs.output.latent_prediction
+    if not objective.latent_target_gradient:
+        clean = clean.detach()
+    if objective.latent_weighting == "elbo":
+        loss = latent_terms(channel, prediction, clean, latents.noisy, times) / clean.shape[1]
+    else:
+        loss = (times.latent_rates > 0) * channel.loss(prediction, clean, latents.noisy, times.latent_times)
+    total = (loss * ~latents.dropped).sum()
+    return total.to(at_least_float32(prediction).dtype)  # the bound's weights are float64
+
+
+def contrastive_loss(inputs: LossInputs) -> Tensor:
+    """Sums InfoNCE with in-batch negatives: two maskings of a text have latents more alike than two texts."""
+    denoiser, batch, objective = inputs.denoiser, inputs.batch, inputs.objective
+    views = []
+    for _ in range(2):
+        uniform = inputs.random.branch().uniform(batch.clean.shape[1])
+        hidden = batch.maskable & (uniform < objective.contrastive_mask_ratio)
+        view = torch.where(hidden, denoiser.token_channel.mask_id, batch.clean)
+        encoded = denoiser.encode(view, batch.attention_mask, inputs.random, update_codebook=False)
+        views.append(F.normalize(at_least_float32(encoded.vectors.mean(1)), dim=-1))  # (B, D)
+    similarity = views[0] @ views[1].T / objective.contrastive_temperature  # (B, B)
+    own = torch.arange(len(similarity), device=similarity.device)
+    both = torch.stack([F.cross_entropy(x, own, reduction="sum") for x in (similarity, similarity.T)])
+    return both.mean()
+
+
+def conditional_independence_loss(inputs: LossInputs, latents: NoisyLatents) -> Tensor:
+    """Sums the KL from the prediction given (x_t, y_t), held fixed, to the one given y_t with every token masked."""
+    batch = inputs.batch
+    all_masked = torch.where(batch.maskable, inputs.denoiser.token_channel.mask_id, batch.clean)
+    ones = torch.ones_like(batch.times.token_times)
+    blind = denoised(inputs.denoiser, batch, latents, all_masked, ones).logits  # (n, V)
+    informed_log, blind_log = (at_least_float32(x).log_softmax(-1) for x in (inputs.output.logits.detach(), blind))
+    impossible = informed_log.isneginf()  # what is never written, such as the mask token, adds nothing: 0 log 0
+    informed_log, blind_log = (x.masked_fill(impossible, 0) for x in (informed_log, blind_log))
+    return F.kl_div(blind_log, informed_log, reduction="sum", log_target=True)

@@ -1,0 +1,99 @@
+"""One draw of noise for a batch of training: tokens and latents at their times, and the denoiser's answer to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .channels import EncodedLatents, LatentChannel, MaskedChannel
+from .denoiser import Denoiser, Encode
+from .objective import TrainingObjective
+from .paths import TimePoints
+from .rng import RowGenerator
+from .time_sampling import TrainingNoise, draw_times
+
+
+@dataclass
+class NoisyTokens:
+    """A batch's tokens at their drawn times: ids and masks `(B, S)`."""
+
+    clean: Tensor
+    maskable: Tensor
+    attention_mask: Tensor | None
+    noisy: Tensor
+    masked: Tensor
+    times: TimePoints
+
+
+@dataclass
+class NoisyLatents:
+    """Its latents at theirs: what the encoder gave, noisy latents `(B, M)` or `(B, M, D)`, dropped examples `(B,)`."""
+
+    encoded: EncodedLatents
+    noisy: Tensor
+    dropped: Tensor
+
+
+def noise_tokens(
+    channel: MaskedChannel,
+    tokens: Tensor,
+    maskable: Tensor,
+    attention_mask: Tensor | None,
+    objective: TrainingObjective,
+    noise: TrainingNoise,
+    random: RowGenerator,
+) -> NoisyTokens:
+    times = draw_times(objective.time_distribution, noise.positions(), objective.min_time, objective.time_shift)
+    full = random.uniform() < objective.fully_masked_share  # (B,)
+    token_times, token_rates = (torch.where(full, 1.0, one) for one in (times.token_times, times.token_rates))
+    times = times._replace(token_times=token_times, token_rates=token_rates)
+    masked = maskable & (channel.add_noise(tokens, times.token_times, random.branch()) == channel.mask_id)
+    noisy = torch.where(masked, channel.mask_id, tokens)
+    return NoisyTokens(tokens, maskable, attention_mask, noisy, masked, times)
+
+
+def noise_latents(
+    denoiser: Denoiser,
+    channel: LatentChannel,
+    batch: NoisyTokens,
+    dropped: Tensor,
+    objective: TrainingObjective,
+    random: RowGenerator,
+    encode: Encode | None,
+) -> NoisyLatents:
+    """Encodes the batch's tokens, some of them hidden, and noises the latents, or drops them (t_y = 1)."""
+    hiding = objective.encoder_corruption * random.uniform(1)  # (B, 1)
+    hidden = batch.masked & (random.branch().uniform(batch.clean.shape[1]) < hiding)
+    if objective.encoder_mask_ratio:
+        unseen = random.branch().uniform(batch.clean.shape[1]) < objective.encoder_mask_ratio
+        hidden = hidden | (batch.maskable & unseen)
+    encoder_input = torch.where(hidden, denoiser.token_channel.mask_id, batch.clean)
+    encoded = (encode or denoiser.encode)(encoder_input, batch.attention_mask, random)
+    noisy = channel.add_noise(encoded.clean, batch.times.latent_times, random)
+    noisy = torch.where(dropped.view(-1, *(1 for _ in noisy.shape[1:])), channel.dropped(noisy), noisy)
+    batch.times = batch.times._replace(latent_times=torch.where(dropped, 1.0, batch.times.latent_times))
+    if encoded.unquantized is not None and objective.quantizer_dropout:
+        unrounded = random.uniform(1, 1) < objective.quantizer_dropout  # (B, 1, 1)
+        encoded.vectors = torch.where(unrounded, encoded.unquantized, encoded.vectors)
+    return NoisyLatents(encoded, noisy, dropped)
+
+
+def denoised(
+    denoiser: Denoiser, batch: NoisyTokens, latents: NoisyLatents | None, noisy_tokens: Tensor, token_times: Tensor
+) -> Any:
+    """One evaluation, with logits where the batch is masked."""
+    of_latents: dict[str, Tensor] = {}
+    if latents is not None:
+        of_latents = {"latents": latents.noisy, "latent_timesteps": batch.times.latent_times}
+        if latents.encoded.codes is not None:
+            of_latents["latent_vectors"] = latents.encoded.vectors
+    return denoiser.denoise(
+        noisy_tokens,
+        token_timesteps=token_times,
+        attention_mask=batch.attention_mask,
+        logits_mask=batch.masked,
+        **of_latents,
+    )

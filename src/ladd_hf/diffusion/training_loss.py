@@ -1,0 +1,88 @@
+"""The training loss: one draw of noise, one call of the denoiser, the weighted sum of the terms. Paper, section 6."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .denoiser import Denoiser, Encode
+from .loss_terms import LossInputs, loss_terms
+from .noising import denoised, noise_latents, noise_tokens
+from .objective import TrainingObjective
+from .step_counts import StepCounts
+from .time_sampling import TrainingNoise
+
+
+@dataclass
+class LossParts:
+    """The loss to differentiate, its unweighted terms, and statistics of the batch, all scalars.
+
+    Attributes:
+        total: the loss.
+        evaluation: the denoiser's output, with token logits `(n, V)` where `masked` is true.
+        masked: `(B, S)` bool.
+        parts: the terms by name, without gradient.
+        statistics: numbers to log beside them.
+    """
+
+    total: Tensor
+    evaluation: Any
+    masked: Tensor
+    parts: dict[str, Tensor] = field(default_factory=dict)
+    statistics: dict[str, Tensor] = field(default_factory=dict)
+
+
+def training_loss(
+    denoiser: Denoiser,
+    tokens: Tensor,
+    maskable: Tensor,
+    attention_mask: Tensor | None,
+    objective: TrainingObjective,
+    noise: TrainingNoise,
+    encode: Encode | None = None,
+    counts: StepCounts | None = None,
+) -> LossParts:
+    """Draws the training loss once.
+
+    Every term is a sum over the batch divided by the count of its kind over the whole optimiser step, so that the
+    losses of accumulated batches add up to the loss of one large batch, however it is cut. InfoNCE alone depends on
+    the cut: an example's negatives are those of its own batch.
+
+    Args:
+        denoiser: the model.
+        tokens: `(B, S)` clean tokens.
+        maskable: `(B, S)` bool, the tokens to noise and to score: not padding, not a prompt.
+        attention_mask: `(B, S)`, or `None` without padding.
+        objective: the terms and their weights.
+        noise: the examples' randomness.
+        encode: in place of the denoiser's own, such as one with precomputed latents bound into it.
+        counts: of the optimiser step; of this batch alone, if not given.
+    """
+    random, latents = noise.generator(), None
+    channel = None if objective.tokens_alone else denoiser.latent_channel
+    batch = noise_tokens(denoiser.token_channel, tokens, maskable, attention_mask, objective, noise, random)
+    dropped = noise.drops_latents(objective.latent_dropout)
+    if counts is None:
+        counts = StepCounts.of_batch(maskable, dropped)
+    if channel is not None:
+        latents = noise_latents(denoiser, channel, batch, dropped, objective, random, encode)
+    output = denoised(denoiser, batch, latents, batch.noisy, batch.times.token_times)
+    terms = loss_terms(LossInputs(denoiser, batch, latents, output, objective, counts, random))
+    parts = {name: term.total / term.divisor.to(term.total) for name, term in terms.items()}
+    # A term without weight is left out, so that what only it would teach gets no gradient and the optimiser no history.
+    weights = {name: term.weight for name, term in terms.items() if term.weight}
+    start = torch.zeros_like(terms["token_loss"].total)
+    loss = sum((weight * parts[name] for name, weight in weights.items()), start=start)
+    statistics = {}
+    if latents is not None and latents.encoded.codes is not None:
+        statistics["codes_in_batch"] = _distinct(latents.encoded.codes)
+    return LossParts(loss, output, batch.masked, {name: part.detach() for name, part in parts.items()}, statistics)
+
+
+def _distinct(codes: Tensor) -> Tensor:
+    """Counts the different codes of a batch, without waiting for the device."""
+    ordered = codes.flatten().sort().values
+    return 1 + (ordered.diff() != 0).sum().float()
