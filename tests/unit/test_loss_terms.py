@@ -18,9 +18,7 @@ def own_terms():
     """Two terms: of the logits, and of the latents."""
     with kept():
         register_loss_term("log_partition", log_partition)
-        register_loss_term(
-            "latent_size", lambda inputs: (inputs.latents.encoded.vectors.square().sum(), inputs.counts.examples)
-        )
+        register_loss_term("latent_size", latent_size)
         yield
 
 

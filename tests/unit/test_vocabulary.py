@@ -234,13 +234,21 @@ def test_what_does_not_pad_is_no_concern_of_the_configuration(tiny_model):
 
 
 @pytest.mark.parametrize(
-    ("role", "several"), [("eos_token_id", False), ("eos_token_id", True), ("bos_token_id", False)]
+    ("role", "several"),
+    [
+        ("eos_token_id", False),
+        ("eos_token_id", True),
+        ("bos_token_id", False),
+        ("unk_token_id", False),
+        ("sep_token_id", True),
+        ("cls_token_id", False),
+    ],
 )
 @pytest.mark.parametrize(
     ("one", "message"),
     [(MASK, "and `mask_token_id` are both 10"), (11, "11 lies outside the vocabulary"), (-1, "-1 lies outside")],
 )
-def test_ends_of_texts_are_tokens_and_not_the_mask(one, message, role, several):
+def test_what_tokenizers_write_are_tokens_and_not_the_mask(one, message, role, several):
     with pytest.raises(ValueError, match=f"`{role}` .*{message}|`{role}` {message}"):
         LaddConfig(**SIZES, **{role: [2, one] if several else one})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -39,7 +40,9 @@ def one_step_accuracy(
     masked, ones = torch.where(real, config.mask_token_id, tokens), torch.ones(len(tokens), device=tokens.device)
     shares = {}
     with evaluation_mode(model), gathered_for(model, "encode", "denoise"):
-        own = model.encode(tokens, attention_mask, precomputed_latents=precomputed_latents).clean
+        stored = {} if precomputed_latents is None else {"precomputed_latents": precomputed_latents}
+        encode = partial(model.encode, **stored)  # here, where it finds its weights put together
+        own = encode(tokens, attention_mask).clean
         given = {"true": (own, 0 * ones), "shuffled": (own.roll(1, 0), 0 * ones), "none": (channel.dropped(own), ones)}
         for name, (latents, latent_times) in given.items():
             logits = model.denoise(

@@ -24,7 +24,7 @@ from .quantizers.quantizer_options import QUANTIZERS
 from .renamed_settings import refuse_old_name, with_current_names
 from .text_frame import TextFrame
 from .text_lengths import check_lengths
-from .vocabulary import ids_of
+from .vocabulary import WRITTEN_ROLES, ids_of
 
 # hidden size, layers, attention heads, size of the time conditioning. Paper, section 5.
 MODEL_SIZES: dict[str, tuple[int, int, int, int]] = {
@@ -195,7 +195,9 @@ class LaddConfig(PreTrainedConfig):
             self.initializer_range = self.hidden_size**-0.5
         if self.rope_parameters is None:
             self.rope_parameters = {"rope_type": "default", "rope_theta": 10000.0}
-        self.validate_architecture()  # here as well, where its ValueError is not wrapped
+        for role in kwargs.keys() & set(WRITTEN_ROLES):
+            setattr(self, role, kwargs[role])  # no setting of its own, and looked at with those that are
+        self.validate_architecture()  # here as well, where its ValueError reaches the user as it is
         super().__post_init__(**kwargs)
 
     @classmethod
@@ -313,20 +315,20 @@ class LaddConfig(PreTrainedConfig):
                 f"`pad_token_id` {self.pad_token_id} lies outside the vocabulary: give an id from 0 to "
                 f"{self.vocab_size - 1}, or none."
             )
-        for role in ("bos_token_id", "eos_token_id"):
-            self._validate_end(role)
+        for role in WRITTEN_ROLES:
+            self._validate_written(role)
         if self.tokenizer_size is not None and self.tokenizer_size > self.vocab_size:
             raise ValueError(
                 f"`tokenizer_size` {self.tokenizer_size} is more than `vocab_size` {self.vocab_size}: the model has to "
                 "have all of the tokenizer's tokens, so give a larger vocabulary, or none."
             )
 
-    def _validate_end(self, role: str) -> None:
+    def _validate_written(self, role: str) -> None:
         for one in ids_of(self, role):
             if one == self.mask_token_id:
                 raise ValueError(
-                    f"`{role}` and `mask_token_id` are both {one}: what begins or ends texts would stand for noise, so "
-                    "give the mask token an id of its own, such as a further one of a larger `vocab_size`."
+                    f"`{role}` and `mask_token_id` are both {one}: what tokenizers write into texts would stand for "
+                    "noise, so give the mask token an id of its own, such as a further one of a larger `vocab_size`."
                 )
             if not 0 <= one < self.vocab_size:
                 raise ValueError(

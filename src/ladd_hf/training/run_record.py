@@ -14,6 +14,8 @@ from pathlib import Path
 
 from transformers.trainer_callback import TrainerState
 
+from .old_records import with_named_stages
+
 RECORD_FILE = "run_record.json"
 _STATE_FILE = "trainer_state.json"
 _UNKNOWN = "not recorded"
@@ -157,7 +159,7 @@ class RunRecord:
                     "objectives": [(n, text) for n, text in run["objectives"]],
                 }
             )
-            for run in data["runs"]
+            for run in map(with_named_stages, data["runs"])
         ]
         measurements = [
             Measurement(**{**one, "nats": {path: (x, y) for path, (x, y) in one["nats"].items()}})

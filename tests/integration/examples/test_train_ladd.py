@@ -1,4 +1,4 @@
-"""The main job refuses what can not work, and samples as the model needs."""
+"""The main job refuses what cannot work, and samples as the model needs."""
 
 from __future__ import annotations
 
