@@ -82,6 +82,7 @@ class Chunks:
 
     def read(self, states: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
         """Each chunk's own states side by side: `(B, S, H)` to `(B, M, size * H)`; missing ones count as zeros."""
+        self.check(states.shape[1])
         first, end = even_chunks(lengths, self.count)  # (B, M)
         ranks = first[..., None] + torch.arange(self.size, device=states.device)  # (B, M, size)
         inside = ranks < end[..., None]
