@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from ast import literal_eval
 from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from ladd_hf import LaddJointScheduler, LaddPipeline, LaddSequentialScheduler
+from ladd_hf import LaddJointScheduler, LaddPipeline, LaddScheduler, LaddSequentialScheduler
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "generation.md").read_text()
 WORDS = sorted({word for text in re.findall(r'"([^"]*)"', PAGE) for word in re.findall(r"\w+", text)} | {"."})
@@ -45,9 +46,9 @@ def test_its_calls_run(names):
 
 
 def test_its_options_are_the_schedulers_own():
-    options = re.findall(r'^\| `(\w+)="(\w+)"(?: \(default\))?`?(?:, `(\w+)=([\d.]+)`)?', PAGE, re.MULTILINE)
+    options = re.findall(r"^\| `(\w+)=(.*?)`(?: \(default\))? \|", PAGE, re.MULTILINE)
     assert len(options) == 7
-    for name, value, other, number in options:
-        extra = {other: float(number)} if other else {}
-        for scheduler_class in (LaddJointScheduler, LaddSequentialScheduler):
-            assert scheduler_class(**{name: value}, **extra).config[name] == value
+    for name, text in options:
+        value = literal_eval(text)
+        for scheduler_class in (LaddScheduler, LaddJointScheduler, LaddSequentialScheduler):
+            assert scheduler_class(**{name: value}).config[name] == value
