@@ -1,4 +1,4 @@
-"""The training objective: one draw of noise, one call of the denoiser, the parts of the loss. Paper, section 6."""
+"""The training objective: one draw of noise, one call of the denoiser, the terms of the loss. Paper, section 6."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .step_counts import StepCounts
 from .terms import latent_terms, token_weights
 from .time_sampling import TrainingNoise, check_distribution, draw_times
 
-# Terms that need codes, vectors, or any latents.
+# Terms that need codes, vectors, or latents of any kind.
 _OF_CODES = ("quantizer_dropout",)
 _OF_VECTORS = ("latent_kl_weight", "latent_target_gradient")
 _OF_LATENTS = (
@@ -32,7 +32,7 @@ _OF_LATENTS = (
 )
 _SHARES = ("fully_masked_share", "latent_dropout", "quantizer_dropout", "encoder_corruption", "encoder_mask_ratio")
 _WEIGHTS = ("token_loss_weight", "latent_loss_weight", "contrastive_weight", "conditional_independence_weight")
-# What each setting that is a number may be.
+# Ranges of the numeric settings.
 OBJECTIVE_RANGES: dict[str, NumberRange] = {
     **dict.fromkeys((*_SHARES, "contrastive_mask_ratio"), SHARE),
     **dict.fromkeys((*_WEIGHTS, "latent_kl_weight"), WEIGHT),
@@ -43,33 +43,33 @@ OBJECTIVE_RANGES: dict[str, NumberRange] = {
 
 @dataclass(frozen=True)
 class TrainingObjective:
-    """Which loss is trained. A weight or share of 0 switches its term off.
+    """Settings of the training loss. A weight or share of 0 disables its term.
 
     Attributes:
         time_distribution: points (t_x, t_y) are drawn on the diagonal (`joint`: shared times), on the two sides
             (`sequential`), in the whole square (`independent`; as in the reference when one model serves both
             schedules), or with clean latents (`tokens`; the reference's stage 1). Several joined by `+`, such as
-            `sequential+joint`, share the examples. Or on any path as data: corners `[[1, 1], [1, 0.3], [0, 0]]`, or a
-            [`TimePath`].
+            `sequential+joint`, share the examples equally. Any other path is given by its corners, such as
+            `[[1, 1], [1, 0.3], [0, 0]]`, or as a [`TimePath`].
         token_weighting, latent_weighting: `plain`, the average over the sequence; `elbo`, the bound's weight.
-        token_loss_weight, latent_loss_weight: w_x, w_y.
-        min_time: smallest time drawn.
-        time_shift: a in t <- a t / (1 + (a - 1) t) of the latents' times, and of the tokens' where they are one; in the
-            paper sqrt(latent size / 4096); 1 leaves times alone.
-        fully_masked_share: share of examples whose tokens are all masked (t_x = 1), so that only latents can help.
-        latent_dropout: share of examples whose latents are dropped (p_cfg); needed for guidance.
-        quantizer_dropout: share of examples whose visible codes enter the denoiser unrounded, so that the encoder hears
-            from the first step on what would help, while its codes may all still be one.
+        token_loss_weight, latent_loss_weight: weights w_x and w_y.
+        min_time: smallest time to draw.
+        time_shift: a in t <- a t / (1 + (a - 1) t), applied to the latents' times, and to the tokens' if shared; in the
+            paper sqrt(latent size / 4096); 1 does not change the times.
+        fully_masked_share: share of examples with all tokens masked (t_x = 1), so that only latents carry information.
+        latent_dropout: share of examples with dropped latents (p_cfg); needed for classifier-free guidance.
+        quantizer_dropout: share of examples whose visible codes enter the denoiser before quantisation, so that the
+            encoder gets a useful gradient from the first step on, even if all its codes are still equal.
         encoder_corruption: each example draws p from U[0, this], and each token that is masked in x_t is hidden from
             the encoder with probability p (p_r; the reference uses 0.9).
-        encoder_mask_ratio: share of tokens hidden from the encoder, be they masked in x_t or not.
-        contrastive_weight, contrastive_mask_ratio, contrastive_temperature: InfoNCE of two maskings of the encoder's
-            input.
-        conditional_independence_weight: of the KL from the prediction given (x_t, y_t) to the one given y_t alone.
-        latent_kl_weight: of the KL from continuous latents to a standard normal.
-        tokens_alone: leave the latents out, as if there were none: what is trained is MDLM, in the token stream.
-        latent_target_gradient: whether continuous latents, as the target of L_y, have a gradient too. Then an encoder
-            can please the loss by making its latents all alike; the bound's own gradient has it.
+        encoder_mask_ratio: share of tokens hidden from the encoder, masked in x_t or not.
+        contrastive_weight, contrastive_mask_ratio, contrastive_temperature: InfoNCE between two maskings of the
+            encoder's input.
+        conditional_independence_weight: weight of the KL from the prediction given (x_t, y_t) to that given y_t alone.
+        latent_kl_weight: weight of the KL from continuous latents to a standard normal.
+        tokens_alone: leave out the latents, which trains the token stream as an MDLM.
+        latent_target_gradient: let gradients flow through continuous latents as the target of L_y too, as in the bound.
+            The encoder can then lower the loss by collapsing all its latents.
     """
 
     time_distribution: PathSpec = "independent"
@@ -109,7 +109,7 @@ class TrainingObjective:
             )
 
     def check_precomputed(self) -> None:
-        """Raises `ValueError` for terms that hide tokens from the encoder, which latents computed before cannot."""
+        """Raises `ValueError` for terms that hide tokens from the encoder: precomputed latents do not allow them."""
         given = [
             name for name in ("encoder_corruption", "encoder_mask_ratio", "contrastive_weight") if getattr(self, name)
         ]
@@ -121,7 +121,7 @@ class TrainingObjective:
 
 
 class Encode(Protocol):
-    """Clean latents of tokens, by an encoder or by what it has said before."""
+    """Function that returns the clean latents of tokens, computed by an encoder or precomputed."""
 
     def __call__(
         self,
@@ -130,29 +130,29 @@ class Encode(Protocol):
         random: RowGenerator | None = None,
         update_codebook: bool = True,
     ) -> EncodedLatents:
-        """A codebook that learns from what it is shown may do so where it is allowed."""
+        """Encodes `(B, S)` tokens; `update_codebook` allows a codebook to learn from them."""
 
 
 class Denoiser(Protocol):
-    """What the objective and the bound ask of a model: the call, its two channels and its encoder."""
+    """Interface of a model for the objective and the bound: its call, its two channels and its encoder."""
 
     token_channel: MaskedChannel
     latent_channel: LatentChannel | None
 
     def denoise(self, input_ids: Tensor | None, latents: Tensor | None = None, **kwargs: Any) -> Any:
-        """The contract's call: `.logits` `(n, V)` at `logits_mask`, and `.latent_prediction`."""
+        """Evaluates the denoiser: returns `.logits` `(n, V)` at `logits_mask` and `.latent_prediction`."""
 
     @property
     def encode(self) -> Encode:
-        """Its encoder."""
+        """The model's encoder."""
 
 
 @dataclass
 class LossParts:
-    """The loss to differentiate, its unweighted terms, and statistics of the batch worth watching, all scalars.
+    """The loss to differentiate, its unweighted terms, and statistics of the batch to log, all scalars.
 
-    `evaluation` is the denoiser's output that they were made of, with token logits `(n, V)` where `masked` `(B, S)` is
-    true.
+    `evaluation` is the denoiser's output behind them, with token logits `(n, V)` at the positions where `masked`
+    `(B, S)` is true.
     """
 
     total: Tensor
@@ -164,7 +164,7 @@ class LossParts:
 
 @dataclass
 class NoisyTokens:
-    """A batch's tokens at their drawn times: ids and masks `(B, S)`."""
+    """Tokens of a batch at their drawn times: ids and masks `(B, S)`."""
 
     clean: Tensor
     maskable: Tensor
@@ -176,7 +176,7 @@ class NoisyTokens:
 
 @dataclass
 class NoisyLatents:
-    """Its latents at theirs: what the encoder gave, noisy latents `(B, M)` or `(B, M, D)`, dropped examples `(B,)`."""
+    """Latents of a batch at their times: encoded, noisy `(B, M)` or `(B, M, D)`, and the dropped examples `(B,)`."""
 
     encoded: EncodedLatents
     noisy: Tensor
@@ -193,21 +193,21 @@ def training_loss(
     encode: Encode | None = None,
     counts: StepCounts | None = None,
 ) -> LossParts:
-    """One draw of the training loss.
+    """Computes one draw of the training loss.
 
-    Every term is a sum over the batch divided by how much the whole optimiser step scores of its kind, so that the
-    losses of accumulated batches add up to the loss of one large batch, however it is cut. InfoNCE alone depends on
-    the cut: an example's negatives are those of its own batch.
+    Every term is a sum over the batch divided by its count over the whole optimiser step, so that the losses of
+    accumulated batches add up to the loss of one large batch, however it is split. Only InfoNCE depends on the split:
+    the negatives of an example come from its own batch.
 
     Args:
         denoiser: the model.
         tokens: `(B, S)` clean tokens.
-        maskable: `(B, S)` bool, the tokens to noise and to score: not padding, not a prompt.
+        maskable: `(B, S)` bool, the tokens to noise and to score: no padding, no prompt.
         attention_mask: `(B, S)`, or `None` without padding.
         objective: the terms and their weights.
-        noise: the examples' randomness.
-        encode: in place of the denoiser's own, such as one that the encoder's answers are bound into.
-        counts: what the optimiser step scores; this batch alone, if not given.
+        noise: the source of the examples' random numbers.
+        encode: replaces the denoiser's own `encode`, for example one that returns precomputed latents.
+        counts: the counts of the optimiser step; those of this batch by default.
     """
     random, latents = noise.generator(), None
     channel = None if objective.tokens_alone else denoiser.latent_channel
@@ -219,7 +219,7 @@ def training_loss(
         latents = _noise_latents(denoiser, channel, batch, dropped, objective, random, encode)
     output = _denoise(denoiser, batch, latents, batch.noisy, batch.times.token_times)
 
-    # Each term, a sum over the batch, with what it is divided by and its weight
+    # Each term: its sum over the batch, its divisor and its weight
     token_loss = _token_loss(denoiser, output.logits, batch, objective)
     terms = {"token_loss": (token_loss, counts.tokens, objective.token_loss_weight)}
     statistics = {}
@@ -239,7 +239,7 @@ def training_loss(
             weight = objective.conditional_independence_weight
             terms["conditional_independence_loss"] = (divergence, counts.tokens, weight)
     parts = {name: (total / count.to(total)) for name, (total, count, _) in terms.items()}
-    # A term without weight is left out, so that what only it would teach gets no gradient and the optimiser no history.
+    # Terms of weight 0 are left out, so that parameters used by them alone get no gradient and no optimiser state.
     weights = {name: weight for name, (_, _, weight) in terms.items() if weight}
     loss = sum((weight * parts[name] for name, weight in weights.items()), start=torch.zeros_like(token_loss))
     return LossParts(loss, output, batch.masked, {name: part.detach() for name, part in parts.items()}, statistics)
@@ -272,7 +272,7 @@ def _noise_latents(
     random: RowGenerator,
     encode: Encode | None,
 ) -> NoisyLatents:
-    """Encodes the batch's tokens, some of them hidden, and noises the latents, or drops them (t_y = 1)."""
+    """Encodes the batch's tokens, some of them hidden, and noises or drops the latents (t_y = 1)."""
     hiding = objective.encoder_corruption * random.uniform(1)  # (B, 1)
     hidden = batch.masked & (random.branch().uniform(batch.clean.shape[1]) < hiding)
     if objective.encoder_mask_ratio:
@@ -292,7 +292,7 @@ def _noise_latents(
 def _denoise(
     denoiser: Denoiser, batch: NoisyTokens, latents: NoisyLatents | None, noisy_tokens: Tensor, token_times: Tensor
 ) -> Any:
-    """One evaluation, with logits where the batch is masked."""
+    """Evaluates the denoiser once, with logits at the masked positions."""
     of_latents: dict[str, Tensor] = {}
     if latents is not None:
         of_latents = {"latents": latents.noisy, "latent_timesteps": batch.times.latent_times}
@@ -308,7 +308,7 @@ def _denoise(
 
 
 def _token_loss(denoiser: Denoiser, logits: Tensor, batch: NoisyTokens, objective: TrainingObjective) -> Tensor:
-    """Sum of L_x: cross-entropy at the masked positions. `logits` are `(n, V)`."""
+    """Returns the sum of L_x, the cross-entropy at the masked positions. `logits` are `(n, V)`."""
     channel = denoiser.token_channel
     cross_entropy = channel.cross_entropy(logits, batch.clean[batch.masked])  # (n,)
     elbo = objective.token_weighting == "elbo"
@@ -320,7 +320,7 @@ def _token_loss(denoiser: Denoiser, logits: Tensor, batch: NoisyTokens, objectiv
 def _latent_loss(
     channel: LatentChannel, prediction: Tensor, latents: NoisyLatents, times: TimePoints, objective: TrainingObjective
 ) -> Tensor:
-    """Sum of L_y over the examples that keep their latents: squared error, or cross-entropy over masked codes."""
+    """Returns the sum of L_y over examples that keep latents: squared error, or cross-entropy over masked codes."""
     clean = latents.encoded.clean
     if not objective.latent_target_gradient:
         clean = clean.detach()
@@ -335,7 +335,7 @@ def _latent_loss(
 def _contrastive_loss(
     denoiser: Denoiser, batch: NoisyTokens, objective: TrainingObjective, random: RowGenerator
 ) -> Tensor:
-    """Sum of InfoNCE with in-batch negatives: two maskings of a text shall have latents more alike than two texts."""
+    """Returns the sum of InfoNCE between the latents of two maskings of each text, with in-batch negatives."""
     views = []
     for _ in range(2):
         hidden = batch.maskable & (random.branch().uniform(batch.clean.shape[1]) < objective.contrastive_mask_ratio)
@@ -351,17 +351,17 @@ def _contrastive_loss(
 def _conditional_independence_loss(
     denoiser: Denoiser, logits: Tensor, batch: NoisyTokens, latents: NoisyLatents
 ) -> Tensor:
-    """Sum of the KL from the prediction given (x_t, y_t), held fixed, to the one given y_t with every token masked."""
+    """Returns the summed KL from the prediction given (x_t, y_t), detached, to the one given y_t and masks only."""
     mask_id = denoiser.token_channel.mask_id
     all_masked = torch.where(batch.maskable, mask_id, batch.clean)
     blind = _denoise(denoiser, batch, latents, all_masked, torch.ones_like(batch.times.token_times)).logits  # (n, V)
     informed_log, blind_log = (at_least_float32(x).log_softmax(-1) for x in (logits.detach(), blind))
-    impossible = informed_log.isneginf()  # what is never written, such as the mask token, adds nothing: 0 log 0
+    impossible = informed_log.isneginf()  # ids that are never written, such as the mask token, add nothing: 0 log 0
     informed_log, blind_log = (x.masked_fill(impossible, 0) for x in (informed_log, blind_log))
     return F.kl_div(blind_log, informed_log, reduction="sum", log_target=True)
 
 
 def _distinct(codes: Tensor) -> Tensor:
-    """How many different codes a batch uses, without waiting for the device."""
+    """Returns the number of distinct codes in a batch, without synchronising with the device."""
     ordered = codes.flatten().sort().values
     return 1 + (ordered.diff() != 0).sum().float()
