@@ -116,7 +116,7 @@ class MaskedChannel:
         return add_mask_noise(clean, self.schedule.alpha(t), random.uniform(clean.shape[1]), self.mask_id)
 
     def draw_unmask(self, ids: Tensor, t: float, s: float, random: RowGenerator, remask: float = 0.0) -> Tensor:
-        """Draws the positions that the step t -> s reveals, `(B, length)` bool; `remask`: see `stay_masked_probability`."""
+        """Draws the positions to reveal in the step t -> s, `(B, length)` bool; `remask`: see `masked.draw_unmask`."""
         alpha_t, alpha_s = (self.alpha_at(time) for time in (t, s))
         return draw_unmask(ids == self.mask_id, alpha_t, alpha_s, random.uniform(ids.shape[1]), remask)
 
@@ -135,7 +135,7 @@ class MaskedChannel:
         return ids.masked_scatter(places, draw(logits, uniform[places]).to(ids.dtype))
 
     def cross_entropy(self, logits: Tensor, clean: Tensor) -> Tensor:
-        """Returns each clean id's cross-entropy in nats: `(..., K)` logits, `(...)` ids to `(...)`, at least float32."""
+        """Returns the cross-entropy of each id in nats: `(..., K)` logits, `(...)` ids to `(...)`, at least float32."""
         flat = at_least_float32(logits.flatten(0, -2))
         return F.cross_entropy(flat, clean.flatten(), reduction="none").view_as(clean)
 
