@@ -1,6 +1,6 @@
-"""The latent channel by kind: how latents start, are noised, denoised and scored. Tokens are a masked channel too.
+"""Latent channels: prior, noise, reverse step and loss of each kind of latents. Tokens are a masked channel too.
 
-One object per kind keeps everything that continuous latents and codes do differently in one place.
+One class per kind holds all differences between continuous latents and codes.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class EncodedLatents:
 
     Attributes:
         vectors: `(B, M, D)` with a gradient to the encoder: the continuous latents, or the codes' codebook vectors.
-        kl: `(B,)` nats between the encoder's Gaussian and a standard normal; 0.5 |y_0|^2 where it has no variance.
+        kl: `(B,)` KL in nats from the encoder's Gaussian to a standard normal; 0.5 |y_0|^2 if it has no variance.
         codes: `(B, M)` codes, or `None` for continuous latents.
-        commitment_loss: the quantiser's, scalar.
-        unquantized: `(B, M, D)`, what the codes' vectors round, or `None` for continuous latents.
+        commitment_loss: scalar loss of the quantiser.
+        unquantized: `(B, M, D)` vectors before quantisation, or `None` for continuous latents.
     """
 
     vectors: Tensor
@@ -53,46 +53,46 @@ class EncodedLatents:
 
     @property
     def clean(self) -> Tensor:
-        """What the latent channel diffuses: the codes, or the vectors."""
+        """The latents to diffuse: the codes, or the vectors."""
         return self.vectors if self.codes is None else self.codes
 
 
 class LatentChannel(ABC):
-    """What scheduler, objective and pipeline ask of a latent kind."""
+    """Interface of a kind of latents, used by the scheduler, the objective and the pipeline."""
 
     @abstractmethod
     def prior(self, length: int, random: RowGenerator) -> Tensor:
-        """Latents at t_y = 1: pure noise, `(B, M, D)` or `(B, M)`."""
+        """Returns latents at t_y = 1: pure noise, `(B, M, D)` or `(B, M)`."""
 
     @abstractmethod
     def dropped(self, latents: Tensor) -> Tensor:
-        """Latents that say nothing, in the shape of `latents`: zeros, or all mask codes. Paper, section 6."""
+        """Returns latents without information, in the shape of `latents`: zeros or mask codes. Paper, section 6."""
 
     @abstractmethod
     def add_noise(self, clean: Tensor, t: Tensor, random: RowGenerator) -> Tensor:
-        """Clean latents noised to times `t` `(B,)`."""
+        """Noises clean latents to times `t` `(B,)`."""
 
     @abstractmethod
     def loss(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
-        """The plain loss per example at times `t`, `(B,)`, averaged over the latents."""
+        """Returns the plain loss per example at times `t`, `(B,)`, averaged over the latents."""
 
     @abstractmethod
     def bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
-        """The bound's integrand at times `t`, in nats per example and unit of time, `(B,)`."""
+        """Returns the bound's integrand at times `t`, in nats per example and unit of time, `(B,)`."""
 
     @abstractmethod
     def step_bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor, s: Tensor) -> Tensor:
-        """The bound's term of a run's step t -> s, in nats per example, `(B,)`; 0 where s = t."""
+        """Returns the bound's term of a run's step t -> s, in nats per example, `(B,)`; 0 where s = t."""
 
     @abstractmethod
     def draw_moves(self, noisy: Tensor, t: float, s: float, random: RowGenerator) -> Tensor:
-        """Which latents the step t -> s will change, `(B, M)` bool: drawn before, and whatever, the denoiser says."""
+        """Draws the latents that the step t -> s changes, `(B, M)` bool, independent of the denoiser's output."""
 
     @abstractmethod
     def step(
         self, prediction: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator, moves: Tensor
     ) -> Tensor:
-        """Latents at time s from those at time t > s, the denoiser's prediction there and `draw_moves`."""
+        """Returns latents at time s from those at time t > s, the denoiser's prediction at t and `draw_moves`."""
 
     @abstractmethod
     def check(self, latents: Tensor, batch_size: int, length: int) -> None:
@@ -100,11 +100,11 @@ class LatentChannel(ABC):
 
 
 class MaskedChannel:
-    """A channel that is masked: tokens, and the base of discrete latents.
+    """Masked diffusion channel of tokens, and the base class of discrete latents.
 
     Args:
         schedule: alpha(t).
-        mask_id: id of the mask.
+        mask_id: id of the mask token or mask code.
     """
 
     def __init__(self, schedule: MaskSchedule, mask_id: int | None) -> None:
@@ -112,75 +112,75 @@ class MaskedChannel:
         self.mask_id: Any = mask_id  # `None` for a scheduler that has no model yet
 
     def add_noise(self, clean: Tensor, t: Tensor, random: RowGenerator) -> Tensor:
-        """`(B, length)` ids with each masked with probability 1 - alpha(t), `t` `(B,)`."""
+        """Masks each of the `(B, length)` ids with probability 1 - alpha(t), `t` `(B,)`."""
         return add_mask_noise(clean, self.schedule.alpha(t), random.uniform(clean.shape[1]), self.mask_id)
 
     def draw_unmask(self, ids: Tensor, t: float, s: float, random: RowGenerator, remask: float = 0.0) -> Tensor:
-        """Which masked places the step t -> s reveals, `(B, length)` bool; `remask` as in `stay_masked_probability`."""
+        """Draws the positions to reveal in the step t -> s, `(B, length)` bool; `remask`: see `masked.draw_unmask`."""
         alpha_t, alpha_s = (self.alpha_at(time) for time in (t, s))
         return draw_unmask(ids == self.mask_id, alpha_t, alpha_s, random.uniform(ids.shape[1]), remask)
 
     def reveal(
         self, ids: Tensor, places: Tensor, logits: Tensor, uniform: Tensor, draw: Draw = draw_categorical
     ) -> Tensor:
-        """`(B, length)` ids with those at `places` drawn from the denoiser's logits; the others stay as they are.
+        """Returns `(B, length)` ids: those at `places` drawn from the denoiser's logits, the others unchanged.
 
         Args:
             ids: `(B, length)`.
-            places: `(B, length)` bool, such as `draw_unmask` gives.
+            places: `(B, length)` bool, such as `draw_unmask` returns.
             logits: `(n, K)` at the places, in row-major order.
-            uniform: `(B, length)` uniform numbers in [0, 1), of which those at the places are used.
+            uniform: `(B, length)` uniform numbers in [0, 1); those at the places are used.
             draw: maps logits and uniform numbers `(n,)` to ids `(n,)`, such as a [`TokenSampler`].
         """
         return ids.masked_scatter(places, draw(logits, uniform[places]).to(ids.dtype))
 
     def cross_entropy(self, logits: Tensor, clean: Tensor) -> Tensor:
-        """Nats that each of the clean ids costs: `(..., K)` logits and `(...)` ids to `(...)`, float32 at least."""
+        """Returns the cross-entropy of each id in nats: `(..., K)` logits, `(...)` ids to `(...)`, at least float32."""
         flat = at_least_float32(logits.flatten(0, -2))
         return F.cross_entropy(flat, clean.flatten(), reduction="none").view_as(clean)
 
     def reveal_probability(self, t: Tensor, s: Tensor) -> Tensor:
-        """Probability that the step t -> s reveals a masked place, `(B,)`; at time 0 everything is visible."""
+        """Returns the probability that the step t -> s reveals a masked position, `(B,)`; at time 0 all are visible."""
         alpha_t = self.schedule.alpha(t)
         alpha_s = torch.where(s <= 0, 1.0, self.schedule.alpha(s))
         return torch.where(t == s, 0.0, (alpha_s - alpha_t) / (1 - alpha_t))
 
     def alpha_at(self, time: float) -> float:
-        """alpha(t) as a number; at time 0 everything is visible, whatever the schedule leaves there."""
+        """Returns alpha(t) as a number; 1 at time 0 for any schedule."""
         return 1.0 if time <= 0 else float(self.schedule.alpha(torch.tensor(time, dtype=torch.float64)))
 
 
 class DiscreteLatents(MaskedChannel, LatentChannel):
-    """Codes out of `codebook_size`, masked like tokens (Di-LADD)."""
+    """Codes from a codebook of `codebook_size`, masked like tokens (Di-LADD)."""
 
     def prior(self, length: int, random: RowGenerator) -> Tensor:
-        """All mask codes, `(B, M)`."""
+        """Returns mask codes, `(B, M)`."""
         return torch.full((len(random), length), self.mask_id, device=random.keys.device)
 
     def dropped(self, latents: Tensor) -> Tensor:
-        """All mask codes, in the shape of `latents`."""
+        """Returns mask codes in the shape of `latents`."""
         return torch.full_like(latents, self.mask_id)
 
     def loss(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
-        """Cross-entropy at the masked codes over the number of codes, `(B,)` nats; `prediction` is `(B, M, K)`."""
+        """Returns the cross-entropy at masked codes over the number of codes, `(B,)` nats, from `(B, M, K)` logits."""
         return self._masked_cross_entropy(prediction, clean, noisy).mean(1)
 
     def bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
-        """-alpha'(t) / (1 - alpha(t)) times the cross-entropy summed over masked codes, `(B,)` nats."""
+        """Returns -alpha'(t) / (1 - alpha(t)) times the cross-entropy summed over masked codes, `(B,)` nats."""
         return self.schedule.weight(t) * self._masked_cross_entropy(prediction, clean, noisy).sum(1)
 
     def step_bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor, s: Tensor) -> Tensor:
-        """The probability of being revealed times the cross-entropy summed over masked codes, `(B,)` nats."""
+        """Returns the probability of being revealed times the cross-entropy summed over masked codes, `(B,)` nats."""
         return self.reveal_probability(t, s) * self._masked_cross_entropy(prediction, clean, noisy).sum(1)
 
     def draw_moves(self, noisy: Tensor, t: float, s: float, random: RowGenerator) -> Tensor:
-        """Which codes are revealed, `(B, M)` bool."""
+        """Draws the codes to reveal, `(B, M)` bool."""
         return self.draw_unmask(noisy, t, s, random)
 
     def step(
         self, prediction: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator, moves: Tensor
     ) -> Tensor:
-        """Reveals the codes of `moves`, drawn from the predicted logits `(B, M, K)`; the others stay as they are."""
+        """Reveals the codes of `moves`, drawn from the predicted logits `(B, M, K)`; the others do not change."""
         return self.reveal(noisy, moves, prediction[moves], random.uniform(noisy.shape[1]))
 
     def check(self, latents: Tensor, batch_size: int, length: int) -> None:
@@ -206,9 +206,9 @@ class ContinuousLatents(LatentChannel):
 
     Args:
         schedule: a(t)^2.
-        predicts_noise: whether the network predicts the noise instead of y_0.
+        predicts_noise: True if the network predicts the noise, False if it predicts y_0.
         latent_dim: size D of a latent.
-        solver: `ddim`, `ddpm` or another registered one, the reverse step.
+        solver: the reverse step: `ddim`, `ddpm` or another registered solver.
     """
 
     def __init__(self, schedule: GaussianSchedule, predicts_noise: bool, latent_dim: int, solver: str = "ddim") -> None:
@@ -218,31 +218,31 @@ class ContinuousLatents(LatentChannel):
         self.solver = LATENT_SOLVERS[solver]
 
     def prior(self, length: int, random: RowGenerator) -> Tensor:
-        """Standard normal latents, `(B, M, D)` float32."""
+        """Draws standard normal latents, `(B, M, D)` float32."""
         return random.normal(length, self.latent_dim).float()
 
     def dropped(self, latents: Tensor) -> Tensor:
-        """Zeros, in the shape of `latents`."""
+        """Returns zeros in the shape of `latents`."""
         return torch.zeros_like(latents)
 
     def add_noise(self, clean: Tensor, t: Tensor, random: RowGenerator) -> Tensor:
-        """y_t = a(t) y_0 + s(t) noise at times `t` `(B,)`, `(B, M, D)` of float32 at least."""
-        clean = at_least_float32(clean)  # half precision would not hold the noise of small times
+        """Returns y_t = a(t) y_0 + s(t) noise at times `t` `(B,)`: `(B, M, D)` in at least float32."""
+        clean = at_least_float32(clean)  # half precision cannot represent the noise at small times
         noise = random.normal(*clean.shape[1:]).to(clean)
         return add_gaussian_noise(self.schedule, clean, noise, self._times(t, clean))
 
     def loss(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
-        """Mean squared error of y_0, or of the noise, `(B,)`."""
+        """Returns the mean squared error of y_0, or of the noise, `(B,)`."""
         return self._squared_error(prediction, clean, noisy, t).mean((1, 2))
 
     def bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
-        """The squared error weighed as in the bound over a step of 1e-3 in time, `(B,)` nats per unit of time."""
+        """Returns the squared error with the bound's weight over a step of 1e-3, `(B,)` nats per unit of time."""
         times = t.double().clamp(min=_BOUND_STEP)
         weight = self._weight(times, times - _BOUND_STEP) / _BOUND_STEP
         return weight * self._squared_error(prediction, clean, noisy, t).sum((1, 2))
 
     def step_bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor, s: Tensor) -> Tensor:
-        """KL from the posterior to the DDPM step t -> s, `(B,)` nats: the weighed squared error."""
+        """Returns the KL from the posterior to the DDPM step t -> s, `(B,)` nats: the weighted squared error."""
         return self._weight(t.double(), s.double()) * self._squared_error(prediction, clean, noisy, t).sum((1, 2))
 
     def _weight(self, t: Tensor, s: Tensor) -> Tensor:
@@ -250,13 +250,13 @@ class ContinuousLatents(LatentChannel):
         return weigh(self.schedule, t, s)
 
     def draw_moves(self, noisy: Tensor, t: float, s: float, random: RowGenerator) -> Tensor:
-        """All of them, `(B, M)` bool: noise leaves every latent at every step."""
+        """Returns True for all latents, `(B, M)` bool: every step denoises every latent."""
         return torch.ones(noisy.shape[:2], dtype=torch.bool, device=noisy.device)
 
     def step(
         self, prediction: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator, moves: Tensor
     ) -> Tensor:
-        """One step of the solver, `(B, M, D)`; the last one (s = 0) returns the predicted y_0."""
+        """Makes one step of the solver, `(B, M, D)`; the last one (s = 0) returns the predicted y_0."""
         clean = self.predicted_sample(prediction, noisy, t)
         if s <= 0:
             return clean
@@ -264,7 +264,7 @@ class ContinuousLatents(LatentChannel):
         return self.solver(self.schedule, clean, noisy, *times, random.normal(*noisy.shape[1:]).to(noisy))
 
     def predicted_sample(self, prediction: Tensor, noisy: Tensor, t: float) -> Tensor:
-        """The predicted y_0, whichever the network predicts."""
+        """Returns the predicted y_0, computed from the predicted noise if the network predicts noise."""
         if not self.predicts_noise:
             return prediction.to(noisy)
         time = torch.tensor(t, dtype=noisy.dtype, device=noisy.device)

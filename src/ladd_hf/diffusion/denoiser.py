@@ -11,7 +11,7 @@ from .rng import RowGenerator
 
 
 class Encode(Protocol):
-    """Clean latents of tokens, by an encoder or by what it has said before."""
+    """Function that returns the clean latents of tokens, computed by an encoder or precomputed."""
 
     def __call__(
         self,
@@ -20,18 +20,18 @@ class Encode(Protocol):
         random: RowGenerator | None = None,
         update_codebook: bool = True,
     ) -> EncodedLatents:
-        """A codebook that learns from what it is shown may do so where it is allowed."""
+        """Encodes `(B, S)` tokens; `update_codebook` allows a codebook to learn from them."""
 
 
 class Denoiser(Protocol):
-    """What the objective and the bound ask of a model: the call, its two channels and its encoder."""
+    """Interface of a model for the loss and the bound: its call, its two channels and its encoder."""
 
     token_channel: MaskedChannel
     latent_channel: LatentChannel | None
 
     def denoise(self, input_ids: Tensor | None, latents: Tensor | None = None, **kwargs: Any) -> Any:
-        """The contract's call: `.logits` `(n, V)` at `logits_mask`, and `.latent_prediction`."""
+        """Evaluates the denoiser: returns `.logits` `(n, V)` at `logits_mask` and `.latent_prediction`."""
 
     @property
     def encode(self) -> Encode:
-        """Its encoder."""
+        """The model's encoder."""

@@ -15,24 +15,24 @@ from .noise_schedules import GaussianSchedule
 
 
 def add_gaussian_noise(schedule: GaussianSchedule, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-    """y_t = a(t) y_0 + s(t) noise."""
+    """Returns y_t = a(t) y_0 + s(t) noise."""
     return schedule.signal(t) * latents + schedule.noise(t) * noise
 
 
 def noise_from_sample(schedule: GaussianSchedule, noisy: Tensor, latents: Tensor, t: Tensor) -> Tensor:
-    """The noise that leads from y_0 to y_t."""
+    """Returns the noise that turns y_0 into y_t."""
     return (noisy - schedule.signal(t) * latents) / schedule.noise(t)
 
 
 def sample_from_noise(schedule: GaussianSchedule, noisy: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-    """The y_0 that `noise` leads away from."""
+    """Returns the y_0 that `noise` turned into y_t."""
     return (noisy - schedule.noise(t) * noise) / schedule.signal(t)
 
 
 def ddim_step(
     schedule: GaussianSchedule, latents: Tensor, noisy: Tensor, t: Tensor, s: Tensor, noise: Tensor | None = None
 ) -> Tensor:
-    """y_s from the predicted y_0 (`latents`) and y_t by the deterministic DDIM step; `noise` is not used."""
+    """Returns y_s from the predicted y_0 (`latents`) and y_t by the deterministic DDIM step; ignores `noise`."""
     direction = noise_from_sample(schedule, noisy, latents, t)
     return schedule.signal(s) * latents + schedule.noise(s) * direction
 
@@ -40,7 +40,7 @@ def ddim_step(
 def ddpm_step(
     schedule: GaussianSchedule, latents: Tensor, noisy: Tensor, t: Tensor, s: Tensor, noise: Tensor
 ) -> Tensor:
-    """y_s drawn from the posterior q(y_s | y_t, y_0) at the predicted y_0 (`latents`), with standard normal `noise`."""
+    """Draws y_s from the posterior q(y_s | y_t, y_0) at the predicted y_0 (`latents`), with standard normal `noise`."""
     ratio = schedule.signal(t) / schedule.signal(s)  # r
     step_variance = _step_variance(schedule, t, s)  # v
     noise_t, noise_s = schedule.noise(t) ** 2, schedule.noise(s) ** 2
@@ -65,6 +65,6 @@ def _step_variance(schedule: GaussianSchedule, t: Tensor, s: Tensor) -> Tensor:
     return 1 - schedule.signal_variance(t) / schedule.signal_variance(s)
 
 
-# A solver's arguments are those of `ddpm_step`; the step to s = 0 is not asked of it: it returns the predicted y_0.
+# Solvers take the arguments of `ddpm_step`. They are not called for the step to s = 0, which returns the predicted y_0.
 LATENT_SOLVERS: Registry[Callable[..., Tensor]] = Registry("`latent_solver`", {"ddim": ddim_step, "ddpm": ddpm_step})
 register_latent_solver = LATENT_SOLVERS.register

@@ -1,4 +1,4 @@
-"""Absorbing diffusion of tokens and latent codes: noise, which positions to unmask, exact draws. Paper, section 2."""
+"""Absorbing diffusion of tokens and latent codes: noise, positions to unmask, exact draws. Paper, section 2."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..utils.wrong_objects import check_number
 
-# Rows of logits are drawn in pieces of at most this many float64 numbers (128 MiB): the law does not change.
+# Rows of logits are processed in chunks of at most this many float64 numbers (128 MiB), to limit memory.
 _DRAW_CHUNK = 1 << 24
 
 
@@ -26,26 +26,26 @@ def add_mask_noise(tokens: Tensor, alpha: Tensor, uniform: Tensor, mask_id: int)
 
 
 def stay_masked_probability(alpha_t: float, alpha_s: float, remask: float = 0.0) -> float:
-    """Probability that a masked position stays masked in the reverse step t -> s, (1 - alpha_s) / (1 - alpha_t).
+    """Returns the probability that the reverse step t -> s leaves a position masked, (1 - alpha_s) / (1 - alpha_t).
 
-    Where the step also masks visible positions again, each with probability `remask` (sigma), it is
-    (1 - alpha_s - sigma alpha_t) / (1 - alpha_t), which leaves the share of masked positions at s as it was, as in
+    If the step also remasks visible positions, each with probability `remask` (sigma), it is
+    (1 - alpha_s - sigma alpha_t) / (1 - alpha_t), which keeps the expected share of masked positions at s, as in
     ReMDM (arXiv 2503.00307).
     """
     return (1 - alpha_s - remask * alpha_t) / (1 - alpha_t) if alpha_t < 1 else 0.0
 
 
 def draw_unmask(masked: Tensor, alpha_t: float, alpha_s: float, uniform: Tensor, remask: float = 0.0) -> Tensor:
-    """Which masked positions the reverse step t -> s reveals: `(batch_size, length)` bool.
+    """Draws the masked positions that the reverse step t -> s reveals: `(batch_size, length)` bool.
 
-    The probability does not depend on what the denoiser says, so the positions can be drawn before it runs. At
-    alpha_s = 1 everything that is masked is revealed.
+    The probability does not depend on the denoiser's output, so the positions can be drawn before it runs. At
+    alpha_s = 1 all masked positions are revealed.
     """
     return masked & (uniform >= stay_masked_probability(alpha_t, alpha_s, remask))
 
 
 def nucleus(probabilities: Tensor, top_p: float) -> Tensor:
-    """Keeps the smallest set of most likely categories with mass of at least `top_p`: `(n, K)`, not normalised."""
+    """Keeps the smallest set of most likely categories with a mass of at least `top_p`: `(n, K)`, not normalised."""
     ordered, order = probabilities.sort(dim=-1, descending=True)
     mass_before = ordered.cumsum(-1) - ordered
     return torch.zeros_like(probabilities).scatter(-1, order, ordered * (mass_before < top_p))
@@ -53,10 +53,10 @@ def nucleus(probabilities: Tensor, top_p: float) -> Tensor:
 
 @dataclass(frozen=True)
 class TokenSampler:
-    """Draws tokens from a denoiser's logits: made once, and used in every step of a run.
+    """Draws tokens from a denoiser's logits; one instance serves every step of a run.
 
     Attributes:
-        temperature: divides the logits; 0 takes the likeliest token, 1 is the model's own law.
+        temperature: divides the logits; 0 takes the most likely token, 1 is the model's own distribution.
         top_p: nucleus of the tempered distribution to draw from; 1 keeps all of it.
 
     Raises `ValueError` for a negative temperature or a `top_p` outside of (0, 1].
@@ -81,7 +81,7 @@ class TokenSampler:
 
 
 def draw_categorical(logits: Tensor, uniform: Tensor, temperature: float = 1.0, top_p: float = 1.0) -> Tensor:
-    """Draws one category per row by inverting the distribution function in float64: exact far into the tails.
+    """Draws one category per row by inverting the cumulative distribution in float64: exact far into the tails.
 
     Args:
         logits: `(n, K)`; a category at minus infinity is never drawn.
@@ -93,7 +93,7 @@ def draw_categorical(logits: Tensor, uniform: Tensor, temperature: float = 1.0, 
         `(n,)` int64 categories.
     """
     if temperature == 0:
-        _check_finite(logits.amax(-1))  # nan is the largest of numbers here
+        _check_finite(logits.amax(-1))  # amax returns nan if a row holds one
         return logits.argmax(-1)
     rows = max(1, _DRAW_CHUNK // logits.shape[-1])
     pieces = zip(logits.split(rows), uniform.split(rows), strict=True)
@@ -103,14 +103,14 @@ def draw_categorical(logits: Tensor, uniform: Tensor, temperature: float = 1.0, 
 def _draw_rows(logits: Tensor, uniform: Tensor, temperature: float, top_p: float) -> Tensor:
     logits = logits.double()
     if temperature != 1:
-        logits = (logits - logits.amax(-1, keepdim=True)) / temperature  # however small the temperature
+        logits = (logits - logits.amax(-1, keepdim=True)) / temperature  # finite at any small temperature
     probabilities = torch.softmax(logits, dim=-1)  # (n, K)
     if top_p < 1:
         probabilities = nucleus(probabilities, top_p)
     distribution = probabilities.cumsum(-1)
     total = distribution[:, -1:]
     _check_finite(total)
-    # uniform <= 1 - 2^-53, so the threshold stays below the total, and within the possible categories.
+    # uniform <= 1 - 2^-53, so the threshold stays below the total and selects a possible category.
     return torch.searchsorted(distribution, uniform[:, None] * total, right=True)[:, 0]
 
 

@@ -24,16 +24,16 @@ _SMALLEST_POSITION = 1e-6
 
 @dataclass
 class Nelbo:
-    """Bound of each example in nats, `(B,)` float64, its two parts apart.
+    """Bound of each example in nats, `(B,)` float64, as two separate parts.
 
     Attributes:
         token_nats: integral of the weighted token cross-entropy.
-        latent_nats: the same of the latents. For discrete codes `total_nats` bounds -log p(x), along paths from (1, 1);
-            along one from (1, 0), such as `tokens`, it bounds that of the tokens given their codes, which may be less.
-            For continuous latents with a deterministic encoder this part depends on the smallest noise: it is
-            ELBO-style, no bound.
-        token_stderr, latent_stderr: standard errors of the two over the drawn times (nan for a single one).
-        num_tokens: tokens of each example, padding not counted.
+        latent_nats: the same for the latents. With discrete codes, `total_nats` bounds -log p(x) along paths from
+            (1, 1). Along a path from (1, 0), such as `tokens`, it bounds -log p(x | codes), which may be less. With
+            continuous latents and a deterministic encoder this part depends on the smallest noise level: the total is
+            ELBO-style, not a bound.
+        token_stderr, latent_stderr: standard errors of the two over the drawn times (nan for a single time).
+        num_tokens: tokens of each example, without padding.
     """
 
     token_nats: Tensor
@@ -44,26 +44,26 @@ class Nelbo:
 
     @property
     def total_nats(self) -> Tensor:
-        """Both parts together, `(B,)`."""
+        """Sum of both parts, `(B,)`."""
         return self.token_nats + self.latent_nats
 
     @property
     def nats_per_token(self) -> float:
-        """The whole bound over all tokens of the batch."""
+        """Total bound divided by the number of tokens in the batch."""
         return float(self.total_nats.sum() / self.num_tokens.sum())
 
     @property
     def perplexity(self) -> float:
-        """exp(nats per token)."""
+        """Returns exp(nats per token)."""
         return math.exp(self.nats_per_token)
 
     @property
     def bits_per_token(self) -> float:
-        """Nats per token over ln 2: bits per character, where tokens are characters."""
+        """Nats per token over ln 2: bits per character if tokens are characters."""
         return self.nats_per_token / math.log(2)
 
     def bits_per_character(self, num_characters: int) -> float:
-        """The whole bound in bits over the characters of the batch's texts."""
+        """Returns the total bound in bits divided by the number of characters of the batch's texts."""
         return float(self.total_nats.sum()) / (num_characters * math.log(2))
 
 
@@ -84,17 +84,17 @@ def nelbo(
     Args:
         denoiser: the model.
         tokens: `(B, S)` clean tokens.
-        maskable: `(B, S)` bool, the tokens that are scored.
+        maskable: `(B, S)` bool, the tokens to score.
         attention_mask: `(B, S)`, or `None` without padding.
-        path: a name, corners or a `TimePath`, see `time_path`; `joint` if not given. The bound in continuous time is an
-            integral along it. Without latents only t_x exists.
+        path: a name, corners or a `TimePath`, see `time_path`; `joint` by default. The continuous-time bound is an
+            integral along it. Without latents only t_x is used.
         num_samples: points per example; each costs one evaluation of the denoiser.
-        random: the examples' randomness; from torch's global generator, if not given.
-        encode: in place of the denoiser's own, such as one that the encoder's answers are bound into.
-        run: in place of a path, the points (t_x, t_y) of a run, as `TimePath.grid` lays them: the bound of what that
-            run of N steps writes, a sum over its steps, which is larger and approaches the integral.
+        random: the examples' random streams; by default from torch's global generator.
+        encode: replaces the denoiser's own `encode`, for example one that returns precomputed latents.
+        run: instead of a path, the points (t_x, t_y) of a run, as returned by `TimePath.grid`. The result is the bound
+            of the samples of that run of N steps: a sum over its steps, larger than the integral, which it approaches.
 
-    Raises `ValueError` for less than one sample, for a path that is none, for points that are no run, and for both.
+    Raises `ValueError` for `num_samples` below 1, an invalid path, an invalid run, and if both are given.
     """
     if not isinstance(num_samples, Integral) or num_samples < 1:
         raise ValueError(f"`num_samples` is {num_samples}; give at least 1 point per example.")
@@ -135,10 +135,10 @@ class _PathPoints(TimePoints):
 
     @classmethod
     def on(cls, path: TimePath, position: Tensor) -> _PathPoints:
-        """Points at positions in [0, 1], more of them near the clean end of each leg.
+        """Returns points at positions in [0, 1], denser near the clean end of each leg.
 
-        There the linear schedule masks a token with probability t and weighs it by 1 / t: at times drawn evenly the
-        square of that has no mean, and no standard error could be trusted. Squared positions give it one.
+        There the linear schedule masks a token with probability t and weighs it by 1 / t. At uniform times the square
+        of that has no finite mean, so no standard error could be trusted; with squared positions it has one.
         """
         legs = len(path.legs)
         leg = (position * legs).floor().clamp(max=legs - 1)
@@ -147,11 +147,11 @@ class _PathPoints(TimePoints):
         return cls(t_x, t_y, 2 * share * token_rates, 2 * share * latent_rates)
 
     def token_weights(self, channel: MaskedChannel) -> Tensor:
-        """The bound's weight of the tokens' cross-entropy, `(B,)`."""
+        """Returns the bound's weight of the tokens' cross-entropy, `(B,)`."""
         return token_weights(channel, self)
 
     def latent_terms(self, channel: LatentChannel, prediction: Tensor, clean: Tensor, noisy: Tensor) -> Tensor:
-        """The latents' integrand, `(B,)` nats."""
+        """Returns the latents' integrand, `(B,)` nats."""
         return latent_terms(channel, prediction, clean, noisy, self)
 
 
@@ -167,7 +167,7 @@ class _RunSteps:
 
     @classmethod
     def on(cls, run: TimePath, position: Tensor) -> _RunSteps:
-        """The steps at positions in [0, 1], the last step first; each takes an equal share."""
+        """Returns the steps at positions in [0, 1], the last step first; each takes an equal share."""
         corners = torch.tensor(run.vertices[::-1], dtype=position.dtype, device=position.device)
         count = len(corners) - 1
         step = (position * count).long().clamp(max=count - 1)
@@ -175,11 +175,11 @@ class _RunSteps:
         return cls(t_x, t_y, s_x, s_y, count)
 
     def token_weights(self, channel: MaskedChannel) -> Tensor:
-        """Times the number of steps, the probability that a masked token is revealed, `(B,)`."""
+        """Returns the probability that a masked token is revealed, times the number of steps, `(B,)`."""
         return self.count * channel.reveal_probability(self.token_times, self.s_x)
 
     def latent_terms(self, channel: LatentChannel, prediction: Tensor, clean: Tensor, noisy: Tensor) -> Tensor:
-        """Times the number of steps, the latents' term of the step, `(B,)` nats."""
+        """Returns the latents' term of the step, times the number of steps, `(B,)` nats."""
         return self.count * channel.step_bound(prediction, clean, noisy, self.latent_times, self.s_y)
 
 
@@ -198,7 +198,7 @@ def _route(
     if not with_latents:
         times = [t_x for t_x, _ in points]
         points = [(t, 0.0) for index, t in enumerate(times) if index == 0 or t != times[index - 1]]
-    return partial(_RunSteps.on, _from_noise(TimePath(tuple(points))))  # which raises for points that are no run
+    return partial(_RunSteps.on, _from_noise(TimePath(tuple(points))))  # raises for points that are not a run
 
 
 def _is_points(run: Any) -> bool:
@@ -207,7 +207,7 @@ def _is_points(run: Any) -> bool:
 
 
 def _from_noise(path: TimePath) -> TimePath:
-    """The path itself. Raises `ValueError` where it starts with latents that are neither noise nor clean."""
+    """Returns the path. Raises `ValueError` if it starts with latents that are neither pure noise nor clean."""
     if path.vertices[0] not in ((1, 1), (1, 0)):
         raise ValueError(
             f"The path starts at {path.vertices[0]}: what the latents cost down to that time would be missing; give a "
@@ -217,6 +217,6 @@ def _from_noise(path: TimePath) -> TimePath:
 
 
 def _mean_and_error(draws: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean over the points, and its standard error as if they were independent (spread evenly, they err less)."""
+    """Returns the mean over the points and its standard error for independent points (evenly spread ones err less)."""
     error = draws.std(0, correction=1) if len(draws) > 1 else torch.full_like(draws[0], math.nan)
     return draws.mean(0), error / math.sqrt(len(draws))

@@ -1,4 +1,4 @@
-"""Noise schedules of the two channels: how much is left of the clean data at time t (0: clean, 1: pure noise)."""
+"""Noise schedules of the two channels: the share of clean data left at time t (0: clean, 1: pure noise)."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _SQUEEZE = NumberRange("a share between 0 and 0.5", least=0, most=0.5, without_e
 class MaskSchedule(ABC):
     """alpha(t): the probability that a token (or a latent code) is still visible at time t. Paper, section 2.
 
-    It falls from 1 at t = 0 to 0 at t = 1, both exactly, so that the bound is one and a run starts from pure noise.
+    It falls from exactly 1 at t = 0 to exactly 0 at t = 1, so that the NELBO is a bound and runs start from pure noise.
     All methods map a tensor of times in [0, 1] to a tensor of the same shape.
     """
 
     @abstractmethod
     def alpha(self, t: Tensor) -> Tensor:
-        """Probability of being visible at time t: falls from 1 to 0."""
+        """Returns the probability of being visible at time t; falls from 1 to 0."""
 
     @abstractmethod
     def alpha_derivative(self, t: Tensor) -> Tensor:
-        """d alpha / d t, never positive."""
+        """Returns d alpha / d t, never positive."""
 
     def weight(self, t: Tensor) -> Tensor:
-        """-alpha'(t) / (1 - alpha(t)): the weight of the masked cross-entropy in the continuous-time bound."""
+        """Returns -alpha'(t) / (1 - alpha(t)), the weight of the masked cross-entropy in the continuous-time bound."""
         return -self.alpha_derivative(t) / (1 - self.alpha(t))
 
 
@@ -44,16 +44,16 @@ class PolynomialMaskSchedule(MaskSchedule):
         self.degree = degree
 
     def alpha(self, t: Tensor) -> Tensor:
-        """1 - t^degree."""
+        """Returns 1 - t^degree."""
         return 1 - t**self.degree
 
     def alpha_derivative(self, t: Tensor) -> Tensor:
-        """-degree t^(degree - 1)."""
+        """Returns -degree t^(degree - 1)."""
         return -self.degree * t ** (self.degree - 1)
 
     def weight(self, t: Tensor) -> Tensor:
-        """degree / t."""
-        return self.degree / t  # the quotient of the two above, without their cancellation near t = 0
+        """Returns degree / t."""
+        return self.degree / t  # the quotient of the two above, without cancellation near t = 0
 
 
 class LinearMaskSchedule(PolynomialMaskSchedule):
@@ -67,23 +67,23 @@ class CosineMaskSchedule(MaskSchedule):
     """alpha(t) = cos(pi t / 2)."""
 
     def alpha(self, t: Tensor) -> Tensor:
-        """cos(pi t / 2)."""
+        """Returns cos(pi t / 2)."""
         return torch.cos(math.pi / 2 * t)
 
     def alpha_derivative(self, t: Tensor) -> Tensor:
-        """-pi / 2 sin(pi t / 2)."""
+        """Returns -pi / 2 sin(pi t / 2)."""
         return -math.pi / 2 * torch.sin(math.pi / 2 * t)
 
     def weight(self, t: Tensor) -> Tensor:
-        """pi / 2 / tan(pi t / 4)."""
+        """Returns pi / 2 / tan(pi t / 4)."""
         return math.pi / 2 / torch.tan(math.pi / 4 * t)  # sin x / (1 - cos x) = 1 / tan(x / 2)
 
 
 class GeometricMaskSchedule(MaskSchedule):
-    """exp(-sigma(t)) for a total noise sigma(t) = sigma_min^(1 - t) sigma_max^t, stretched to end at 1 and at 0.
+    """exp(-sigma(t)) for a total noise sigma(t) = sigma_min^(1 - t) sigma_max^t, stretched to the range from 1 to 0.
 
-    Unstretched, a share exp(-sigma_max) would still be visible at t = 1 and one of 1 - exp(-sigma_min) hidden at t = 0:
-    the bound would miss what happens there, and a run starts and ends with nothing and with everything visible.
+    Unstretched, a share exp(-sigma_max) would still be visible at t = 1 and a share 1 - exp(-sigma_min) hidden at
+    t = 0. The bound would miss these shares, while a run starts with nothing visible and ends with everything visible.
     """
 
     def __init__(self, sigma_min: float = 1e-4, sigma_max: float = 20.0) -> None:
@@ -95,23 +95,23 @@ class GeometricMaskSchedule(MaskSchedule):
         self._visible_range = -math.expm1(sigma_min - sigma_max)  # exp(-sigma(0)) - exp(-sigma(1)), over exp(-sigma(0))
 
     def alpha(self, t: Tensor) -> Tensor:
-        """(exp(-sigma(t)) - exp(-sigma(1))) / (exp(-sigma(0)) - exp(-sigma(1)))."""
+        """Returns (exp(-sigma(t)) - exp(-sigma(1))) / (exp(-sigma(0)) - exp(-sigma(1)))."""
         return 1 + torch.expm1(-self._added_noise(t)) / self._visible_range
 
     def alpha_derivative(self, t: Tensor) -> Tensor:
-        """-sigma'(t) exp(-sigma(t)) / (exp(-sigma(0)) - exp(-sigma(1)))."""
+        """Returns -sigma'(t) exp(-sigma(t)) / (exp(-sigma(0)) - exp(-sigma(1)))."""
         return -self._noise_rate(t) * torch.exp(-self._added_noise(t)) / self._visible_range
 
     def weight(self, t: Tensor) -> Tensor:
-        """sigma'(t) / (exp(sigma(t) - sigma(0)) - 1)."""
+        """Returns sigma'(t) / (exp(sigma(t) - sigma(0)) - 1)."""
         return self._noise_rate(t) / torch.expm1(self._added_noise(t))
 
     def _added_noise(self, t: Tensor) -> Tensor:
-        """sigma(t) - sigma(0)."""
+        """Returns sigma(t) - sigma(0)."""
         return self.sigma_min * torch.expm1(self.log_ratio * t)
 
     def _noise_rate(self, t: Tensor) -> Tensor:
-        """sigma'(t)."""
+        """Returns sigma'(t)."""
         return self.sigma_min * self.log_ratio * torch.exp(self.log_ratio * t)
 
 
@@ -120,7 +120,7 @@ class GaussianSchedule:
 
     Args:
         signal_variance: the raw a(t)^2, from 1 at t = 0 to 0 at t = 1.
-        eps: a(t)^2 is squeezed into [eps, 1 - eps], which keeps both a(t) and s(t) away from 0.
+        eps: a(t)^2 is rescaled to [eps, 1 - eps], so that a(t) and s(t) stay above 0.
     """
 
     def __init__(self, signal_variance: Callable[[Tensor], Tensor], eps: float = 1e-4) -> None:
@@ -130,19 +130,19 @@ class GaussianSchedule:
         self.eps = eps
 
     def signal_variance(self, t: Tensor) -> Tensor:
-        """a(t)^2, same shape as `t`."""
+        """Returns a(t)^2, in the shape of `t`."""
         return self.eps + (1 - 2 * self.eps) * self._signal_variance(t).clamp(0, 1)
 
     def signal(self, t: Tensor) -> Tensor:
-        """a(t), the factor of y_0 in y_t."""
+        """Returns a(t), the factor of y_0 in y_t."""
         return self.signal_variance(t).sqrt()
 
     def noise(self, t: Tensor) -> Tensor:
-        """s(t) = sqrt(1 - a(t)^2), the factor of the noise in y_t."""
+        """Returns s(t) = sqrt(1 - a(t)^2), the factor of the noise in y_t."""
         return (1 - self.signal_variance(t)).sqrt()
 
 
-# Functions by name, not lambdas, in what a model keeps: it can be pickled, and so sent to another process.
+# Named functions, not lambdas, so that a model can be pickled and sent to another process.
 def _sqrt_signal(t: Tensor) -> Tensor:
     return (1 - t).clamp(min=0).sqrt()
 
@@ -177,7 +177,7 @@ MASK_SCHEDULES: Registry[Callable[..., MaskSchedule]] = Registry(
         "linear": LinearMaskSchedule,
         "polynomial": PolynomialMaskSchedule,
         "cosine": CosineMaskSchedule,
-        # In MDLM's code alpha(t) = 1 - (1 - eps) t: stretched to end at 0, where a run starts, it is the linear one.
+        # In MDLM's code alpha(t) = 1 - (1 - eps) t; stretched to reach 0 at t = 1, it is the linear schedule.
         "log_linear": LinearMaskSchedule,
         "geometric": GeometricMaskSchedule,
     },
@@ -191,13 +191,13 @@ GAUSSIAN_SCHEDULES: Registry[Callable[..., GaussianSchedule]] = Registry(
         "polynomial": _polynomial_schedule,
     },
 )
-# Each gives what builds a schedule a name, by which `token_noise_schedule` and `latent_noise_schedule` find it.
+# Each registers a schedule under a name, for use in `token_noise_schedule` and `latent_noise_schedule`.
 register_mask_schedule = MASK_SCHEDULES.register
 register_gaussian_schedule = GAUSSIAN_SCHEDULES.register
 
 
 def mask_schedule(spec: Spec) -> MaskSchedule:
-    """The schedule of a masked channel by name (`linear`, `polynomial`, `cosine`, `log_linear`, `geometric`).
+    """Builds the schedule of a masked channel by name: `linear`, `polynomial`, `cosine`, `log_linear`, `geometric`.
 
     `spec` is the name, or a mapping with `name` and the schedule's options. Raises `ValueError` for anything else.
     """
@@ -206,6 +206,6 @@ def mask_schedule(spec: Spec) -> MaskSchedule:
 
 
 def gaussian_schedule(spec: Spec) -> GaussianSchedule:
-    """The schedule of continuous latents by name (`sqrt`, `cosine`, `linear`, `polynomial`), as `mask_schedule`."""
+    """Builds the schedule of continuous latents (`sqrt`, `cosine`, `linear`, `polynomial`) as `mask_schedule` does."""
     schedule: GaussianSchedule = GAUSSIAN_SCHEDULES.build(spec)
     return schedule

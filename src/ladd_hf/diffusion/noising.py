@@ -18,7 +18,7 @@ from .time_sampling import TrainingNoise, draw_times
 
 @dataclass
 class NoisyTokens:
-    """A batch's tokens at their drawn times: ids and masks `(B, S)`."""
+    """Tokens of a batch at their drawn times: ids and masks `(B, S)`."""
 
     clean: Tensor
     maskable: Tensor
@@ -30,7 +30,7 @@ class NoisyTokens:
 
 @dataclass
 class NoisyLatents:
-    """Its latents at theirs: what the encoder gave, noisy latents `(B, M)` or `(B, M, D)`, dropped examples `(B,)`."""
+    """Latents of a batch at their times: encoded, noisy `(B, M)` or `(B, M, D)`, and the dropped examples `(B,)`."""
 
     encoded: EncodedLatents
     noisy: Tensor
@@ -46,6 +46,7 @@ def noise_tokens(
     noise: TrainingNoise,
     random: RowGenerator,
 ) -> NoisyTokens:
+    """Draws the times of a batch and masks its tokens to them."""
     times = draw_times(objective.time_distribution, noise.positions(), objective.min_time, objective.time_shift)
     full = random.uniform() < objective.fully_masked_share  # (B,)
     token_times, token_rates = (torch.where(full, 1.0, one) for one in (times.token_times, times.token_rates))
@@ -64,7 +65,7 @@ def noise_latents(
     random: RowGenerator,
     encode: Encode | None,
 ) -> NoisyLatents:
-    """Encodes the batch's tokens, some of them hidden, and noises the latents, or drops them (t_y = 1)."""
+    """Encodes the batch's tokens, some of them hidden, and noises or drops the latents (t_y = 1)."""
     hiding = objective.encoder_corruption * random.uniform(1)  # (B, 1)
     hidden = batch.masked & (random.branch().uniform(batch.clean.shape[1]) < hiding)
     if objective.encoder_mask_ratio:
@@ -84,7 +85,7 @@ def noise_latents(
 def denoised(
     denoiser: Denoiser, batch: NoisyTokens, latents: NoisyLatents | None, noisy_tokens: Tensor, token_times: Tensor
 ) -> Any:
-    """One evaluation, with logits where the batch is masked."""
+    """Evaluates the denoiser once, with logits at the masked positions."""
     of_latents: dict[str, Tensor] = {}
     if latents is not None:
         of_latents = {"latents": latents.noisy, "latent_timesteps": batch.times.latent_times}

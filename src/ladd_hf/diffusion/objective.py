@@ -18,7 +18,7 @@ from .time_sampling import check_distribution
 LOSS_TERMS: Registry[Callable[[Any], tuple[Tensor, Tensor]]] = Registry("loss term")
 register_loss_term = LOSS_TERMS.register
 
-# Terms that need codes, vectors, or any latents.
+# Terms that need codes, vectors, or latents of any kind.
 _OF_CODES = ("quantizer_dropout",)
 _OF_VECTORS = ("latent_kl_weight", "latent_target_gradient")
 _OF_LATENTS = (
@@ -32,7 +32,7 @@ _OF_LATENTS = (
 )
 _SHARES = ("fully_masked_share", "latent_dropout", "quantizer_dropout", "encoder_corruption", "encoder_mask_ratio")
 _WEIGHTS = ("token_loss_weight", "latent_loss_weight", "contrastive_weight", "conditional_independence_weight")
-# What each setting that is a number may be.
+# Ranges of the numeric settings.
 OBJECTIVE_RANGES: dict[str, NumberRange] = {
     **dict.fromkeys((*_SHARES, "contrastive_mask_ratio"), SHARE),
     **dict.fromkeys((*_WEIGHTS, "latent_kl_weight"), WEIGHT),
@@ -43,33 +43,33 @@ OBJECTIVE_RANGES: dict[str, NumberRange] = {
 
 @dataclass(frozen=True)
 class TrainingObjective:
-    """Which loss is trained. A weight or share of 0 switches its term off.
+    """Settings of the training loss. A weight or share of 0 disables its term.
 
     Attributes:
         time_distribution: points (t_x, t_y) are drawn on the diagonal (`joint`: shared times), on the two sides
             (`sequential`), in the whole square (`independent`; as in the reference when one model serves both
             schedules), or with clean latents (`tokens`; the reference's stage 1). Several joined by `+`, such as
-            `sequential+joint`, share the examples. Or on any path as data: corners `[[1, 1], [1, 0.3], [0, 0]]`, or a
-            [`TimePath`].
+            `sequential+joint`, share the examples equally. Any other path is given by its corners, such as
+            `[[1, 1], [1, 0.3], [0, 0]]`, or as a [`TimePath`].
         token_weighting, latent_weighting: `plain`, the average over the sequence; `elbo`, the bound's weight.
-        token_loss_weight, latent_loss_weight: w_x, w_y.
-        min_time: smallest time drawn.
-        time_shift: a in t <- a t / (1 + (a - 1) t) of the latents' times, and of the tokens' where they are one; in the
-            paper sqrt(latent size / 4096); 1 leaves times alone.
-        fully_masked_share: share of examples whose tokens are all masked (t_x = 1), so that only latents can help.
-        latent_dropout: share of examples whose latents are dropped (p_cfg); needed for guidance.
-        quantizer_dropout: share of examples whose visible codes enter the denoiser unrounded, so that the encoder hears
-            from the first step on what would help, while its codes may all still be one.
+        token_loss_weight, latent_loss_weight: weights w_x and w_y.
+        min_time: smallest time to draw.
+        time_shift: a in t <- a t / (1 + (a - 1) t), applied to the latents' times, and to the tokens' if shared; in the
+            paper sqrt(latent size / 4096); 1 does not change the times.
+        fully_masked_share: share of examples with all tokens masked (t_x = 1), so that only latents carry information.
+        latent_dropout: share of examples with dropped latents (p_cfg); needed for classifier-free guidance.
+        quantizer_dropout: share of examples whose visible codes enter the denoiser before quantisation, so that the
+            encoder gets a useful gradient from the first step on, even if all its codes are still equal.
         encoder_corruption: each example draws p from U[0, this], and each token that is masked in x_t is hidden from
             the encoder with probability p (p_r; the reference uses 0.9).
-        encoder_mask_ratio: share of tokens hidden from the encoder, be they masked in x_t or not.
-        contrastive_weight, contrastive_mask_ratio, contrastive_temperature: InfoNCE of two maskings of the encoder's
-            input.
-        conditional_independence_weight: of the KL from the prediction given (x_t, y_t) to the one given y_t alone.
-        latent_kl_weight: of the KL from continuous latents to a standard normal.
-        tokens_alone: leave the latents out, as if there were none: what is trained is MDLM, in the token stream.
-        latent_target_gradient: whether continuous latents, as the target of L_y, have a gradient too. Then an encoder
-            can please the loss by making its latents all alike; the bound's own gradient has it.
+        encoder_mask_ratio: share of tokens hidden from the encoder, masked in x_t or not.
+        contrastive_weight, contrastive_mask_ratio, contrastive_temperature: InfoNCE between two maskings of the
+            encoder's input.
+        conditional_independence_weight: weight of the KL from the prediction given (x_t, y_t) to that given y_t alone.
+        latent_kl_weight: weight of the KL from continuous latents to a standard normal.
+        tokens_alone: leave out the latents, which trains the token stream as an MDLM.
+        latent_target_gradient: let gradients flow through continuous latents as the target of L_y too, as in the bound.
+            The encoder can then lower the loss by collapsing all its latents.
         extra_loss_terms: weights of terms added by `register_loss_term`, by name.
     """
 
@@ -117,7 +117,7 @@ class TrainingObjective:
             )
 
     def check_precomputed(self) -> None:
-        """Raises `ValueError` for terms that hide tokens from the encoder, which latents computed before cannot."""
+        """Raises `ValueError` for terms that hide tokens from the encoder: precomputed latents do not allow them."""
         given = [
             name for name in ("encoder_corruption", "encoder_mask_ratio", "contrastive_weight") if getattr(self, name)
         ]

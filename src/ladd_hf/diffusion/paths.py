@@ -1,8 +1,9 @@
-"""Paths in the square of the two times, the one idea that sampling, the bound and training share.
+"""Paths in the square of the two times, the idea shared by sampling, the bound and training.
 
-A point (t_x, t_y) says how noisy the tokens and the latents are. Generation walks a path from all noise to all clean:
-`joint` the diagonal, `sequential` the latents' side first and then the tokens'. Along any path on which neither time
-rises, the forward process is Markov, so the path has its own reverse process and its own bound. Paper, sections 7, 8.
+A point (t_x, t_y) gives the noise levels of the tokens and the latents. Generation walks a path from pure noise to
+clean data: `joint` along the diagonal, `sequential` along the latents' side first and the tokens' side second. Along
+any path on which neither time rises, the forward process is Markov, so the path has its own reverse process and its own
+bound. Paper, sections 7, 8.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ PathSpec: TypeAlias = "str | TimePath | Sequence[Sequence[float]]"
 
 
 class TimePoints(NamedTuple):
-    """Points of the time square, and how fast the two times pass there per unit of the draw, `(B,)` each.
+    """Points of the time square, and the rates of the two times per unit of the path position, `(B,)` each.
 
-    The bound's integrand is weighed by these rates, and a rate is 0 where its time stands still.
+    The rates weight the bound's integrand; a rate is 0 where its time does not change.
     """
 
     token_times: Tensor
@@ -38,11 +39,11 @@ class TimePoints(NamedTuple):
 
 @dataclass(frozen=True)
 class TimePath:
-    """A polyline of points (t_x, t_y) in generative direction; it ends at (0, 0) and no time ever rises.
+    """A polyline of points (t_x, t_y) in generative direction that ends at (0, 0); neither time ever rises.
 
     Args:
-        vertices: the corners, at least two. `t_x` starts at 1. `t_y` starts at 1, at 0 where the latents are given (or
-            do not exist), or between where they are given with some noise.
+        vertices: the corners, at least two. `t_x` starts at 1. `t_y` starts at 1, at 0 if the latents are given (or do
+            not exist), or in between if they are given with some noise.
     """
 
     vertices: tuple[Point, ...]
@@ -64,9 +65,9 @@ class TimePath:
         return t_x == 1 and 0 <= t_y <= 1
 
     def starting_at(self, latent_time: float, steps_per_leg: Sequence[int]) -> tuple[TimePath, list[int]]:
-        """The path of latents that start at time `latent_time`: t_y never above it, and t_x from 1 as ever.
+        """Returns the path for latents that start at `latent_time`, and its steps: t_y is capped there, t_x is not.
 
-        A leg that is nothing but latents above that time falls away, and its steps go to the next.
+        A leg on which only t_y changes, all of it above that time, is dropped; its steps go to the next leg.
         """
         corners, steps, waiting = [(self.vertices[0][0], min(self.vertices[0][1], latent_time))], [], 0
         for (t_x, t_y), count in zip(self.vertices[1:], steps_per_leg, strict=True):
@@ -80,16 +81,16 @@ class TimePath:
 
     @property
     def legs(self) -> list[tuple[Point, Point]]:
-        """The straight pieces, in generative direction."""
+        """Straight pieces of the path, in generative direction."""
         return list(zip(self.vertices, self.vertices[1:], strict=False))
 
     @property
     def moves_both(self) -> bool:
-        """True if tokens and latents are denoised in the same steps somewhere on the path."""
+        """True if some leg denoises tokens and latents in the same steps."""
         return any(start[0] > end[0] and start[1] > end[1] for start, end in self.legs)
 
     def at(self, position: Tensor) -> TimePoints:
-        """Points of the path and how fast the two times pass there.
+        """Returns points of the path and the rates of the two times there.
 
         Args:
             position: `(n,)` in [0, 1], 0 at the clean end; every leg takes an equal share.
@@ -98,7 +99,7 @@ class TimePath:
             t_x, t_y, |dt_x / dposition|, |dt_y / dposition|, each `(n,)`.
         """
         corners = torch.tensor(self.vertices[::-1], dtype=position.dtype)  # clean end first
-        corners = corners.to(position.device, non_blocking=True)  # no training step waits for a GPU here
+        corners = corners.to(position.device, non_blocking=True)  # does not synchronise with the GPU
         scaled = position * len(self.legs)
         leg = scaled.long().clamp(max=len(self.legs) - 1)
         start, rate = corners[leg], corners[leg + 1] - corners[leg]  # (n, 2)
@@ -107,7 +108,7 @@ class TimePath:
         return TimePoints(times[:, 0], times[:, 1], rate[:, 0], rate[:, 1])
 
     def grid(self, steps_per_leg: Sequence[int], timestep_spacing: str = "uniform") -> list[Point]:
-        """The points of a run with so many steps on each leg: one more than there are steps, first to last."""
+        """Returns the points of a run with `steps_per_leg` steps, first to last: one more than the number of steps."""
         remaining = TIMESTEP_SPACINGS[timestep_spacing]
         points = [self.vertices[0]]
         for ((x0, y0), (x1, y1)), steps in zip(self.legs, steps_per_leg, strict=True):
@@ -119,7 +120,7 @@ class TimePath:
 
 
 def shared_steps(num_steps: int, weights: Sequence[float]) -> list[int]:
-    """Shares steps among legs in proportion to their weights, at least one each; half a step counts as one.
+    """Divides steps among legs in proportion to their weights, at least one each; halves round up.
 
     Raises `ValueError` for fewer steps than legs.
     """
@@ -136,12 +137,12 @@ def shared_steps(num_steps: int, weights: Sequence[float]) -> list[int]:
 
 
 def uniform_spacing(done: float) -> float:
-    """Share of a leg's noise that is left once a share of its steps is done: falls evenly."""
+    """Returns the share of a leg's noise left after a share `done` of its steps; falls linearly."""
     return 1 - done
 
 
 def cosine_spacing(done: float) -> float:
-    """Share of a leg's noise that is left: falls slowly first, so that few tokens are written while little is known."""
+    """Returns the share of a leg's noise left; falls slowly at first, to write few tokens while little is known."""
     return math.cos(math.pi / 2 * done)
 
 
@@ -154,14 +155,14 @@ JOINT = TimePath(((1, 1), (0, 0)))
 SEQUENTIAL = TimePath(((1, 1), (1, 0), (0, 0)))
 TOKENS_ONLY = TimePath(((1, 0), (0, 0)))
 TIME_PATHS: Registry[TimePath] = Registry("path", {"joint": JOINT, "sequential": SEQUENTIAL, "tokens": TOKENS_ONLY})
-INDEPENDENT = "independent"  # in training the whole square, so the name of no path
+INDEPENDENT = "independent"  # the whole square, in training; not the name of a path
 _BUILT_IN = tuple(TIME_PATHS)
 
 
 def register_path(name: str, path: PathSpec) -> TimePath:
-    """Gives a path a name, by which settings choose it and metrics call it.
+    """Registers a path under a name, for use in settings and metrics.
 
-    Raises `ValueError` for a name that is taken or ambiguous, and for corners that make no path.
+    Raises `ValueError` for a name that is taken or ambiguous, and for corners that are not a valid path.
     """
     if isinstance(name, str) and ("+" in name or name.lstrip().startswith("[") or name == INDEPENDENT):
         raise ValueError(
@@ -171,11 +172,11 @@ def register_path(name: str, path: PathSpec) -> TimePath:
 
 
 def time_path(spec: PathSpec) -> TimePath:
-    """A path by name (`joint`, `sequential`, `tokens`: latents clean throughout), by its corners, or the path itself.
+    """Returns a path by name (`joint`, `sequential`, or `tokens` with clean latents) or by corners, or `spec` itself.
 
-    Corners may be a string of JSON as well, such as a command line gives: `"[[1, 1], [1, 0.3], [0, 0]]"`.
+    Corners may also be a JSON string, as on a command line: `"[[1, 1], [1, 0.3], [0, 0]]"`.
 
-    Raises `ValueError` for what is none of these, and for corners that make no path.
+    Raises `ValueError` for anything else, and for corners that are not a valid path.
     """
     if isinstance(spec, TimePath):
         return spec
@@ -199,15 +200,15 @@ def time_path(spec: PathSpec) -> TimePath:
 
 
 def path_data(spec: PathSpec) -> str | list[list[float]]:
-    """A path as JSON holds it: the name of one of this package's, or the corners of any other, so that whoever reads it
-    needs no registration."""
+    """Returns a path as JSON data: the name of a built-in path, or the corners of any other, which can thus be loaded
+    without registration."""
     path = time_path(spec)
     named = next((name for name in _BUILT_IN if TIME_PATHS[name] == path), None)
     return named or [[float(time) for time in corner] for corner in path.vertices]
 
 
 def path_name(spec: PathSpec) -> str:
-    """A short name of a path, for metrics: its own, or its corners, such as `1-1_1-0.3_0-0`. One path has one name."""
+    """Returns a unique short name of a path, for metrics: its own, or its corners, such as `1-1_1-0.3_0-0`."""
     path = time_path(spec)
     if named := next((name for name, one in TIME_PATHS.items() if one == path), None):
         return named

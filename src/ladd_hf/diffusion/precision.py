@@ -1,4 +1,4 @@
-"""In which precision losses are computed."""
+"""Precision of losses, noise and weight averages."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from torch import Tensor
 
 
 def at_least_float32(values: Tensor) -> Tensor:
-    """Half precision as float32, float32 and float64 as they are: what losses, noise and the
-    average of the weights are computed in."""
+    """Converts half precision to float32 and leaves float32 and float64 as they are: the precision of losses, noise
+    and weight averages."""
     return values.to(torch.promote_types(values.dtype, torch.float32))

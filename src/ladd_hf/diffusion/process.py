@@ -1,4 +1,4 @@
-"""The forward process: how tokens and latents are noised, as one object. Paper, sections 2 and 3."""
+"""The forward process of tokens and latents, as one object. Paper, sections 2 and 3."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ PREDICTION_TYPES = ("sample", "epsilon")
 
 @dataclass(frozen=True)
 class NoiseProcess(Options):
-    """The noise processes of tokens and latents: what a model is trained under and a scheduler reverses.
+    """The noise processes of tokens and latents, used to train a model and reversed by a scheduler.
 
     Attributes:
-        mask_token_id: id of the mask token, `None` if it is not known yet.
-        token_noise_schedule: alpha(t) of the tokens, a name or a mapping of `name` and options.
+        mask_token_id: id of the mask token, `None` if not known yet.
+        token_noise_schedule: alpha(t) of the tokens, a name or a mapping with `name` and options.
         latent_type: `none`, `continuous` vectors or `discrete` codes.
         latent_dim: size of a continuous latent.
         codebook_size: number of codes.
-        latent_noise_schedule: alpha(t) of codes, or a(t)^2 of vectors; as `token_noise_schedule`.
+        latent_noise_schedule: alpha(t) of codes or a(t)^2 of vectors, given as `token_noise_schedule` is.
         latent_prediction_type: `sample` or `epsilon`, the target of the denoiser's prediction of continuous latents.
 
-    Raises `ValueError` for values outside of these.
+    Raises `ValueError` for other values.
     """
 
     setting: ClassVar[str] = "noise_process"
@@ -50,7 +50,7 @@ class NoiseProcess(Options):
 
     @classmethod
     def parsed(cls, data: NoiseProcess | Mapping[str, Any] | None) -> NoiseProcess:
-        """Returns the process of a mapping such as `data` gives; `None` stands for the defaults.
+        """Returns the process of a mapping as returned by `data`; `None` gives the defaults.
 
         Raises `ValueError` for anything else, and for an entry that is unknown or out of range.
         """
@@ -65,7 +65,7 @@ class NoiseProcess(Options):
         return cls(**(data or {}))
 
     def data(self) -> dict[str, Any]:
-        """Returns the process as JSON holds it."""
+        """Returns the process as JSON data."""
         return asdict(self)
 
     def token_channel(self) -> MaskedChannel:
@@ -73,7 +73,7 @@ class NoiseProcess(Options):
         return MaskedChannel(mask_schedule(self.token_noise_schedule), self.mask_token_id)
 
     def latent_channel(self, solver: str = "ddim") -> LatentChannel | None:
-        """Builds the channel of the latents, `None` without any; `solver` is the reverse step of continuous ones.
+        """Builds the channel of the latents, `None` without latents; `solver` is the reverse step of continuous ones.
 
         Raises `ValueError` for an unknown noise schedule or solver.
         """

@@ -1,9 +1,9 @@
-"""Random numbers that belong to an example, not to its batch.
+"""Random numbers per example, independent of the batch.
 
-Every row of a batch carries a 64-bit key, and its random numbers are fixed functions of the key and of their place in
-its stream: the SplitMix64 generator of Steele, Lea and Flood (2014), evaluated at any place, for all rows at once. So a
-sample does not depend on the batch it is drawn in, on its place or its padding there, on the device or on the number of
-processes, and no loop over rows is needed. One `torch.Generator` or a list of them supplies the keys.
+Every row of a batch has a 64-bit key. Its random numbers are fixed functions of the key and of their position in the
+row's stream: the SplitMix64 generator of Steele, Lea and Flood (2014), evaluated at any position, for all rows at once.
+A sample therefore does not depend on its batch, its row, its padding, the device or the number of processes, and no
+loop over rows is needed. One `torch.Generator` or a list of them supplies the keys.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..utils.wrong_objects import described
 
 
 def _signed(value: int) -> int:
-    """The 64-bit pattern of `value` as the signed number that an int64 tensor stores."""
+    """Returns the 64-bit pattern of `value` as a signed number, as int64 tensors store it."""
     return value - (1 << 64) if value >= 1 << 63 else value
 
 
@@ -27,14 +27,14 @@ _GOLDEN = _signed(0x9E3779B97F4A7C15)
 _MIX_1 = _signed(0xBF58476D1CE4E5B9)
 _MIX_2 = _signed(0x94D049BB133111EB)
 _KEY_LIMIT = 2**63 - 1
-_PLACES_PER_CALL = 2**32  # of a stream: a call's numbers do not depend on how many an earlier call asked for
+_PLACES_PER_CALL = 2**32  # of a stream: the numbers of a call do not depend on the counts of earlier calls
 
 
 def _mix(state: Tensor) -> Tensor:
-    """SplitMix64's output function: a bijection of 64-bit integers that changes half of the bits per input bit."""
+    """Applies SplitMix64's output function, a bijection in which each input bit changes half of the output bits."""
 
     def shift_right(value: Tensor, bits: int) -> Tensor:
-        return (value >> bits) & ((1 << (64 - bits)) - 1)  # int64 shifts drag the sign along: mask it off
+        return (value >> bits) & ((1 << (64 - bits)) - 1)  # int64 shifts extend the sign: mask it off
 
     state = (state ^ shift_right(state, 30)) * _MIX_1
     state = (state ^ shift_right(state, 27)) * _MIX_2
@@ -42,7 +42,7 @@ def _mix(state: Tensor) -> Tensor:
 
 
 def bits_to_uniform(bits: Tensor) -> Tensor:
-    """The upper 53 of 64 bits as float64 numbers in [0, 1)."""
+    """Converts the upper 53 of 64 bits to float64 numbers in [0, 1)."""
     return ((bits >> 11) & ((1 << 53) - 1)).to(torch.float64) * 2.0**-53
 
 
@@ -52,8 +52,8 @@ class RowGenerator:
     Args:
         keys: `(batch_size,)` int64, the rows' keys. Equal keys give equal streams.
 
-    The numbers of a call depend on the key, on which call it is and on their places in it: rows stay independent of
-    each other's presence, and a text of how far its batch is padded.
+    The numbers of a call depend on the key, on the index of the call and on their positions in it. They do not depend
+    on the other rows or on the padding of the batch.
     """
 
     def __init__(self, keys: Tensor) -> None:
@@ -74,10 +74,10 @@ class RowGenerator:
         batch_size: int,
         device: torch.device | str = "cpu",
     ) -> RowGenerator:
-        """Row keys out of one generator (drawn row by row), a list (one key each), or the global generator (`None`).
+        """Draws row keys from one generator (row by row), a list (one key each), or the global generator (`None`).
 
-        A list's row i equals a single run with generator i. A `RowGenerator` is handed through, so that one stream can
-        serve a whole run. Raises `ValueError` when a list or a `RowGenerator` has not `batch_size` rows.
+        With a list, row i equals a single run with generator i. A `RowGenerator` is returned as it is, so that one
+        stream can serve a whole run. Raises `ValueError` if a list or a `RowGenerator` does not have `batch_size` rows.
         """
         if isinstance(generator, RowGenerator):
             if len(generator) != batch_size:
@@ -100,9 +100,9 @@ class RowGenerator:
 
     @classmethod
     def from_seed(cls, seed: int, examples: Tensor) -> RowGenerator:
-        """Row keys from a run's seed and each example's number: `examples` is `(batch_size,)` int64.
+        """Derives row keys from a run's seed and each example's number: `examples` is `(batch_size,)` int64.
 
-        Raises `ValueError` for a seed that is no whole number of 64 bits.
+        Raises `ValueError` for a seed that is not a 64-bit integer.
         """
         SEED_OF_64_BITS.check("seed", seed)
         seed_key = _mix(torch.full((), seed, dtype=torch.int64, device=examples.device) * _GOLDEN)
@@ -110,9 +110,9 @@ class RowGenerator:
 
     @classmethod
     def from_content(cls, seed: int, content: Tensor, mask: Tensor | None = None) -> RowGenerator:
-        """Row keys from a seed and what the rows hold: `content` `(batch_size, length)` int64, but where `mask` is 0.
+        """Derives row keys from a seed and the rows: `content` `(batch_size, length)` int64, ignored where `mask` is 0.
 
-        Evaluation noise seeded so is the same whatever the order, batch or process an example is evaluated in.
+        Evaluation noise with these keys does not depend on the order, batch or process of an example.
         """
         keys = cls.from_seed(seed, torch.zeros(len(content), dtype=torch.int64, device=content.device)).keys
         counts = torch.ones_like(content, dtype=torch.bool) if mask is None else mask.bool()
@@ -124,26 +124,26 @@ class RowGenerator:
         return self.keys.shape[0]
 
     def branch(self) -> RowGenerator:
-        """Streams of their own, out of one number of each of these: whatever they give, these move on by one call."""
+        """Returns new streams, seeded by one number of each of these, which advance by one call."""
         return RowGenerator(self.bits(1)[:, 0])
 
     def aside(self) -> RowGenerator:
-        """Streams of their own, by the rows' keys and how many calls there have been: these stay where they are."""
+        """Returns new streams, seeded by the rows' keys and the number of calls so far; these do not advance."""
         calls = torch.full((), self._calls + 1, dtype=torch.int64, device=self.keys.device)
         return RowGenerator(_mix(_mix(self.keys) + calls * _GOLDEN))
 
     def bits(self, count: int) -> Tensor:
-        """Random 64-bit integers: `(batch_size, count)` int64."""
+        """Draws random 64-bit integers: `(batch_size, count)` int64."""
         first = self._calls * _PLACES_PER_CALL + 1
         places = torch.arange(first, first + count, device=self.keys.device)
         self._calls += 1
         return _mix(self.keys[:, None] + places * _GOLDEN)
 
     def uniform(self, *shape: int) -> Tensor:
-        """Uniform numbers in [0, 1): `(batch_size, *shape)` float64, with all 53 bits of the mantissa random."""
+        """Draws uniform numbers in [0, 1): `(batch_size, *shape)` float64, with all 53 bits of the mantissa random."""
         return bits_to_uniform(self.bits(math.prod(shape))).view(len(self), *shape)
 
     def normal(self, *shape: int) -> Tensor:
-        """Standard normal numbers: `(batch_size, *shape)` float64, by the inverse of the distribution function."""
-        # Half a unit in the last place, and a limit where that rounds up, keep the argument inside (0, 1).
+        """Draws standard normal numbers: `(batch_size, *shape)` float64, by inverting the cumulative distribution."""
+        # Adding half a unit in the last place, with an upper limit, keeps the argument inside (0, 1).
         return torch.special.ndtri((self.uniform(*shape) + 2.0**-54).clamp(max=1 - 2.0**-53))

@@ -1,7 +1,7 @@
-"""What tokens and latents weigh at points of a path: the two integrands of the bound, and of the loss it makes.
+"""Weighted terms of tokens and latents at points of a path: the integrands of the bound and of the ELBO loss.
 
-A path's integrand is a rate of time times a weight. Where time stands still it is zero, and the weight may be infinite:
-this is the one place that looks. Paper, sections 6, 7.
+An integrand is the rate of a time multiplied by a weight. Where the time does not change it is zero, even if the weight
+is infinite; only this module handles that case. Paper, sections 6, 7.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .paths import TimePoints
 
 
 def token_weights(channel: MaskedChannel, points: TimePoints) -> Tensor:
-    """The bound's weight of the tokens' cross-entropy at the points, `(B,)`; 0 where t_x stands still."""
+    """Returns the bound's weight of the tokens' cross-entropy at the points, `(B,)`; 0 where t_x does not change."""
     rates = points.token_rates
     return torch.where(rates > 0, rates * channel.schedule.weight(points.token_times), 0.0)
 
@@ -22,14 +22,14 @@ def token_weights(channel: MaskedChannel, points: TimePoints) -> Tensor:
 def latent_terms(
     channel: LatentChannel, prediction: Tensor, clean: Tensor, noisy: Tensor, points: TimePoints
 ) -> Tensor:
-    """The latents' integrand at the points, `(B,)` nats per unit of the path; 0 where t_y stands still.
+    """Returns the latents' integrand at the points, `(B,)` nats per unit of the path; 0 where t_y does not change.
 
     Args:
         channel: the kind of latents.
-        prediction: `(B, M, D)` or `(B, M, K)`, what the denoiser says at the points.
+        prediction: `(B, M, D)` or `(B, M, K)`, the denoiser's output at the points.
         clean, noisy: `(B, M, D)` vectors, or `(B, M)` codes.
         points: times and rates, `(B,)` each.
     """
-    moving = torch.where(points.latent_rates > 0, points.latent_times, 1.0)  # for a finite gradient, too
+    moving = torch.where(points.latent_rates > 0, points.latent_times, 1.0)  # so that the gradient is finite too
     integrand = channel.bound(prediction, clean, noisy, moving)
     return torch.where(points.latent_rates > 0, points.latent_rates * integrand, 0.0)

@@ -1,4 +1,4 @@
-"""Where the randomness of training comes from, and the points of the time square it draws. Paper, section 6."""
+"""Random numbers of training, and the points of the time square drawn with them. Paper, section 6."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from torch import Tensor
 from .paths import INDEPENDENT, TIME_PATHS, PathSpec, TimePath, TimePoints, path_data, time_path
 from .rng import RowGenerator, bits_to_uniform
 
-# Inverse powers of the plastic number, for the R2 low-discrepancy sequence (Roberts 2018), in units of 2^-64: products
-# with an example's number wrap around at 1 by themselves, and stay exact however large it is.
+# Inverse powers of the plastic number, for the R2 low-discrepancy sequence (Roberts 2018), in units of 2^-64: int64
+# products with an example's number wrap around at 1 and stay exact for any number.
 _PLASTIC = 1.32471795724474602596
 _R2_STEPS = [int(2**64 / _PLASTIC**power) - 2**64 for power in (1, 2)]  # both above 2^63, so negative as int64
 
 
 @dataclass(frozen=True)
 class TrainingNoise:
-    """Names an example's noise: the run's seed and the example's number in the whole run.
+    """Identifies an example's noise by the run's seed and the example's number in the whole run.
 
-    So the noise of an example depends neither on its batch nor on the number of processes or of accumulated batches.
+    The noise of an example then depends neither on its batch nor on the number of processes or accumulated batches.
 
     Attributes:
-        seed: of the run.
+        seed: seed of the run.
         examples: `(B,)` int64, distinct numbers. Consecutive ones get low-discrepancy times.
     """
 
@@ -33,26 +33,26 @@ class TrainingNoise:
 
     @classmethod
     def draw(cls, batch_size: int, device: torch.device) -> TrainingNoise:
-        """Noise out of torch's global generator, for a loss that is asked for outside of a trainer."""
+        """Draws noise from torch's global generator, for a loss computed without a trainer."""
         seed, start = torch.randint(2**40, (2,)).tolist()
         return cls(seed, torch.arange(start, start + batch_size, device=device))
 
     def generator(self) -> RowGenerator:
-        """The examples' streams of random numbers, from their beginning."""
+        """Returns the examples' streams of random numbers, from their beginning."""
         return RowGenerator.from_seed(self.seed, self.examples)
 
     def drops_latents(self, probability: float) -> Tensor:
-        """Which examples lose their latents, each with this probability: `(B,)` bool.
+        """Draws the examples whose latents are dropped, each with this probability: `(B,)` bool.
 
-        From a stream of its own, so that a whole optimiser step can be counted before its first batch is run.
+        Uses a separate stream, so that a whole optimiser step can be counted before its first batch is run.
         """
         return RowGenerator.from_seed(~self.seed, self.examples).uniform() < probability
 
     def positions(self) -> Tensor:
-        """Two numbers in [0, 1) per example, `(B, 2)` float64, low-discrepancy in the square.
+        """Draws two numbers in [0, 1) per example, `(B, 2)` float64, with low discrepancy in the square.
 
         Each is a random start plus the example's number times an irrational step, modulo 1: consecutive examples
-        cover both times evenly, however the run is cut into batches.
+        cover both times evenly, however the run is split into batches.
         """
         start = RowGenerator.from_seed(self.seed, torch.full_like(self.examples[:1], -1)).bits(2)
         moved = torch.stack([self.examples * step for step in _R2_STEPS], dim=1)
@@ -60,22 +60,22 @@ class TrainingNoise:
 
 
 def draw_times(distribution: PathSpec, positions: Tensor, min_time: float = 0.0, shift: float = 1.0) -> TimePoints:
-    """Points of the time square.
+    """Draws points of the time square.
 
     Args:
-        distribution: a path by name or as data, see `time_path` (both times from one number), or `independent` (the
-            whole square); or several names, joined by `+`, which share the examples evenly.
+        distribution: a path by name or by corners, see `time_path` (both times from one number), `independent` (the
+            whole square), or several names joined by `+`, which share the examples evenly.
         positions: `(B, 2)` numbers in [0, 1).
-        min_time: moving times are at least this.
-        shift: a in t <- a t / (1 + (a - 1) t) of the latents' times, and of the tokens' where it is the same time; 1
-            leaves times alone, more shifts them towards noise.
+        min_time: lower limit of the times that change along the path.
+        shift: a in t <- a t / (1 + (a - 1) t), applied to the latents' times, and to the tokens' if shared; 1 does not
+            change the times, larger values shift them towards noise.
 
-    Raises `ValueError` for what is none of these.
+    Raises `ValueError` for an invalid distribution.
     """
     parts = check_distribution(distribution)
     first, second = positions.unbind(1)
     scaled = first * len(parts)
-    part = scaled.long().clamp(max=len(parts) - 1)  # which distribution an example is of
+    part = scaled.long().clamp(max=len(parts) - 1)  # index of each example's distribution
     drawn = torch.stack([torch.stack(_points(one, scaled - part, second)) for one in parts])  # (parts, 4, B)
     t_x, t_y, token_rate, latent_rate = drawn[part, :, torch.arange(len(first), device=first.device)].unbind(1)
 
@@ -91,8 +91,8 @@ def draw_times(distribution: PathSpec, positions: Tensor, min_time: float = 0.0,
 
 
 def check_distribution(distribution: PathSpec) -> list[TimePath | None]:
-    """The paths that `time_distribution` stands for, `None` for the whole square: names such as `sequential+joint`, or
-    one path as data. Raises `ValueError` for what is neither."""
+    """Returns the paths of a `time_distribution`, given by names such as `sequential+joint` or as one path's corners;
+    `None` is the whole square. Raises `ValueError` for anything else."""
     if not isinstance(distribution, str) or distribution.lstrip().startswith("["):
         try:
             return [time_path(distribution)]
@@ -108,7 +108,7 @@ def check_distribution(distribution: PathSpec) -> list[TimePath | None]:
 
 
 def distribution_data(distribution: PathSpec) -> str | list[list[float]]:
-    """A time distribution as JSON holds it: names, or the corners of one path. Raises `ValueError` for neither."""
+    """Returns a time distribution as JSON data: names, or the corners of one path. Raises `ValueError` if invalid."""
     (path, *others) = check_distribution(distribution)
     if isinstance(distribution, str) and (others or path is None):
         return distribution
@@ -116,7 +116,7 @@ def distribution_data(distribution: PathSpec) -> str | list[list[float]]:
 
 
 def _points(path: TimePath | None, first: Tensor, second: Tensor) -> TimePoints:
-    """Times and rates on one path, or in the whole square, `(B,)` each."""
+    """Returns times and rates on one path, or in the whole square, `(B,)` each."""
     if path is None:
         return TimePoints(first, second, torch.ones_like(first), torch.ones_like(first))
     return path.at(first)

@@ -1,4 +1,4 @@
-"""A caller's look at a run after each step, and what the run takes back."""
+"""Callbacks after each step of a run, and the tensors they may replace."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 from ..models.configuration_ladd import LaddConfig
 from ..utils.wrong_objects import described
 
-# What a callback may ask for, and of that what it may change.
+# Tensors that a callback may receive, and those that it may replace.
 TENSORS = ["tokens", "latents", "unmask"]
 _CHANGEABLE = ("tokens", "latents")
 
 
 def check_callback(callback: Any, names: Sequence[str]) -> None:
-    """Raises `ValueError` for a callback that cannot be called, and for tensors that the loop has not."""
+    """Raises `ValueError` for a callback that is not callable, and for unknown tensor names."""
     if callback is not None and not callable(callback):
         raise ValueError(
             f"`callback_on_step_end` is {described(callback)}; give a function of (pipe, step, timestep, tensors)."
@@ -36,9 +36,9 @@ def call_back(
     names: Sequence[str],
     config: LaddConfig,
 ) -> tuple[Tensor, Tensor | None]:
-    """Shows the `names` of the `state` to a callback; returns tokens and latents, as they were or as it gave them.
+    """Calls a callback with the `names` of the `state`; returns tokens and latents, replaced by those it returned.
 
-    Raises `ValueError` for what is not a mapping of tensors that can take the place of the loop's.
+    Raises `ValueError` unless it returned `None` or a mapping of tensors that can replace the loop's.
     """
     changed = callback(pipe, index, timestep, {name: state[name] for name in names})
     changed = {} if changed is None else changed
@@ -49,7 +49,7 @@ def call_back(
         )
     for name, value in changed.items():
         if name in state and value is state[name]:
-            continue  # handed through, as by a callback that returns all that it was given
+            continue  # unchanged: callbacks may return all their inputs
         if name not in _CHANGEABLE:
             raise ValueError(f"The callback returned {name!r}; the loop takes back 'tokens' and 'latents'.")
         _check_alike(name, value, state[name])

@@ -1,7 +1,7 @@
-"""A saved pipeline says itself where its classes come from, so that diffusers alone can load it.
+"""Stub files in a saved pipeline that import its classes, so that diffusers alone can load it.
 
 `DiffusionPipeline.from_pretrained(repository, trust_remote_code=True)` looks for a pipeline's classes in files beside
-its parts. The ones written here import them from `ladd_hf`, which need not have been imported before.
+its parts. The stubs written here import them from `ladd_hf`, so the user need not import it first.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-# The file that stands for this package's module of a part.
+# Name of the stub file of each part.
 FILES = {"model": "modeling", "scheduler": "scheduling"}
 PIPELINE_FILE = "pipeline"
 PACKAGE = __name__.split(".")[0]
@@ -23,9 +23,9 @@ def _write_import(folder: Path, stem: str, name: str) -> list[str]:
 
 
 def write_imports(index_path: Path, pipeline_class: type) -> None:
-    """Writes the files beside a saved `model_index.json`, and names them in it.
+    """Writes stub files beside a saved `model_index.json` and refers to them in it.
 
-    Classes from elsewhere, such as a tokenizer or a scheduler of the user's own, stay as they are named.
+    Entries of other classes, such as a tokenizer or a user's own scheduler, do not change.
     """
     index = json.loads(index_path.read_text(encoding="utf-8"))
     if pipeline_class.__module__.split(".")[0] == PACKAGE:
@@ -38,8 +38,8 @@ def write_imports(index_path: Path, pipeline_class: type) -> None:
 
 
 def index_of_a_model(folder: Path) -> dict[str, Any] | None:
-    """What `model_index.json` would say of a folder or repository that holds a model alone, and perhaps its tokenizer;
-    `None` where it holds none of this package's. The pipeline's scheduler is then the default."""
+    """Returns a `model_index.json` for a folder that holds only a model, with or without its tokenizer, or `None` if it
+    holds no model of this package. The pipeline then uses the default scheduler."""
     config = folder / "config.json"
     if not config.is_file() or json.loads(config.read_text(encoding="utf-8")).get("model_type") != "ladd":
         return None
@@ -52,7 +52,7 @@ def index_of_a_model(folder: Path) -> dict[str, Any] | None:
 
 
 def without_files(index: dict[str, Any], modules: dict[str, str]) -> dict[str, Any]:
-    """The content of a `model_index.json` with the names of `modules`, by class, in place of those files."""
+    """Returns a `model_index.json` in which `modules`, by class name, replace the stub files."""
     resolved = dict(index)
     if isinstance(index.get("_class_name"), list | tuple):
         resolved["_class_name"] = index["_class_name"][1]

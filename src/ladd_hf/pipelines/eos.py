@@ -1,4 +1,4 @@
-"""Where a generated text ends."""
+"""End of generated texts: end-of-sequence ids, and cutting at the first of them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ..models.vocabulary import ids_of
 
 
 def eos_ids(config: LaddConfig, stop: bool | None) -> list[int] | None:
-    """The ids that end a sequence, `None` where none shall; `stop` of `None` leaves that to the model, whose texts end
-    so if those of its training were filled up with end-of-sequence tokens.
+    """Returns the ids that end a sequence, or `None` if none does. With `stop=None`, some do if the training texts were
+    padded with end-of-sequence tokens.
 
-    Raises `ValueError` for a model that has none.
+    Raises `ValueError` if `stop` is true and the model has no such id.
     """
     frame = TextFrame.of(config)
     filled_with = frame.fill
     if stop is False or (stop is None and filled_with is None):
         return None
-    # where no token has the name, the one that ended the texts of the training, such as a SEP
+    # without an `eos_token_id`, the token that ended the training texts, such as SEP
     ids = {*(ids_of(config, "eos_token_id") or frame.end[-1:]), *([] if filled_with is None else [filled_with])}
     if not ids:
         raise ValueError(
@@ -31,13 +31,13 @@ def eos_ids(config: LaddConfig, stop: bool | None) -> list[int] | None:
 
 
 def bos_id(config: LaddConfig) -> int | None:
-    """The id that begins a sequence, or `None`."""
+    """Returns the id that begins a sequence, or `None`."""
     start = TextFrame.of(config).start
     return start[0] if start else getattr(config, "bos_token_id", None)
 
 
 def filler_id(config: LaddConfig, ends: list[int]) -> int:
-    """What stands behind the end of a text: padding, or an end-of-sequence token again where there is none."""
+    """Returns the id that follows the end of a text: padding, or end-of-sequence if the model has no padding."""
     padding = ids_of(config, "pad_token_id")
     return (padding or ends)[0]
 
@@ -45,20 +45,20 @@ def filler_id(config: LaddConfig, ends: list[int]) -> int:
 def cut_at_eos(
     tokens: Tensor, lengths: Tensor, editable: Tensor, eos_ids: list[int], filler: int, bos_id: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Ends each row with its first end-of-sequence token that was generated; `filler` stands after it.
+    """Cuts each row after its first generated end-of-sequence token and fills the rest with `filler`.
 
-    One that is followed by a token that was there from the start ends nothing: it stands in a gap. Nor does one that
-    is the beginning-of-sequence token as well, where a row begins.
+    Tokens before the last given token do not count: they lie in a gap of the prompt. Nor does the first token of a row
+    if the beginning-of-sequence token has the same id.
 
     Args:
         tokens: `(B, S)`.
-        lengths: `(B,)` tokens of each row.
+        lengths: `(B,)` number of tokens of each row.
         editable: `(B, S)` bool, the tokens that were generated: a prompt may hold end-of-sequence tokens.
         eos_ids: the ids that end a sequence.
-        filler: id that takes the place of what follows.
-        bos_id: id that begins a sequence.
+        filler: id that replaces all tokens after the end.
+        bos_id: id that begins a sequence, if any.
 
-    Returns the tokens and their new lengths, the end-of-sequence token counted.
+    Returns the tokens and their new lengths, including the end-of-sequence token.
     """
     place = torch.arange(tokens.shape[1], device=tokens.device)
     given = ~editable & (place < lengths[:, None])

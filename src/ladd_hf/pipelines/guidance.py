@@ -1,4 +1,4 @@
-"""One evaluation of the denoiser in a run: its input, its rows, guided or not. Paper, sections 6 and 8."""
+"""Evaluation of the denoiser in a run, with or without guidance. Paper, sections 6 and 8."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class GuidedDenoiser:
 
     Attributes:
         model: the denoiser.
-        scheduler: the run's.
+        scheduler: the scheduler of the run.
         attention_mask: `(B, S)`, 0 at padding, or `None`.
-        guidance_scale: w in u + w (c - u), on token logits given the latents (c) and given none (u); 1 is without.
-        skip_idle_rows: leave out rows in which the step changes nothing, and evaluations in which no row is left.
-        count: evaluations made so far.
+        guidance_scale: w in u + w (c - u), for token logits with latents (c) and without (u); 1 disables guidance.
+        skip_idle_rows: skip rows in which the step changes nothing, and evaluations without remaining rows.
+        count: number of evaluations so far.
     """
 
     model: Any
@@ -34,9 +34,9 @@ class GuidedDenoiser:
     count: int = field(default=0, init=False)
 
     def __call__(self, tokens: Tensor, latents: Tensor | None, plan: StepPlan) -> Any:
-        """Returns logits `(n, V)` at `plan.unmask`, in row-major order, and the latents' prediction.
+        """Returns logits `(n, V)` at `plan.unmask`, in row-major order, and the prediction of the latents.
 
-        The prediction of rows without `plan.latent_moves` is never read.
+        The scheduler does not read the prediction of rows without `plan.latent_moves`.
         """
         if not self.skip_idle_rows or (busy := plan.busy_rows).all():
             return self._denoise(tokens, latents, self.attention_mask, plan, plan.unmask)
@@ -59,7 +59,7 @@ class GuidedDenoiser:
         if getattr(self.model.config, "separate_latent_denoiser", False):
             if not plan.moves_tokens:
                 return self.model(None, latents, **options)
-            options["predict_latents"] = False  # an evaluation is one of one network
+            options["predict_latents"] = False  # each evaluation runs one of the two networks
         if mask is not None:
             options["attention_mask"] = mask
         if self.guidance_scale == 1 or latents is None or not plan.moves_tokens:
@@ -67,7 +67,7 @@ class GuidedDenoiser:
         return self._guided(tokens, latents, options, unmask)
 
     def _guided(self, tokens: Tensor, latents: Tensor, options: dict[str, Any], unmask: Tensor) -> Any:
-        """Classifier-free guidance on the latents, both halves in one batch."""
+        """Applies classifier-free guidance on the latents, with both halves in one batch."""
         rows = len(tokens)
         doubled = {name: _twice(value, rows) for name, value in options.items()}
         doubled["latent_timesteps"][rows:] = 1.0  # latents that are pure noise carry no information
@@ -84,7 +84,7 @@ class GuidedDenoiser:
         return output
 
     def _nothing(self, plan: StepPlan) -> LaddOutput:
-        """The output of a step in which no row changes."""
+        """Returns the output for a step in which no row changes."""
         config, nothing, moves = self.model.config, torch.zeros((), device=plan.unmask.device), plan.latent_moves
         return LaddOutput(
             logits=nothing.expand(0, config.vocab_size),
@@ -93,7 +93,7 @@ class GuidedDenoiser:
 
 
 def _twice(value: Any, rows: int) -> Any:
-    """Times `(1,)` or a mask `(B, S)` for a doubled batch; anything else as it is."""
+    """Repeats times `(1,)` or a mask `(B, S)` for a doubled batch; returns anything else as it is."""
     if not isinstance(value, Tensor):
         return value
     return value.repeat(2 * rows) if value.ndim == 1 else torch.cat([value, value])

@@ -1,4 +1,4 @@
-"""What a run of the pipeline starts from: how many steps and rows, and the tokens that are there already."""
+"""Inputs of a pipeline run: number of steps and rows, lengths, and the tokens that are given."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DEFAULT_NUM_STEPS = 32
 
 
 def one_number_of_steps(num_steps: int | None, num_inference_steps: int | None) -> int:
-    """The number of evaluations, by either of its names. Raises `ValueError` where both are given."""
+    """Returns the number of evaluations, given by either name. Raises `ValueError` if both are given."""
     if num_steps is not None and num_inference_steps is not None:
         raise ValueError(
             f"Both `num_steps` ({num_steps}) and `num_inference_steps` ({num_inference_steps}) are given, and they "
@@ -38,7 +38,7 @@ def one_number_of_steps(num_steps: int | None, num_inference_steps: int | None) 
 
 
 def whole_number(value: Any, name: str) -> int:
-    """A number of at least 1, whichever library's. Raises `ValueError` for anything else."""
+    """Converts an integer of any library, at least 1. Raises `ValueError` for anything else."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ValueError(f"`{name}` is {value!r}; give a whole number of at least 1.")
     return int(value)
@@ -47,14 +47,14 @@ def whole_number(value: Any, name: str) -> int:
 def prompt_ids(
     prompt: Prompt | None, tokenizer: PreTrainedTokenizerBase | None, config: LaddConfig, whole: bool = False
 ) -> list[list[int]] | None:
-    """The prompts as lists of ids, one list if one prompt serves all rows.
+    """Returns the prompts as lists of ids; a single list if one prompt serves all rows.
 
-    Texts are framed as the model's are (see [`TextFrame`]), as the beginnings of some or as `whole` ones; ids stay as
-    they are, but for padding at their ends. Raises `ValueError` for text with no tokenizer to read it, for what is
-    neither text nor ids, and for ids of which there is no telling where they are padding."""
+    Texts get the special tokens of the model's texts (see [`TextFrame`]): those at the beginning, or at both ends if
+    `whole`. Ids do not change, except that padding at their ends is removed. Raises `ValueError` for text without a
+    tokenizer, for anything but text or ids, and for ids whose padding is ambiguous."""
     if prompt is None:
         return None
-    if isinstance(prompt, Mapping):  # what a tokenizer gives, padded on whichever side or not at all
+    if isinstance(prompt, Mapping):  # the output of a tokenizer, padded on either side or not at all
         if "input_ids" not in prompt:
             raise ValueError(f"`prompt` has {sorted(map(str, prompt))}; give `input_ids` in it, as tokenizers do.")
         rows = _rows(prompt["input_ids"])
@@ -73,7 +73,7 @@ def prompt_ids(
 
 
 def _rows(ids: Any) -> list[list[int]]:
-    """One list of ids or several, of whichever library, as lists of lists."""
+    """Converts one list of ids or several, of any library, to a list of lists."""
     rows = _listed(ids)
     if not rows:
         raise ValueError("`prompt` holds neither text nor ids: leave it out, or give some.")
@@ -97,7 +97,7 @@ def _listed(ids: Any) -> list[Any]:
 def number_of_rows(
     batch_size: int | None, prompts: list[list[int]] | None, latents: Tensor | None, length: Length = None
 ) -> int:
-    """The batch size: as given, or as many as there are prompts, latents or lengths. Raises `ValueError` where they
+    """Returns the batch size: as given, or the number of prompts, latents or lengths. Raises `ValueError` if they
     differ."""
     if batch_size is not None:
         rows = whole_number(batch_size, "batch_size")
@@ -120,9 +120,9 @@ def number_of_rows(
 def sequence_lengths(
     length: Length, prompts: list[list[int]], rows: int, config: LaddConfig, random: RowGenerator
 ) -> list[int]:
-    """How many tokens each row has: one number for all, one each, `"prompt"` for as many as its prompt, or `None` for
-    as many as the model writes, drawn by each row's randomness from the lengths of the training texts where these
-    differed. Raises `ValueError` for lengths that the model or the batch has not."""
+    """Returns the number of tokens of each row. `length` is one number, one per row, `"prompt"` for the prompt's
+    length, or `None` for the model's: its usual length, or draws per row from the lengths of the training texts if
+    these differed. Raises `ValueError` for lengths that do not fit the model or the batch."""
     longest = config.max_position_embeddings
     given = length.tolist() if isinstance(length, Tensor | np.ndarray) else length
     if given is None and (known := getattr(config, "text_lengths", None)) is not None:
@@ -149,7 +149,7 @@ def sequence_lengths(
 
 
 def check_ids(ids: list[int], config: LaddConfig, name: str, masked: bool = True) -> None:
-    """Raises `ValueError` for ids that the model has not, and for the mask token's where nothing may be masked."""
+    """Raises `ValueError` for ids outside the vocabulary, and for the mask token unless `masked`."""
     if not all(0 <= one < config.vocab_size for one in ids):
         raise ValueError(f"{name} has ids outside of the vocabulary: give ids from 0 to {config.vocab_size - 1}.")
     if not masked and config.mask_token_id in ids:
@@ -159,11 +159,11 @@ def check_ids(ids: list[int], config: LaddConfig, name: str, masked: bool = True
 def start_tokens(
     prompts: list[list[int]], lengths: list[int], config: LaddConfig, device: torch.device
 ) -> tuple[Tensor, Tensor | None]:
-    """`(rows, longest)` mask tokens behind the prompts, and the attention mask, `None` where no row is padded.
+    """Returns the prompts followed by mask tokens, `(rows, longest)`, and the attention mask, `None` without padding.
 
-    `prompts` are one for each row, or none. Raises `ValueError` for ids or lengths the model has not.
+    `prompts` holds one list per row, or nothing. Raises `ValueError` for invalid ids and for prompts that are too long.
     """
-    for row, (ids, length) in enumerate(zip(prompts, lengths, strict=False)):  # there may be no prompts
+    for row, (ids, length) in enumerate(zip(prompts, lengths, strict=False)):  # `prompts` may be empty
         if len(ids) > length:
             raise ValueError(f"The prompt of row {row} has {len(ids)} tokens, more than the `length` {length}.")
         check_ids(ids, config, f"The prompt of row {row}")

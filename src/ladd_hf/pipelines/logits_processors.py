@@ -1,4 +1,4 @@
-"""Control over single tokens: transformers' logits processors, as this pipeline calls them."""
+"""Application of transformers' logits processors in the pipeline, to control single tokens."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..utils.wrong_objects import described
 def logits_processors(
     given: Sequence[Any] | None, suppress_tokens: Sequence[int] | None, config: LaddConfig
 ) -> LogitsProcessorList:
-    """The processors of a run, those that ban tokens last. Raises `ValueError` for ids the model has not."""
+    """Returns the processors of a run, token suppression last. Raises `ValueError` for ids outside the vocabulary."""
     if callable(given) and not isinstance(given, LogitsProcessorList):
         given = [given]
     several = [] if given is None else given
@@ -40,11 +40,11 @@ def logits_processors(
 
 
 def process_logits(processors: LogitsProcessorList, logits: Tensor, tokens: Tensor, unmask: Tensor) -> Tensor:
-    """Logits `(n, V)` at the n positions of `unmask` `(B, S)`, processed.
+    """Applies processors to the logits `(n, V)` at the n positions of `unmask` `(B, S)`.
 
-    A processor is called as `processor(input_ids, scores)` with a line for each position: the tokens of its row as they
-    are, `(n, S)`, the mask token where nothing is written yet, and the scores `(n, V)`. One that takes more is given
-    `positions` `(n,)`, the places in the row.
+    A processor is called as `processor(input_ids, scores)` with one line per position: the current tokens of its row,
+    `(n, S)`, with the mask token where nothing is written yet, and the scores `(n, V)`. A processor with further
+    parameters receives `positions` `(n,)`, the positions within the row.
     """
     if not processors or not len(logits):
         return logits

@@ -1,4 +1,4 @@
-"""Adapters of a pipeline's model, by the names they have in diffusers' pipelines."""
+"""Adapters of a pipeline's model, with the method names of diffusers' pipelines."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from ..models.adapters import adapter_layers, fuse_adapters
 
 
 class LoraPipelineMixin:
-    """Loads, weighs, merges and saves adapters of `self.model`."""
+    """Loads, weights, merges and saves adapters of `self.model`."""
 
     model: Any
 
     def load_lora_weights(
         self, pretrained_model_name_or_path: str | os.PathLike, adapter_name: str | None = None, **options: Any
     ) -> None:
-        """Loads an adapter from a folder or repository and activates it alone.
+        """Loads an adapter from a folder or repository and makes it the only active one.
 
         Args:
-            pretrained_model_name_or_path: where peft, a trainer or `save_lora_weights` left an adapter.
-            adapter_name: what to call it; `default_0`, `default_1` and so on if not given.
+            pretrained_model_name_or_path: an adapter saved by peft, a trainer or `save_lora_weights`.
+            adapter_name: its name; `default_0`, `default_1` and so on by default.
             options: `revision`, `token`, `cache_dir`, `subfolder`, `local_files_only` and `force_download`.
 
-        Raises `ValueError` for a name that is taken and for an adapter of another model.
+        Raises `ValueError` for a name in use and for an adapter of another model.
         """
         model = self._model_with_adapters()
         taken = getattr(model, "peft_config", {})
         numbered = (f"default_{number}" for number in range(len(taken) + 1))
         adapter_name = adapter_name or next(name for name in numbered if name not in taken)
         model.load_adapter(os.fspath(pretrained_model_name_or_path), adapter_name, adapter_kwargs=options)
-        model.enable_adapters()  # else, after `disable_lora`, it would count only in layers that had no adapter before
+        model.enable_adapters()  # `disable_lora` would still affect layers with earlier adapters
 
     def save_lora_weights(self, save_directory: str | os.PathLike, adapter_name: str | None = None) -> None:
-        """Saves one adapter alone, the active one if none is named; not the weight that `set_adapters` gave it.
+        """Saves one adapter, by default the active one, without its weight from `set_adapters`.
 
-        Raises `ValueError` where it is not told which.
+        Raises `ValueError` if no adapter is named and there is not exactly one active adapter.
         """
         model, active = self._model_with_adapters(), self.get_active_adapters()
         if adapter_name is None and len(active) != 1:
@@ -49,10 +49,10 @@ class LoraPipelineMixin:
             model.set_adapter(active)
 
     def set_adapters(self, adapter_names: str | list[str], adapter_weights: float | Sequence[float] = 1.0) -> None:
-        """Activates these adapters and no other; each counts as often as its weight says.
+        """Activates only these adapters, each scaled by its weight.
 
-        Raises `ValueError` for names that are not loaded, weights of another number than the names, and weights for
-        an adapter that cannot be weighed.
+        Raises `ValueError` for names that are not loaded, if the numbers of weights and names differ, and for a weight
+        of an adapter that cannot be scaled.
         """
         model = self._model_with_adapters()
         names = [adapter_names] if isinstance(adapter_names, str) else list(adapter_names)
@@ -69,21 +69,21 @@ class LoraPipelineMixin:
                     layer.set_scale(name, weight)
 
     def get_active_adapters(self) -> list[str]:
-        """Names of the adapters that count, or will again after `enable_lora`."""
+        """Returns the names of the active adapters, including those disabled by `disable_lora`."""
         model = self._model_with_adapters()
         return list(model.active_adapters()) if model._hf_peft_config_loaded else []
 
     def get_list_adapters(self) -> dict[str, list[str]]:
-        """Names of all adapters that are loaded, by the part of the pipeline that has them."""
+        """Returns the names of all loaded adapters by component of the pipeline."""
         names = list(getattr(self._model_with_adapters(), "peft_config", {}))
         return {"model": names} if names else {}
 
     def disable_lora(self) -> None:
-        """Lets no adapter count."""
+        """Disables all adapters."""
         self._model_with_adapters().disable_adapters()
 
     def enable_lora(self) -> None:
-        """Lets the active adapters count again."""
+        """Enables the active adapters again."""
         self._model_with_adapters().enable_adapters()
 
     def delete_adapters(self, adapter_names: str | list[str]) -> None:
@@ -91,13 +91,13 @@ class LoraPipelineMixin:
         self._model_with_adapters().delete_adapter(adapter_names)
 
     def unload_lora_weights(self) -> None:
-        """Deletes all adapters, if there are any: the model is what it was before the first was loaded."""
+        """Deletes all adapters, which restores the model as it was before the first was loaded."""
         if names := self.get_list_adapters():
             self.delete_adapters(names["model"])
 
     def fuse_lora(self, lora_scale: float = 1.0) -> None:
-        """Merges the active adapters, `lora_scale` times, into the model's weights for good: it writes the same, as
-        fast as without any. Adapters that are not active are gone, too."""
+        """Merges the active adapters, scaled by `lora_scale`, permanently into the model's weights, for the speed of a
+        model without adapters. Adapters that are not active are deleted."""
         model = self._model_with_adapters()
         if lora_scale != 1:
             _refuse_weight(model, self.get_active_adapters())
@@ -107,7 +107,7 @@ class LoraPipelineMixin:
         fuse_adapters(model)
 
     def _model_with_adapters(self) -> Any:
-        model = getattr(self.model, "_orig_mod", self.model)  # of a compiled one
+        model = getattr(self.model, "_orig_mod", self.model)  # unwrap a compiled model
         if hasattr(model, "get_base_model"):
             raise ValueError(
                 "`get_peft_model` has wrapped the pipeline's model, and manages its adapters: use the methods of "

@@ -1,4 +1,4 @@
-"""What the parts of a pipeline may be."""
+"""Checks of the components of a pipeline."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..diffusion.process import NOISE_FIELDS
 from ..schedulers import LaddScheduler
 from ..utils.wrong_objects import described
 
-# What is read of a model's configuration, whatever is asked of the pipeline.
+# Attributes of a model's configuration that every run reads.
 _OF_THE_CONFIG = (
     *NOISE_FIELDS,
     *("vocab_size", "max_position_embeddings", "latent_length", "token_time_conditioning"),
@@ -16,7 +16,7 @@ _OF_THE_CONFIG = (
 
 
 def check_model(model: Any) -> None:
-    """Raises `ValueError` unless it is a denoiser: what is called, and has the configuration of a LADD model."""
+    """Raises `ValueError` unless `model` is a denoiser: callable, with the configuration of a LADD model."""
     accepted = "give a LaddForDiffusionLM, plain, adapted or compiled, or anything with its call and its `config`"
     if isinstance(model, str):
         raise ValueError(f"`model` is {described(model)}; {accepted} (`LaddPipeline.from_pretrained` loads by name).")
@@ -30,7 +30,7 @@ def check_model(model: Any) -> None:
 
 
 def check_scheduler(scheduler: Any) -> None:
-    """Raises `ValueError` unless it is a scheduler of this package's kind."""
+    """Raises `ValueError` unless `scheduler` is a [`LaddScheduler`]."""
     if not isinstance(scheduler, LaddScheduler):
         raise ValueError(
             f"`scheduler` is {described(scheduler)}; give a scheduler of token and latent times, such as "

@@ -1,4 +1,4 @@
-"""Generation: the loop over a scheduler's steps, from all noise to text. Paper, section 8."""
+"""Generation: the loop over a scheduler's steps, from pure noise to text. Paper, section 8."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ _DOWNLOAD_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token",
 
 @dataclass
 class LaddPipelineOutput(BaseOutput):
-    """What a run gives.
+    """Output of a run.
 
     Attributes:
-        sequences: `(B, S)` token ids, padded behind rows that are shorter or ended.
+        sequences: `(B, S)` token ids, padded at the end of shorter rows.
         texts: the decoded sequences, or `None` for `output_type="seq"`.
-        latents: `(B, M, D)` or `(B, M)` clean latents the sequences were written from, or `None`.
-        nfe: number of denoiser evaluations, latents' steps included.
-        lengths: `(B,)` tokens of each row, padding not counted.
+        latents: `(B, M, D)` or `(B, M)` clean latents of the sequences, or `None`.
+        nfe: number of denoiser evaluations, including the steps of the latents.
+        lengths: `(B,)` number of tokens of each row, without padding.
     """
 
     sequences: Tensor
@@ -75,14 +75,14 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
     """Generates text with a LADD model.
 
     Args:
-        model: the denoiser, a [`LaddForDiffusionLM`] or anything with its call and a `config`.
-        scheduler: the inference schedule; joint if not given. It takes its noise processes from the model.
-        tokenizer: for texts; without one, `output_type="seq"` gives ids. It tells the model's configuration which ids
-            are tokens: others are never written. One that is frozen has to say so itself.
+        model: the denoiser, a [`LaddForDiffusionLM`] or any object with its call and a `config`.
+        scheduler: the inference schedule; joint by default. Its noise process is set to the model's.
+        tokenizer: tokenizer of prompts and texts; without it the output is token ids. The model's configuration
+            records which ids have a token, and others are never written; a read-only one has to hold this already.
     """
 
     model_cpu_offload_seq = "model"
-    _optional_components = ["scheduler", "tokenizer"]  # what has a default: a pipeline is saved without it as well
+    _optional_components = ["scheduler", "tokenizer"]  # these have defaults, so a pipeline can be saved without them
     _callback_tensor_inputs = TENSORS
 
     model: Any
@@ -105,7 +105,7 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
         self.register_modules(model=model, scheduler=scheduler.for_model(model.config), tokenizer=tokenizer)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Parts are looked at whenever they are set. Raises `ValueError` for what cannot be that part."""
+        """Sets an attribute and checks components. Raises `ValueError` for an invalid component."""
         if name == "model":
             check_model(value)
         elif name == "scheduler":
@@ -113,7 +113,7 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
         elif name == "tokenizer" and value is not None:
             check_tokenizer(value, self.model.config)
         if name == "tokenizer" and value is not None and self.__dict__.get(name, value) is None:
-            del self.__dict__[name]  # registered anew, for one that takes the place of none is else not saved
+            del self.__dict__[name]  # register again: a tokenizer that replaces `None` would not be saved otherwise
             return self.register_modules(tokenizer=value)
         if name in ("model", "tokenizer"):
             parts = {part: self.__dict__.get(part) for part in ("model", "tokenizer")}
@@ -122,7 +122,7 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
 
     @staticmethod
     def _introduce(model: Any, tokenizer: PreTrainedTokenizerBase | None) -> None:
-        """Tells a model whose tokenizer this is, unless it waits for its own."""
+        """Sets the tokenizer of a model, unless the model expects another one."""
         if tokenizer is None or not has_tokens_of(model.config, tokenizer):
             return
         take_vocabulary(model.config, tokenizer)
@@ -133,16 +133,16 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
     def download(cls, pretrained_model_name: str, **kwargs: Any) -> str:
         """Fetches a pipeline's repository from the Hub and returns its folder in the cache.
 
-        It takes `cache_dir`, `force_download`, `local_files_only`, `token` and `revision`. The repository's own Python
-        files are left there: this class and the installed package are the code.
+        Accepts `cache_dir`, `force_download`, `local_files_only`, `token` and `revision`. The repository's Python files
+        are not downloaded; the installed package is used instead.
         """
         options = {name: kwargs[name] for name in _DOWNLOAD_OPTIONS if name in kwargs}
         return snapshot_download(pretrained_model_name, ignore_patterns=["*.py"], **options)
 
     @classmethod
     def load_config(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> Any:
-        """As of any pipeline. Its classes are this package's, not the files that stand for them in the repository, and
-        a folder that holds a model alone is a pipeline with the default scheduler."""
+        """Loads the pipeline's configuration. Uses this package's classes instead of the repository's stub files, and
+        treats a folder that holds only a model as a pipeline with the default scheduler."""
         folder = Path(pretrained_model_name_or_path)
         index = None if (folder / cls.config_name).is_file() else index_of_a_model(folder)
         loaded = super().load_config(folder, **kwargs) if index is None else index
@@ -153,15 +153,14 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
         return without_files(loaded, modules)
 
     def to_json_file(self, json_file_path: str | os.PathLike) -> None:
-        """Writes `model_index.json`, and beside it what lets diffusers load the pipeline by itself."""
+        """Writes `model_index.json` and the stub files with which diffusers alone can load the pipeline."""
         super().to_json_file(json_file_path)
         write_imports(Path(json_file_path), type(self))
 
     def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
-        """As of any pipeline, and whole: of a model with adapters, a copy in which the active ones are merged.
+        """Saves the pipeline with a complete model: the active adapters are merged in a copy.
 
-        `pipe.model.save_pretrained` saves an adapter alone. Raises `ValueError` where the folder would be there is a
-        file.
+        `pipe.model.save_pretrained` saves an adapter alone. Raises `ValueError` if `save_directory` is a file.
         """
         refuse_file(save_directory)
         if isinstance(self.model, torch.nn.Module) and has_adapters(self.model):
@@ -195,43 +194,43 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
         """Generates `batch_size` sequences with exactly `num_steps` evaluations of the denoiser.
 
         Args:
-            prompt: text or ids that the sequences start with, one for all or one per row, or all that a tokenizer gave,
-                padding and all. Never changed, but for its mask tokens, which are filled in (with `length="prompt"`,
-                and nothing else is). A text is read with what began the texts of the model's training, such as a
-                beginning-of-sequence token, and with `length="prompt"` as a whole one; ids are taken as they are, but
-                for padding at their ends.
-            num_steps: number of denoiser evaluations, the latents' included; `num_inference_steps` is the same. 32 if
-                neither is given. (A scheduler that unmasks by `first_hitting` stops once everything is written.)
-            batch_size: number of sequences; the number of prompts, of latents or of lengths, or 1, if not given.
-            length: tokens per sequence, special ones counted, one number or one per row, or `"prompt"`. If not given,
-                each row's is drawn from the lengths of the training texts, where the model knows those
-                (`text_lengths`), or else the model's `max_position_embeddings`.
-            generator: one generator, or a list with one per row: row i then equals the single run with generator i.
-            temperature: of the token draw; 0 is greedy.
-            top_p: nucleus of the token draw.
-            guidance_scale: w in u + w (c - u), on the logits given the latents (c) and given none (u); 1 is without.
-                It needs a model trained with `latent_dropout`. Both are computed in one doubled batch.
-            latents: clean latents `(B, M, D)` or `(B, M)` to write from, from `encode` or an earlier run; all steps
-                then go to the tokens.
+            prompt: text or ids at the start of the sequences, one for all rows or one per row, or the output of a
+                tokenizer, padded or not. Only its mask tokens are replaced; with `length="prompt"` nothing else is
+                generated. A text gets the special tokens that began the training texts, such as a
+                beginning-of-sequence token, and with `length="prompt"` also those that ended them. Ids are used as they
+                are, without padding at their ends.
+            num_steps: number of denoiser evaluations, including those for the latents; `num_inference_steps` is an
+                alias. Defaults to 32. (With `first_hitting` unmasking the run stops once all tokens are written.)
+            batch_size: number of sequences; defaults to the number of prompts, latents or lengths, or 1.
+            length: tokens per sequence, including special tokens: one number, one per row, or `"prompt"`. By default
+                each row's is drawn from the lengths of the training texts if the model has them (`text_lengths`), and
+                is the model's `max_position_embeddings` otherwise.
+            generator: one generator, or a list with one per row; row i then equals the single run with generator i.
+            temperature: temperature of token sampling; 0 is greedy.
+            top_p: nucleus of token sampling.
+            guidance_scale: w in u + w (c - u), for the logits with latents (c) and without (u); 1 disables guidance.
+                Needs a model trained with `latent_dropout`. Both halves are computed in one doubled batch.
+            latents: clean latents `(B, M, D)` or `(B, M)` to generate from, as returned by `encode` or an earlier run;
+                all steps then go to the tokens.
             output_type: `text` (the default with a tokenizer) or `seq`.
-            return_dict: return a [`LaddPipelineOutput`] or a tuple of (texts or sequences, latents, nfe, lengths).
+            return_dict: return a [`LaddPipelineOutput`] instead of a tuple (texts or sequences, latents, nfe, lengths).
             callback_on_step_end: called as `callback(pipe, step, timestep, tensors)` after each step; the `tokens`
-                and `latents` it returns replace the loop's.
-            callback_on_step_end_tensor_inputs: which of `tokens`, `latents`, `unmask` it is given; `unmask` is where
-                the step had logits, which with an order by confidence is more than it revealed.
-            strength: time t_y in [0, 1] to which the given `latents` are noised again before they are resolved
-                along the scheduler's path: 0 writes from them as they are, 1 is as good as none.
+                and `latents` it returns replace those of the loop.
+            callback_on_step_end_tensor_inputs: names of the tensors passed to it, out of `tokens`, `latents` and
+                `unmask`. `unmask` marks the positions with logits, with unmasking by confidence more than are revealed.
+            strength: time t_y in [0, 1] to which the given `latents` are noised before they are denoised along the
+                scheduler's path: 0 uses them as they are, 1 ignores them.
             suppress_tokens: ids that are never written.
             logits_processor: transformers' logits processors, or your own, called as
-                `processor(input_ids, scores)` with a line for each position that is written: its row's tokens as they
-                are, `(n, S)`, and the scores `(n, V)`; one that takes `positions` is given the places, `(n,)`.
-            stop_at_eos: end each text with the first end-of-sequence token that is written; if not given, where the
-                texts of the model's training were filled up with them.
-            skip_idle_rows: leave out of each evaluation the rows in which the step reveals nothing. The samples are
-                the same, sooner, where there are more steps than tokens; evaluations left without a row are not made,
-                and not counted.
+                `processor(input_ids, scores)` with one line per position to write: the current tokens of its row,
+                `(n, S)`, and the scores `(n, V)`; a processor with a parameter `positions` receives these, `(n,)`.
+            stop_at_eos: end each text at the first end-of-sequence token that is written; by default True if the
+                training texts were padded with them.
+            skip_idle_rows: leave out of each evaluation the rows in which the step reveals nothing. The samples do not
+                change, and are faster if there are more steps than tokens; evaluations without rows are skipped and not
+                counted.
 
-        Raises `ValueError` with one sentence for arguments that do not fit each other or the model.
+        Raises `ValueError` for arguments that do not fit each other or the model.
         """
         # 1. Arguments
         steps = one_number_of_steps(num_steps, num_inference_steps)
@@ -256,8 +255,8 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
 
         # 3. The path, from its noisy end
         latent_time = 1.0 if latents is None else strength
-        scheduler = copy.copy(self.scheduler)  # the run's own: another thread's run lays other steps
-        for one in (scheduler, self.scheduler):  # the pipeline's for whoever asks it, such as a callback
+        scheduler = copy.copy(self.scheduler)  # a copy per run, since runs in other threads set other timesteps
+        for one in (scheduler, self.scheduler):  # the pipeline's own for callbacks that read it
             one.set_timesteps(steps, device, latent_time, num_tokens=int(editable.sum(1).amax()))
         latents = self._start_latents(scheduler, latents, strength, random, device)
 
@@ -295,11 +294,11 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
     # --- latents of texts ---
 
     def encode(self, text: Prompt) -> Tensor:
-        """Clean latents of texts, `(B, M, D)` vectors or `(B, M)` codes, to give to a call as `latents`.
+        """Encodes texts to clean latents, `(B, M, D)` vectors or `(B, M)` codes, for use as `latents` in a call.
 
-        `text` is one text or several, or their ids, as a `prompt`; a text is framed at both ends as the texts of the
-        training were. Raises `ValueError` for texts with fewer tokens than latents, with mask tokens or longer than the
-        model's, and for a model without latents.
+        `text` is one text or several, or their ids, as for `prompt`; texts get the special tokens of the training texts
+        at both ends. Raises `ValueError` for texts with fewer tokens than latents, with mask tokens or longer than the
+        model's limit, and for a model without latents.
         """
         return self._encode(prompt_ids(text, self.tokenizer, self.model.config, whole=True) or [])
 
@@ -320,15 +319,15 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
             check_ids(ids, config, f"Text {number}", masked=False)
         tokens, mask = padded_texts(rows, getattr(config, "pad_token_id", None) or 0)
         if (hook := getattr(self.model, "_hf_hook", None)) is not None:
-            hook.pre_forward(self.model)  # a model that is kept off the device comes to it for its forward alone
+            hook.pre_forward(self.model)  # an offloaded model is moved to the device only for its forward
         return self.model.encode_latents(tokens.to(device), None if mask is None else mask.to(device))
 
     def variations(
         self, text: Prompt, strength: float = 0.5, batch_size: int = 1, **options: Any
     ) -> LaddPipelineOutput | tuple[Any, ...]:
-        """Texts like `text`, one text or its ids: its latents, noised to the time `strength` and resolved anew.
+        """Generates variations of one text or its ids: noises its latents to the time `strength` and denoises them.
 
-        `options` are a call's; the texts are as long as `text`, unless they say otherwise.
+        `options` are those of a call; the default `length` is that of `text`.
         """
         (ids,) = self._single(text, "text")
         batch_size = whole_number(batch_size, "batch_size")
@@ -340,15 +339,15 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
     def interpolate(
         self, first: Prompt, second: Prompt, batch_size: int = 5, **options: Any
     ) -> LaddPipelineOutput | tuple[Any, ...]:
-        """`batch_size` texts on the way from one to another, written from latents between theirs.
+        """Generates `batch_size` texts from latents interpolated between those of two texts.
 
-        The first row is written from the first text's latents, the last from the second's. Lengths go from one to the
-        other, unless `options`, which are a call's, say otherwise.
+        The first row is generated from the first text's latents, the last from the second's. `options` are those of a
+        call; the default `length` is interpolated too.
         """
         (ids,), (other_ids,) = self._single(first, "first"), self._single(second, "second")
         batch_size = whole_number(batch_size, "batch_size")
         weights = torch.linspace(0, 1, batch_size, dtype=torch.float64)
-        order = RowGenerator.from_seed(0, torch.zeros(1, dtype=torch.int64))  # the same places first, each time
+        order = RowGenerator.from_seed(0, torch.zeros(1, dtype=torch.int64))  # a fixed order of positions
         latents = interpolate_latents(self._encode([ids]), self._encode([other_ids]), weights, order)
         lengths = [round_half_up(len(ids) + weight * (len(other_ids) - len(ids))) for weight in weights.tolist()]
         return self(latents=latents, batch_size=batch_size, **{"length": lengths, **options})
@@ -367,8 +366,8 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
         output_type: str | None,
         strength: float = 0.0,
     ) -> None:
-        """Raises `ValueError` for options of a call that cannot work, alone or together."""
-        if self.tokenizer is not None:  # another model may have taken the place of its own
+        """Raises `ValueError` for options of a call that are invalid, alone or together."""
+        if self.tokenizer is not None:  # the model may have been replaced
             check_tokenizer(self.tokenizer, self.model.config)
         check_number("`guidance_scale`", guidance_scale)
         check_number("`strength`", strength)

@@ -1,4 +1,4 @@
-"""Where a pipeline's model is, and in which precision: also of a model that does not tell by itself."""
+"""Device and dtype of a pipeline's model, even if the model has no such attributes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 
 class PlacementMixin:
-    """Device and dtype of a pipeline, where diffusers asks the model for attributes that a plain denoiser need not
-    have."""
+    """Device and dtype of a pipeline. Unlike in diffusers, the model need not have the attributes `device` and
+    `dtype`."""
 
     model: Any
 
     @property
     def device(self) -> torch.device:
-        """Where runs take place: the model's own `device`, or that of its first parameter, or else the CPU."""
+        """Device of the runs: the model's `device`, or that of its first parameter, or else the CPU."""
         told = getattr(self.model, "device", None)
         if told is not None:
             return torch.device(told)
@@ -26,14 +26,14 @@ class PlacementMixin:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The model's own `dtype`, or that of its first floating parameter, or else float32."""
+        """Dtype of the model: its `dtype`, or that of its first floating-point parameter, or else float32."""
         told = getattr(self.model, "dtype", None)
         if isinstance(told, torch.dtype):
             return told
         return next((one.dtype for one in _tensors(self.model) if one.is_floating_point()), torch.float32)
 
     def to(self, *args: Any, **kwargs: Any) -> Any:
-        """As of any pipeline; a module without `dtype` and `device` is moved as torch moves modules."""
+        """Moves the pipeline like any other; a model without `dtype` is moved by `torch.nn.Module.to`."""
         if not isinstance(self.model, nn.Module) or hasattr(self.model, "dtype"):
             return super().to(*args, **kwargs)  # type: ignore[misc]
         kwargs.pop("silence_dtype_warnings", None)
@@ -42,5 +42,5 @@ class PlacementMixin:
 
 
 def _tensors(model: Any) -> Any:
-    """Parameters and buffers of a module; none of anything else."""
+    """Iterates over the parameters and buffers of a module; over nothing for other objects."""
     return chain[Tensor](model.parameters(), model.buffers()) if isinstance(model, nn.Module) else iter(())

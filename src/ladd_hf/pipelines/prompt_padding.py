@@ -1,4 +1,4 @@
-"""Prompts as ids that are padded, with no mask to tell where."""
+"""Removal of padding from prompts that are given as ids without an attention mask."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ..models.vocabulary import WRITTEN_ROLES, ids_of
 def without_padding(
     rows: list[list[int]], config: LaddConfig, tokenizer: PreTrainedTokenizerBase | None
 ) -> list[list[int]]:
-    """The rows without the padding tokens at their ends, which a tokenizer has made them equally long with.
+    """Returns the rows without the padding tokens at their ends.
 
-    Raises `ValueError` for rows of one length of which some begin or end with more padding tokens than others, where
-    these mean something else as well, such as the end of a text. (The longest row has no padding, so what stands in all
-    rows alike is text; and so is what fills up the model's texts.)
+    Raises `ValueError` for rows of equal length that begin or end with different numbers of padding tokens, if these
+    tokens have another meaning too, such as the end of a text. (The longest row has no padding, so padding tokens
+    common to all rows are text, as are the tokens that fill up the model's texts.)
     """
     frame = TextFrame.of(config)
     padding = {int(id) for one in (config, tokenizer) if (id := getattr(one, "pad_token_id", None)) is not None}
@@ -37,7 +37,7 @@ def without_padding(
 
 
 def _leading(row: Sequence[int], ids: set[int]) -> int:
-    """How many of these ids a row begins with."""
+    """Returns the number of leading tokens of a row that are among `ids`."""
     return next((place for place, one in enumerate(row) if one not in ids), len(row))
 
 

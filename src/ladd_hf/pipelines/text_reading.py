@@ -1,4 +1,4 @@
-"""Texts that are given to a pipeline, as the ids its model is to read."""
+"""Tokenization of texts given to a pipeline."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ..models.text_frame import TextFrame
 def read_texts(
     texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, frame: TextFrame, whole: bool
 ) -> list[list[int]]:
-    """The ids of each text, framed as a whole one or as the beginning of one; the tokenizer's own frame is left out.
+    """Returns the ids of each text with the special tokens of `frame`, at both ends if `whole`, else at the beginning.
 
-    Spaces beside a mask token stay in the text, even where the tokenizer's mask token takes them in: what is written
-    in its place need not begin with one.
+    The tokenizer adds no special tokens of its own. Spaces next to a mask token are kept, even if the tokenizer's mask
+    token absorbs them, because the tokens written in its place need not begin with one.
     """
     reader = tokenizer
     if tokenizer.mask_token is not None and any(tokenizer.mask_token in text for text in texts):
@@ -28,7 +28,7 @@ def read_texts(
 
 
 def _beside_spaces(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """The tokenizer, or a copy whose mask token takes in no spaces, where it takes in some."""
+    """Returns the tokenizer, or a copy with a mask token that does not absorb spaces if its own does."""
     mask: Any = tokenizer.added_tokens_decoder.get(tokenizer.mask_token_id)
     if mask is None or not (mask.lstrip or mask.rstrip):
         return tokenizer

@@ -1,10 +1,10 @@
-"""Masking visible tokens again, so that a run can mend what it wrote: ReMDM (Wang et al. 2025, arXiv 2503.00307).
+"""Remasking of visible tokens, so that a run can revise its output: ReMDM (Wang et al. 2025, arXiv 2503.00307).
 
-A step t -> s masks each visible token again with probability sigma, and reveals masked ones a little more often, so
-that the share of masked tokens at s stays the noise schedule's. Limits: more tokens are drawn at once in each step,
-each independently, so what it mends of a denoiser's errors must outweigh that: it takes many more steps than a run
-without it. The law tends to the denoiser's where the rate falls as 1 / steps. Only tokens are masked again, never
-latents.
+A step t -> s remasks each visible token with probability sigma and reveals masked ones slightly more often, so that
+the share of masked tokens at s still follows the noise schedule. Limits: each step draws more tokens at once,
+independently, and the corrected errors of the denoiser must outweigh that, so it takes many more steps than a run
+without remasking. The distribution of the samples approaches the denoiser's if the rate falls as 1 / steps. Latents are
+never remasked.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..utils.registry import Registry, Spec
 from ..utils.wrong_objects import described
 from .unmasking import AncestralUnmasking, Unmasking
 
-# sigma of a step, from alpha_t and alpha_s.
+# Maps alpha_t and alpha_s to the sigma of a step.
 Remasking = Callable[[float, float], float]
 
 _RATE = NumberRange("a rate above 0 and up to 1", least=0, most=1, without_ends=("least",))
@@ -29,7 +29,7 @@ register_remasking = REMASKINGS.register
 
 
 def largest_rate(alpha_t: float, alpha_s: float) -> float:
-    """sigma_max = min(1, (1 - alpha_s) / alpha_t), above which more would be masked at s than the schedule says."""
+    """Returns sigma_max = min(1, (1 - alpha_s) / alpha_t); a larger sigma would mask too many tokens at s."""
     return min(1.0, (1 - alpha_s) / alpha_t) if alpha_t > 0 else 1.0
 
 
@@ -41,22 +41,22 @@ class NoRemasking(Options):
     setting: ClassVar[str] = "remasking"
 
     def __call__(self, alpha_t: float, alpha_s: float) -> float:
-        """0."""
+        """Returns 0."""
         return 0.0
 
 
-@register_remasking("cap")
 @dataclass(frozen=True)
-class CappedRemasking(Options):
-    """ReMDM-cap.
-
-    Attributes:
-        rate: eta, above 0 and up to 1.
-    """
+class _Rated(Options):
+    """Base of remaskings with a rate."""
 
     setting: ClassVar[str] = "remasking"
 
     rate: float = option(REQUIRED, _RATE)
+
+
+@register_remasking("cap")
+class CappedRemasking(_Rated):
+    """ReMDM-cap. `rate` is eta, above 0 and up to 1."""
 
     def __call__(self, alpha_t: float, alpha_s: float) -> float:
         """min(eta, sigma_max)."""
@@ -64,17 +64,8 @@ class CappedRemasking(Options):
 
 
 @register_remasking("rescale")
-@dataclass(frozen=True)
-class RescaledRemasking(Options):
-    """ReMDM-rescale.
-
-    Attributes:
-        rate: eta, above 0 and up to 1.
-    """
-
-    setting: ClassVar[str] = "remasking"
-
-    rate: float = option(REQUIRED, _RATE)
+class RescaledRemasking(_Rated):
+    """ReMDM-rescale. `rate` is eta, above 0 and up to 1."""
 
     def __call__(self, alpha_t: float, alpha_s: float) -> float:
         """eta sigma_max."""
@@ -84,8 +75,7 @@ class RescaledRemasking(Options):
 def remasking(spec: Spec, unmasking: Unmasking) -> Remasking:
     """Builds a remasking from a name, or a mapping of `name` and options.
 
-    Raises `ValueError` for an unknown one, for options it does not accept, and for an order of unmasking that it does
-    not combine with.
+    Raises `ValueError` for an unknown name, for invalid options, and for an `unmasking` other than the ancestral one.
     """
     built: Remasking = REMASKINGS.build(spec)
     if not isinstance(built, NoRemasking) and not isinstance(unmasking, AncestralUnmasking):

@@ -1,4 +1,4 @@
-"""Options of schedulers that were saved before they were renamed, by the names they have now."""
+"""Conversion of saved schedulers' renamed options to their current names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _RENAMED = {
 
 
 def with_current_names(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a configuration with its renamed options under their present names, which is logged."""
+    """Returns a configuration with renamed options under their current names, and logs a warning for them."""
     old = {name: value for name, value in saved.items() if name in _RENAMED}
     current = {name: value for name, value in saved.items() if name not in _RENAMED}
     if not old:

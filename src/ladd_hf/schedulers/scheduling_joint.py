@@ -1,4 +1,4 @@
-"""Tokens and latents together: the diagonal of the time square."""
+"""The joint schedule of tokens and latents: the diagonal of the time square."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ..utils.registry import Spec
 from .scheduling_ladd import LaddScheduler
 
 
-class LaddJointScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks for this base by name when it loads
-    """Denoises tokens and latents at the same time t_x = t_y; without latents, the ancestral sampler of MDLM.
+class LaddJointScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks up this base by name when loading
+    """Denoises tokens and latents at the same time t_x = t_y; without latents, MDLM's ancestral sampler.
 
     Args:
         timestep_spacing, latent_solver, unmasking, remasking, noise_process, pad_token_id, tokenizer_size: as in

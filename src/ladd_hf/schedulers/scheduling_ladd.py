@@ -42,17 +42,17 @@ from .unmasking import TokenStep, unmasking
 Generators = torch.Generator | Sequence[torch.Generator] | RowGenerator | None
 _MODELS_OWN = TokenSampler()
 
-# What the options that are numbers may be; those of the noise process are checked by it.
+# Ranges of the numeric options; `NoiseProcess` checks its own.
 ID_RANGES = {"pad_token_id": COUNT_OR_ZERO, "tokenizer_size": COUNT}
 
 
 @dataclass
 class LaddSchedulerOutput(BaseOutput):
-    """One reverse step's result.
+    """Output of one reverse step.
 
     Attributes:
         prev_sample: `(B, S)` tokens, fewer of them masked.
-        prev_latents: `(B, M, D)` or `(B, M)` latents, less noisy, or `None`.
+        prev_latents: `(B, M, D)` or `(B, M)` less noisy latents, or `None`.
     """
 
     prev_sample: Tensor
@@ -64,28 +64,27 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
 
     The step from (t_x, t_y) to (s_x, s_y) reveals each masked token with probability
     (alpha(s_x) - alpha(t_x)) / (1 - alpha(t_x)), drawn from the denoiser, does the same with latent codes, and moves
-    continuous latents by the chosen solver. The last step reveals all that is masked. Paper, sections 2, 3 and 8.
+    continuous latents by the chosen solver. The last step reveals all masked tokens. Paper, sections 2, 3 and 8.
 
     Args:
-        path: a name (`joint`, `sequential`), corners such as `[[1, 1], [1, 0.3], [0, 0]]`, or a [`TimePath`]; along it
-            no time rises.
-        steps: weights of the path's legs, by which they share a run's evaluations, at least one each; evenly if not
-            given.
+        path: a name (`joint`, `sequential`), corners such as `[[1, 1], [1, 0.3], [0, 0]]`, or a [`TimePath`]; neither
+            time rises along it.
+        steps: weights by which the path's legs share a run's evaluations, at least one each; equal by default.
         timestep_spacing: `uniform` or `cosine` grid of times on each leg.
-        latent_solver: `ddim` or `ddpm`, the step of continuous latents.
-        unmasking: which tokens a step reveals: `ancestral` (the model's own law), `first_hitting` (evenly many at
-            random places), or the surest ones by `top_probability`, `margin` or `entropy`; see `unmasking.py`.
-        remasking: `none`, or `{"name": "cap", "rate": eta}` or `{"name": "rescale", "rate": eta}`, to mask visible
-            tokens again (ReMDM); see `remasking.py`.
-        noise_process: a [`NoiseProcess`] or a mapping of its fields; a pipeline takes its model's.
-        pad_token_id, tokenizer_size: a padding token, and ids from a number up, that are never written; a pipeline
-            takes them from its model as well.
+        latent_solver: `ddim` or `ddpm`, the reverse step of continuous latents.
+        unmasking: selection of the tokens that a step reveals: `ancestral` (the model's own law), `first_hitting` (an
+            equal number at random positions), or by confidence: `top_probability`, `margin` or `entropy`.
+        remasking: `none`, or `{"name": "cap", "rate": eta}` or `{"name": "rescale", "rate": eta}` to remask visible
+            tokens (ReMDM).
+        noise_process: a [`NoiseProcess`] or a mapping of its fields; a pipeline sets its model's.
+        pad_token_id, tokenizer_size: the padding token and all ids from `tokenizer_size` up are never written; a
+            pipeline sets its model's.
 
-    Every option that is a choice has a public `register_*`. Raises `ValueError` for what they do not accept.
+    Every option with named choices has a public `register_*` function. Raises `ValueError` for invalid options.
     """
 
     order = 1
-    OF_THE_MODEL = ("noise_process", "pad_token_id", "tokenizer_size")  # what a model's configuration decides
+    OF_THE_MODEL = ("noise_process", "pad_token_id", "tokenizer_size")  # set from the model's configuration
     _leg_weights: list[float] | None = None
 
     @register_to_config
@@ -107,7 +106,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         self._walk(walked)
 
     def _walk(self, path: TimePath) -> None:
-        """Takes a path, and builds what the registered options name; each subclass ends its `__init__` so."""
+        """Sets the path and builds the objects named by the options; called last in each subclass's `__init__`."""
         if path.vertices[0] != (1, 1):
             raise ValueError(
                 f"`path` starts at {path.vertices[0]}; give one from (1, 1), where tokens and latents are noise: for "
@@ -116,9 +115,9 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         self._path = path
         check_ranges(self.config, ID_RANGES, optional=ID_RANGES)
         self.noise_process = NoiseProcess.parsed(self.config.noise_process)
-        # diffusers takes an option that is given by position for a default, which `from_config` would not keep
+        # diffusers treats options given by position as defaults, which `from_config` would drop
         self.register_to_config(noise_process=self.noise_process.data(), _use_default_values=[])
-        LATENT_SOLVERS[self.config.latent_solver]  # each of the two raises for an unknown name
+        LATENT_SOLVERS[self.config.latent_solver]  # both lookups raise for an unknown name
         TIMESTEP_SPACINGS[self.config.timestep_spacing]
         self._tokens = self.noise_process.token_channel()
         self._latents = self.noise_process.latent_channel(self.config.latent_solver)
@@ -134,27 +133,27 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
 
     @property
     def path(self) -> TimePath:
-        """The path that is walked when latents are generated."""
+        """The path of runs that generate latents."""
         return self._path
 
     def steps_per_leg(self, num_steps: int) -> list[int]:
-        """Shares `num_steps` evaluations among the path's legs. Raises `ValueError` for too few."""
+        """Divides `num_steps` evaluations among the path's legs. Raises `ValueError` for too few."""
         return shared_steps(num_steps, self._leg_weights or [1.0] * len(self.path.legs))
 
     @classmethod
     def _get_compatibles(cls) -> list[type[LaddScheduler]]:
-        """All that walk a path: `from_config` keeps the options of one for when another has been in between."""
+        """Returns all path schedulers, so that `from_config` keeps the options of one across a switch to another."""
         return [LaddScheduler, *_subclasses(LaddScheduler)]
 
     @classmethod
     def from_config(cls, config: Any = None, return_unused_kwargs: bool = False, **kwargs: Any) -> Any:
-        """Builds a scheduler from a configuration, one that was saved under former names included."""
+        """Builds a scheduler from a configuration, including one saved with former option names."""
         current = with_current_names(config) if isinstance(config, Mapping) else config
         return super().from_config(current, return_unused_kwargs, **kwargs)
 
     @classmethod
     def options_of(cls, config: LaddConfig) -> dict[str, Any]:
-        """Returns the options of a scheduler that a model's configuration decides."""
+        """Returns the scheduler options that are set by a model's configuration."""
         return {
             "noise_process": NoiseProcess.of(config).data(),
             "pad_token_id": unwritten_padding(config),
@@ -162,9 +161,9 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         }
 
     def for_model(self, config: LaddConfig) -> LaddScheduler:
-        """Returns this scheduler, or if its noise process is not the model's, a copy with the model's.
+        """Returns this scheduler, or a copy with the model's noise process and ids if they differ.
 
-        Raises `ValueError` where it reveals tokens in a way that the model cannot follow.
+        Raises `ValueError` if its `unmasking` does not suit a model conditioned on t_x.
         """
         if config.token_time_conditioning and not self._unmasking.exact_with_token_times:
             raise ValueError(
@@ -183,17 +182,17 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         latent_time: float = 1.0,
         num_tokens: int | None = None,
     ) -> None:
-        """Lays `num_inference_steps` steps, one denoiser evaluation each, on the path.
+        """Sets the time grid: `num_inference_steps` steps on the path, one denoiser evaluation each.
 
         Args:
-            num_inference_steps: how many.
-            device: of `timesteps`.
-            latent_time: t_y at which the latents start: 1 for noise, 0 for latents that are given, in between for given
-                ones with noise. At 0, or for a model without latents, all steps go to the tokens.
-            num_tokens: how many tokens a row has to write at most: where tokens move alone, `first_hitting` makes no
-                more steps.
+            num_inference_steps: number of steps.
+            device: device of `timesteps`.
+            latent_time: t_y at which the latents start: 1 for noise, 0 for given latents, in between for given latents
+                with noise. At 0, or for a model without latents, all steps go to the tokens.
+            num_tokens: largest number of tokens to write in a row; on legs where only tokens change, `first_hitting`
+                makes no more steps than that.
 
-        Raises `ValueError` for less than one step, for too few to walk every leg, and for a time outside of [0, 1].
+        Raises `ValueError` for fewer steps than 1 or than legs, and for a time outside [0, 1].
         """
         whole = isinstance(num_inference_steps, Integral) and not isinstance(num_inference_steps, bool)
         if not whole or num_inference_steps < 1:
@@ -217,28 +216,28 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         self.latent_times = torch.tensor(latent_times, dtype=torch.float32, device=device)
 
     def times(self, timestep: int | Tensor) -> tuple[Tensor, Tensor]:
-        """t_x and t_y at the start of a step, `(1,)` each, which the model spreads over the batch."""
+        """Returns t_x and t_y at the start of a step, `(1,)` each, broadcast over the batch by the model."""
         index = self._index(timestep)
         return self.token_times[index : index + 1], self.latent_times[index : index + 1]
 
     def moves_tokens(self, timestep: int | Tensor) -> bool:
-        """True if the step can reveal tokens: t_x falls in it."""
+        """Returns True if the step can reveal tokens: t_x decreases."""
         (t_x, _), (s_x, _) = self._interval(timestep)
         return s_x < t_x
 
     def moves_latents(self, timestep: int | Tensor) -> bool:
-        """True if the step changes latents: t_y falls in it."""
+        """Returns True if the step changes latents: t_y decreases."""
         (_, t_y), (_, s_y) = self._interval(timestep)
         return s_y < t_y
 
     def prior_latents(self, latent_length: int, generator: Generators, batch_size: int) -> Tensor | None:
-        """Draws latents at t_y = 1: normal noise `(B, M, D)`, mask codes `(B, M)`, or `None` without latents."""
+        """Returns latents at t_y = 1: normal noise `(B, M, D)`, mask codes `(B, M)`, or `None` without latents."""
         if self._latents is None:
             return None
         return self._latents.prior(latent_length, RowGenerator.from_generator(generator, batch_size))
 
     def dropped_latents(self, latents: Tensor) -> Tensor:
-        """Latents without information, shaped as `latents`: zeros or mask codes, the guidance's other half."""
+        """Returns latents without information in the shape of `latents`, for guidance: zeros or mask codes."""
         return self._channel().dropped(latents)
 
     def check_latents(self, latents: Tensor, batch_size: int, latent_length: int) -> None:
@@ -253,17 +252,17 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         generator: Generators = None,
         editable_mask: Tensor | None = None,
     ) -> StepPlan:
-        """Draws what a step changes, before the denoiser runs and independent of its output.
+        """Draws the positions that a step changes, before the denoiser runs and independent of its output.
 
         Args:
             timestep: index of the step, from `timesteps`.
             sample: `(B, S)` tokens at t_x.
             latents: `(B, M, D)` or `(B, M)` latents at t_y.
             generator: one generator, a list with one per row, or a `RowGenerator` that serves a whole run.
-            editable_mask: `(B, S)` bool, positions that the run writes, such as all behind a prompt: no `remasking`
-                masks others again, and others do not count among those to write. All, if not given.
+            editable_mask: `(B, S)` bool, positions that the run writes, such as all after a prompt; other positions are
+                never remasked and not counted. All by default.
 
-        Raises `ValueError` for a step that does not exist, and where the mask token is not known.
+        Raises `ValueError` for a step that does not exist, and if the mask token is unknown.
         """
         self._check_mask()
         index, (start, end) = self._index(timestep), self._interval(timestep)
@@ -296,12 +295,12 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
             timestep: index of the step, from `timesteps`.
             sample: `(B, S)` tokens at t_x.
             latents: `(B, M, D)` or `(B, M)` latents at t_y.
-            plan: from `plan_step`, for the same step; drawn here if not given.
-            sampler: draws the tokens; the model's own law if not given.
+            plan: from `plan_step`, for the same step; drawn here by default.
+            sampler: draws the tokens; by default from the model's own distribution.
             generator: one generator, a list with one per row, or a `RowGenerator` that serves a whole run.
-            return_dict: return a [`LaddSchedulerOutput`] or a plain tuple.
+            return_dict: return a [`LaddSchedulerOutput`] instead of a plain tuple.
 
-        Raises `ValueError` for the plan of another step.
+        Raises `ValueError` if `plan` belongs to another step.
         """
         random = RowGenerator.from_generator(generator, len(sample), sample.device)
         if plan is None:
@@ -320,10 +319,10 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         return LaddSchedulerOutput(prev_sample=sample, prev_latents=latents)
 
     def _planned_token_steps(self) -> list[TokenStep | None]:
-        """Plans the tokens' part of each step of the grid once: linear in the number of steps."""
+        """Plans the tokens' part of all steps of the grid, in time linear in the number of steps."""
         times = [t_x for t_x, _ in self._grid]
         alphas = [self._tokens.alpha_at(time) for time in times]
-        left = sum(s_x < t_x for t_x, s_x in itertools.pairwise(times))  # steps in which tokens still move
+        left = sum(s_x < t_x for t_x, s_x in itertools.pairwise(times))  # steps in which tokens can still change
         plan: list[TokenStep | None] = []
         for (t_x, alpha_t), (s_x, alpha_s) in itertools.pairwise(zip(times, alphas, strict=True)):
             if s_x == t_x:
@@ -336,7 +335,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
     def _reveal(
         self, plan: StepPlan, step: TokenStep, sample: Tensor, logits: Tensor, draw: TokenSampler, random: RowGenerator
     ) -> Tensor:
-        """Tokens `(B, S)` at s_x: the chosen ones of the plan drawn from `logits` `(n, V)`, some masked again."""
+        """Returns tokens `(B, S)` at s_x: the plan's chosen ones drawn from `logits` `(n, V)`, some others remasked."""
         editable = plan.editable_mask
         chosen = self._unmasking.chosen(plan.unmask, logits, self._tokens, step, editable)
         of_chosen = logits if chosen is plan.unmask else logits[chosen[plan.unmask]]
@@ -393,7 +392,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
 
 
 def leg_weights(steps: Sequence[float], path: TimePath) -> list[float]:
-    """Checks the weights of a path's legs. Raises `ValueError` unless there is one above 0 for each."""
+    """Returns the checked weights of a path's legs. Raises `ValueError` unless each leg has one above 0."""
     listed = isinstance(steps, Sequence) and not isinstance(steps, str)
     if not listed or len(steps) != len(path.legs) or not all(one in POSITIVE for one in steps):
         raise ValueError(
@@ -404,7 +403,7 @@ def leg_weights(steps: Sequence[float], path: TimePath) -> list[float]:
 
 
 def _subclasses(base: type[LaddScheduler]) -> Iterator[type[LaddScheduler]]:
-    """All that descend from a class, a user's subclass of a subclass among them."""
+    """Yields all direct and indirect subclasses, including those of users."""
     for one in base.__subclasses__():
         yield one
         yield from _subclasses(one)

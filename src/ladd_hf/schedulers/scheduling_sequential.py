@@ -1,4 +1,4 @@
-"""Latents first, then tokens: two sides of the time square."""
+"""The sequential schedule, first latents, then tokens: two sides of the time square."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..utils.number_ranges import NumberRange, check_ranges, whole
 from ..utils.registry import Spec
 from .scheduling_ladd import LaddScheduler
 
-# What each option about steps may be.
+# Ranges of the options for steps.
 STEP_RANGES = {
     "latent_share": NumberRange(
         "a share of the steps between 0 and 1", least=0, most=1, without_ends=("least", "most")
@@ -23,13 +23,13 @@ STEP_RANGES = {
 }
 
 
-class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks for this base by name
+class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks up this base by name
     """Denoises the latents with every token masked (t_x = 1), then the tokens with clean latents (t_y = 0).
 
     Args:
-        latent_share: share of the steps that goes to the latents, rounded (half a step up), at least one step for
-            each of the two.
-        max_latent_steps: limit of the latents' steps; one is exact where the latent is a single code.
+        latent_share: share of the steps for the latents, rounded half up; latents and tokens get at least one step
+            each.
+        max_latent_steps: limit of the latents' steps; a single step is exact if the latent is a single code.
         timestep_spacing, latent_solver, unmasking, remasking, noise_process, pad_token_id, tokenizer_size: as in
             [`LaddScheduler`].
     """
@@ -51,7 +51,7 @@ class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks
         self._walk(SEQUENTIAL)
 
     def steps_per_leg(self, num_steps: int) -> list[int]:
-        """Gives `latent_share` of them to the latents, at most `max_latent_steps`. Raises `ValueError` below 2."""
+        """Divides `num_steps` by `latent_share`, with at most `max_latent_steps`. Raises `ValueError` below 2."""
         latent_steps, _ = shared_steps(num_steps, [self.config.latent_share, 1 - self.config.latent_share])
         latent_steps = min(latent_steps, self.config.max_latent_steps or latent_steps)
         return [latent_steps, num_steps - latent_steps]
