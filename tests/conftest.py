@@ -105,6 +105,14 @@ def stirred_model():
     return _stirred_model
 
 
+@pytest.fixture(scope="module", autouse=True)
+def same_threads():
+    """Takes back how many threads an example has set: more of them than cores slow later files down several times."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def torch_seed():
     """The global generator at seed 0 where a test begins."""

@@ -105,7 +105,8 @@ def resume(folder: Path) -> None:
 
 def launch(folder: Path) -> None:
     environment = dict(os.environ, OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
-    environment["PYTHONPATH"] = str(Path(ladd_hf.__file__).parents[1])
+    paths = (Path(__file__).resolve().parents[1], Path(ladd_hf.__file__).parents[1])  # helpers, and the package
+    environment["PYTHONPATH"] = os.pathsep.join(map(str, paths))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     run = subprocess.run(
         [*torchrun, __file__, str(folder)], env=environment, capture_output=True, text=True, timeout=300, check=False

@@ -19,7 +19,6 @@ FOLDER = Path(__file__).resolve().parents[3] / "benchmarks"
 @pytest.fixture
 def run(monkeypatch, capsys):
     """`run(name, *flags)`: what the benchmark prints."""
-    threads = torch.get_num_threads()
 
     def run(name, *flags):
         spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
@@ -30,7 +29,6 @@ def run(monkeypatch, capsys):
         return capsys.readouterr().out
 
     yield run
-    torch.set_num_threads(threads)
     datasets.enable_progress_bars()
 
 

@@ -13,6 +13,7 @@ SUITE_MARKS = (
     "flash_attn_4_test",
     "is_training_test",
     "order",
+    "slow",
     "torch_compile_test",
 )
 
