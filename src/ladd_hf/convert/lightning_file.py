@@ -13,7 +13,7 @@ _BUFFERS = ("rotary_emb.inv_freq",)
 
 
 def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
-    """What the file holds, if that is tensors and plain values."""
+    """Returns the file's content, if that is tensors and plain values."""
     try:
         content = read_torch_file(path)
     except OtherObjectsError as error:

@@ -30,7 +30,7 @@ def check_options(options: dict[str, Any]) -> None:
 
 
 def contradicts(given: Any, inferred: Any) -> bool:
-    """Whether a setting is not what the weights tell; of a choice with options, whether one of those given is not."""
+    """True if a setting, or a given option of a choice, differs from what the weights show."""
     if isinstance(given, Mapping) and isinstance(inferred, Mapping):
         return any(name in inferred and inferred[name] != value for name, value in given.items())
     named = inferred["name"] if isinstance(inferred, Mapping) else inferred
@@ -175,12 +175,12 @@ def mdlm_settings(source: SourceWeights, networks: Networks, settings: dict[str,
 
 
 def is_discrete(source: SourceWeights) -> bool:
-    """Whether the latents are codes."""
+    """True if the latents are codes."""
     return any(name.startswith("vector_quantizer.") for name in source.names)
 
 
 def ladd_defaults(source: SourceWeights) -> dict[str, Any]:
-    """What the research code's latents are, where nothing else is said."""
+    """Returns the settings of the research code's latents, for what a checkpoint does not say."""
     discrete = is_discrete(source)
     return {
         "token_time_conditioning": False,
