@@ -47,7 +47,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--config", type=Path, help="A YAML file of settings.")
     parser.add_argument("--weights", choices=("averaged", "last"), help="EMA weights (default), or the last step's.")
     parser.add_argument("--without_encoder", action="store_true", default=None, help="Leave its encoder out.")
-    settings = parser.add_argument_group("settings that the checkpoint does not tell")
+    settings = parser.add_argument_group("settings that the checkpoint does not contain")
     for field in fields(LaddConfig):
         settings.add_argument(f"--{field.name}", type=value, metavar="VALUE")
     (namespace,) = parser.parse(argv)

@@ -57,7 +57,7 @@ class EvaluationArguments:
         default=None,
         metadata={"help": "A text between documents; if not given, EOS or SEP, else a space, and nothing in text8."},
     )
-    special_tokens: bool = field(default=True, metadata={"help": "Whether documents, or blocks, have BOS and EOS."})
+    special_tokens: bool = field(default=True, metadata={"help": "Add BOS and EOS to documents or blocks."})
     num_sequences: int | None = field(
         default=None, metadata={"help": "Blocks, spread over the split; all if not given."}
     )
@@ -69,8 +69,8 @@ class EvaluationArguments:
     batch_size: int = field(default=16, metadata={"help": "Blocks evaluated at once by each process."})
     seed: int = 0
     bf16: bool = field(default=False, metadata={"help": "Evaluate in bfloat16."})
-    cpu: bool = field(default=False, metadata={"help": "On the CPU, even where there is an accelerator."})
-    json: str | None = field(default=None, metadata={"help": "File that the figures are written to as well."})
+    cpu: bool = field(default=False, metadata={"help": "Run on the CPU, even with an accelerator."})
+    json: str | None = field(default=None, metadata={"help": "File for the results as JSON."})
 
 
 def parse_arguments(argv: list[str]) -> EvaluationArguments:
@@ -143,7 +143,7 @@ def held_out_blocks(arguments: EvaluationArguments, model: LaddForDiffusionLM, t
 def evaluate(arguments: EvaluationArguments) -> dict[str, Any]:
     """Computes the bound in nats per token along each path that the model supports, its parts, and its perplexity.
 
-    Perplexity is exp(bound); with continuous latents there is none, since the sum is no bound.
+    Perplexity is exp(bound); it is omitted for continuous latents, where the sum is not a bound.
     """
     model, tokenizer = load_model(arguments.model)
     blocks = held_out_blocks(arguments, model, tokenizer)

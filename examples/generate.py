@@ -31,7 +31,7 @@ from ladd_hf.diffusion.rng import RowGenerator
 from ladd_hf.utils.number_ranges import COUNT, SEED_OF_64_BITS
 
 SCHEDULERS = {"joint": LaddJointScheduler, "sequential": LaddSequentialScheduler}  # others are paths as data
-# What each flag that is a number may be; the pipeline tells those that hang on the model.
+# Ranges of the numeric flags; the pipeline checks those that depend on the model.
 RANGES = {
     **dict.fromkeys(("num_samples", "num_steps", "batch_size", "length"), COUNT),
     "seed": SEED_OF_64_BITS,
@@ -43,19 +43,19 @@ class GenerationArguments:
     """Settings of a generation run."""
 
     pipeline: str = field(metadata={"help": "Folder or repository of a pipeline."})
-    output: str = field(default="samples.jsonl", metadata={"help": "File that is written, one line per sample."})
+    output: str = field(default="samples.jsonl", metadata={"help": "Output file, one line per sample."})
     num_samples: int | None = field(
-        default=None, metadata={"help": "Samples in all; with prompts, of each. 1 if not given."}
+        default=None, metadata={"help": "Total samples, or samples per prompt; 1 by default."}
     )
     prompts: str | None = field(
-        default=None, metadata={"help": "File with a prompt on each line; empty lines are left out."}
+        default=None, metadata={"help": "File with one prompt per line; empty lines are skipped."}
     )
-    num_steps: int = field(default=32, metadata={"help": "Evaluations of the denoiser, the latents' included."})
+    num_steps: int = field(default=32, metadata={"help": "Evaluations of the denoiser, including the latents'."})
     batch_size: int = field(default=64, metadata={"help": "Samples drawn at once by each process."})
     seed: int = 0
-    length: int | None = field(default=None, metadata={"help": "Tokens per sample; as in its training if not given."})
-    temperature: float = field(default=1.0, metadata={"help": "Of the token draw; 0 is greedy."})
-    top_p: float = field(default=1.0, metadata={"help": "Nucleus of the token draw."})
+    length: int | None = field(default=None, metadata={"help": "Tokens per sample; by default as in training."})
+    temperature: float = field(default=1.0, metadata={"help": "Sampling temperature; 0 is greedy."})
+    top_p: float = field(default=1.0, metadata={"help": "Nucleus of token sampling."})
     schedule: str | None = field(
         default=None,
         metadata={
@@ -64,7 +64,7 @@ class GenerationArguments:
         },
     )
     dtype: str = field(default="float32", metadata={"help": "'float32', 'bfloat16' or 'float16'."})
-    cpu: bool = field(default=False, metadata={"help": "On the CPU, even where there is an accelerator."})
+    cpu: bool = field(default=False, metadata={"help": "Run on the CPU, even with an accelerator."})
 
 
 def parse_arguments(argv: list[str]) -> GenerationArguments:

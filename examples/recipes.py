@@ -79,9 +79,7 @@ class RunArguments:
         default="document",
         metadata={"help": "Unit of a file that is one text.", "choices": ["document", "paragraph", "line"]},
     )
-    held_out: float = field(
-        default=0.05, metadata={"help": "Share of files that is held out, where they are training data alone."}
-    )
+    held_out: float = field(default=0.05, metadata={"help": "Share of files to hold out if all are training data."})
     normalize: bool = field(default=False, metadata={"help": "Write texts in text8's 27 symbols."})
     packing: str = field(
         default="pack", metadata={"help": "Texts to sequences; see docs/data.md.", "choices": ["pack", "wrap", "pad"]}
@@ -94,7 +92,7 @@ class RunArguments:
         },
     )
     truncate: bool = field(
-        default=False, metadata={"help": "Cut padded texts off; else long ones go on in further sequences."}
+        default=False, metadata={"help": "Truncate padded texts; otherwise long ones continue in further sequences."}
     )
     fill: str = field(
         default="padding",
@@ -104,7 +102,7 @@ class RunArguments:
         },
     )
     min_tokens: int | None = field(
-        default=None, metadata={"help": "Leave shorter padded texts out; the number of latents if not given."}
+        default=None, metadata={"help": "Drop shorter padded texts; by default the number of latents."}
     )
     streaming: bool = field(default=False, metadata={"help": "Read the training texts during training."})
     num_proc: int | None = field(default=None, metadata={"help": "Processes that tokenize texts."})

@@ -68,7 +68,7 @@ def show_table(task: Task, quality: dict[str, dict[int, Judgement]], comparisons
 
 
 def _cells(measure: Measure, scores: dict[int, Judgement]) -> dict[int, str]:
-    """A number at each number of evaluations, as it is printed."""
+    """Formats the scores at each number of evaluations."""
     return {n: f"{score[measure.name]:.{measure.digits}f}" for n, score in scores.items()}
 
 
@@ -110,7 +110,7 @@ def print_results(
     samples: dict[str, dict[int, str]],
     num_samples: int,
 ) -> None:
-    """Table, and texts to read."""
+    """Prints the table and sample texts."""
     print(f"\n{task.measures[0].metric.capitalize()} under the judge, {num_samples:,} samples\n")
     print(show_table(task, quality, comparisons))
     if samples:
@@ -120,7 +120,7 @@ def print_results(
 def sample_scores(
     task: Task, quality: dict[str, dict[int, Judgement]], trainer: LaddTrainer, num_samples: int
 ) -> SampleScores:
-    """The judgements of one model's samples, for its card."""
+    """Returns the judgements of one model's samples, for its card."""
     reference, (main, *others) = task.reference(), task.measures
     dtype = str(trainer.model.dtype).removeprefix("torch.")
 

@@ -22,8 +22,8 @@ _WORDS = {
 def check_kinds(settings: Mapping[str, Any], kinds: Mapping[str, Any], texts_are_read: bool = False) -> None:
     """Raises `ValueError` for the first setting of a wrong type.
 
-    With `texts_are_read` a text may stand for a number, or for true and false: the parser of flags reads it, and
-    refuses invalid ones. A single number may stand for a list.
+    With `texts_are_read`, strings are accepted for numbers and booleans, since the parser of flags converts them and
+    rejects invalid ones. A single number is accepted for a list.
     """
     for name, value in settings.items():
         if name in kinds and not _fits(value, kinds[name], texts_are_read):

@@ -29,7 +29,9 @@ def test_what_the_objective_says_of_a_term_is_the_help_of_its_argument():
     helps = {
         field.name: field.metadata["help"] for field in dataclasses.fields(LaddTrainingArguments) if field.metadata
     }
-    assert helps["latent_dropout"] == "share of examples whose latents are dropped (p_cfg); needed for guidance."
+    assert helps["latent_dropout"] == (
+        "share of examples with dropped latents (p_cfg); needed for classifier-free guidance."
+    )
     assert helps["token_weighting"] == helps["latent_weighting"] and "the bound's weight" in helps["token_weighting"]
 
 

@@ -26,7 +26,7 @@ class LaddCollator:
     """Stacks examples to `(B, S)` tensors, ids as int64; shorter texts are padded at their ends.
 
     Args:
-        pad_token_id: what `input_ids` are padded with; without it all texts must have the same length.
+        pad_token_id: id that pads `input_ids`; without it all texts must have the same length.
         min_tokens: least number of tokens of a text, without padding: M for a model with latents, set by
             [`LaddTrainer`]. Checked here, before the batch is on its device.
         max_tokens: greatest number of tokens of a text, without padding: the model's `max_position_embeddings`, set
@@ -97,7 +97,7 @@ class LaddCollator:
         return padded(list(column), self._filler(name, short[0], longest))
 
     def _filler(self, name: str, short: int, length: int) -> int:
-        """What rows of a column are padded with to the `length` of the longest text, where one has `short` entries."""
+        """Returns the padding value of a column. Raises `ValueError` if the column or the model has none."""
         if name not in ("input_ids", *_PADDING):
             raise ValueError(
                 f"The column {name!r} has {short} entries where the batch's longest text has {length} tokens, "

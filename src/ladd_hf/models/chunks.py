@@ -1,7 +1,7 @@
-"""Which tokens of a text belong to which of its M latents: even chunks of their ranks. Paper, section 4.
+"""Assignment of a text's tokens to its M latents, in even chunks of their ranks. Paper, section 4.
 
-The encoder reads them, latents are wired to them in the denoiser, and a pretrained encoder's states are averaged over
-them.
+The chunks are used by the encoder's readout, by the connections between tokens and latents in the denoiser, and by the
+pooling of a pretrained encoder's states.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ Ranges = tuple[Tensor, Tensor]  # first rank and end of each range, (B, M) each
 
 
 def row_spans(attention_mask: Tensor | None, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Where each row's real tokens begin, and how many there are: `(B,)` each. Padding may stand on either side.
+    """Returns the start and the number of each row's real tokens, `(B,)` each. Padding may be on either side.
 
-    Raises `ValueError` for padding within a text (on a CPU: elsewhere looking would stall the device).
+    Raises `ValueError` for padding within a text (checked only on a CPU, since it would stall another device).
     """
     if attention_mask is None:
         starts = torch.zeros(tokens.shape[0], dtype=torch.int64, device=tokens.device)
@@ -33,26 +33,26 @@ def row_spans(attention_mask: Tensor | None, tokens: Tensor) -> tuple[Tensor, Te
 
 
 def even_chunks(lengths: Tensor, count: int) -> Ranges:
-    """`count` chunks of sizes that differ by 1 at most: rank r goes to chunk floor(r `count` / L)."""
+    """Returns `count` chunks whose sizes differ by at most 1: rank r is in chunk floor(r `count` / L)."""
     bounds = torch.arange(count + 1, device=lengths.device) * lengths[:, None]
     bounds = (bounds + count - 1) // max(count, 1)  # the first r with r count >= j L
     return bounds[:, :-1], bounds[:, 1:]
 
 
 def chunk_middles(lengths: Tensor, count: int) -> Tensor:
-    """The rank in the middle of each of `count` chunks, a fraction: `(B,)` lengths to `(B, count)` float32."""
+    """Returns the fractional middle rank of each of `count` chunks: `(B,)` lengths to `(B, count)` float32."""
     numbers = torch.arange(count, device=lengths.device, dtype=torch.float32)
     return (numbers + 0.5) * lengths[:, None] / count - 0.5
 
 
 def range_mask(first: Tensor, end: Tensor, starts: Tensor, size: int) -> Tensor:
-    """Which of a row's `size` places belong to which range, `(B, M, size)` bool; texts begin at `starts` `(B,)`."""
+    """Marks the positions of each range among a row's `size`, `(B, M, size)` bool; texts begin at `starts` `(B,)`."""
     ranks = torch.arange(size, device=starts.device) - starts[:, None]  # (B, size)
     return (ranks[:, None] >= first[..., None]) & (ranks[:, None] < end[..., None])
 
 
 def check_shortest(shortest: int, latent_length: int) -> None:
-    """Raises `ValueError` for texts with fewer tokens than latents, whatever reads them."""
+    """Raises `ValueError` for texts with fewer tokens than latents."""
     if shortest < latent_length:
         raise ValueError(
             f"A text has {shortest} tokens, fewer than `latent_length` ({latent_length}), and each latent reads at "
@@ -62,14 +62,14 @@ def check_shortest(shortest: int, latent_length: int) -> None:
 
 @dataclass(frozen=True)
 class Chunks:
-    """Texts of up to `longest` tokens shared out among `count` latents, each chunk with room for the largest one."""
+    """Division of texts of up to `longest` tokens among `count` latents, in chunks padded to the largest size."""
 
     count: int
     longest: int
 
     @property
     def size(self) -> int:
-        """How many tokens the largest chunk can have."""
+        """Number of tokens of the largest chunk."""
         return -(-self.longest // self.count)
 
     def check(self, length: int) -> None:
@@ -81,7 +81,7 @@ class Chunks:
             )
 
     def read(self, states: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
-        """Each chunk's own states side by side: `(B, S, H)` to `(B, M, size * H)`; missing ones count as zeros."""
+        """Concatenates the states of each chunk: `(B, S, H)` to `(B, M, size * H)`; missing ones are zeros."""
         self.check(states.shape[1])
         first, end = even_chunks(lengths, self.count)  # (B, M)
         ranks = first[..., None] + torch.arange(self.size, device=states.device)  # (B, M, size)
@@ -92,7 +92,7 @@ class Chunks:
         return read.view(states.shape[0], self.count, -1)
 
     def places(self, starts: Tensor, lengths: Tensor, length: int) -> tuple[Tensor, Tensor]:
-        """Each token's chunk as in `read`, and its place in it, `(B, length)` each. Padding joins the nearest chunk."""
+        """Returns each token's chunk and position in it, `(B, length)` each. Padding belongs to the nearest chunk."""
         ranks = torch.arange(length, device=starts.device) - starts[:, None]  # (B, S)
         chunk = (ranks * self.count // lengths[:, None].clamp(min=1)).clamp(0, self.count - 1)
         first, _ = even_chunks(lengths, self.count)  # (B, M)

@@ -1,4 +1,4 @@
-"""FSDP2 helpers: gathers weights that are sharded over processes, and shards whole ones."""
+"""FSDP2 helpers: gather weights that are sharded over processes, and shard full tensors."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """True if this process has only a shard of some weight."""
+    """Returns True if this process has only a shard of some weight."""
     return any(isinstance(parameter, DTensor) for parameter in model.parameters())
 
 
 def full_tensor(tensor: Tensor) -> Tensor:
-    """A tensor as it is without sharding. Every process has to ask for it."""
+    """Returns the full tensor of a sharded one. Every process has to call it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def sharded_like(other: Tensor, tensor: Tensor) -> Tensor:
-    """Shards a whole tensor like another one."""
+    """Shards a full tensor like another one."""
     if not isinstance(other, DTensor):
         return tensor
     return distribute_tensor(tensor.to(other.device), other.device_mesh, other.placements)
 
 
 def reshard(model: nn.Module) -> None:
-    """Frees weights that were gathered for a call: the parameters are shards again."""
+    """Frees weights gathered for a call; the parameters are shards again."""
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.reshard()
@@ -37,8 +37,8 @@ def reshard(model: nn.Module) -> None:
 
 @contextmanager
 def gathered_for(model: Any, *methods: str) -> Iterator[None]:
-    """Within it, a model whose weights are sharded puts them together for calls of these methods, not of `forward`
-    alone; other models are left as they are. Every process has to make the same calls."""
+    """Context in which a model with sharded weights gathers them for calls of these methods as well as of `forward`.
+    Has no effect on other models. Every process has to make the same calls."""
     if not isinstance(model, FSDPModule):
         yield
         return
@@ -48,6 +48,6 @@ def gathered_for(model: Any, *methods: str) -> Iterator[None]:
     try:
         yield
     finally:
-        for name in added:  # `forward` calls such methods itself, and they would let go of the weights that it needs
+        for name in added:  # `forward` calls such methods itself, and they would free weights that it still needs
             delattr(model, name)
         reshard(cast(nn.Module, model))

@@ -1,4 +1,4 @@
-"""The ends of the latent stream, in and out, and the network that denoises latents without tokens. Paper, section 5."""
+"""Input and output of the latent stream, and the network that denoises latents without tokens. Paper, section 5."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .transformer import (
 
 
 class LatentInput(nn.Module):
-    """Latents into a stream: an MLP D -> 4H -> H, and learned slots where they have no rotary positions."""
+    """Maps latents to the stream: an MLP D -> 4H -> H, and learned slots if they have no rotary positions."""
 
     def __init__(self, config: LaddConfig) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class LatentPooling(nn.Module):
 
 
 class LatentUnpooling(nn.Module):
-    """Adds to each token a map of the latent of its chunk, depending on its place in the chunk."""
+    """Adds to each token a map of the latent of its chunk, dependent on its position in the chunk."""
 
     def __init__(self, config: LaddConfig) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class LatentUnpooling(nn.Module):
 
 
 class LatentHead(nn.Module):
-    """Latents out of a stream, to D numbers or K logits, over the optional wide MLP. Paper, section 5."""
+    """Maps the latent stream to D numbers or K logits, with an optional wide MLP. Paper, section 5."""
 
     def __init__(self, config: LaddConfig, cond_hidden_size: int) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class LatentHead(nn.Module):
 
 
 class LatentDenoiser(nn.Module):
-    """The second network of sequential Co-LADD in the paper: y_t to its prediction, with no tokens in it."""
+    """The second network of sequential Co-LADD in the paper: maps y_t to its prediction, without tokens."""
 
     def __init__(self, config: LaddConfig) -> None:
         super().__init__()
@@ -127,15 +127,15 @@ def timestep_scale(config: LaddConfig) -> float:
 
 
 def model_rotary(config: LaddConfig, positions: Tensor, dtype: torch.dtype) -> Rotary:
-    """Rotary embedding at the denoiser's head size."""
+    """Returns the rotary embedding at the denoiser's head size."""
     return rotary_embedding(positions, config.hidden_size // config.num_attention_heads, rope_theta(config), dtype)
 
 
 def stream_positions(
     config: LaddConfig, states: Tensor, latent_states: Tensor | None, attention_mask: Tensor | None
 ) -> Tensor:
-    """Rotary positions of tokens and latents, `(B, S + M)`, counted from where each row's text begins; fractions where
-    latents stand for chunks (`latent_positions`). Without latents `(1, S)`.
+    """Returns rotary positions of tokens and latents, `(B, S + M)`, counted from the start of each row's text;
+    fractional for latents of chunks (`latent_positions`). Without latents `(1, S)`.
 
     Args:
         states, latent_states: `(B, S, hidden_size)` and `(B, M, hidden_size)` or `None`, for their shapes.

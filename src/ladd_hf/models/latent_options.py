@@ -19,11 +19,11 @@ class LinearHead(Options):
 
 @dataclass(frozen=True)
 class MlpHead(Options):
-    """A residual MLP before that map.
+    """A residual MLP before the linear output map.
 
     Args:
         layers: number of layers.
-        hidden_size: their width.
+        hidden_size: width of the layers.
     """
 
     setting = "latent_head"
@@ -33,17 +33,17 @@ class MlpHead(Options):
 
 @dataclass(frozen=True)
 class SharedDenoiser(Options):
-    """The network of the tokens denoises the latents too."""
+    """Denoising of tokens and latents by the same network."""
 
     setting = "latent_denoiser"
 
 
 @dataclass(frozen=True)
 class SeparateDenoiser(Options):
-    """A second network denoises continuous latents, with no tokens in it, for sequential inference.
+    """Denoising of continuous latents by a second network without tokens, for sequential inference.
 
     Args:
-        num_layers: its depth; 0 for that of the first.
+        num_layers: number of its layers; 0 for that of the first network.
     """
 
     setting = "latent_denoiser"

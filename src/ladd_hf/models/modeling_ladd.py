@@ -49,7 +49,7 @@ from .transformer import OutputHead, ZeroInitLinear
 from .vocabulary import Vocabulary, take_vocabulary
 
 
-class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers looks for this base by name when it loads
+class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers looks up this base by name when loading
     """A latent-augmented masked diffusion language model: denoiser, encoder, training loss and bound.
 
     `latent_type` of the configuration chooses Co-LADD (`continuous`), Di-LADD (`discrete`) or MDLM (`none`).
@@ -79,10 +79,10 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
         self.latent_encoder_frozen = False
         self.post_init()
         if getattr(config.encoder_options, "trained", False) and self.device.type != "meta":
-            cast(PretrainedEncoder, self.encoder).load_pretrained()  # else a checkpoint brings the encoder's weights
+            cast(PretrainedEncoder, self.encoder).load_pretrained()  # else a checkpoint provides the weights
 
     def get_output_embeddings(self) -> nn.Linear:
-        """The vocabulary projection."""
+        """Returns the vocabulary projection."""
         return self.token_head.proj
 
     def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
@@ -118,29 +118,29 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
         """Evaluates the denoiser once; with `labels`, also returns the training loss.
 
         Args:
-            input_ids: `(B, S)` tokens, the mask token where noised. `None` with `separate_latent_denoiser` runs the
-                latents alone.
-            latents: `(B, M, D)` noisy latents or `(B, M)` codes, the mask code where noised; `None`: tokens alone.
-            token_timesteps, latent_timesteps: `(B,)` times in [0, 1], where the model is conditioned on them.
+            input_ids: `(B, S)` tokens, the mask token where noised. With `separate_latent_denoiser`, `None` denoises
+                the latents alone.
+            latents: `(B, M, D)` noisy latents or `(B, M)` codes, the mask code where noised; `None` for tokens alone.
+            token_timesteps, latent_timesteps: `(B,)` times in [0, 1], if the model is conditioned on them.
             attention_mask: `(B, S)`, 0 at padding, before or after a text.
             logits_mask: `(B, S)` bool: compute logits only there, in row-major order.
             labels: `(B, S)` clean tokens, -100 where a token is neither noised nor scored (its `input_ids` stay
                 visible). Times and noise are drawn, and `loss` is the training loss. If no times and no other inputs of
                 a noisy call are given, the network runs once, and `logits` `(n, V)` and `latent_prediction` are those
                 of the loss, at `logits_positions` `(n,)`; otherwise the loss takes a second evaluation.
-            latent_vectors: `(B, M, D)` vectors of the clean codes, in place of the codebook's, to train an encoder
-                through them.
+            latent_vectors: `(B, M, D)` vectors of the clean codes, used instead of the codebook's to pass gradients to
+                an encoder.
             inputs_embeds: `(B, S, hidden_size)` instead of `input_ids`.
             predict_latents: with `separate_latent_denoiser`, run it as well; not needed for clean latents.
             objective: settings of `loss`; the paper's by default.
             noise: the examples' random numbers; from torch's global generator by default.
-            loss_only: leave out everything but the loss, so that nothing wide is kept or converted in training.
+            loss_only: return only the loss, so that training does not keep or convert large outputs.
             precomputed_latents: `(B, M * D)` or `(B, M, D)`, for `loss`: a fixed pretrained encoder's output for the
                 clean tokens, stored by `precompute_latents`, so that it is not run.
             counts: for `loss`, the counts of the whole optimiser step; by default those of this batch alone.
 
-        Raises `ValueError` for latents that do not fit the model, for a missing time that it is conditioned on, and for
-        terms that hide tokens from the encoder together with precomputed latents.
+        Raises `ValueError` for latents that do not fit the model, for a missing time that the model is conditioned on,
+        and for precomputed latents together with terms that hide tokens from the encoder.
         """
         if labels is not None:
             check_labels(labels, input_ids)
@@ -193,7 +193,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
         predict_latents: bool = True,
         **kwargs: Any,
     ) -> LaddOutput:
-        """Evaluates the denoiser once, as `forward` without a loss."""
+        """Evaluates the denoiser once, like `forward` without a loss."""
         given = input_ids if inputs_embeds is None else inputs_embeds
         if given is not None:
             check_tokens(self.config, input_ids, inputs_embeds, attention_mask)
@@ -247,9 +247,9 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
         update_codebook: bool = True,
         precomputed_latents: Tensor | None = None,
     ) -> EncodedLatents:
-        """Encodes `(B, S)` tokens to clean latents, with all that training needs; see [`EncodedLatents`].
+        """Encodes `(B, S)` tokens to clean latents for training; see [`EncodedLatents`].
 
-        `precomputed_latents` are a fixed pretrained encoder's output for them, used in its place.
+        `precomputed_latents` are a fixed pretrained encoder's output for the tokens, used instead of running it.
 
         The codebook is updated only if gradients are computed and `update_codebook` allows it, and neither in stage 2
         nor with adapters or other fixed weights of the encoder. Raises `ValueError` for a model without latents, for
@@ -270,7 +270,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
                 encoded = self.encoder(tokens, attention_mask, random, precomputed_latents, self.dtype)
             else:
                 encoded = self.encoder(tokens, attention_mask, random)
-            if not torch.is_grad_enabled():  # in training there is no synchronisation, and the loss becomes nan
+            if not torch.is_grad_enabled():  # training does not synchronise; there the loss becomes nan
                 check_finite(encoded.vectors)
             if self.quantizer is not None:
                 learns = torch.is_grad_enabled() and all(p.requires_grad for p in self.encoder.parameters())
@@ -355,17 +355,17 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
         precomputed_latents: Tensor | None = None,
         run: Sequence[Point] | None = None,
     ) -> Nelbo:
-        """Bound on the negative log-likelihood of `(B, S)` tokens along a path of the two times. Paper, section 7.
+        """Estimates the bound on the negative log-likelihood of `(B, S)` tokens along a time path. Paper, section 7.
 
         Args:
             input_ids: `(B, S)` clean tokens.
             attention_mask: `(B, S)`; padding is not scored.
-            path: `joint` (if not given), `sequential`, corners `[[1, 1], [1, 0.3], [0, 0]]`, or a `TimePath`.
+            path: `joint` (the default), `sequential`, corners `[[1, 1], [1, 0.3], [0, 0]]`, or a `TimePath`.
             num_samples: points of the path per example, each one evaluation.
             generator: one generator, a list with one per row, or `None` for the global one.
             labels: `(B, S)`, -100 where a token is context that is neither noised nor scored.
-            precomputed_latents: as of `encode`.
-            run: in place of a path, the points of a run, such as `time_path("joint").grid([8])`, for the bound of its
+            precomputed_latents: see `encode`.
+            run: instead of a path, the points of a run, such as `time_path("joint").grid([8])`, for the bound of its
                 steps.
 
         Returns:

@@ -41,7 +41,7 @@ class LaddModel(LaddPreTrainedModel):
         self.latent_time_embedding = TimestepEmbedding(config.cond_hidden_size, scale) if time_conditioned[1] else None
         self.cond_hidden_size = config.cond_hidden_size if any(time_conditioned) else 0
         streams = ("token", "latent") if has_latents else ("token",)
-        # With a latent denoiser of their own, the latents' states after the last block would be read by nobody.
+        # With a separate latent denoiser, the latents' states after the last block are not used.
         last = config.num_hidden_layers - 1 if config.separate_latent_denoiser else None
         sizes = config.hidden_size, config.num_attention_heads, self.cond_hidden_size
         self.blocks = nn.ModuleList(
@@ -54,7 +54,7 @@ class LaddModel(LaddPreTrainedModel):
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
-        """The token embedding."""
+        """Returns the token embedding."""
         return self.embed_tokens
 
     def set_input_embeddings(self, value: nn.Module) -> None:
@@ -73,12 +73,12 @@ class LaddModel(LaddPreTrainedModel):
         inputs_embeds: Tensor | None = None,
         **kwargs: Any,
     ) -> LaddModelOutput:
-        """Runs both streams, or the token stream alone where `latent_vectors` is `None`.
+        """Runs both streams, or the token stream alone if `latent_vectors` is `None`.
 
         Args:
-            input_ids: `(B, S)`, or instead of them `inputs_embeds` `(B, S, hidden_size)`.
+            input_ids: `(B, S)`, or `inputs_embeds` `(B, S, hidden_size)` instead.
             latent_vectors: `(B, M, D)`.
-            token_timesteps, latent_timesteps: `(B,)` in [0, 1], where the model is conditioned on them.
+            token_timesteps, latent_timesteps: `(B,)` in [0, 1], if the model is conditioned on them.
             attention_mask: `(B, S)`, 0 at padding.
         """
         if (input_ids is None) == (inputs_embeds is None):
@@ -113,8 +113,8 @@ class LaddModel(LaddPreTrainedModel):
     def _conditioning(
         self, batch_size: int, token_timesteps: Tensor | None, latent_timesteps: Tensor | None, with_latents: bool
     ) -> Tensor | None:
-        """emb(t_x) + emb(t_y), of those the model is conditioned on: `(B, cond_hidden_size)`, or `(1, ...)` where the
-        batch has one time."""
+        """Returns emb(t_x) + emb(t_y), for the times the model is conditioned on: `(B, cond_hidden_size)`, or
+        `(1, ...)` if the batch has one time."""
         embedded = []
         for name, embedding, timesteps in (
             ("token_timesteps", self.token_time_embedding, token_timesteps),
@@ -129,8 +129,8 @@ class LaddModel(LaddPreTrainedModel):
 
 
 def one_or_each(timesteps: Tensor, batch_size: int) -> Tensor:
-    """`(1,)` or `(B,)` times. One for all is not spread over the rows: it is embedded once, and by the same kernels in
-    a batch of any size, so that rounding, too, is a row's own."""
+    """Returns `(1,)` or `(B,)` times. A common time is not expanded: it is embedded once, by the same kernels for any
+    batch size, so that rounding does not depend on the batch."""
     return timesteps.reshape(1) if timesteps.numel() == 1 else timesteps.expand(batch_size)
 
 

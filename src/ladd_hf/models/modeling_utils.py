@@ -50,13 +50,13 @@ class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
     _is_part: ClassVar[bool] = False
     # The classes that are pushed with their code, by their auto class.
     _auto_classes: ClassVar[dict[str, type]] = {}
-    # The module that all of them can be imported from.
+    # The module from which all of them can be imported.
     _main_module: ClassVar[str] = __name__
-    # Whether saving writes the code as well, which `code_included` sets.
+    # True if saving also writes the code; set by `code_included`.
     _takes_code_along = False
 
     def __init__(self, config: LaddConfig, *args: Any, **kwargs: Any) -> None:
-        if getattr(config, "model_type", None) != LaddConfig.model_type:  # a class of the Hub's code has it, too
+        if getattr(config, "model_type", None) != LaddConfig.model_type:  # the Hub's code has the same type
             raise ValueError(
                 f"`config` is {described(config)}; give a LaddConfig (`{type(self).__name__}.from_pretrained` loads a "
                 "model by its name)."
@@ -164,7 +164,7 @@ class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
         return embeddings
 
     def _resize_other_embeddings(self, mean_resizing: bool) -> None:
-        """Gives embeddings that transformers does not know of the new size of the vocabulary."""
+        """Resizes embeddings that transformers does not resize itself."""
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

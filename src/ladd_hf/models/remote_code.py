@@ -20,10 +20,10 @@ _IMPORTED = re.compile(r"from\s+\.+[\w.]*")
 
 @contextmanager
 def code_included(model: PreTrainedModel, auto_classes: dict[str, type], main: str) -> Iterator[None]:
-    """Within it, saving `model` writes its code as well (`write_code`).
+    """Context in which saving `model` also writes its code (`write_code`).
 
-    `auto_classes` are its classes by the auto class that is to load them; the model's own is among them. Models are
-    loaded from the module `main`, so that whichever comes first, all of them are known and can be pushed on.
+    `auto_classes` maps auto classes to the classes that they load, including the model's own. All are loaded from the
+    module `main`, so that loading any one of them registers all, and the model can be pushed again.
     """
     config, before = model.config, getattr(model.config, "auto_map", None)
     modules = {
@@ -42,12 +42,12 @@ def code_included(model: PreTrainedModel, auto_classes: dict[str, type], main: s
 
 
 def write_code(model: PreTrainedModel, auto_classes: Iterable[type], folder: Path, main: str | None = None) -> None:
-    """Writes the modules that define `auto_classes`, and all that these import of their package, flat into `folder`.
+    """Writes the modules that define `auto_classes`, and all their imports from the package, as flat files to `folder`.
 
-    `main` is the module that models are loaded from, that of the model's class if not given.
+    `main` is the module that models are loaded from; by default that of the model's class.
 
-    The classes of the model's own layers travel with it, so a library that only another kind of model needs is not
-    asked for. Raises `ValueError` where two modules would get one name, and where a package is imported as a whole.
+    Only modules of the model's own layers are included, so libraries of other kinds of models are not required. Raises
+    `ValueError` if two modules would have the same file name, and if a package is imported as a whole.
     """
     start = _file_of(main or type(model).__module__)
     entries = {start} | {_file_of(one.__module__) for one in auto_classes}
@@ -63,7 +63,7 @@ def write_code(model: PreTrainedModel, auto_classes: Iterable[type], folder: Pat
     reached = _reached(start)
     for file in files.values():
         text = _flat(file)
-        if file == start:  # transformers fetches only what is imported by name, from the file it starts at
+        if file == start:  # transformers fetches only modules imported by name, starting from this file
             text += "".join(
                 f"\nfrom .{_base_name(layer.__module__)} import {layer.__name__}  # noqa: E402, F401\n"
                 for layer in sorted(layers, key=lambda one: one.__name__)

@@ -51,7 +51,7 @@ def eager_attention_forward(
     dropout: float = 0.0,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor]:
-    """Attention spelled out: `(B, heads, length, head_dim)` in, `(B, length, heads, head_dim)` and weights out."""
+    """Computes attention eagerly: `(B, heads, length, head_dim)` to `(B, length, heads, head_dim)` and weights."""
     scores = query @ key.transpose(2, 3) * scaling
     if attention_mask is not None:
         scores = scores + attention_mask
@@ -61,9 +61,9 @@ def eager_attention_forward(
 
 
 class TimestepEmbedding(nn.Module):
-    """Time in [0, 1], `(B,)`, to a conditioning vector `(B, cond_hidden_size)`: 256 sinusoids and a two-layer MLP.
+    """Embeds times in [0, 1], `(B,)`, to vectors `(B, cond_hidden_size)`: 256 sinusoids and a two-layer MLP.
 
-    The sinusoids are of the time multiplied by `scale`.
+    Times are multiplied by `scale` before the sinusoids.
     """
 
     frequencies = 256
@@ -106,7 +106,7 @@ class Modulation(nn.Module):
 
 
 class ModulatedNorm(nn.LayerNorm):
-    """norm(states) (1 + scale) + shift, in one kernel where shift and scale are the same for the whole batch."""
+    """norm(states) (1 + scale) + shift, in one kernel if shift and scale are the same for the whole batch."""
 
     def __init__(self, hidden_size: int, eps: float) -> None:
         super().__init__(hidden_size, eps=eps, bias=False)
@@ -127,7 +127,7 @@ def gated_sum(states: Tensor, gate: Tensor | None, update: Tensor) -> Tensor:
 
 
 class Stream(nn.Module):
-    """One stream's own weights in a block: norms, modulation, projections and MLP. States are `(B, length, hidden)`.
+    """Weights of one stream in a block: norms, modulation, projections and MLP. States are `(B, length, hidden)`.
 
     Without a modulation (`cond_hidden_size` of `None`), as in an encoder, nothing is shifted, scaled or gated. A
     `read_only` stream is attended to but has no output, as in the last block if it is not used.
@@ -247,7 +247,7 @@ class LaddBlock(GradientCheckpointingLayer):
         attention_mask: Tensor | None = None,
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor | None]:
-        """First (and second) stream's states in and out, `(B, length, hidden)` each."""
+        """Updates the states of the first (and second) stream, `(B, length, hidden)` each."""
         inputs = [states] if other_states is None else [states, other_states]
         streams = cast(list[Stream], list(self.streams.values()))[: len(inputs)]
         modulations = [stream.modulate(conditioning) for stream in streams]

@@ -12,15 +12,15 @@ from transformers import PreTrainedTokenizerBase
 
 @dataclass(frozen=True)
 class Measure:
-    """A number that a task's judge finds of samples, with what tables and cards need to show it.
+    """A score that a task's judge computes from samples, with its description for tables and model cards.
 
     Attributes:
-        name: in judgements, results and tables, such as `entropy`.
-        metric: the same in full, such as `unigram entropy in nats`.
-        about: what it is, in the words of a sentence.
-        of: finds it of the samples as the task reads them.
-        better: which direction is; `None` where neither is by itself.
-        digits: behind the point, in a printed table.
+        name: short name in judgements, results and tables, such as `entropy`.
+        metric: full name, such as `unigram entropy in nats`.
+        about: definition, as part of a sentence.
+        of: computes the score of samples in the task's format.
+        better: the better direction; `None` if neither is better by itself.
+        digits: number of decimals in printed tables.
     """
 
     name: str
@@ -31,17 +31,17 @@ class Measure:
     digits: int = 4
 
 
-# The numbers of some samples, by the names of the task's measures.
+# Scores of some samples, by the names of the task's measures.
 Judgement: TypeAlias = Mapping[str, float]
 
 
 def judged(measures: Sequence[Measure], samples: Any) -> dict[str, float]:
-    """What each measure finds of samples."""
+    """Returns the score of samples by each measure."""
     return {measure.name: measure.of(samples) for measure in measures}
 
 
 def described_together(measures: Sequence[Measure]) -> str:
-    """What the measures are, in a sentence."""
+    """Describes the measures in one sentence."""
     first, *others = [measure.about for measure in measures]
     return f"{first}; beside it {', '.join(others)}." if others else f"{first}."
 
@@ -50,12 +50,12 @@ class Task(Protocol):
     """Data to train on, and a judge that is independent of any trained model.
 
     Attributes:
-        name: such as `python-docs, length 64`; names the data set on cards.
+        name: name of the data set on model cards, such as `python-docs, length 64`.
         tokenizer: `None` if examples are plain ids.
-        length: S, tokens of an example.
+        length: number S of tokens of an example.
         vocabulary: `vocab_size`, `mask_token_id` and such, for [`LaddConfig`].
-        comparison: what [`Task.compare`] gives, in a word.
-        exact: whether the judge is the law of the data, so that the reference is its entropy.
+        comparison: short name of the result of [`Task.compare`].
+        exact: True if the judge is the exact distribution of the data, so that the reference is its entropy.
     """
 
     name: str
@@ -67,13 +67,13 @@ class Task(Protocol):
 
     @property
     def measures(self) -> tuple[Measure, ...]:
-        """The numbers of a judgement: first the one that samples are compared by, then those to read beside it."""
+        """Measures of a judgement: first the one used to compare samples, then the additional ones."""
 
     def train_dataset(self, num_examples: int, seed: int) -> Any:
         """Returns the training data, for a run of `num_examples` examples."""
 
     def eval_dataset(self, num_examples: int, seed: int) -> Any:
-        """Returns at most so many held-out examples."""
+        """Returns at most `num_examples` held-out examples."""
 
     def judge(self, sequences: Tensor) -> Judgement:
         """Judges `(N, S)` sampled ids."""

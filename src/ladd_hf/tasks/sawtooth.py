@@ -38,15 +38,15 @@ class SawtoothTask:
         return sawtooth_dataset(num_examples, self.length, seed + 2**20)
 
     def judge(self, sequences: Tensor) -> Judgement:
-        """The exact negative log-likelihood."""
+        """Returns the exact negative log-likelihood."""
         return judged(self.measures, sequences)
 
     def reference(self) -> Judgement:
-        """The entropy."""
+        """Returns the entropy."""
         return {"nats": self.law.entropy().nats / self.length}
 
     def compare(self, baseline: Judgement, other: Judgement) -> float:
-        """The share of the baseline's distance to the entropy that is gone."""
+        """Returns the share by which the baseline's distance to the entropy is reduced."""
         return gap_closed(baseline["nats"], other["nats"], self.reference()["nats"])
 
     def _nats_per_token(self, sequences: Tensor) -> float:

@@ -33,10 +33,10 @@ class TextTask:
     tokenizer that changes texts, to lower case for instance, it judges in that alphabet.
 
     Args:
-        name: of the corpus.
+        name: name of the corpus.
         splits: its texts, `train` and `validation` or `test`, each a data set or a stream with the column `text`.
         tokenizer: with a mask token.
-        length: S, tokens of a block.
+        length: number S of tokens of a block.
         packing: `pack`, `wrap` or `pad`; see [`token_blocks`].
         separator: text between documents if the tokenizer has neither an EOS nor a SEP token.
         truncate: truncate padded texts that are longer than a block; otherwise they continue in further ones.
@@ -91,8 +91,8 @@ class TextTask:
 
     @property
     def measures(self) -> tuple[Measure, ...]:
-        """Numbers of decoded texts. Samples that repeat themselves have few nats and little entropy: neither figure
-        means much without the other."""
+        """Measures of decoded texts. Repetitive samples have few nats and low entropy, so neither number is meaningful
+        without the other."""
         about = (
             f"Negative log-likelihood in nats per character under a {self.judge_order}-gram model of the training "
             "split as the tokenizer decodes it (characters, Witten-Bell interpolation)"
@@ -121,7 +121,7 @@ class TextTask:
         return blocks.select(places)
 
     def judge(self, sequences: Tensor) -> Judgement:
-        """The measures of the decoded samples."""
+        """Returns the measures of the decoded samples."""
         return judged(self.measures, self._decoded(sequences))
 
     def reference(self) -> Judgement:
@@ -134,7 +134,7 @@ class TextTask:
         return self.judge(torch.as_tensor(np.stack(examples["input_ids"]).astype(np.int64)))
 
     def compare(self, baseline: Judgement, other: Judgement) -> float:
-        """How much the judge's perplexity per character differs: -0.2 is 20% lower."""
+        """Returns the relative difference in the judge's perplexity per character: -0.2 is 20% lower."""
         return math.expm1(other["nats"] - baseline["nats"])
 
     def _nats_per_character(self, texts: list[str]) -> float:
@@ -190,6 +190,6 @@ def _character_entropy(texts: list[str]) -> float:
 
 
 def _first_characters(texts: Iterable[str], number: int) -> Iterable[str]:
-    """Yields texts until so many characters have been read."""
+    """Yields texts until a number of characters has been read."""
     seen = accumulate(((len(text), text) for text in texts), lambda before, here: (before[0] + here[0], here[1]))
     return (text for total, text in takewhile(lambda pair: pair[0] - len(pair[1]) < number, seen))

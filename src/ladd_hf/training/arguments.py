@@ -78,8 +78,8 @@ class LaddTrainingArguments(ObjectiveArguments, TrainingArguments):
     """transformers' `TrainingArguments` with the settings of the paper's objective (section 6), described in
     [`TrainingObjective`].
 
-    `stages` are [`Stage`]s, mappings of their fields, names of stages, or JSON of these; settings that a stage leaves
-    out are those of the run, or of the named stage. The paper's two stages are `[{"name": "encoder", "steps": 500},
+    `stages` are [`Stage`]s, mappings of their fields, names of stages, or JSON of these. Omitted settings of a stage
+    default to those of the run, or of the named stage. The paper's two stages are `[{"name": "encoder", "steps": 500},
     "prior"]`: the first trains encoder and token denoiser, the second the denoiser of both channels with the encoder
     fixed, and without the terms that only shape the encoder (corruption of its input, InfoNCE, KL). A stage `mdlm`
     before them may train the token stream alone, so that latents are learnt by a network that already models the
@@ -93,31 +93,29 @@ class LaddTrainingArguments(ObjectiveArguments, TrainingArguments):
 
     stages: list | str | None = field(
         default=None,
-        metadata={
-            "help": "Stages in their order, each a name or a mapping with `name`, as JSON; see docs/training.md."
-        },
+        metadata={"help": "Stages in order, as JSON: each a name or a mapping with `name`; see docs/training.md."},
     )
-    ema_decay: float = field(default=0.9999, metadata={"help": "Decay of the averaged weights; 0 switches EMA off."})
+    ema_decay: float = field(default=0.9999, metadata={"help": "Decay of the averaged weights; 0 disables EMA."})
     nelbo_paths: list[str] = field(
         default_factory=lambda: ["joint"],
-        metadata={"help": "Evaluation: paths of the bound, by name or by their corners; eval_loss is the first."},
+        metadata={"help": "Evaluation: paths of the bound, by name or corners; eval_loss is the first."},
     )
     nelbo_samples: int = field(default=4, metadata={"help": "Evaluation: points of the path per example."})
     resume_if_exists: bool = field(
-        default=False, metadata={"help": "Go on from the last whole checkpoint of an output folder that holds a run."}
+        default=False, metadata={"help": "Resume from the last complete checkpoint if the output folder holds a run."}
     )
     start_anew: bool = field(
         default=False,
-        metadata={"help": "Train anew in an output folder that holds a run, which moves to `_previous-1` in it."},
+        metadata={"help": "Train from the start even if the output folder holds a run; moves that to `_previous-1`."},
     )
 
-    remove_unused_columns: bool = field(default=False, metadata={"help": "Drop data columns the model does not take."})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Drop columns that the model does not use."})
     logging_nan_inf_filter: bool = field(
-        default=False, metadata={"help": "Replace non-finite losses in logs; here training stops instead."}
+        default=False, metadata={"help": "Replace non-finite losses in logs; by default training stops instead."}
     )
     label_names: list[str] | None = field(default_factory=list, metadata={"help": "Columns with labels."})
 
-    _length: ClassVar[RunLength | None] = None  # of the run, set when it begins
+    _length: ClassVar[RunLength | None] = None  # length of the run, set when it begins
 
     def __new__(cls, *args: Any, **options: Any) -> LaddTrainingArguments:
         """Raises `ValueError` for settings of earlier versions, with their replacements."""
@@ -146,8 +144,7 @@ class LaddTrainingArguments(ObjectiveArguments, TrainingArguments):
             self.check_length_of_run(self.max_steps)
 
     def check_values(self) -> None:
-        """Raises `ValueError` for invalid values, and for our settings that contradict each other; may be called
-        again."""
+        """Raises `ValueError` for invalid values, and for settings that contradict each other; may be called again."""
         check_ranges(self, ARGUMENT_RANGES)
         check_ranges(self, THEIR_RANGES, optional=_OPTIONAL)
         if self.max_grad_norm is not None and not self.max_grad_norm >= 0:  # infinity clips nothing, as 0
@@ -195,7 +192,7 @@ class LaddTrainingArguments(ObjectiveArguments, TrainingArguments):
         return self.stage_plan.objective_at(step)
 
     def check_length_of_run(self, num_steps: int) -> None:
-        """Raises `ValueError` if a run of so many steps ends before the prior over its latents is trained."""
+        """Raises `ValueError` if a run of `num_steps` steps ends before the prior over its latents is trained."""
         if self.tokens_alone or not self.latent_loss_weight:  # no prior was requested
             return
         length = f"`max_steps` {num_steps}"

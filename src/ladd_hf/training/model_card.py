@@ -33,14 +33,14 @@ class Conditions:
 
 @dataclass(frozen=True)
 class ScoresBeside:
-    """Another number of the same samples, to read beside their scores.
+    """A further score of the same samples, shown beside the main one.
 
     Attributes:
-        name: in a table, such as `entropy`.
-        metric: the same in full, such as `unigram entropy in nats`.
-        scores: for each schedule, the number at each number of evaluations.
-        floor: of the data itself, where it is known.
-        better: which direction is, `lower` or `higher`; `None` where neither is by itself.
+        name: short name in a table, such as `entropy`.
+        metric: full name, such as `unigram entropy in nats`.
+        scores: for each schedule, the score at each number of evaluations.
+        floor: score of the data itself, if known.
+        better: the better direction, `lower` or `higher`; `None` if neither is better by itself.
     """
 
     name: str
@@ -51,7 +51,7 @@ class ScoresBeside:
 
     @property
     def label(self) -> str:
-        """Its name with its direction."""
+        """Name with the better direction."""
         return self.name if self.better is None else f"{self.name} ({self.better} is better)"
 
 
@@ -61,15 +61,15 @@ class SampleScores:
 
     Attributes:
         scores: for each schedule, the score at each number of evaluations.
-        metric: its name, such as `nats per token`.
-        measure: its definition, in a sentence.
+        metric: name of the score, such as `nats per token`.
+        measure: definition of the score, in a sentence.
         conditions: dataset, dtype, seed and hardware.
-        num_samples: samples for each score.
-        temperature: they were drawn at.
-        floor: what the data itself scores, where it is known.
-        beside: other numbers of these samples.
-        exact: whether they are scored under the law of the data, so that the floor is its entropy.
-        step: of training, after which they were drawn, if that is to be checked: scores of other weights are refused.
+        num_samples: number of samples for each score.
+        temperature: sampling temperature.
+        floor: score of the data itself, if known.
+        beside: further scores of these samples.
+        exact: True if they are scored under the exact distribution of the data, so that the floor is its entropy.
+        step: training step of the weights that generated them; if given, scores of other weights are rejected.
     """
 
     scores: Mapping[str, Mapping[int, float]]
@@ -85,7 +85,7 @@ class SampleScores:
 
     @property
     def budgets(self) -> list[int]:
-        """Every number of evaluations that occurs."""
+        """All numbers of evaluations for which there are scores."""
         return sorted({budget for scores in self.scores.values() for budget in scores})
 
     def rows(self) -> dict[str, list[str]]:

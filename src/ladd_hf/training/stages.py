@@ -25,12 +25,12 @@ SETTINGS = {f.name: f.default for f in fields(TrainingObjective)}
 
 @dataclass(frozen=True)
 class Ramp:
-    """A factor of a setting of the objective, linear in time from the beginning of a stage.
+    """A factor for a setting of the objective that changes linearly from the beginning of a stage.
 
     Attributes:
-        start, end: the factors at its two ends.
-        steps: its length, or its share of the run below 1; by default the whole stage.
-        delay: share of its length that passes at `start` first.
+        start, end: the first and the last factor.
+        steps: length in steps, or a share of the run if below 1; by default the whole stage.
+        delay: share of the length before the change begins, at `start`.
     """
 
     start: float = 0.0
@@ -46,7 +46,7 @@ class Ramp:
         SHARE.check("delay", self.delay)
 
     def factor(self, step: int, steps: int) -> float:
-        """Returns the factor at a step of the stage, from 0, of a ramp of so many steps."""
+        """Returns the factor at a step of the stage, from 0, for a ramp of `length` steps."""
         delay = self.delay * steps
         passed = min(max((step - delay) / max(steps - delay, 1), 0.0), 1.0)
         return self.start + (self.end - self.start) * passed
@@ -54,18 +54,18 @@ class Ramp:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of a run. Fields that are left out are those of the stage of its name, one of [`STAGES`].
+    """A stage of a run. Omitted fields default to those of the named stage in [`STAGES`].
 
     Attributes:
         name: `mdlm` (the tokens alone), `encoder` (the paper's stage 1: latents and tokens, no prior), `prior` (its
             stage 2: tokens and latents, the encoder fixed), `joint` (all at once), or a registered one.
-        steps: its length in steps, or its share of the run below 1. The last stage has none and lasts to the end.
-        epochs: its length in passes over the data, instead.
-        objective: settings of the objective that differ from the run's.
+        steps: length in steps, or a share of the run if below 1. The last stage has none and lasts to the end.
+        epochs: length in passes over the data, instead of `steps`.
+        objective: settings of the objective that replace those of the run.
         ramps: [`Ramp`]s of numeric settings of the objective.
         freeze: parts that are fixed: `encoder`.
         from_average: parts that start from their averaged weights: `encoder`, or the whole `model`.
-        restart_average: restart the average, for parts that are trained from then on.
+        restart_average: restart the EMA at the beginning of the stage, for the parts that it trains.
 
     Raises `ValueError` for invalid values.
     """
@@ -96,7 +96,7 @@ class Stage:
             raise ValueError(f"`restart_average` is {described(self.restart_average)}; give true or false.")
 
     def complete(self) -> Stage:
-        """Fills in fields that are left out from the stage of its name. Raises `ValueError` for an unknown one."""
+        """Fills in omitted fields from the named stage. Raises `ValueError` for an unknown name."""
         named = STAGES[self.name]
         rest = {
             name: getattr(named, name)

@@ -59,7 +59,7 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, EvaluatingTrainer):
     """Trains a [`LaddForDiffusionLM`].
 
     An example has `input_ids`, and optionally `labels` with -100 for context tokens, which are neither noised nor
-    scored; shorter texts are padded at their ends, and have at least as many tokens as there are latents.
+    scored. Shorter texts are padded at their ends; each text has at least as many tokens as there are latents.
     Differences from `Trainer`:
 
     * The loss is the paper's, each part is logged, and a non-finite part stops the run.
@@ -67,13 +67,13 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, EvaluatingTrainer):
       accumulated batches, and is the same after a resume.
     * A step's update does not depend on how its batch is split into accumulated batches and processes: [`StepCounts`].
     * `evaluate` computes the bound along `args.nelbo_paths`, separately for tokens and latents; `eval_loss` is the
-      first path's sum, in nats per token. For continuous latents, and along a path of the tokens alone, that sum is no
-      bound on the texts' likelihood (see [`Nelbo`]), and there is no perplexity.
-    * Latents are standardised by statistics of the first 4,096 texts, if configured and not done yet.
-    * A model without a frame of its texts takes it from blocks of `token_blocks`; see [`text_layout`].
+      first path's sum, in nats per token. For continuous latents, and along a path of the tokens alone, that sum is not
+      a bound on the texts' likelihood (see [`Nelbo`]), and no perplexity is reported.
+    * Latents are standardised by statistics of the first 4,096 texts, if configured and not yet gathered.
+    * A model without a `text_frame` gets it from blocks of `token_blocks`; see [`text_layout`].
     * Evaluation and saved models use the averaged weights; checkpoints hold both.
     * Evaluation counts each text once, even if training drops some, and does not affect the training.
-    * Options that would have no effect, or a wrong one, are refused: see `trainer_checks.py`.
+    * Options that would have no effect, or a wrong one, raise an error: see `trainer_checks.py`.
     * A model with peft adapters, by `get_peft_model` or `add_adapter`, is saved as its adapter; `save_pipeline` saves
       the whole model with the adapter merged.
 
@@ -160,7 +160,7 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, EvaluatingTrainer):
         self._meet_model()
         self._check_objective()
         self._meet_average()
-        self._monitor, self._held = LossMonitor(), []  # discard what an earlier run, or too large a batch, left
+        self._monitor, self._held = LossMonitor(), []  # discard leftovers of an earlier run or a failed batch
         if self._ladd_model().needs_latent_statistics:  # every process reads the same texts
             self._ladd_model().gather_latent_statistics(cast(Iterable, self.train_dataset), _EXAMPLES_OF_STATISTICS)
         return super()._inner_training_loop(*args, **kwargs)

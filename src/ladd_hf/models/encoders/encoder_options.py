@@ -19,7 +19,7 @@ class EncoderOptions(Options):
     Args:
         hidden_size: size of its states; 0 for the denoiser's, or for a pretrained one its own.
         variance: variance of continuous latents around its output: `none`, `fixed`, or for a trained one `learned`.
-        std: their standard deviation, if it is `fixed`.
+        std: standard deviation, if `variance` is `fixed`.
     """
 
     setting = "encoder"
@@ -38,8 +38,8 @@ class EncoderOptions(Options):
         return self
 
     def check(self, latent_length: int, latent_dim: int, max_length: int) -> None:
-        """Raises `ValueError` for numbers and sizes of latents that the encoder does not give for at most `max_length`
-        tokens."""
+        """Raises `ValueError` for numbers and sizes of latents that the encoder does not support for at most
+        `max_length` tokens."""
 
 
 ENCODERS: Registry[type[EncoderOptions]] = Registry("encoder")
@@ -103,11 +103,11 @@ class PretrainedOptions(EncoderOptions):
     trained: bool = option(False, bool)
     config: Mapping[str, Any] | None = option(None, dict)
     standardization: bool = option(False, bool)
-    variance: str = option("none", ("none", "fixed"))  # it has no layer to learn one
+    variance: str = option("none", ("none", "fixed"))  # it has no layer to learn the variance
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        POOLINGS[self.pooling]  # raises for an unknown one
+        POOLINGS[self.pooling]  # raises for an unknown name
         if self.config is not None and not self.trained:
             raise ValueError(
                 "`encoder.config` is kept by a model that trains its encoder: leave it out, or set `trained`."
@@ -124,7 +124,7 @@ class PretrainedOptions(EncoderOptions):
 
 
 def pooling_of(encoder: Spec) -> str | None:
-    """Returns the pooling of an encoder's spec, `None` for one that is trained from scratch. Builds nothing."""
+    """Returns the pooling of an encoder's spec, `None` for one trained from scratch. Builds nothing."""
     name, options = ENCODERS.parsed(encoder)
     pooling: str | None = options.get("pooling", PretrainedOptions.pooling) if name == "pretrained" else None
     return pooling

@@ -16,12 +16,12 @@ from ..chunks import Ranges, even_chunks
 
 
 def whole_text(lengths: Tensor) -> Ranges:
-    """One range of all tokens."""
+    """Returns one range of all tokens."""
     return torch.zeros_like(lengths)[:, None], lengths[:, None]
 
 
 def last_token(lengths: Tensor) -> Ranges:
-    """One range of the last token."""
+    """Returns one range of the last token."""
     return lengths[:, None] - 1, lengths[:, None]
 
 
@@ -44,7 +44,7 @@ class Pooling:
         return latent_length - (self.whole is not None) if self.has_chunks else 0
 
     def ranges(self, lengths: Tensor, latent_length: int) -> Ranges:
-        """First rank and end of each latent's tokens, `(B, M)`, for texts of `(B,)` tokens."""
+        """Returns first rank and end of each latent's tokens, `(B, M)`, for texts of `(B,)` tokens."""
         parts = []
         if self.has_chunks:
             rest = lengths if self.whole is None else lengths - 1
@@ -55,7 +55,7 @@ class Pooling:
         return torch.cat(first, dim=1), torch.cat(end, dim=1)
 
     def check(self, name: str, latent_length: int, max_length: int) -> None:
-        """Raises `ValueError` for a number of latents that the pooling cannot give."""
+        """Raises `ValueError` for a number of latents that the pooling does not support."""
         least, most = (2 if self.whole else 1, max_length) if self.has_chunks else (1, 1)
         least = max_length if self.chunks_are_tokens else least
         if not least <= latent_length <= most:
@@ -84,12 +84,12 @@ POOLINGS: Registry[Pooling] = Registry(
         "adaptive_chunk_mean_eos": Pooling(has_chunks=True, whole=last_token),
     },
 )
-register_pooling = POOLINGS.register  # a name for a pooling, by which a pretrained encoder's `pooling` finds it
+register_pooling = POOLINGS.register  # registers a name for use as a pretrained encoder's `pooling`
 
 
 def mean_states(states: Tensor, chosen: Tensor) -> Tensor:
-    """The mean of the states that belong to each latent: `(B, T, H)` and `(B, M, T)` to `(B, M, H)` float32."""
-    used = chosen.any(1)  # what lies outside may be anything, no number included
+    """Averages the states of each latent: `(B, T, H)` and `(B, M, T)` to `(B, M, H)` float32."""
+    used = chosen.any(1)  # states outside may have any value, even nan
     states = states.float().masked_fill(~used[..., None], 0)
     with torch.autocast(states.device.type, enabled=False):
         sums = torch.bmm(chosen.float(), states)

@@ -1,7 +1,7 @@
 """A pretrained encoder of LADD: any `AutoModel`'s states, pooled to M latents. Paper, section 4.
 
-A fixed encoder is not part of the model: the configuration has its name, it is loaded when a text is encoded, and never
-saved. A trained one is a part like any other.
+A fixed encoder is not part of the model: the configuration holds its name, and it is loaded when a text is encoded and
+never saved. A trained encoder is a part like any other.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from .statistics import LatentStatistics
 from .text_alignment import align, check_tells_places, mask_substitute
 from .trained import LatentReadout, check_lengths, drawn_latents, fixed_log_variance, normalized
 
-_COLUMNS = ("input_ids", "attention_mask", "precomputed_latents")  # of a data set, that matter here
+_COLUMNS = ("input_ids", "attention_mask", "precomputed_latents")  # columns of a data set that are used here
 
 
 class PretrainedEncoder(nn.Module):
-    """The states of a pretrained network, pooled to M vectors and brought to size D.
+    """The states of a pretrained network, pooled to M vectors and projected to size D.
 
-    They are cut to D dimensions and normalised (`features`), then standardised; with a learned projection they are
-    standardised whole, projected, and then normalised.
+    They are truncated to D dimensions and normalised (`features`), then standardised; with a learned projection they
+    are standardised, projected and then normalised.
 
     Args:
-        config: the model's; in its `encoder`, `hidden_size` is filled in where a learned projection needs it, and
-            `config` where the encoder is trained.
+        config: the model's configuration. In its `encoder`, `hidden_size` is filled in for a learned projection and
+            `config` for a trained encoder.
 
     Raises `OSError` if the encoder's configuration is needed and not available, `ValueError` for an encoder that does
     not fit the configuration.
     """
 
-    _keep_in_fp32_modules_strict = ["encoder.statistics"]  # by its name in the model, which reads it here
+    _keep_in_fp32_modules_strict = ["encoder.statistics"]  # the model reads it under this name
 
     def __init__(self, config: LaddConfig) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class PretrainedEncoder(nn.Module):
         self.projection = LatentReadout(width, config.latent_dim) if learned else None
 
     def _note(self, **found: Any) -> None:
-        """Writes what was found out of the encoder into its options, and so into the model's configuration."""
+        """Records properties of the encoder in its options, and so in the model's configuration."""
         self.options = replace(self.options, **found)
         self.config.encoder = self.options.spec("pretrained")
 
@@ -90,7 +90,7 @@ class PretrainedEncoder(nn.Module):
         self.network.load_state_dict(self.pretrained.load(self.network.dtype).state_dict())
         self._note(revision=self.pretrained.revision)
         if self.options.tokenizer == "shared":
-            self.hidden_id(self.network)  # noted in the configuration, for where the tokenizer cannot be reached
+            self.hidden_id(self.network)  # recorded in the configuration, in case the tokenizer is not available later
 
     def unload(self) -> None:
         """Frees a fixed network's memory; it is loaded again when a text is encoded."""
@@ -100,7 +100,7 @@ class PretrainedEncoder(nn.Module):
         """Raises the errors of encoding a text, except for those of its weights, which it does not read.
 
         Args:
-            length: of the longest text, in the model's tokens.
+            length: number of the model's tokens in the longest text.
 
         Raises `OSError` for an encoder that is not available, and `ValueError` for one whose states, tokens or length
         do not fit, or that lacks a tokenizer.
@@ -171,7 +171,7 @@ class PretrainedEncoder(nn.Module):
         ids, mask, chosen = read(network, tokens, attention_mask, starts, lengths)
         self._check_longest(ids.shape[1])
         if torch.is_grad_enabled() and network.is_activation_checkpointing and not self._passes_gradients:
-            network.enable_input_require_grads()  # else a reentrant checkpoint after fixed embeddings stops them
+            network.enable_input_require_grads()  # else reentrant checkpointing would block gradients
             self._passes_gradients = True
         states = network(input_ids=ids, attention_mask=mask).last_hidden_state
         pooled = mean_states(states, chosen)  # (B, M, H)
@@ -180,7 +180,7 @@ class PretrainedEncoder(nn.Module):
     def _shared_tokens(
         self, network: Any, tokens: Tensor, attention_mask: Tensor | None, starts: Tensor, lengths: Tensor
     ) -> tuple[Tensor, Tensor | None, Tensor]:
-        """The model's own ids, hidden ones as the encoder knows them; its mask; and which tokens each latent reads."""
+        """Returns the model's ids, hidden ones replaced, the encoder's mask, and the tokens that each latent reads."""
         ids = tokens.masked_fill(tokens.eq(cast(int, self.config.mask_token_id)), self.hidden_id(network))
         first, end = self.pooling.ranges(lengths, self.config.latent_length)
         chosen = range_mask(first, end, torch.zeros_like(starts), tokens.shape[1])
@@ -188,7 +188,7 @@ class PretrainedEncoder(nn.Module):
             return ids, None, chosen
         places = torch.arange(tokens.shape[1], device=tokens.device)
         real = places < lengths[:, None]
-        # The text is moved to the row's start, from where an encoder may count positions, and padding to its end,
+        # The text is moved to the row's start, where an encoder may start counting positions, and padding to its end,
         # as an id that every encoder has.
         ids = ids.gather(1, (places + starts[:, None]) % tokens.shape[1]).masked_fill(~real, 0)
         return ids, real.long(), chosen
@@ -196,8 +196,8 @@ class PretrainedEncoder(nn.Module):
     def _own_tokens(
         self, network: Any, tokens: Tensor, attention_mask: Tensor | None, starts: Tensor, lengths: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns the texts in the encoder's tokens, its mask, and those that each latent reads: chunks by the
-        characters of the model's tokens, the whole text or the last token by the encoder's, special ones counted."""
+        """Returns the texts in the encoder's tokens, its mask, and the tokens that each latent reads. Chunks follow the
+        characters of the model's tokens; whole text and last token are the encoder's, with special tokens."""
         spelling, reading = self._tokenizers()
         spans = zip(starts.tolist(), lengths.tolist(), strict=True)
         rows = [ids[start : start + length] for ids, (start, length) in zip(tokens.tolist(), spans, strict=True)]
@@ -214,7 +214,7 @@ class PretrainedEncoder(nn.Module):
         return text.input_ids.to(device), text.attention_mask.to(device), torch.cat(chosen, dim=1).to(device)
 
     def _tokenizers(self) -> tuple[PreTrainedTokenizerBase, PreTrainedTokenizerBase]:
-        """The model's, and the encoder's own. Raises `ValueError` where one of them is missing."""
+        """Returns the tokenizers of the model and the encoder. Raises `ValueError` if one is missing."""
         own = self.pretrained.tokenizer()
         if own is None:
             raise ValueError(
@@ -248,7 +248,7 @@ class PretrainedEncoder(nn.Module):
         )
 
     def _check_network(self, network: Any) -> None:
-        """Raises `ValueError` where the network does not fit the configuration or the tokenizers; looks once."""
+        """Raises `ValueError` if the network does not fit the configuration or the tokenizers; checks once."""
         if self._checked:
             return
         self._check_size(network.config)
@@ -264,7 +264,7 @@ class PretrainedEncoder(nn.Module):
             )
 
     def _check_size(self, described: Any) -> None:
-        """Fills in the size of the encoder's states. Raises `ValueError` where it is not the configuration's."""
+        """Fills in the size of the encoder's states. Raises `ValueError` if the configuration has another one."""
         latent_dim, hidden = self.config.latent_dim, described.get_text_config().hidden_size
         if self.options.hidden_size not in (0, hidden):
             raise ValueError(
@@ -279,7 +279,7 @@ class PretrainedEncoder(nn.Module):
         self._note(hidden_size=hidden)
 
     def _check_vocabulary(self, described: Any) -> None:
-        """Raises `ValueError` where a shared vocabulary is none, or where the encoder lacks its own tokenizer's ids."""
+        """Raises `ValueError` if a shared vocabulary differs, or if the encoder lacks ids of its own tokenizer."""
         size = getattr(described.get_text_config(), "vocab_size", None)
         if self.options.tokenizer == "own":
             self._check_own_vocabulary(size)
@@ -318,9 +318,9 @@ class PretrainedEncoder(nn.Module):
             )
 
     def stored_features(self, features: Tensor, count: int) -> Tensor:
-        """Features of `count` texts that were computed before, `(B, M, feature_size)` float32.
+        """Returns precomputed features of `count` texts, `(B, M, feature_size)` float32.
 
-        Raises `ValueError` for those of another shape, and where the encoder is trained.
+        Raises `ValueError` for features of another shape, and if the encoder is trained.
         """
         if self.options.trained:
             raise ValueError(
@@ -345,9 +345,9 @@ def check_pretrained_encoder(
     For use before there is a model: it reads the encoder's configuration and tokenizer, and no weights.
 
     Args:
-        config: the model's.
-        tokenizer: the model's.
-        length: of the longest text, in the model's tokens.
+        config: the model's configuration.
+        tokenizer: the model's tokenizer.
+        length: number of the model's tokens in the longest text.
     """
     if isinstance(config.encoder_options, PretrainedOptions):
         with torch.device("meta"):
@@ -359,7 +359,7 @@ def check_pretrained_encoder(
 def feature_batches(
     encoder: PretrainedEncoder, batches: Iterable[Mapping[str, Tensor]], dtype: torch.dtype
 ) -> Iterator[Tensor]:
-    """Features of batches of tokens, or those that the batches have brought along."""
+    """Yields the features of batches of tokens, computed or precomputed."""
     for batch in batches:
         tokens, mask, stored = batch["input_ids"], batch.get("attention_mask"), batch.get("precomputed_latents")
         if stored is None:
@@ -373,9 +373,9 @@ def feature_batches(
 def batches_of(
     data: Iterable[Mapping[str, Any]], num_examples: int | None, filler: int, device: torch.device, size: int = 64
 ) -> Iterator[dict[str, Tensor]]:
-    """The first `num_examples` examples in batches of `size`; what comes in batches already stays as it is.
+    """Yields the first `num_examples` examples in batches of `size`; existing batches are yielded unchanged.
 
-    A stream that stands somewhere in its middle is read from there, and stays there.
+    A stream is read from its current position, which does not change.
     """
     if hasattr(data, "load_state_dict"):
         data = copy.copy(data)
@@ -399,7 +399,7 @@ def batches_of(
 
 
 def check_tokenized(names: Iterable[str]) -> None:
-    """Raises `ValueError` for columns of a data set that have no tokens among them."""
+    """Raises `ValueError` for a data set without a column of tokens."""
     if "input_ids" not in (found := list(names)):
         raise ValueError(
             f"The examples have the columns {', '.join(map(repr, found))}, and no `input_ids`: tokenize the texts, for "

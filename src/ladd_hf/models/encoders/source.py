@@ -20,13 +20,13 @@ _ERRORS = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorE
 
 
 class EncoderSource:
-    """Where an encoder's weights and tokenizer come from, loaded when they are asked for and shared by copies.
+    """Source of an encoder's weights and tokenizer, loaded on first use and shared by copies.
 
-    Not a module: a module would be moved, counted, averaged, sharded and saved with the model.
+    Not a `torch.nn.Module`, which would be moved, counted, averaged, sharded and saved with the model.
     Raises `OSError` with one sentence if something cannot be loaded: unreachable, damaged or of an unknown kind.
 
     Args:
-        name: on the Hub, or a folder.
+        name: name on the Hub, or a folder.
         revision: branch, tag or commit.
     """
 
@@ -92,7 +92,7 @@ class EncoderSource:
 
     @contextmanager
     def _named(self, what: str) -> Iterator[None]:
-        """Context in which errors name in one sentence what could not be loaded."""
+        """Context in which errors state in one sentence what could not be loaded."""
         try:
             yield
         except _ERRORS as error:
@@ -115,7 +115,7 @@ def settings_of(config: Any) -> dict[str, Any]:
 
 def body(network: Any) -> PreTrainedModel:
     """Returns the part of a network that computes states: without a pooler, or the encoder of an encoder-decoder."""
-    # the checkpoint of an encoder alone is marked as no encoder-decoder, but is loaded into a whole one
+    # a checkpoint of an encoder alone has `is_encoder_decoder` false, but is loaded into an encoder-decoder
     takes = inspect.signature(type(network).forward).parameters
     if network.config.is_encoder_decoder or "decoder_input_ids" in takes:
         network = network.get_encoder()

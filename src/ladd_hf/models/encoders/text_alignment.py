@@ -1,6 +1,6 @@
 """Alignment of two tokenizers' tokens over the same text, by characters.
 
-A latent stands for a chunk of the model's tokens. An encoder with its own tokenizer reads their text, and its tokens
+A latent represents a chunk of the model's tokens. An encoder with its own tokenizer reads their text, and its tokens
 belong to the chunks whose characters they overlap.
 """
 
@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ...utils.padding import padded, real_places
 
-HIDDEN = "\U0010ffff"  # stands in a text where a token is hidden: a code point that is no character
+HIDDEN = "\U0010ffff"  # marks hidden tokens in a text: a code point that is not a character
 
 
 @dataclass
@@ -30,7 +30,7 @@ class AlignedText:
     Attributes:
         input_ids, attention_mask: `(B, T)`, padded at the end.
         starts, ends: `(B, T)`, the characters of each token; empty for special tokens and padding.
-        bounds: `(B, S + 1)`: the model's token of rank r stands for the characters from entry r to entry r + 1.
+        bounds: `(B, S + 1)`: the model's token of rank r covers the characters from entry r to entry r + 1.
     """
 
     input_ids: Tensor
@@ -41,7 +41,7 @@ class AlignedText:
 
     @property
     def lengths(self) -> Tensor:
-        """Number of the encoder's tokens of each text, special ones counted, `(B,)`."""
+        """Number of the encoder's tokens of each text, including special tokens, `(B,)`."""
         return self.attention_mask.sum(1)
 
     def overlapping(self, first: Tensor, end: Tensor) -> Tensor:
@@ -137,7 +137,7 @@ def spell(
 
 
 def mask_substitute(tokenizer: PreTrainedTokenizerBase) -> str:
-    """What an encoder reads where a token is hidden from it: its mask token, or else its unknown, padding or final one.
+    """Returns the encoder's token for hidden tokens: its mask token, or else its unknown, padding or final token.
 
     Raises `ValueError` if it has none of them.
     """

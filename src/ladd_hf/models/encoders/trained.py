@@ -1,4 +1,4 @@
-"""The encoder of LADD from clean tokens to clean latents. Needed in training and to encode texts, never to generate.
+"""The encoder of LADD from clean tokens to clean latents. Used in training and to encode texts, not to generate.
 Paper, section 4."""
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ def check_finite(latents: Tensor) -> None:
 
 
 def read_last(states: Tensor, starts: Tensor, lengths: Tensor, latent_length: int) -> Tensor:
-    """The states at each row's last M real tokens, of which it has that many: `(B, S, H)` to `(B, M, H)`."""
+    """Returns the states at the last M real tokens of each row, which has at least M: `(B, S, H)` to `(B, M, H)`."""
     offsets = torch.arange(latent_length, device=states.device) - latent_length
     places = starts[:, None] + (lengths[:, None] + offsets).clamp(min=0)  # (B, M), clamped to the row
     return states.gather(1, places[..., None].expand(-1, -1, states.shape[-1]))
 
 
 def normalized(vectors: Tensor, config: LaddConfig) -> Tensor:
-    """Vectors `(B, M, D)` at the length that `latent_normalization` asks for."""
+    """Scales vectors `(B, M, D)` to the length set by `latent_normalization`."""
     if config.latent_normalization == "none":
         return vectors
     length = 1 if config.latent_normalization == "unit" else vectors.shape[-1] ** 0.5
@@ -67,12 +67,12 @@ def normalized(vectors: Tensor, config: LaddConfig) -> Tensor:
 
 
 def fixed_log_variance(like: Tensor, options: EncoderOptions) -> Tensor:
-    """The logarithm of the variance `std`^2, a scalar."""
+    """Returns the logarithm of the variance `std`^2, a scalar."""
     return like.new_full((), 2 * math.log(options.std))
 
 
 def drawn_latents(means: Tensor, log_variance: Tensor | None, random: RowGenerator | None) -> EncodedLatents:
-    """Latents drawn around `(B, M, D)` means, or the means themselves without a variance or without `random`."""
+    """Draws latents around `(B, M, D)` means; returns the means without a variance or without `random`."""
     kl, vectors = 0.5 * means.square().sum((1, 2)), means
     if log_variance is not None:
         kl = kl + 0.5 * (log_variance.exp() - 1 - log_variance).expand_as(means).sum((1, 2))
@@ -82,7 +82,7 @@ def drawn_latents(means: Tensor, log_variance: Tensor | None, random: RowGenerat
 
 
 class LatentReadout(nn.Linear):
-    """A map from states to latents; the type tells the model's `_init_weights` to start it at unit variance."""
+    """A map from states to latents; its type makes the model's `_init_weights` initialise it for unit variance."""
 
 
 class LaddEncoder(nn.Module):
@@ -113,7 +113,7 @@ class LaddEncoder(nn.Module):
         `random` supplies the noise of an encoder with a variance; without it, the latents are its mean.
         """
         states = self._read(self._hidden_states(tokens, attention_mask), *row_spans(attention_mask, tokens))
-        if self.mix is not None:  # mix nonlinearly: a chunk is more than the sum of its tokens
+        if self.mix is not None:  # nonlinear, so that a chunk can be more than the sum of its tokens
             states = F.silu(self.mix(states))
         vectors = normalized(self.readout(states), self.config)
         return drawn_latents(vectors, self._log_variance(states), random)
@@ -142,5 +142,5 @@ class LaddEncoder(nn.Module):
 
 
 def rope_theta(config: PreTrainedConfig) -> float:
-    """Base of the rotary frequencies."""
+    """Returns the base of the rotary frequencies."""
     return config.rope_parameters["rope_theta"]

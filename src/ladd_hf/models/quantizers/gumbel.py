@@ -24,7 +24,7 @@ class GumbelQuantizer(Quantizer):
         self.codebook = Codebook(codebook_size, latent_dim)
 
     def forward(self, latents: Tensor, frozen: bool, random: RowGenerator | None = None) -> QuantizedLatents:
-        """Codes drawn with `random` in training, the likeliest ones otherwise; the gradient is the softmax's."""
+        """Draws codes with `random` in training, takes the likeliest otherwise; the gradient is the softmax's."""
         logits = self.code_logits(latents).float()  # (B, M, K)
         if self.training and not frozen and random is not None:
             uniform = random.uniform(*logits.shape[1:]).clamp(1e-300, 1 - 1e-16)
@@ -39,7 +39,7 @@ class GumbelQuantizer(Quantizer):
         )
 
     def codes_to_vectors(self, codes: Tensor) -> Tensor:
-        """Rows of the learned codebook, `(B, M, D)`."""
+        """Returns rows of the learned codebook, `(B, M, D)`."""
         return self.codebook(codes)
 
 

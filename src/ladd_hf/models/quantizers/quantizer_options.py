@@ -49,7 +49,7 @@ class _Included(QuantizerOptions):
 
 
 QUANTIZERS: Registry[type[QuantizerOptions]] = Registry("quantizer")
-register_quantizer = QUANTIZERS.register  # a name for options, by which `LaddConfig.quantizer` finds them
+register_quantizer = QUANTIZERS.register  # registers options under a name for `LaddConfig.quantizer`
 
 
 @register_quantizer("vector")
@@ -58,8 +58,8 @@ class VectorOptions(_Included):
     """Options of the learned codebook.
 
     Args:
-        decay: of the codebook vectors' moving averages, from 0 to 1.
-        kmeans_init: initialise it by k-means on the first batch, else by random directions.
+        decay: decay of the codebook vectors' moving averages, from 0 to 1.
+        kmeans_init: initialise the codebook by k-means on the first batch, otherwise by random directions.
         dead_code_threshold: a code assigned to fewer vectors than this is moved to one of the batch; 0: never.
         commitment_weight: weight of the loss that keeps the encoder near its codes.
     """
@@ -103,7 +103,7 @@ class GumbelOptions(_Included):
     """Options of the Gumbel-softmax choice.
 
     Args:
-        temperature: of the softmax that gradients pass through.
+        temperature: temperature of the softmax that gradients pass through.
     """
 
     temperature: float = option(1.0, POSITIVE)
