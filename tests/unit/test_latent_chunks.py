@@ -118,7 +118,7 @@ def test_latents_that_are_denoised_without_tokens_can_not_be_pooled_from_them(ti
     tiny_config("separate", latent_unpooling="chunk")
 
 
-def test_nor_are_its_tokens_left_out_where_they_are_read():
-    states, starts = torch.randn(1, 13, 2), torch.zeros(1, dtype=torch.int64)
-    with pytest.raises(ValueError, match="A text has 13 tokens"):
-        Chunks(4, 12).read(states, starts, starts + 13)
+def test_nor_are_its_tokens_left_out_where_they_are_read(tiny_config):
+    pooling = LatentPooling(tiny_config("discrete", latent_pooling="chunk"))
+    with pytest.raises(ValueError, match=r"13 tokens.*`max_position_embeddings` \(12\)"):
+        pooling(torch.randn(1, 13, 32), torch.zeros(1, dtype=torch.int64), torch.tensor([13]))

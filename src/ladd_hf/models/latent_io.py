@@ -48,6 +48,7 @@ class LatentPooling(nn.Module):
 
     def forward(self, states: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
         """`(B, S, hidden_size)` states of the tokens to `(B, M, hidden_size)`."""
+        self.chunks.check(states.shape[1])
         return self.proj(self.chunks.read(self.norm(states), starts, lengths))
 
 
