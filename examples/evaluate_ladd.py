@@ -30,7 +30,8 @@ from ladd_hf import LaddForDiffusionLM, LaddPipeline, LaddTrainer, LaddTrainingA
 from ladd_hf.data import load_corpus, token_blocks
 from ladd_hf.data.corpora import is_own_file, separator_of
 from ladd_hf.data.token_blocks import separator_between
-from ladd_hf.diffusion.paths import path_data, path_name
+from ladd_hf.diffusion.nelbo import path_of_bound
+from ladd_hf.diffusion.paths import path_data, path_name, time_path
 from ladd_hf.utils.number_ranges import COUNT, SEED
 
 # Ranges of the numeric flags.
@@ -83,7 +84,7 @@ def parse_arguments(argv: list[str]) -> EvaluationArguments:
         refuse(f"--packing {arguments.packing} is unknown; give 'pack', 'wrap' or 'pad'.")
     try:
         for path in arguments.paths:
-            path_data(path)
+            path_of_bound(path)
     except ValueError as error:
         refuse(f"--paths: {error}")
     if arguments.json is not None:
@@ -165,9 +166,11 @@ def evaluate(arguments: EvaluationArguments) -> dict[str, Any]:
         trainer.remove_callback(PrinterCallback)
         metrics = trainer.evaluate()
     bounds = {}
-    for path in map(path_name, paths):
+    for spec in paths:
+        path = path_name(spec)
         tokens, latents = metrics[f"eval_{path}_token_nats"], metrics[f"eval_{path}_latent_nats"]
-        perplexity = None if kind == "continuous" else math.exp(tokens + latents)
+        whole = kind == "none" or (kind == "discrete" and time_path(spec).vertices[0] == (1, 1))
+        perplexity = math.exp(tokens + latents) if whole else None  # of tokens given their codes there is none
         bounds[path if kind != "none" else "tokens"] = {
             "nats_per_token": tokens + latents,
             "token_nats": tokens,

@@ -27,6 +27,7 @@ from transformers.utils import logging as transformers_logging
 from ladd_hf import LaddConfig, LaddPipeline, LaddTrainer, LaddTrainingArguments, TextFrame
 from ladd_hf.data import SawtoothDistribution, length_histogram
 from ladd_hf.data.encoding import TextEncoder
+from ladd_hf.diffusion.paths import path_name
 from ladd_hf.training.run_folders import set_aside
 from ladd_hf.utils.number_ranges import COUNT, POSITIVE, SHARE_BELOW_ONE
 
@@ -191,7 +192,7 @@ def main(argv: list[str]) -> None:
         learnt = sum(p.numel() for p in model.parameters() if p.requires_grad)
         print(f"{learnt:,} weights trained, {training.max_steps:,} steps")
         found = ", ".join(f"{bound:.4f} {when}" for when, bound in bounds.items())
-        print(f"held-out texts, nats per token along {training.nelbo_paths[0]}: {found}")
+        print(f"held-out texts, nats per token along {path_name(training.nelbo_paths[0])}: {found}")
         for name, place in saved.items():
             print(f"{name} in {place}")
 

@@ -91,7 +91,7 @@ def load(arguments: GenerationArguments, device: torch.device) -> LaddPipeline:
         pipeline = LaddPipeline.from_pretrained(arguments.pipeline, dtype=getattr(torch, arguments.dtype))
     if arguments.schedule is not None:
         kind = SCHEDULERS.get(arguments.schedule, LaddScheduler)
-        path = {"path": arguments.schedule, "steps": None} if kind is LaddScheduler else {}
+        path = {"path": arguments.schedule} if kind is LaddScheduler else {}
         pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **path)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)

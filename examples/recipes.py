@@ -239,7 +239,7 @@ class _Schedules:
         if not config.separate_latent_denoiser:
             return schedulers
         # latents whose network sees no tokens come before them
-        return {name: one for name, one in schedulers.items() if not one.path.moves_both}
+        return {name: one for name, one in schedulers.items() if one.path.latents_first}
 
 
 _PATHS = field(

@@ -9,6 +9,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from ladd_hf import LaddTrainer
+from ladd_hf.diffusion.paths import PathSpec, path_name, time_path
 from ladd_hf.tasks import Judgement, Measure, Task
 from ladd_hf.tasks.base import described_together
 from ladd_hf.training.model_card import Conditions, SampleScores, ScoresBeside
@@ -33,14 +34,17 @@ class ProgressLines(TrainerCallback):
         print(f"  step {state.global_step:>6}/{state.max_steps}  {parts}  ({left:.0f} s left)", flush=True)
 
 
-def describe_bound(method: str, path: str, metrics: dict[str, float]) -> str:
+def describe_bound(method: str, path: PathSpec, metrics: dict[str, float]) -> str:
     """Describes the result of an evaluation, and calls it a bound only if it is one."""
-    tokens, latents = metrics[f"eval_{path}_token_nats"], metrics[f"eval_{path}_latent_nats"]
+    name = path_name(path)
+    tokens, latents = metrics[f"eval_{name}_token_nats"], metrics[f"eval_{name}_latent_nats"]
     parts = f"tokens {tokens:.4f} + latents {latents:.4f}"
     if method == "MDLM":
         return f"{method}: bound on held-out sequences {tokens:.4f} nats per token"
     if method == "Co-LADD":
         return f"{method}: held-out sequences, nats per token: {parts} (relative to the smallest noise: no bound)"
+    if time_path(path).vertices[0] != (1, 1):
+        return f"{method}: bound on held-out sequences given their codes {tokens:.4f} nats per token"
     return f"{method}: bound on held-out sequences {tokens + latents:.4f} nats per token ({parts})"
 
 

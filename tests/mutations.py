@@ -154,7 +154,7 @@ MUTATIONS = [
         "tests/unit/laws/test_sampler_laws.py",
     ),
     Mutation(
-        "use the other spacing",
+        "use the other timestep spacing",
         "diffusion/paths.py",
         "math.cos(math.pi / 2 * done)",
         "1 - math.cos(math.pi / 2 * (1 - done))",

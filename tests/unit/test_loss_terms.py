@@ -85,3 +85,9 @@ def test_a_term_without_weight_is_logged_and_not_trained(stirred_model):
 def test_what_is_no_term_or_weight_is_refused(given, said):
     with pytest.raises(ValueError, match=said):
         TrainingObjective(extra_loss_terms=given)
+
+
+@pytest.mark.parametrize("name", ["token_loss", "contrastive_loss", "grad_norm", "loss"])
+def test_it_takes_no_name_that_a_term_or_a_log_has(name):
+    with pytest.raises(ValueError, match="choose another name"):
+        register_loss_term(name, log_partition)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 
 import pytest
 import torch
@@ -149,3 +150,21 @@ def test_what_names_no_choice_is_refused_in_one_sentence(spec, message):
     with pytest.raises(ValueError) as refused:
         Registry("number", {"sum": lambda a, b=1: a + b}).build(spec)
     assert str(refused.value).startswith(message)
+
+
+def test_a_name_of_this_package_is_taken_before_its_module_is_imported(tmp_path, monkeypatch):
+    package = tmp_path / "lazypackage"
+    package.mkdir()
+    (package / "__init__.py").write_text("from .choices import CHOICES")
+    (package / "choices.py").write_text(
+        "from ladd_hf.utils.registry import Registry\n"
+        "CHOICES = Registry('choice', modules={'one': 'ones', 'two': 'ones'}, package=__package__)\n"
+    )
+    (package / "ones.py").write_text(
+        "from .choices import CHOICES\nCHOICES.register('one', 1)\nCHOICES.register('two', 2)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    choices = import_module("lazypackage").CHOICES
+    with pytest.raises(ValueError, match="There is a choice 'one' already"):
+        choices.register("one", 3)
+    assert choices["one"] == 1 and choices["two"] == 2

@@ -169,6 +169,7 @@ def test_without_a_warm_up_latents_count_from_the_first_step():
         ({"extra_loss_terms": {"none": 1.0}}, "The loss term 'none' is unknown"),
         ({"extra_loss_terms": "{own"}, "is not JSON"),
         ({"extra_loss_terms": [1]}, "give a mapping of names to weights"),
+        ({"nelbo_paths": [[[1, 0.5], [0, 0]]]}, r"starts at \(1, 0\.5\)"),
         ({"nelbo_paths": ["diagonal"]}, "'diagonal' is unknown; give one of"),
         ({"nelbo_paths": []}, "`nelbo_paths` is a list; give a list of paths, at least one"),
         ({"nelbo_samples": 0}, "`nelbo_samples` is 0"),
@@ -200,3 +201,17 @@ def test_where_weights_rest_for_some_steps_processes_look_for_them(options):
     assert arguments(max_steps=10, **options).ddp_find_unused_parameters
     assert arguments(max_steps=10, ddp_find_unused_parameters=False, **options).ddp_find_unused_parameters is False
     assert arguments(max_steps=10).ddp_find_unused_parameters is None
+
+
+def test_mixtures_of_paths_hold_data_too():
+    args = arguments(time_distribution="joint+[[1, 1], [1, 0.3], [0, 0]]+independent")
+    assert args.time_distribution == "joint+[[1.0, 1.0], [1.0, 0.3], [0.0, 0.0]]+independent"
+    assert args.objective_at(0).time_distribution == args.time_distribution
+
+
+def test_a_path_of_a_stage_is_saved_as_data():
+    path = TimePath(((1, 1), (1, 0.3), (0, 0)))
+    args = arguments(stages=[{"name": "joint", "objective": {"time_distribution": path}}])
+    corners = [[1.0, 1.0], [1.0, 0.3], [0.0, 0.0]]
+    assert json.loads(args.to_json_string())["stages"][0]["objective"]["time_distribution"] == corners
+    assert args.objective_at(0).time_distribution == corners

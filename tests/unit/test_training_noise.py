@@ -221,5 +221,5 @@ def test_times_are_drawn_on_a_path_that_is_given_as_data():
 
 @pytest.mark.parametrize("wrong", [3, [[1, 1]], [[0, 0], [1, 1]], "[[1, 1]", ["joint"]])
 def test_times_on_what_is_no_path_are_refused(wrong):
-    with pytest.raises(ValueError, match=r"`time_distribution` .* is none: .*give"):
+    with pytest.raises(ValueError, match=r"`time_distribution` .* is unknown; .*give"):
         draw_times(wrong, torch.zeros(1, 2, dtype=torch.float64))

@@ -94,7 +94,7 @@ def _joint_denoiser(
 def _conditioning(
     source: SourceWeights, prefix: str, sizes: DitSizes, settings: dict[str, Any]
 ) -> tuple[Weights, Tensor]:
-    """Returns the embeddings of the times that condition the network, and the constant sum of the others (at time 0)."""
+    """Returns the embeddings of times that condition the network, and the constant sum of the others (at time 0)."""
     timed: dict[str, Weights] = {}
     constant = torch.zeros(sizes.cond, dtype=torch.float64)
     for name, theirs in (("token", "t_embedder"), ("latent", "t_y_embedder")):

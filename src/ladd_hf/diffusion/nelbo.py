@@ -206,6 +206,14 @@ def _is_points(run: Any) -> bool:
     return pairs and all(isinstance(time, Real) for point in run for time in point)
 
 
+def path_of_bound(path: PathSpec) -> TimePath:
+    """Returns a path that the bound may be taken along, from (1, 1) or (1, 0).
+
+    Raises `ValueError` for any other, and for what is no path.
+    """
+    return _from_noise(time_path(path))
+
+
 def _from_noise(path: TimePath) -> TimePath:
     """Returns the path. Raises `ValueError` if it starts with latents that are neither pure noise nor clean."""
     if path.vertices[0] not in ((1, 1), (1, 0)):

@@ -15,8 +15,13 @@ from .paths import PathSpec
 from .time_sampling import check_distribution
 
 # Further terms of the loss: each maps `LossInputs` to its sum over the batch and the count that divides it.
-LOSS_TERMS: Registry[Callable[[Any], tuple[Tensor, Tensor]]] = Registry("loss term")
-register_loss_term = LOSS_TERMS.register
+LossTerm = Callable[[Any], tuple[Tensor, Tensor]]
+LOSS_TERMS: Registry[LossTerm] = Registry("loss term")
+# Names of the paper's terms, and of what logs hold beside them.
+_TAKEN = (
+    *("token_loss", "latent_loss", "commitment_loss", "latent_kl_loss", "contrastive_loss"),
+    *("conditional_independence_loss", "codes_in_batch", "loss", "grad_norm", "learning_rate", "epoch", "step"),
+)
 
 # Terms that need codes, vectors, or latents of any kind.
 _OF_CODES = ("quantizer_dropout",)
@@ -39,6 +44,13 @@ OBJECTIVE_RANGES: dict[str, NumberRange] = {
     "min_time": NumberRange("a time from 0 to below 1, such as 1e-4", least=0, most=1, without_ends=("most",)),
     **dict.fromkeys(("time_shift", "contrastive_temperature"), POSITIVE),
 }
+
+
+def register_loss_term(name: str, term: LossTerm | None = None) -> Any:
+    """Adds a loss term, or decorates one. Raises `ValueError` for a name that is taken, in logs too."""
+    if name in _TAKEN:
+        raise ValueError(f"There is a loss term or a log {name!r} already: choose another name.")
+    return LOSS_TERMS.register(name) if term is None else LOSS_TERMS.register(name, term)
 
 
 @dataclass(frozen=True)

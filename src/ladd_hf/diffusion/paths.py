@@ -13,7 +13,8 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from numbers import Real
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -37,6 +38,13 @@ class TimePoints(NamedTuple):
     latent_rates: Tensor
 
 
+def _are_corners(given: Any) -> bool:
+    """True if it is a sequence of pairs of numbers."""
+    pairs = isinstance(given, Sequence) and not isinstance(given, str)
+    pairs = pairs and all(isinstance(one, Sequence) and len(one) == 2 for one in given)
+    return pairs and all(isinstance(time, Real) and not isinstance(time, bool) for one in given for time in one)
+
+
 @dataclass(frozen=True)
 class TimePath:
     """A polyline of points (t_x, t_y) in generative direction that ends at (0, 0); neither time ever rises.
@@ -49,9 +57,9 @@ class TimePath:
     vertices: tuple[Point, ...]
 
     def __post_init__(self) -> None:
-        corners = self.vertices if isinstance(self.vertices, Sequence) else [self.vertices]
-        if not all(isinstance(one, Sequence) and len(one) == 2 and not isinstance(one, str) for one in corners):
+        if not _are_corners(self.vertices):
             raise ValueError(f"`vertices` is {self.vertices!r}; give corners (t_x, t_y), such as ((1, 1), (0, 0)).")
+        object.__setattr__(self, "vertices", tuple((t_x, t_y) for t_x, t_y in self.vertices))
         steps = list(zip(self.vertices, self.vertices[1:], strict=False))
         falls = all(a[0] >= b[0] and a[1] >= b[1] and a != b for a, b in steps)
         if not steps or not falls or self.vertices[-1] != (0, 0) or not self._starts_with_masks():
@@ -85,9 +93,9 @@ class TimePath:
         return list(zip(self.vertices, self.vertices[1:], strict=False))
 
     @property
-    def moves_both(self) -> bool:
-        """True if some leg denoises tokens and latents in the same steps."""
-        return any(start[0] > end[0] and start[1] > end[1] for start, end in self.legs)
+    def latents_first(self) -> bool:
+        """True if the latents are clean (t_y = 0) before any token is revealed."""
+        return all(start[1] == 0 for start, end in self.legs if start[0] > end[0])
 
     def at(self, position: Tensor) -> TimePoints:
         """Returns points of the path and the rates of the two times there.
@@ -190,9 +198,9 @@ def time_path(spec: PathSpec) -> TimePath:
                 f"The path {spec!r} is no JSON; give corners (t_x, t_y), such as [[1, 1], [1, 0.3], [0, 0]]."
             ) from error
     if isinstance(spec, Sequence) and not isinstance(spec, str):
-        if not all(isinstance(one, Sequence) and not isinstance(one, str) for one in spec):
+        if not _are_corners(spec):
             raise ValueError(f"The path is {spec!r}; give corners (t_x, t_y), such as [[1, 1], [1, 0.3], [0, 0]].")
-        return TimePath(tuple(tuple(corner) for corner in spec))  # type: ignore[misc]
+        return TimePath(spec)  # type: ignore[arg-type]
     raise ValueError(
         f"Path {spec!r} is unknown; give one of {list(TIME_PATHS)}, corners such as [[1, 1], [1, 0.3], [0, 0]], or "
         "a `TimePath`."
@@ -210,6 +218,7 @@ def path_data(spec: PathSpec) -> str | list[list[float]]:
 def path_name(spec: PathSpec) -> str:
     """Returns a unique short name of a path, for metrics: its own, or its corners, such as `1-1_1-0.3_0-0`."""
     path = time_path(spec)
-    if named := next((name for name, one in TIME_PATHS.items() if one == path), None):
+    names = (*_BUILT_IN, *TIME_PATHS)  # an alias does not rename metrics
+    if named := next((name for name in names if TIME_PATHS[name] == path), None):
         return named
     return "_".join("-".join(str(float(time)).removesuffix(".0") for time in corner) for corner in path.vertices)

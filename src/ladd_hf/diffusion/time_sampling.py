@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -91,28 +91,31 @@ def draw_times(distribution: PathSpec, positions: Tensor, min_time: float = 0.0,
 
 
 def check_distribution(distribution: PathSpec) -> list[TimePath | None]:
-    """Returns the paths of a `time_distribution`, given by names such as `sequential+joint` or as one path's corners;
-    `None` is the whole square. Raises `ValueError` for anything else."""
-    if not isinstance(distribution, str) or distribution.lstrip().startswith("["):
-        try:
-            return [time_path(distribution)]
-        except ValueError as error:
-            raise ValueError(f"`time_distribution` {distribution!r} is none: {error}") from error
-    names = distribution.split("+")
-    if not all(name == INDEPENDENT or name in TIME_PATHS for name in names):
+    """Returns the paths of a time distribution, `None` for the whole square.
+
+    Several are joined by `+`, such as `sequential+joint`; each is a name or corners as JSON. Raises `ValueError` for
+    what is neither.
+    """
+    parts = distribution.split("+") if isinstance(distribution, str) else [distribution]
+    try:
+        return [None if part == INDEPENDENT else time_path(part) for part in parts]
+    except ValueError as error:
         raise ValueError(
             f"`time_distribution` {distribution!r} is unknown; give one of {[*TIME_PATHS, INDEPENDENT]}, several "
             "joined by '+', such as 'sequential+joint', or corners such as [[1, 1], [1, 0.3], [0, 0]]."
-        )
-    return [None if name == INDEPENDENT else TIME_PATHS[name] for name in names]
+        ) from error
 
 
 def distribution_data(distribution: PathSpec) -> str | list[list[float]]:
-    """Returns a time distribution as JSON data: names, or the corners of one path. Raises `ValueError` if invalid."""
-    (path, *others) = check_distribution(distribution)
-    if isinstance(distribution, str) and (others or path is None):
-        return distribution
-    return path_data(cast(TimePath, path))
+    """Returns a time distribution as JSON holds it: names and corners, several joined by `+`, or the corners of one.
+
+    Raises `ValueError` for what is neither.
+    """
+    paths = check_distribution(distribution)
+    data = [INDEPENDENT if path is None else path_data(path) for path in paths]
+    if len(data) == 1:
+        return data[0]
+    return "+".join(one if isinstance(one, str) else json.dumps(one) for one in data)
 
 
 def _points(path: TimePath | None, first: Tensor, second: Tensor) -> TimePoints:

@@ -391,7 +391,7 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
                     "This model denoises its latents without seeing tokens, so they would ignore the prompt: generate "
                     "without a prompt, or give `latents`."
                 )
-            if self.scheduler.path.moves_both:
+            if not self.scheduler.path.latents_first:
                 raise ValueError(
                     "This model denoises its latents with a network of their own, before the tokens: use "
                     "`LaddSequentialScheduler`, or give `latents`."

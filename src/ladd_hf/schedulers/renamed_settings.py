@@ -32,7 +32,7 @@ def with_current_names(saved: Mapping[str, Any]) -> dict[str, Any]:
         current["noise_process"] = process
     logger.warning(
         "The scheduler was saved before some options were renamed: "
-        f"{', '.join(f'`{name}` is part of `{_RENAMED[name]}`' for name in sorted(old))}. Save it again to write it as "
+        f"{', '.join(f'`{name}` became `{_RENAMED[name]}`' for name in sorted(old))}. Save it again to write it as "
         "it is now."
     )
     return current

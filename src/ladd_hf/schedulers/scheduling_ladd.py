@@ -32,8 +32,9 @@ from ..diffusion.rng import RowGenerator
 from ..models.configuration_ladd import LaddConfig
 from ..models.vocabulary import Vocabulary, unwritten_padding
 from ..utils.number_ranges import COUNT, COUNT_OR_ZERO, POSITIVE, check_ranges
+from ..utils.plain_data import plain
 from ..utils.registry import Spec
-from ..utils.wrong_objects import described
+from ..utils.wrong_objects import check_number, described
 from .remasking import NoRemasking, remasking
 from .renamed_settings import with_current_names
 from .step_plan import StepPlan
@@ -102,7 +103,6 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
     ) -> None:
         walked = time_path(path)
         self._leg_weights = None if steps is None else leg_weights(steps, walked)
-        self.register_to_config(path=path_data(walked), steps=self._leg_weights)
         self._walk(walked)
 
     def _walk(self, path: TimePath) -> None:
@@ -115,8 +115,10 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         self._path = path
         check_ranges(self.config, ID_RANGES, optional=ID_RANGES)
         self.noise_process = NoiseProcess.parsed(self.config.noise_process)
+        saved = {name: plain(value) for name, value in self.config.items() if not name.startswith("_")}
+        saved |= {"path": path_data(path), "steps": self._leg_weights, "noise_process": self.noise_process.data()}
         # diffusers treats options given by position as defaults, which `from_config` would drop
-        self.register_to_config(noise_process=self.noise_process.data(), _use_default_values=[])
+        self.register_to_config(**saved, _use_default_values=[])
         LATENT_SOLVERS[self.config.latent_solver]  # both lookups raise for an unknown name
         TIMESTEP_SPACINGS[self.config.timestep_spacing]
         self._tokens = self.noise_process.token_channel()
@@ -147,8 +149,15 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
 
     @classmethod
     def from_config(cls, config: Any = None, return_unused_kwargs: bool = False, **kwargs: Any) -> Any:
-        """Builds a scheduler from a configuration, including one saved with former option names."""
+        """Builds a scheduler from a configuration, including one saved with former option names.
+
+        A new `path` does not keep the `steps` of the old one.
+        """
+        if "path" in kwargs:
+            kwargs.setdefault("steps", None)
         current = with_current_names(config) if isinstance(config, Mapping) else config
+        if isinstance(current, dict) and "path" not in cls._get_init_keys(cls):  # one of a path of its own
+            current = {name: value for name, value in current.items() if name not in ("path", "steps")}
         return super().from_config(current, return_unused_kwargs, **kwargs)
 
     @classmethod
@@ -199,6 +208,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
             raise ValueError(
                 f"`num_steps` is {num_inference_steps!r}; give a whole number of denoiser evaluations, at least 1."
             )
+        check_number("`latent_time`", latent_time)
         if not 0 <= latent_time <= 1:
             raise ValueError(f"`latent_time` is {latent_time}; give a time from 0 (clean) to 1 (pure noise).")
         path, steps = TOKENS_ONLY, [int(num_inference_steps)]

@@ -8,7 +8,7 @@ from typing import Any
 from diffusers import SchedulerMixin
 from diffusers.configuration_utils import register_to_config
 
-from ..diffusion.paths import SEQUENTIAL, shared_steps
+from ..diffusion.paths import SEQUENTIAL
 from ..diffusion.process import NoiseProcess
 from ..utils.number_ranges import NumberRange, check_ranges, whole
 from ..utils.registry import Spec
@@ -48,10 +48,11 @@ class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks
         tokenizer_size: int | None = None,
     ) -> None:
         check_ranges(self.config, STEP_RANGES, optional=("max_latent_steps",))
+        self._leg_weights = [float(self.config.latent_share), 1 - float(self.config.latent_share)]
         self._walk(SEQUENTIAL)
 
     def steps_per_leg(self, num_steps: int) -> list[int]:
         """Divides `num_steps` by `latent_share`, with at most `max_latent_steps`. Raises `ValueError` below 2."""
-        latent_steps, _ = shared_steps(num_steps, [self.config.latent_share, 1 - self.config.latent_share])
+        latent_steps, _ = super().steps_per_leg(num_steps)
         latent_steps = min(latent_steps, self.config.max_latent_steps or latent_steps)
         return [latent_steps, num_steps - latent_steps]

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from transformers import TrainingArguments
 
+from ..diffusion.nelbo import path_of_bound
 from ..diffusion.objective import OBJECTIVE_RANGES, TrainingObjective
 from ..diffusion.paths import path_data
 from ..diffusion.time_sampling import distribution_data
@@ -160,9 +161,9 @@ class LaddTrainingArguments(ObjectiveArguments, TrainingArguments):
             given = described(self.nelbo_paths)
             raise ValueError(f"`nelbo_paths` is {given}; give a list of paths, at least one, such as ['joint'].")
         try:
-            self.nelbo_paths = [path_data(path) for path in self.nelbo_paths]  # type: ignore[misc]
+            self.nelbo_paths = [path_data(path_of_bound(path)) for path in self.nelbo_paths]  # type: ignore[misc]
         except ValueError as error:
-            raise ValueError(f"`nelbo_paths` holds what is no path: {error}") from error
+            raise ValueError(f"`nelbo_paths`: {error}") from error
         self.time_distribution = distribution_data(getattr(self, "time_distribution"))  # noqa: B009  a generated field
         self.extra_loss_terms = _weights_from(getattr(self, "extra_loss_terms"))  # noqa: B009
         self.stages = [stage.as_data() for stage in stages_from(self.stages)]

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from ..diffusion.objective import OBJECTIVE_RANGES, TrainingObjective
+from ..diffusion.time_sampling import distribution_data
 from ..utils.number_ranges import NOT_NEGATIVE, POSITIVE, SHARE
 from ..utils.registry import Registry
 from ..utils.wrong_objects import described
@@ -88,7 +89,10 @@ class Stage:
             raise ValueError(f"`steps` is {self.steps:g} and `epochs` {self.epochs:g}: give one of the two.")
         for name, accepted in (("objective", SETTINGS), ("ramps", OBJECTIVE_RANGES)):
             check_names(name, getattr(self, name), accepted)
-        object.__setattr__(self, "objective", dict(self.objective))
+        objective = dict(self.objective)
+        if "time_distribution" in objective:
+            objective["time_distribution"] = distribution_data(objective["time_distribution"])
+        object.__setattr__(self, "objective", objective)
         object.__setattr__(self, "ramps", {name: _ramp(name, one) for name, one in self.ramps.items()})
         for name, parts in (("freeze", _FREEZABLE), ("from_average", _AVERAGED)):
             object.__setattr__(self, name, _parts(name, getattr(self, name), parts))

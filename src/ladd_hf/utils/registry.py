@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from typing import Any, Generic, TypeVar, overload
@@ -45,7 +46,10 @@ class Registry(Generic[T]):
             raise ValueError(f"The name of a {self.kind} is {described(name)}; give a text.")
         if entry is None:
             return lambda decorated: self.register(name, decorated)
-        if self._entries.get(name, entry) is not entry:
+        if name in self._modules and f"{self.package}.{self._modules[name]}" not in sys.modules:
+            self[name]  # first the choice of this package, whose module has not been imported yet
+        known = self._entries.get(name, entry)
+        if known is not entry and known != entry:
             raise ValueError(f"There is a {self.kind} {name!r} already: choose another name.")
         self._entries[name] = entry
         return entry
@@ -82,7 +86,8 @@ class Registry(Generic[T]):
     def __getitem__(self, name: str) -> T:
         """Returns an entry. Raises `ValueError`, listing the names, for an unknown one."""
         if name not in self:
-            raise ValueError(f"The {self.kind} {described(name)} is unknown; give one of {list(self)}.")
+            accepted = f"give one of {list(self)}" if len(self) else "none is registered yet"
+            raise ValueError(f"The {self.kind} {described(name)} is unknown; {accepted}.")
         if name not in self._entries:
             import_module(f".{self._modules[name]}", self.package)
         return self._entries[name]

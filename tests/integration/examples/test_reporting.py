@@ -80,3 +80,15 @@ def test_an_exact_judge_says_one_number(shown):
     nats = f"{task.reference()['nats']:.4f}"
     assert table[-1] == f"entropy of the data: {nats} (what the data itself scores; lower is more typical)"
     assert len(table) == 3 and f"The data itself scores {nats}, its entropy" in card.text
+
+
+def test_a_bound_along_a_path_given_as_data_is_described_by_its_name():
+    metrics = {f"eval_1-1_1-0.3_0-0_{part}_nats": value for part, value in (("token", 0.5), ("latent", 0.25))}
+    assert "0.7500 nats per token" in reporting.describe_bound("Di-LADD", [[1.0, 1.0], [1.0, 0.3], [0.0, 0.0]], metrics)
+
+
+def test_the_bound_of_tokens_given_their_codes_is_called_so():
+    said = reporting.describe_bound(
+        "Di-LADD", "tokens", {"eval_tokens_token_nats": 0.5, "eval_tokens_latent_nats": 0.0}
+    )
+    assert "given their codes 0.5000" in said

@@ -162,7 +162,7 @@ def test_rows_of_different_lengths_need_a_token_to_fill_up_with(build):
     assert build("none", pad_token_id=None)(num_steps=2, length=[3, 3]).sequences.shape == (2, 3)
 
 
-# --- endings ---
+# --- end of sequence ---
 
 
 @pytest.mark.parametrize("eos", [5, [5, 7]], ids=str)
@@ -215,7 +215,7 @@ def test_a_model_without_an_end_of_sequence_says_so(build):
 
 
 @pytest.mark.parametrize("guidance_scale", [1.0, 2.0])
-def test_banned_tokens_are_never_written(build, scheduler, guidance_scale):
+def test_suppressed_tokens_are_never_written(build, scheduler, guidance_scale):
     pipe = build("discrete", scheduler)
     free = pipe(num_steps=4, batch_size=20, generator=seeded(), guidance_scale=guidance_scale).sequences
     assert set(range(1, 5)) <= set(free.flatten().tolist())

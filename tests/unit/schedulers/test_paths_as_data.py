@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 
+import numpy as np
 import pytest
 import torch
 from helpers.exact_world import ExactWorld, p_value, sample_counts
@@ -19,11 +20,12 @@ from ladd_hf import (
     LaddSequentialScheduler,
     NoiseProcess,
     TimePath,
+    TrainingObjective,
     register_path,
     register_timestep_spacing,
     register_unmasking,
 )
-from ladd_hf.diffusion.paths import shared_steps
+from ladd_hf.diffusion.paths import path_name, shared_steps
 from ladd_hf.schedulers.unmasking import AncestralUnmasking
 
 ALMOST_NEVER = 1e-4  # p-values below this are failures; the seeds are fixed
@@ -156,3 +158,49 @@ def test_options_saved_under_former_names_are_read_and_named(caplog):
     assert scheduler.config.timestep_spacing == "cosine"
     assert scheduler.config.remasking == {"name": "cap", "rate": 0.25}
     assert (scheduler.noise_process.mask_token_id, scheduler.noise_process.codebook_size) == (10, 9)
+
+
+def test_a_configuration_of_one_class_keeps_its_path_in_the_general_one():
+    sequential = LaddSequentialScheduler(latent_share=0.25, timestep_spacing="cosine")
+    general = LaddScheduler.from_config(sequential.config)
+    assert general.path == sequential.path and general.config.steps == [0.25, 0.75]
+    assert general.config.timestep_spacing == "cosine"
+    assert general.steps_per_leg(8) == sequential.steps_per_leg(8) == [2, 6]
+    assert LaddScheduler.from_config(general.config, path="joint").config.steps is None
+    assert LaddSequentialScheduler.from_config(LaddScheduler(path=BENT).config).config.path == "sequential"
+
+
+def test_numbers_of_numpy_are_saved(tmp_path):
+    options = {"latent_share": np.float64(0.25), "max_latent_steps": np.int64(2), "pad_token_id": np.int64(0)}
+    scheduler = LaddSequentialScheduler(**options, remasking={"name": "cap", "rate": np.float32(0.5)})
+    scheduler.save_pretrained(tmp_path)
+    loaded = LaddSequentialScheduler.from_pretrained(tmp_path).config
+    assert (loaded.latent_share, loaded.max_latent_steps) == (0.25, 2) and loaded.remasking["rate"] == 0.5
+
+
+@pytest.mark.parametrize("corner", [[None, 0], ["0.3", 0], [True, 0], [[1], 0], 3], ids=str)
+def test_corners_that_are_no_numbers_are_refused(corner):
+    for call in (
+        LaddScheduler,
+        lambda path: TimePath(tuple(path)),
+        lambda path: TrainingObjective(time_distribution=path),
+    ):
+        with pytest.raises(ValueError, match="give"):
+            call([[1, 1], corner, [0, 0]])
+
+
+def test_lists_are_corners_too():
+    assert TimePath([[1, 1], [0, 0]]) == TimePath(((1, 1), (0, 0)))
+
+
+@pytest.mark.parametrize(("path", "first"), [("sequential", True), ("joint", False), (BENT, False), (STAIRS, False)])
+def test_latents_come_first_where_they_are_clean_before_tokens_move(path, first):
+    assert LaddScheduler(path=path).path.latents_first == first
+    assert not TimePath(((1, 1), (0, 1), (0, 0))).latents_first
+
+
+def test_an_alias_does_not_rename_a_path_in_metrics():
+    with kept():
+        register_path("diagonal", "joint")
+        register_path("diagonal", [[1, 1], [0, 0]])  # a cell that is run twice
+        assert path_name([[1, 1], [0, 0]]) == "joint"
