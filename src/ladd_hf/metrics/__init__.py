@@ -1,5 +1,6 @@
 """Measurements of generated sequences, one per file, each usable through `evaluate`."""
 
+from .cost import SamplingCost, sampling_cost
 from .ngram_likelihood import NGramLikelihood, NGramModel
 from .one_step_decoding import OneStepDecoding, one_step_accuracy
 from .quality_by_evaluations import gap_closed, quality_by_evaluations
@@ -10,9 +11,11 @@ __all__ = [
     "NGramLikelihood",
     "NGramModel",
     "OneStepDecoding",
+    "SamplingCost",
     "SawtoothLikelihood",
     "gap_closed",
     "one_step_accuracy",
     "quality_by_evaluations",
+    "sampling_cost",
     "unigram_entropy",
 ]
