@@ -168,3 +168,19 @@ def test_a_name_of_this_package_is_taken_before_its_module_is_imported(tmp_path,
     with pytest.raises(ValueError, match="There is a choice 'one' already"):
         choices.register("one", 3)
     assert choices["one"] == 1 and choices["two"] == 2
+
+
+def test_a_class_defined_once_more_takes_the_place_of_the_first():
+    registry = Registry("choice")
+    made = []
+    for _ in range(2):
+
+        @registry.register("own")
+        class Own:
+            """As a notebook's cell that runs twice defines it."""
+
+        made.append(Own)
+    assert registry["own"] is made[1]
+    registry.register("short", lambda: 1)
+    with pytest.raises(ValueError, match="already"):
+        registry.register("short", lambda: 2)

@@ -1,4 +1,4 @@
-"""Measurements of generated sequences, one per file, each usable through `evaluate`."""
+"""Measurements of generated sequences, one per file; those of likelihood are usable through `evaluate`."""
 
 from .cost import SamplingCost, sampling_cost
 from .ngram_likelihood import NGramLikelihood, NGramModel

@@ -110,6 +110,8 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
             check_model(value)
         elif name == "scheduler":
             check_scheduler(value)
+            if (model := self.__dict__.get("model")) is not None:
+                value = value.for_model(model.config)
         elif name == "tokenizer" and value is not None:
             check_tokenizer(value, self.model.config)
         if name == "tokenizer" and value is not None and self.__dict__.get(name, value) is None:

@@ -16,6 +16,12 @@ T = TypeVar("T")
 Spec = str | Mapping[str, Any]
 
 
+def _is_redefined(known: Any, entry: Any) -> bool:
+    """True for a function or class that is defined once more, as where a notebook's cell runs twice."""
+    names = [(getattr(one, "__module__", None), getattr(one, "__qualname__", "<lambda>")) for one in (known, entry)]
+    return names[0] == names[1] and not names[0][1].endswith("<lambda>")
+
+
 class Registry(Generic[T]):
     """Named choices: the entry is the choice itself, or for choices with options the function or class that builds it.
 
@@ -49,7 +55,7 @@ class Registry(Generic[T]):
         if name in self._modules and f"{self.package}.{self._modules[name]}" not in sys.modules:
             self[name]  # first the choice of this package, whose module has not been imported yet
         known = self._entries.get(name, entry)
-        if known is not entry and known != entry:
+        if known is not entry and known != entry and not _is_redefined(known, entry):
             raise ValueError(f"There is a {self.kind} {name!r} already: choose another name.")
         self._entries[name] = entry
         return entry

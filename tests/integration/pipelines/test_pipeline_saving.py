@@ -9,7 +9,9 @@ from helpers.sampling import KINDS, MASK, WITH_LATENTS, seeded, tiny_tokenizer, 
 from ladd_hf import (
     LaddJointScheduler,
     LaddPipeline,
+    LaddScheduler,
     LaddSequentialScheduler,
+    NoiseProcess,
 )
 
 # --- saving and loading ---
@@ -108,3 +110,13 @@ def test_the_bar_of_progress_is_shown_or_not_as_set(build, capsys):
         pipe(num_steps=5)
         shown = capsys.readouterr().err
         assert ("5/5" in shown) != disable and bool(shown) != disable
+
+
+def test_a_scheduler_that_is_assigned_takes_the_models_noise_process(stirred_model, tmp_path):
+    pipe = LaddPipeline(stirred_model("discrete"))
+    pipe.scheduler = LaddScheduler(path=[[1, 1], [1, 0.3], [0, 0]])
+    pipe.scheduler.set_timesteps(4)
+    assert pipe.scheduler.latent_times[0] == 1
+    pipe.save_pretrained(tmp_path)
+    saved = LaddScheduler.from_pretrained(tmp_path, subfolder="scheduler")
+    assert saved.noise_process == NoiseProcess.of(pipe.model.config)
