@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 from helpers.dit_networks import MDLM, Codebook, Encoder, JointDenoiser, LatentDenoiser, stirred
+from helpers.traps import Trap
 from torch import nn
 
 from ladd_hf import LaddForDiffusionLM
@@ -243,17 +244,6 @@ def test_objects_of_other_libraries_are_not_loaded(tmp_path):
     path = save(lightning_module("discrete"), tmp_path / "last.ckpt", hyper_parameters=Trap())
     refused("objects of other libraries", path, **UNTOLD)
     assert not Trap.sprung
-
-
-class Trap:
-    sprung = False
-
-    def __reduce__(self):
-        return spring, ()
-
-
-def spring():
-    Trap.sprung = True
 
 
 def test_settings_that_the_file_does_not_tell_must_be_given(tmp_path):

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.training import logged, one_stage, texts, two_stages
-from transformers import EarlyStoppingCallback, Trainer, TrainingArguments
+from transformers import Trainer, TrainingArguments
 
 TESTS = Path(__file__).parents[1]
 
@@ -89,37 +89,37 @@ REFUSED = {
 # What has a test of its own.
 TESTED = {
     "output_dir": "test_trainer_stopping.py::test_a_checkpoint_can_be_moved_and_renamed",
-    "num_train_epochs": "test_trainer_options.py::test_a_run_by_epochs_has_as_many_steps",
+    "num_train_epochs": "test_single_options.py::test_a_run_by_epochs_has_as_many_steps",
     "max_steps": "test_trainer.py::test_every_kind_trains_and_logs_the_parts_of_its_loss",
-    "warmup_steps": "test_trainer_options.py::test_the_best_weights_are_those_of_the_lowest_bound",
-    "lr_scheduler_kwargs": "test_trainer_options.py::test_the_best_weights_are_those_of_the_lowest_bound",
+    "warmup_steps": "test_single_options.py::test_the_best_weights_are_those_of_the_lowest_bound",
+    "lr_scheduler_kwargs": "test_single_options.py::test_the_best_weights_are_those_of_the_lowest_bound",
     "dataloader_persistent_workers": "test_trainer_options.py::"
     "test_each_evaluation_set_has_its_own_figure_where_workers_persist",
-    "bf16_full_eval": "test_trainer_options.py::test_evaluation_in_half_precision_leaves_the_weights_as_they_are",
-    "fp16_full_eval": "test_trainer_options.py::test_evaluation_in_half_precision_leaves_the_weights_as_they_are",
-    "activation_checkpointing_kwargs": "test_trainer_options.py::test_reentrant_checkpointing_trains_the_same_adapters",
-    "torch_compile": "test_trainer_options.py::test_a_compiled_model_trains_as_it_does_uncompiled",
-    "torch_compile_backend": "test_trainer_options.py::test_a_compiled_model_trains_as_it_does_uncompiled",
-    "auto_find_batch_size": "test_trainer_options.py::test_a_batch_size_that_was_found_is_as_one_that_was_given",
-    "logging_strategy": "test_trainer_options.py::test_without_logs_a_run_learns_the_same",
+    "bf16_full_eval": "test_single_options.py::test_evaluation_in_half_precision_leaves_the_weights_as_they_are",
+    "fp16_full_eval": "test_single_options.py::test_evaluation_in_half_precision_leaves_the_weights_as_they_are",
+    "activation_checkpointing_kwargs": "test_single_options.py::test_reentrant_checkpointing_trains_the_same_adapters",
+    "torch_compile": "test_single_options.py::test_a_compiled_model_trains_as_it_does_uncompiled",
+    "torch_compile_backend": "test_single_options.py::test_a_compiled_model_trains_as_it_does_uncompiled",
+    "auto_find_batch_size": "test_single_options.py::test_a_batch_size_that_was_found_is_as_one_that_was_given",
+    "logging_strategy": "test_single_options.py::test_without_logs_a_run_learns_the_same",
     "logging_steps": "test_trainer.py::test_a_log_of_several_steps_is_the_mean_of_their_logs",
-    "eval_steps": "test_trainer_options.py::test_the_best_weights_are_those_of_the_lowest_bound",
-    "save_strategy": "test_trainer_options.py::test_the_best_weights_are_those_of_the_lowest_bound",
+    "eval_steps": "test_single_options.py::test_the_best_weights_are_those_of_the_lowest_bound",
+    "save_strategy": "test_single_options.py::test_the_best_weights_are_those_of_the_lowest_bound",
     "save_steps": "test_trainer_stopping.py::test_a_resumed_run_ends_where_the_whole_run_ends_to_the_bit",
-    "save_total_limit": "test_trainer_options.py::test_the_best_weights_are_those_of_the_lowest_bound",
+    "save_total_limit": "test_single_options.py::test_the_best_weights_are_those_of_the_lowest_bound",
     "push_to_hub": "hub/test_trainer_pushes.py",
     "hub_model_id": "hub/test_trainer_pushes.py",
     "hub_strategy": "hub/test_trainer_pushes.py",
     "hub_always_push": "hub/test_trainer_pushes.py",
-    "load_best_model_at_end": "test_trainer_options.py::test_the_best_weights_are_those_of_the_lowest_bound",
-    "metric_for_best_model": "test_trainer_options.py::test_the_best_weights_are_those_of_the_lowest_bound",
-    "greater_is_better": "test_trainer_options.py::test_metrics_of_the_bound_are_better_where_lower",
+    "load_best_model_at_end": "test_single_options.py::test_the_best_weights_are_those_of_the_lowest_bound",
+    "metric_for_best_model": "test_single_options.py::test_the_best_weights_are_those_of_the_lowest_bound",
+    "greater_is_better": "test_single_options.py::test_metrics_of_the_bound_are_better_where_lower",
     "use_cpu": "test_trainer.py::test_every_kind_trains_and_logs_the_parts_of_its_loss",
     "ddp_find_unused_parameters": "test_training_args.py",
     "ddp_backend": "test_trainer_distributed.py",
     "fsdp": "examples/test_accelerate_configs.py",
     "deepspeed": "test_sharding.py",
-    "resume_from_checkpoint": "test_trainer_options.py::test_the_checkpoint_of_the_arguments_is_resumed",
+    "resume_from_checkpoint": "test_single_options.py::test_the_checkpoint_of_the_arguments_is_resumed",
     "parallelism_config": "test_trainer_options.py::test_sequences_and_tensors_are_not_split_over_devices",
 }
 
@@ -162,8 +162,8 @@ TRAINER = {
     "processing_class": "test_trainer.py::test_a_tokenizer_with_another_mask_token_is_refused",
     "model_init": "test_hyperparameter_search.py",
     "callbacks": "test_trainer.py::test_behind_it_the_average_begins_anew",
-    "optimizers": "test_trainer_options.py::test_averaging_optimisers_are_refused_beside_an_average",
-    "optimizer_cls_and_kwargs": "test_trainer_options.py::test_an_averaging_optimiser_is_evaluated_at_its_average",
+    "optimizers": "test_averaging_optimisers.py::test_averaging_optimisers_are_refused_beside_an_average",
+    "optimizer_cls_and_kwargs": "test_averaging_optimisers.py::test_an_averaging_optimiser_is_evaluated_at_its_average",
 }
 REFUSED_TRAINER = {
     "compute_loss_func": (lambda *args, **kwargs: 0.0, "`compute_loss_func` is given, but the loss is the diffusion"),
@@ -313,252 +313,3 @@ def test_sequences_and_tensors_are_not_split_over_devices(make_trainer):
             check_options(args, {})
     args.parallelism_config = SimpleNamespace(tp_size=1, cp_size=1, sp_size=1)
     check_options(args, {})
-
-
-# --- options with tests of their own ---
-
-
-def test_a_run_by_epochs_has_as_many_steps(make_trainer):
-    trainer = make_trainer("none", data=texts(24), max_steps=-1, num_train_epochs=2)
-    trainer.train()
-    assert trainer.state.global_step == 6 and trainer.state.epoch == 2
-
-
-def test_without_logs_a_run_learns_the_same(make_trainer):
-    silent, plain = make_trainer("none", "silent", logging_strategy="no"), make_trainer("none", "plain")
-    silent.train()
-    plain.train()
-    assert logged(silent) == []
-    assert all(torch.equal(a, b) for a, b in zip(silent.model.parameters(), plain.model.parameters(), strict=True))
-
-
-@pytest.mark.parametrize(("flag", "dtype"), [("bf16_full_eval", torch.bfloat16), ("fp16_full_eval", torch.float16)])
-@pytest.mark.parametrize("kind", ["continuous", "vector"])
-def test_evaluation_in_half_precision_leaves_the_weights_as_they_are(kind, flag, dtype, make_trainer, stirred_model):
-    seen = []
-    model = stirred_model(kind)
-    trainer = make_trainer(model, eval_data=texts(6, seed=1), **{flag: True})
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    nelbo = model.nelbo
-    model.nelbo = lambda *args: (seen.append(model.dtype), nelbo(*args))[1]
-    half = trainer.evaluate()["eval_loss"]
-    assert seen == [dtype]
-    after = model.state_dict()
-    assert all(
-        after[name].dtype == tensor.dtype and torch.equal(after[name], tensor) for name, tensor in before.items()
-    )
-    exact = make_trainer(model, "exact", eval_data=texts(6, seed=1)).evaluate()["eval_loss"]
-    assert half != exact and half == pytest.approx(exact, rel=0.02)
-    assert getattr(trainer.args, flag)
-    trainer.train()  # after an evaluation
-    trainer.evaluate()
-    trainer.train()
-
-
-def test_a_second_run_of_a_trainer_draws_the_noise_of_the_first(make_trainer):
-    trainer = make_trainer("discrete", max_steps=1, learning_rate=0.0)
-    losses = []
-    for _ in range(2):
-        trainer.train()
-        losses.append(logged(trainer))
-    assert losses[0] == losses[1]
-
-
-@pytest.mark.parametrize("name", ["eval_do_concat_batches", "prediction_loss_only"])
-def test_predictions_are_the_bounds_of_the_texts_whatever_is_asked_of_the_loop(name, make_trainer):
-    data = texts(7, seed=1)
-    plain = make_trainer("discrete").predict(data)
-    other = make_trainer("discrete", "other", per_device_eval_batch_size=2, **{name: name == "prediction_loss_only"})
-    assert plain.predictions.shape == (7, 3) and np.allclose(plain.predictions[:, 0], 12)
-    assert plain.metrics["test_loss"] == pytest.approx(plain.predictions[:, 1:].sum() / 84)
-    predicted = other.predict(data)
-    assert predicted.metrics["test_loss"] == pytest.approx(plain.metrics["test_loss"], rel=1e-6)
-    if name == "prediction_loss_only":
-        assert predicted.predictions is None
-    else:
-        np.testing.assert_allclose(predicted.predictions, plain.predictions, rtol=1e-5)
-
-
-@pytest.mark.parametrize("metric", ["loss", "joint_nelbo", "eval_joint_token_nats", "perplexity"])
-def test_metrics_of_the_bound_are_better_where_lower(metric, make_trainer):
-    assert make_trainer("none", metric_for_best_model=metric).args.greater_is_better is False
-    assert make_trainer("none", metric_for_best_model=metric, greater_is_better=True).args.greater_is_better is True
-    assert make_trainer("none", metric_for_best_model="mauve").args.greater_is_better is True
-
-
-@pytest.mark.parametrize("metric", ["loss", "joint_nelbo", "perplexity"])
-def test_the_best_weights_are_those_of_the_lowest_bound(metric, make_trainer):
-    data = texts(1) * 32
-    trainer = make_trainer(
-        "none",
-        data=data,
-        eval_data=data[:4],
-        max_steps=8,
-        learning_rate=3e-2,
-        lr_scheduler_type="cosine_with_min_lr",
-        lr_scheduler_kwargs={"min_lr": 1e-3},
-        warmup_steps=2,
-        ema_decay=0.0,
-        eval_strategy="steps",
-        eval_steps=2,
-        save_strategy="steps",
-        save_steps=2,
-        save_total_limit=2,
-        load_best_model_at_end=True,
-        metric_for_best_model=metric,
-        callbacks=[EarlyStoppingCallback(10)],
-    )
-    trainer.train()
-    bounds = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
-    assert len(bounds) == 4 and len(set(bounds)) == 4
-    assert trainer.evaluate()["eval_loss"] == pytest.approx(min(bounds), rel=1e-6)
-    assert len(list(Path(trainer.args.output_dir).glob("checkpoint-*"))) <= 3
-
-
-def test_a_compiled_model_trains_as_it_does_uncompiled(make_trainer):
-    plain = make_trainer("none", "plain", eval_data=texts(4), max_steps=1)
-    compiled = make_trainer(
-        "none", "compiled", eval_data=texts(4), max_steps=1, torch_compile=True, torch_compile_backend="eager"
-    )
-    for trainer in (plain, compiled):
-        trainer.train()
-    assert logged(compiled) == pytest.approx(logged(plain), rel=1e-5)
-    assert compiled.evaluate()["eval_loss"] == pytest.approx(plain.evaluate()["eval_loss"], rel=1e-5)
-
-
-def test_a_batch_size_that_was_found_is_as_one_that_was_given(make_trainer, tiny_model):
-    class Small(type(tiny_model("discrete"))):
-        def forward(self, input_ids=None, **kwargs):
-            if input_ids is not None and kwargs.get("loss_only") and len(input_ids) > 4:
-                raise RuntimeError("CUDA out of memory.")
-            return super().forward(input_ids, **kwargs)
-
-    torch.manual_seed(0)
-    found = make_trainer(
-        Small(tiny_model("discrete").config),
-        "found",
-        per_device_train_batch_size=5,
-        auto_find_batch_size=True,
-        learning_rate=0.0,
-    )
-    torch.manual_seed(0)
-    given = make_trainer(
-        Small(tiny_model("discrete").config), "given", per_device_train_batch_size=4, learning_rate=0.0
-    )
-    for trainer in (found, given):
-        trainer.train()
-    assert found._train_batch_size == 4
-    assert logged(found) == logged(given)
-
-
-def test_the_checkpoint_of_the_arguments_is_resumed(make_trainer):
-    whole = make_trainer("none", "whole", save_strategy="steps", save_steps=3)
-    whole.train()
-    resumed = make_trainer("none", "resumed", resume_from_checkpoint=f"{whole.args.output_dir}/checkpoint-3")
-    resumed.train()
-    assert len(logged(resumed)) == 6 and logged(resumed) == logged(whole)
-
-
-# --- checkpointing ---
-
-
-@pytest.mark.parametrize("kind", ["none", "continuous", "separate", "discrete", "pretrained"])
-def test_reentrant_checkpointing_trains_the_same_adapters(kind, make_trainer, stirred_model, encoder_model):
-    from peft import LoraConfig
-
-    gradients = []
-    for checkpointing in (None, {"use_reentrant": False}, {"use_reentrant": True}):
-        model = encoder_model(encoder_trained=True) if kind == "pretrained" else stirred_model(kind)
-        torch.manual_seed(1)
-        model.add_adapter(LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
-        options = {"activation_checkpointing": bool(checkpointing), "activation_checkpointing_kwargs": checkpointing}
-        trainer = make_trainer(model, f"{checkpointing}", max_steps=1, max_grad_norm=0.0, **options)
-        kept = {}
-        for name, parameter in model.named_parameters():
-            if parameter.requires_grad:
-                parameter.register_hook(lambda gradient, name=name, kept=kept: kept.__setitem__(name, gradient.clone()))
-        trainer.train()
-        gradients.append(kept)
-    expected, *others = gradients
-    assert any("encoder" in name for name in expected) or kind == "none"
-    for kept in others:
-        assert kept.keys() == expected.keys()
-        for name, gradient in expected.items():
-            torch.testing.assert_close(kept[name], gradient, atol=1e-6, rtol=1e-5, msg=name)
-
-
-# --- optimisers that average by themselves ---
-
-
-class AveragingSGD(torch.optim.SGD):
-    """Trains weights, and in evaluation mode puts their mean in their place: as schedule-free optimisers do."""
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.mean, self.count, self.trained = None, 0, None
-
-    def weights(self):
-        return [weight for group in self.param_groups for weight in group["params"]]
-
-    def step(self, closure=None):
-        assert self.trained is None, "it is in evaluation mode"
-        super().step(closure)
-        self.count += 1
-        weights = [weight.detach().clone() for weight in self.weights()]
-        if self.mean is None:
-            self.mean = weights
-        else:
-            self.mean = [m + (w - m) / self.count for m, w in zip(self.mean, weights, strict=True)]
-
-    def eval(self):
-        if self.trained is None and self.mean is not None:
-            self.trained = [weight.detach().clone() for weight in self.weights()]
-            self.put(self.mean)
-
-    def train(self):
-        if self.trained is not None:
-            self.put(self.trained)
-            self.trained = None
-
-    @torch.no_grad()
-    def put(self, values):
-        for weight, value in zip(self.weights(), values, strict=True):
-            weight.copy_(value)
-
-
-def test_averaging_optimisers_are_refused_beside_an_average(make_trainer, tiny_model):
-    options = {"optimizer_cls_and_kwargs": (AveragingSGD, {"lr": 0.1})}
-    with pytest.raises(ValueError, match=r"The optimiser AveragingSGD averages .*: set `ema_decay` to 0"):
-        make_trainer("none", "one", trainer_options=options).train()
-    model = tiny_model("none")
-    options = {"optimizers": (AveragingSGD(model.parameters(), lr=0.1), None)}
-    with pytest.raises(ValueError, match=r"The optimiser AveragingSGD averages .*: set `ema_decay` to 0"):
-        make_trainer(model, "other", trainer_options=options).train()
-
-
-def test_averaging_optimisers_are_refused_where_the_best_weights_are_to_be_loaded(make_trainer):
-    options = {"optimizer_cls_and_kwargs": (AveragingSGD, {"lr": 0.1})}
-    best = {"load_best_model_at_end": True, "eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps"}
-    trainer = make_trainer("none", eval_data=texts(2), ema_decay=0, save_steps=2, trainer_options=options, **best)
-    with pytest.raises(ValueError, match="cannot be given to it: leave `load_best_model_at_end` out"):
-        trainer.train()
-
-
-def test_an_averaging_optimiser_is_evaluated_at_its_average(make_trainer, tmp_path):
-    runs = []
-    for name, often in (("seldom", {}), ("often", {"eval_strategy": "steps", "eval_steps": 1})):
-        options = {"optimizer_cls_and_kwargs": (AveragingSGD, {"lr": 0.1})}
-        trainer = make_trainer(
-            "discrete", name, eval_data=texts(4), ema_decay=0.0, max_grad_norm=0.0, trainer_options=options, **often
-        )
-        trainer.train()
-        trainer.save_pipeline(str(tmp_path / f"{name} saved"))
-        runs.append(trainer)
-    assert logged(runs[0]) == logged(runs[1]), "evaluation leaves the training alone"
-    from safetensors.torch import load_file
-
-    weights = [load_file(tmp_path / f"{name} saved" / "model" / "model.safetensors") for name in ("seldom", "often")]
-    optimizer = getattr(runs[0].optimizer, "optimizer", runs[0].optimizer)
-    saved = weights[0]["token_head.proj.weight"]
-    assert torch.equal(saved, weights[1]["token_head.proj.weight"])
-    assert any(saved.shape == mean.shape and torch.equal(saved, mean) for mean in optimizer.mean)

@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 from helpers.dit_networks import MDLM, MDLM_CONFIG, stirred
+from helpers.traps import Trap
 from safetensors.torch import save_file
 
 from ladd_hf import LaddForDiffusionLM, from_mdlm
@@ -237,14 +238,3 @@ def test_pickled_weights_are_read_only_where_asked_for(mdlm, tmp_path):
     torch.save({"weights": Trap()}, folder / "pytorch_model.bin")
     refused(ValueError, "holds more than tensors", folder, use_safetensors=False)
     assert not Trap.sprung
-
-
-class Trap:
-    sprung = False
-
-    def __reduce__(self):
-        return spring, ()
-
-
-def spring():
-    Trap.sprung = True

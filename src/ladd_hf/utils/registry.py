@@ -53,7 +53,7 @@ class Registry(Generic[T]):
         if entry is None:
             return lambda decorated: self.register(name, decorated)
         if name in self._modules and f"{self.package}.{self._modules[name]}" not in sys.modules:
-            self[name]  # first the choice of this package, whose module has not been imported yet
+            self[name]  # imports the module that registers this package's own choice
         known = self._entries.get(name, entry)
         if known is not entry and known != entry and not _is_redefined(known, entry):
             raise ValueError(f"There is a {self.kind} {name!r} already: choose another name.")
