@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,9 +20,12 @@ from ladd_hf import (
     LaddScheduler,
     LaddSequentialScheduler,
     NoiseProcess,
+    RowGenerator,
     TimePath,
     TrainingObjective,
+    register_latent_solver,
     register_path,
+    register_remasking,
     register_timestep_spacing,
     register_unmasking,
 )
@@ -204,3 +208,26 @@ def test_an_alias_does_not_rename_a_path_in_metrics():
         register_path("diagonal", "joint")
         register_path("diagonal", [[1, 1], [0, 0]])  # a cell that is run twice
         assert path_name([[1, 1], [0, 0]]) == "joint"
+
+
+def test_a_solver_and_a_remasking_of_ones_own_are_walked(tiny_config):
+    asked = []
+
+    def hold(schedule, latents, noisy, t, s, noise):
+        asked.append((float(t), float(s)))
+        return noisy
+
+    with kept():
+        register_latent_solver("hold", hold)
+        register_remasking("half", lambda: lambda alpha_t, alpha_s: 0.5 * min(1.0, (1 - alpha_s) / max(alpha_t, 0.5)))
+        scheduler = LaddJointScheduler(latent_solver="hold", remasking="half").for_model(tiny_config("continuous"))
+        scheduler.set_timesteps(4)
+        tokens, latents = torch.full((64, 12), 10), torch.zeros(64, 4, 3)
+        rows, again = RowGenerator.from_seed(0, torch.arange(64)), 0
+        for step in range(4):
+            output = SimpleNamespace(logits=torch.zeros(64, 12, 11), latent_prediction=torch.ones(64, 4, 3))
+            before, given = tokens, latents
+            tokens, latents = scheduler.step(output, step, tokens, latents, generator=rows, return_dict=False)
+            again += int(((before != 10) & (tokens == 10)).sum())
+            assert torch.equal(latents, given if step < 3 else torch.ones(64, 4, 3)), "the last step is the prediction"
+        assert len(asked) == 3 and again > 0 and (tokens != 10).all()
