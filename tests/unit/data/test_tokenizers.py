@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import huggingface_hub
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
@@ -28,6 +28,7 @@ def test_a_character_is_a_token_and_special_tokens_come_last():
 @settings(max_examples=200, deadline=None)
 def test_any_text_becomes_the_27_symbols_and_stays_so(text):
     tokenizer = character_tokenizer()
+    assume(not any(token in text for token in tokenizer.all_special_tokens))  # which are tokens, not characters
     written = tokenizer.decode(tokenizer(text, add_special_tokens=False).input_ids)
     assert written.strip() == text8_normalize(text)
     assert set(written) <= set(TEXT8_SYMBOLS)
