@@ -15,27 +15,31 @@ _COUNTED = 4
 
 
 class TrainingCost:
-    """Operations of each stage's training step per position of a batch, forward and backward.
+    """Operations of a run's batches, forward and backward.
 
-    The first batches of a stage are counted while they run; their mean stands for the following ones.
+    The first batches of a stage are counted while they run; the following ones cost their mean per position.
     """
 
     def __init__(self) -> None:
-        self._counted: dict[int, tuple[int, int, int]] = {}  # by stage: batches, positions, operations
+        self._counted: dict[int, list[tuple[int, int]]] = {}  # by stage: positions and operations of each batch
+        self._seen: int | None = None  # operations of the present batch, if it was counted
 
     @contextmanager
     def watching(self, stage: int, inputs: Mapping[str, Any]) -> Iterator[None]:
         """Context of the forward and backward pass of a batch of `input_ids` `(B, S)` in a stage."""
-        batches, positions, flops = self._counted.get(stage, (0, 0, 0))
-        if batches == _COUNTED:
+        counted, self._seen = self._counted.setdefault(stage, []), None
+        if len(counted) == _COUNTED:
             yield
             return
         # compiled code is not dispatched; and a model first met under a counter would stay uncompiled
         with torch.compiler.set_stance("force_eager"), FlopCounter() as counter:
             yield
-        self._counted[stage] = batches + 1, positions + inputs["input_ids"].numel(), flops + counter.flops
+        self._seen = counter.flops
+        counted.append((inputs["input_ids"].numel(), counter.flops))
 
     def of(self, stage: int, inputs: Mapping[str, Any]) -> float:
-        """Returns the operations of a batch `(B, S)` in a stage that has been watched."""
-        _, positions, flops = self._counted[stage]
+        """Returns the operations of the batch that was watched last."""
+        if self._seen is not None:
+            return self._seen
+        positions, flops = map(sum, zip(*self._counted[stage], strict=True))
         return flops / positions * inputs["input_ids"].numel()
