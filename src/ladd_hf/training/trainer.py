@@ -265,13 +265,13 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, EvaluatingTrainer):
         self._batch += 1
         return loss
 
-    def floating_point_ops(self, inputs: dict[str, Any]) -> float:
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Replaces `Trainer.floating_point_ops`: operations of the training step, forward and backward, as counted on
         the first batches of its stage, where transformers has six for each parameter and token. The run's sum is
         `state.total_flos`."""
         flops = self._cost.of(self._stage_number(), inputs)
         self._record.add_flops(flops * self.args.world_size)
-        return flops
+        return round(flops)
 
     def _stage_number(self) -> int:
         return self.args.stage_plan.number_at(self.state.global_step)
