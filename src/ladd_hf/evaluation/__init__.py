@@ -1,0 +1,8 @@
+"""One evaluation of a pipeline: quality, bounds and cost of its samples, by schedule, budget and temperature."""
+
+from .comparison import Comparison, compared
+from .evaluate import evaluate_pipeline
+from .results import EvaluationResults, Row
+from .settings import EvaluationSettings
+
+__all__ = ["Comparison", "EvaluationResults", "EvaluationSettings", "Row", "compared", "evaluate_pipeline"]
