@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, cast
 
-import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
@@ -53,7 +52,7 @@ def draw_samples(
     Returns in every process all ids `(num_samples, S)`, padded, and their numbers of tokens `(num_samples,)`, on the
     CPU.
     """
-    pipeline = LaddPipeline(model, scheduler)
+    pipeline = LaddPipeline(cast(LaddForDiffusionLM, model), scheduler)
     pipeline.set_progress_bar_config(disable=True)
     processes, first, sharded = accelerator.num_processes, accelerator.process_index, is_sharded(model)
     if sharded and pipeline.scheduler.steps_depend_on_lengths:

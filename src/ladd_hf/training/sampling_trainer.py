@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -82,8 +83,8 @@ class SamplingTrainer(EvaluatingTrainer):
     def _draw(self, asked: LogSamples) -> LoggedSamples:
         """Draws and scores the samples; every process has to call it, and all get the same."""
         args, whole = self.args, self._ladd_model()
-        about = self._about()
-        model = whole if about != _ALONE else TokensAlone(whole)
+        alone = self._tokens_alone()
+        model = TokensAlone(whole) if alone else whole
         scores: dict[str, dict[int, dict[str, float]]] = {}
         texts: dict[str, dict[int, list[str]]] = {}
         count, size = asked.num_samples_of(args), args.per_device_eval_batch_size
@@ -92,18 +93,23 @@ class SamplingTrainer(EvaluatingTrainer):
             for budget in asked.budgets_of(args):
                 with self.accelerator.autocast():
                     ids, lengths = draw_samples(model, scheduler, budget, count, size, args.seed, self.accelerator)
-                scores[name][budget] = agreed(lambda ids=ids, lengths=lengths: asked.scored(ids, lengths))
+                scores[name][budget] = agreed(partial(asked.scored, ids, lengths))
                 texts[name][budget] = self._texts(ids[: asked.show], lengths)
-        return LoggedSamples(self.state.global_step, about, scores, texts)
+        return LoggedSamples(self.state.global_step, self._about(alone), scores, texts)
 
-    def _about(self) -> str:
-        """Describes what writes the samples: the whole model, or its tokens alone while they are trained alone."""
-        model, step = self._ladd_model(), self.state.global_step
-        if model.config.latent_type == "none":
-            return "tokens"
-        if (self.is_in_train or step) and self.args.objective_at(max(step - 1, 0)).tokens_alone:
-            return _ALONE
-        if step and prior_is_untrained(model):
+    def _tokens_alone(self) -> bool:
+        """True if the last step trained the tokens of a model with latents alone; False for a model that this trainer
+        has not trained."""
+        step = self.state.global_step
+        with_latents = self._ladd_model().config.latent_type != "none"
+        return with_latents and (self.is_in_train or step > 0) and self.args.objective_at(max(step - 1, 0)).tokens_alone
+
+    def _about(self, alone: bool) -> str:
+        """Describes what writes the samples."""
+        model = self._ladd_model()
+        if alone or model.config.latent_type == "none":
+            return "tokens alone"
+        if prior_is_untrained(model):
             logger.warning_once(
                 "The prior over the latents is untrained so far, so samples are written from latents drawn at random."
             )
@@ -116,7 +122,4 @@ class SamplingTrainer(EvaluatingTrainer):
         tokenizer = self._tokenizer()
         if tokenizer is None:
             return [" ".join(map(str, ids)) for ids in rows]
-        return [tokenizer.decode(ids, skip_special_tokens=True) for ids in rows]
-
-
-_ALONE = "tokens alone, as they are trained"
+        return tokenizer.batch_decode(rows, skip_special_tokens=True)
