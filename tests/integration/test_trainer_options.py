@@ -94,8 +94,7 @@ TESTED = {
     "dataloader_persistent_workers": "test_trainer_options.py::"
     "test_each_evaluation_set_has_its_own_figure_where_workers_persist",
     "batch_eval_metrics": "test_compute_metrics.py::test_batch_by_batch_it_finds_the_same_bound",
-    "include_for_metrics": "test_compute_metrics.py::"
-    "test_it_is_given_the_nats_and_the_scored_tokens_of_each_text",
+    "include_for_metrics": "test_compute_metrics.py::test_it_is_given_the_nats_and_the_scored_tokens_of_each_text",
     "bf16_full_eval": "test_single_options.py::test_evaluation_in_half_precision_leaves_the_weights_as_they_are",
     "fp16_full_eval": "test_single_options.py::test_evaluation_in_half_precision_leaves_the_weights_as_they_are",
     "activation_checkpointing_kwargs": "test_single_options.py::test_reentrant_checkpointing_trains_the_same_adapters",
@@ -120,7 +119,7 @@ TESTED = {
     "ddp_backend": "test_trainer_distributed.py",
     "fsdp": "examples/test_accelerate_configs.py",
     "deepspeed": "test_sharding.py",
-    "report_to": "test_log_samples.py::test_texts_and_a_plot_are_in_tensorboards_files",
+    "report_to": "test_sample_reports.py::test_texts_and_a_plot_are_in_tensorboards_files",
     "resume_from_checkpoint": "test_single_options.py::test_the_checkpoint_of_the_arguments_is_resumed",
     "parallelism_config": "test_trainer_options.py::test_sequences_and_tensors_are_not_split_over_devices",
 }

@@ -77,8 +77,9 @@ class SamplingTrainer(EvaluatingTrainer):
         return output._replace(metrics=metrics)
 
     def _evaluations(self, prefix: str) -> int:
-        """Returns the number of evaluations of a data set in this run so far, also before it was resumed."""
-        return sum(f"{prefix}_loss" in entry for entry in self.state.log_history)
+        """Returns the number of earlier steps of this run that were evaluated, also before it was resumed."""
+        now, log = self.state.global_step, self.state.log_history
+        return len({entry["step"] for entry in log if f"{prefix}_loss" in entry and entry["step"] != now})
 
     def _draw(self, asked: LogSamples) -> LoggedSamples:
         """Draws and scores the samples; every process has to call it, and all get the same."""
