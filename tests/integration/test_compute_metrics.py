@@ -48,8 +48,9 @@ class Summed:
         return {"nats": self.nats / self.tokens} if compute_result else {}
 
 
-def test_it_is_given_the_nats_and_the_scored_tokens_of_each_text(make_trainer):
-    seen, data = Seen(), rows()
+@pytest.mark.parametrize("labelled", [True, False])
+def test_it_is_given_the_nats_and_the_scored_tokens_of_each_text(labelled, make_trainer):
+    seen, data = Seen(), rows() if labelled else [{"input_ids": row["input_ids"]} for row in rows()]
     options = {"include_for_metrics": ["inputs", "loss"], "nelbo_paths": ["joint", "sequential"]}
     trainer = make_trainer("discrete", trainer_options={"compute_metrics": seen}, eval_data=data, **options)
     metrics = trainer.evaluate()
@@ -58,8 +59,8 @@ def test_it_is_given_the_nats_and_the_scored_tokens_of_each_text(make_trainer):
     for row, ids, nats, tokens, loss in zip(
         data, given.label_ids, given.predictions, given.inputs, given.losses, strict=True
     ):
-        length = len(row["labels"])
-        assert ids[:length].tolist() == row["labels"].tolist() and (ids[length:] == -100).all()
+        length, scored = len(row["input_ids"]), row.get("labels", row["input_ids"])
+        assert ids[:length].tolist() == scored.tolist() and (ids[length:] == -100).all()
         assert tokens[:length].tolist() == row["input_ids"].tolist()
         assert nats[0] == (ids != -100).sum() and loss == pytest.approx(nats[1:3].sum() / nats[0])
     predicted = trainer.predict(data)

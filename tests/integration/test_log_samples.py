@@ -11,7 +11,7 @@ from helpers.adapters import WAYS, adapted
 from helpers.training import assert_same, logged, state_of, texts, two_stages
 from transformers import TrainerCallback
 
-from ladd_hf import LaddJointScheduler, LaddPipeline, LaddScheduler, LaddSequentialScheduler, LogSamples
+from ladd_hf import LaddPipeline, LaddScheduler, LaddSequentialScheduler, LogSamples
 from ladd_hf.data import character_tokenizer
 from ladd_hf.metrics import quality_by_evaluations
 from ladd_hf.models.adapters import merged
@@ -204,10 +204,11 @@ def test_every_other_evaluation_also_after_a_resume(make_trainer):
     resumed.train(resume_from_checkpoint=f"{whole.args.output_dir}/checkpoint-4")
     name = "eval_samples_2_total"
     found, of_whole = (
-        {entry["step"]: entry[name] for entry in trainer.state.log_history if name in entry}
+        [(entry["step"], entry[name]) for entry in trainer.state.log_history if name in entry]
         for trainer in (resumed, whole)
     )
-    assert found == of_whole and list(found) == [0, 4, 8] and len(set(found.values())) > 1
+    assert [step for step, _ in of_whole] == [0, 4, 8] and len({score for _, score in of_whole}) > 1
+    assert found == [*of_whole[:2], *of_whole[1:]], "the evaluation it starts with is that of step 4"
     assert name in resumed.evaluate() and name in resumed.evaluate(), "outside of training always"
 
 
@@ -248,86 +249,3 @@ def test_a_score_that_is_no_finite_number_is_reported_as_it_is(make_trainer):
     watch = LogSamples([2], 4, score=lambda ids: {"nats": float("nan"), "most": torch.tensor(math.inf)})
     found = watched(make_trainer, "none", watch=watch).evaluate()
     assert math.isnan(found["eval_samples_2_nats"]) and found["eval_samples_2_most"] == math.inf
-
-
-# --- errors ---
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"budgets": []}, "`budgets` is empty; give numbers of denoiser evaluations"),
-        ({"budgets": 2}, "`budgets` is 2; give whole numbers"),
-        ({"budgets": [2, 0]}, "`budgets` holds 0; give whole numbers"),
-        ({"budgets": [2.5]}, "`budgets` holds 2.5; give whole numbers"),
-        ({"budgets": [2, 2]}, "`budgets` is [2, 2], with a number twice"),
-        ({"num_samples": 0}, "`num_samples` is 0; give a whole number of at least 1"),
-        ({"show": -1}, "`show` is -1; give a whole number of at least 0"),
-        ({"every": 0}, "`every` is 0; give a whole number of at least 1"),
-        ({"score": 3}, "`score` is 3; give a callable"),
-        ({"schedulers": "joint"}, "`schedulers` is 'joint'; give a scheduler"),
-        ({"schedulers": {}}, "`schedulers` is a dict; give a scheduler"),
-        ({"schedulers": {"": LaddJointScheduler()}}, "`schedulers` is a dict; give a scheduler"),
-    ],
-)
-def test_wrong_settings_are_refused(options, message):
-    with pytest.raises(ValueError, match=re.escape(message)) as caught:
-        LogSamples(**options)
-    assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("kind", "watch", "options", "message"),
-    [
-        (
-            "discrete",
-            {"budgets": [1], "schedulers": LaddSequentialScheduler()},
-            {},
-            "samples with 1 evaluations: `num_",
-        ),
-        (
-            "separate",
-            {"schedulers": {"a": LaddJointScheduler()}},
-            {},
-            "The scheduler of 'a' of LogSamples moves tokens",
-        ),
-        ("none", {"every": 2}, {"metric_for_best_model": "eval_samples_2_entropy"}, "`every` of LogSamples is 2"),
-        ("none", {}, {"sample_budgets": [0]}, "`sample_budgets` holds 0; give whole numbers"),
-        ("none", {}, {"sample_budgets": 3}, "`sample_budgets` is 3; give whole numbers"),
-        ("none", {}, {"samples_per_budget": 0}, "`samples_per_budget` is 0; give a whole number"),
-    ],
-)
-def test_what_does_not_fit_the_model_or_the_arguments_is_refused(kind, watch, options, message, make_trainer):
-    with pytest.raises(ValueError, match=re.escape(message)):
-        make_trainer(kind, callbacks=[LogSamples(**watch)], **options)
-
-
-def test_a_model_without_latents_has_paths_of_one_leg(make_trainer):
-    watch = LogSamples([1], 2, LaddSequentialScheduler())
-    assert scores_of(watched(make_trainer, "none", watch=watch).evaluate()).keys() == {"eval_samples_1_entropy"}
-
-
-@pytest.mark.parametrize(
-    ("found", "message"),
-    [
-        (3.0, "`score` of LogSamples returned 3.0; give a callable that returns numbers by name"),
-        ({"nats": "low"}, "`score` of LogSamples returned 'low' as 'nats'"),
-        ({1: 2.0}, "`score` of LogSamples returned a dict"),
-    ],
-)
-def test_scores_that_are_not_numbers_by_name_are_refused(found, message, make_trainer):
-    trainer = watched(make_trainer, "none", watch=LogSamples([2], 2, score=lambda ids: found))
-    with pytest.raises(ValueError, match=re.escape(message)):
-        trainer.evaluate()
-    assert trainer.predict(texts(2)).metrics["test_loss"] > 0
-
-
-def test_two_of_them_and_another_trainer_are_refused(make_trainer, tmp_path):
-    from transformers import Trainer, TrainingArguments
-
-    with pytest.raises(ValueError, match="`callbacks` holds 2 LogSamples"):
-        make_trainer("none", callbacks=[LogSamples([2]), LogSamples([3])])
-    args, data = TrainingArguments(str(tmp_path), use_cpu=True), [{"x": 1}]
-    other = Trainer(torch.nn.Linear(1, 1), args, train_dataset=data, callbacks=[LogSamples()])
-    with pytest.raises(ValueError, match="LogSamples draws samples in a LaddTrainer only"):
-        other.train()
