@@ -254,6 +254,10 @@ def main(argv: list[str]) -> None:
         "samples": samples,
         "bounds": bounds,
         "log": {name: trainer.state.log_history for name, trainer in trainers.items()},
+        "training": {
+            name: {"flops": trainer.training_flops, "seconds": trainer.training_seconds}
+            for name, trainer in trainers.items()
+        },
         "seconds": {**seconds, "everything": time.time() - start},
     }
     (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")

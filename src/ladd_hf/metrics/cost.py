@@ -7,23 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torch.utils.flop_counter import FlopCounterMode
 
 from ..models.adapters import base_model
 from ..pipelines import LaddPipeline
+from .flops import ATTENTION_ON_A_CPU
 
 # The parts of a model that are not its heads: the streams of the denoiser, and a latent denoiser of its own.
 _STREAMS = ("model", "latent_denoiser")
-
-
-def _attention_flops(query: Any, key: Any, value: Any, *others: Any, out_shape: Any = None, **options: Any) -> int:
-    return sdpa_flop_count(query, key, value)
-
-
-# A kernel that torch's counter does not know.
-_ATTENTION_ON_A_CPU = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
 
 
 @dataclass(frozen=True)
@@ -59,7 +51,7 @@ def sampling_cost(pipeline: LaddPipeline, num_steps: int, batch_size: int = 1, *
 
     Normalisations, softmaxes and random draws are not counted (torch's `FlopCounterMode`).
     """
-    counter = FlopCounterMode(display=False, custom_mapping=_ATTENTION_ON_A_CPU)
+    counter = FlopCounterMode(display=False, custom_mapping=ATTENTION_ON_A_CPU)
     phases = {"latents": 0.0, "tokens": 0.0, "heads": 0.0}
     before = (0, 0)
 

@@ -35,6 +35,16 @@ class RecordedTrainer(CheckpointedTrainer):
         loaded, their number of steps."""
         return self._record.steps
 
+    @property
+    def training_flops(self) -> float:
+        """Floating-point operations of the current weights' training, in all processes and calls of `train`."""
+        return self._record.cost()[0]
+
+    @property
+    def training_seconds(self) -> float:
+        """Seconds of the training steps of the current weights, without evaluations and saving."""
+        return self._record.cost()[1]
+
     def _ladd_model(self) -> LaddForDiffusionLM:
         return base_model(self.accelerator.unwrap_model(self.model, keep_torch_compile=False))
 

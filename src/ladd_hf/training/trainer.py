@@ -35,6 +35,7 @@ from .sampling_trainer import SamplingTrainer
 from .searching_trainer import SearchingTrainer
 from .trainer_arguments import check_model_to_train, check_trainer_arguments
 from .trainer_checks import check_optimizer, check_options, check_set
+from .training_cost import TrainingCost
 
 logger = logging.get_logger(__name__)
 
@@ -131,7 +132,7 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         self._meet_samples()
         self.ema: EMACallback | None = None
         self._meet_average()
-        self._record = RunRecord()
+        self._record, self._cost = RunRecord(), TrainingCost()
         self._add_first(RunRecorder(self))
         self._monitor = LossMonitor()
         self._batch, self.current_gradient_accumulation_steps = 0, 1  # batch within an optimiser step
@@ -163,6 +164,7 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         self._check_objective()
         self._meet_samples()
         self._meet_average()
+        self._cost = TrainingCost()
         self._monitor, self._held = LossMonitor(), []  # discard leftovers of an earlier run or a failed batch
         if self._ladd_model().needs_latent_statistics:  # every process reads the same texts
             self._ladd_model().gather_latent_statistics(cast(Iterable, self.train_dataset), _EXAMPLES_OF_STATISTICS)
@@ -261,9 +263,21 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
             if self._batch == 0:
                 quantizer.start_step()
             quantizer.accumulates = self._batch + 1 < self.current_gradient_accumulation_steps
-        loss = super().training_step(model, inputs, *args, **kwargs)
+        with self._cost.watching(self._stage_number(), inputs):
+            loss = super().training_step(model, inputs, *args, **kwargs)
         self._batch += 1
         return loss
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Replaces `Trainer.floating_point_ops`: operations of the training step, forward and backward, as counted on
+        the first batches of its stage, where transformers has six for each parameter and token. The run's sum is
+        `state.total_flos`."""
+        flops = self._cost.of(self._stage_number(), inputs)
+        self._record.add_flops(flops * self.args.world_size)
+        return round(flops)
+
+    def _stage_number(self) -> int:
+        return self.args.stage_plan.number_at(self.state.global_step)
 
     def compute_loss(
         self,
