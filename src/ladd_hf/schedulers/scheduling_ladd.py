@@ -138,6 +138,11 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         """The path of runs that generate latents."""
         return self._path
 
+    @property
+    def steps_depend_on_lengths(self) -> bool:
+        """True if a run makes fewer evaluations than asked for where its texts have fewer tokens (`first_hitting`)."""
+        return self._unmasking.one_evaluation_per_token
+
     def steps_per_leg(self, num_steps: int) -> list[int]:
         """Divides `num_steps` evaluations among the path's legs. Raises `ValueError` for too few."""
         return shared_steps(num_steps, self._leg_weights or [1.0] * len(self.path.legs))
