@@ -17,7 +17,7 @@ from .time_axes import TimeAxis
 def measure_losses(
     denoiser: Denoiser,
     batches: Iterable[HeldOutTexts],
-    cells: int = 12,
+    cells: int = 10,
     num_draws: int = 1,
     rows_at_once: int = 512,
     seed: int = 0,

@@ -5,6 +5,7 @@ from .ngram_likelihood import NGramLikelihood, NGramModel
 from .one_step_decoding import OneStepDecoding, one_step_accuracy
 from .quality_by_evaluations import gap_closed, quality_by_evaluations
 from .sawtooth_likelihood import SawtoothLikelihood
+from .schedule_tuning import tune_schedule
 from .unigram_entropy import unigram_entropy
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "one_step_accuracy",
     "quality_by_evaluations",
     "sampling_cost",
+    "tune_schedule",
     "unigram_entropy",
 ]
