@@ -47,7 +47,9 @@ def _best_division(
 ) -> tuple[int, Numbers] | None:
     """Returns the number of the step to divide and the point, or `None` if none is worth it."""
     levels = np.stack([places[:-1], (places[:-1] + places[1:]) / 2, places[1:]])  # (3, steps, 2)
-    middle = np.stack([np.stack([levels[i, :, 0], levels[j, :, 1]], -1) for i, j in _DIVISIONS])  # (divisions, steps, 2)
+    middle = np.stack(
+        [np.stack([levels[i, :, 0], levels[j, :, 1]], -1) for i, j in _DIVISIONS]
+    )  # (divisions, steps, 2)
     first, last = (np.broadcast_to(levels[end], middle.shape) for end in (0, 2))
     inside = (middle != first).any(-1) & (middle != last).any(-1)
 

@@ -130,4 +130,3 @@ class RunsByCost(GridRuns):
                 latents -= 1
             states.append(min(of_tokens, of_latents)[1])
         return states
-

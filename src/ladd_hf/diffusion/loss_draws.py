@@ -102,7 +102,7 @@ class TextLosses:
         if self._channel is not None:
             encode = texts.encode or denoiser.encode
             self._clean = encode(texts.tokens, texts.attention_mask, None).clean
-        random = RowGenerator.from_content(seed, texts.tokens, texts.maskable)
+        random = RowGenerator.from_content(seed, texts.tokens, texts.attention_mask)
         self._token_keys, self._latent_keys = random.branch().keys, random.branch().keys
 
     @property
@@ -159,9 +159,7 @@ class TextLosses:
         mask = _repeated(self._texts.attention_mask, len(draws))
         times = {"token_timesteps": t_x, "latent_timesteps": t_y}
         options = {"predict_latents": predict_latents} if self._latents_alone else {}
-        return self._denoiser.denoise(
-            tokens, latents, **times, attention_mask=mask, logits_mask=logits_mask, **options
-        )
+        return self._denoiser.denoise(tokens, latents, **times, attention_mask=mask, logits_mask=logits_mask, **options)
 
     def _noisy_tokens(self, draws: Sequence[LossDraw], at_least_one: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Returns noisy tokens, the probability of the condition that they fulfil, and their times."""

@@ -37,7 +37,7 @@ def uniform_with_a_mask(uniform: Tensor, alpha: Tensor, maskable: Tensor) -> tup
         maskable: `(batch_size, length)` bool, at least one place per row.
 
     Returns:
-        The numbers, and the probability `(batch_size,)` that at least one place is masked.
+        The numbers, of which those that are not maskable mean nothing, and the probability `(batch_size,)` of it.
     """
     count = maskable.sum(1)
     largest = uniform.masked_fill(~maskable, 0).amax(1)

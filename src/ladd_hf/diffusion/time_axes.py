@@ -53,7 +53,9 @@ class TimeAxis:
         places, last = self.measured, len(self.times) - 1
         falls = self.times.ndim == 1 and last >= 0 and self.times[-1] == 0 and (np.diff(self.times) < 0).all()
         rises = self.progress.shape == self.times.shape and (np.diff(self.progress) >= 0).all()
-        whole = places.ndim == 1 and places.size and (places[0], places[-1]) == (0, last) and (np.diff(places) > 0).all()
+        whole = (
+            places.ndim == 1 and places.size and (places[0], places[-1]) == (0, last) and (np.diff(places) > 0).all()
+        )
         if not (falls and rises and whole and np.isfinite(self.progress).all()):
             raise ValueError(
                 "The times of a table do not fall to 0, or their progress does not rise: give a table as "
@@ -116,7 +118,9 @@ class TimeAxis:
 
     def places_of(self, times: Numbers) -> Numbers:
         """Returns the fractional places of times; those above the axis's first are its first."""
-        return np.interp(-np.asarray(times, dtype=np.float64), -self.times, np.arange(len(self.times), dtype=np.float64))
+        return np.interp(
+            -np.asarray(times, dtype=np.float64), -self.times, np.arange(len(self.times), dtype=np.float64)
+        )
 
     def weights(self, places: Numbers) -> Numbers:
         """Returns the weights `(n, g)` that interpolate losses at the measured times to `(n,)` fractional places.
