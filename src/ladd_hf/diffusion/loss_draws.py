@@ -53,7 +53,7 @@ class LossDraw(NamedTuple):
         of_latents: the loss of the latents, not of the tokens.
         row, column: the point's place.
         t_x, t_y: its times.
-        number, count: which draw it is, out of how many.
+        number, total: which draw it is, out of how many.
     """
 
     of_latents: bool
@@ -62,7 +62,7 @@ class LossDraw(NamedTuple):
     t_x: float
     t_y: float
     number: int = 0
-    count: int = 1
+    total: int = 1
 
 
 def losses_of_runs(token_axis: TimeAxis, latent_axis: TimeAxis, latents_first: bool) -> list[LossDraw]:
@@ -89,7 +89,7 @@ def repeated_draws(loss: LossDraw, axis: TimeAxis, length: float, least: int) ->
         visible = float(axis.progress[axis.measured[loss.column if loss.of_latents else loss.row]])
         masked = length * (1 - visible) / (1 - visible**length) if visible < 1 else 1.0  # given that one is
         count *= max(1, math.ceil(min(_FEW, length / 4) / masked))
-    return [loss._replace(number=number, count=count) for number in range(count)]
+    return [loss._replace(number=number, total=count) for number in range(count)]
 
 
 class TextLosses:
@@ -119,7 +119,7 @@ class TextLosses:
                 group = chosen[start : start + together]
                 found = self._of_latents(group) if of_latents else self._of_tokens(group)
                 for draw, losses in zip(group, found.view(len(group), -1).cpu().numpy(), strict=True):
-                    means[:, int(of_latents), draw.row, draw.column] += losses / draw.count
+                    means[:, int(of_latents), draw.row, draw.column] += losses / draw.total
         return means
 
     def _of_tokens(self, draws: Sequence[LossDraw]) -> Tensor:
@@ -201,7 +201,7 @@ class TextLosses:
         The uniform numbers of a loss's draws are shifted against one another, so that they mask different places.
         """
         uniform = RowGenerator(keys.repeat(len(draws))).uniform(ids.shape[1])
-        uniform = (uniform + self._spread([draw.number / draw.count for draw in draws])[:, None]) % 1
+        uniform = (uniform + self._spread([draw.number / draw.total for draw in draws])[:, None]) % 1
         alpha, probability = channel.progress(times), torch.ones_like(times)
         if at_least_one:
             uniform, probability = uniform_with_a_mask(uniform, alpha, maskable)

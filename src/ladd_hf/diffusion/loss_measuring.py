@@ -59,5 +59,14 @@ def measure_losses(
     ]
     shape = (len(axes[0].measured), len(axes[1].measured))
     each = np.concatenate([texts.means(draws, shape, rows_at_once) for texts in measured])  # (texts, 2, g_x, g_y)
-    errors = each.std(0, ddof=1) / np.sqrt(num_texts)
-    return LossTable(*axes, *each.mean(0), *errors, num_tokens, num_texts, latents_first)
+    (token_losses, latent_losses), (token_errors, latent_errors) = each.mean(0), each.std(0, ddof=1) / num_texts**0.5
+    return LossTable(
+        *axes,
+        token_losses,
+        latent_losses,
+        token_errors,
+        latent_errors,
+        num_tokens=num_tokens,
+        num_texts=num_texts,
+        latents_first=latents_first,
+    )

@@ -11,7 +11,7 @@ same of codes, or the squared error of continuous latents. The losses do not dep
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -117,9 +117,7 @@ class LossTable:
         if time >= self.latent_axis.times[0]:
             return self
         axis, weights = self.latent_axis.from_time(time)
-        cut = {name: getattr(self, name) @ weights.T for name in _LOSSES}
-        kept = (self.num_tokens, self.num_texts, self.latents_first)
-        return LossTable(self.token_axis, axis, *(cut[name] for name in _LOSSES), *kept)
+        return replace(self, latent_axis=axis, **{name: getattr(self, name) @ weights.T for name in _LOSSES})
 
     def losses_at(self, x: Numbers, y: Numbers) -> tuple[Numbers, Numbers]:
         """Returns both channels' losses at points, `(n,)` each, from fractional places `(n,)` on the two axes."""

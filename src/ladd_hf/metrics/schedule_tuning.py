@@ -76,7 +76,7 @@ def tune_schedule(
         latent_cost = latent_step_cost(model, batches[0], latents_first) if cost == "flops" else None
     of_model = {} if config is None else LaddTunedScheduler.options_of(config)
     tuned = LaddTunedScheduler(table, latent_cost, budgets, **{**of_model, **options})
-    return tuned if config is None else tuned.for_model(config)  # type: ignore[return-value]
+    return tuned if config is None else tuned.for_model(config)
 
 
 def _batches(model: Any, data: Any, num_texts: int, batch_size: int) -> Iterator[HeldOutTexts]:

@@ -15,9 +15,9 @@ from ladd_hf.diffusion.time_axes import TimeAxis
 
 MASKED = [DiscreteLatents(mask_schedule(name), 5) for name in sorted(MASK_SCHEDULES)]
 GAUSSIAN = [
-    ContinuousLatents(gaussian_schedule(name), noise, 3)
+    ContinuousLatents(gaussian_schedule(name), predicts_noise, 3)
     for name in sorted(GAUSSIAN_SCHEDULES)
-    for noise in (False, True)
+    for predicts_noise in (False, True)
 ]
 
 
