@@ -4,5 +4,6 @@ from .comparison import Comparison, compared
 from .evaluate import evaluate_pipeline
 from .results import EvaluationResults, Row
 from .settings import EvaluationSettings
+from .tasks import task_for
 
-__all__ = ["Comparison", "EvaluationResults", "EvaluationSettings", "Row", "compared", "evaluate_pipeline"]
+__all__ = ["Comparison", "EvaluationResults", "EvaluationSettings", "Row", "compared", "evaluate_pipeline", "task_for"]

@@ -7,25 +7,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor
 
-from ..metrics import sampling_cost
+from ..metrics import sampling_cost, tune_schedule
 from ..metrics.sampling_time import TimedRun, sampling_seconds
 from ..pipelines import LaddPipeline
 from ..schedulers import LaddScheduler
 from ..tasks import Task
+from ..training.sample_drawing import draw_samples
 from .bounds import run_bounds
 from .identity import circumstances, model_identity, task_identity
 from .results import EvaluationResults, Row
-from .samples import drawn
 from .schedules import evaluated_schedulers, smallest_budget
 from .settings import EvaluationSettings
 
 # Samples over which the counted operations of a run are averaged: which places a step reveals is random.
 _COUNTED_SAMPLES = 16
+# Texts that a schedule is tuned on.
+_TUNING_TEXTS = 256
 
 
 def evaluate_pipeline(
@@ -57,7 +57,7 @@ def evaluate_pipeline(
     settings, accelerator = settings or EvaluationSettings(), accelerator or Accelerator()
     tell = tell if tell is not None and accelerator.is_main_process else _silent
     pipeline.set_progress_bar_config(disable=True)
-    texts = _held_out(task, settings)
+    texts, others = held_out_texts(task, settings)
     found = EvaluationResults(
         model_identity(pipeline, name),
         task_identity(task),
@@ -67,7 +67,7 @@ def evaluate_pipeline(
     ).resumed()
     found.path = found.path if accelerator.is_main_process else None
     accelerator.wait_for_everyone()  # all have read the file before the first one writes it
-    schedulers = evaluated_schedulers(pipeline, settings, partial(_tuned, pipeline, task, settings))
+    schedulers = evaluated_schedulers(pipeline, settings, partial(_tuned, pipeline, others, settings))
     own = pipeline.scheduler
     try:
         for schedule, scheduler in schedulers.items():
@@ -105,7 +105,7 @@ def _row(
     schedule: str,
     num_steps: int,
     temperature: float,
-    texts: Tensor | None,
+    texts: list[dict[str, Any]],
     accelerator: Accelerator,
 ) -> Row:
     """Measures one row; every process has to call it."""
@@ -115,10 +115,11 @@ def _row(
     cost = sampling_cost(pipeline, num_steps, count, temperature=temperature, generator=generator)
     row |= {"nfe": cost.nfe, "flops": cost.flops}
     row |= {name: getattr(cost, name) for name in ("latent_flops", "token_flops", "head_flops")}
-    sequences = drawn(pipeline, num_steps, temperature, settings, accelerator)
+    drawing = num_steps, settings.num_samples, settings.batch_size, settings.seed, accelerator
+    sequences, _ = draw_samples(pipeline.model, pipeline.scheduler, *drawing, temperature=temperature)
     if accelerator.is_main_process:
         row |= dict(task.judge(sequences))
-    if texts is not None and temperature == 1:
+    if texts and temperature == 1:
         row |= run_bounds(pipeline, num_steps, texts, settings, accelerator)
     return row
 
@@ -142,19 +143,17 @@ def _time(
         found.add({**row, **estimate.named("seconds")})
 
 
-def _held_out(task: Task, settings: EvaluationSettings) -> Tensor | None:
-    """Returns the held-out texts of the bounds, `(N, S)`."""
-    if not settings.num_texts:
-        return None
-    return _ids(task.eval_dataset(settings.num_texts, settings.seed))
+def held_out_texts(task: Task, settings: EvaluationSettings) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Returns held-out examples for the bounds, and others to tune a schedule on: every second one, of twice as many."""
+    tuning = _TUNING_TEXTS * (TUNED in settings.schedules)
+    if not settings.num_texts + tuning:
+        return [], []
+    rows = list(task.eval_dataset(2 * max(settings.num_texts, tuning), settings.seed))
+    return rows[::2][: settings.num_texts], rows[1::2][:tuning]
 
 
-def _tuned(pipeline: LaddPipeline, task: Task, settings: EvaluationSettings) -> LaddScheduler:
-    raise NotImplementedError
-
-
-def _ids(dataset: Any) -> Tensor:
-    return torch.as_tensor(np.stack([np.asarray(row) for row in dataset["input_ids"]]).astype(np.int64))
+def _tuned(pipeline: LaddPipeline, texts: list[dict[str, Any]], settings: EvaluationSettings) -> LaddScheduler:
+    return tune_schedule(pipeline.model, texts, settings.budgets, num_texts=len(texts), seed=settings.seed)
 
 
 def _silent(line: str) -> None:

@@ -6,6 +6,7 @@ from .one_step_decoding import OneStepDecoding, one_step_accuracy
 from .quality_by_evaluations import gap_closed, quality_by_evaluations
 from .sawtooth_likelihood import SawtoothLikelihood
 from .seeded_samples import seeded_samples
+from .schedule_tuning import tune_schedule
 from .unigram_entropy import unigram_entropy
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "quality_by_evaluations",
     "sampling_cost",
     "seeded_samples",
+    "tune_schedule",
     "unigram_entropy",
 ]
