@@ -14,12 +14,13 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..utils.number_ranges import COUNT, SEED
+from ..utils.number_ranges import SEED, whole
 
 Sample = TypeVar("Sample")
 Floats = NDArray[np.float64]
 
 RESAMPLES = 1000
+_DRAWS = whole(2, "a whole number of at least 2")
 _NUMBERS_AT_ONCE = 1 << 22  # 32 MiB of float64
 
 
@@ -42,8 +43,9 @@ class Estimate:
 
 def bootstrap_counts(number: int, resamples: int, seed: int) -> Iterator[NDArray[np.int64]]:
     """Yields, for each of `resamples` draws of `number` samples with replacement, how often each one is drawn,
-    `(number,)`: multinomial counts. Raises `ValueError` for numbers below 1 and an invalid seed."""
-    COUNT.check("resamples", resamples)
+    `(number,)`: multinomial counts. Raises `ValueError` for fewer than 2 draws, which have no spread,
+    and an invalid seed."""
+    _DRAWS.check("resamples", resamples)
     SEED.check("seed", seed)
     random = np.random.default_rng(seed)
     for _ in range(resamples):
@@ -102,7 +104,7 @@ def _same(values: Floats) -> Floats:
     return values
 
 
-def bootstrap(
+def bootstrap_statistic(
     samples: Sequence[Sample], statistic: Callable[[list[Sample]], float], resamples: int = 200, seed: int = 0
 ) -> Estimate:
     """Estimates any statistic of a list of samples, which is computed `resamples` times.

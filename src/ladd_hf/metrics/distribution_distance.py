@@ -48,6 +48,7 @@ def sliced_wasserstein(
     projections: int = 128,
     seed: int = 0,
     resamples: int = _RESAMPLES,
+    vocab_size: int | None = None,
 ) -> Estimate:
     """Computes the sliced 2-Wasserstein distance of two sets of sequences (Bonneel et al., 2015).
 
@@ -61,6 +62,7 @@ def sliced_wasserstein(
         projections: number of directions.
         seed: of the directions, and of the bootstrap over samples.
         resamples: of the bootstrap; the references stay.
+        vocab_size: V of one-hot vectors, on which the directions depend; by default as many as the ids need.
 
     Raises `ValueError` for ids that are not two-dimensional, whole, and in sequences of one length.
     """
@@ -68,14 +70,16 @@ def sliced_wasserstein(
     COUNT.check("projections", projections)
     SEED.check("seed", seed)
     table = None if embedding is None else np.asarray(embedding, dtype=np.float64)
-    vocab_size = max(int(ours.max()), int(theirs.max())) + 1
-    if table is not None and (table.ndim != 2 or len(table) < vocab_size):
-        raise ValueError(f"The embedding has shape {table.shape}; give (V, E) with V of {vocab_size} or more.")
+    largest = max(int(ours.max()), int(theirs.max()))
+    if table is not None and (table.ndim != 2 or len(table) <= largest):
+        raise ValueError(f"The embedding has shape {table.shape}; give (V, E) with V of {largest + 1} or more.")
+    if vocab_size is not None and vocab_size <= largest:
+        raise ValueError(f"`vocab_size` is {vocab_size}, but there are ids up to {largest}: give more.")
     # each direction has a stream of its own, so that more of them are these and others
     streams = np.random.SeedSequence(seed).spawn(projections)
     pairs = []
     for stream in streams:
-        weights = _direction(stream, ours.shape[1], vocab_size, table)
+        weights = _direction(stream, ours.shape[1], vocab_size or largest + 1, table)
         pairs.append((_projected(ours, weights), _projected(theirs, weights)))
     left, right = (np.stack(side) for side in zip(*pairs, strict=True))  # (P, N), (P, R)
     order, right = left.argsort(axis=1), np.sort(right, axis=1)
@@ -119,9 +123,7 @@ def token_kl(
             return float((p[some] * np.log(p[some] / q[some]) - p[some] + q[some]).sum() + q[~some].sum())
 
     value = divergence()
-    if len(ours) < 2:
-        return Estimate(value)
-    if not np.isfinite(value):  # an error of it would not be
+    if len(ours) < 2 or not np.isfinite(value):  # an infinite one has no error
         return Estimate(value)
     drawn = [divergence(counts) for counts in bootstrap_counts(len(ours), resamples, seed)]
     return Estimate(value, float(np.std(drawn, ddof=1)))
@@ -185,7 +187,7 @@ class DistributionDistance(evaluate.Measurement):
 
     Args:
         references: `(R, S)` ids, R of 2 or more.
-        embedding, projections, seed: see [`sliced_wasserstein`].
+        embedding, projections, seed, vocab_size: see [`sliced_wasserstein`].
         pseudocount: see [`token_kl`].
     """
 
@@ -196,13 +198,14 @@ class DistributionDistance(evaluate.Measurement):
         projections: int = 128,
         seed: int = 0,
         pseudocount: float = 0.5,
+        vocab_size: int | None = None,
         **kwargs: Any,
     ) -> None:
         self.references, self.projections, self.draw = np.asarray(references), projections, seed
         self.options: dict[str, tuple[Callable[..., Estimate], dict[str, Any]]] = {
             "sliced_wasserstein": (
                 sliced_wasserstein,
-                {"embedding": embedding, "projections": projections, "seed": seed},
+                {"embedding": embedding, "projections": projections, "seed": seed, "vocab_size": vocab_size},
             ),
             "token_kl": (token_kl, {"pseudocount": pseudocount, "seed": seed}),
         }

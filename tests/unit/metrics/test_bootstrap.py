@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from ladd_hf.metrics.bootstrap import Estimate, bootstrap, bootstrap_counts, bootstrap_ratio, jackknife
+from ladd_hf.metrics.bootstrap import Estimate, bootstrap_counts, bootstrap_ratio, bootstrap_statistic, jackknife
 
 VALUES = np.random.default_rng(0).normal(3, 2, 400)
 
@@ -34,7 +34,7 @@ def test_a_transformed_score_has_the_error_of_the_delta_method():
 
 
 def test_any_statistic_has_the_error_of_its_mean_where_it_is_one():
-    general = bootstrap(list(VALUES), lambda drawn: sum(drawn) / len(drawn), resamples=1000)
+    general = bootstrap_statistic(list(VALUES), lambda drawn: sum(drawn) / len(drawn), resamples=1000)
     assert general.value == pytest.approx(VALUES.mean())
     assert general.stderr == pytest.approx(bootstrap_ratio(VALUES, resamples=1000).stderr, rel=0.1)
 
@@ -67,7 +67,7 @@ def test_many_draws_are_computed_in_parts(monkeypatch):
 
 
 def test_a_single_sample_has_no_error():
-    assert bootstrap_ratio([2.0]) == Estimate(2.0) == bootstrap([2.0], sum) == jackknife(2.0, [0.0])
+    assert bootstrap_ratio([2.0]) == Estimate(2.0) == bootstrap_statistic([2.0], sum) == jackknife(2.0, [0.0])
     assert Estimate(2.0).named("nats") == {"nats": 2.0}
     assert Estimate(2.0, 0.5).named("nats") == {"nats": 2.0, "nats_stderr": 0.5}
 
@@ -86,4 +86,9 @@ def test_what_has_no_mean_is_refused(numerators, denominators, message):
     with pytest.raises(ValueError, match=message):
         bootstrap_ratio(numerators, denominators)
     with pytest.raises(ValueError, match="no samples"):
-        bootstrap([], sum)
+        bootstrap_statistic([], sum)
+
+
+def test_a_single_draw_has_no_spread():
+    with pytest.raises(ValueError, match="`resamples` is 1; give a whole number of at least 2"):
+        bootstrap_ratio(VALUES, resamples=1)
