@@ -3,10 +3,12 @@ through `evaluate`."""
 
 from .bootstrap import Estimate, bootstrap_ratio, bootstrap_statistic
 from .causal_lm import CausalJudge
+from .code_usage import CodebookUsage, CodeUsage, code_usage, usage_of_codes
 from .cost import SamplingCost, sampling_cost
 from .distribution_distance import DistributionDistance, sliced_wasserstein, token_kl
 from .diversity import Diversity, distinct, self_bleu
 from .generative_perplexity import GenerativePerplexity
+from .latent_usefulness import TokenLoss, latent_usefulness
 from .mauve import Mauve, MauveSettings, mauve_of_features
 from .memorization import Memorization, TrainingWindows, memorized_share
 from .ngram_likelihood import NGramLikelihood, NGramModel
@@ -17,6 +19,8 @@ from .unigram_entropy import UnigramEntropy, unigram_entropies, unigram_entropy
 
 __all__ = [
     "CausalJudge",
+    "CodeUsage",
+    "CodebookUsage",
     "DistributionDistance",
     "Diversity",
     "Estimate",
@@ -29,12 +33,15 @@ __all__ = [
     "OneStepDecoding",
     "SamplingCost",
     "SawtoothLikelihood",
+    "TokenLoss",
     "TrainingWindows",
     "UnigramEntropy",
     "bootstrap_statistic",
     "bootstrap_ratio",
+    "code_usage",
     "distinct",
     "gap_closed",
+    "latent_usefulness",
     "mauve_of_features",
     "memorized_share",
     "one_step_accuracy",
@@ -45,4 +52,5 @@ __all__ = [
     "token_kl",
     "unigram_entropies",
     "unigram_entropy",
+    "usage_of_codes",
 ]
