@@ -118,7 +118,9 @@ def bootstrap_statistic(
     if len(samples) < 2:
         return Estimate(value)
     draws = bootstrap_counts(len(samples), resamples, seed)
-    values = [statistic([samples[place] for place in np.repeat(np.arange(len(samples)), counts)]) for counts in draws]
+    values = [
+        statistic([samples[place] for place in np.repeat(np.arange(len(samples)), counts).tolist()]) for counts in draws
+    ]
     return Estimate(value, float(np.std(values, ddof=1)))
 
 

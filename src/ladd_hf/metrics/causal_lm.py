@@ -60,22 +60,20 @@ class CausalJudge:
                 raise ValueError(
                     "`dtype` and `device` are of models that are loaded by name: move the model before it is given."
                 )
-            self.name = public_name(model.config.name_or_path) or type(model).__name__
+            self.name = public_name(model.config.name_or_path or type(model).__name__)
             tokenizer = tokenizer if tokenizer is not None else model.config.name_or_path or None
             self.model = model
         elif isinstance(model, str | PathLike):
             self.name = public_name(fspath(model))
             tokenizer = fspath(model) if tokenizer is None else tokenizer
-            self.model = _loaded(self.name, AutoModelForCausalLM, fspath(model), dtype=dtype or "float32")
-            self.model.to(device or torch.accelerator.current_accelerator(check_available=True) or "cpu")
+            loaded: Any = _loaded(self.name, AutoModelForCausalLM, fspath(model), dtype=dtype or "float32")
+            self.model = loaded.to(device or torch.accelerator.current_accelerator(check_available=True) or "cpu")
         else:
             raise ValueError(f"The judge is {described(model)}; give a causal LM of transformers, its name or folder.")
         if tokenizer is None:
             raise ValueError(f"The judge {self.name!r} was given without its tokenizer: give `tokenizer` as well.")
         self.tokenizer: PreTrainedTokenizerBase = (
-            _loaded(self.name, AutoTokenizer, fspath(tokenizer))
-            if isinstance(tokenizer, str | PathLike)
-            else tokenizer
+            _loaded(self.name, AutoTokenizer, fspath(tokenizer)) if isinstance(tokenizer, str | PathLike) else tokenizer
         )
         positions = getattr(self.model.config, "max_position_embeddings", None)
         if max_length is not None and positions is not None and max_length > positions:

@@ -32,7 +32,9 @@ class CleanBatch:
     @property
     def real(self) -> Tensor:
         """The tokens that are no padding, `(B, S)` bool."""
-        return torch.ones_like(self.tokens, dtype=torch.bool) if self.attention_mask is None else self.attention_mask > 0
+        return (
+            torch.ones_like(self.tokens, dtype=torch.bool) if self.attention_mask is None else self.attention_mask > 0
+        )
 
 
 @torch.no_grad()

@@ -34,7 +34,8 @@ Args:
     data: codes of texts, (N, M).
 
 Returns:
-    perplexity: exp of the entropy of the codes' frequencies over all texts and positions: from 1 to the number of codes.
+    perplexity: exp of the entropy of the codes' frequencies over all texts and positions, from 1 to the number of \
+codes.
     perplexity_stderr: its standard error, a bootstrap over texts; left out for a single one. Few texts for many codes \
 also bias it downwards.
     used, dead: numbers of codes that occur, and that do not.
@@ -75,11 +76,13 @@ def usage_of_codes(codes: ArrayLike, codebook_size: int, resamples: int = _RESAM
     COUNT.check("codebook_size", codebook_size)
     rows = np.asarray(codes)
     if rows.ndim != 2 or not rows.size or rows.dtype.kind not in "iu":
-        raise ValueError(f"The codes have shape {rows.shape} and dtype {rows.dtype}; give whole numbers, (texts, latents).")
+        raise ValueError(
+            f"The codes have shape {rows.shape} and dtype {rows.dtype}; give whole numbers, (texts, latents)."
+        )
     if rows.min() < 0 or rows.max() >= codebook_size:
         raise ValueError(
-            f"There are codes from {rows.min()} to {rows.max()}, but the codebook has {codebook_size}: give codes from 0 "
-            f"to {codebook_size - 1}."
+            f"There are codes from {rows.min()} to {rows.max()}, but the codebook has {codebook_size}: give codes from "
+            f"0 to {codebook_size - 1}."
         )
     number, length = rows.shape
     positions = [np.bincount(column, minlength=codebook_size) for column in rows.T]

@@ -144,7 +144,8 @@ def _sequences(samples: ArrayLike, references: ArrayLike) -> tuple[Ids, Ids]:
         rows = np.asarray(given)
         if rows.ndim != 2 or not rows.size or rows.dtype.kind not in "iu" or rows.min() < 0:
             raise ValueError(
-                f"The {name} have shape {rows.shape} and dtype {rows.dtype}; give ids of 0 or more, (sequences, length)."
+                f"The {name} have shape {rows.shape} and dtype {rows.dtype}; give ids of 0 or more, (sequences, "
+                "length)."
             )
         found.append(rows.astype(np.int64))
     ours, theirs = found

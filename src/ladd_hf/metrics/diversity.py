@@ -116,7 +116,9 @@ def self_bleu(sequences: Sequences, num_samples: int = 100, seed: int = 0) -> Es
     SEED.check("seed", seed)
     rows = [row for row in _numbered(sequences) if len(row)]
     if min(len(rows), num_samples) < 2:
-        raise ValueError(f"Self-BLEU compares samples with each other: got {len(rows)} and `num_samples` {num_samples}.")
+        raise ValueError(
+            f"Self-BLEU compares samples with each other: got {len(rows)} and `num_samples` {num_samples}."
+        )
     if len(rows) > num_samples:
         places = np.sort(np.random.default_rng(seed).choice(len(rows), num_samples, replace=False))
         rows = [rows[place] for place in places]

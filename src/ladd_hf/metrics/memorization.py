@@ -125,7 +125,8 @@ def _codes(text: str | Sequence[int]) -> Codes:
     ids = np.asarray(text)
     if ids.ndim != 1 or (len(ids) and (ids.dtype.kind not in "iu" or ids.min() < 0 or ids.max() >= 2**32)):
         raise ValueError(
-            f"A text has shape {ids.shape} and dtype {ids.dtype}; give strings, or sequences of ids from 0 to 2**32 - 1."
+            f"A text has shape {ids.shape} and dtype {ids.dtype}; give strings, or sequences of ids from 0 to 2**32 "
+            "- 1."
         )
     return ids.astype(np.uint32)
 

@@ -27,8 +27,8 @@ Args:
 Returns:
     nats_per_character: -log p over all characters of all texts, divided by their number.
     perplexity_per_character: its exponential.
-    nats_per_character_stderr, perplexity_per_character_stderr: their standard errors, a bootstrap over texts; left out \
-for a single text.
+    nats_per_character_stderr, perplexity_per_character_stderr: their standard errors, a bootstrap over texts; left \
+out for a single text.
 """
 
 _CITATION = """\
@@ -97,7 +97,10 @@ class NGramModel:
         if not any(texts):
             raise ValueError("The texts have no characters: give texts, of which one at least is not empty.")
         text_of_character = np.repeat(np.arange(len(texts)), [len(text) for text in texts])
-        return np.bincount(text_of_character, -self.log_likelihood(texts), minlength=len(texts))
+        nats: NDArray[np.float64] = np.bincount(text_of_character, -self.log_likelihood(texts), len(texts)).astype(
+            float
+        )
+        return nats
 
     def nats_per_character(self, texts: Sequence[str]) -> float:
         """Returns the mean of -log p over all characters of the texts. Raises `ValueError` without characters."""
@@ -155,8 +158,8 @@ class NGramLikelihood(evaluate.Measurement):
     """Mean -log p of texts in nats per character under an [`NGramModel`] of a corpus.
 
     `NGramLikelihood(corpus_texts, order=6).compute(data=texts)` returns `nats_per_character` and
-    `perplexity_per_character`, each with its standard error (`..._stderr`). Values below that of held-out texts of the corpus indicate too typical texts, values
-    above it implausible ones.
+    `perplexity_per_character`, each with its standard error (`..._stderr`). Values below that of held-out texts of the
+    corpus indicate too typical texts, values above it implausible ones.
 
     Raises the errors of [`NGramModel`], and `ValueError` for texts without characters.
     """

@@ -31,9 +31,7 @@ def test_distinct_n_and_its_error_are_those_of_the_definition(texts, order):
     if len(long_enough) == 1:
         assert found.stderr is None
         return
-    without = [
-        share_of_different(long_enough[:i] + long_enough[i + 1 :], order) for i in range(len(long_enough))
-    ]
+    without = [share_of_different(long_enough[:i] + long_enough[i + 1 :], order) for i in range(len(long_enough))]
     n = len(without)
     assert found.stderr == pytest.approx(math.sqrt((n - 1) / n * ((np.array(without) - np.mean(without)) ** 2).sum()))
 
@@ -41,7 +39,7 @@ def test_distinct_n_and_its_error_are_those_of_the_definition(texts, order):
 def test_units_may_be_characters_ids_or_words():
     assert distinct(["abab", "ba"], 2).value == pytest.approx(2 / 4)
     assert distinct([[5, 900_000, 5, 900_000], [900_000, 5]], 2) == distinct(["abab", "ba"], 2)
-    assert distinct(["a cat sat".split(), "a cat ran".split()], 1).value == pytest.approx(4 / 6)
+    assert distinct([["a", "cat", "sat"], ["a", "cat", "ran"]], 1).value == pytest.approx(4 / 6)
 
 
 def test_more_of_the_same_is_less_distinct():
