@@ -1,7 +1,7 @@
 """Trains a small causal language model on a corpus, a judge of samples where no large one can be downloaded.
 
-    python benchmarks/train_small_judge.py --output_dir out/judge                  # python-docs, about ten minutes on a core
-    python benchmarks/train_small_judge.py --data lm1b --tokenizer gpt2 --max_steps 20000 --output_dir out/lm1b-judge
+    python benchmarks/train_small_judge.py --output_dir out/judge      # python-docs, about ten minutes on a core
+    python benchmarks/train_small_judge.py --data lm1b --tokenizer gpt2 --max_steps 20000 --output_dir out/lm1b
     python examples/train_ladd.py examples/configs/python-docs-di.yaml \\
         --judges ngram entropy '{name: generative_perplexity, model: out/judge}'
 

@@ -9,16 +9,18 @@ from helpers.examples import recipes, train_ladd
 @pytest.fixture
 def corpus(tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "texts"
+    folder.mkdir()
     for split, count in (("train", 40), ("validation", 10)):
         lines = [f"the {n} cats sat on the mat and dog number {n} ran to the log" for n in range(count)]
-        (tmp_path / f"{split}.txt").write_text("\n".join(lines))
-    return tmp_path
+        (folder / f"{split}.txt").write_text("\n".join(lines))
+    return folder
 
 
 def task_of(corpus, *flags, recipe=None):
-    path = corpus / "recipe.yaml"
-    path.write_text(f"data: {corpus}\nlength: 16\n" + (recipe or ""))
-    run, *_ = recipes.parse_arguments(["--config", str(path), "--output_dir", str(corpus / "out"), *flags])
+    path = corpus.parent / "recipe.yaml"
+    path.write_text(f"data: {corpus}\nlength: 16\nmax_steps: 2\n" + (recipe or ""))
+    run, *_ = recipes.parse_arguments(["--config", str(path), "--output_dir", str(corpus.parent / "out"), *flags])
     return train_ladd.make_task(run)
 
 
