@@ -30,7 +30,10 @@ def _wide(comparison: Comparison, temperature: float) -> str:
     lines = [f"{main['metric'].capitalize()}, temperature {temperature:g}", ""]
     lines += _table(
         ["evaluations", *map(str, budgets)],
-        [[name, *(_score({r["num_steps"]: r for r in rows}.get(n), main) for n in budgets)] for name, rows in curves.items()],
+        [
+            [name, *(_score({r["num_steps"]: r for r in rows}.get(n), main) for n in budgets)]
+            for name, rows in curves.items()
+        ],
     )
     return "\n".join(lines)
 
@@ -65,7 +68,9 @@ def _about(comparison: Comparison) -> str:
         f"{where['dtype']}, {where['hardware']}; {where['versions']}."
     )
     if any("seconds" in row for one in comparison.results for row in one.rows):
-        told.append(f"Milliseconds are medians of {settings['timing_rounds']} rounds in which all runs of a model take turns.")
+        told.append(
+            f"Milliseconds are medians of {settings['timing_rounds']} rounds in which all runs of a model take turns."
+        )
     return "\n".join(f"* {line}" for line in told)
 
 

@@ -66,9 +66,7 @@ class EvaluationSettings:
     def data(self) -> dict[str, Any]:
         """Returns the settings that decide numbers, as JSON holds them."""
         listed = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-        listed["schedules"] = [
-            one if one in (SAVED, TUNED) else path_data(one) for one in self.schedules
-        ]
+        listed["schedules"] = [one if one in (SAVED, TUNED) else path_data(one) for one in self.schedules]
         return listed
 
 
