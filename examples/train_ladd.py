@@ -78,7 +78,7 @@ def make_task(run: RunArguments, min_tokens: int = 1) -> Task:
     """Returns data and judge; padded texts have at least `min_tokens`. Raises `ValueError`, `OSError` for missing
     data."""
     if run.data == "sawtooth":
-        return SawtoothTask(run.length)
+        return SawtoothTask(run.length, run.judges or ())
     reading = {name: getattr(run, name) for name in ("streaming", "text_column", "sample_by", "held_out", "num_proc")}
     splits = load_corpus(run.data, **reading)
     if run.normalize:
@@ -88,6 +88,8 @@ def make_task(run: RunArguments, min_tokens: int = 1) -> Task:
     same = ("packing", "truncate", "fill", "judge_order", "judge_characters", "num_proc")
     options = {name: getattr(run, name) for name in same}
     options["separator"] = separator_of(run.data) if run.separator is None else run.separator
+    if run.judges is not None:
+        options["judges"] = run.judges
     # a card must not show where files are
     name = Path(run.data).resolve().name if Path(run.data).exists() else run.data
     return TextTask(name, splits, tokenizer, run.length, min_tokens=run.min_tokens or min_tokens, **options)

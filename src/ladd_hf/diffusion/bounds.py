@@ -48,3 +48,20 @@ class Bound(ABC):
     def bits_per_character(self, num_characters: int) -> float:
         """Returns the total bound in bits divided by the number of characters of the batch's texts."""
         return float(self.total_nats.sum()) / (num_characters * math.log(2))
+
+
+class TotalBound(Bound):
+    """Bounds of texts that were computed in parts.
+
+    Args:
+        nats: `(N,)` of each text.
+        num_tokens: `(N,)`.
+    """
+
+    def __init__(self, nats: Tensor, num_tokens: Tensor) -> None:
+        self.nats, self.num_tokens = nats, num_tokens
+
+    @property
+    def total_nats(self) -> Tensor:
+        """Bound of each text in nats, `(N,)`."""
+        return self.nats

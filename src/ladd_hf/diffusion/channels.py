@@ -88,6 +88,10 @@ class LatentChannel(ABC):
         """Returns the bound's term of a run's step t -> s, in nats per example, `(B,)`; 0 where s = t."""
 
     @abstractmethod
+    def progress(self, t: Tensor) -> Tensor:
+        """Returns a number that rises as t falls, in the shape of `t`: a step's bound is proportional to its rise."""
+
+    @abstractmethod
     def draw_moves(self, noisy: Tensor, t: float, s: float, random: RowGenerator) -> Tensor:
         """Draws the latents that the step t -> s changes, `(B, M)` bool, independent of the denoiser's output."""
 
@@ -159,10 +163,13 @@ class MaskedChannel:
         flat = at_least_float32(logits.flatten(0, -2))
         return F.cross_entropy(flat, clean.flatten(), reduction="none").view_as(clean)
 
+    def progress(self, t: Tensor) -> Tensor:
+        """Returns alpha(t), and 1 at time 0 for any schedule: a step's bound is proportional to its rise."""
+        return torch.where(t <= 0, 1.0, self.schedule.alpha(t))
+
     def reveal_probability(self, t: Tensor, s: Tensor) -> Tensor:
         """Returns the probability that the step t -> s reveals a masked position, `(B,)`; at time 0 all are visible."""
-        alpha_t = self.schedule.alpha(t)
-        alpha_s = torch.where(s <= 0, 1.0, self.schedule.alpha(s))
+        alpha_t, alpha_s = self.schedule.alpha(t), self.progress(s)
         return torch.where(t == s, 0.0, (alpha_s - alpha_t) / (1 - alpha_t))
 
     def alpha_at(self, time: float) -> float:
@@ -279,6 +286,11 @@ class ContinuousLatents(LatentChannel):
     def step_bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor, s: Tensor) -> Tensor:
         """Returns the KL from the posterior to the DDPM step t -> s, `(B,)` nats: the weighted squared error."""
         return self._weight(t.double(), s.double()) * self._squared_error(prediction, clean, noisy, t).sum((1, 2))
+
+    def progress(self, t: Tensor) -> Tensor:
+        """Returns half the signal-to-noise ratio, a(t)^2 / (2 s(t)^2): its rise weighs the squared error of y_0."""
+        signal = self.schedule.signal_variance(t.double())
+        return signal / (2 * (1 - signal))
 
     def _weight(self, t: Tensor, s: Tensor) -> Tensor:
         weigh = noise_weight if self.predicts_noise else sample_weight

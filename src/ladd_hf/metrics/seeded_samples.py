@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +13,12 @@ from ..pipelines import LaddPipeline
 
 
 def seeded_samples(
-    pipeline: LaddPipeline, num_steps: int, seeds: Sequence[int], batch_size: int, skip_idle_rows: bool = True
+    pipeline: LaddPipeline,
+    num_steps: int,
+    seeds: Sequence[int],
+    batch_size: int,
+    skip_idle_rows: bool = True,
+    **options: Any,
 ) -> tuple[Tensor, Tensor]:
     """Draws one sample for each seed, with the pipeline's default lengths.
 
@@ -23,6 +29,7 @@ def seeded_samples(
         batch_size: samples drawn at once, on which they do not depend.
         skip_idle_rows: as in a call of the pipeline. Without it the number of evaluations does not depend on the seeds,
             as processes need that share sharded weights.
+        options: further arguments of the pipeline's call, such as `temperature`.
 
     Returns the ids `(N, S)`, padded to the longest sample, and the number of tokens of each `(N,)`, on the CPU.
     """
@@ -36,6 +43,7 @@ def seeded_samples(
             output_type="seq",
             return_dict=False,
             skip_idle_rows=skip_idle_rows,
+            **options,
         )
         batches.append(sequences.cpu())
         lengths.append(ends.cpu())

@@ -38,6 +38,7 @@ def draw_samples(
     batch_size: int,
     seed: int,
     accelerator: Accelerator,
+    **options: Any,
 ) -> tuple[Tensor, Tensor]:
     """Draws `num_samples` samples, each seeded by `seed` and its number. Every process has to call it.
 
@@ -48,6 +49,7 @@ def draw_samples(
         num_samples, batch_size: of all processes together, and of one batch in one process.
         seed: of the run.
         accelerator: knows the processes.
+        options: further arguments of the pipeline's call, such as `temperature`.
 
     Returns in every process all ids `(num_samples, S)`, padded, and their numbers of tokens `(num_samples,)`, on the
     CPU.
@@ -60,7 +62,7 @@ def draw_samples(
     each = -(-num_samples // processes)
     numbers = [(first + row * processes) % num_samples for row in range(each)]  # the last round is filled up
     seeds = [seed * num_samples + number for number in numbers]
-    sequences, lengths = seeded_samples(pipeline, num_steps, seeds, batch_size, skip_idle_rows=not sharded)
+    sequences, lengths = seeded_samples(pipeline, num_steps, seeds, batch_size, skip_idle_rows=not sharded, **options)
     if processes == 1:
         return sequences, lengths
     filler = model.config.pad_token_id or 0
