@@ -5,10 +5,10 @@
     python examples/evaluate_ladd.py out/python-docs-di/di-ladd --beside out/python-docs-di/mdlm --data python-docs \
         --budgets 2 4 8 --schedules saved tuned --judges ngram entropy memorization --timing_rounds 5 --results out/eval
 
-Without `--budgets` the bound is computed: on the test split by default, or on your own file. With them samples are drawn
-at these numbers of evaluations, scored by judges that read the corpus' training texts (docs/measuring.md), and written
-with their cost to the folder `--results`: JSON of each model, with which a run that was stopped goes on, a table and a
-plot against evaluations, floating-point operations and seconds.
+Without `--budgets` the bound is computed: on the test split by default, or on your own file. With them samples are
+drawn at these numbers of evaluations and scored by judges that read the corpus' training texts (docs/measuring.md). The
+folder `--results` gets their scores and costs: JSON of each model, with which a run that was stopped goes on, a table,
+and a plot against evaluations, floating-point operations and seconds.
 
 MODEL is a folder or a repository of a pipeline, or of a model that was saved with its tokenizer. The corpus is one of
 `known_corpora()`, a data set of the Hub, or local files; its texts become blocks of the model's own tokens.

@@ -50,8 +50,8 @@ def evaluate_models(
         tell: is called with a line about each row.
         options: of [`task_for`].
 
-    Raises `ValueError` for a folder with results of another evaluation, for models that cannot be compared on this data,
-    and the errors of loading them.
+    Raises `ValueError` for a folder with results of another evaluation and for models that cannot be compared on this
+    data, and the errors of loading them.
     """
     accelerator, found = accelerator or Accelerator(), []
     for model, name in zip(models, short_names(models), strict=True):
