@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--training_seconds", type=float, required=True, help="that the tuning is a share of")
     parser.add_argument("--budgets", type=int, nargs="+", default=[2, 3, 4, 6, 8, 16])
     parser.add_argument("--num_texts", type=int, default=256, help="texts that the schedule is tuned on")
-    parser.add_argument("--cells", type=int, default=10)
+    parser.add_argument("--cells", type=int, default=8)
     parser.add_argument("--num_bound_texts", type=int, default=500)
     parser.add_argument("--draws", type=int, default=4, help="of each step, for the bound")
     parser.add_argument("--num_samples", type=int, default=2000, help="samples of a lot")

@@ -32,7 +32,7 @@ def tune_schedule(
     cost: Literal["evaluations", "flops"] = "evaluations",
     *,
     num_texts: int = 256,
-    cells: int = 10,
+    cells: int = 8,
     num_draws: int = 1,
     batch_size: int = 64,
     rows_at_once: int = 512,
