@@ -5,7 +5,7 @@
 
 For each saved pipeline a schedule is tuned on held-out texts, and then both the tuned run and those of hand-set paths
 are measured anew, at each number of evaluations: the bound on other held-out texts, with its standard error over them,
-and the judge's nats of samples, with theirs over independent lots of samples.
+and the judge's nats of samples, with theirs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import statistics
 import time
 from pathlib import Path
 from typing import Any
@@ -71,16 +70,11 @@ def bound_of(pipeline: LaddPipeline, scheduler: LaddScheduler, num_steps: int, t
     return {"nats": float(nats.mean()), "error": float(nats.std() / math.sqrt(len(nats))), "run": run}
 
 
-def judged(
-    pipeline: LaddPipeline, scheduler: LaddScheduler, num_steps: int, task: Task, num_samples: int, lots: int
-) -> dict:
-    """Returns the judge's nats of samples, with the standard error of independent lots."""
+def judged(pipeline: LaddPipeline, scheduler: LaddScheduler, num_steps: int, task: Task, num_samples: int) -> dict:
+    """Returns the judge's nats of samples, with their standard error."""
     pipeline.scheduler = scheduler
-    scores = []
-    for lot in range(lots):
-        found = quality_by_evaluations(pipeline, [num_steps], task.judge, num_samples, num_samples, seed=lot)
-        scores.append(float(found[num_steps]["nats"]))
-    return {"nats": statistics.mean(scores), "error": statistics.stdev(scores) / math.sqrt(lots)}
+    score = quality_by_evaluations(pipeline, [num_steps], task.judge, num_samples)[num_steps]
+    return {"nats": score["nats"], "error": score["nats_stderr"]}
 
 
 def compare(pipeline: LaddPipeline, task: Task, options: argparse.Namespace) -> dict[str, Any]:
@@ -99,7 +93,7 @@ def compare(pipeline: LaddPipeline, task: Task, options: argparse.Namespace) -> 
         scores = {
             label: {
                 "bound": bound_of(pipeline, one, num_steps, others, options.draws),
-                "samples": judged(pipeline, one, num_steps, task, options.num_samples, options.lots),
+                "samples": judged(pipeline, one, num_steps, task, options.num_samples),
             }
             for label, one in schedulers.items()
         }
@@ -125,8 +119,7 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=8)
     parser.add_argument("--num_bound_texts", type=int, default=500)
     parser.add_argument("--draws", type=int, default=4, help="of each step, for the bound")
-    parser.add_argument("--num_samples", type=int, default=2000, help="samples of a lot")
-    parser.add_argument("--lots", type=int, default=4)
+    parser.add_argument("--num_samples", type=int, default=4000)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     results = {}

@@ -33,6 +33,7 @@ from .schedulers.scheduling_tuned import LaddTunedScheduler as LaddTunedSchedule
 from .schedulers.step_plan import StepPlan as StepPlan
 from .schedulers.unmasking import register_unmasking as register_unmasking
 from .training.arguments import LaddTrainingArguments as LaddTrainingArguments
+from .training.log_samples import LogSamples as LogSamples
 from .training.stages import Ramp as Ramp
 from .training.stages import Stage as Stage
 from .training.stages import register_stage as register_stage

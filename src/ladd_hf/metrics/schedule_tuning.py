@@ -19,7 +19,7 @@ from ..models.vocabulary import Vocabulary
 from ..schedulers import LaddTunedScheduler
 from ..utils.number_ranges import COUNT, whole
 from ..utils.wrong_objects import described
-from .cost import latent_step_cost
+from .step_cost import latent_step_cost
 
 _COSTS = ("evaluations", "flops")
 _AT_LEAST_TWO = whole(2, "a whole number of at least 2")

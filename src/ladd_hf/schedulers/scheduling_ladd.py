@@ -143,6 +143,11 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         """The path of runs that generate latents."""
         return self._path
 
+    @property
+    def steps_depend_on_lengths(self) -> bool:
+        """True if a run makes fewer evaluations than asked for where its texts have fewer tokens (`first_hitting`)."""
+        return self._unmasking.one_evaluation_per_token
+
     def steps_per_leg(self, num_steps: int) -> list[int]:
         """Divides `num_steps` evaluations among the path's legs. Raises `ValueError` for too few."""
         return shared_steps(num_steps, self._leg_weights or [1.0] * len(self.path.legs))
@@ -224,6 +229,13 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         token_times, latent_times = zip(*self._grid, strict=True)
         self.token_times = torch.tensor(token_times, dtype=torch.float32, device=device)
         self.latent_times = torch.tensor(latent_times, dtype=torch.float32, device=device)
+
+    def run(self, num_steps: int, latent_time: float = 1.0) -> list[Point]:
+        """Returns the points (t_x, t_y) of a run, first to last, as `nelbo(run=...)` takes them.
+
+        `latent_time` is the time at which latents start. Raises `ValueError` for too few steps.
+        """
+        return self._points(num_steps, latent_time if self._latents is not None else 0.0, None)
 
     def _points(self, num_steps: int, latent_time: float, num_tokens: int | None) -> list[Point]:
         """Returns the points (t_x, t_y) of a run, first to last; `latent_time` is 0 without latents."""

@@ -12,6 +12,8 @@ import torch
 
 from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddJointScheduler, LaddPipeline, LaddSequentialScheduler
 from ladd_hf.data import character_tokenizer
+from ladd_hf.metrics import CausalJudge
+from ladd_hf.metrics.generative_perplexity import text_nats
 
 FOLDER = Path(__file__).resolve().parents[3] / "benchmarks"
 
@@ -98,7 +100,7 @@ def test_a_tuned_schedule_is_compared_with_those_set_by_hand(run, tmp_path):
     for name, options in (("di", latents), ("mdlm", {})):
         model = LaddForDiffusionLM(LaddConfig(vocab_size=3, mask_token_id=2, **sizes, **options))
         LaddPipeline(model).save_pretrained(tmp_path / name)
-    sizes = "--budgets 1 2 --num_texts 8 --cells 2 --num_bound_texts 8 --num_samples 8 --lots 2 --training_seconds 10"
+    sizes = "--budgets 1 2 --num_texts 8 --cells 2 --num_bound_texts 8 --num_samples 8 --training_seconds 10"
     printed = run("tuned_schedule", tmp_path / "di", tmp_path / "mdlm", *sizes.split(), "--json", tmp_path / "x.json")
     found = json.loads((tmp_path / "x.json").read_text())
     assert list(found) == ["di", "mdlm"] and "of the training" in printed
@@ -108,3 +110,17 @@ def test_a_tuned_schedule_is_compared_with_those_set_by_hand(run, tmp_path):
     for score in found["di"]["budgets"]["2"].values():
         assert score["bound"]["nats"] > 0 and score["bound"]["error"] >= 0 and score["samples"]["nats"] > 0
         assert len(score["bound"]["run"]) == 3
+
+
+def test_a_small_judge_is_a_model_of_transformers_that_judges(run, tmp_path):
+    for split, count in (("train", 40), ("validation", 8)):
+        lines = [f"the {n} cats sat on the mat and the dogs ran to the log" for n in range(count)]
+        (tmp_path / f"{split}.txt").write_text("\n".join(lines))
+    folder = tmp_path / "my-judge"
+    sizes = "--length 16 --hidden_size 32 --num_hidden_layers 1 --max_steps 60 --batch_size 8 --tokenizer character"
+    said = run("train_small_judge", "--data", tmp_path, *sizes.split(), "--output_dir", folder)
+    assert "stands in for gpt2-large" in said and "perplexity" in said
+    judge = CausalJudge(str(folder), device="cpu")
+    assert judge.name == "my-judge" and judge.max_length == 16
+    read, shuffled = text_nats(judge, ["the cats sat on the mat"]), text_nats(judge, ["tth acse a stno eht mta"])
+    assert read.nats < shuffled.nats
