@@ -17,7 +17,7 @@ from .time_axes import TimeAxis
 def measure_losses(
     denoiser: Denoiser,
     batches: Iterable[HeldOutTexts],
-    cells: int = 10,
+    cells: int = 8,
     num_draws: int = 1,
     rows_at_once: int = 512,
     seed: int = 0,
@@ -33,7 +33,7 @@ def measure_losses(
         denoiser: the model.
         batches: held-out texts, each of which counts once.
         cells: gaps between measured times on each side; losses are measured at (cells + 1)^2 points.
-        num_draws: draws of noise per text and loss, up to 8 times as many where few tokens or codes are masked.
+        num_draws: draws of noise per text and loss, up to 4 times as many where few tokens or codes are masked.
         rows_at_once: rows of an evaluation, into which several points of a small batch are put.
         seed: of the noise.
         latents_first: measure only points of runs that write the latents before the tokens, with the denoiser of

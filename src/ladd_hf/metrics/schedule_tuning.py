@@ -19,7 +19,7 @@ from ..models.vocabulary import Vocabulary
 from ..schedulers import LaddTunedScheduler
 from ..utils.number_ranges import COUNT, whole
 from ..utils.wrong_objects import described
-from .cost import latent_step_cost
+from .step_cost import latent_step_cost
 
 _COSTS = ("evaluations", "flops")
 _AT_LEAST_TWO = whole(2, "a whole number of at least 2")
@@ -32,7 +32,7 @@ def tune_schedule(
     cost: Literal["evaluations", "flops"] = "evaluations",
     *,
     num_texts: int = 256,
-    cells: int = 10,
+    cells: int = 8,
     num_draws: int = 1,
     batch_size: int = 64,
     rows_at_once: int = 512,
