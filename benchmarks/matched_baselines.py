@@ -39,7 +39,7 @@ from ladd_hf.tasks import SawtoothTask, Task, TextTask  # noqa: E402
 # Endings of baselines' names, and the number of a `Cost` in which each equals its recipe.
 MATCHES = {"flops": "flops", "longer": "flops", "parameters": "parameters", "blocks": "block_weights"}
 # Recipes that have matched baselines.
-RECIPES = ("python-docs-di", "python-docs-co")
+RECIPES = ("python-docs-di", "python-docs-co", "package-docs-gpu-di", "package-docs-gpu-co")
 
 
 def _attention(query: Any, key: Any, value: Any, *others: Any, out_shape: Any = None, **options: Any) -> int:

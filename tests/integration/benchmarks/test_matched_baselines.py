@@ -6,6 +6,7 @@ import importlib.util
 import json
 import re
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -26,7 +27,6 @@ def load_script():
 
 
 SCRIPT = load_script()
-OF_RECIPE = SCRIPT.of_recipe
 PAIRS = [
     (recipe, name, number)
     for recipe in SCRIPT.RECIPES
@@ -38,13 +38,30 @@ SIZES |= {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "
 LATENTS = {"latent_type": "continuous", "latent_length": 4, "latent_dim": 3}
 
 
+NUMBERS = ("parameters", "block_weights", "flops")
+
+
 def arguments(**options):
     return LaddTrainingArguments("unused", use_cpu=True, per_device_train_batch_size=2, max_steps=10, **options)
 
 
+def in_layers(config, training, layers, examples=2):
+    """The cost with another number of layers."""
+    return SCRIPT.cost_of(type(config).from_dict({**config.to_dict(), "num_hidden_layers": layers}), training, examples)
+
+
+def extrapolated(config, training):
+    """The cost, from those of one layer and of two: all its numbers are linear in layers."""
+    one, two = (in_layers(config, training, layers) for layers in (1, 2))
+    deeper = config.num_hidden_layers - 1
+    numbers = {n: getattr(one, n) + deeper * (getattr(two, n) - getattr(one, n)) for n in NUMBERS}
+    return replace(one, **numbers)
+
+
 @cache
 def cost(recipe):
-    return OF_RECIPE(recipe, examples=2)
+    task, model, training = SCRIPT.parsed(recipe)
+    return extrapolated(model.config(task, latents=True), training)
 
 
 @pytest.mark.parametrize(("recipe", "name", "number"), PAIRS, ids=[name for _, name, _ in PAIRS])
@@ -63,6 +80,13 @@ def test_a_matched_recipe_changes_width_and_steps_alone_and_samples_as_mdlm_does
     assert set(settings) <= {"hidden_size", "num_attention_heads", "max_steps"}
     if "longer" in name:
         assert set(settings) == {"max_steps"}
+
+
+@pytest.mark.parametrize("kind", [{}, LATENTS], ids=["mdlm", "co"])
+def test_costs_are_linear_in_layers(kind):
+    config, stages = LaddConfig(**SIZES, **kind), [{"name": "encoder", "steps": 4}, "prior"] if kind else None
+    whole, by_two = SCRIPT.cost_of(config, arguments(stages=stages), 2), extrapolated(config, arguments(stages=stages))
+    assert all(getattr(by_two, number) == pytest.approx(getattr(whole, number), rel=1e-12) for number in NUMBERS)
 
 
 @pytest.mark.parametrize("length", [16, 12])
