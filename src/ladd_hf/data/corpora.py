@@ -71,7 +71,7 @@ class PackageDocs:
 
     normalize: bool = True
     remarks: str = (
-        "Docstrings and descriptions of up to 41 packages that ladd_hf is installed with, in 27 symbols: with the "
+        "Docstrings and descriptions of up to 43 packages that ladd_hf is installed with, in 27 symbols: with the "
         "versions of constraints.txt SIZES million characters. Validation is networkx, test "
         "is pandas. Read from the installation and not redistributed; each package has its own licence."
     )
