@@ -113,6 +113,13 @@ class RunArguments:
     judge_characters: int = field(
         default=20_000_000, metadata={"help": "Texts: characters that the judge is estimated on."}
     )
+    judges: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Judges of samples, by name or as {name: ..., options}: see docs/measuring.md. By default 'ngram' "
+            "and 'entropy' of texts; of the sawtooth, those beside its exact law."
+        },
+    )
     baseline: bool = field(default=True, metadata={"help": "Train MDLM with the same tokens, optimiser and steps."})
     budgets: list[int] = field(
         default_factory=lambda: [1, 2, 4, 8, 16, 32, 128], metadata={"help": "Numbers of evaluations to sample with."}
@@ -130,6 +137,8 @@ class RunArguments:
             self.budgets = [self.budgets]
         if not isinstance(self.budgets, list) or not self.budgets or not all(_whole(n, 1) for n in self.budgets):
             raise ValueError(f"`budgets` is {self.budgets}; give whole numbers of at least 1.")
+        if self.judges is not None:
+            self.judges = [choice(one) if isinstance(one, str) else one for one in self.judges]
         check_share(self.held_out)
         kinds = get_type_hints(type(self))
         for f in fields(self):
@@ -210,8 +219,8 @@ _SETTINGS = [_flag(name, kind) for name, kind in LaddConfig.__annotations__.item
 ModelArguments = make_dataclass("ModelArguments", [("size", str | None, _SIZE), *_SETTINGS], bases=(_Model,))
 
 
-# In recipes a path may be written as corners, too, which a flag gives as JSON.
-_PATHS_IN_RECIPES = {"schedules": list, "nelbo_paths": list, "time_distribution": str | list}
+# In recipes a path may be written as corners, too, which a flag gives as JSON, and a judge as a mapping.
+_LISTS_IN_RECIPES = {"schedules": list, "nelbo_paths": list, "time_distribution": str | list, "judges": list}
 _SCHEDULERS = {"joint": LaddJointScheduler, "sequential": LaddSequentialScheduler}
 
 
@@ -339,7 +348,7 @@ def parse_arguments(
     settings = {name: value for name, value in settings.items() if name not in named.unset}
     with refusing():
         hints = {name: hint for kind in kinds for name, hint in get_type_hints(kind).items()}
-        check_kinds(settings, {**hints, **_PATHS_IN_RECIPES}, texts_are_read=True)
+        check_kinds(settings, {**hints, **_LISTS_IN_RECIPES}, texts_are_read=True)
     for f in (f for kind in kinds for f in fields(kind)):  # which the parser looks at for flags alone
         choices = f.metadata.get("choices")
         if choices and f.name in settings and settings[f.name] not in choices:

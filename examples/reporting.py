@@ -12,7 +12,7 @@ from ladd_hf import LaddTrainer
 from ladd_hf.diffusion.paths import PathSpec, path_name, time_path
 from ladd_hf.tasks import Judgement, Measure, Task
 from ladd_hf.tasks.base import described_together
-from ladd_hf.training.model_card import Conditions, SampleScores, ScoresBeside
+from ladd_hf.training.model_card import Conditions, SampleScores, ScoresBeside, with_error
 from ladd_hf.training.run_facts import hardware
 
 
@@ -59,10 +59,11 @@ def show_table(task: Task, quality: dict[str, dict[int, Judgement]], comparisons
         direction = f" ({measure.better} is better)" if measure.better else ""
         rows |= {f"{label} {measure.name}{direction}": _cells(measure, scores) for label, scores in quality.items()}
     width = max(map(len, rows)) + 4
-    lines = ["evaluations".ljust(width) + "".join(f"{budget:>9}" for budget in budgets)]
+    column = max([9, *(len(cell) + 2 for cells in rows.values() for cell in cells.values())])
+    lines = ["evaluations".ljust(width) + "".join(f"{budget:>{column}}" for budget in budgets)]
     for label, cells in rows.items():
-        lines.append(label.ljust(width) + "".join(f"{cells.get(budget, '-'):>9}" for budget in budgets))
-    found = {measure.name: f"{task.reference()[measure.name]:.{measure.digits}f}" for measure in task.measures}
+        lines.append(label.ljust(width) + "".join(f"{cells.get(budget, '-'):>{column}}" for budget in budgets))
+    found = {measure.name: _shown(measure, task.reference()) for measure in task.measures}
     if task.exact:
         lines.append(f"entropy of the data: {found[main.name]} (what the data itself scores; lower is more typical)")
     else:
@@ -73,7 +74,12 @@ def show_table(task: Task, quality: dict[str, dict[int, Judgement]], comparisons
 
 def _cells(measure: Measure, scores: dict[int, Judgement]) -> dict[int, str]:
     """Formats the scores at each number of evaluations."""
-    return {n: f"{score[measure.name]:.{measure.digits}f}" for n, score in scores.items()}
+    return {n: _shown(measure, score) for n, score in scores.items()}
+
+
+def _shown(measure: Measure, score: Judgement) -> str:
+    """Formats a score, with its standard error if that is known."""
+    return with_error(score[measure.name], score.get(measure.error_name), measure.digits)
 
 
 def plot(task: Task, quality: dict[str, dict[int, Judgement]], path: Path) -> None:
@@ -86,7 +92,9 @@ def plot(task: Task, quality: dict[str, dict[int, Judgement]], path: Path) -> No
     main = task.measures[0]
     figure, axes = pyplot.subplots(figsize=(6, 4))
     for label, scores in quality.items():
-        axes.plot(list(scores), [score[main.name] for score in scores.values()], marker="o", label=label)
+        heights = [score[main.name] for score in scores.values()]
+        errors = [score.get(main.error_name, 0.0) for score in scores.values()]
+        axes.errorbar(list(scores), heights, errors, marker="o", capsize=2, label=label)
     axes.axhline(task.reference()[main.name], color="black", linestyle=":", label="the data itself")
     axes.set_xscale("log", base=2)
     axes.set_xlabel("denoiser evaluations")
@@ -128,19 +136,33 @@ def sample_scores(
     reference, (main, *others) = task.reference(), task.measures
     dtype = str(trainer.model.dtype).removeprefix("torch.")
 
-    def table(measure: Measure) -> dict[str, dict[int, float]]:
+    def table(name: str) -> dict[str, dict[int, float]]:
         return {
-            schedule: {n: score[measure.name] for n, score in scores.items()} for schedule, scores in quality.items()
+            schedule: {n: score[name] for n, score in scores.items() if name in score}
+            for schedule, scores in quality.items()
         }
 
     return SampleScores(
-        table(main),
+        table(main.name),
         main.metric,
         described_together(task.measures),
         Conditions(task.name, dtype, trainer.args.seed, hardware(trainer.args.device)),
         num_samples,
         floor=reference[main.name],
-        beside=[ScoresBeside(one.name, one.metric, table(one), reference[one.name], one.better) for one in others],
+        beside=[
+            ScoresBeside(
+                one.name,
+                one.metric,
+                table(one.name),
+                reference[one.name],
+                one.better,
+                table(one.error_name),
+                reference.get(one.error_name),
+            )
+            for one in others
+        ],
         exact=task.exact,
         step=trainer.trained_steps,
+        errors=table(main.error_name),
+        floor_error=reference.get(main.error_name),
     )

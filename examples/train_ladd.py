@@ -31,7 +31,15 @@ from reporting import ProgressLines, describe_bound, plot, print_results, sample
 from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerCallback, set_seed
 from transformers.utils import logging as transformers_logging
 
-from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddPipeline, LaddScheduler, LaddTrainer, LaddTrainingArguments
+from ladd_hf import (
+    LaddConfig,
+    LaddForDiffusionLM,
+    LaddPipeline,
+    LaddScheduler,
+    LaddTrainer,
+    LaddTrainingArguments,
+    LogSamples,
+)
 from ladd_hf.data import LaddCollator, load_corpus, make_tokenizer, precompute_latents, text8_normalize
 from ladd_hf.data.corpora import separator_of
 from ladd_hf.data.missing_texts import present
@@ -70,7 +78,7 @@ def make_task(run: RunArguments, min_tokens: int = 1) -> Task:
     """Returns data and judge; padded texts have at least `min_tokens`. Raises `ValueError`, `OSError` for missing
     data."""
     if run.data == "sawtooth":
-        return SawtoothTask(run.length)
+        return SawtoothTask(run.length, run.judges or ())
     reading = {name: getattr(run, name) for name in ("streaming", "text_column", "sample_by", "held_out", "num_proc")}
     splits = load_corpus(run.data, **reading)
     if run.normalize:
@@ -80,6 +88,8 @@ def make_task(run: RunArguments, min_tokens: int = 1) -> Task:
     same = ("packing", "truncate", "fill", "judge_order", "judge_characters", "num_proc")
     options = {name: getattr(run, name) for name in same}
     options["separator"] = separator_of(run.data) if run.separator is None else run.separator
+    if run.judges is not None:
+        options["judges"] = run.judges
     # a card must not show where files are
     name = Path(run.data).resolve().name if Path(run.data).exists() else run.data
     return TextTask(name, splits, tokenizer, run.length, min_tokens=run.min_tokens or min_tokens, **options)
@@ -91,9 +101,11 @@ def train(
     training: LaddTrainingArguments,
     task: Task,
     data: tuple[Any, Any],
+    schedulers: LaddScheduler | dict[str, LaddScheduler],
     precompute: bool = False,
 ) -> tuple[LaddTrainer, float]:
-    """Trains one model from the run's seed; returns its trainer and the seconds it took."""
+    """Trains one model from the run's seed; returns its trainer and the seconds it took. Samples that `sample_budgets`
+    asks for at evaluations follow `schedulers`."""
     set_seed(training.seed)
     model = LaddForDiffusionLM(config)
     if precompute:
@@ -106,6 +118,8 @@ def train(
     if training.process_index == 0:
         print(f"\n{label}: {model.num_parameters():,} parameters, {training.max_steps:,} steps", flush=True)
     callbacks = [*(watch_latents(task, data[1]) if config.latent_type != "none" else []), ProgressLines()]
+    if training.sample_budgets:
+        callbacks.append(LogSamples(schedulers=schedulers, score=task.judge))
     train_set, held_out = data
     with refusing():  # settings that only the trainer checks
         trainer = LaddTrainer(
@@ -169,12 +183,14 @@ def main(argv: list[str]) -> None:
     seconds: dict[str, float] = {}
     if run.baseline and model_arguments.latent_type != "none":
         arguments = baseline_arguments(training, folder / "checkpoints" / "mdlm")
-        trainers["mdlm"], seconds["mdlm"] = train("MDLM", configs["mdlm"], arguments, task, data)
+        trainers["mdlm"], seconds["mdlm"] = train(
+            "MDLM", configs["mdlm"], arguments, task, data, schedulers.along("joint")
+        )
     method = METHODS[configs["ladd"].latent_type]
     arguments = copy.deepcopy(training)
     arguments.output_dir = str(folder / "checkpoints" / folders["ladd"].name)
     trainers["ladd"], seconds["ladd"] = train(
-        method, configs["ladd"], arguments, task, data, precompute=run.precompute_latents
+        method, configs["ladd"], arguments, task, data, compared, precompute=run.precompute_latents
     )
     bounds = {name: trainer.evaluate() for name, trainer in trainers.items()} if run.num_eval_sequences else {}
     plans: dict[str, dict[str, LaddScheduler]] = {}
@@ -240,6 +256,10 @@ def main(argv: list[str]) -> None:
         "samples": samples,
         "bounds": bounds,
         "log": {name: trainer.state.log_history for name, trainer in trainers.items()},
+        "training": {
+            name: {"flops": trainer.training_flops, "seconds": trainer.training_seconds}
+            for name, trainer in trainers.items()
+        },
         "seconds": {**seconds, "everything": time.time() - start},
     }
     (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")

@@ -12,6 +12,7 @@ from .diffusion.paths import register_timestep_spacing as register_timestep_spac
 from .diffusion.process import NoiseProcess as NoiseProcess
 from .diffusion.rng import RowGenerator as RowGenerator
 from .diffusion.time_sampling import TrainingNoise as TrainingNoise
+from .metrics.schedule_tuning import tune_schedule as tune_schedule
 from .models.configuration_ladd import MODEL_SIZES as MODEL_SIZES
 from .models.configuration_ladd import LaddConfig as LaddConfig
 from .models.encoders.pooling import register_pooling as register_pooling
@@ -28,9 +29,11 @@ from .schedulers.scheduling_joint import LaddJointScheduler as LaddJointSchedule
 from .schedulers.scheduling_ladd import LaddScheduler as LaddScheduler
 from .schedulers.scheduling_ladd import LaddSchedulerOutput as LaddSchedulerOutput
 from .schedulers.scheduling_sequential import LaddSequentialScheduler as LaddSequentialScheduler
+from .schedulers.scheduling_tuned import LaddTunedScheduler as LaddTunedScheduler
 from .schedulers.step_plan import StepPlan as StepPlan
 from .schedulers.unmasking import register_unmasking as register_unmasking
 from .training.arguments import LaddTrainingArguments as LaddTrainingArguments
+from .training.log_samples import LogSamples as LogSamples
 from .training.stages import Ramp as Ramp
 from .training.stages import Stage as Stage
 from .training.stages import register_stage as register_stage

@@ -14,10 +14,11 @@ from ladd_hf.models.encoders.pooling import POOLINGS
 from ladd_hf.models.quantizers.quantizer_options import QUANTIZERS
 from ladd_hf.schedulers.remasking import REMASKINGS
 from ladd_hf.schedulers.unmasking import UNMASKINGS
+from ladd_hf.tasks.judges import JUDGES
 
 REGISTRIES = (
     *(MASK_SCHEDULES, GAUSSIAN_SCHEDULES, LATENT_SOLVERS, TIME_PATHS, TIMESTEP_SPACINGS),
-    *(LOSS_TERMS, UNMASKINGS, REMASKINGS, QUANTIZERS, POOLINGS, CORPORA),
+    *(LOSS_TERMS, UNMASKINGS, REMASKINGS, QUANTIZERS, POOLINGS, CORPORA, JUDGES),
 )
 
 

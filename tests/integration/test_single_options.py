@@ -109,9 +109,9 @@ def test_the_best_weights_are_those_of_the_lowest_bound(metric, make_trainer):
 
 
 def test_a_compiled_model_trains_as_it_does_uncompiled(make_trainer):
-    plain = make_trainer("none", "plain", eval_data=texts(4), max_steps=1)
+    plain = make_trainer("none", "plain", eval_data=texts(4), max_steps=6)
     compiled = make_trainer(
-        "none", "compiled", eval_data=texts(4), max_steps=1, torch_compile=True, torch_compile_backend="eager"
+        "none", "compiled", eval_data=texts(4), max_steps=6, torch_compile=True, torch_compile_backend="eager"
     )
     for trainer in (plain, compiled):
         trainer.train()

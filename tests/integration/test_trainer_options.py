@@ -80,8 +80,6 @@ CHANGES_NOTHING = {
 # What is refused, and the sentence that says so.
 REFUSED = {
     "label_smoothing_factor": (0.1, "`label_smoothing_factor` is 0.1, but the loss is the diffusion objective"),
-    "batch_eval_metrics": (True, "`batch_eval_metrics` is True, but evaluation computes the bound of each text"),
-    "include_for_metrics": (["loss"], "`include_for_metrics` is ['loss'], but evaluation computes the bound"),
     "use_liger_kernel": (True, "`use_liger_kernel` is True, but Liger has no kernels for this model"),
     "fp16": (True, "`fp16` is True, but a CPU does not train in mixed float16: set `bf16`"),
 }
@@ -95,6 +93,8 @@ TESTED = {
     "lr_scheduler_kwargs": "test_single_options.py::test_the_best_weights_are_those_of_the_lowest_bound",
     "dataloader_persistent_workers": "test_trainer_options.py::"
     "test_each_evaluation_set_has_its_own_figure_where_workers_persist",
+    "batch_eval_metrics": "test_compute_metrics.py::test_batch_by_batch_it_finds_the_same_bound",
+    "include_for_metrics": "test_compute_metrics.py::test_it_is_given_the_nats_and_the_scored_tokens_of_each_text",
     "bf16_full_eval": "test_single_options.py::test_evaluation_in_half_precision_leaves_the_weights_as_they_are",
     "fp16_full_eval": "test_single_options.py::test_evaluation_in_half_precision_leaves_the_weights_as_they_are",
     "activation_checkpointing_kwargs": "test_single_options.py::test_reentrant_checkpointing_trains_the_same_adapters",
@@ -119,6 +119,7 @@ TESTED = {
     "ddp_backend": "test_trainer_distributed.py",
     "fsdp": "examples/test_accelerate_configs.py",
     "deepspeed": "test_sharding.py",
+    "report_to": "test_sample_reports.py::test_texts_and_a_plot_are_in_tensorboards_files",
     "resume_from_checkpoint": "test_single_options.py::test_the_checkpoint_of_the_arguments_is_resumed",
     "parallelism_config": "test_trainer_options.py::test_sequences_and_tensors_are_not_split_over_devices",
 }
@@ -132,7 +133,6 @@ LEFT_TO_TRANSFORMERS = {
     "gradient_checkpointing_kwargs": "the old name of activation_checkpointing_kwargs",
     "torch_compile_mode": "a mode of the inductor backend",
     "liger_kernel_config": "of use_liger_kernel, which is refused",
-    "report_to": "services that logs are sent to",
     "trackio_space_id": "one of these services",
     "trackio_bucket_id": "one of these services",
     "trackio_static_space_id": "one of these services",
@@ -160,6 +160,7 @@ TRAINER = {
     "train_dataset": "test_trainer.py::test_a_model_learns_what_it_is_shown",
     "eval_dataset": "test_evaluation_counts.py",
     "processing_class": "test_trainer.py::test_a_tokenizer_with_another_mask_token_is_refused",
+    "compute_metrics": "test_compute_metrics.py::test_it_is_given_the_nats_and_the_scored_tokens_of_each_text",
     "model_init": "test_hyperparameter_search.py",
     "callbacks": "test_trainer.py::test_behind_it_the_average_begins_anew",
     "optimizers": "test_averaging_optimisers.py::test_averaging_optimisers_are_refused_beside_an_average",
@@ -167,7 +168,6 @@ TRAINER = {
 }
 REFUSED_TRAINER = {
     "compute_loss_func": (lambda *args, **kwargs: 0.0, "`compute_loss_func` is given, but the loss is the diffusion"),
-    "compute_metrics": (lambda prediction: {}, "`compute_metrics` is given, but evaluation computes the bound"),
     "preprocess_logits_for_metrics": (lambda *args: None, "`preprocess_logits_for_metrics` is given, but evaluation"),
 }
 
@@ -258,9 +258,9 @@ def test_batches_of_unequal_sizes_are_refused(make_trainer):
 
 def test_callables_that_are_set_later_are_refused_too(make_trainer):
     trainer = make_trainer("none", eval_data=texts(2))
-    trainer.compute_metrics = lambda prediction: {}
+    trainer.preprocess_logits_for_metrics = lambda logits, labels: logits
     for run in (trainer.train, trainer.evaluate):
-        with pytest.raises(ValueError, match="`compute_metrics` is given, but evaluation computes the bound"):
+        with pytest.raises(ValueError, match="`preprocess_logits_for_metrics` is given, but evaluation computes the"):
             run()
 
 

@@ -16,7 +16,7 @@ from helpers.training import two_stages
 from safetensors.torch import load_file, save_file
 
 import ladd_hf
-from ladd_hf import LaddForDiffusionLM, LaddTrainer, LaddTrainingArguments
+from ladd_hf import LaddForDiffusionLM, LaddTrainer, LaddTrainingArguments, LogSamples
 from ladd_hf.training.checkpoint_writing import ASIDE
 from ladd_hf.training.checkpoints import defect_of, manifest_of
 
@@ -74,12 +74,25 @@ def train(folder: Path, name: str, batch_size: int, report: str = "", **options:
     (folder / f"{rank}.json").write_text(json.dumps({"history": history, "bound": metrics["eval_loss"]}))
 
 
+class Counted:
+    """Counts the texts and sums the tokens that `compute_metrics` is given, at once or batch by batch."""
+
+    def __init__(self) -> None:
+        self.texts, self.tokens = 0, 0
+
+    def __call__(self, prediction: Any, compute_result: bool = True) -> dict[str, float]:
+        self.texts += len(prediction.predictions)
+        self.tokens += int(prediction.label_ids.sum())
+        return {"texts": self.texts, "tokens": self.tokens} if compute_result else {}
+
+
 def evaluate_streams(folder: Path) -> None:
-    """Writes the bound of streams, read by the first process for all or shared by their processes, and rows counted."""
+    """Writes the bound of streams, read by the first process for all or shared by their processes, and rows counted,
+    also by metrics of the user."""
     model, data, found = LaddForDiffusionLM.from_pretrained(folder / "discrete"), torch.load(folder / "data.pt"), {}
     for rows, batch in STREAMS:
         stream = Dataset.from_list([{"input_ids": row["input_ids"].tolist()} for row in data[:rows]])
-        for dispatched in (True, False):
+        for dispatched, by_batch in ((True, False), (False, False), (True, True), (False, True)):
             args = LaddTrainingArguments(
                 str(folder / "streams"),
                 use_cpu=True,
@@ -87,10 +100,39 @@ def evaluate_streams(folder: Path) -> None:
                 disable_tqdm=True,
                 per_device_eval_batch_size=batch,
                 accelerator_config={"dispatch_batches": dispatched},
+                batch_eval_metrics=by_batch,
             )
-            output = LaddTrainer(model, args).predict(stream.to_iterable_dataset())
-            found[f"{rows} by {batch} {dispatched}"] = [len(output.predictions), output.metrics["test_loss"]]
+            output = LaddTrainer(model, args, compute_metrics=Counted()).predict(stream.to_iterable_dataset())
+            counted = len(output.predictions), *(output.metrics[f"test_{name}"] for name in ("texts", "tokens"))
+            found[f"{rows} by {batch} {dispatched} {by_batch}"] = [*counted, output.metrics["test_loss"]]
     (folder / f"streams-{args.world_size}-{args.process_index}.json").write_text(json.dumps(found))
+
+
+def total(ids: torch.Tensor) -> dict[str, float]:
+    """A score that tells samples apart, of the first process alone."""
+    assert os.environ.get("RANK", "0") == "0"
+    return {"total": float((ids * torch.arange(1, ids.numel() + 1).view_as(ids)).sum())}
+
+
+def evaluate_samples(folder: Path) -> None:
+    """Writes the samples of evaluations, of equal and of several lengths; their number is not divided evenly."""
+    found = {}
+    for lengths in (None, {"4": 1, "9": 2}):
+        model = LaddForDiffusionLM.from_pretrained(folder / "discrete", text_lengths=lengths)
+        args = LaddTrainingArguments(
+            str(folder / "samples"),
+            use_cpu=True,
+            ddp_backend="gloo" if "RANK" in os.environ else None,
+            disable_tqdm=True,
+            per_device_eval_batch_size=2,
+        )
+        for number in (1, 7):
+            watch = LogSamples([2, 5], number, score=total, show=7)
+            trainer = LaddTrainer(model, args, eval_dataset=torch.load(folder / "data.pt")[:3], callbacks=[watch])
+            metrics = {name: value for name, value in trainer.evaluate().items() if name.endswith("_total")}
+            texts = {str(budget): rows for budget, rows in watch.last.texts[""].items()}
+            found[f"{number} {lengths}"] = [metrics, texts]
+    (folder / f"samples-{args.world_size}-{args.process_index}.json").write_text(json.dumps(found))
 
 
 def resume(folder: Path) -> None:
@@ -128,11 +170,13 @@ def results(stirred_model, tiny_model, tmp_path_factory):
     for name in RUNS:
         train(folder, name, batch_size=16)
     evaluate_streams(folder)
-    streams = {
-        (world, rank): json.loads((folder / f"streams-{world}-{rank}.json").read_text()) for world, rank in RANKS
+    evaluate_samples(folder)
+    evaluated = {
+        name: {(world, rank): json.loads((folder / f"{name}-{world}-{rank}.json").read_text()) for world, rank in RANKS}
+        for name in ("streams", "samples")
     }
     return (
-        {"streams": streams}
+        evaluated
         | {
             name: {
                 (world, rank): (
@@ -187,13 +231,22 @@ def test_unless_each_process_is_to_count_for_itself(results):
 
 @pytest.mark.parametrize(("rows", "batch"), STREAMS)
 def test_streams_count_each_text_once_however_processes_share_them(rows, batch, results):
-    alone = results["streams"][1, 0][f"{rows} by {batch} True"]
-    assert alone[0] == rows
+    alone = results["streams"][1, 0][f"{rows} by {batch} True False"]
+    assert alone[:2] == [rows, rows]
     for key in RANKS:
-        for dispatched in (True, False):
-            counted, bound = results["streams"][key][f"{rows} by {batch} {dispatched}"]
-            assert counted == rows, key
-            assert bound == pytest.approx(alone[1], rel=1e-5), key
+        for how in ("True False", "False False", "True True", "False True"):
+            *counted, bound = results["streams"][key][f"{rows} by {batch} {how}"]
+            assert counted == alone[:3], (key, how)
+            assert bound == pytest.approx(alone[3], rel=1e-5), key
+
+
+def test_samples_are_the_same_for_any_number_of_processes(results):
+    alone = results["samples"][1, 0]
+    assert len({json.dumps(found) for found in alone.values()}) == 4
+    for metrics, texts in alone.values():
+        assert metrics.keys() == {"eval_samples_2_total", "eval_samples_5_total"} and texts["2"] != texts["5"]
+    assert {len(row.split()) for row in alone["7 {'4': 1, '9': 2}"][1]["2"]} == {4, 9}
+    assert results["samples"] == dict.fromkeys(RANKS, alone)
 
 
 def test_two_processes_save_whole_checkpoints_and_go_on_from_the_last_one(results):
@@ -211,4 +264,5 @@ if __name__ == "__main__":
     for run_name in RUNS:
         train(Path(sys.argv[1]), run_name, batch_size=8)
     evaluate_streams(Path(sys.argv[1]))
+    evaluate_samples(Path(sys.argv[1]))
     resume(Path(sys.argv[1]))

@@ -17,6 +17,9 @@ from torch.nn import functional as F
 from .gaussian import (
     LATENT_SOLVERS,
     add_gaussian_noise,
+    ddpm_mean,
+    ddpm_step,
+    ddpm_variance,
     noise_from_sample,
     noise_weight,
     sample_from_noise,
@@ -85,6 +88,10 @@ class LatentChannel(ABC):
         """Returns the bound's term of a run's step t -> s, in nats per example, `(B,)`; 0 where s = t."""
 
     @abstractmethod
+    def progress(self, t: Tensor) -> Tensor:
+        """Returns a number that rises as t falls, in the shape of `t`: a step's bound is proportional to its rise."""
+
+    @abstractmethod
     def draw_moves(self, noisy: Tensor, t: float, s: float, random: RowGenerator) -> Tensor:
         """Draws the latents that the step t -> s changes, `(B, M)` bool, independent of the denoiser's output."""
 
@@ -93,6 +100,23 @@ class LatentChannel(ABC):
         self, prediction: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator, moves: Tensor
     ) -> Tensor:
         """Returns latents at time s from those at time t > s, the denoiser's prediction at t and `draw_moves`."""
+
+    @abstractmethod
+    def start_log_ratio(self, clean: Tensor, noisy: Tensor, t: float) -> Tensor:
+        """Returns log p(noisy) - log q(noisy | clean) of latents that a run starts with at time t, `(B,)` float64."""
+
+    @abstractmethod
+    def forced_step(self, clean: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator) -> Tensor:
+        """Returns latents at time s as a step t -> s moves them that knows where they lead: from q(y_s | y_t, y_0)."""
+
+    @abstractmethod
+    def step_log_ratio(
+        self, prediction: Tensor, clean: Tensor, noisy: Tensor, following: Tensor, t: float, s: float
+    ) -> Tensor:
+        """Returns log p(y_s | y_t) - log q(y_s | y_t, y_0) of a step's result `following`, `(B,)` float64.
+
+        p is the step from the denoiser's prediction at t.
+        """
 
     @abstractmethod
     def check(self, latents: Tensor, batch_size: int, length: int) -> None:
@@ -139,10 +163,13 @@ class MaskedChannel:
         flat = at_least_float32(logits.flatten(0, -2))
         return F.cross_entropy(flat, clean.flatten(), reduction="none").view_as(clean)
 
+    def progress(self, t: Tensor) -> Tensor:
+        """Returns alpha(t), and 1 at time 0 for any schedule: a step's bound is proportional to its rise."""
+        return torch.where(t <= 0, 1.0, self.schedule.alpha(t))
+
     def reveal_probability(self, t: Tensor, s: Tensor) -> Tensor:
         """Returns the probability that the step t -> s reveals a masked position, `(B,)`; at time 0 all are visible."""
-        alpha_t = self.schedule.alpha(t)
-        alpha_s = torch.where(s <= 0, 1.0, self.schedule.alpha(s))
+        alpha_t, alpha_s = self.schedule.alpha(t), self.progress(s)
         return torch.where(t == s, 0.0, (alpha_s - alpha_t) / (1 - alpha_t))
 
     def alpha_at(self, time: float) -> float:
@@ -182,6 +209,21 @@ class DiscreteLatents(MaskedChannel, LatentChannel):
     ) -> Tensor:
         """Reveals the codes of `moves`, drawn from the predicted logits `(B, M, K)`; the others do not change."""
         return self.reveal(noisy, moves, prediction[moves], random.uniform(noisy.shape[1]))
+
+    def start_log_ratio(self, clean: Tensor, noisy: Tensor, t: float) -> Tensor:
+        """Returns zeros: which codes are masked does not depend on what they are."""
+        return torch.zeros(len(noisy), dtype=torch.float64, device=noisy.device)
+
+    def forced_step(self, clean: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator) -> Tensor:
+        """Reveals codes as a step does, `(B, M)`."""
+        return torch.where(self.draw_unmask(noisy, t, s, random), clean, noisy)
+
+    def step_log_ratio(
+        self, prediction: Tensor, clean: Tensor, noisy: Tensor, following: Tensor, t: float, s: float
+    ) -> Tensor:
+        """Returns the log-probabilities of the revealed codes, from `(B, M, K)` logits."""
+        nats = self.cross_entropy(prediction.double(), clean)
+        return -(nats * ((noisy == self.mask_id) & (following != self.mask_id))).sum(1)
 
     def check(self, latents: Tensor, batch_size: int, length: int) -> None:
         """Raises `ValueError` unless `latents` are `(batch_size, length)` int64 codes without the mask code."""
@@ -245,6 +287,11 @@ class ContinuousLatents(LatentChannel):
         """Returns the KL from the posterior to the DDPM step t -> s, `(B,)` nats: the weighted squared error."""
         return self._weight(t.double(), s.double()) * self._squared_error(prediction, clean, noisy, t).sum((1, 2))
 
+    def progress(self, t: Tensor) -> Tensor:
+        """Returns half the signal-to-noise ratio, a(t)^2 / (2 s(t)^2): its rise weighs the squared error of y_0."""
+        signal = self.schedule.signal_variance(t.double())
+        return signal / (2 * (1 - signal))
+
     def _weight(self, t: Tensor, s: Tensor) -> Tensor:
         weigh = noise_weight if self.predicts_noise else sample_weight
         return weigh(self.schedule, t, s)
@@ -262,6 +309,31 @@ class ContinuousLatents(LatentChannel):
             return clean
         times = (torch.tensor(time, dtype=noisy.dtype, device=noisy.device) for time in (t, s))
         return self.solver(self.schedule, clean, noisy, *times, random.normal(*noisy.shape[1:]).to(noisy))
+
+    def start_log_ratio(self, clean: Tensor, noisy: Tensor, t: float) -> Tensor:
+        """Returns the ratio of a standard normal density to that of the noised latents."""
+        noisy, time = noisy.double(), torch.tensor(t, dtype=torch.float64, device=noisy.device)
+        spread = self.schedule.noise(time)
+        noise = (noisy - self.schedule.signal(time) * clean.double()) / spread
+        return (noise.square() / 2 - noisy.square() / 2 + spread.log()).sum((1, 2))
+
+    def forced_step(self, clean: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator) -> Tensor:
+        """Draws latents at s > 0 from the posterior at the clean latents, `(B, M, D)`."""
+        start, end = (torch.tensor(time, dtype=noisy.dtype, device=noisy.device) for time in (t, s))
+        noise = random.normal(*noisy.shape[1:]).to(noisy)
+        return ddpm_step(self.schedule, clean.to(noisy), noisy, start, end, noise)
+
+    def step_log_ratio(
+        self, prediction: Tensor, clean: Tensor, noisy: Tensor, following: Tensor, t: float, s: float
+    ) -> Tensor:
+        """Returns the ratio of two Gaussians with the variance of the DDPM step, s > 0: around the mean from the
+        predicted y_0, and around that from the clean one."""
+        times = tuple(torch.tensor(time, dtype=torch.float64, device=noisy.device) for time in (t, s))
+        noisy, clean = noisy.double(), clean.double()
+        predicted = self.predicted_sample(prediction.double(), noisy, t)
+        of_model, of_process = (ddpm_mean(self.schedule, one, noisy, *times) for one in (predicted, clean))
+        apart = (following.double() - of_model).square() - (following.double() - of_process).square()
+        return -(apart / (2 * ddpm_variance(self.schedule, *times))).sum((1, 2))
 
     def predicted_sample(self, prediction: Tensor, noisy: Tensor, t: float) -> Tensor:
         """Returns the predicted y_0, computed from the predicted noise if the network predicts noise."""

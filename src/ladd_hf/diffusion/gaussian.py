@@ -41,11 +41,20 @@ def ddpm_step(
     schedule: GaussianSchedule, latents: Tensor, noisy: Tensor, t: Tensor, s: Tensor, noise: Tensor
 ) -> Tensor:
     """Draws y_s from the posterior q(y_s | y_t, y_0) at the predicted y_0 (`latents`), with standard normal `noise`."""
+    return ddpm_mean(schedule, latents, noisy, t, s) + ddpm_variance(schedule, t, s).sqrt() * noise
+
+
+def ddpm_mean(schedule: GaussianSchedule, latents: Tensor, noisy: Tensor, t: Tensor, s: Tensor) -> Tensor:
+    """Returns the mean of q(y_s | y_t, y_0)."""
     ratio = schedule.signal(t) / schedule.signal(s)  # r
     step_variance = _step_variance(schedule, t, s)  # v
-    noise_t, noise_s = schedule.noise(t) ** 2, schedule.noise(s) ** 2
-    mean = (ratio * noise_s * noisy + schedule.signal(s) * step_variance * latents) / noise_t
-    return mean + (step_variance * noise_s / noise_t).sqrt() * noise
+    mean = ratio * schedule.noise(s) ** 2 * noisy + schedule.signal(s) * step_variance * latents
+    return mean / schedule.noise(t) ** 2
+
+
+def ddpm_variance(schedule: GaussianSchedule, t: Tensor, s: Tensor) -> Tensor:
+    """Returns the variance of q(y_s | y_t, y_0), per coordinate: v s(s)^2 / s(t)^2."""
+    return _step_variance(schedule, t, s) * schedule.noise(s) ** 2 / schedule.noise(t) ** 2
 
 
 def sample_weight(schedule: GaussianSchedule, t: Tensor, s: Tensor) -> Tensor:

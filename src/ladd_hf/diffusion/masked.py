@@ -25,6 +25,29 @@ def add_mask_noise(tokens: Tensor, alpha: Tensor, uniform: Tensor, mask_id: int)
     return torch.where(uniform < alpha[:, None], tokens, mask_id)
 
 
+def uniform_with_a_mask(uniform: Tensor, alpha: Tensor, maskable: Tensor) -> tuple[Tensor, Tensor]:
+    """Moves uniform numbers to their law given that at least one place is masked.
+
+    That is given that the largest is at least alpha; below the largest the others stay evenly spread. The numbers
+    change continuously with alpha.
+
+    Args:
+        uniform: `(batch_size, length)` uniform numbers in [0, 1).
+        alpha: `(batch_size,)` probability of staying visible, below 1.
+        maskable: `(batch_size, length)` bool, at least one place per row.
+
+    Returns:
+        The numbers, of which those that are not maskable mean nothing, and the probability `(batch_size,)` of it.
+    """
+    count = maskable.sum(1)
+    largest = uniform.masked_fill(~maskable, 0).amax(1)
+    nothing = alpha**count  # probability that all are visible
+    raised = (nothing + (1 - nothing) * largest**count) ** (1 / count)
+    raised = torch.maximum(raised, alpha)[:, None]  # rounding must not hide it
+    top = largest[:, None]
+    return torch.where(uniform == top, raised, uniform / top * raised), 1 - nothing
+
+
 def stay_masked_probability(alpha_t: float, alpha_s: float, remask: float = 0.0) -> float:
     """Returns the probability that the reverse step t -> s leaves a position masked, (1 - alpha_s) / (1 - alpha_t).
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from numbers import Integral, Real
-from typing import Any
+from numbers import Integral
 
 import torch
 from torch import Tensor
 
+from .bounds import Bound
 from .channels import LatentChannel, MaskedChannel
 from .denoiser import Denoiser, Encode
-from .paths import JOINT, TOKENS_ONLY, PathSpec, Point, TimePath, TimePoints, time_path
+from .paths import JOINT, TOKENS_ONLY, PathSpec, TimePath, TimePoints, time_path
 from .rng import RowGenerator
+from .runs import RunSpec, from_noise, run_path
 from .terms import latent_terms, token_weights
 
 # Positions on the path stay this far from its clean end, where the weight is infinite and nothing is masked.
@@ -23,7 +24,7 @@ _SMALLEST_POSITION = 1e-6
 
 
 @dataclass
-class Nelbo:
+class Nelbo(Bound):
     """Bound of each example in nats, `(B,)` float64, as two separate parts.
 
     Attributes:
@@ -47,25 +48,6 @@ class Nelbo:
         """Sum of both parts, `(B,)`."""
         return self.token_nats + self.latent_nats
 
-    @property
-    def nats_per_token(self) -> float:
-        """Total bound divided by the number of tokens in the batch."""
-        return float(self.total_nats.sum() / self.num_tokens.sum())
-
-    @property
-    def perplexity(self) -> float:
-        """Returns exp(nats per token)."""
-        return math.exp(self.nats_per_token)
-
-    @property
-    def bits_per_token(self) -> float:
-        """Nats per token over ln 2: bits per character if tokens are characters."""
-        return self.nats_per_token / math.log(2)
-
-    def bits_per_character(self, num_characters: int) -> float:
-        """Returns the total bound in bits divided by the number of characters of the batch's texts."""
-        return float(self.total_nats.sum()) / (num_characters * math.log(2))
-
 
 @torch.no_grad()
 def nelbo(
@@ -77,7 +59,7 @@ def nelbo(
     num_samples: int = 8,
     random: RowGenerator | None = None,
     encode: Encode | None = None,
-    run: Sequence[Point] | None = None,
+    run: RunSpec | None = None,
 ) -> Nelbo:
     """Estimates the bound at `num_samples` points of the path per example, spread evenly from a random start.
 
@@ -91,8 +73,9 @@ def nelbo(
         num_samples: points per example; each costs one evaluation of the denoiser.
         random: the examples' random streams; by default from torch's global generator.
         encode: replaces the denoiser's own `encode`, for example one that returns precomputed latents.
-        run: instead of a path, the points (t_x, t_y) of a run, as returned by `TimePath.grid`. The result is the bound
-            of the samples of that run of N steps: a sum over its steps, larger than the integral, which it approaches.
+        run: instead of a path, the points (t_x, t_y) of a run, as returned by `TimePath.grid`, or its number of steps
+            along the path. The result is the bound of the samples of that run: a sum over its steps, larger than the
+            integral, which it approaches.
 
     Raises `ValueError` for `num_samples` below 1, an invalid path, an invalid run, and if both are given.
     """
@@ -184,26 +167,13 @@ class _RunSteps:
 
 
 def _route(
-    path: PathSpec | None, run: Sequence[Point] | None, with_latents: bool
+    path: PathSpec | None, run: RunSpec | None, with_latents: bool
 ) -> Callable[[Tensor], _PathPoints | _RunSteps]:
     """Maps positions in [0, 1], 0 at the clean end, to points of the path or to steps of the run."""
-    if run is None:
-        walked = JOINT if path is None else time_path(path)
-        return partial(_PathPoints.on, _from_noise(walked) if with_latents else TOKENS_ONLY)
-    if path is not None:
-        raise ValueError("`path` and `run` are both given: a bound is that of the one or of the other.")
-    if not _is_points(run):
-        raise ValueError(f"`run` is {run!r}; give the points (t_x, t_y) of a run, as `TimePath.grid` lays them.")
-    points = [(t_x, t_y) for t_x, t_y in run]
-    if not with_latents:
-        times = [t_x for t_x, _ in points]
-        points = [(t, 0.0) for index, t in enumerate(times) if index == 0 or t != times[index - 1]]
-    return partial(_RunSteps.on, _from_noise(TimePath(tuple(points))))  # raises for points that are not a run
-
-
-def _is_points(run: Any) -> bool:
-    pairs = isinstance(run, Sequence) and all(isinstance(point, Sequence) and len(point) == 2 for point in run)
-    return pairs and all(isinstance(time, Real) for point in run for time in point)
+    if run is not None:
+        return partial(_RunSteps.on, run_path(run, path, with_latents))
+    walked = JOINT if path is None else time_path(path)
+    return partial(_PathPoints.on, from_noise(walked) if with_latents else TOKENS_ONLY)
 
 
 def path_of_bound(path: PathSpec) -> TimePath:
@@ -211,17 +181,7 @@ def path_of_bound(path: PathSpec) -> TimePath:
 
     Raises `ValueError` for any other, and for what is no path.
     """
-    return _from_noise(time_path(path))
-
-
-def _from_noise(path: TimePath) -> TimePath:
-    """Returns the path. Raises `ValueError` if it starts with latents that are neither pure noise nor clean."""
-    if path.vertices[0] not in ((1, 1), (1, 0)):
-        raise ValueError(
-            f"The path starts at {path.vertices[0]}: what the latents cost down to that time would be missing; give a "
-            "path from (1, 1), or from (1, 0) for the tokens alone."
-        )
-    return path
+    return from_noise(time_path(path))
 
 
 def _mean_and_error(draws: Tensor) -> tuple[Tensor, Tensor]:

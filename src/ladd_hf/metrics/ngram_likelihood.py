@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +12,8 @@ import datasets
 import evaluate
 import numpy as np
 from numpy.typing import NDArray
+
+from ladd_hf.metrics.bootstrap import bootstrap_ratio
 
 _DESCRIPTION = """\
 The mean negative log-likelihood of texts, in nats per character, under a character n-gram model with Witten-Bell \
@@ -26,6 +27,8 @@ Args:
 Returns:
     nats_per_character: -log p over all characters of all texts, divided by their number.
     perplexity_per_character: its exponential.
+    nats_per_character_stderr, perplexity_per_character_stderr: their standard errors, a bootstrap over texts; left \
+out for a single text.
 """
 
 _CITATION = """\
@@ -89,11 +92,19 @@ class NGramModel:
             contexts = _following(grams, starts)
         return np.log(p)
 
-    def nats_per_character(self, texts: Sequence[str]) -> float:
-        """Returns the mean of -log p over all characters of the texts. Raises `ValueError` without characters."""
+    def nats(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Returns -log p of each text, `(N,)`. Raises `ValueError` without characters."""
         if not any(texts):
             raise ValueError("The texts have no characters: give texts, of which one at least is not empty.")
-        return float(-self.log_likelihood(texts).mean())
+        text_of_character = np.repeat(np.arange(len(texts)), [len(text) for text in texts])
+        nats: NDArray[np.float64] = np.bincount(text_of_character, -self.log_likelihood(texts), len(texts)).astype(
+            float
+        )
+        return nats
+
+    def nats_per_character(self, texts: Sequence[str]) -> float:
+        """Returns the mean of -log p over all characters of the texts. Raises `ValueError` without characters."""
+        return float(self.nats(texts).sum() / sum(map(len, texts)))
 
     def _characters(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Returns the ids of all characters, and the index of the first one of each non-empty text."""
@@ -147,8 +158,8 @@ class NGramLikelihood(evaluate.Measurement):
     """Mean -log p of texts in nats per character under an [`NGramModel`] of a corpus.
 
     `NGramLikelihood(corpus_texts, order=6).compute(data=texts)` returns `nats_per_character` and
-    `perplexity_per_character`. Values below that of held-out texts of the corpus indicate too typical texts, values
-    above it implausible ones.
+    `perplexity_per_character`, each with its standard error (`..._stderr`). Values below that of held-out texts of the
+    corpus indicate too typical texts, values above it implausible ones.
 
     Raises the errors of [`NGramModel`], and `ValueError` for texts without characters.
     """
@@ -166,5 +177,7 @@ class NGramLikelihood(evaluate.Measurement):
         )
 
     def _compute(self, data: Sequence[str]) -> dict[str, float]:
-        nats = self.model.nats_per_character(data)
-        return {"nats_per_character": nats, "perplexity_per_character": math.exp(nats)}
+        nats, characters = self.model.nats(data), [len(text) for text in data]
+        estimate = bootstrap_ratio(nats, characters)
+        perplexity = bootstrap_ratio(nats, characters, np.exp)
+        return estimate.named("nats_per_character") | perplexity.named("perplexity_per_character")

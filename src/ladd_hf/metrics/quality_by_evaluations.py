@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from ..pipelines import LaddPipeline
+from .seeded_samples import seeded_samples
 
 Score = TypeVar("Score")
 
@@ -39,28 +38,10 @@ def quality_by_evaluations(
     for budget in budgets:
         if budget < len(pipeline.scheduler.path.legs) and pipeline.model.config.latent_type != "none":
             continue
-        batches = []
-        for start in range(0, num_samples, batch_size):
-            rows = range(start, min(start + batch_size, num_samples))
-            generators = [torch.Generator().manual_seed(seed * num_samples + row) for row in rows]
-            sequences, *_ = pipeline(
-                num_steps=budget,
-                batch_size=len(generators),
-                generator=generators,
-                output_type="seq",
-                return_dict=False,
-                skip_idle_rows=True,
-            )
-            batches.append(sequences.cpu())
-        scores[budget] = score(_joined(batches, pipeline.model.config.pad_token_id))
+        seeds = range(seed * num_samples, (seed + 1) * num_samples)
+        sequences, _ = seeded_samples(pipeline, budget, seeds, batch_size)
+        scores[budget] = score(sequences)
     return scores
-
-
-def _joined(batches: list[Tensor], pad_token_id: int | None) -> Tensor:
-    """Returns all rows, `(N, S)`; shorter batches are padded."""
-    longest = max(batch.shape[1] for batch in batches)
-    filler = 0 if pad_token_id is None else pad_token_id  # without one all rows have the same length
-    return torch.cat([pad(batch, (0, longest - batch.shape[1]), value=filler) for batch in batches])
 
 
 def gap_closed(baseline: float, score: float, floor: float) -> float:

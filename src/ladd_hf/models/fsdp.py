@@ -11,9 +11,9 @@ from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
-def is_sharded(model: nn.Module) -> bool:
-    """Returns True if this process has only a shard of some weight."""
-    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
+def is_sharded(model: Any) -> bool:
+    """Returns True if this process has only a shard of some weight; a denoiser that is no torch module has none."""
+    return isinstance(model, nn.Module) and any(isinstance(parameter, DTensor) for parameter in model.parameters())
 
 
 def full_tensor(tensor: Tensor) -> Tensor:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any, cast
+from typing import Any, cast, overload
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +12,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.generic import can_return_tuple
 
 from ..diffusion.channels import EncodedLatents
+from ..diffusion.marginal_bound import MarginalNelbo, marginal_nelbo
 from ..diffusion.nelbo import Nelbo, nelbo
 from ..diffusion.objective import TrainingObjective
-from ..diffusion.paths import PathSpec, Point
+from ..diffusion.paths import PathSpec
 from ..diffusion.process import NoiseProcess
 from ..diffusion.rng import RowGenerator
+from ..diffusion.runs import RunSpec
 from ..diffusion.step_counts import IGNORED_LABEL, StepCounts, maskable_tokens
 from ..diffusion.time_sampling import TrainingNoise
 from ..diffusion.training_loss import training_loss
@@ -343,7 +345,13 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
                     module.eval()
         return self
 
-    @torch.no_grad()
+    @overload
+    def nelbo(self, input_ids: Tensor, *args: Any, num_proposals: None = None, **options: Any) -> Nelbo: ...
+
+    @overload
+    def nelbo(self, input_ids: Tensor, *args: Any, num_proposals: int, **kwargs: Any) -> MarginalNelbo: ...
+
+    @torch.no_grad()  # type: ignore[misc]  # the overloads name only the argument that decides
     def nelbo(
         self,
         input_ids: Tensor,
@@ -353,8 +361,10 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
         generator: torch.Generator | list[torch.Generator] | RowGenerator | None = None,
         labels: Tensor | None = None,
         precomputed_latents: Tensor | None = None,
-        run: Sequence[Point] | None = None,
-    ) -> Nelbo:
+        run: RunSpec | None = None,
+        num_proposals: int | None = None,
+        proposal_width: float | None = None,
+    ) -> Nelbo | MarginalNelbo:
         """Estimates the bound on the negative log-likelihood of `(B, S)` tokens along a time path. Paper, section 7.
 
         Args:
@@ -365,13 +375,18 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
             generator: one generator, a list with one per row, or `None` for the global one.
             labels: `(B, S)`, -100 where a token is context that is neither noised nor scored.
             precomputed_latents: see `encode`.
-            run: instead of a path, the points of a run, such as `time_path("joint").grid([8])`, for the bound of its
-                steps.
+            run: for the bound of what a run of N steps writes: N, divided evenly among the legs of `path`, or its
+                points, such as `time_path("joint").grid([8])`, instead of a path.
+            num_proposals: averages the latents out: K draws of latents around the encoder's output, and of the order in
+                which places are revealed, each N evaluations of a run, which must be given; see `marginal_bound.py`.
+            proposal_width: spread of the proposals; see [`marginal_nelbo`].
 
         Returns:
-            [`Nelbo`]: separate token and latent parts, in nats, with standard errors.
+            [`Nelbo`]: separate token and latent parts, in nats, with standard errors; with `num_proposals`
+            [`MarginalNelbo`], which has no parts.
 
-        Raises `ValueError` for tokens that are not a batch of whole texts, and for an invalid path.
+        Raises `ValueError` for tokens that are not a batch of whole texts, for an invalid path or run, and for
+        `num_proposals` without a run.
         """
         check_kind("input_ids", input_ids, "ids")
         if input_ids.ndim != 2:
@@ -382,9 +397,21 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
         Vocabulary.of(self.config).check_text(tokens, maskable, "`input_ids`")
         check_longest(self.config, tokens, attention_mask)
         random = RowGenerator.from_generator(generator, len(input_ids), input_ids.device)
+        encode = partial(self.encode, precomputed_latents=precomputed_latents)
+        text = self, tokens, maskable, attention_mask
         with evaluation_mode(self):
-            encode = partial(self.encode, precomputed_latents=precomputed_latents)
-            return nelbo(self, tokens, maskable, attention_mask, path, num_samples, random, encode, run)
+            if num_proposals is None:
+                return nelbo(*text, path, num_samples, random, encode, run)
+            if run is None:
+                raise ValueError(
+                    "`num_proposals` averages the latents of a run out: give `run`, a number of steps or its points."
+                )
+            codebook = None if self.quantizer is None else self._codebook(self.quantizer)
+            return marginal_nelbo(*text, run, num_proposals, path, proposal_width, random, encode, codebook)
+
+    def _codebook(self, quantizer: Quantizer) -> Tensor:
+        """Returns the vectors of all codes, `(K, D)`."""
+        return quantizer.codes_to_vectors(torch.arange(self.config.codebook_size, device=self.device)[None])[0]
 
     def _latent_vectors(self, latents: Tensor, clean_vectors: Tensor | None) -> Tensor:
         """Returns the input of the latent stream, `(B, M, D)`: codes as their vectors, the mask code as a learned

@@ -22,7 +22,7 @@ from ..models.adapters import has_adapters, merged
 from ..models.eval_mode import evaluation_mode
 from ..models.modeling_ladd import LaddForDiffusionLM, LaddPreTrainedModel
 from ..models.vocabulary import check_tokenizer, has_tokens_of, take_vocabulary
-from ..schedulers import LaddJointScheduler, LaddScheduler, LaddSequentialScheduler
+from ..schedulers import LaddJointScheduler, LaddScheduler, LaddSequentialScheduler, LaddTunedScheduler
 from ..schedulers.scheduling_ladd import Generators
 from ..utils.local_paths import refuse_file
 from ..utils.padding import padded_texts
@@ -148,8 +148,8 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
         folder = Path(pretrained_model_name_or_path)
         index = None if (folder / cls.config_name).is_file() else index_of_a_model(folder)
         loaded = super().load_config(folder, **kwargs) if index is None else index
-        classes = (LaddForDiffusionLM, LaddScheduler, LaddJointScheduler, LaddSequentialScheduler)
-        modules = {one.__name__: one.__module__ for one in classes}
+        schedulers = (LaddScheduler, LaddJointScheduler, LaddSequentialScheduler, LaddTunedScheduler)
+        modules = {one.__name__: one.__module__ for one in (LaddForDiffusionLM, *schedulers)}
         if isinstance(loaded, tuple):
             return without_files(loaded[0], modules), *loaded[1:]
         return without_files(loaded, modules)

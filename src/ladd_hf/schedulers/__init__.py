@@ -3,5 +3,12 @@
 from .scheduling_joint import LaddJointScheduler
 from .scheduling_ladd import LaddScheduler, LaddSchedulerOutput
 from .scheduling_sequential import LaddSequentialScheduler
+from .scheduling_tuned import LaddTunedScheduler
 
-__all__ = ["LaddJointScheduler", "LaddScheduler", "LaddSchedulerOutput", "LaddSequentialScheduler"]
+__all__ = [
+    "LaddJointScheduler",
+    "LaddScheduler",
+    "LaddSchedulerOutput",
+    "LaddSequentialScheduler",
+    "LaddTunedScheduler",
+]

@@ -120,7 +120,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         # diffusers treats options given by position as defaults, which `from_config` would drop
         self.register_to_config(**saved, _use_default_values=[])
         LATENT_SOLVERS[self.config.latent_solver]  # both lookups raise for an unknown name
-        TIMESTEP_SPACINGS[self.config.timestep_spacing]
+        TIMESTEP_SPACINGS[self._spacing]
         self._tokens = self.noise_process.token_channel()
         self._latents = self.noise_process.latent_channel(self.config.latent_solver)
         ids = self.noise_process.mask_token_id, self.config.pad_token_id, self.config.tokenizer_size
@@ -134,9 +134,19 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         self.token_times = self.latent_times = torch.zeros(0)
 
     @property
+    def _spacing(self) -> str:
+        spacing: str = self.config.get("timestep_spacing", "uniform")  # not of a scheduler that solves for its times
+        return spacing
+
+    @property
     def path(self) -> TimePath:
         """The path of runs that generate latents."""
         return self._path
+
+    @property
+    def steps_depend_on_lengths(self) -> bool:
+        """True if a run makes fewer evaluations than asked for where its texts have fewer tokens (`first_hitting`)."""
+        return self._unmasking.one_evaluation_per_token
 
     def steps_per_leg(self, num_steps: int) -> list[int]:
         """Divides `num_steps` evaluations among the path's legs. Raises `ValueError` for too few."""
@@ -211,19 +221,31 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         check_number("`latent_time`", latent_time)
         if not 0 <= latent_time <= 1:
             raise ValueError(f"`latent_time` is {latent_time}; give a time from 0 (clean) to 1 (pure noise).")
-        path, steps = TOKENS_ONLY, [int(num_inference_steps)]
-        if latent_time > 0 and self._latents is not None:
-            path, steps = self.path.starting_at(latent_time, self.steps_per_leg(int(num_inference_steps)))
-        if num_tokens is not None and self._unmasking.one_evaluation_per_token:
-            tokens_alone = [start[1] == end[1] for start, end in path.legs]
-            steps = [min(n, max(num_tokens, 1)) if alone else n for n, alone in zip(steps, tokens_alone, strict=True)]
-        self._grid = path.grid(steps, self.config.timestep_spacing)
+        start = 0.0 if self._latents is None else float(latent_time)
+        self._grid = self._points(int(num_inference_steps), start, num_tokens)
         self._token_steps = self._planned_token_steps()
-        self.num_inference_steps = sum(steps)
+        self.num_inference_steps = len(self._grid) - 1
         self.timesteps = torch.arange(self.num_inference_steps, device=device)
         token_times, latent_times = zip(*self._grid, strict=True)
         self.token_times = torch.tensor(token_times, dtype=torch.float32, device=device)
         self.latent_times = torch.tensor(latent_times, dtype=torch.float32, device=device)
+
+    def run(self, num_steps: int, latent_time: float = 1.0) -> list[Point]:
+        """Returns the points (t_x, t_y) of a run, first to last, as `nelbo(run=...)` takes them.
+
+        `latent_time` is the time at which latents start. Raises `ValueError` for too few steps.
+        """
+        return self._points(num_steps, latent_time if self._latents is not None else 0.0, None)
+
+    def _points(self, num_steps: int, latent_time: float, num_tokens: int | None) -> list[Point]:
+        """Returns the points (t_x, t_y) of a run, first to last; `latent_time` is 0 without latents."""
+        path, steps = TOKENS_ONLY, [num_steps]
+        if latent_time > 0:
+            path, steps = self.path.starting_at(latent_time, self.steps_per_leg(num_steps))
+        if num_tokens is not None and self._unmasking.one_evaluation_per_token:
+            tokens_alone = [start[1] == end[1] for start, end in path.legs]
+            steps = [min(n, max(num_tokens, 1)) if alone else n for n, alone in zip(steps, tokens_alone, strict=True)]
+        return path.grid(steps, self._spacing)
 
     def times(self, timestep: int | Tensor) -> tuple[Tensor, Tensor]:
         """Returns t_x and t_y at the start of a step, `(1,)` each, broadcast over the batch by the model."""

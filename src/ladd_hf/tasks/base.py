@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
+
+from ..metrics.bootstrap import Estimate
 
 
 @dataclass(frozen=True)
@@ -18,26 +20,48 @@ class Measure:
         name: short name in judgements, results and tables, such as `entropy`.
         metric: full name, such as `unigram entropy in nats`.
         about: definition, as part of a sentence.
-        of: computes the score of samples in the task's format.
+        of: computes the score of samples in the task's format, with its standard error ([`Estimate`]), or as a plain
+            number.
         better: the better direction; `None` if neither is better by itself.
         digits: number of decimals in printed tables.
+        of_data: computes the score of the data itself, where it is not that of held-out samples: an exact number, or a
+            distance between two halves of the data.
     """
 
     name: str
     metric: str
     about: str
-    of: Callable[[Any], float]
+    of: Callable[[Any], Estimate | float]
     better: Literal["lower", "higher"] | None = None
     digits: int = 4
+    of_data: Callable[[], Estimate] | None = None
+
+    @property
+    def error_name(self) -> str:
+        """Name of the standard error in judgements."""
+        return f"{self.name}_stderr"
 
 
-# Scores of some samples, by the names of the task's measures.
+# Scores of some samples, by the names of the task's measures, and standard errors as `<name>_stderr` where known.
 Judgement: TypeAlias = Mapping[str, float]
 
 
 def judged(measures: Sequence[Measure], samples: Any) -> dict[str, float]:
-    """Returns the score of samples by each measure."""
-    return {measure.name: measure.of(samples) for measure in measures}
+    """Returns the score of samples by each measure, followed by its standard error where that is known."""
+    return _scores((measure.name, measure.of(samples)) for measure in measures)
+
+
+def judged_data(measures: Sequence[Measure], held_out: Any) -> dict[str, float]:
+    """Returns the score of the data itself by each measure, as `judged` does: of the held-out samples, unless a measure
+    has a rule of its own (`of_data`)."""
+    return _scores((one.name, one.of_data() if one.of_data else one.of(held_out)) for one in measures)
+
+
+def _scores(found: Iterable[tuple[str, Estimate | float]]) -> dict[str, float]:
+    scores: dict[str, float] = {}
+    for name, score in found:
+        scores |= score.named(name) if isinstance(score, Estimate) else {name: score}
+    return scores
 
 
 def described_together(measures: Sequence[Measure]) -> str:

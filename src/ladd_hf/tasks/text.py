@@ -1,9 +1,9 @@
-"""Text of a corpus, judged by an n-gram model of its training split."""
+"""Text of a corpus, judged by an n-gram model of its training split, and by any other judges."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import accumulate, chain, islice, takewhile
 from typing import Any
@@ -17,9 +17,10 @@ from transformers import PreTrainedTokenizerBase
 from ..data import BlockStream, token_blocks
 from ..data.encoding import TextEncoder
 from ..data.token_blocks import separator_between
-from ..metrics import NGramModel, unigram_entropy
 from ..utils.local_paths import public_name
-from .base import Judgement, Measure, judged
+from .base import Judgement, Measure, judged, judged_data
+from .decoded_texts import DecodedTexts, without_special
+from .judges import JudgeSpec, measures_of
 
 _REFERENCE_TEXTS = 2000
 _TEXTS_AT_ONCE = 128
@@ -28,9 +29,10 @@ _TEXTS_AT_ONCE = 128
 class TextTask:
     """Blocks of a corpus's text; see [`Task`].
 
-    The judge, a character n-gram model with Witten-Bell interpolation, reads decoded texts without special tokens, so
-    that models with different tokenizers are comparable. It is estimated on encoded and decoded training texts: with a
-    tokenizer that changes texts, to lower case for instance, it judges in that alphabet.
+    The judges read decoded texts without special tokens, so that models with different tokenizers are comparable. By
+    default they are a character n-gram model with Witten-Bell interpolation, and the entropy of a text's characters.
+    The n-gram model is estimated on encoded and decoded training texts: with a tokenizer that changes texts, to lower
+    case for instance, it judges in that alphabet.
 
     Args:
         name: name of the corpus.
@@ -41,18 +43,20 @@ class TextTask:
         separator: text between documents if the tokenizer has neither an EOS nor a SEP token.
         truncate: truncate padded texts that are longer than a block; otherwise they continue in further ones.
         min_tokens: padded texts with fewer are left out: set it to the number of latents of the trained model.
-        judge_order: number of characters of the judge's longest n-gram.
-        judge_characters: number of decoded characters of the training split for the judge; the last text is read to its
+        judge_order: number of characters of the n-gram judge's longest n-gram.
+        judge_characters: number of decoded characters of the training split for judges; the last text is read to its
             end.
+        judges: names, `name` and options, or objects; see `tasks/judges.py`. Samples are compared by the first measure
+            of the first one. Repetitive samples have few nats and low entropy, so neither number is meaningful without
+            the other.
         num_proc: processes that tokenize.
         fill: filling of padded texts: `padding`, or `eos`, from which a model learns where they end.
 
     Raises `ValueError` for a corpus without training or held-out texts, and for a tokenizer without a mask token; the
-    data sets raise it for less than a block of text, and the judge, which is made on first use, for a tokenizer that
-    decodes to no characters.
+    data sets raise it for less than a block of text, and the n-gram judge, which is made on first use, for a tokenizer
+    that decodes to no characters. An unknown judge, and one with unknown options, are refused here.
     """
 
-    comparison = "perplexity vs MDLM"
     exact = False
 
     def __init__(
@@ -69,6 +73,7 @@ class TextTask:
         judge_characters: int = 20_000_000,
         num_proc: int | None = None,
         fill: str = "padding",
+        judges: Sequence[JudgeSpec] = ("ngram", "entropy"),
     ) -> None:
         held_out = [split for split in ("validation", "test") if split in splits]
         if "train" not in splits or not held_out:
@@ -89,19 +94,21 @@ class TextTask:
         ids = {role: getattr(tokenizer, role) for role in roles}
         self.vocabulary = {"vocab_size": len(tokenizer)} | {k: v for k, v in ids.items() if v is not None}
 
+        self._measures = measures_of(judges, self)
+        if not self._measures:
+            raise ValueError(
+                "`judges` is empty, and samples are compared by the first: give one or more, such as 'ngram'."
+            )
+
     @property
     def measures(self) -> tuple[Measure, ...]:
-        """Measures of decoded texts. Repetitive samples have few nats and low entropy, so neither number is meaningful
-        without the other."""
-        about = (
-            f"Negative log-likelihood in nats per character under a {self.judge_order}-gram model of the training "
-            "split as the tokenizer decodes it (characters, Witten-Bell interpolation)"
-        )
-        varied = "the mean entropy of a sample's characters"
-        return (
-            Measure("nats", "nats per character", about, self._nats_per_character, "lower"),
-            Measure("entropy", "unigram entropy in nats", varied, _character_entropy, digits=3),
-        )
+        """Measures of decoded texts, those of each judge after those of the one before."""
+        return self._measures
+
+    @property
+    def comparison(self) -> str:
+        """Name of the result of [`compare`]."""
+        return f"{'perplexity' if self._in_nats else self._measures[0].name} vs MDLM"
 
     def train_dataset(self, num_examples: int, seed: int) -> Any:
         """Returns blocks of the training split; a run repeats them as often as needed, in a new order each time."""
@@ -122,7 +129,7 @@ class TextTask:
 
     def judge(self, sequences: Tensor) -> Judgement:
         """Returns the measures of the decoded samples."""
-        return judged(self.measures, self._decoded(sequences))
+        return judged(self.measures, DecodedTexts(sequences, self.tokenizer))
 
     def reference(self) -> Judgement:
         """Returns the judgement of held-out blocks."""
@@ -130,20 +137,52 @@ class TextTask:
 
     @cached_property
     def _reference(self) -> Judgement:
-        examples = self.eval_dataset(_REFERENCE_TEXTS, 0)
-        return self.judge(torch.as_tensor(np.stack(examples["input_ids"]).astype(np.int64)))
+        return judged_data(self.measures, self.held_out())
 
     def compare(self, baseline: Judgement, other: Judgement) -> float:
-        """Returns the relative difference in the judge's perplexity per character: -0.2 is 20% lower."""
-        return math.expm1(other["nats"] - baseline["nats"])
+        """Returns the relative difference in the first measure, -0.2 is 20% lower; of nats per character, that of the
+        perplexity per character."""
+        name = self._measures[0].name
+        if self._in_nats:
+            return math.expm1(other[name] - baseline[name])
+        if baseline[name] == 0:
+            raise ValueError(f"The baseline's {name} is 0, to which no score is relative: put another judge first.")
+        return other[name] / baseline[name] - 1
 
-    def _nats_per_character(self, texts: list[str]) -> float:
-        return self._model.nats_per_character(texts)
+    @property
+    def _in_nats(self) -> bool:
+        return self._measures[0].name == "nats"
+
+    def held_out(self) -> DecodedTexts:
+        """Returns held-out blocks, at most 2,000, spread over the split."""
+        return self._held_out_texts
 
     @cached_property
-    def _model(self) -> NGramModel:
+    def _held_out_texts(self) -> DecodedTexts:
+        examples = self.eval_dataset(_REFERENCE_TEXTS, 0)
+        return DecodedTexts(torch.as_tensor(np.stack(examples["input_ids"]).astype(np.int64)), self.tokenizer)
+
+    def held_out_halves(self) -> tuple[DecodedTexts, DecodedTexts]:
+        """Returns those at even and those at odd places. Raises `ValueError` if there is only one."""
+        ids = self.held_out().ids
+        if len(ids) < 2:
+            raise ValueError("There is one held-out block, which has no two halves: give more held-out text.")
+        return DecodedTexts(ids[::2], self.tokenizer), DecodedTexts(ids[1::2], self.tokenizer)
+
+    def training_texts(self) -> list[str]:
+        """Returns the first training texts, encoded and decoded, up to `judge_characters` characters."""
+        return self._training_texts
+
+    @cached_property
+    def _training_texts(self) -> list[str]:
         texts = chain.from_iterable(self._decoded(ids) for ids in self._encoded("train"))
-        return NGramModel(list(_first_characters(texts, self.judge_characters)), self.judge_order)
+        return list(_first_characters(texts, self.judge_characters))
+
+    def training_ids(self) -> Iterable[list[int]]:
+        """Yields the ids of the same texts, without special tokens."""
+        rows = chain.from_iterable(self._encoded("train"))
+        for _, row in zip(self.training_texts(), rows, strict=False):
+            yield from without_special([row], self.tokenizer)
 
     def _encoded(self, split: str) -> Iterable[list[list[int]]]:
         """Yields the ids of the texts, batch by batch, encoded as for blocks."""
@@ -152,7 +191,7 @@ class TextTask:
             ids, lengths = encoder(rows["text"])
             yield [part.tolist() for part in np.split(ids, lengths.cumsum()[:-1])]
 
-    def _decoded(self, sequences: Tensor | list[list[int]]) -> list[str]:
+    def _decoded(self, sequences: list[list[int]]) -> list[str]:
         texts: list[str] = self.tokenizer.batch_decode(sequences, skip_special_tokens=True)
         return texts
 
@@ -183,10 +222,6 @@ class TextTask:
             f"The texts of the split {split!r} do not fill a single block of {self.length} tokens: give more text, or "
             "a smaller `length`."
         )
-
-
-def _character_entropy(texts: list[str]) -> float:
-    return unigram_entropy([list(text) for text in texts])
 
 
 def _first_characters(texts: Iterable[str], number: int) -> Iterable[str]:

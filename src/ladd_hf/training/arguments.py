@@ -28,6 +28,7 @@ from ..utils.number_ranges import (
 )
 from ..utils.wrong_objects import check_number, described
 from .renamed import check_renamed
+from .sample_budgets import checked_budgets
 from .stage_checks import check_prior_is_trained
 from .stage_lengths import RunLength, is_share
 from .stage_plan import StagePlan
@@ -39,6 +40,7 @@ _LOWER_IS_BETTER = ("loss", "nelbo", "nats", "perplexity")
 ARGUMENT_RANGES: dict[str, NumberRange] = {
     **OBJECTIVE_RANGES,
     "ema_decay": NumberRange("a decay from 0 (no EMA) to below 1", least=0, most=1, without_ends=("most",)),
+    "samples_per_budget": COUNT,
     "nelbo_samples": whole(1, "at least 1 point per example, a whole number"),
 }
 # Ranges of transformers' settings, which checks few of them; `None` leaves the choice to transformers.
@@ -102,6 +104,13 @@ class LaddTrainingArguments(ObjectiveArguments, TrainingArguments):
         metadata={"help": "Evaluation: paths of the bound, by name or corners; eval_loss is the first."},
     )
     nelbo_samples: int = field(default=4, metadata={"help": "Evaluation: points of the path per example."})
+    sample_budgets: list[int] = field(
+        default_factory=list,
+        metadata={"help": "Evaluation: draw, score and log samples with these numbers of denoiser evaluations."},
+    )
+    samples_per_budget: int = field(
+        default=64, metadata={"help": "Evaluation: samples for each number of `sample_budgets`."}
+    )
     resume_if_exists: bool = field(
         default=False, metadata={"help": "Resume from the last complete checkpoint if the output folder holds a run."}
     )
@@ -157,6 +166,7 @@ class LaddTrainingArguments(ObjectiveArguments, TrainingArguments):
                 "`save_only_model` leaves the optimiser's state out of a checkpoint, so `resume_if_exists` cannot "
                 "go on from it: leave one of the two out."
             )
+        self.sample_budgets = checked_budgets(self.sample_budgets, "sample_budgets")
         if not isinstance(self.nelbo_paths, list | tuple) or not self.nelbo_paths:
             given = described(self.nelbo_paths)
             raise ValueError(f"`nelbo_paths` is {given}; give a list of paths, at least one, such as ['joint'].")

@@ -20,6 +20,7 @@ from .evaluation_streams import NUMBER, NumberedCollator, NumberedTexts, each_on
 from .isolation import in_dtype, isolated_randomness
 from .recorded_trainer import RecordedTrainer
 from .run_facts import measurement
+from .text_metrics import TextMetrics, joined_labels, scored_tokens
 
 
 class EvaluatingTrainer(RecordedTrainer):
@@ -86,20 +87,38 @@ class EvaluatingTrainer(RecordedTrainer):
         kwargs["prediction_loss_only"] = False
         empty = f"The data set of `{prefix}` holds no text: give one with at least one."
         try:
-            with self._averaged(), self._evaluation_dtype():
+            with self._averaged(), self._evaluation_dtype(), self._text_metrics() as user:
                 output = super().evaluation_loop(dataloader, *args, **kwargs)
         except ValueError as error:  # raised for a stream that one process reads for all
             if "does not contain any data" not in str(error):
                 raise
             raise ValueError(empty) from error
-        batches = output.predictions if isinstance(output.predictions, list) else [output.predictions]
+        found = output.predictions if user is None else user.rows  # the loop keeps no batches of `batch_eval_metrics`
+        batches = found if isinstance(found, list) else [found]
         if not batches or batches[0] is None:
             raise ValueError(empty)
         values = np.concatenate([np.asarray(batch, dtype=np.float64) for batch in batches])
-        values = values[each_once(values[:, 0]), 1:]
-        metrics = {**(output.metrics or {}), **self._bound_metrics(values, prefix)}
+        once = each_once(values[:, 0])
+        values, metrics = values[once, 1:], output.metrics or {}
+        bound = self._bound_metrics(values, prefix)
+        if taken := sorted(bound.keys() & metrics.keys()):
+            raise ValueError(f"`compute_metrics` returns {taken}, which are metrics of the bound: choose other names.")
         predictions = None if self.args.prediction_loss_only else values
-        return EvalLoopOutput(cast(Any, predictions), output.label_ids, metrics, len(values))
+        labels = None if output.label_ids is None else joined_labels(output.label_ids)[once]
+        return EvalLoopOutput(cast(Any, predictions), labels, {**metrics, **bound}, len(values))
+
+    @contextmanager
+    def _text_metrics(self) -> Iterator[TextMetrics | None]:
+        """Context in which the user's `compute_metrics`, if any, is called with each text once."""
+        compute = self.compute_metrics
+        if compute is None:
+            yield None
+            return
+        self.compute_metrics = standing_in = TextMetrics(compute, self.args)  # type: ignore[assignment]
+        try:
+            yield standing_in
+        finally:
+            self.compute_metrics = compute
 
     @contextmanager
     def _evaluation_dtype(self) -> Iterator[None]:
@@ -124,9 +143,10 @@ class EvaluatingTrainer(RecordedTrainer):
         inputs: dict[str, Any],
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
-    ) -> tuple[None, Tensor, None]:
+    ) -> tuple[None, Tensor, Tensor | None]:
         """Computes the bound of each example: `(B, 2 + 2 paths)`: its number in a stream shared by processes (else -1),
-        the number of scored tokens, then token and latent nats along each path.
+        the number of scored tokens, then token and latent nats along each path; and the scored tokens `(B, S)`, -100
+        elsewhere, if there is a `compute_metrics`.
 
         The noise is seeded by the example's own tokens: the same in any order, batch or number of processes.
         """
@@ -143,7 +163,8 @@ class EvaluatingTrainer(RecordedTrainer):
                 bound = self._ladd_model().nelbo(tokens, mask, path, self.args.nelbo_samples, random, labels, stored)
                 columns = columns or [numbers.double(), bound.num_tokens.double()]
                 columns += [bound.token_nats, bound.latent_nats]
-        return None, torch.stack(columns, dim=1), None
+        scored = None if self.compute_metrics is None else scored_tokens(tokens, mask, labels)
+        return None, torch.stack(columns, dim=1), scored
 
     def _bound_metrics(self, values: NDArray[np.float64], prefix: str) -> dict[str, float]:
         """Computes nats per token of the whole evaluation set, by path and by part."""

@@ -39,6 +39,7 @@ def training_recipe(trainer: RecordedTrainer, data: str | None = None, command: 
         **({"encoder": _encoder(encoder)} if isinstance(encoder, PretrainedOptions) else {}),
         "tokenizer": tokenizer_name(tokenizer) if isinstance(tokenizer, PreTrainedTokenizerBase) else "none",
         "steps": _steps(record),
+        **_cost(record),
         **seen,
     }
     caution = untrained_prior(trainer) or ""
@@ -131,6 +132,12 @@ def _steps(record: RunRecord) -> str:
     parts += [stages] * bool(stages)
     parts += [f"the best of {record.last_step:,}"] * (record.last_step > record.steps)
     return ", ".join(parts)
+
+
+def _cost(record: RunRecord) -> dict[str, str]:
+    """Describes the cost of training, if it was counted."""
+    flops, seconds = record.cost()
+    return {"training cost": f"{flops:.3g} floating-point operations, {seconds:,.0f} s"} if flops else {}
 
 
 def _stages(record: RunRecord) -> str:

@@ -41,6 +41,8 @@ class ScoresBeside:
         scores: for each schedule, the score at each number of evaluations.
         floor: score of the data itself, if known.
         better: the better direction, `lower` or `higher`; `None` if neither is better by itself.
+        errors: standard errors of the scores, where they are known.
+        floor_error: standard error of the floor, if it is known and not 0.
     """
 
     name: str
@@ -48,6 +50,8 @@ class ScoresBeside:
     scores: Mapping[str, Mapping[int, float]]
     floor: float | None = None
     better: str | None = None
+    errors: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+    floor_error: float | None = None
 
     @property
     def label(self) -> str:
@@ -70,6 +74,8 @@ class SampleScores:
         beside: further scores of these samples.
         exact: True if they are scored under the exact distribution of the data, so that the floor is its entropy.
         step: training step of the weights that generated them; if given, scores of other weights are rejected.
+        errors: standard errors of the scores, where they are known.
+        floor_error: standard error of the floor, if it is known and not 0.
     """
 
     scores: Mapping[str, Mapping[int, float]]
@@ -82,6 +88,8 @@ class SampleScores:
     beside: Sequence[ScoresBeside] = ()
     exact: bool = True
     step: int | None = None
+    errors: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+    floor_error: float | None = None
 
     @property
     def budgets(self) -> list[int]:
@@ -90,20 +98,28 @@ class SampleScores:
 
     def rows(self) -> dict[str, list[str]]:
         """Returns the cells of the table, one for each of `budgets`, by schedule."""
-        tables = dict(self.scores)
+        tables = {label: (values, self.errors.get(label, {})) for label, values in self.scores.items()}
         for one in self.beside:
-            tables |= {f"{label}, {one.label}": values for label, values in one.scores.items()}
-        return {label: [_cell(values.get(n)) for n in self.budgets] for label, values in tables.items()}
+            tables |= {
+                f"{label}, {one.label}": (values, one.errors.get(label, {})) for label, values in one.scores.items()
+            }
+        return {
+            label: [_cell(values.get(n), errors.get(n)) for n in self.budgets]
+            for label, (values, errors) in tables.items()
+        }
 
     def results(self) -> list[EvalResult]:
         """Returns the scores as metadata for the Hub."""
         shared = {"temperature": self.temperature, "num_samples": self.num_samples}
-        return [
-            _result(self.conditions, metric, f"{label}, num_steps={n}", score, {"num_steps": n, **shared})
-            for metric, tables in ((self.metric, self.scores), *((one.metric, one.scores) for one in self.beside))
-            for label, scores in tables.items()
-            for n, score in scores.items()
-        ]
+        tables: list[SampleScores | ScoresBeside] = [self, *self.beside]
+        found = []
+        for one in tables:
+            for label, scores in one.scores.items():
+                for n, score in scores.items():
+                    error = one.errors.get(label, {}).get(n)
+                    settings = {"num_steps": n, **shared} | ({} if error is None else {"stderr": error})
+                    found.append(_result(self.conditions, one.metric, f"{label}, num_steps={n}", score, settings))
+        return found
 
 
 @dataclass(frozen=True)
@@ -202,8 +218,8 @@ def model_card(
         name=name,
         recipe=recipe,
         samples=samples,
-        floor=_cell(samples.floor) if samples and samples.floor is not None else None,
-        floors_beside=[(one.name, _cell(one.floor)) for one in samples.beside if one.floor is not None]
+        floor=_cell(samples.floor, samples.floor_error) if samples and samples.floor is not None else None,
+        floors_beside=[(one.name, _cell(one.floor, one.floor_error)) for one in samples.beside if one.floor is not None]
         if samples
         else [],
         bounds=tables,
@@ -243,5 +259,10 @@ def _result(conditions: Conditions, metric: str, name: str, value: float, settin
     )
 
 
-def _cell(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+def _cell(value: float | None, error: float | None = None) -> str:
+    return "" if value is None else with_error(value, error)
+
+
+def with_error(value: float, error: float | None, digits: int = 4) -> str:
+    """Formats a score with its standard error, if that is known and not 0, as of an exact number: `1.2345±0.0067`."""
+    return f"{value:.{digits}f}" + (f"±{error:.{digits}f}" if error else "")

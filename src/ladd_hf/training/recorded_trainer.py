@@ -17,7 +17,7 @@ from .checkpointed_trainer import CheckpointedTrainer
 from .ema import EMA_FILE, EMACallback
 from .loss_monitor import LossMonitor
 from .run_record import RunRecord
-from .trainer_checks import REFUSED_CALLABLES, averages_weights, check_options
+from .trainer_checks import CHECKED_CALLABLES, averages_weights, check_options
 
 logger = logging.get_logger(__name__)
 
@@ -35,6 +35,16 @@ class RecordedTrainer(CheckpointedTrainer):
         loaded, their number of steps."""
         return self._record.steps
 
+    @property
+    def training_flops(self) -> float:
+        """Floating-point operations of the current weights' training, in all processes and calls of `train`."""
+        return self._record.cost()[0]
+
+    @property
+    def training_seconds(self) -> float:
+        """Seconds of the training steps of the current weights, without evaluations and saving."""
+        return self._record.cost()[1]
+
     def _ladd_model(self) -> LaddForDiffusionLM:
         return base_model(self.accelerator.unwrap_model(self.model, keep_torch_compile=False))
 
@@ -43,7 +53,7 @@ class RecordedTrainer(CheckpointedTrainer):
 
     def _check_options(self) -> None:
         """Raises `ValueError` for options that cannot be supported, whenever they were set."""
-        check_options(self.args, {name: getattr(self, name) for name in REFUSED_CALLABLES})
+        check_options(self.args, {name: getattr(self, name) for name in CHECKED_CALLABLES})
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:

@@ -9,6 +9,7 @@ import os
 import platform
 import shlex
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
@@ -59,9 +60,13 @@ class RunRecorder(TrainerCallback):
             check_stages_kept(args.stage_plan, state.global_step, before)
         self.trainer._record.begin(circumstances(self.trainer))
 
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Starts the clock."""
+        self._start = time.perf_counter()
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Counts the step."""
-        self.trainer._record.count_step()
+        """Counts the step, and its time."""
+        self.trainer._record.count_step(time.perf_counter() - self._start)
 
 
 def steps_per_epoch(loader: Any, accumulated: int) -> int:

@@ -31,6 +31,8 @@ class Run:
         first: number of its first step, from 0, in the run that it is a part of: not 0 after a resume.
         stages: their names and numbers of steps, in order.
         objectives: the objective of each stage, by the number of its first step.
+        flops: floating-point operations of the steps, in all processes.
+        seconds: that they took, without evaluations and saving.
     """
 
     steps: int = 0
@@ -38,6 +40,13 @@ class Run:
     first: int = 0
     stages: list[tuple[str, int]] = field(default_factory=list)
     objectives: list[tuple[int, str]] = field(default_factory=list)
+    flops: float = 0.0
+    seconds: float = 0.0
+
+    def first_steps(self, steps: int) -> Run:
+        """Returns this stretch cut off after a number of steps, with that share of its cost."""
+        share = steps / self.steps
+        return replace(self, steps=steps, flops=share * self.flops, seconds=share * self.seconds)
 
 
 @dataclass
@@ -91,10 +100,20 @@ class RunRecord:
         self.measurements = [one for one in self.measurements if one.steps <= self.steps]
         self.runs.append(run)
 
-    def count_step(self) -> None:
-        """Counts an optimiser step."""
+    def count_step(self, seconds: float = 0.0) -> None:
+        """Counts an optimiser step that took some seconds."""
         self.runs[-1].steps += 1
+        self.runs[-1].seconds += seconds
         self.steps += 1
+
+    def add_flops(self, flops: float) -> None:
+        """Adds floating-point operations to the present stretch of training."""
+        self.runs[-1].flops += flops
+
+    def cost(self) -> tuple[float, float]:
+        """Returns the floating-point operations and the seconds of the weights' training."""
+        parts = list(self.parts())
+        return sum(run.flops for run in parts), sum(run.seconds for run in parts)
 
     @property
     def last_step(self) -> int:
@@ -106,7 +125,7 @@ class RunRecord:
         left = self.steps
         for run in self.runs:
             if left > 0 and run.steps:
-                yield replace(run, steps=min(run.steps, left))
+                yield run.first_steps(min(run.steps, left))
             left -= run.steps
 
     def stage_counts(self) -> dict[str, int]:

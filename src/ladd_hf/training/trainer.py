@@ -25,16 +25,17 @@ from ..models.vocabulary import Vocabulary, check_tokenizer
 from .adapters import check_trainable
 from .arguments import LaddTrainingArguments
 from .ema import EMACallback
-from .evaluating_trainer import EvaluatingTrainer
 from .fsdp_checks import check_sharding
 from .length_sampling import EpochLengthGroupedSampler
 from .loss_monitor import LossMonitor
 from .publishing_trainer import PublishingTrainer
 from .run_facts import RunRecorder
 from .run_record import RunRecord
+from .sampling_trainer import SamplingTrainer
 from .searching_trainer import SearchingTrainer
 from .trainer_arguments import check_model_to_train, check_trainer_arguments
 from .trainer_checks import check_optimizer, check_options, check_set
+from .training_cost import TrainingCost
 
 logger = logging.get_logger(__name__)
 
@@ -55,7 +56,7 @@ def _parts_of(model: LaddForDiffusionLM, names: Iterable[str]) -> list[nn.Module
     return [part for name in names for part in parts[name] if part is not None]
 
 
-class LaddTrainer(SearchingTrainer, PublishingTrainer, EvaluatingTrainer):
+class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
     """Trains a [`LaddForDiffusionLM`].
 
     An example has `input_ids`, and optionally `labels` with -100 for context tokens, which are neither noised nor
@@ -73,6 +74,7 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, EvaluatingTrainer):
     * A model without a `text_frame` gets it from blocks of `token_blocks`; see [`text_layout`].
     * Evaluation and saved models use the averaged weights; checkpoints hold both.
     * Evaluation counts each text once, even if training drops some, and does not affect the training.
+    * With `sample_budgets`, or the callback [`LogSamples`], evaluation also draws, scores and logs samples.
     * Options that would have no effect, or a wrong one, raise an error: see `trainer_checks.py`.
     * A model with peft adapters, by `get_peft_model` or `add_adapter`, is saved as its adapter; `save_pipeline` saves
       the whole model with the adapter merged.
@@ -127,9 +129,10 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, EvaluatingTrainer):
         self._meet_model()
         self._check_encoder()
         self._check_objective()
+        self._meet_samples()
         self.ema: EMACallback | None = None
         self._meet_average()
-        self._record = RunRecord()
+        self._record, self._cost = RunRecord(), TrainingCost()
         self._add_first(RunRecorder(self))
         self._monitor = LossMonitor()
         self._batch, self.current_gradient_accumulation_steps = 0, 1  # batch within an optimiser step
@@ -159,7 +162,9 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, EvaluatingTrainer):
         check_set(self.train_dataset, "train_dataset")
         self._meet_model()
         self._check_objective()
+        self._meet_samples()
         self._meet_average()
+        self._cost = TrainingCost()
         self._monitor, self._held = LossMonitor(), []  # discard leftovers of an earlier run or a failed batch
         if self._ladd_model().needs_latent_statistics:  # every process reads the same texts
             self._ladd_model().gather_latent_statistics(cast(Iterable, self.train_dataset), _EXAMPLES_OF_STATISTICS)
@@ -258,9 +263,21 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, EvaluatingTrainer):
             if self._batch == 0:
                 quantizer.start_step()
             quantizer.accumulates = self._batch + 1 < self.current_gradient_accumulation_steps
-        loss = super().training_step(model, inputs, *args, **kwargs)
+        with self._cost.watching(self._stage_number(), inputs):
+            loss = super().training_step(model, inputs, *args, **kwargs)
         self._batch += 1
         return loss
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Replaces `Trainer.floating_point_ops`: operations of the training step, forward and backward, as counted on
+        the first batches of its stage, where transformers has six for each parameter and token. The run's sum is
+        `state.total_flos`."""
+        flops = self._cost.of(self._stage_number(), inputs)
+        self._record.add_flops(flops * self.args.world_size)
+        return round(flops)
+
+    def _stage_number(self) -> int:
+        return self.args.stage_plan.number_at(self.state.global_step)
 
     def compute_loss(
         self,

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from .arguments import LaddTrainingArguments
+from .text_metrics import check_text_metrics
 
 
 @dataclass(frozen=True)
@@ -26,16 +27,12 @@ class Refusal:
     reason: str
 
 
-_NO_METRICS = "but evaluation computes the bound of each text, with no logits or labels to pass on: leave it out"
-
 REFUSED_ARGUMENTS = (
     Refusal(
         "label_smoothing_factor",
         lambda args: args.label_smoothing_factor != 0,
         "but the loss is the diffusion objective, which is not smoothed: leave it at 0",
     ),
-    Refusal("batch_eval_metrics", lambda args: args.batch_eval_metrics, _NO_METRICS),
-    Refusal("include_for_metrics", lambda args: bool(args.include_for_metrics), _NO_METRICS),
     Refusal(
         "use_liger_kernel",
         lambda args: args.use_liger_kernel,
@@ -67,11 +64,13 @@ REFUSED_ARGUMENTS = (
 
 # Arguments of the trainer itself that are always refused.
 REFUSED_CALLABLES = {
-    "compute_metrics": _NO_METRICS + "; a callback's `on_evaluate` is given the metrics",
     "compute_loss_func": "but the loss is the diffusion objective, set by the training arguments: leave it out, or "
     "override `compute_loss`",
-    "preprocess_logits_for_metrics": _NO_METRICS,
+    "preprocess_logits_for_metrics": "but evaluation computes the bound of each text and keeps no logits: leave it "
+    "out; `compute_metrics` is given each text's nats",
 }
+# Those that are checked, whenever they were set.
+CHECKED_CALLABLES = (*REFUSED_CALLABLES, "compute_metrics")
 
 
 def check_options(args: LaddTrainingArguments, trainer_options: Mapping[str, Any]) -> None:
@@ -82,6 +81,7 @@ def check_options(args: LaddTrainingArguments, trainer_options: Mapping[str, Any
     for refusal in REFUSED_ARGUMENTS:
         if refusal.unkept(args):
             raise ValueError(f"`{refusal.name}` is {getattr(args, refusal.name)!r}, {refusal.reason}.")
+    check_text_metrics(args, trainer_options.get("compute_metrics"))
 
 
 def averages_weights(optimizer: Any) -> Any:

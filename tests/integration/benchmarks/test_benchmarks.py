@@ -12,6 +12,8 @@ import torch
 
 from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddJointScheduler, LaddPipeline, LaddSequentialScheduler
 from ladd_hf.data import character_tokenizer
+from ladd_hf.metrics import CausalJudge
+from ladd_hf.metrics.generative_perplexity import text_nats
 
 FOLDER = Path(__file__).resolve().parents[3] / "benchmarks"
 
@@ -89,3 +91,17 @@ def test_the_input_pipeline_is_timed_for_each_tokenizer_and_path(run, tmp_path):
     for row in found["waiting"]["rows"]:
         assert row["longest_wait"] > 0 and 0 < row["wait_share"] < 1 and row["tokens_used"] == 6 * 128 * 64
         assert row["encoder_calls"] > 0 if row["path"] == "stream" else row["tokens_encoded"] == 0
+
+
+def test_a_small_judge_is_a_model_of_transformers_that_judges(run, tmp_path):
+    for split, count in (("train", 40), ("validation", 8)):
+        lines = [f"the {n} cats sat on the mat and the dogs ran to the log" for n in range(count)]
+        (tmp_path / f"{split}.txt").write_text("\n".join(lines))
+    folder = tmp_path / "my-judge"
+    sizes = "--length 16 --hidden_size 32 --num_hidden_layers 1 --max_steps 60 --batch_size 8 --tokenizer character"
+    said = run("train_small_judge", "--data", tmp_path, *sizes.split(), "--output_dir", folder)
+    assert "stands in for gpt2-large" in said and "perplexity" in said
+    judge = CausalJudge(str(folder), device="cpu")
+    assert judge.name == "my-judge" and judge.max_length == 16
+    read, shuffled = text_nats(judge, ["the cats sat on the mat"]), text_nats(judge, ["tth acse a stno eht mta"])
+    assert read.nats < shuffled.nats

@@ -46,5 +46,7 @@ def test_each_worked_example_does_what_it_says(tmp_path, monkeypatch):
         torch.testing.assert_close(page["output"].loss, plain.loss + 1e-4 * parts["log_partition"])
         # a metric
         assert 1 / 12 <= page["judgement"]["distinct"] <= 2 / 12 and page["judgement"]["nats"] > 0
+        # a judge
+        assert 0 < page["with_ones"]["ones"] < 1 and page["with_ones"]["ones_stderr"] > 0
         # a corpus
         assert page["corpus"]["train"]["text"][1] == "A clock."

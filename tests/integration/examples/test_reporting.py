@@ -51,7 +51,8 @@ def test_a_measure_of_ones_own_is_shown_with_its_direction(shown):
     assert judgement["distinct"] == pytest.approx(2 / 3)
     (*_, direction, last), card = shown(task, judgement)
     assert direction.split() == ["joint", "distinct", "(higher", "is", "better)", "0.67"]
-    assert last.endswith(f", entropy {reference['entropy']:.3f}, distinct {reference['distinct']:.2f}")
+    entropy = f"{reference['entropy']:.3f}±{reference['entropy_stderr']:.3f}"
+    assert last.endswith(f", entropy {entropy}, distinct {reference['distinct']:.2f}")
     assert "| joint, distinct (higher is better) | 0.6667 |" in card.text
     assert f" and distinct {reference['distinct']:.4f}; a lower score" in card.text
     assert "the mean entropy of a sample's characters, how many differ." in card.text
@@ -60,18 +61,22 @@ def test_a_measure_of_ones_own_is_shown_with_its_direction(shown):
     }
 
 
-def test_what_tasks_measure_is_shown_as_before(shown):
+def test_what_tasks_measure_is_shown_with_its_error_where_that_is_known(shown):
     task = text_task(TextTask)
     reference = task.reference()
-    table, card = shown(task, {"nats": 1.5, "entropy": 2.25})
+    table, card = shown(task, {"nats": 1.5, "entropy": 2.25, "entropy_stderr": 0.0125})
+    nats = f"{reference['nats']:.4f}±{reference['nats_stderr']:.4f}"
+    entropy, error = reference["entropy"], reference["entropy_stderr"]
     assert [line.split() for line in table] == [
         ["evaluations", "2"],
         ["joint", "1.5000"],
-        ["joint", "entropy", "2.250"],
-        f"held-out texts: {reference['nats']:.4f}, entropy {reference['entropy']:.3f}".split(),
+        ["joint", "entropy", "2.250±0.013"],
+        f"held-out texts: {nats}, entropy {entropy:.3f}±{error:.3f}".split(),
     ]
-    floors = f"Held-out texts score {reference['nats']:.4f}, with entropy {reference['entropy']:.4f}; a lower score"
-    assert floors in card.text and "| joint, entropy | 2.2500 |" in card.text
+    floors = f"Held-out texts score {nats}, with entropy {entropy:.4f}±{error:.4f}; a lower score"
+    assert floors in card.text and "| joint, entropy | 2.2500±0.0125 |" in card.text
+    (measured,) = (one for one in card.data.eval_results if one.metric_type == "unigram_entropy_in_nats")
+    assert measured.metric_value == 2.25 and measured.metric_args["stderr"] == 0.0125
 
 
 def test_an_exact_judge_says_one_number(shown):

@@ -40,8 +40,13 @@ def test_settings_that_can_not_work_are_refused_before_anything_is_trained(tmp_p
 
 def test_latents_with_a_denoiser_of_their_own_are_sampled_before_the_tokens(tmp_path):
     flags = ("--config", "examples/configs/sawtooth-co.yaml", *TINY, "--nelbo_paths", "sequential")
+    flags += ("--sample_budgets", "2", "--samples_per_budget", "4")
     process = train(
         *flags, "--latent_denoiser", "separate", "--baseline", "false", "--output_dir", str(tmp_path / "out")
     )
     assert process.returncode == 0, process.stderr[-3000:]
-    assert set(json.loads((tmp_path / "out" / "results.json").read_text())["quality"]) == {"Co-LADD sequential"}
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert set(results["quality"]) == {"Co-LADD sequential"}
+    assert {name for name in results["bounds"]["ladd"] if name.endswith("_nats") and "samples" in name} == {
+        "eval_samples_sequential_2_nats"
+    }

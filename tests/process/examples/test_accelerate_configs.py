@@ -48,7 +48,9 @@ PartialState.__init__ = as_gpus
 TRAIN = """
 import json, sys
 import torch
-from ladd_hf import LaddForDiffusionLM, LaddTrainer, LaddTrainingArguments
+from ladd_hf import (
+    LaddForDiffusionLM, LaddJointScheduler, LaddSequentialScheduler, LaddTrainer, LaddTrainingArguments, LogSamples,
+)
 from ladd_hf.metrics import OneStepDecoding
 
 folder, name, batch_size = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -57,12 +59,17 @@ args = LaddTrainingArguments(
     max_steps=2, stages=[{"name": "encoder", "steps": 1}, "prior"],
     per_device_train_batch_size=batch_size, per_device_eval_batch_size=2,
     optim="sgd", learning_rate=0.05, lr_scheduler_type="constant", ema_decay=0.9,
-    logging_steps=1,
+    logging_steps=1, eval_on_start=True,
 )
 data = torch.load(f"{folder}/data.pt")
 model = LaddForDiffusionLM.from_pretrained(f"{folder}/model")
 watch = OneStepDecoding(torch.stack([row["input_ids"] for row in data[:6]]))
-trainer = LaddTrainer(model, args, train_dataset=data, eval_dataset=data[:7], callbacks=[watch])
+def total(ids):
+    return {"total": float((ids * torch.arange(1, ids.numel() + 1).view_as(ids)).sum())}
+
+schedulers = {"joint": LaddJointScheduler(), "hitting": LaddSequentialScheduler(unmasking="first_hitting")}
+samples = LogSamples([2, 30], 5, schedulers, total)
+trainer = LaddTrainer(model, args, train_dataset=data, eval_dataset=data[:7], callbacks=[watch, samples])
 trainer.train()
 bound = trainer.evaluate()["eval_loss"]
 trainer.save_model(f"{folder}/{name}-model")
@@ -70,7 +77,10 @@ trainer.save_pipeline(f"{folder}/{name}-pipeline")
 decoded = [entry for entry in trainer.state.log_history if "decoded_true" in entry]
 if args.process_index == 0:
     decoded = [[entry[f"decoded_{name}"] for name in ("true", "shuffled", "none")] for entry in decoded]
-    facts = {"bound": bound, "decoded": decoded, "processes": args.world_size, "sharded": trainer.is_fsdp_enabled}
+    sampled = [{k: v for k, v in entry.items() if k.endswith("_total")} for entry in trainer.state.log_history]
+    sampled = [entry for entry in sampled if entry]
+    facts = {"bound": bound, "sampled": sampled, "decoded": decoded}
+    facts |= {"processes": args.world_size, "sharded": trainer.is_fsdp_enabled}
     open(f"{folder}/{name}.json", "w").write(json.dumps(facts))
 trainer.accelerator.wait_for_everyone()
 """
@@ -178,6 +188,7 @@ def test_two_processes_average_evaluate_and_save_what_one_does(config, script, s
     assert found["processes"] == 2 and found["sharded"] == sharded
     alone = facts(folder, "one")
     assert found["bound"] == pytest.approx(alone["bound"], rel=1e-4)
+    assert len(found["sampled"]) == 2 and found["sampled"] == alone["sampled"]
     assert len(found["decoded"]) == 2 and found["decoded"] == alone["decoded"]
     assert_same_as_one(folder, config)
 

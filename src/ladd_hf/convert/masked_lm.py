@@ -1,0 +1,115 @@
+"""Masked language models of transformers, such as BERT, as denoisers that pipelines and measurements take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from ..diffusion.channels import EncodedLatents
+from ..diffusion.marginal_bound import MarginalNelbo, marginal_nelbo
+from ..diffusion.nelbo import Nelbo, nelbo
+from ..diffusion.paths import PathSpec
+from ..diffusion.process import NoiseProcess
+from ..diffusion.rng import RowGenerator
+from ..diffusion.runs import RunSpec
+from ..diffusion.step_counts import maskable_tokens
+from ..models.configuration_ladd import LaddConfig
+from ..models.eval_mode import evaluation_mode
+from ..models.modeling_outputs import LaddOutput
+
+
+class MaskedLMDenoiser(nn.Module):
+    """A masked language model as a masked diffusion model without latents: what it predicts at a mask is what is drawn.
+
+    Sampling, bounds and the measurements of `ladd_hf.evaluation` work with it; it is not trained here. Its ids without
+    meaning for a text, padding and mask, are never written.
+
+    Args:
+        model: of the kind `AutoModelForMaskedLM`.
+        mask_token_id: of its tokenizer.
+        pad_token_id: of its tokenizer; its configuration's by default.
+        length: tokens of a text; the longest that the model takes by default.
+
+    Raises `ValueError` for a mask token beyond the vocabulary.
+    """
+
+    latent_channel = None
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        mask_token_id: int,
+        pad_token_id: int | None = None,
+        length: int | None = None,
+    ) -> None:
+        super().__init__()
+        theirs = model.config
+        size = theirs.vocab_size
+        if not 0 <= mask_token_id < size:
+            raise ValueError(f"`mask_token_id` is {mask_token_id}; give an id of the model's {size:,} tokens.")
+        self.model = model
+        self.config = LaddConfig(
+            vocab_size=size,
+            mask_token_id=mask_token_id,
+            pad_token_id=theirs.pad_token_id if pad_token_id is None else pad_token_id,
+            max_position_embeddings=length or theirs.max_position_embeddings,
+        )
+        self.token_channel = NoiseProcess.of(self.config).token_channel()
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the model's weights."""
+        return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the model's weights."""
+        return self.model.dtype
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        latents: Tensor | None = None,
+        *,
+        attention_mask: Tensor | None = None,
+        logits_mask: Tensor | None = None,
+        **times: Any,
+    ) -> LaddOutput:
+        """Evaluates the model: logits `(B, S, V)`, or `(n, V)` at `logits_mask`; times do not matter to it."""
+        logits = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+        logits = logits if logits_mask is None else logits[logits_mask]
+        never = [one for one in (self.config.mask_token_id, self.config.pad_token_id) if one is not None]
+        return LaddOutput(logits=logits.index_fill(-1, torch.tensor(never, device=logits.device), float("-inf")))
+
+    denoise = forward
+
+    def encode(self, *args: Any, **kwargs: Any) -> EncodedLatents:
+        """Raises `ValueError`: there are no latents."""
+        raise ValueError("A masked language model has no latents, so there is nothing to encode.")
+
+    @torch.no_grad()
+    def nelbo(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        path: PathSpec | None = None,
+        num_samples: int = 8,
+        generator: torch.Generator | list[torch.Generator] | RowGenerator | None = None,
+        labels: Tensor | None = None,
+        run: RunSpec | None = None,
+        num_proposals: int | None = None,
+    ) -> Nelbo | MarginalNelbo:
+        """Estimates the bound of `(B, S)` tokens, as `LaddForDiffusionLM.nelbo` does."""
+        maskable = maskable_tokens(input_ids if labels is None else labels, attention_mask)
+        random = RowGenerator.from_generator(generator, len(input_ids), input_ids.device)
+        with evaluation_mode(self.model):
+            if num_proposals is None:
+                return nelbo(self, input_ids, maskable, attention_mask, path, num_samples, random, None, run)
+            if run is None:
+                raise ValueError("`num_proposals` averages over orders of a run of N steps: give `run`, such as 8.")
+            return marginal_nelbo(
+                self, input_ids, maskable, attention_mask, run, num_proposals, path=path, random=random
+            )

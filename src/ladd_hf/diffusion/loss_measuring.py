@@ -1,0 +1,72 @@
+"""Measurement of a denoiser's losses over the time square, the entries of a [`LossTable`]."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+
+from .denoiser import Denoiser
+from .loss_draws import HeldOutTexts, TextLosses, losses_of_runs, repeated_draws
+from .loss_table import LossTable
+from .time_axes import TimeAxis
+
+
+@torch.no_grad()
+def measure_losses(
+    denoiser: Denoiser,
+    batches: Iterable[HeldOutTexts],
+    cells: int = 10,
+    num_draws: int = 1,
+    rows_at_once: int = 512,
+    seed: int = 0,
+    latents_first: bool = False,
+) -> LossTable:
+    """Measures a denoiser's mean losses at the points of a grid of the two times.
+
+    Each loss has evaluations of its own, in which at least one token (or code) is masked, with the probability of that
+    as a factor. Where few are masked there are more draws, which mask different ones. All points see the same noise of
+    a text, so that differences between them err less than they do; it depends on `seed` and on the text alone.
+
+    Args:
+        denoiser: the model.
+        batches: held-out texts, each of which counts once.
+        cells: gaps between measured times on each side; losses are measured at (cells + 1)^2 points.
+        num_draws: draws of noise per text and loss, up to 8 times as many where few tokens or codes are masked.
+        rows_at_once: rows of an evaluation, into which several points of a small batch are put.
+        seed: of the noise.
+        latents_first: measure only points of runs that write the latents before the tokens, with the denoiser of
+            latents alone (`input_ids=None`) at the noisy ones.
+
+    Raises `ValueError` for fewer than two texts, which have no standard error, and for losses that are not finite.
+    """
+    channel = denoiser.latent_channel
+    latent_axis = TimeAxis.clean() if channel is None else TimeAxis.of(channel, cells)
+    axes = TimeAxis.of(denoiser.token_channel, cells), latent_axis
+    latents_first = latents_first and channel is not None
+    batches = list(batches)
+    num_texts = sum(len(texts) for texts in batches)
+    if num_texts < 2:
+        raise ValueError(f"The losses of {num_texts} texts have no standard error: give at least 2, better hundreds.")
+    num_tokens = sum(int(texts.maskable.sum()) for texts in batches) / num_texts
+    measured = [TextLosses(denoiser, texts, seed, latents_first) for texts in batches]
+    lengths = (num_tokens, float(measured[0].num_codes))
+    draws = [
+        draw
+        for loss in losses_of_runs(*axes, latents_first)
+        for draw in repeated_draws(loss, axes[loss.of_latents], lengths[loss.of_latents], num_draws)
+    ]
+    shape = (len(axes[0].measured), len(axes[1].measured))
+    each = np.concatenate([texts.means(draws, shape, rows_at_once) for texts in measured])  # (texts, 2, g_x, g_y)
+    (token_losses, latent_losses), (token_errors, latent_errors) = each.mean(0), each.std(0, ddof=1) / num_texts**0.5
+    return LossTable(
+        *axes,
+        token_losses,
+        latent_losses,
+        token_errors,
+        latent_errors,
+        num_tokens=num_tokens,
+        num_texts=num_texts,
+        latents_first=latents_first,
+    )

@@ -1,0 +1,133 @@
+"""Proposals of latents for a text: draws from a law around the encoder's output, whose probabilities are known.
+
+A bound that averages over proposals, see `marginal_bound.py`, is valid for any such law; it is the tighter, the more
+the law resembles the posterior p(y | x) of the model.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .channels import EncodedLatents
+from .masked import draw_categorical
+from .rng import RowGenerator
+
+
+class Proposals(Protocol):
+    """A law of clean latents for each text of a batch."""
+
+    def draw(self, count: int, random: RowGenerator) -> tuple[Tensor | None, Tensor]:
+        """Draws `(count, B, M)` or `(count, B, M, D)` latents, and returns the logarithms of their probabilities
+        `(count, B)`, those of another part of the model being left out where they cancel."""
+
+
+@dataclass(frozen=True)
+class CodeProposals:
+    """Codes drawn independently for each place.
+
+    Attributes:
+        logits: `(B, M, K)`.
+    """
+
+    logits: Tensor
+
+    @classmethod
+    def near(cls, vectors: Tensor, codebook: Tensor, width: float) -> CodeProposals:
+        """Returns codes with the probabilities of a Gaussian around the encoder's vectors.
+
+        Args:
+            vectors: `(B, M, D)`, before quantisation.
+            codebook: `(K, D)`, or `(M, K, D)` if each place has its own.
+            width: its standard deviation per coordinate.
+        """
+        apart = torch.cdist(vectors.double(), codebook.double().expand(len(vectors), *codebook.shape[-2:]))
+        return cls(-apart.square() / (2 * width**2))
+
+    @classmethod
+    def around(cls, codes: Tensor, codebook_size: int, share: float) -> CodeProposals:
+        """Returns the codes `(B, M)`, each of which is drawn from the whole codebook in a share of the proposals."""
+        uniform = torch.full((*codes.shape, codebook_size), share / codebook_size, dtype=torch.float64)
+        uniform = uniform.to(codes.device)
+        kept = torch.full_like(codes, 1 - share, dtype=torch.float64)[..., None]
+        return cls(uniform.scatter_add(-1, codes[..., None], kept).log())
+
+    def draw(self, count: int, random: RowGenerator) -> tuple[Tensor, Tensor]:
+        """Draws `(count, B, M)` codes; see [`Proposals`]."""
+        rows, places, size = self.logits.shape
+        uniform = random.uniform(count, places).transpose(0, 1)  # (count, B, M)
+        flat = self.logits.flatten(0, 1).repeat(count, 1)
+        codes = draw_categorical(flat, uniform.flatten()).view(count, rows, places)
+        log_law = self.logits.double().log_softmax(-1).expand(count, rows, places, size)
+        return codes, log_law.gather(-1, codes[..., None]).squeeze(-1).sum(-1)
+
+
+@dataclass(frozen=True)
+class EveryCode:
+    """All combinations of codes, each once: their mean is the exact sum over codes, not an estimate of it.
+
+    Attributes:
+        codebook_size, places: K and M; K^M combinations.
+        rows: texts B.
+    """
+
+    codebook_size: int
+    places: int
+    rows: int
+
+    @property
+    def count(self) -> int:
+        """Number of combinations."""
+        return self.codebook_size**self.places
+
+    def draw(self, count: int, random: RowGenerator) -> tuple[Tensor, Tensor]:
+        """Returns the combinations, `(count, B, M)`, where `count` is the number of them; see [`Proposals`]."""
+        every = torch.tensor(list(itertools.product(range(self.codebook_size), repeat=self.places)))
+        codes = every.to(random.keys.device)[:, None].expand(-1, self.rows, -1)
+        return codes, torch.full(codes.shape[:2], -math.log(count), dtype=torch.float64, device=codes.device)
+
+
+@dataclass(frozen=True)
+class NoProposals:
+    """Nothing to draw: a model of tokens alone, or latents whose whole law is that of their noise.
+
+    Attributes:
+        latents: `(B, ...)` the same clean latents for each draw, or `None` without latents.
+        rows: texts B.
+    """
+
+    latents: Tensor | None
+    rows: int
+
+    def draw(self, count: int, random: RowGenerator) -> tuple[Tensor | None, Tensor]:
+        """Returns the latents `count` times; see [`Proposals`]."""
+        latents = None if self.latents is None else self.latents.expand(count, *self.latents.shape)
+        return latents, torch.zeros(count, self.rows, dtype=torch.float64, device=random.keys.device)
+
+
+def proposals_around(
+    encoded: EncodedLatents, codebook: Tensor | None, codebook_size: int, count: int, width: float
+) -> Proposals:
+    """Returns proposals around the encoder's output.
+
+    Args:
+        encoded: the texts' latents.
+        codebook: `(K, D)` vectors of the codes in the space of `encoded.unquantized`, `None` if they are not known.
+        codebook_size: K; not read for continuous latents.
+        count: number of proposals; all combinations of codes are taken, if there are no more than that.
+        width: spread of codes, see [`CodeProposals.near`]; without vectors the share of codes that are drawn from the
+            whole codebook.
+    """
+    if encoded.codes is None:
+        return NoProposals(encoded.vectors, len(encoded.vectors))
+    rows, places = encoded.codes.shape
+    if codebook_size**places <= count:
+        return EveryCode(codebook_size, places, rows)
+    if codebook is None or encoded.unquantized is None:
+        return CodeProposals.around(encoded.codes, codebook_size, min(width, 1.0))
+    return CodeProposals.near(encoded.unquantized, codebook, width)

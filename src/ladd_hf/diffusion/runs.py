@@ -1,0 +1,95 @@
+"""Runs of N steps as points of the time square, for the bounds of what they write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any, TypeAlias
+
+import torch
+
+from .channels import ContinuousLatents
+from .noise_schedules import GaussianSchedule
+from .paths import JOINT, PathSpec, Point, TimePath, shared_steps, time_path
+
+RunSpec: TypeAlias = "int | Sequence[Point]"
+
+
+def run_path(run: RunSpec, path: PathSpec | None, with_latents: bool) -> TimePath:
+    """Returns a run as the path whose legs are its steps.
+
+    Args:
+        run: points (t_x, t_y), as `TimePath.grid` lays them, or a number of evaluations, which are divided evenly among
+            the legs of `path`.
+        path: `joint` by default; only for a number of evaluations.
+        with_latents: False for a model of tokens alone, of which only t_x counts.
+
+    Raises `ValueError` for points that are not a run from (1, 1) or (1, 0) to (0, 0), and for `path` beside points.
+    """
+    if isinstance(run, Integral) and not isinstance(run, bool):
+        legs = time_path(JOINT if path is None else path)
+        legs = legs if with_latents else TimePath(((1, 0), (0, 0)))
+        points = legs.grid(shared_steps(int(run), [1.0] * len(legs.legs)))
+    else:
+        if path is not None:
+            raise ValueError(
+                "`path` and `run` are both given: a bound is that of the path or of the run, unless `run` is a number "
+                "of steps along the path."
+            )
+        points = _points(run)
+    if not with_latents:
+        points = [*dict.fromkeys((t_x, 0.0) for t_x, _ in points)]
+    return from_noise(TimePath(tuple(points)))  # raises for points that are not a run
+
+
+def from_noise(path: TimePath) -> TimePath:
+    """Returns the path. Raises `ValueError` if it starts with latents that are neither pure noise nor clean."""
+    if path.vertices[0] not in ((1, 1), (1, 0)):
+        raise ValueError(
+            f"The path starts at {path.vertices[0]}: what the latents cost down to that time would be missing; give a "
+            "path from (1, 1), or from (1, 0) for the tokens alone."
+        )
+    return path
+
+
+def marginal_run(run: TimePath, channel: Any, width: float) -> list[Point]:
+    """Returns the points of a run whose latents are averaged out; those of continuous latents keep some noise.
+
+    Args:
+        run: from (1, 1), or from (1, 0) without latents.
+        channel: the latents' channel, or `None`.
+        width: noise that continuous latents keep, as a share of their signal: t_y ends where s(t_y) = width a(t_y).
+
+    Raises `ValueError` for a run that starts with clean latents.
+    """
+    if channel is None:
+        return list(run.vertices)
+    if run.vertices[0] != (1, 1):
+        raise ValueError(
+            f"The run starts at {run.vertices[0]}, with the latents given: to average over latents, give one from "
+            "(1, 1), which writes them."
+        )
+    if not isinstance(channel, ContinuousLatents):
+        return list(run.vertices)
+    end = time_of_width(channel.schedule, width)
+    return [*dict.fromkeys((t_x, max(t_y, end)) for t_x, t_y in run.vertices)]
+
+
+def time_of_width(schedule: GaussianSchedule, width: float) -> float:
+    """Returns the time at which the noise is `width` times the signal, by bisection."""
+    low, high, wanted = 0.0, 1.0, 1 / (1 + width**2)
+    for _ in range(50):
+        middle = (low + high) / 2
+        above = float(schedule.signal_variance(torch.tensor(middle, dtype=torch.float64))) > wanted
+        low, high = (middle, high) if above else (low, middle)
+    return high
+
+
+def _points(run: Any) -> list[Point]:
+    pairs = isinstance(run, Sequence) and all(isinstance(point, Sequence) and len(point) == 2 for point in run)
+    if not pairs or not all(isinstance(time, Real) for point in run for time in point):
+        raise ValueError(
+            f"`run` is {run!r}; give the points (t_x, t_y) of a run, as `TimePath.grid` lays them, or a number of "
+            "evaluations."
+        )
+    return [(t_x, t_y) for t_x, t_y in run]

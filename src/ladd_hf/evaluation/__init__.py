@@ -1,0 +1,9 @@
+"""One evaluation of a pipeline: quality, bounds and cost of its samples, by schedule, budget and temperature."""
+
+from .comparison import Comparison, compared
+from .evaluate import evaluate_pipeline
+from .results import EvaluationResults, Row
+from .settings import EvaluationSettings
+from .tasks import task_for
+
+__all__ = ["Comparison", "EvaluationResults", "EvaluationSettings", "Row", "compared", "evaluate_pipeline", "task_for"]

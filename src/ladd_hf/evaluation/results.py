@@ -1,0 +1,113 @@
+"""Results of an evaluation: rows in a JSON file that a later run of the same evaluation goes on with."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+# Numbers of a schedule, budget and temperature, by name.
+Row: TypeAlias = dict[str, Any]
+KEY = ("schedule", "temperature", "num_steps")
+FORMAT = 1
+# Settings that no number of a row depends on, or that only say which rows there are.
+_FREE = ("budgets", "schedules", "temperatures", "batch_size")
+
+
+@dataclass
+class EvaluationResults:
+    """Results of one model.
+
+    Attributes:
+        model: its name, kind, number of parameters and fingerprint of weights.
+        task: data set, judges and reference: scores of the data itself.
+        settings: see `EvaluationSettings`.
+        circumstances: dtype, hardware and versions.
+        rows: a row for each schedule, temperature and budget.
+        path: file that is written after each row, or `None`.
+    """
+
+    model: dict[str, Any]
+    task: dict[str, Any]
+    settings: dict[str, Any]
+    circumstances: dict[str, Any]
+    rows: list[Row] = field(default_factory=list)
+    path: Path | None = None
+
+    def find(self, key: tuple[Any, ...]) -> Row | None:
+        """Returns the row of a schedule, temperature and number of steps, if it has been measured."""
+        return next((row for row in self.rows if row_key(row) == key), None)
+
+    def add(self, row: Row) -> None:
+        """Adds a row, or replaces the one with its key, and writes the file."""
+        self.rows = [one for one in self.rows if row_key(one) != row_key(row)] + [row]
+        self.save()
+
+    def save(self) -> None:
+        """Writes the file as a whole, so that a run that is stopped leaves the last complete one."""
+        if self.path is None:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = self.path.with_name(self.path.name + ".unfinished")
+        unfinished.write_text(json.dumps(self.data(), indent=1) + "\n", encoding="utf-8")
+        os.replace(unfinished, self.path)
+
+    def data(self) -> dict[str, Any]:
+        """Returns the results as JSON data."""
+        names = ("model", "task", "settings", "circumstances", "rows")
+        return {"format": FORMAT, **{name: getattr(self, name) for name in names}}
+
+    @classmethod
+    def load(cls, path: str | Path) -> EvaluationResults:
+        """Reads a file of results. Raises `ValueError` for any other file."""
+        file = Path(path)
+        try:
+            data = json.loads(file.read_text(encoding="utf-8"))
+            if data["format"] != FORMAT:
+                raise ValueError(f"format {data['format']!r}")
+            names = ("model", "task", "settings", "circumstances", "rows")
+            return cls(**{name: data[name] for name in names}, path=file)
+        except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+            raise ValueError(
+                f"{file} does not hold results of an evaluation ({error}): give a file that one has written."
+            ) from error
+
+    def resumed(self) -> EvaluationResults:
+        """Returns the results in the file, which these are to continue, or these if there is no file.
+
+        Raises `ValueError` if the file's are of another model, task or settings, naming the first difference.
+        """
+        if self.path is None or not self.path.exists():
+            return self
+        earlier = EvaluationResults.load(self.path)
+        if difference := first_difference(earlier, self, of_model=True):
+            raise ValueError(
+                f"{self.path} holds results with another {difference}: give another file, or take it away to start anew."
+            )
+        self.rows = earlier.rows
+        return self
+
+
+def row_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Returns what tells a row from the others of its model."""
+    return tuple(row[name] for name in KEY)
+
+
+def first_difference(one: EvaluationResults, other: EvaluationResults, of_model: bool) -> str | None:
+    """Returns the first thing, in words, in which two evaluations differ and on which numbers depend; `None` if there
+    is none. Models are compared only if `of_model` is true, but for what their samples are measured on."""
+    parts = ["task", "settings", "circumstances", *(["model"] if of_model else [])]
+    for part in parts:
+        mine, theirs = getattr(one, part), getattr(other, part)
+        for name in dict.fromkeys([*mine, *theirs]):
+            if name not in _FREE and mine.get(name) != theirs.get(name):
+                return f"`{name}` ({_short(mine.get(name))}, not {_short(theirs.get(name))})"
+    return None
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "..."

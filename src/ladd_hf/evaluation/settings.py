@@ -1,0 +1,75 @@
+"""Settings of an evaluation: all that its numbers depend on, besides the model and the task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..diffusion.paths import path_data, path_name
+from ..utils.number_ranges import COUNT, COUNT_OR_ZERO, NOT_NEGATIVE, SEED, check_ranges
+
+# Schedules that are no paths: the pipeline's own scheduler, and one tuned on the task's held-out texts.
+SAVED, TUNED = "saved", "tuned"
+
+SETTINGS_RANGES = {
+    **dict.fromkeys(("num_samples", "batch_size", "bound_samples"), COUNT),
+    **dict.fromkeys(("num_texts", "num_proposals", "timing_rounds"), COUNT_OR_ZERO),
+    "seed": SEED,
+}
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """Settings of an evaluation.
+
+    Attributes:
+        budgets: numbers of denoiser evaluations; those too small for a schedule's path are left out.
+        schedules: names of paths, or their corners; `saved` for the pipeline's scheduler, `tuned` for one that is tuned
+            on texts which are not among those of the bound.
+        temperatures: of the tokens; bounds are those of temperature 1.
+        num_samples: samples for each schedule, budget and temperature; 0 measures bounds and cost alone.
+        batch_size: samples and texts at once, on which no number but seconds depends.
+        num_texts: held-out texts for the bounds; 0 for no bounds.
+        bound_samples: points of a run at which a plain bound is estimated for each text.
+        num_proposals: proposals K of the marginalised bound; 0 for none.
+        timing_rounds: rounds in which all runs are timed in turn; 0 for no seconds.
+        seed: of samples, bounds and resamples.
+
+    Raises `ValueError` for what is no schedule, and for numbers out of range.
+    """
+
+    budgets: Sequence[int] = (2, 4, 8, 16, 32)
+    schedules: Sequence[Any] = (SAVED,)
+    temperatures: Sequence[float] = (1.0,)
+    num_samples: int = 300
+    batch_size: int = 100
+    num_texts: int = 0
+    bound_samples: int = 8
+    num_proposals: int = 0
+    timing_rounds: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_ranges(self, SETTINGS_RANGES)
+        for name, allowed in (("budgets", COUNT), ("temperatures", NOT_NEGATIVE)):
+            values = getattr(self, name)
+            if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+                raise ValueError(f"`{name}` is {values!r}; give a list of numbers.")
+            for value in values:
+                allowed.check(name, value)
+        if isinstance(self.schedules, str) or not isinstance(self.schedules, Sequence) or not self.schedules:
+            raise ValueError(f"`schedules` is {self.schedules!r}; give a list, such as ['saved', 'joint', 'tuned'].")
+        for schedule in self.schedules:
+            schedule_name(schedule)
+
+    def data(self) -> dict[str, Any]:
+        """Returns the settings that decide numbers, as JSON holds them."""
+        listed = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        listed["schedules"] = [one if one in (SAVED, TUNED) else path_data(one) for one in self.schedules]
+        return listed
+
+
+def schedule_name(schedule: Any) -> str:
+    """Returns the short name of a schedule in tables. Raises `ValueError` for what is none."""
+    return schedule if schedule in (SAVED, TUNED) else path_name(schedule)

@@ -1,0 +1,44 @@
+"""The task of an evaluation: a corpus as a trained pipeline reads it, and its judges."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..data import load_corpus
+from ..data.corpora import separator_of
+from ..models.text_frame import TextFrame
+from ..pipelines import LaddPipeline
+from ..tasks import SawtoothTask, Task, TextTask
+
+
+def task_for(pipeline: LaddPipeline, data: str, judges: Sequence[Any] | None = None, **options: Any) -> Task:
+    """Returns the data of a corpus in the blocks that a pipeline's model was trained on, and judges of its samples.
+
+    Args:
+        pipeline: with its model and tokenizer.
+        data: `sawtooth`, a corpus by name, or files; with training texts, which judges read.
+        judges: names or mappings, see `tasks/judges.py`; those of the task by default.
+        options: of [`load_corpus`], such as `text_column`.
+
+    Raises `ValueError` for a pipeline without a tokenizer, where the data are texts.
+    """
+    config = pipeline.model.config
+    length = config.max_position_embeddings
+    if data == "sawtooth":
+        return SawtoothTask(length)
+    if pipeline.tokenizer is None:
+        raise ValueError(f"The pipeline has no tokenizer, which the texts of {data!r} need: give it one.")
+    frame = TextFrame.of(config)
+    return TextTask(
+        Path(data).resolve().name if Path(data).exists() else data,  # results must not show where files are
+        load_corpus(data, **options),
+        pipeline.tokenizer,
+        length,
+        packing=frame.packing,
+        separator=separator_of(data),
+        fill="padding" if frame.fill is None else "eos",
+        min_tokens=1 if config.latent_type == "none" else config.latent_length,
+        **({} if judges is None else {"judges": list(judges)}),
+    )

@@ -1,0 +1,45 @@
+"""Cost of a run in floating-point operations, counted on the first batches of each stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from ..metrics.flops import FlopCounter
+
+# Batches counted in each stage; the share of masked tokens, which only the head's operations depend on, varies.
+_COUNTED = 4
+
+
+class TrainingCost:
+    """Operations of a run's batches, forward and backward.
+
+    The first batches of a stage are counted while they run; the following ones cost their mean per position.
+    """
+
+    def __init__(self) -> None:
+        self._counted: dict[int, list[tuple[int, int]]] = {}  # by stage: positions and operations of each batch
+        self._seen: int | None = None  # operations of the present batch, if it was counted
+
+    @contextmanager
+    def watching(self, stage: int, inputs: Mapping[str, Any]) -> Iterator[None]:
+        """Context of the forward and backward pass of a batch of `input_ids` `(B, S)` in a stage."""
+        counted, self._seen = self._counted.setdefault(stage, []), None
+        if len(counted) == _COUNTED:
+            yield
+            return
+        # compiled code is not dispatched; and a model first met under a counter would stay uncompiled
+        with torch.compiler.set_stance("force_eager"), FlopCounter() as counter:
+            yield
+        self._seen = counter.flops
+        counted.append((inputs["input_ids"].numel(), counter.flops))
+
+    def of(self, stage: int, inputs: Mapping[str, Any]) -> float:
+        """Returns the operations of the batch that was watched last."""
+        if self._seen is not None:
+            return self._seen
+        positions, flops = map(sum, zip(*self._counted[stage], strict=True))
+        return flops / positions * inputs["input_ids"].numel()

@@ -1,0 +1,243 @@
+"""Judges by name: each scores samples and the data itself, reads what it needs, and is refused where there is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from helpers.causal_lms import causal_lm, word_tokenizer
+from helpers.registries import kept
+
+from ladd_hf.data import byte_level_bpe, character_tokenizer, sawtooth_dataset
+from ladd_hf.metrics import (
+    CausalJudge,
+    Estimate,
+    TrainingWindows,
+    distinct,
+    memorized_share,
+    self_bleu,
+    sliced_wasserstein,
+    token_kl,
+)
+from ladd_hf.metrics.generative_perplexity import perplexities, text_nats
+from ladd_hf.tasks import JUDGES, DecodedTexts, Measure, SawtoothTask, TextTask, likelihood_judges, register_judge
+
+WORDS = ["the cat sat on the mat", "a dog ran to the log", "the sun is hot and the sea is cold"]
+
+
+def corpus(count=90):
+    texts = [f"{WORDS[i % 3]} and {WORDS[(i * i + 1) % 3]} {i % 7} " for i in range(count)]
+    splits = {"train": texts[: 2 * count // 3], "validation": texts[2 * count // 3 :]}
+    return {name: datasets.Dataset.from_dict({"text": rows}) for name, rows in splits.items()}
+
+
+@pytest.fixture(scope="module")
+def judge_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("judges") / "small-judge"
+    causal_lm(positions=64).save_pretrained(folder)
+    word_tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return corpus()
+
+
+def task_with(splits, *judges, tokenizer=None, length=16, **options):
+    return TextTask("words", splits, tokenizer or character_tokenizer(), length, judges=judges, **options)
+
+
+def samples(task, number=12):
+    return torch.as_tensor(np.stack(task.eval_dataset(number, 0)[:]["input_ids"]).astype(np.int64))
+
+
+def test_every_judge_scores_samples_and_the_data_with_errors(splits, judge_folder):
+    causal = {"model": judge_folder, "device": "cpu"}
+    named = {
+        "mauve": {**causal, "clusters": 3, "seeds": 2},
+        "generative_perplexity": causal,
+        "memorization": {"window": 6},
+    }
+    task = task_with(splits, *({"name": name, **named.get(name, {})} for name in JUDGES))
+    judgement, reference = task.judge(samples(task)), task.reference()
+    names = [measure.name for measure in task.measures]
+    assert list(judgement) == list(reference) == [one for name in names for one in (name, f"{name}_stderr")]
+    assert {"nats", "entropy", "gen_ppl", "gen_ppl_mean", "mauve", "distinct_1", "self_bleu", "memorized"} < set(names)
+    assert all(np.isfinite(value) for scores in (judgement, reference) for value in scores.values())
+    about = {measure.name: measure.about + measure.metric for measure in task.measures}
+    assert all("small-judge" in about[name] for name in ("gen_ppl", "gen_ppl_mean", "mauve"))
+
+
+def test_without_a_choice_they_are_the_n_gram_model_and_the_entropy(splits):
+    plain = TextTask("words", splits, character_tokenizer(), 16, judge_order=3)
+    chosen = task_with(splits, {"name": "ngram", "order": 3}, "entropy")
+    assert plain.judge(samples(plain)) == chosen.judge(samples(chosen))
+    assert [measure.about for measure in plain.measures] == [measure.about for measure in chosen.measures]
+
+
+def test_perplexity_reads_decoded_texts_with_the_judges_own_ends(splits, judge_folder):
+    tokenizer = byte_level_bpe(splits["train"]["text"], 300)
+    spec = {"name": "generative_perplexity", "model": judge_folder, "device": "cpu", "label": "ppl"}
+    task = task_with(splits, spec, tokenizer=tokenizer, length=12)
+    end = tokenizer.eos_token_id
+    rows = [[*tokenizer("the cat sat").input_ids, end], [*tokenizer("the dog").input_ids, end, end]]
+    longest = max(map(len, rows))
+    ids = torch.tensor([row + [end] * (longest - len(row)) for row in rows])
+    written = ["the cat sat<end>", "the dog<end>"]
+    expected = perplexities(text_nats(CausalJudge(judge_folder, device="cpu"), written))
+    judgement = task.judge(ids)
+    assert judgement["ppl"] == pytest.approx(expected["perplexity"].value, rel=1e-5)
+    assert judgement["ppl_mean"] == pytest.approx(expected["mean_perplexity"].value, rel=1e-5)
+
+
+def test_ends_are_written_as_another_tokenizers():
+    tokenizer = byte_level_bpe(WORDS, 300)
+    end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+    row = [*tokenizer("the cat").input_ids, end, *tokenizer("a dog").input_ids, end, end, pad]
+    texts = DecodedTexts(torch.tensor([row]), tokenizer)
+    assert texts == ["the cata dog"] and texts.with_ends("<E>") == ["the cat<E>a dog<E><E>"]
+    assert texts.with_ends(None) == ["the cata dog"]
+    assert texts.content_ids() == [[*tokenizer("the cat").input_ids, *tokenizer("a dog").input_ids]]
+    characters = character_tokenizer()
+    without = DecodedTexts(torch.tensor([characters("a cat").input_ids]), characters)
+    assert without.with_ends("<E>") == ["a cat"]
+
+
+@pytest.mark.parametrize("unit", ["character", "token"])
+def test_memorisation_is_searched_in_the_training_texts(unit, splits):
+    tokenizer = byte_level_bpe(splits["train"]["text"], 300)
+    task = task_with(splits, {"name": "memorization", "unit": unit, "window": 4}, tokenizer=tokenizer, length=12)
+    ids = samples(task)
+    if unit == "token":
+        texts, given = [tokenizer(text).input_ids for text in splits["train"]["text"]], ids.tolist()
+        special = set(tokenizer.all_special_ids)
+        texts, given = ([[one for one in row if one not in special] for row in rows] for rows in (texts, given))
+    else:
+        texts, given = splits["train"]["text"], tokenizer.batch_decode(ids, skip_special_tokens=True)
+    expected = memorized_share(TrainingWindows(texts, 4), given)
+    assert task.judge(ids)["memorized"] == pytest.approx(expected.value)
+    assert 0 < task.reference()["memorized"] <= 1
+
+
+@pytest.mark.parametrize("unit", ["character", "word", "token"])
+def test_diversity_is_of_a_unit(unit, splits):
+    task = task_with(splits, {"name": "diversity", "unit": unit, "self_bleu_samples": 6}, "entropy")
+    ids = samples(task)
+    texts = task.tokenizer.batch_decode(ids)
+    units = [text.split() for text in texts] if unit == "word" else texts
+    judgement = task.judge(ids)
+    assert judgement["distinct_2"] == pytest.approx(distinct(units, 2).value)
+    assert judgement["self_bleu"] == pytest.approx(self_bleu(units, 6).value)
+
+
+def test_distances_are_to_one_half_of_the_held_out_texts_and_of_the_data_between_halves(splits):
+    task = task_with(splits, {"name": "distribution_distance", "projections": 8})
+    held = samples(task, 10_000)
+    half, other = held[::2].numpy(), held[1::2].numpy()
+    options = {"projections": 8, "vocab_size": task.vocabulary["vocab_size"]}
+    ids = samples(task)
+    judgement, reference = task.judge(ids), task.reference()
+    assert judgement["sliced_wasserstein"] == sliced_wasserstein(ids, half, **options).value
+    assert judgement["token_kl"] == token_kl(ids, half).value
+    assert reference["sliced_wasserstein"] == sliced_wasserstein(other, half, **options).value
+    assert reference["token_kl"] == token_kl(other, half).value
+
+
+def test_the_sawtooth_has_further_judges_that_need_no_texts():
+    few = {"name": "diversity", "self_bleu_samples": 20}
+    task = SawtoothTask(8, judges=[{"name": "distribution_distance", "projections": 16}, "entropy", few])
+    reference = task.reference()
+    perfect = task.judge(sawtooth_dataset(500, 8, seed=3)[:]["input_ids"])
+    noise = task.judge(torch.randint(0, 2, (500, 8), generator=torch.Generator().manual_seed(0)))
+    assert list(perfect)[:2] == ["nats", "nats_stderr"] and reference["nats_stderr"] == 0
+    far, near = noise["sliced_wasserstein"], perfect["sliced_wasserstein"]
+    assert far > near + 3 * perfect["sliced_wasserstein_stderr"] > reference["sliced_wasserstein"]
+    for name in ("ngram", "mauve", "generative_perplexity", "memorization"):
+        with pytest.raises(ValueError, match=f"judge '{name}' reads texts, and binary sawtooth, length 8 has none"):
+            SawtoothTask(8, judges=[name])
+
+
+@pytest.mark.parametrize(
+    ("judges", "message"),
+    [
+        (["gpt"], r"judge 'gpt' is unknown; give one of \['distribution_distance', 'diversity'"),
+        ([{"name": "ngram", "size": 2}], "judge 'ngram' has no option 'size'; it takes `order`"),
+        ([{"name": "ngram", "order": 0}], "`judges.ngram.order` is 0; give a whole number"),
+        ([{"name": "diversity", "unit": "line"}], "`judges.diversity.unit` is 'line'; give one of 'character'"),
+        ([{"model": "gpt2"}], "judge is .*give its name"),
+        ("ngram", "`judges` is 'ngram'; give a list"),
+        ([], "`judges` is empty"),
+        (["ngram", "ngram"], "have a measure 'nats'"),
+        (["generative_perplexity"] * 2, "have a measure 'gen_ppl'.*another `label`"),
+    ],
+)
+def test_what_names_no_judge_is_refused_before_anything_is_read(judges, message, splits):
+    with pytest.raises(ValueError, match=message):
+        TextTask("words", splits, character_tokenizer(), 16, judges=judges)
+
+
+def test_a_judge_that_cannot_be_loaded_is_told_where_it_is_asked_first(splits, tmp_path):
+    task = task_with(splits, {"name": "generative_perplexity", "model": str(tmp_path / "gone")})
+    with pytest.raises(ValueError, match="judge 'gone' cannot be loaded"):
+        task.reference()
+
+
+def test_two_judges_of_one_model_share_it(splits, judge_folder, monkeypatch):
+    loaded = []
+
+    class Counted(CausalJudge):
+        def __init__(self, *given, **options):
+            loaded.append(given)
+            super().__init__(*given, **options)
+
+    monkeypatch.setattr(likelihood_judges, "CausalJudge", Counted)
+    spec = {"model": judge_folder, "device": "cpu", "batch_size": 5}
+    mauve = {"name": "mauve", "clusters": 2, "seeds": 1, **spec}
+    task = task_with(splits, {"name": "generative_perplexity", **spec}, mauve)
+    assert loaded == []
+    task.reference()
+    assert loaded == [(judge_folder,)]
+
+
+def test_samples_are_compared_by_the_first_judge(splits):
+    task = task_with(splits, "diversity", "ngram")
+    assert task.comparison == "distinct_1 vs MDLM"
+    assert task.compare({"distinct_1": 0.5}, {"distinct_1": 0.4}) == pytest.approx(-0.2)
+    with pytest.raises(ValueError, match="baseline's distinct_1 is 0"):
+        task.compare({"distinct_1": 0.0}, {"distinct_1": 0.4})
+    assert task_with(splits, "ngram").comparison == "perplexity vs MDLM"
+
+
+def test_a_judge_of_ones_own_is_a_class_and_a_name(splits):
+    with kept():
+
+        @register_judge("shortness")
+        @dataclass(frozen=True)
+        class Shortness:
+            limit: int = 5
+
+            def measures(self, data):
+                share = f"the share of samples below {self.limit} characters, on {data.name}"
+                return (Measure("short", "share of short samples", share, self.score),)
+
+            def score(self, texts):
+                return Estimate(sum(len(text) < self.limit for text in texts) / len(texts), 0.25)
+
+        task = task_with(splits, {"name": "shortness", "limit": 20}, "entropy")
+        judgement = task.judge(samples(task))
+        assert judgement["short"] == 1 and judgement["short_stderr"] == 0.25 and "entropy" in judgement
+    with pytest.raises(ValueError, match="unknown"):
+        task_with(splits, "shortness")
+
+
+def test_a_judge_may_be_given_as_an_object(splits):
+    class Length:
+        def measures(self, data):
+            return (Measure("length", "characters", "the length", lambda texts: float(np.mean([*map(len, texts)]))),)
+
+    task = task_with(splits, Length())
+    assert task.judge(samples(task)) == {"length": 16.0}

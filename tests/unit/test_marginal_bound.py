@@ -1,0 +1,250 @@
+"""The marginalised bound is in the mean never below the likelihood of the run's texts, falls with the number of
+proposals, and is that likelihood where everything is enumerated."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from helpers.exact_denoiser import SEQUENCES, ExactDenoiser, random_table
+from helpers.exact_world import ExactWorld, joint_points, sequential_points
+
+from ladd_hf import RowGenerator
+from ladd_hf.diffusion.channels import ContinuousLatents, DiscreteLatents, MaskedChannel
+from ladd_hf.diffusion.marginal_bound import bound_with
+from ladd_hf.diffusion.nelbo import nelbo
+from ladd_hf.diffusion.noise_schedules import gaussian_schedule, mask_schedule
+from ladd_hf.diffusion.proposals import CodeProposals, EveryCode, NoProposals
+
+RUNS = {
+    "sequential": sequential_points(1, 2),
+    "joint": joint_points(3),
+    "stairs": [(1, 1), (1, 0.4), (0.3, 0.4), (0.3, 0), (0, 0)],
+}
+
+
+class Exact(ExactWorld):
+    """The world as a denoiser, which says how often and on how many rows it was called."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.token_channel = MaskedChannel(mask_schedule("linear"), self.vocab)
+        self.latent_channel = None
+        if self.codes:
+            self.latent_channel = DiscreteLatents(mask_schedule({"name": "polynomial", "degree": 2}), self.codebook)
+        self.rows = 0
+
+    def denoise(self, input_ids, latents=None, logits_mask=None, **others):
+        self.rows += len(input_ids)
+        return self(input_ids, latents, logits_mask)
+
+    @property
+    def texts(self):
+        return torch.tensor(list(itertools.product(range(self.vocab), repeat=self.length)))
+
+    def bound(self, run, proposals, count, repeats=1, seed=0, **options):
+        """The bound of all texts, `(repeats, texts)`; `proposals` are of that many rows."""
+        tokens = self.texts.repeat(repeats, 1)
+        random = RowGenerator.from_seed(seed, torch.arange(len(tokens)))
+        everything = torch.ones_like(tokens, dtype=torch.bool)
+        found = bound_with(self, tokens, everything, None, run, proposals(len(tokens)), count, random, **options)
+        return found, found.total_nats.view(repeats, -1)
+
+
+def proposals_of(world, seed=1):
+    """Codes of a law that has nothing to do with the text: any law will do."""
+    if not world.codes:
+        return lambda rows: NoProposals(None, rows)
+    logits = torch.randn(world.codes, world.codebook, generator=torch.Generator().manual_seed(seed))
+    return lambda rows: CodeProposals(logits.expand(rows, -1, -1))
+
+
+WORLDS = {
+    "codes": Exact.at_random(),
+    "two codes": Exact.at_random(length=2, codes=2, codebook=3, seed=3),
+    "tokens": Exact.at_random(codes=0),
+}
+
+
+def of_channels(world, run):
+    return run if world.codes else [*dict.fromkeys((t_x, 0.0) for t_x, _ in run)]
+
+
+def close(draws, expected, errors=5):
+    mean, error = draws.mean(0), draws.std(0) / math.sqrt(len(draws))
+    assert ((mean - expected).abs() <= errors * error).all(), (mean, expected, error)
+    return error
+
+
+# --- what it estimates ---
+
+
+@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("world", WORLDS)
+def test_the_mean_weight_is_the_likelihood_of_what_the_run_writes(world, run):
+    world, points = WORLDS[world], of_channels(WORLDS[world], RUNS[run])
+    law = world.run_law(points)
+    _, nats = world.bound(points, proposals_of(world), 1, repeats=4000)
+    error = close((-nats).exp(), law)
+    assert (error < 0.1 * law).all(), "an error that would show a mistake"
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_it_falls_with_the_number_of_proposals_and_is_never_below(world):
+    world, points = WORLDS[world], of_channels(WORLDS[world], RUNS["joint"])
+    truth = -world.run_law(points).log()
+    means, errors = [], []
+    for count in (1, 4, 32):
+        _, nats = world.bound(points, proposals_of(world), count, repeats=1500)
+        means.append(nats.mean(0))
+        errors.append(nats.std(0) / math.sqrt(len(nats)))
+        assert (means[-1] >= truth - 5 * errors[-1]).all()
+    for (before, after), error in zip(itertools.pairwise(means), errors, strict=False):
+        assert (after <= before + 5 * error).all() and after.sum() < before.sum() - 5 * error.norm()
+    assert (means[-1] - truth).sum() < 0.25 * (means[0] - truth).sum()
+
+
+def test_with_every_code_and_one_step_for_each_channel_it_is_the_likelihood():
+    world = WORLDS["codes"]
+    points = sequential_points(1, 1)
+    _, nats = world.bound(points, lambda rows: EveryCode(world.codebook, 1, rows), world.codebook)
+    torch.testing.assert_close(nats[0], -world.run_law(points).log(), rtol=1e-10, atol=1e-10)
+    several = Exact.at_random(length=2, codes=2, codebook=3, seed=3)
+    every = EveryCode(3, 2, len(several.texts))
+    _, nats = several.bound(points, lambda rows: every, every.count)
+    torch.testing.assert_close(nats[0], -several.run_law(points).log(), rtol=1e-10, atol=1e-10)
+
+
+def test_with_the_encoders_code_alone_it_is_the_plain_bound_of_the_run():
+    denoiser = ExactDenoiser(random_table(), with_codes=True)
+    tokens = SEQUENCES.repeat(400, 1)
+    everything = torch.ones_like(tokens, dtype=torch.bool)
+    random = RowGenerator.from_seed(0, torch.arange(len(tokens)))
+    codes = NoProposals(denoiser.encode(tokens, None).clean, len(tokens))
+    run = RUNS["stairs"]
+    plain = nelbo(denoiser, tokens, everything, num_samples=16, random=random, run=run).total_nats.view(400, -1)
+    ours = bound_with(denoiser, tokens, everything, None, run, codes, 1, random).total_nats.view(400, -1)
+    error = (plain.var(0) + ours.var(0)).div(400).sqrt()
+    assert ((plain.mean(0) - ours.mean(0)).abs() < 5 * error).all() and error.median() < 0.1
+
+
+def test_proposals_near_the_posterior_are_worth_more():
+    world = WORLDS["codes"]
+    points = sequential_points(1, 1)
+    joint = world.table.flatten(0, -2)  # (texts, codes)
+    posterior = (joint / joint.sum(1, keepdim=True)).log()[:, None]
+    _, exact = world.bound(points, lambda rows: CodeProposals(posterior), 8)
+    few, others = world.bound(points, proposals_of(world), 8)
+    assert few.effective.mean() < 7.5 and few.stderr.isfinite().all()
+    truth = -world.run_law(points).log()
+    assert (exact[0] - truth).abs().mean() < (others[0] - truth).abs().mean()
+
+
+# --- the estimate ---
+
+
+def test_its_standard_errors_are_those_of_repeated_estimates():
+    world, points = WORLDS["codes"], RUNS["joint"]
+    found, nats = world.bound(points, proposals_of(world), 64, repeats=300)
+    assert found.stderr.view(300, -1).square().mean(0).sqrt() == pytest.approx(nats.std(0), rel=0.2)
+
+
+def test_equal_states_are_evaluated_once():
+    world = Exact.at_random()
+    found, _ = world.bound(sequential_points(1, 1), proposals_of(world), 64, rows_at_once=3)
+    assert found.num_evaluations == world.rows == 1 + world.codebook, "all masked once, then each code once"
+
+
+def test_it_does_not_depend_on_the_batch_or_on_the_rows_at_once():
+    world, points = WORLDS["two codes"], RUNS["stairs"]
+    _, together = world.bound(points, proposals_of(world), 8, rows_at_once=1000)
+    _, cut = world.bound(points, proposals_of(world), 8, rows_at_once=2)
+    torch.testing.assert_close(cut, together, rtol=1e-12, atol=1e-12)
+    row = 3
+    tokens = world.texts[row : row + 1]
+    alone = bound_with(
+        world,
+        tokens,
+        torch.ones_like(tokens, dtype=torch.bool),
+        None,
+        points,
+        proposals_of(world)(1),
+        8,
+        RowGenerator.from_seed(0, torch.tensor([row])),
+    )
+    torch.testing.assert_close(alone.total_nats[0], together[0, row], rtol=1e-12, atol=1e-12)
+
+
+# --- continuous latents ---
+
+_CENTRES = torch.tensor([[-1.2, 0.4], [0.9, 0.3], [0.1, -1.0]], dtype=torch.float64)
+_SHARES = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
+_TOKENS = torch.tensor([[0.7, 0.3], [0.1, 0.9], [0.5, 0.5]], dtype=torch.float64)  # p(x_i | centre), both tokens alike
+
+
+class Clusters:
+    """A latent of two coordinates at one of three places, which tells the law of two tokens; all predictions exact."""
+
+    def __init__(self):
+        self.token_channel = MaskedChannel(mask_schedule("linear"), 2)
+        self.latent_channel = ContinuousLatents(gaussian_schedule("cosine"), False, 2)
+        self.texts = torch.tensor(list(itertools.product(range(2), repeat=2)))
+
+    def denoise(self, input_ids, latents, latent_timesteps, logits_mask, **others):
+        time = latent_timesteps.double()
+        variance = self.latent_channel.schedule.signal_variance(time)
+        apart = (latents[:, 0, None].double() - variance.sqrt()[:, None, None] * _CENTRES).square().sum(-1)
+        logits = _SHARES.log() - apart / (2 * (1 - variance))[:, None]
+        for token in input_ids.T:
+            logits = logits + torch.where(token[:, None] < 2, _TOKENS.log()[:, token.clamp(max=1)].T, 0.0)
+        law = logits.softmax(-1)  # (B, 3)
+        tokens = torch.cat([law @ _TOKENS, torch.zeros(len(law), 1)], dim=1).log()
+        output = SimpleNamespace(latent_prediction=(law @ _CENTRES)[:, None])
+        output.logits = tokens[:, None].expand(-1, 2, -1)[logits_mask]
+        return output
+
+    def run_law(self, times, size=61, extent=4.5):
+        """p(x) of a run with these times of the latent and one step of the tokens, by integrals over a grid."""
+        axis = torch.linspace(-extent, extent, size, dtype=torch.float64)
+        grid = torch.cartesian_prod(axis, axis)
+        cell = (axis[1] - axis[0]) ** 2
+        masked = torch.full((len(grid), 2), 2)
+        law = torch.exp(-grid.square().sum(1) / 2) / (2 * math.pi) * cell
+        schedule = self.latent_channel.schedule
+        for t, s in itertools.pairwise(times):
+            a_t, a_s = (schedule.signal_variance(torch.tensor(time, dtype=torch.float64)) for time in (t, s))
+            everywhere = torch.ones_like(masked, dtype=torch.bool)
+            said = self.denoise(masked, grid[:, None], torch.full((len(grid),), t), everywhere)
+            clean = said.latent_prediction[:, 0]
+            added = 1 - a_t / a_s
+            mean = ((a_t / a_s).sqrt() * (1 - a_s) * grid + a_s.sqrt() * added * clean) / (1 - a_t)
+            variance = added * (1 - a_s) / (1 - a_t)
+            density = torch.exp(-torch.cdist(grid, mean).square() / (2 * variance)) / (2 * math.pi * variance) * cell
+            law = density @ law
+        said = self.denoise(masked, grid[:, None], torch.full((len(grid),), times[-1]), everywhere)
+        tokens = said.logits.view(len(grid), 2, 3).exp()
+        return torch.stack([(law * tokens[:, 0, a] * tokens[:, 1, b]).sum() for a, b in self.texts.tolist()])
+
+
+def test_of_continuous_latents_it_is_a_bound_on_the_likelihood_of_the_run():
+    world, times = Clusters(), [1.0, 0.6, 0.3]
+    law = world.run_law(times)
+    assert law.sum() == pytest.approx(1, abs=1e-3)
+    repeats, run = 3000, [*((1.0, t) for t in times), (0.0, times[-1])]
+    tokens = world.texts.repeat(repeats, 1)
+    everything = torch.ones_like(tokens, dtype=torch.bool)
+    centres = _CENTRES[torch.tensor([0, 2, 2, 1]).repeat(repeats)][:, None]  # as an encoder might say
+    means = []
+    for count in (1, 16):
+        random = RowGenerator.from_seed(0, torch.arange(len(tokens)))
+        found = bound_with(world, tokens, everything, None, run, NoProposals(centres, len(tokens)), count, random)
+        nats = found.total_nats.view(repeats, -1)
+        if count == 16:
+            close((-nats).exp(), law)
+        error = nats.std(0) / math.sqrt(repeats)
+        assert (nats.mean(0) >= -law.log() - 5 * error).all()
+        means.append(nats.mean(0))
+    assert (means[1] < means[0]).all() and (means[0] > -law.log() + 0.1).all()
