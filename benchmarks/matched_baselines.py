@@ -1,8 +1,8 @@
 """Compares the costs of a LADD recipe and of the baselines that are matched to it: weights, and training operations.
 
-The floating-point operations of a training are counted, not estimated: one step of each stage, forward and backward, by
-torch's counter, times the steps of the stage. They are those of matrix products and attention; optimiser, averages of
-weights, and the k-means that begins a codebook once are not in them.
+The floating-point operations of a training are counted, not estimated: one step of each stage, forward and backward,
+times the steps of the stage. They are those of matrix products and attention; optimiser, averages of weights, and the
+k-means that begins a codebook once are not in them.
 
     python benchmarks/matched_baselines.py --json benchmarks/results/matched_baselines.json
     python benchmarks/matched_baselines.py python-docs-di --find
@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "examples" / "configs"
@@ -33,6 +32,7 @@ from recipes import baseline_arguments, parse_arguments  # noqa: E402
 from ladd_hf import LaddForDiffusionLM  # noqa: E402
 from ladd_hf.data import make_tokenizer  # noqa: E402
 from ladd_hf.diffusion.time_sampling import TrainingNoise  # noqa: E402
+from ladd_hf.metrics.flops import FlopCounter  # noqa: E402
 from ladd_hf.models.encoders.encoder_options import PretrainedOptions  # noqa: E402
 from ladd_hf.tasks import SawtoothTask, Task, TextTask  # noqa: E402
 
@@ -40,23 +40,6 @@ from ladd_hf.tasks import SawtoothTask, Task, TextTask  # noqa: E402
 MATCHES = {"flops": "flops", "longer": "flops", "parameters": "parameters", "blocks": "block_weights"}
 # Recipes that have matched baselines.
 RECIPES = ("python-docs-di", "python-docs-co", "package-docs-gpu-di", "package-docs-gpu-co")
-
-
-def _attention(query: Any, key: Any, value: Any, *others: Any, out_shape: Any = None, **options: Any) -> int:
-    return sdpa_flop_count(query, key, value)
-
-
-def _attention_backward(
-    gradient: Any, query: Any, key: Any, value: Any, *others: Any, out_shape: Any = None, **options: Any
-) -> int:
-    return sdpa_backward_flop_count(gradient, query, key, value)
-
-
-# Kernels that torch's counter does not know.
-_ON_A_CPU = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
-}
 
 
 @dataclass(frozen=True)
@@ -138,9 +121,9 @@ def _flops_of_step(model: LaddForDiffusionLM, objective: Any, examples: int) -> 
     for _ in range(2):  # the first step of a codebook begins with k-means
         if model.quantizer is not None:
             model.quantizer.start_step()
-        with FlopCounterMode(display=False, custom_mapping=_ON_A_CPU) as counter:
+        with FlopCounter() as counter:
             model(input_ids=texts, labels=texts, objective=objective, noise=noise, loss_only=True).loss.backward()
-        counts.append(counter.get_total_flops())
+        counts.append(counter.flops)
     return counts[-1]
 
 

@@ -72,8 +72,8 @@ class PackageDocs:
     normalize: bool = True
     remarks: str = (
         "Docstrings and descriptions of up to 43 packages that ladd_hf is installed with, in 27 symbols: with the "
-        "versions of constraints.txt SIZES million characters. Validation is networkx, test "
-        "is pandas. Read from the installation and not redistributed; each package has its own licence."
+        "versions of constraints.txt 29.6, 1.5 and 2.1 million characters. Validation is networkx, test is pandas. "
+        "Read from the installation and not redistributed; each package has its own licence."
     )
 
     splits = ("train", "validation", "test")
@@ -97,7 +97,7 @@ _INCLUDED: dict[str, Corpus] = {
     "package-docs": PackageDocs(),
     "package-docs-text": PackageDocs(
         normalize=False,
-        remarks="The same as it stands: RAWSIZES million characters.",
+        remarks="The same as written: with the versions of constraints.txt 32.9, 1.6 and 2.3 million characters.",
     ),
     "text8": Text8(),
     "lm1b": HubCorpus(
