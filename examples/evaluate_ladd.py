@@ -1,7 +1,14 @@
-"""Computes the bound of a trained model on a corpus: on its test split by default, or on your own file.
+"""Evaluates trained models on a corpus: their bounds, and the quality and cost of their samples.
 
     python examples/evaluate_ladd.py out/python-docs-di/di-ladd --data python-docs --length 64
     accelerate launch examples/evaluate_ladd.py user/model --data lm1b --num_sequences 1000 --json lm1b.json
+    python examples/evaluate_ladd.py out/python-docs-di/di-ladd --beside out/python-docs-di/mdlm --data python-docs \
+        --budgets 2 4 8 --schedules saved tuned --judges ngram entropy memorization --timing_rounds 5 --results out/eval
+
+Without `--budgets` the bound is computed: on the test split by default, or on your own file. With them samples are
+drawn at these numbers of evaluations and scored by judges that read the corpus' training texts (docs/measuring.md). The
+folder `--results` gets their scores and costs: JSON of each model, with which a run that was stopped goes on, a table,
+and a plot against evaluations, floating-point operations and seconds.
 
 MODEL is a folder or a repository of a pipeline, or of a model that was saved with its tokenizer. The corpus is one of
 `known_corpora()`, a data set of the Hub, or local files; its texts become blocks of the model's own tokens.
@@ -20,8 +27,8 @@ from typing import Any
 import datasets
 import numpy as np
 import torch
-from accelerate import PartialState
-from command_line import CommandLine, check_flags, check_output_file, loading, refuse, refusing
+from accelerate import Accelerator, PartialState
+from command_line import CommandLine, check_flags, check_output_file, check_output_folder, loading, refuse, refusing
 from diffusers.utils import logging as diffusers_logging
 from transformers import PrinterCallback
 from transformers.utils import logging as transformers_logging
@@ -32,10 +39,16 @@ from ladd_hf.data.corpora import is_own_file, separator_of
 from ladd_hf.data.token_blocks import separator_between
 from ladd_hf.diffusion.nelbo import path_of_bound
 from ladd_hf.diffusion.paths import path_data, path_name, time_path
-from ladd_hf.utils.number_ranges import COUNT, SEED
+from ladd_hf.evaluation import EvaluationSettings, evaluate_models
+from ladd_hf.evaluation.models import TABLE
+from ladd_hf.utils.number_ranges import COUNT, COUNT_OR_ZERO, SEED
 
 # Ranges of the numeric flags.
-RANGES = {**dict.fromkeys(("length", "num_sequences", "samples", "batch_size"), COUNT), "seed": SEED}
+RANGES = {
+    **dict.fromkeys(("length", "num_sequences", "samples", "batch_size", "num_samples"), COUNT),
+    **dict.fromkeys(("num_texts", "num_proposals", "timing_rounds"), COUNT_OR_ZERO),
+    "seed": SEED,
+}
 
 
 @dataclass
@@ -73,6 +86,29 @@ class EvaluationArguments:
     cpu: bool = field(default=False, metadata={"help": "Run on the CPU, even with an accelerator."})
     json: str | None = field(default=None, metadata={"help": "File for the results as JSON."})
 
+    budgets: list[int] = field(
+        default_factory=list, metadata={"help": "Samples: numbers of evaluations; none: the bound alone."}
+    )
+    beside: list[str] = field(
+        default_factory=list, metadata={"help": "Samples: further models, evaluated alike; the first is the baseline."}
+    )
+    schedules: list[str] = field(
+        default_factory=lambda: ["saved"],
+        metadata={"help": "Samples: 'saved', 'tuned', and paths by name or by corners."},
+    )
+    temperatures: list[float] = field(
+        default_factory=lambda: [1.0], metadata={"help": "Samples: temperatures of the tokens."}
+    )
+    judges: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Samples: judges by name, or as JSON with options, such as ngram or memorization."},
+    )
+    num_samples: int = field(default=300, metadata={"help": "Samples for each schedule, budget and temperature."})
+    num_texts: int = field(default=0, metadata={"help": "Samples: held-out texts for the bounds of the same runs."})
+    num_proposals: int = field(default=0, metadata={"help": "Samples: proposals of the marginalised bound; 0: none."})
+    timing_rounds: int = field(default=0, metadata={"help": "Samples: rounds in which all runs are timed; 0: none."})
+    results: str = field(default="out/evaluation", metadata={"help": "Samples: folder for JSON, table and plot."})
+
 
 def parse_arguments(argv: list[str]) -> EvaluationArguments:
     """Parses the command line. Exits with a message for invalid settings, before anything is loaded."""
@@ -89,6 +125,10 @@ def parse_arguments(argv: list[str]) -> EvaluationArguments:
         refuse(f"--paths: {error}")
     if arguments.json is not None:
         check_output_file("--json", arguments.json)
+    if arguments.budgets:
+        check_output_folder("--results", arguments.results)
+        with refusing():
+            settings_of(arguments)
     return arguments
 
 
@@ -202,11 +242,52 @@ def show(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def settings_of(arguments: EvaluationArguments) -> EvaluationSettings:
+    """Returns the settings of the samples' evaluation. Raises `ValueError` for invalid ones."""
+    same = (
+        "budgets",
+        "temperatures",
+        "num_samples",
+        "batch_size",
+        "num_texts",
+        "num_proposals",
+        "timing_rounds",
+        "seed",
+    )
+    schedules = tuple(json.loads(one) if one.startswith("[") else one for one in arguments.schedules)
+    return EvaluationSettings(
+        **{name: getattr(arguments, name) for name in same}, schedules=schedules, bound_samples=arguments.samples
+    )
+
+
+def evaluate_samples(arguments: EvaluationArguments) -> None:
+    """Evaluates the samples of all models, prints the table, and writes the folder."""
+    accelerator = Accelerator(cpu=arguments.cpu)
+    judges = [json.loads(one) if one.startswith("{") else one for one in arguments.judges]
+    evaluate_models(
+        [*arguments.beside, arguments.model],
+        arguments.data,
+        settings_of(arguments),
+        arguments.results,
+        judges or None,
+        torch.bfloat16 if arguments.bf16 else None,
+        accelerator,
+        tell=lambda line: print(line, flush=True),
+        text_column=arguments.text_column,
+    )
+    if accelerator.is_main_process:
+        print(f"\n{(Path(arguments.results) / TABLE).read_text()}\nResults are in {arguments.results}.")
+
+
 def main(argv: list[str]) -> None:
-    """Measures, prints, and writes the JSON."""
+    """Measures, prints, and writes the results."""
     arguments = parse_arguments(argv)
     for library in (datasets, diffusers_logging, transformers_logging):
         library.disable_progress_bar()
+    if arguments.budgets:
+        with refusing():
+            evaluate_samples(arguments)
+        return
     with refusing():
         result = evaluate(arguments)
     if not PartialState().is_main_process:

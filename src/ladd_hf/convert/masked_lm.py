@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ..diffusion.channels import EncodedLatents
+from ..diffusion.channels import EncodedLatents, LatentChannel
 from ..diffusion.marginal_bound import MarginalNelbo, marginal_nelbo
 from ..diffusion.nelbo import Nelbo, nelbo
 from ..diffusion.paths import PathSpec
@@ -36,7 +36,7 @@ class MaskedLMDenoiser(nn.Module):
     Raises `ValueError` for a mask token beyond the vocabulary.
     """
 
-    latent_channel = None
+    latent_channel: LatentChannel | None = None
 
     def __init__(
         self,
@@ -71,14 +71,14 @@ class MaskedLMDenoiser(nn.Module):
 
     def forward(
         self,
-        input_ids: Tensor,
+        input_ids: Tensor | None,
         latents: Tensor | None = None,
         *,
         attention_mask: Tensor | None = None,
         logits_mask: Tensor | None = None,
-        **times: Any,
+        **kwargs: Any,
     ) -> LaddOutput:
-        """Evaluates the model: logits `(B, S, V)`, or `(n, V)` at `logits_mask`; times do not matter to it."""
+        """Evaluates the model: logits `(B, S, V)`, or `(n, V)` at `logits_mask`; it does not read times."""
         logits = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
         logits = logits if logits_mask is None else logits[logits_mask]
         never = [one for one in (self.config.mask_token_id, self.config.pad_token_id) if one is not None]

@@ -2,8 +2,20 @@
 
 from .comparison import Comparison, compared
 from .evaluate import evaluate_pipeline
+from .models import evaluate_models
+from .report import markdown_report
 from .results import EvaluationResults, Row
 from .settings import EvaluationSettings
 from .tasks import task_for
 
-__all__ = ["Comparison", "EvaluationResults", "EvaluationSettings", "Row", "compared", "evaluate_pipeline", "task_for"]
+__all__ = [
+    "Comparison",
+    "EvaluationResults",
+    "EvaluationSettings",
+    "Row",
+    "compared",
+    "evaluate_models",
+    "evaluate_pipeline",
+    "markdown_report",
+    "task_for",
+]

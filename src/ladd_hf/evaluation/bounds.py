@@ -31,7 +31,8 @@ def run_bounds(
     model: Any = pipeline.model
     if not hasattr(model, "nelbo") or pipeline.scheduler.config.unmasking != "ancestral":
         return {}
-    run, found = pipeline.scheduler.run(num_steps), {}
+    run = pipeline.scheduler.run(num_steps)
+    found: dict[str, float] = {}
     asked: dict[str, dict[str, Any]] = {"bound": {"num_samples": settings.bound_samples}}
     if settings.num_proposals:
         asked["marginal_bound"] = {"num_proposals": settings.num_proposals}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,8 +81,8 @@ def label(one: EvaluationResults, schedule: str) -> str:
 
 
 def interpolated(points: Sequence[tuple[float, float]], cost: float) -> float | None:
-    """Returns the score at a cost, linear in its logarithm between the points, which are in the order of their costs."""
-    for (low, before), (high, after) in zip(points, points[1:], strict=False):
+    """Returns the score at a cost, linear in the cost's logarithm between points ordered by cost."""
+    for (low, before), (high, after) in itertools.pairwise(points):
         if low <= cost <= high:
             share = 0.0 if high == low else math.log(cost / low) / math.log(high / low)
             return before + share * (after - before)

@@ -20,7 +20,7 @@ from .bounds import run_bounds
 from .identity import circumstances, model_identity, task_identity
 from .results import EvaluationResults, Row
 from .schedules import evaluated_schedulers, smallest_budget
-from .settings import EvaluationSettings
+from .settings import TUNED, EvaluationSettings
 
 # Samples over which the counted operations of a run are averaged: which places a step reveals is random.
 _COUNTED_SAMPLES = 16
@@ -144,7 +144,7 @@ def _time(
 
 
 def held_out_texts(task: Task, settings: EvaluationSettings) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Returns held-out examples for the bounds, and others to tune a schedule on: every second one, of twice as many."""
+    """Returns held-out examples for the bounds, and others to tune a schedule on: every second one of twice as many."""
     tuning = _TUNING_TEXTS * (TUNED in settings.schedules)
     if not settings.num_texts + tuning:
         return [], []

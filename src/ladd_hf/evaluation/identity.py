@@ -1,4 +1,4 @@
-"""What was evaluated, and in what circumstances."""
+"""Identity of an evaluation: the model, the task, and the circumstances."""
 
 from __future__ import annotations
 

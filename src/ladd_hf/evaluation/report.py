@@ -28,13 +28,11 @@ def _wide(comparison: Comparison, temperature: float) -> str:
     main, curves = comparison.main, comparison.curves(temperature=temperature)
     budgets = sorted({row["num_steps"] for rows in curves.values() for row in rows})
     lines = [f"{main['metric'].capitalize()}, temperature {temperature:g}", ""]
-    lines += _table(
-        ["evaluations", *map(str, budgets)],
-        [
-            [name, *(_score({r["num_steps"]: r for r in rows}.get(n), main) for n in budgets)]
-            for name, rows in curves.items()
-        ],
-    )
+    cells = []
+    for name, rows in curves.items():
+        by_budget = {row["num_steps"]: row for row in rows}
+        cells.append([name, *(_score(by_budget.get(budget), main) for budget in budgets)])
+    lines += _table(["evaluations", *map(str, budgets)], cells)
     return "\n".join(lines)
 
 
@@ -68,9 +66,8 @@ def _about(comparison: Comparison) -> str:
         f"{where['dtype']}, {where['hardware']}; {where['versions']}."
     )
     if any("seconds" in row for one in comparison.results for row in one.rows):
-        told.append(
-            f"Milliseconds are medians of {settings['timing_rounds']} rounds in which all runs of a model take turns."
-        )
+        rounds = settings["timing_rounds"]
+        told.append(f"Milliseconds are medians of {rounds} rounds in which all runs of a model take turns.")
     return "\n".join(f"* {line}" for line in told)
 
 

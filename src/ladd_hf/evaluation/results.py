@@ -85,7 +85,7 @@ class EvaluationResults:
         earlier = EvaluationResults.load(self.path)
         if difference := first_difference(earlier, self, of_model=True):
             raise ValueError(
-                f"{self.path} holds results with another {difference}: give another file, or take it away to start anew."
+                f"{self.path} holds results with another {difference}: give another file, or take it away."
             )
         self.rows = earlier.rows
         return self

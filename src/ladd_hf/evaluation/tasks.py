@@ -11,9 +11,11 @@ from ..data.corpora import separator_of
 from ..models.text_frame import TextFrame
 from ..pipelines import LaddPipeline
 from ..tasks import SawtoothTask, Task, TextTask
+from ..tasks.judges import JudgeSpec
+from ..tasks.text import DEFAULT_JUDGES
 
 
-def task_for(pipeline: LaddPipeline, data: str, judges: Sequence[Any] | None = None, **options: Any) -> Task:
+def task_for(pipeline: LaddPipeline, data: str, judges: Sequence[JudgeSpec] | None = None, **options: Any) -> Task:
     """Returns the data of a corpus in the blocks that a pipeline's model was trained on, and judges of its samples.
 
     Args:
@@ -40,5 +42,5 @@ def task_for(pipeline: LaddPipeline, data: str, judges: Sequence[Any] | None = N
         separator=separator_of(data),
         fill="padding" if frame.fill is None else "eos",
         min_tokens=1 if config.latent_type == "none" else config.latent_length,
-        **({} if judges is None else {"judges": list(judges)}),
+        judges=DEFAULT_JUDGES if judges is None else list(judges),
     )

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -14,7 +15,7 @@ from ..diffusion.denoiser import Denoiser
 from ..diffusion.loss_draws import HeldOutTexts
 from ..models.adapters import base_model
 from ..pipelines import LaddPipeline
-from .flops import ATTENTION_ON_A_CPU
+from .flops import ATTENTION_ON_A_CPU, FlopCounter
 
 # The parts of a model that are not its heads: the streams of the denoiser, and a latent denoiser of its own.
 _STREAMS = ("model", "latent_denoiser")
@@ -95,10 +96,9 @@ def latent_step_cost(denoiser: Denoiser, texts: HeldOutTexts, latents_alone: boo
     whole = {**times, "attention_mask": texts.attention_mask, "logits_mask": torch.zeros_like(texts.maskable)}
 
     def flops(*inputs: Any, **options: Any) -> int:
-        counter = FlopCounterMode(display=False, custom_mapping=_ATTENTION_ON_A_CPU)
-        with _without_gradients(denoiser), counter:
+        with FlopCounter() as counter:
             denoiser.denoise(*inputs, **options)
-        return counter.get_total_flops()
+        return counter.flops
 
     of_tokens = flops(texts.tokens, latents, **whole, **({"predict_latents": False} if latents_alone else {}))
     of_latents = flops(None, latents, **times) if latents_alone else of_tokens

@@ -75,19 +75,23 @@ class Task(Protocol):
 
     Attributes:
         name: name of the data set on model cards, such as `python-docs, length 64`.
-        tokenizer: `None` if examples are plain ids.
         length: number S of tokens of an example.
         vocabulary: `vocab_size`, `mask_token_id` and such, for [`LaddConfig`].
-        comparison: short name of the result of [`Task.compare`].
         exact: True if the judge is the exact distribution of the data, so that the reference is its entropy.
     """
 
     name: str
-    tokenizer: PreTrainedTokenizerBase | None
     length: int
     vocabulary: dict[str, int]
-    comparison: str
     exact: bool
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase | None:
+        """The task's tokenizer, `None` if examples are plain ids."""
+
+    @property
+    def comparison(self) -> str:
+        """Short name of the result of [`Task.compare`]."""
 
     @property
     def measures(self) -> tuple[Measure, ...]:

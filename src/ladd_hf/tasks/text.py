@@ -22,6 +22,7 @@ from .base import Judgement, Measure, judged, judged_data
 from .decoded_texts import DecodedTexts, without_special
 from .judges import JudgeSpec, measures_of
 
+DEFAULT_JUDGES = ("ngram", "entropy")
 _REFERENCE_TEXTS = 2000
 _TEXTS_AT_ONCE = 128
 
@@ -73,7 +74,7 @@ class TextTask:
         judge_characters: int = 20_000_000,
         num_proc: int | None = None,
         fill: str = "padding",
-        judges: Sequence[JudgeSpec] = ("ngram", "entropy"),
+        judges: Sequence[JudgeSpec] = DEFAULT_JUDGES,
     ) -> None:
         held_out = [split for split in ("validation", "test") if split in splits]
         if "train" not in splits or not held_out:

@@ -54,14 +54,14 @@ class LogSamples(TrainerCallback):
 
     The metrics of `trainer.evaluate()` then hold `eval_samples_<evaluations>_<measure>`, or
     `eval_samples_<schedule>_<evaluations>_<measure>` if several `schedulers` are named, so that
-    `metric_for_best_model` may be one of them, and `eval_samples_runtime`, the seconds that the samples took. Texts,
-    and the first measure plotted against the number of evaluations, go to TensorBoard, trackio or wandb if `report_to`
-    names them; the last ones are in `last`.
+    `metric_for_best_model` may be one of them, and `eval_samples_runtime`, the seconds that the samples took, which
+    `eval_runtime` includes. Texts, and the first measure plotted against the number of evaluations, go to TensorBoard,
+    trackio or wandb if `report_to` names them; the last ones are in `last`.
 
-    The averaged weights write the samples, without guidance, in the dtype of evaluation, with the lengths of the
-    training texts. Sample i has the same seed at every evaluation, and on any number of processes. Training does not
-    change. While the tokens are trained alone, as in a stage `mdlm`, they are also sampled alone; before the prior over
-    the latents is trained, samples come from latents drawn at random, and a warning says so.
+    The averaged weights write the samples, without guidance, in the run's mixed precision if it has one, with the
+    lengths of the training texts. Sample i has the same seed at every evaluation, and on any number of processes.
+    Training does not change. While the tokens are trained alone, as in a stage `mdlm`, they are also sampled alone;
+    before the prior over the latents is trained, samples come from latents drawn at random, and a warning says so.
 
     Args:
         budgets: numbers of denoiser evaluations; by default the arguments' `sample_budgets`, or 2 and 8.

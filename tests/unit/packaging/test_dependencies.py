@@ -6,6 +6,7 @@ import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -13,10 +14,13 @@ ROOT = Path(__file__).resolve().parents[3]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
-def third_party_imports(path: Path) -> set[str]:
-    """Top-level names of the modules from elsewhere that a source file imports."""
+def third_party_imports(path: Path, in_functions: bool = False) -> set[str]:
+    """Top-level names of the modules from elsewhere that a source file imports, when it is loaded or in functions."""
+    tree = ast.parse(path.read_text())
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    inside = {id(node) for function in functions for node in ast.walk(function)}
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in (node for node in ast.walk(tree) if (id(node) in inside) == in_functions):
         if isinstance(node, ast.Import):
             names.update(alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -24,10 +28,14 @@ def third_party_imports(path: Path) -> set[str]:
     return names - set(sys.stdlib_module_names) - {"ladd_hf"}
 
 
-def test_every_module_the_package_imports_is_declared() -> None:
-    declared = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
+@pytest.mark.parametrize("in_functions", [False, True])
+def test_every_module_the_package_imports_is_declared(in_functions: bool) -> None:
+    """Packages of an extra are imported in the functions that need them."""
+    extras = [line for name, lines in PROJECT["optional-dependencies"].items() if name != "test" for line in lines]
+    requirements = PROJECT["dependencies"] + (extras if in_functions else [])
+    declared = {canonicalize_name(Requirement(line).name) for line in requirements}
     distributions = packages_distributions()
-    imported = set().union(*map(third_party_imports, (ROOT / "src").rglob("*.py")))
+    imported = set().union(*(third_party_imports(path, in_functions) for path in (ROOT / "src").rglob("*.py")))
 
     undeclared = {name for name in imported if declared.isdisjoint(map(canonicalize_name, distributions[name]))}
     assert not undeclared

@@ -10,7 +10,10 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[3] / "src" / "ladd_hf"
 # From the ground up: each imports only from those before it.
-ROOMS = ("utils", "diffusion", "models", "schedulers", "pipelines", "data", "convert", "metrics", "tasks", "training")
+ROOMS = (
+    *("utils", "diffusion", "models", "schedulers", "pipelines", "data", "convert", "metrics", "tasks"),
+    *("training", "evaluation"),
+)
 FILES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(PACKAGE.rglob("*.py"))

@@ -1,0 +1,82 @@
+"""Several saved models, evaluated alike: a file of results for each, a table and a plot in one folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from ..pipelines import LaddPipeline
+from ..tasks.judges import JudgeSpec
+from .comparison import Comparison, compared
+from .evaluate import evaluate_pipeline
+from .plots import plot_quality
+from .report import markdown_report
+from .settings import EvaluationSettings
+from .tasks import task_for
+
+TABLE, PLOT = "table.md", "quality.png"
+
+
+def evaluate_models(
+    models: Sequence[str],
+    data: str,
+    settings: EvaluationSettings,
+    folder: str | Path,
+    judges: Sequence[JudgeSpec] | None = None,
+    dtype: torch.dtype | None = None,
+    accelerator: Accelerator | None = None,
+    tell: Callable[[str], None] | None = None,
+    **options: Any,
+) -> Comparison:
+    """Evaluates pipelines on the same data with the same settings, and compares them with the first one.
+
+    The folder gets `<name>.json` for each model, with which a run that was stopped goes on, the table `table.md`, and,
+    where matplotlib is installed, the plot `quality.png`.
+
+    Args:
+        models: folders, or repositories of the Hub.
+        data: see [`task_for`]; each model reads it with its own tokenizer.
+        settings: see [`EvaluationSettings`].
+        folder: for the results.
+        judges: see [`task_for`].
+        dtype: of the weights; as saved by default.
+        accelerator: device and processes.
+        tell: is called with a line about each row.
+        options: of [`task_for`].
+
+    Raises `ValueError` for a folder with results of another evaluation and for models that cannot be compared on this
+    data, and the errors of loading them.
+    """
+    accelerator, found = accelerator or Accelerator(), []
+    for model, name in zip(models, short_names(models), strict=True):
+        pipeline = LaddPipeline.from_pretrained(model, **({} if dtype is None else {"torch_dtype": dtype}))
+        pipeline.to(accelerator.device)
+        with accelerator.main_process_first():  # the others load texts and blocks from its cache
+            task = task_for(pipeline, data, judges, **options)
+            task.eval_dataset(1, 0)
+        if tell is not None and accelerator.is_main_process:
+            tell(f"{name}:")
+        path = Path(folder) / f"{re.sub('[^A-Za-z0-9._-]+', '-', name)}.json"
+        found.append(evaluate_pipeline(pipeline, task, settings, name, path, accelerator, tell))
+    comparison = compared(found)
+    if accelerator.is_main_process:
+        (Path(folder) / TABLE).write_text(markdown_report(comparison), encoding="utf-8")
+        if find_spec("matplotlib") is not None:
+            plot_quality(comparison, Path(folder) / PLOT, settings.temperatures[0])
+    return comparison
+
+
+def short_names(models: Sequence[str]) -> list[str]:
+    """Returns the last parts of the models' names, as many as tell them apart."""
+    parts = [[part for part in re.split(r"[\\/]", model) if part] for model in models]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(one[-length:]) for one in parts]
+        if len(set(names)) == len(names):
+            return names
+    raise ValueError(f"The models are {list(models)}, of which two are the same: name each once.")
