@@ -82,4 +82,4 @@ def _documents(file: PurePosixPath) -> bool:
 
 def _description(found: metadata.Distribution) -> str:
     about = found.metadata
-    return str(about.get("Description") or about.get_payload() or "")
+    return about["Description"] if "Description" in about else ""
