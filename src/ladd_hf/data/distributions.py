@@ -81,5 +81,4 @@ def _documents(file: PurePosixPath) -> bool:
 
 
 def _description(found: metadata.Distribution) -> str:
-    about = found.metadata
-    return about["Description"] if "Description" in about else ""
+    return str(found.metadata.json.get("description", ""))
