@@ -107,8 +107,8 @@ MUTATIONS = [
     Mutation(
         "forget the root of the DDPM variance",
         "diffusion/gaussian.py",
-        "(step_variance * noise_s / noise_t).sqrt()",
-        "(step_variance * noise_s / noise_t)",
+        "ddpm_variance(schedule, t, s).sqrt() * noise",
+        "ddpm_variance(schedule, t, s) * noise",
         "tests/unit/laws/test_continuous_laws.py",
     ),
     Mutation(
