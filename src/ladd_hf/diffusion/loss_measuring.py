@@ -22,6 +22,7 @@ def measure_losses(
     rows_at_once: int = 512,
     seed: int = 0,
     latents_first: bool = False,
+    latent_width: float = 0.0,
 ) -> LossTable:
     """Measures a denoiser's mean losses at the points of a grid of the two times.
 
@@ -38,11 +39,12 @@ def measure_losses(
         seed: of the noise.
         latents_first: measure only points of runs that write the latents before the tokens, with the denoiser of
             latents alone (`input_ids=None`) at the noisy ones.
+        latent_width: noise, as a share of their signal, with which continuous latents are known well enough.
 
     Raises `ValueError` for fewer than two texts, which have no standard error, and for losses that are not finite.
     """
     channel = denoiser.latent_channel
-    latent_axis = TimeAxis.clean() if channel is None else TimeAxis.of(channel, cells)
+    latent_axis = TimeAxis.clean() if channel is None else TimeAxis.of(channel, cells, latent_width)
     axes = TimeAxis.of(denoiser.token_channel, cells), latent_axis
     latents_first = latents_first and channel is not None
     batches = list(batches)
