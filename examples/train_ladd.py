@@ -243,7 +243,7 @@ def main(argv: list[str]) -> None:
     print_results(task, quality, comparisons, samples, run.num_samples)
     for name, metrics in bounds.items():
         label = METHODS[trainers[name].model.config.latent_type]
-        print(describe_bound(label, training.nelbo_paths[0], metrics))
+        print(describe_bound(label, training.nelbo_paths[0], metrics, training.nelbo_run))
     command, about = running_command(training.world_size), f"{task.name} ({count:,} examples seen)"
     for name, trainer in trainers.items():
         title = f"{METHODS[trainer.model.config.latent_type]} on {task.name}"
