@@ -30,7 +30,7 @@ from .denoiser import Denoiser, Encode
 from .paths import PathSpec, Point
 from .proposals import EveryCode, NoProposals, Proposals, proposals_around
 from .rng import RowGenerator
-from .runs import RunSpec, marginal_run, run_path
+from .runs import LATENT_WIDTH, RunSpec, marginal_run, run_path
 
 
 @dataclass
@@ -85,7 +85,7 @@ def marginal_nelbo(
         num_proposals: K; if there are no more combinations of codes, each of them once.
         path: `joint` by default.
         width: spread of codes around the encoder's, see [`proposals_around`]; for continuous latents the noise that
-            they keep, as a share of their signal, 0.1 by default. The bound is valid for any.
+            they keep, as a share of their signal, 0.5 by default. The bound is valid for any.
         random: the examples' random streams; by default from torch's global generator.
         encode: replaces the denoiser's own `encode`.
         codebook: `(K, D)` vectors of the codes; without them `width` is the share of codes drawn from all.
@@ -97,7 +97,7 @@ def marginal_nelbo(
     channel, rows = denoiser.latent_channel, len(tokens)
     if width is not None:
         POSITIVE.check("proposal_width", width)
-    points = marginal_run(run_path(run, path, channel is not None), channel, 0.1 if width is None else width)
+    points = marginal_run(run_path(run, path, channel is not None), channel, LATENT_WIDTH if width is None else width)
     random = random or RowGenerator.from_generator(None, rows, tokens.device)
     proposals: Proposals = NoProposals(None, rows)
     if channel is not None:

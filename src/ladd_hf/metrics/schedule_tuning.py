@@ -13,6 +13,7 @@ from torch import Tensor
 from ..data.collator import LaddCollator
 from ..diffusion.loss_draws import HeldOutTexts
 from ..diffusion.loss_measuring import measure_losses
+from ..diffusion.runs import LATENT_WIDTH
 from ..diffusion.step_counts import maskable_tokens
 from ..models.eval_mode import evaluation_mode
 from ..models.vocabulary import Vocabulary
@@ -34,7 +35,7 @@ def tune_schedule(
     num_texts: int = 64,
     cells: int = 8,
     num_draws: int = 1,
-    latent_width: float = 0.1,
+    latent_width: float = LATENT_WIDTH,
     batch_size: int = 64,
     rows_at_once: int = 512,
     seed: int = 0,
