@@ -12,8 +12,8 @@ from .channels import ContinuousLatents
 from .noise_schedules import GaussianSchedule
 from .paths import JOINT, PathSpec, Point, TimePath, shared_steps, time_path
 
-# Noise, as a share of their signal, with which continuous latents are known well enough, unless another is stated. On the
-# sawtooth the marginalised bound is least at 0.3 to 0.5 from four evaluations on, and at 1 for two.
+# Noise, as a share of their signal, with which continuous latents are known well enough, unless another is stated. On
+# the sawtooth the marginalised bound is least at 0.3 to 0.5 from four evaluations on, and at 1 for two.
 LATENT_WIDTH = 0.5
 
 RunSpec: TypeAlias = "int | Sequence[Point]"
