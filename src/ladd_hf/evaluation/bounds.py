@@ -12,6 +12,7 @@ from torch import Tensor
 from ..data.collator import LaddCollator
 from ..diffusion.bounds import Bound, TotalBound
 from ..diffusion.rng import RowGenerator
+from ..metrics import Estimate
 from ..pipelines import LaddPipeline
 from .settings import EvaluationSettings
 
@@ -25,11 +26,12 @@ def run_bounds(
 ) -> dict[str, float]:
     """Returns the plain bound of a run in nats per token, and the marginalised one, with standard errors over texts.
 
-    The model's order is `ancestral`; of a scheduler that reveals tokens in another one, there is no bound. Every
-    process has to call it, and all get the same.
+    The bound is of runs in the model's own law: a scheduler that reveals tokens in another order, or remasks, has none.
+    Continuous latents have the marginalised one alone, which is of the solver `ddpm`. Every process has to call it, and
+    all get the same.
     """
     model: Any = pipeline.model
-    if not hasattr(model, "nelbo") or pipeline.scheduler.config.unmasking != "ancestral":
+    if not hasattr(model, "nelbo") or not pipeline.scheduler.is_ancestral:
         return {}
     run = pipeline.scheduler.run(num_steps)
     found: dict[str, float] = {}
@@ -42,7 +44,8 @@ def run_bounds(
         own = texts[accelerator.process_index :: accelerator.num_processes]
         nats, tokens = _of_texts(model, own, run, settings, options)
         total = TotalBound(*(_gathered(one, len(texts), accelerator) for one in (nats, tokens)))
-        found |= {name: total.nats_per_token, f"{name}_stderr": total.nats_per_token_stderr}
+        error = total.nats_per_token_stderr if len(texts) > 1 else None
+        found |= Estimate(total.nats_per_token, error).named(name)
     return found
 
 
