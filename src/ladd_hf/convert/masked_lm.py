@@ -124,8 +124,8 @@ def _longest(model: PreTrainedModel) -> int:
     positions: int | None = getattr(model.config, "max_position_embeddings", None)
     if positions is None:
         raise ValueError(
-            f"The configuration of {type(model).__name__} names no `max_position_embeddings`: give `length`, the tokens "
-            "of a text."
+            f"The configuration of {type(model).__name__} names no `max_position_embeddings`: give `length`, the "
+            "tokens of a text."
         )
     for name, module in model.named_modules():  # as in RoBERTa, whose first position comes after the padding's
         if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:

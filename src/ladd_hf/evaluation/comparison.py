@@ -82,8 +82,8 @@ class Comparison:
     ) -> list[EqualCost]:
         """Compares each run of a curve with the baseline at the run's cost.
 
-        Between two runs of the baseline its score is taken as linear in the logarithm of the cost; beyond its ends it is
-        unknown.
+        Between two runs of the baseline its score is taken as linear in the logarithm of the cost; beyond its ends it
+        is unknown.
 
         Args:
             axis: `flops`, `seconds` or `nfe`.

@@ -28,8 +28,8 @@ def tuning_texts(task: Task, settings: EvaluationSettings) -> list[dict[str, Any
     others = [row for row in rows if _content(row) not in taken]
     if len(others) < 2:
         raise ValueError(
-            f"Of {len(rows)} held-out texts the bounds take {len(taken)}, which leaves {len(others)} to tune a schedule "
-            "on, where two are needed: give a smaller `num_texts`, or more held-out texts."
+            f"Of {len(rows)} held-out texts the bounds take {len(taken)}, which leaves {len(others)} to tune a "
+            "schedule on, where two are needed: give a smaller `num_texts`, or more held-out texts."
         )
     places = np.linspace(0, len(others) - 1, min(TUNING_TEXTS, len(others))).round().astype(int)
     return [others[place] for place in places]

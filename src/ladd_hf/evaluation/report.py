@@ -117,7 +117,7 @@ def _about(comparison: Comparison) -> str:
         )
     if len(comparison.curves()) > 1:
         told.append(
-            "At equal cost: the baseline's score between two of its runs is taken as linear in the logarithm of the cost."
+            "At equal cost: between two of its runs the baseline's score is taken as linear in the cost's logarithm."
         )
     if any("seconds" in row for row in rows):
         rounds = settings["timing_rounds"]

@@ -70,7 +70,7 @@ class EvaluationSettings:
             )
         if self.num_proposals and not self.num_texts:
             raise ValueError(
-                f"`num_proposals` is {self.num_proposals} without texts to bound: give `num_texts` as well, such as 100."
+                f"`num_proposals` is {self.num_proposals} without texts: give `num_texts` as well, such as 100."
             )
 
     def data(self) -> dict[str, Any]:
