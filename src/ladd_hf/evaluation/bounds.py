@@ -57,10 +57,10 @@ def _of_texts(
     options: dict[str, Any],
 ) -> tuple[Tensor, Tensor]:
     """Returns nats and tokens of each text, `(N,)` each; their noise is seeded by their own tokens."""
-    collate, parts = LaddCollator(model.config.pad_token_id), []
+    collate, device, parts = LaddCollator(model.config.pad_token_id), getattr(model, "device", "cpu"), []
     for start in range(0, len(texts), settings.batch_size):
         batch = collate([dict(row) for row in texts[start : start + settings.batch_size]])
-        batch = {name: column.to(model.device) for name, column in batch.items()}
+        batch = {name: column.to(device) for name, column in batch.items()}
         ids, mask = batch["input_ids"], batch.get("attention_mask")
         random = RowGenerator.from_content(settings.seed, ids, mask)
         bound: Bound = model.nelbo(ids, mask, generator=random, run=run, labels=batch.get("labels"), **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -19,17 +20,22 @@ def bound_texts(task: Task, settings: EvaluationSettings) -> list[dict[str, Any]
 
 
 def tuning_texts(task: Task, settings: EvaluationSettings) -> list[dict[str, Any]]:
-    """Returns at most 256 examples, spread over the held-out ones, of which none is a text of the bounds.
+    """Returns at most 256 examples, spread over the held-out ones, of which each text of the bounds takes out one equal
+    to it.
 
     Raises `ValueError` if the bounds leave fewer than two.
     """
-    taken = {_content(row) for row in bound_texts(task, settings)}
-    rows = list(task.eval_dataset(settings.num_texts + TUNING_TEXTS, settings.seed))
-    others = [row for row in rows if _content(row) not in taken]
+    taken = Counter(map(_content, bound_texts(task, settings)))
+    rows, others = list(task.eval_dataset(settings.num_texts + TUNING_TEXTS, settings.seed)), []
+    for row in rows:
+        if taken[_content(row)]:
+            taken[_content(row)] -= 1
+        else:
+            others.append(row)
     if len(others) < 2:
         raise ValueError(
-            f"Of {len(rows)} held-out texts the bounds take {len(taken)}, which leaves {len(others)} to tune a "
-            "schedule on, where two are needed: give a smaller `num_texts`, or more held-out texts."
+            f"Of {len(rows)} held-out texts the bounds take {len(rows) - len(others)}, which leaves {len(others)} to "
+            "tune a schedule on, where two are needed: give a smaller `num_texts`, or more held-out texts."
         )
     places = np.linspace(0, len(others) - 1, min(TUNING_TEXTS, len(others))).round().astype(int)
     return [others[place] for place in places]

@@ -60,7 +60,7 @@ def evaluate_models(
     accelerator, found = accelerator or Accelerator(), []
     paths = [os.fspath(model) for model in models]
     for model, name in zip(paths, short_names(paths), strict=True):
-        pipeline = LaddPipeline.from_pretrained(model, **({} if dtype is None else {"torch_dtype": dtype}))
+        pipeline = LaddPipeline.from_pretrained(model, **({} if dtype is None else {"dtype": dtype}))
         pipeline.to(accelerator.device)
         with accelerator.main_process_first():  # the others load texts and blocks from its cache
             task = task_for(pipeline, data, judges, **options)
