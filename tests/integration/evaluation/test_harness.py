@@ -129,7 +129,11 @@ def test_wrong_requests_are_refused_in_a_sentence(harness_of, stirred_model):
 
 
 def task(kind, **config):
-    rows = {"question": ["abc", "fgh", "aaa"], "choices": [["d", "ef"], ["i", "ab"], ["b", "cc"]], "answer": [0, 1, 0]}
+    rows = {
+        "question": ["abcd", "fghi", "aaaa"],
+        "choices": [["d", "ef"], ["i", "ab"], ["b", "cc"]],
+        "answer": [0, 1, 0],
+    }
     data = {"test": datasets.Dataset.from_dict(rows)}
     shared = {"task": f"tiny_{kind}", "custom_dataset": lambda **_: data, "test_split": "test", "output_type": kind}
     shared |= {"doc_to_text": "{{question}}", "doc_to_target": "answer", "target_delimiter": ""}
@@ -139,9 +143,10 @@ def task(kind, **config):
 def test_tasks_of_every_kind_run_by_the_models_name(stirred_model, tmp_path):
     pipeline = LaddPipeline(stirred_model("vector"), LaddSequentialScheduler(), tiny_tokenizer())
     pipeline.save_pretrained(tmp_path / "model")
+    rolling = {"doc_to_text": "", "doc_to_target": "{{question}}", "metric_list": [{"metric": "bits_per_byte"}]}
     tasks = [
         task("multiple_choice", doc_to_choice="{{choices}}", metric_list=[{"metric": "acc"}]),
-        task("loglikelihood_rolling", doc_to_target="", metric_list=[{"metric": "bits_per_byte"}]),
+        task("loglikelihood_rolling", **rolling),
         task("generate_until", doc_to_target="{{question}}", generation_kwargs={"max_gen_toks": 2, "until": ["z"]}),
     ]
     arguments = f"pretrained={tmp_path / 'model'},num_samples=4,num_steps=2"
