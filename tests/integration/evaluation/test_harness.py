@@ -130,7 +130,7 @@ def test_wrong_requests_are_refused_in_a_sentence(harness_of, stirred_model):
 
 def task(kind, **config):
     rows = {
-        "question": ["abcd", "fghi", "aaaa"],
+        "question": ["abcd", "fghi", "aaab"],
         "choices": [["d", "ef"], ["i", "ab"], ["b", "cc"]],
         "answer": [0, 1, 0],
     }
