@@ -129,5 +129,5 @@ def _longest(model: PreTrainedModel) -> int:
         )
     for name, module in model.named_modules():  # as in RoBERTa, whose first position comes after the padding's
         if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
-            positions -= int(module.padding_idx) + 1  # type: ignore[arg-type]
+            positions -= int(module.padding_idx) + 1
     return positions

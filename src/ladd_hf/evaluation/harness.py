@@ -30,7 +30,7 @@ _GENERATION = ("until", "do_sample", "temperature", "top_p", *_LENGTHS)
 _DEFAULT_LENGTH = 256  # tokens that a task asks for if it does not say, as in the harness
 
 
-class LaddHarness(_model.LM):  # type: ignore[misc, name-defined]  # a class of an optional package
+class LaddHarness(_model.LM):  # type: ignore[name-defined]  # of an optional package
     """A pipeline as lm-eval's model.
 
     Args:
@@ -117,10 +117,11 @@ class LaddHarness(_model.LM):  # type: ignore[misc, name-defined]  # a class of 
         length = asked if fits else min(asked, longest // 2)
         room = longest - length - len(start)
         prompt = [*start, *ids[max(0, len(ids) - room) :]]
+        tokenizer: Any = self.pipeline.tokenizer
         (new,) = self.scorer.written(
             [prompt], [length], self.num_steps, temperature=temperature, top_p=options.get("top_p", 1.0)
         )
-        text: str = self.pipeline.tokenizer.decode(new, skip_special_tokens=True)  # type: ignore[union-attr]
+        text: str = tokenizer.decode(new, skip_special_tokens=True)
         until = options.get("until") or []
         for stop in [until] if isinstance(until, str) else until:
             text = text.split(stop)[0] if stop else text

@@ -11,7 +11,7 @@ from ..tasks import Task
 from .settings import EvaluationSettings
 
 # Texts that a schedule is tuned on.
-TUNING_TEXTS = 256
+TUNING_TEXTS = 64
 
 
 def bound_texts(task: Task, settings: EvaluationSettings) -> list[dict[str, Any]]:
@@ -20,7 +20,7 @@ def bound_texts(task: Task, settings: EvaluationSettings) -> list[dict[str, Any]
 
 
 def tuning_texts(task: Task, settings: EvaluationSettings) -> list[dict[str, Any]]:
-    """Returns at most 256 examples, spread over the held-out ones, of which each text of the bounds takes out one equal
+    """Returns at most 64 examples, spread over the held-out ones, of which each text of the bounds takes out one equal
     to it.
 
     Raises `ValueError` if the bounds leave fewer than two.

@@ -19,6 +19,7 @@ from .evaluate import evaluate_pipeline
 from .identity import not_yet_measured
 from .plots import plot_quality
 from .report import markdown_report
+from .results import EvaluationResults
 from .settings import EvaluationSettings
 from .tasks import task_for
 
@@ -57,7 +58,8 @@ def evaluate_models(
     """
     if isinstance(models, str) or not models:
         raise ValueError(f"`models` is {models!r}; give a list of folders or repositories, the baseline first.")
-    accelerator, found = accelerator or Accelerator(), []
+    accelerator = accelerator or Accelerator()
+    found: list[EvaluationResults] = []
     paths = [os.fspath(model) for model in models]
     for model, name in zip(paths, short_names(paths), strict=True):
         pipeline = LaddPipeline.from_pretrained(model, **({} if dtype is None else {"dtype": dtype}))

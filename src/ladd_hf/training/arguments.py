@@ -13,6 +13,7 @@ from transformers import TrainingArguments
 from ..diffusion.nelbo import path_of_bound
 from ..diffusion.objective import OBJECTIVE_RANGES, TrainingObjective
 from ..diffusion.paths import path_data
+from ..diffusion.runs import run_path
 from ..diffusion.time_sampling import distribution_data
 from ..utils.help_texts import help_texts
 from ..utils.number_ranges import (
@@ -42,6 +43,8 @@ ARGUMENT_RANGES: dict[str, NumberRange] = {
     "ema_decay": NumberRange("a decay from 0 (no EMA) to below 1", least=0, most=1, without_ends=("most",)),
     "samples_per_budget": COUNT,
     "nelbo_samples": whole(1, "at least 1 point per example, a whole number"),
+    "nelbo_proposals": COUNT_OR_ZERO,
+    "nelbo_run": COUNT,
 }
 # Ranges of transformers' settings, which checks few of them; `None` leaves the choice to transformers.
 THEIR_RANGES: dict[str, NumberRange] = {
@@ -104,6 +107,10 @@ class LaddTrainingArguments(ObjectiveArguments, TrainingArguments):
         metadata={"help": "Evaluation: paths of the bound, by name or corners; eval_loss is the first."},
     )
     nelbo_samples: int = field(default=4, metadata={"help": "Evaluation: points of the path per example."})
+    nelbo_proposals: int = field(
+        default=0, metadata={"help": "Evaluation: proposals of the bound with latents averaged out; 0: without it."}
+    )
+    nelbo_run: int = field(default=8, metadata={"help": "Evaluation: steps of the run of that bound, along each path."})
     sample_budgets: list[int] = field(
         default_factory=list,
         metadata={"help": "Evaluation: draw, score and log samples with these numbers of denoiser evaluations."},
@@ -174,10 +181,20 @@ class LaddTrainingArguments(ObjectiveArguments, TrainingArguments):
             self.nelbo_paths = [path_data(path_of_bound(path)) for path in self.nelbo_paths]  # type: ignore[misc]
         except ValueError as error:
             raise ValueError(f"`nelbo_paths`: {error}") from error
+        if self.nelbo_proposals:
+            self._check_runs()
         self.time_distribution = distribution_data(getattr(self, "time_distribution"))  # noqa: B009  a generated field
         self.extra_loss_terms = _weights_from(getattr(self, "extra_loss_terms"))  # noqa: B009
         self.stages = [stage.as_data() for stage in stages_from(self.stages)]
         self.stage_plan.objectives()
+
+    def _check_runs(self) -> None:
+        """Raises `ValueError` if the run of the marginalised bound has too few steps for a path."""
+        for path in self.nelbo_paths:
+            try:
+                run_path(self.nelbo_run, path, with_latents=True)
+            except ValueError as error:
+                raise ValueError(f"`nelbo_run` is {self.nelbo_run}, along {path!r}: {error}") from error
 
     def begin_run(self, num_steps: int, steps_per_epoch: float = 0) -> None:
         """Sets the length of the run, of which stages' lengths may be shares."""

@@ -14,6 +14,7 @@ from torch.distributed.fsdp import register_fsdp_forward_method
 from torch.utils.data import DataLoader, IterableDataset
 from transformers.trainer_utils import EvalLoopOutput, PredictionOutput
 
+from ..diffusion.bounds import TotalBound
 from ..diffusion.paths import path_name, time_path
 from ..diffusion.rng import RowGenerator
 from .evaluation_streams import NUMBER, NumberedCollator, NumberedTexts, each_once
@@ -72,8 +73,9 @@ class EvaluatingTrainer(RecordedTrainer):
         return metrics
 
     def predict(self, *args: Any, **kwargs: Any) -> PredictionOutput:
-        """Extends `Trainer.predict`; the predictions are each text's number of scored tokens, and its token and latent
-        nats along each of `args.nelbo_paths`: `(N, 1 + 2 paths)`."""
+        """Extends `Trainer.predict`; the predictions are each text's number of scored tokens, its token and latent nats
+        along each of `args.nelbo_paths`, and with `args.nelbo_proposals` its marginalised nats along each: `(N, 1 + 2
+        paths)` or `(N, 1 + 3 paths)`."""
         with isolated_randomness(self.args.device):
             return super().predict(*args, **kwargs)
 
@@ -144,9 +146,9 @@ class EvaluatingTrainer(RecordedTrainer):
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
     ) -> tuple[None, Tensor, Tensor | None]:
-        """Computes the bound of each example: `(B, 2 + 2 paths)`: its number in a stream shared by processes (else -1),
-        the number of scored tokens, then token and latent nats along each path; and the scored tokens `(B, S)`, -100
-        elsewhere, if there is a `compute_metrics`.
+        """Computes the bound of each example: its number in a stream shared by processes (else -1), the number of
+        scored tokens, token and latent nats along each path, and marginalised nats if they are asked for, `(B, 2 + 2
+        paths)` or `(B, 2 + 3 paths)`; and the scored tokens `(B, S)`, -100 elsewhere, if there is a `compute_metrics`.
 
         The noise is seeded by the example's own tokens: the same in any order, batch or number of processes.
         """
@@ -157,14 +159,36 @@ class EvaluatingTrainer(RecordedTrainer):
         stored = inputs.get("precomputed_latents")
         numbers = inputs.get(NUMBER, torch.full((len(tokens),), -1, device=tokens.device))
         columns: list[Tensor] = []
-        with self.compute_loss_context_manager():
+        with self.compute_loss_context_manager(), self.accelerator.autocast():
             for path in self.args.nelbo_paths:
                 random = RowGenerator.from_content(self.args.seed, tokens, mask)
                 bound = self._ladd_model().nelbo(tokens, mask, path, self.args.nelbo_samples, random, labels, stored)
                 columns = columns or [numbers.double(), bound.num_tokens.double()]
                 columns += [bound.token_nats, bound.latent_nats]
+            columns += self._marginal_nats(inputs)
         scored = None if self.compute_metrics is None else scored_tokens(tokens, mask, labels)
         return None, torch.stack(columns, dim=1), scored
+
+    def _marginal_nats(self, inputs: dict[str, Any]) -> list[Tensor]:
+        """Computes the marginalised bound of each example along each path, `(B,)`, if `args.nelbo_proposals` asks."""
+        if not self.args.nelbo_proposals:
+            return []
+        tokens, mask = inputs["input_ids"], inputs.get("attention_mask")
+        return [
+            self._ladd_model()
+            .nelbo(
+                tokens,
+                mask,
+                path,
+                generator=RowGenerator.from_content(self.args.seed, tokens, mask),
+                labels=inputs.get("labels"),
+                precomputed_latents=inputs.get("precomputed_latents"),
+                run=self.args.nelbo_run,
+                num_proposals=self.args.nelbo_proposals,
+            )
+            .total_nats
+            for path in self.args.nelbo_paths
+        ]
 
     def _bound_metrics(self, values: NDArray[np.float64], prefix: str) -> dict[str, float]:
         """Computes nats per token of the whole evaluation set, by path and by part."""
@@ -181,6 +205,10 @@ class EvaluatingTrainer(RecordedTrainer):
             metrics[f"{prefix}_{name}_token_nats"] = float(token_nats)
             metrics[f"{prefix}_{name}_latent_nats"] = float(latent_nats)
             metrics[f"{prefix}_{name}_nelbo"] = float(token_nats + latent_nats)
+            if self.args.nelbo_proposals:
+                marginal = TotalBound(*map(torch.from_numpy, (values[:, 1 + 2 * len(names) + index], values[:, 0])))
+                metrics[f"{prefix}_{name}_marginal_nelbo"] = marginal.nats_per_token
+                metrics[f"{prefix}_{name}_marginal_stderr"] = marginal.nats_per_token_stderr
         metrics[f"{prefix}_loss"] = metrics[f"{prefix}_{names[0]}_nelbo"]
         kind = self._ladd_model().config.latent_type
         if kind == "none" or (kind == "discrete" and time_path(self.args.nelbo_paths[0]).vertices[0] == (1, 1)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -62,7 +63,9 @@ def held_out_bounds(trainer: RecordedTrainer, data: str | None = None) -> list[H
         for (is_bound, unit), paths in _by_meaning(kind, one.nats).items():
             after = None if one.steps == record.steps else record.steps
             nats = {path: one.nats[path] for path in paths}
-            bounds.append(HeldOutBounds(nats, is_bound, one.steps, conditions, after, unit, one.role != "training"))
+            held_out = HeldOutBounds(nats, is_bound, one.steps, conditions, after, unit, one.role != "training")
+            marginal = {path: one.marginal[path] for path in paths if path in one.marginal}
+            bounds.append(replace(held_out, marginal=marginal, marginal_of=one.marginal_of))
     return bounds
 
 

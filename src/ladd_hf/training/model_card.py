@@ -134,6 +134,8 @@ class HeldOutBounds:
         trained_steps: number of training steps of the card's weights, if other weights were measured.
         unit: name of the sum.
         held_out: true if the texts were not trained on.
+        marginal: by path, the bound with latents averaged out and its standard error.
+        marginal_of: the proposals and the run of that bound, in words.
     """
 
     nats: Mapping[str, tuple[float, float]]
@@ -143,6 +145,8 @@ class HeldOutBounds:
     trained_steps: int | None = None
     unit: str = ""
     held_out: bool = True
+    marginal: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    marginal_of: str = ""
 
     def __post_init__(self) -> None:
         default = "bound on nats per token" if self.is_bound else "nats per token, relative to the smallest noise"

@@ -129,6 +129,15 @@ def measurement(trainer: RecordedTrainer, dataset: Any, prefix: str, metrics: Ma
         evaluation_dtype(trainer),
         args.seed,
         hardware(args.device),
+        {
+            path if isinstance(path, str) else json.dumps(path_data(path)): (
+                metrics[f"{prefix}_{path_name(path)}_marginal_nelbo"],
+                metrics[f"{prefix}_{path_name(path)}_marginal_stderr"],
+            )
+            for path in args.nelbo_paths
+            if args.nelbo_proposals
+        },
+        f"{args.nelbo_proposals:,} proposals, runs of {args.nelbo_run:,} evaluations" if args.nelbo_proposals else "",
     )
 
 

@@ -61,6 +61,8 @@ class Measurement:
         identity: identifies its content, if possible.
         nats: per token, by path: of the tokens and of the latents.
         dtype, seed, hardware: of the measurement.
+        marginal: nats per token with latents averaged out, by path, and their standard error; empty if not measured.
+        marginal_of: the proposals and the run of these, in words.
     """
 
     steps: int
@@ -72,6 +74,8 @@ class Measurement:
     dtype: str
     seed: int
     hardware: str
+    marginal: dict[str, tuple[float, float]] = field(default_factory=dict)
+    marginal_of: str = ""
 
     @property
     def set_key(self) -> tuple[str, ...]:
@@ -181,10 +185,14 @@ class RunRecord:
             for run in map(with_named_stages, data["runs"])
         ]
         measurements = [
-            Measurement(**{**one, "nats": {path: (x, y) for path, (x, y) in one["nats"].items()}})
+            Measurement(**{**one, **{name: _pairs(one.get(name, {})) for name in ("nats", "marginal")}})
             for one in data["measurements"]
         ]
         return cls(int(data["steps"]), runs, measurements)
+
+
+def _pairs(given: Mapping[str, Sequence[float]]) -> dict[str, tuple[float, float]]:
+    return {path: (first, second) for path, (first, second) in given.items()}
 
 
 def facts_of(runs: Sequence[Run]) -> dict[str, str]:
