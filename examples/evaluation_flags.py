@@ -1,4 +1,4 @@
-"""What `evaluate_ladd.py` may be told on its command line."""
+"""Command line of `evaluate_ladd.py`: flags, their checks, and the settings that they make."""
 
 from __future__ import annotations
 
