@@ -20,7 +20,6 @@ import json
 import math
 import sys
 import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,9 @@ import datasets
 import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
-from command_line import CommandLine, check_flags, check_output_file, check_output_folder, loading, refuse, refusing
+from command_line import loading, refusing
 from diffusers.utils import logging as diffusers_logging
+from evaluation_flags import EvaluationArguments, judges_of, parse_arguments, settings_of
 from transformers import PrinterCallback
 from transformers.utils import logging as transformers_logging
 
@@ -37,99 +37,9 @@ from ladd_hf import LaddForDiffusionLM, LaddPipeline, LaddTrainer, LaddTrainingA
 from ladd_hf.data import load_corpus, token_blocks
 from ladd_hf.data.corpora import is_own_file, separator_of
 from ladd_hf.data.token_blocks import separator_between
-from ladd_hf.diffusion.nelbo import path_of_bound
 from ladd_hf.diffusion.paths import path_data, path_name, time_path
-from ladd_hf.evaluation import EvaluationSettings, evaluate_models
+from ladd_hf.evaluation import evaluate_models
 from ladd_hf.evaluation.models import TABLE
-from ladd_hf.utils.number_ranges import COUNT, COUNT_OR_ZERO, SEED
-
-# Ranges of the numeric flags.
-RANGES = {
-    **dict.fromkeys(("length", "num_sequences", "samples", "batch_size", "num_samples"), COUNT),
-    **dict.fromkeys(("num_texts", "num_proposals", "timing_rounds"), COUNT_OR_ZERO),
-    "seed": SEED,
-}
-
-
-@dataclass
-class EvaluationArguments:
-    """Settings of an evaluation."""
-
-    model: str = field(metadata={"help": "Folder or repository; may be given as the first argument."})
-    data: str = field(metadata={"help": "A known corpus, 'user/name' on the Hub, or local files."})
-    split: str | None = field(
-        default=None,
-        metadata={"help": "Part of the corpus; by default 'test', or all of your own file."},
-    )
-    text_column: str = field(default="text", metadata={"help": "The column with the texts, of files and the Hub."})
-    length: int | None = field(default=None, metadata={"help": "Tokens of a block; the model's longest if not given."})
-    packing: str | None = field(
-        default=None,
-        metadata={"help": "'pack', 'wrap' or 'pad'; as in the model's training if not given."},
-    )
-    separator: str | None = field(
-        default=None,
-        metadata={"help": "A text between documents; if not given, EOS or SEP, else a space, and nothing in text8."},
-    )
-    special_tokens: bool = field(default=True, metadata={"help": "Add BOS and EOS to documents or blocks."})
-    num_sequences: int | None = field(
-        default=None, metadata={"help": "Blocks, spread over the split; all if not given."}
-    )
-    paths: list[str] = field(
-        default_factory=lambda: ["joint", "sequential"],
-        metadata={"help": "Paths of the bound, by name or by corners, such as '[[1, 1], [1, 0.3], [0, 0]]'."},
-    )
-    samples: int = field(default=8, metadata={"help": "Points of the path at which each block is evaluated."})
-    batch_size: int = field(default=16, metadata={"help": "Blocks evaluated at once by each process."})
-    seed: int = 0
-    bf16: bool = field(default=False, metadata={"help": "Evaluate in bfloat16."})
-    cpu: bool = field(default=False, metadata={"help": "Run on the CPU, even with an accelerator."})
-    json: str | None = field(default=None, metadata={"help": "File for the results as JSON."})
-
-    budgets: list[int] = field(
-        default_factory=list, metadata={"help": "Samples: numbers of evaluations; none: the bound alone."}
-    )
-    beside: list[str] = field(
-        default_factory=list, metadata={"help": "Samples: further models, evaluated alike; the first is the baseline."}
-    )
-    schedules: list[str] = field(
-        default_factory=lambda: ["saved"],
-        metadata={"help": "Samples: 'saved', 'tuned', and paths by name or by corners."},
-    )
-    temperatures: list[float] = field(
-        default_factory=lambda: [1.0], metadata={"help": "Samples: temperatures of the tokens."}
-    )
-    judges: list[str] = field(
-        default_factory=list,
-        metadata={"help": "Samples: judges by name, or as JSON with options, such as ngram or memorization."},
-    )
-    num_samples: int = field(default=300, metadata={"help": "Samples for each schedule, budget and temperature."})
-    num_texts: int = field(default=0, metadata={"help": "Samples: held-out texts for the bounds of the same runs."})
-    num_proposals: int = field(default=0, metadata={"help": "Samples: proposals of the marginalised bound; 0: none."})
-    timing_rounds: int = field(default=0, metadata={"help": "Samples: rounds in which all runs are timed; 0: none."})
-    results: str = field(default="out/evaluation", metadata={"help": "Samples: folder for JSON, table and plot."})
-
-
-def parse_arguments(argv: list[str]) -> EvaluationArguments:
-    """Parses the command line. Exits with a message for invalid settings, before anything is loaded."""
-    parser = CommandLine(EvaluationArguments, description=__doc__.split("\n")[0])
-    named = ["--model", *argv] if argv and not argv[0].startswith("-") else argv
-    (arguments,) = parser.parse(named)
-    check_flags(arguments, RANGES)
-    if arguments.packing not in (None, "pack", "wrap", "pad"):
-        refuse(f"--packing {arguments.packing} is unknown; give 'pack', 'wrap' or 'pad'.")
-    try:
-        for path in arguments.paths:
-            path_of_bound(path)
-    except ValueError as error:
-        refuse(f"--paths: {error}")
-    if arguments.json is not None:
-        check_output_file("--json", arguments.json)
-    if arguments.budgets:
-        check_output_folder("--results", arguments.results)
-        with refusing():
-            settings_of(arguments)
-    return arguments
 
 
 def load_model(name: str) -> tuple[LaddForDiffusionLM, Any]:
@@ -242,34 +152,15 @@ def show(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def settings_of(arguments: EvaluationArguments) -> EvaluationSettings:
-    """Returns the settings of the samples' evaluation. Raises `ValueError` for invalid ones."""
-    same = (
-        "budgets",
-        "temperatures",
-        "num_samples",
-        "batch_size",
-        "num_texts",
-        "num_proposals",
-        "timing_rounds",
-        "seed",
-    )
-    schedules = tuple(json.loads(one) if one.startswith("[") else one for one in arguments.schedules)
-    return EvaluationSettings(
-        **{name: getattr(arguments, name) for name in same}, schedules=schedules, bound_samples=arguments.samples
-    )
-
-
 def evaluate_samples(arguments: EvaluationArguments) -> None:
     """Evaluates the samples of all models, prints the table, and writes the folder."""
     accelerator = Accelerator(cpu=arguments.cpu)
-    judges = [json.loads(one) if one.startswith("{") else one for one in arguments.judges]
     evaluate_models(
         [*arguments.beside, arguments.model],
         arguments.data,
         settings_of(arguments),
         arguments.results,
-        judges or None,
+        judges_of(arguments) or None,
         torch.bfloat16 if arguments.bf16 else None,
         accelerator,
         tell=lambda line: print(line, flush=True),
@@ -281,11 +172,11 @@ def evaluate_samples(arguments: EvaluationArguments) -> None:
 
 def main(argv: list[str]) -> None:
     """Measures, prints, and writes the results."""
-    arguments = parse_arguments(argv)
+    arguments = parse_arguments(argv, __doc__.split("\n")[0])
     for library in (datasets, diffusers_logging, transformers_logging):
         library.disable_progress_bar()
     if arguments.budgets:
-        with refusing():
+        with refusing(ImportError):  # of a judge's optional package
             evaluate_samples(arguments)
         return
     with refusing():

@@ -1,3 +1,4 @@
+from .convert.masked_lm import MaskedLMDenoiser as MaskedLMDenoiser
 from .convert.mdlm import from_mdlm as from_mdlm
 from .diffusion.gaussian import register_latent_solver as register_latent_solver
 from .diffusion.masked import TokenSampler as TokenSampler
@@ -12,6 +13,9 @@ from .diffusion.paths import register_timestep_spacing as register_timestep_spac
 from .diffusion.process import NoiseProcess as NoiseProcess
 from .diffusion.rng import RowGenerator as RowGenerator
 from .diffusion.time_sampling import TrainingNoise as TrainingNoise
+from .evaluation.evaluate import evaluate_pipeline as evaluate_pipeline
+from .evaluation.models import evaluate_models as evaluate_models
+from .evaluation.settings import EvaluationSettings as EvaluationSettings
 from .metrics.schedule_tuning import tune_schedule as tune_schedule
 from .models.configuration_ladd import MODEL_SIZES as MODEL_SIZES
 from .models.configuration_ladd import LaddConfig as LaddConfig

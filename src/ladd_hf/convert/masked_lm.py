@@ -16,16 +16,18 @@ from ..diffusion.process import NoiseProcess
 from ..diffusion.rng import RowGenerator
 from ..diffusion.runs import RunSpec
 from ..diffusion.step_counts import maskable_tokens
+from ..models.call_checks import check_length
 from ..models.configuration_ladd import LaddConfig
 from ..models.eval_mode import evaluation_mode
 from ..models.modeling_outputs import LaddOutput
+from ..models.vocabulary import Vocabulary
 
 
 class MaskedLMDenoiser(nn.Module):
     """A masked language model as a masked diffusion model without latents: what it predicts at a mask is what is drawn.
 
-    Sampling, bounds and the measurements of `ladd_hf.evaluation` work with it; it is not trained here. Its ids without
-    meaning for a text, padding and mask, are never written.
+    Sampling, bounds and the measurements of `ladd_hf.evaluation` work with it; it is not trained here. The mask token,
+    padding, and ids without a token of the pipeline's tokenizer are never written and have no probability.
 
     Args:
         model: of the kind `AutoModelForMaskedLM`.
@@ -33,7 +35,8 @@ class MaskedLMDenoiser(nn.Module):
         pad_token_id: of its tokenizer; its configuration's by default.
         length: tokens of a text; the longest that the model takes by default.
 
-    Raises `ValueError` for a mask token beyond the vocabulary.
+    Raises `ValueError` for a mask token beyond the vocabulary, and without a `length` for a model whose configuration
+    does not name its number of positions.
     """
 
     latent_channel: LatentChannel | None = None
@@ -55,7 +58,7 @@ class MaskedLMDenoiser(nn.Module):
             vocab_size=size,
             mask_token_id=mask_token_id,
             pad_token_id=theirs.pad_token_id if pad_token_id is None else pad_token_id,
-            max_position_embeddings=length or theirs.max_position_embeddings,
+            max_position_embeddings=_longest(model) if length is None else length,
         )
         self.token_channel = NoiseProcess.of(self.config).token_channel()
 
@@ -81,8 +84,7 @@ class MaskedLMDenoiser(nn.Module):
         """Evaluates the model: logits `(B, S, V)`, or `(n, V)` at `logits_mask`; it does not read times."""
         logits = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
         logits = logits if logits_mask is None else logits[logits_mask]
-        never = [one for one in (self.config.mask_token_id, self.config.pad_token_id) if one is not None]
-        return LaddOutput(logits=logits.index_fill(-1, torch.tensor(never, device=logits.device), float("-inf")))
+        return LaddOutput(logits=Vocabulary.of(self.config).without_unwritten(logits))
 
     denoise = forward
 
@@ -103,13 +105,29 @@ class MaskedLMDenoiser(nn.Module):
         num_proposals: int | None = None,
     ) -> Nelbo | MarginalNelbo:
         """Estimates the bound of `(B, S)` tokens, as `LaddForDiffusionLM.nelbo` does."""
-        maskable = maskable_tokens(input_ids if labels is None else labels, attention_mask)
+        labels = input_ids if labels is None else labels
+        maskable = maskable_tokens(labels, attention_mask)
+        tokens = torch.where(labels < 0, input_ids, labels)
+        Vocabulary.of(self.config).check_text(tokens, maskable, "`input_ids`")
+        check_length(tokens.shape[1], self.config.max_position_embeddings)
         random = RowGenerator.from_generator(generator, len(input_ids), input_ids.device)
         with evaluation_mode(self.model):
             if num_proposals is None:
-                return nelbo(self, input_ids, maskable, attention_mask, path, num_samples, random, None, run)
+                return nelbo(self, tokens, maskable, attention_mask, path, num_samples, random, None, run)
             if run is None:
                 raise ValueError("`num_proposals` averages over orders of a run of N steps: give `run`, such as 8.")
-            return marginal_nelbo(
-                self, input_ids, maskable, attention_mask, run, num_proposals, path=path, random=random
-            )
+            return marginal_nelbo(self, tokens, maskable, attention_mask, run, num_proposals, path=path, random=random)
+
+
+def _longest(model: PreTrainedModel) -> int:
+    """Returns the number of tokens that a model has positions for. Raises `ValueError` if it is not known."""
+    positions: int | None = getattr(model.config, "max_position_embeddings", None)
+    if positions is None:
+        raise ValueError(
+            f"The configuration of {type(model).__name__} names no `max_position_embeddings`: give `length`, the "
+            "tokens of a text."
+        )
+    for name, module in model.named_modules():  # as in RoBERTa, whose first position comes after the padding's
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            positions -= int(module.padding_idx) + 1
+    return positions

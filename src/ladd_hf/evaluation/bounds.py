@@ -12,6 +12,7 @@ from torch import Tensor
 from ..data.collator import LaddCollator
 from ..diffusion.bounds import Bound, TotalBound
 from ..diffusion.rng import RowGenerator
+from ..metrics import Estimate
 from ..pipelines import LaddPipeline
 from .settings import EvaluationSettings
 
@@ -25,11 +26,12 @@ def run_bounds(
 ) -> dict[str, float]:
     """Returns the plain bound of a run in nats per token, and the marginalised one, with standard errors over texts.
 
-    The model's order is `ancestral`; of a scheduler that reveals tokens in another one, there is no bound. Every
-    process has to call it, and all get the same.
+    The bound is of runs in the model's own law: a scheduler that reveals tokens in another order, or remasks, has none.
+    Continuous latents have the marginalised one alone, which is of the solver `ddpm`. Every process has to call it, and
+    all get the same.
     """
     model: Any = pipeline.model
-    if not hasattr(model, "nelbo") or pipeline.scheduler.config.unmasking != "ancestral":
+    if not hasattr(model, "nelbo") or not pipeline.scheduler.is_ancestral:
         return {}
     run = pipeline.scheduler.run(num_steps)
     found: dict[str, float] = {}
@@ -42,7 +44,8 @@ def run_bounds(
         own = texts[accelerator.process_index :: accelerator.num_processes]
         nats, tokens = _of_texts(model, own, run, settings, options)
         total = TotalBound(*(_gathered(one, len(texts), accelerator) for one in (nats, tokens)))
-        found |= {name: total.nats_per_token, f"{name}_stderr": total.nats_per_token_stderr}
+        error = total.nats_per_token_stderr if len(texts) > 1 else None
+        found |= Estimate(total.nats_per_token, error).named(name)
     return found
 
 
@@ -54,10 +57,10 @@ def _of_texts(
     options: dict[str, Any],
 ) -> tuple[Tensor, Tensor]:
     """Returns nats and tokens of each text, `(N,)` each; their noise is seeded by their own tokens."""
-    collate, parts = LaddCollator(model.config.pad_token_id), []
+    collate, device, parts = LaddCollator(model.config.pad_token_id), getattr(model, "device", "cpu"), []
     for start in range(0, len(texts), settings.batch_size):
         batch = collate([dict(row) for row in texts[start : start + settings.batch_size]])
-        batch = {name: column.to(model.device) for name, column in batch.items()}
+        batch = {name: column.to(device) for name, column in batch.items()}
         ids, mask = batch["input_ids"], batch.get("attention_mask")
         random = RowGenerator.from_content(settings.seed, ids, mask)
         bound: Bound = model.nelbo(ids, mask, generator=random, run=run, labels=batch.get("labels"), **options)

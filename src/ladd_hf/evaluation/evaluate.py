@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 
 from ..metrics import sampling_cost, tune_schedule
-from ..metrics.sampling_time import TimedRun, sampling_seconds
 from ..pipelines import LaddPipeline
 from ..schedulers import LaddScheduler
 from ..tasks import Task
 from ..training.sample_drawing import draw_samples
 from .bounds import run_bounds
-from .identity import circumstances, model_identity, task_identity
+from .held_out import bound_texts, tuning_texts
+from .identity import not_yet_measured
 from .results import EvaluationResults, Row
 from .schedules import evaluated_schedulers, smallest_budget
-from .settings import TUNED, EvaluationSettings
+from .settings import EvaluationSettings
+from .timing import time_rows
 
 # Samples over which the counted operations of a run are averaged: which places a step reveals is random.
 _COUNTED_SAMPLES = 16
-# Texts that a schedule is tuned on.
-_TUNING_TEXTS = 64
 
 
 def evaluate_pipeline(
@@ -49,39 +48,47 @@ def evaluate_pipeline(
         settings: see [`EvaluationSettings`].
         name: of the model in tables.
         path: JSON file, written after each row; if it holds rows of the same evaluation, they are not measured again.
-        accelerator: shares samples and texts among its processes, of which the first one judges and writes.
+        accelerator: shares samples and texts among its processes, of which the first one judges, times and writes; all
+            return the same.
         tell: is called with a line about each row.
 
-    Raises `ValueError` for a file with results of another evaluation.
+    Raises `ValueError` for a file with results of another evaluation, and for budgets that are too small for every
+    schedule.
     """
     settings, accelerator = settings or EvaluationSettings(), accelerator or Accelerator()
     tell = tell if tell is not None and accelerator.is_main_process else _silent
     pipeline.set_progress_bar_config(disable=True)
-    texts, others = held_out_texts(task, settings)
-    found = EvaluationResults(
-        model_identity(pipeline, name),
-        task_identity(task),
-        settings.data(),
-        circumstances(pipeline),
-        path=None if path is None else Path(path),
-    ).resumed()
+    texts = bound_texts(task, settings)
+    found = not_yet_measured(pipeline, task, settings, name, path).resumed()
     found.path = found.path if accelerator.is_main_process else None
     accelerator.wait_for_everyone()  # all have read the file before the first one writes it
-    schedulers = evaluated_schedulers(pipeline, settings, partial(_tuned, pipeline, others, settings))
+
+    def tuned() -> LaddScheduler:
+        others = tuning_texts(task, settings)
+        return tune_schedule(pipeline.model, others, budgets=(), num_texts=len(others), seed=settings.seed)
+
+    schedulers = evaluated_schedulers(pipeline, settings, tuned)
+    needed = {schedule: smallest_budget(pipeline, scheduler) for schedule, scheduler in schedulers.items()}
+    if max(settings.budgets) < min(needed.values()):
+        raise ValueError(
+            f"`budgets` are {list(settings.budgets)}, too few for any of the schedules: give {min(needed.values())} or "
+            "more evaluations."
+        )
     own = pipeline.scheduler
     try:
         for schedule, scheduler in schedulers.items():
             pipeline.scheduler = scheduler.for_model(pipeline.model.config)
             for num_steps in settings.budgets:
-                if num_steps < smallest_budget(pipeline, scheduler):
+                if num_steps < needed[schedule]:
                     continue
                 for temperature in settings.temperatures:
                     if found.find((schedule, temperature, num_steps)) is None:
-                        row = _row(pipeline, task, settings, schedule, num_steps, temperature, texts, accelerator)
+                        numbers = _measured(pipeline, task, settings, num_steps, temperature, texts, accelerator)
+                        row = {"schedule": schedule, "temperature": temperature, "num_steps": num_steps, **numbers}
                         found.add(row)
                         tell(described(row, task))
         if settings.timing_rounds:
-            _time(pipeline, schedulers, settings, found)
+            time_rows(pipeline, schedulers, settings, found, accelerator)
     finally:
         pipeline.scheduler = own
     return found
@@ -98,62 +105,27 @@ def described(row: Row, task: Task) -> str:
     return " ".join(parts)
 
 
-def _row(
+def _measured(
     pipeline: LaddPipeline,
     task: Task,
     settings: EvaluationSettings,
-    schedule: str,
     num_steps: int,
     temperature: float,
-    texts: list[dict[str, Any]],
+    texts: Sequence[Mapping[str, Any]],
     accelerator: Accelerator,
-) -> Row:
-    """Measures one row; every process has to call it."""
-    row: Row = {"schedule": schedule, "temperature": temperature, "num_steps": num_steps}
+) -> dict[str, float]:
+    """Returns the numbers of a row but for its seconds; every process has to call it, and all get the same."""
     generator = torch.Generator().manual_seed(settings.seed)
-    count = min(settings.num_samples, _COUNTED_SAMPLES)
-    cost = sampling_cost(pipeline, num_steps, count, temperature=temperature, generator=generator)
-    row |= {"nfe": cost.nfe, "flops": cost.flops}
-    row |= {name: getattr(cost, name) for name in ("latent_flops", "token_flops", "head_flops")}
-    drawing = num_steps, settings.num_samples, settings.batch_size, settings.seed, accelerator
-    sequences, _ = draw_samples(pipeline.model, pipeline.scheduler, *drawing, temperature=temperature)
-    if accelerator.is_main_process:
-        row |= dict(task.judge(sequences))
+    cost = sampling_cost(pipeline, num_steps, _COUNTED_SAMPLES, temperature=temperature, generator=generator)
+    numbers = {name: getattr(cost, name) for name in ("nfe", "flops", "latent_flops", "token_flops", "head_flops")}
+    if settings.num_samples:
+        drawing = num_steps, settings.num_samples, settings.batch_size, settings.seed, accelerator
+        sequences, _ = draw_samples(pipeline.model, pipeline.scheduler, *drawing, temperature=temperature)
+        (scores,) = broadcast_object_list([dict(task.judge(sequences)) if accelerator.is_main_process else {}])
+        numbers |= scores
     if texts and temperature == 1:
-        row |= run_bounds(pipeline, num_steps, texts, settings, accelerator)
-    return row
-
-
-def _time(
-    pipeline: LaddPipeline, schedulers: dict[str, LaddScheduler], settings: EvaluationSettings, found: EvaluationResults
-) -> None:
-    """Times all rows in turn, and adds their seconds per sample."""
-    pipelines = {name: LaddPipeline(pipeline.model, one, pipeline.tokenizer) for name, one in schedulers.items()}
-    for one in pipelines.values():
-        one.set_progress_bar_config(disable=True)
-    rows = [row for row in found.rows if row["schedule"] in pipelines and row["num_steps"] in settings.budgets]
-    runs = {
-        (row["schedule"], row["temperature"], row["num_steps"]): TimedRun(
-            pipelines[row["schedule"]], row["num_steps"], settings.batch_size, row["temperature"]
-        )
-        for row in rows
-    }
-    seconds = sampling_seconds(runs, settings.timing_rounds)
-    for row, estimate in zip(rows, seconds.values(), strict=True):
-        found.add({**row, **estimate.named("seconds")})
-
-
-def held_out_texts(task: Task, settings: EvaluationSettings) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Returns held-out examples for the bounds, and others to tune a schedule on: every second one of twice as many."""
-    tuning = _TUNING_TEXTS * (TUNED in settings.schedules)
-    if not settings.num_texts + tuning:
-        return [], []
-    rows = list(task.eval_dataset(2 * max(settings.num_texts, tuning), settings.seed))
-    return rows[::2][: settings.num_texts], rows[1::2][:tuning]
-
-
-def _tuned(pipeline: LaddPipeline, texts: list[dict[str, Any]], settings: EvaluationSettings) -> LaddScheduler:
-    return tune_schedule(pipeline.model, texts, settings.budgets, num_texts=len(texts), seed=settings.seed)
+        numbers |= run_bounds(pipeline, num_steps, texts, settings, accelerator)
+    return numbers
 
 
 def _silent(line: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -15,8 +16,10 @@ from ..pipelines import LaddPipeline
 from ..tasks.judges import JudgeSpec
 from .comparison import Comparison, compared
 from .evaluate import evaluate_pipeline
+from .identity import not_yet_measured
 from .plots import plot_quality
 from .report import markdown_report
+from .results import EvaluationResults
 from .settings import EvaluationSettings
 from .tasks import task_for
 
@@ -24,7 +27,7 @@ TABLE, PLOT = "table.md", "quality.png"
 
 
 def evaluate_models(
-    models: Sequence[str],
+    models: Sequence[str | os.PathLike[str]],
     data: str,
     settings: EvaluationSettings,
     folder: str | Path,
@@ -50,12 +53,16 @@ def evaluate_models(
         tell: is called with a line about each row.
         options: of [`task_for`].
 
-    Raises `ValueError` for a folder with results of another evaluation and for models that cannot be compared on this
-    data, and the errors of loading them.
+    Raises `ValueError` for no models, for a folder with results of another evaluation, for models that cannot be
+    compared on this data (before they are measured), and the errors of loading them.
     """
-    accelerator, found = accelerator or Accelerator(), []
-    for model, name in zip(models, short_names(models), strict=True):
-        pipeline = LaddPipeline.from_pretrained(model, **({} if dtype is None else {"torch_dtype": dtype}))
+    if isinstance(models, str) or not models:
+        raise ValueError(f"`models` is {models!r}; give a list of folders or repositories, the baseline first.")
+    accelerator = accelerator or Accelerator()
+    found: list[EvaluationResults] = []
+    paths = [os.fspath(model) for model in models]
+    for model, name in zip(paths, short_names(paths), strict=True):
+        pipeline = LaddPipeline.from_pretrained(model, **({} if dtype is None else {"dtype": dtype}))
         pipeline.to(accelerator.device)
         with accelerator.main_process_first():  # the others load texts and blocks from its cache
             task = task_for(pipeline, data, judges, **options)
@@ -63,12 +70,14 @@ def evaluate_models(
         if tell is not None and accelerator.is_main_process:
             tell(f"{name}:")
         path = Path(folder) / f"{re.sub('[^A-Za-z0-9._-]+', '-', name)}.json"
+        compared([*found, not_yet_measured(pipeline, task, settings, name)])
         found.append(evaluate_pipeline(pipeline, task, settings, name, path, accelerator, tell))
     comparison = compared(found)
     if accelerator.is_main_process:
         (Path(folder) / TABLE).write_text(markdown_report(comparison), encoding="utf-8")
-        if find_spec("matplotlib") is not None:
-            plot_quality(comparison, Path(folder) / PLOT, settings.temperatures[0])
+        shown = settings.temperatures[0]
+        if comparison.curves(temperature=shown) and find_spec("matplotlib") is not None:
+            plot_quality(comparison, Path(folder) / PLOT, shown)
     return comparison
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .comparison import Comparison, label
+from .comparison import AXES, Comparison, EqualCost, label
 from .results import Row
 
 _COSTS = {"nfe": ("evaluations", 1.0, "{:.0f}"), "flops": ("MFLOPs", 1e-6, "{:.1f}"), "seconds": ("ms", 1e3, "{:.2f}")}
@@ -12,36 +12,79 @@ _BOUNDS = {"bound": "bound of the run", "marginal_bound": "marginalised bound"}
 
 
 def markdown_report(comparison: Comparison) -> str:
-    """Formats all rows as a table, a table of the main measure by number of evaluations, and what they depend on."""
+    """Formats the models, the main measure by number of evaluations and at equal cost, all rows, and what the numbers
+    depend on."""
     first = comparison.results[0]
-    parts = [f"## {first.task['name']}", *(_wide(comparison, one) for one in _temperatures(comparison))]
-    parts += ["### Every run", _long(comparison), _about(comparison)]
+    parts = [f"## {first.task['name']}", _models(comparison)]
+    for temperature in comparison.temperatures:
+        if comparison.curves(temperature=temperature):
+            parts += [_by_evaluations(comparison, temperature), *_at_equal_cost(comparison, temperature)]
+    parts += ["### Every run", _every_run(comparison), _about(comparison)]
     return "\n\n".join(parts) + "\n"
 
 
-def _temperatures(comparison: Comparison) -> list[float]:
-    return sorted({row["temperature"] for one in comparison.results for row in one.rows})
+def _models(comparison: Comparison) -> str:
+    cells = []
+    for one in comparison.results:
+        parameters = one.model.get("parameters")
+        size = "" if parameters is None else f"{parameters:,}"
+        cells.append([one.model["name"], one.model["method"], size, one.model.get("fingerprint", "")])
+    return _table(["model", "method", "parameters", "fingerprint"], cells)
 
 
-def _wide(comparison: Comparison, temperature: float) -> str:
+def _by_evaluations(comparison: Comparison, temperature: float) -> str:
     """Formats the main measure: a line per model and schedule, a column per number of evaluations."""
     main, curves = comparison.main, comparison.curves(temperature=temperature)
     budgets = sorted({row["num_steps"] for rows in curves.values() for row in rows})
-    lines = [f"{main['metric'].capitalize()}, temperature {temperature:g}", ""]
     cells = []
     for name, rows in curves.items():
         by_budget = {row["num_steps"]: row for row in rows}
         cells.append([name, *(_score(by_budget.get(budget), main) for budget in budgets)])
-    lines += _table(["evaluations", *map(str, budgets)], cells)
-    return "\n".join(lines)
+    title = f"### {main['metric'][:1].upper()}{main['metric'][1:]}, temperature {temperature:g}"
+    return f"{title}\n\n{_table(['evaluations', *map(str, budgets)], cells)}"
 
 
-def _long(comparison: Comparison) -> str:
+def _at_equal_cost(comparison: Comparison, temperature: float) -> list[str]:
+    """Formats, for each curve but the baseline's, the baseline's score at the cost of its runs, and the change."""
+    main, parts = comparison.main, []
+    baseline = comparison.baseline(temperature=temperature)
+    for axis in ("flops", "seconds"):
+        others = [name for name in comparison.curves(axis, temperature) if name != baseline]
+        if baseline is None or baseline not in comparison.curves(axis, temperature) or not others:
+            continue
+        _, unit, shown = _COSTS[axis]
+        cells = []
+        for name in others:
+            for run in comparison.at_equal_cost(axis, name, baseline, temperature):
+                cost, score = shown.format(run.cost * unit), f"{run.score:.{main['digits']}f}"
+                cells.append([name, str(run.num_steps), cost, score, *_against(comparison, run)])
+        head = [
+            "model and schedule",
+            "evaluations",
+            _COSTS[axis][0],
+            main["name"],
+            f"{baseline} there",
+            _change(comparison),
+        ]
+        parts.append(f"#### At equal {AXES[axis]}, temperature {temperature:g}\n\n{_table(head, cells)}")
+    return parts
+
+
+def _against(comparison: Comparison, run: EqualCost) -> tuple[str, str]:
+    """Formats the baseline's score at a run's cost and the change, or why there is none."""
+    if run.baseline is None:
+        ends = {"below": "none: its cheapest run costs more", "above": "none: its dearest run costs less"}
+        return ends[str(run.beyond)], ""
+    change = comparison.change(run.baseline, run.score)
+    return f"{run.baseline:.{comparison.main['digits']}f}", "" if change is None else f"{change:+.1%}"
+
+
+def _every_run(comparison: Comparison) -> str:
     """Formats every row with its costs, scores and bounds."""
     rows = [(one, row) for one in comparison.results for row in one.rows]
     costs = {name: cost for name, cost in _COSTS.items() if any(name in row for _, row in rows)}
     bounds = {name: about for name, about in _BOUNDS.items() if any(name in row for _, row in rows)}
-    measures = comparison.results[0].task["measures"]
+    measures = [one for one in comparison.results[0].task["measures"] if any(one["name"] in row for _, row in rows)]
     head = ["model and schedule", "temperature", *(about for about, *_ in costs.values())]
     head += [*(one["name"] for one in measures), *bounds.values()]
     cells = []
@@ -51,7 +94,7 @@ def _long(comparison: Comparison) -> str:
         line += [_score(row, measure) for measure in measures]
         line += [_score(row, {"name": name, "digits": 4}) for name in bounds]
         cells.append(line)
-    return "\n".join(_table(head, cells))
+    return _table(head, cells)
 
 
 def _about(comparison: Comparison) -> str:
@@ -65,10 +108,32 @@ def _about(comparison: Comparison) -> str:
         f"{settings['num_samples']:,} samples a row, seed {settings['seed']}; ± is a standard error. "
         f"{where['dtype']}, {where['hardware']}; {where['versions']}."
     )
-    if any("seconds" in row for one in comparison.results for row in one.rows):
+    rows = [row for one in comparison.results for row in one.rows]
+    if any(name in row for name in _BOUNDS for row in rows):
+        proposals = f", marginalised over {settings['num_proposals']} proposals" if settings["num_proposals"] else ""
+        told.append(
+            f"Bounds: nats per token of {settings['num_texts']:,} held-out texts under the run that wrote the samples, "
+            f"at {settings['bound_samples']} of its points each{proposals}; ± is over texts."
+        )
+    if len(comparison.curves()) > 1:
+        told.append(
+            "At equal cost: between two of its runs the baseline's score is taken as linear in the cost's logarithm."
+        )
+    if any("seconds" in row for row in rows):
         rounds = settings["timing_rounds"]
-        told.append(f"Milliseconds are medians of {rounds} rounds in which all runs of a model take turns.")
+        told.append(
+            f"Milliseconds are medians of {rounds} rounds in which all runs of a model take turns, "
+            f"{settings['batch_size']} samples at once."
+        )
     return "\n".join(f"* {line}" for line in told)
+
+
+def _change(comparison: Comparison) -> str:
+    """Names what `Comparison.change` returns."""
+    if comparison.results[0].task["exact"]:
+        return "of its distance to the data, closed"
+    name = comparison.main["name"]
+    return f"change of {'perplexity' if name == 'nats' else name}"
 
 
 def _score(row: Row | None, measure: dict[str, Any]) -> str:
@@ -79,5 +144,5 @@ def _score(row: Row | None, measure: dict[str, Any]) -> str:
     return f"{row[name]:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
 
 
-def _table(head: list[str], rows: list[list[str]]) -> list[str]:
-    return [f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows)]
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows))

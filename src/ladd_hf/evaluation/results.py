@@ -13,8 +13,9 @@ from typing import Any, TypeAlias
 Row: TypeAlias = dict[str, Any]
 KEY = ("schedule", "temperature", "num_steps")
 FORMAT = 1
-# Settings that no number of a row depends on, or that only say which rows there are.
-_FREE = ("budgets", "schedules", "temperatures", "batch_size")
+# Settings that only say which rows there are, and those that only seconds depend on.
+_OF_ROWS = ("budgets", "schedules", "temperatures")
+_OF_SECONDS = ("batch_size", "timing_rounds")
 
 
 @dataclass
@@ -75,9 +76,15 @@ class EvaluationResults:
                 f"{file} does not hold results of an evaluation ({error}): give a file that one has written."
             ) from error
 
-    def resumed(self) -> EvaluationResults:
-        """Returns the results in the file, which these are to continue, or these if there is no file.
+    @property
+    def is_timed(self) -> bool:
+        """True if rows have seconds."""
+        return any("seconds" in row for row in self.rows)
 
+    def resumed(self) -> EvaluationResults:
+        """Returns the results with the rows of the file, which these are to continue, if there is one.
+
+        Seconds in the file are kept with their settings, unless rows are to be timed now, which times all of them.
         Raises `ValueError` if the file's are of another model, task or settings, naming the first difference.
         """
         if self.path is None or not self.path.exists():
@@ -88,6 +95,8 @@ class EvaluationResults:
                 f"{self.path} holds results with another {difference}: give another file, or take it away."
             )
         self.rows = earlier.rows
+        if self.is_timed and not self.settings["timing_rounds"]:
+            self.settings |= {name: earlier.settings[name] for name in _OF_SECONDS}
         return self
 
 
@@ -97,15 +106,27 @@ def row_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def first_difference(one: EvaluationResults, other: EvaluationResults, of_model: bool) -> str | None:
-    """Returns the first thing, in words, in which two evaluations differ and on which numbers depend; `None` if there
-    is none. Models are compared only if `of_model` is true, but for what their samples are measured on."""
-    parts = ["task", "settings", "circumstances", *(["model"] if of_model else [])]
-    for part in parts:
-        mine, theirs = getattr(one, part), getattr(other, part)
-        for name in dict.fromkeys([*mine, *theirs]):
-            if name not in _FREE and mine.get(name) != theirs.get(name):
-                return f"`{name}` ({_short(mine.get(name))}, not {_short(theirs.get(name))})"
+    """Returns the first thing, in words, in which two evaluations differ and on which their numbers depend; `None` if
+    there is none. Models are compared only if `of_model` is true."""
+    free = _OF_ROWS if one.is_timed and other.is_timed else (*_OF_ROWS, *_OF_SECONDS)
+    for part in ("task", "settings", "circumstances", *(("model",) if of_model else ())):
+        mine, theirs = ({k: v for k, v in getattr(x, part).items() if k not in free} for x in (one, other))
+        if place := _first_place(mine, theirs, ""):
+            name, values = place
+            return f"`{name}` ({_short(values[0])}, not {_short(values[1])})"
     return None
+
+
+def _first_place(one: Any, other: Any, name: str) -> tuple[str, tuple[Any, Any]] | None:
+    """Returns the name of the first place in which two pieces of JSON data differ, such as `measures[0].name`, and what
+    they have there."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        inside = [(f"{name}.{key}".lstrip("."), one.get(key), other.get(key)) for key in {**one, **other}]
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        inside = [(f"{name}[{place}]", *pair) for place, pair in enumerate(zip(one, other, strict=True))]
+    else:
+        return None if one == other else (name, (one, other))
+    return next((found for key, mine, theirs in inside if (found := _first_place(mine, theirs, key))), None)
 
 
 def _short(value: Any) -> str:

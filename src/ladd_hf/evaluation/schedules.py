@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 from ..pipelines import LaddPipeline
 from ..schedulers import LaddJointScheduler, LaddScheduler, LaddSequentialScheduler
@@ -11,7 +11,9 @@ from .settings import SAVED, TUNED, EvaluationSettings, schedule_name
 _OF_PATHS = {"joint": LaddJointScheduler, "sequential": LaddSequentialScheduler}
 
 
-def evaluated_schedulers(pipeline: LaddPipeline, settings: EvaluationSettings, tuned: Any) -> dict[str, LaddScheduler]:
+def evaluated_schedulers(
+    pipeline: LaddPipeline, settings: EvaluationSettings, tuned: Callable[[], LaddScheduler]
+) -> dict[str, LaddScheduler]:
     """Returns the schedulers; those of paths have the options of the pipeline's own, as far as they share them.
 
     Args:

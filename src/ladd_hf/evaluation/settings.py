@@ -13,8 +13,8 @@ from ..utils.number_ranges import COUNT, COUNT_OR_ZERO, NOT_NEGATIVE, SEED, chec
 SAVED, TUNED = "saved", "tuned"
 
 SETTINGS_RANGES = {
-    **dict.fromkeys(("num_samples", "batch_size", "bound_samples"), COUNT),
-    **dict.fromkeys(("num_texts", "num_proposals", "timing_rounds"), COUNT_OR_ZERO),
+    **dict.fromkeys(("batch_size", "bound_samples"), COUNT),
+    **dict.fromkeys(("num_samples", "num_texts", "num_proposals", "timing_rounds"), COUNT_OR_ZERO),
     "seed": SEED,
 }
 
@@ -36,7 +36,8 @@ class EvaluationSettings:
         timing_rounds: rounds in which all runs are timed in turn; 0 for no seconds.
         seed: of samples, bounds and resamples.
 
-    Raises `ValueError` for what is no schedule, and for numbers out of range.
+    Raises `ValueError` for what is no schedule, for numbers out of range, for texts of the bounds without
+    temperature 1, and for proposals without texts.
     """
 
     budgets: Sequence[int] = (2, 4, 8, 16, 32)
@@ -62,9 +63,18 @@ class EvaluationSettings:
             raise ValueError(f"`schedules` is {self.schedules!r}; give a list, such as ['saved', 'joint', 'tuned'].")
         for schedule in self.schedules:
             schedule_name(schedule)
+        if self.num_texts and not any(value == 1 for value in self.temperatures):
+            raise ValueError(
+                f"`num_texts` is {self.num_texts}, but bounds are those of temperature 1, and `temperatures` is "
+                f"{list(self.temperatures)}: add 1, or give no texts."
+            )
+        if self.num_proposals and not self.num_texts:
+            raise ValueError(
+                f"`num_proposals` is {self.num_proposals} without texts: give `num_texts` as well, such as 100."
+            )
 
     def data(self) -> dict[str, Any]:
-        """Returns the settings that decide numbers, as JSON holds them."""
+        """Returns the settings as JSON holds them."""
         listed = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
         listed["schedules"] = [one if one in (SAVED, TUNED) else path_data(one) for one in self.schedules]
         return listed

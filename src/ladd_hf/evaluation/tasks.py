@@ -21,15 +21,23 @@ def task_for(pipeline: LaddPipeline, data: str, judges: Sequence[JudgeSpec] | No
     Args:
         pipeline: with its model and tokenizer.
         data: `sawtooth`, a corpus by name, or files; with training texts, which judges read.
-        judges: names or mappings, see `tasks/judges.py`; those of the task by default.
-        options: of [`load_corpus`], such as `text_column`.
+        judges: names or mappings, see `tasks/judges.py`; those of the task by default. The sawtooth's stand beside its
+            exact likelihood.
+        options: of [`load_corpus`], such as `text_column`; the sawtooth reads none.
 
-    Raises `ValueError` for a pipeline without a tokenizer, where the data are texts.
+    Raises `ValueError` for a pipeline without a tokenizer, where the data are texts, and for the sawtooth with a model
+    of another vocabulary.
     """
     config = pipeline.model.config
     length = config.max_position_embeddings
     if data == "sawtooth":
-        return SawtoothTask(length)
+        task = SawtoothTask(length, judges or ())
+        if config.vocab_size != task.vocabulary["vocab_size"]:
+            raise ValueError(
+                f"The model has {config.vocab_size} tokens, and the sawtooth {task.vocabulary['vocab_size']} with its "
+                "mask: give a model that was trained on it, or other data."
+            )
+        return task
     if pipeline.tokenizer is None:
         raise ValueError(f"The pipeline has no tokenizer, which the texts of {data!r} need: give it one.")
     frame = TextFrame.of(config)

@@ -38,7 +38,7 @@ from ..utils.wrong_objects import check_number, described
 from .remasking import NoRemasking, remasking
 from .renamed_settings import with_current_names
 from .step_plan import StepPlan
-from .unmasking import TokenStep, unmasking
+from .unmasking import AncestralUnmasking, TokenStep, unmasking
 
 Generators = torch.Generator | Sequence[torch.Generator] | RowGenerator | None
 _MODELS_OWN = TokenSampler()
@@ -147,6 +147,12 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
     def steps_depend_on_lengths(self) -> bool:
         """True if a run makes fewer evaluations than asked for where its texts have fewer tokens (`first_hitting`)."""
         return self._unmasking.one_evaluation_per_token
+
+    @property
+    def is_ancestral(self) -> bool:
+        """True if runs follow the model's own reverse process, whose bound is then that of their samples: `ancestral`
+        unmasking without remasking."""
+        return isinstance(self._unmasking, AncestralUnmasking) and isinstance(self._remasking, NoRemasking)
 
     def steps_per_leg(self, num_steps: int) -> list[int]:
         """Divides `num_steps` evaluations among the path's legs. Raises `ValueError` for too few."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
@@ -68,6 +69,18 @@ def described_together(measures: Sequence[Measure]) -> str:
     """Describes the measures in one sentence."""
     first, *others = [measure.about for measure in measures]
     return f"{first}; beside it {', '.join(others)}." if others else f"{first}."
+
+
+def relative_change(measure: str, baseline: float, other: float) -> float:
+    """Returns the relative difference of two scores, -0.2 is 20% lower; of `nats`, that of the perplexities.
+
+    Raises `ValueError` for a baseline of 0.
+    """
+    if measure == "nats":
+        return math.expm1(other - baseline)
+    if baseline == 0:
+        raise ValueError(f"The baseline's {measure} is 0, to which no score is relative: put another judge first.")
+    return other / baseline - 1
 
 
 class Task(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import accumulate, chain, islice, takewhile
@@ -18,7 +17,7 @@ from ..data import BlockStream, token_blocks
 from ..data.encoding import TextEncoder
 from ..data.token_blocks import separator_between
 from ..utils.local_paths import public_name
-from .base import Judgement, Measure, judged, judged_data
+from .base import Judgement, Measure, judged, judged_data, relative_change
 from .decoded_texts import DecodedTexts, without_special
 from .judges import JudgeSpec, measures_of
 
@@ -109,7 +108,8 @@ class TextTask:
     @property
     def comparison(self) -> str:
         """Name of the result of [`compare`]."""
-        return f"{'perplexity' if self._in_nats else self._measures[0].name} vs MDLM"
+        name = self._measures[0].name
+        return f"{'perplexity' if name == 'nats' else name} vs MDLM"
 
     def train_dataset(self, num_examples: int, seed: int) -> Any:
         """Returns blocks of the training split; a run repeats them as often as needed, in a new order each time."""
@@ -144,15 +144,7 @@ class TextTask:
         """Returns the relative difference in the first measure, -0.2 is 20% lower; of nats per character, that of the
         perplexity per character."""
         name = self._measures[0].name
-        if self._in_nats:
-            return math.expm1(other[name] - baseline[name])
-        if baseline[name] == 0:
-            raise ValueError(f"The baseline's {name} is 0, to which no score is relative: put another judge first.")
-        return other[name] / baseline[name] - 1
-
-    @property
-    def _in_nats(self) -> bool:
-        return self._measures[0].name == "nats"
+        return relative_change(name, baseline[name], other[name])
 
     def held_out(self) -> DecodedTexts:
         """Returns held-out blocks, at most 2,000, spread over the split."""

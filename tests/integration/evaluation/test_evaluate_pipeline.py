@@ -1,0 +1,184 @@
+"""Rows of an evaluation: the same however they are batched and in whatever session they are measured."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import datasets
+import pytest
+import torch
+from helpers.evaluations import numbers
+
+from ladd_hf import LaddJointScheduler, LaddPipeline, LaddScheduler, LaddSequentialScheduler
+from ladd_hf.data import character_tokenizer, text_layout
+from ladd_hf.evaluation import EvaluationResults, EvaluationSettings, evaluate, evaluate_pipeline
+from ladd_hf.tasks import TextTask
+
+TOKENIZER = character_tokenizer()
+_draw = random.Random(0)
+TEXTS = ["".join(_draw.choices("abcde ", k=30 + number % 9)) for number in range(60)]
+SETTINGS = {"budgets": (2, 3), "num_samples": 12, "batch_size": 12, "num_texts": 6, "bound_samples": 2}
+IDS = {"vocab_size": len(TOKENIZER), "mask_token_id": TOKENIZER.mask_token_id, "pad_token_id": TOKENIZER.pad_token_id}
+
+
+@pytest.fixture(autouse=True)
+def caches(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+def task_of(packing="pack", judges=("ngram", "entropy")):
+    parts = {"train": TEXTS[:40], "validation": TEXTS[40:]}
+    splits = {name: datasets.Dataset.from_dict({"text": rows}) for name, rows in parts.items()}
+    return TextTask("words", splits, TOKENIZER, 12, packing, min_tokens=4, judge_order=3, judges=list(judges))
+
+
+@pytest.fixture
+def pipeline_of(stirred_model):
+    def build(kind, scheduler=None, **overrides):
+        return LaddPipeline(stirred_model(kind, **IDS, **overrides), scheduler, TOKENIZER)
+
+    return build
+
+
+def measured(pipeline, task=None, path=None, name="model", tell=None, **changes):
+    settings = EvaluationSettings(**{**SETTINGS, **changes})
+    return evaluate_pipeline(pipeline, task or task_of(), settings, name, path, tell=tell)
+
+
+KINDS = {
+    "none": ({"bound", "marginal_bound"}, LaddJointScheduler),
+    "vector": ({"bound", "marginal_bound"}, LaddSequentialScheduler),
+    "continuous": ({"marginal_bound"}, LaddJointScheduler),  # whose plain bound depends on the smallest noise
+    "separate": ({"marginal_bound"}, LaddSequentialScheduler),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_batch_size_changes_nothing(pipeline_of, kind):
+    bounds, scheduler = KINDS[kind]
+    rows = [measured(pipeline_of(kind, scheduler()), num_proposals=3, batch_size=size).rows for size in (12, 5)]
+    for one, other in zip(*rows, strict=True):
+        assert one.pop("schedule") == other.pop("schedule")
+        assert one == pytest.approx(other, rel=1e-5)
+        assert {"nats", "nats_stderr", "entropy", "nfe", "flops", "latent_flops", "token_flops"} < set(one)
+        assert {name for name in one if name.endswith("bound")} == bounds
+    if kind == "separate":
+        assert rows[0][0]["latent_flops"] < rows[0][0]["token_flops"] / 2
+
+
+def test_a_run_that_was_stopped_goes_on_and_measures_nothing_twice(pipeline_of, tmp_path):
+    class Killed(Exception):
+        pass
+
+    def stop(line):
+        raise Killed
+
+    def go_on(line):
+        told.append(line)
+
+    told, path = [], tmp_path / "new" / "model.json"
+    schedules = {"schedules": ("joint", "sequential")}
+    with pytest.raises(Killed):
+        measured(pipeline_of("vector"), path=path, tell=stop, **schedules)
+    assert len(EvaluationResults.load(path).rows) == 1
+    whole = measured(pipeline_of("vector"), **schedules)
+    resumed = measured(pipeline_of("vector"), path=path, tell=go_on, **schedules)
+    assert len(told) == len(whole.rows) - 1 == 3
+    assert resumed.rows == whole.rows == json.loads(path.read_text())["rows"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 1}, "`seed`"),
+        ({"num_samples": 11}, "`num_samples`"),
+        ({"num_texts": 5}, "`num_texts`"),
+        ({"task": ("entropy",)}, "`measures`"),
+        ({"kind": "none"}, "`method`"),
+        ({"scheduler": LaddJointScheduler(timestep_spacing="cosine")}, "`scheduler.timestep_spacing`"),
+        ({"name": "other"}, "`name`"),
+        ({"weights": 1.0}, "`fingerprint`"),
+    ],
+)
+def test_a_file_of_another_evaluation_is_refused(pipeline_of, tmp_path, changes, message):
+    path = tmp_path / "model.json"
+    measured(pipeline_of("vector"), path=path, budgets=(2,))
+    before = path.read_bytes()
+    changes = {"budgets": (2,), **changes}
+    other = pipeline_of(changes.pop("kind", "vector"), changes.pop("scheduler", None))
+    with torch.no_grad():
+        next(other.model.parameters()).add_(changes.pop("weights", 0.0))
+    task = task_of(judges=changes.pop("task")) if "task" in changes else None
+    with pytest.raises(ValueError, match=f"holds results with another {message}"):
+        measured(other, task, path, **changes)
+    assert path.read_bytes() == before
+
+
+def test_bounds_do_not_depend_on_what_else_is_measured(pipeline_of):
+    alone = measured(pipeline_of("vector"), budgets=(2,), num_samples=0)
+    beside = measured(pipeline_of("vector"), budgets=(2,), schedules=("tuned", "saved"), num_samples=0, num_texts=6)
+    assert beside.find(("saved", 1.0, 2)) == alone.find(("saved", 1.0, 2))
+
+
+def test_padded_texts_of_several_lengths(pipeline_of):
+    layout = text_layout(task_of("pad").train_dataset(40, 0))
+    pipeline = pipeline_of("vector", **layout)
+    rows = [measured(pipeline, task_of("pad"), num_proposals=2, batch_size=size).rows for size in (12, 5)]
+    for one, other in zip(*rows, strict=True):
+        assert {**one, "schedule": 0} == pytest.approx({**other, "schedule": 0}, rel=1e-5)
+    assert rows[0][0]["bound"] > 0
+
+
+@pytest.mark.parametrize(
+    "options", [{"unmasking": "first_hitting"}, {"remasking": {"name": "cap", "rate": 0.1}}, {"unmasking": "margin"}]
+)
+def test_runs_in_another_law_than_the_models_have_no_bound(pipeline_of, options):
+    rows = measured(pipeline_of("none", LaddScheduler(**options)), budgets=(4,)).rows
+    assert not any("bound" in name for name in rows[0]) and "nats" in rows[0]
+
+
+def test_samples_have_the_temperature_and_bounds_are_those_of_one(pipeline_of):
+    rows = measured(pipeline_of("none"), budgets=(3,), temperatures=(0.3, 1.0)).rows
+    assert [row["temperature"] for row in rows] == [0.3, 1.0]
+    assert rows[0]["nats"] != rows[1]["nats"]
+    assert "bound" not in rows[0] and "bound" in rows[1]
+    assert rows[1] == measured(pipeline_of("none"), budgets=(3,)).rows[0]
+
+
+def test_a_tuned_schedule_is_tuned_on_other_texts_than_the_bounds(pipeline_of, monkeypatch):
+    seen = []
+
+    def tune(model, texts, *args, **options):
+        seen.extend(tuple(row["input_ids"].tolist()) for row in texts)
+        return real(model, texts, *args, **options)
+
+    real = evaluate.tune_schedule
+    monkeypatch.setattr(evaluate, "tune_schedule", tune)
+    task = task_of()
+    found = measured(pipeline_of("vector"), task, schedules=("tuned",), budgets=(1, 2), num_samples=0)
+    assert [row["num_steps"] for row in found.rows] == [1, 2]
+    of_bounds = {tuple(row["input_ids"].tolist()) for row in task.eval_dataset(6, 0)}
+    assert len(of_bounds) == 6 and len(seen) > 20 and not of_bounds & set(seen)
+
+
+def test_corners_are_a_schedule_and_the_pipelines_own_is_put_back(pipeline_of):
+    pipeline = pipeline_of("vector", LaddJointScheduler(timestep_spacing="cosine"))
+    own = pipeline.scheduler
+    corners = [[1, 1], [1, 0.5], [0, 0]]
+    found = measured(pipeline, schedules=("saved", "joint", corners), num_samples=0, num_texts=4)
+    assert pipeline.scheduler is own
+    assert found.find(("joint", 1.0, 3)) == {**found.find(("saved", 1.0, 3)), "schedule": "joint"}  # spacing is kept
+    assert found.find(("1-1_1-0.5_0-0", 1.0, 3))["bound"] != found.find(("joint", 1.0, 3))["bound"]
+
+
+def test_all_rows_are_timed_when_any_are(pipeline_of, tmp_path):
+    path, more = tmp_path / "model.json", {"num_samples": 2, "num_texts": 0}
+    before = measured(pipeline_of("none"), path=path, budgets=(2,), **more)
+    assert not before.is_timed
+    timed = measured(pipeline_of("none"), path=path, budgets=(3,), timing_rounds=2, **more)
+    assert [set(row) >= {"seconds", "seconds_stderr"} for row in timed.rows] == [True, True]
+    assert numbers(timed.rows)[0] == before.rows[0]
+    again = measured(pipeline_of("none"), path=path, budgets=(4,), batch_size=3, **more)
+    assert [row.get("seconds") for row in again.rows] == [*(row["seconds"] for row in timed.rows), None]
+    assert again.settings["timing_rounds"] == 2 and again.settings["batch_size"] == 12

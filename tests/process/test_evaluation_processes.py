@@ -1,0 +1,72 @@
+"""Two processes evaluate as one does, and go on where one has begun. Run by torchrun, this file is the evaluation."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+import ladd_hf
+from ladd_hf import EvaluationSettings, LaddPipeline, LaddSequentialScheduler, evaluate_pipeline
+from ladd_hf.tasks import SawtoothTask
+
+# with numbers of samples and texts that two processes cannot share evenly
+SETTINGS = {"num_samples": 7, "num_texts": 5, "bound_samples": 2, "num_proposals": 3, "schedules": ("saved", "tuned")}
+
+
+def evaluated(folder: Path, name: str, **changes: object) -> list[dict]:
+    torch.set_num_threads(1)  # which the file's circumstances say
+    pipeline = LaddPipeline.from_pretrained(folder / "model")
+    options = {"budgets": (2, 4), "temperatures": (1.0, 0.5), "batch_size": 2, "timing_rounds": 1, **SETTINGS}
+    settings = EvaluationSettings(**{**options, **changes})
+    path, accelerator = folder / f"{name}.json", Accelerator(cpu=True)
+    return evaluate_pipeline(pipeline, SawtoothTask(12), settings, "toy", path, accelerator).rows
+
+
+def launch(folder: Path) -> None:
+    environment = dict(os.environ, OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
+    environment["PYTHONPATH"] = str(Path(ladd_hf.__file__).parents[1])
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    run = subprocess.run(
+        [*torchrun, __file__, str(folder)], env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert run.returncode == 0, run.stderr[-5000:]
+
+
+def counted(rows: list[dict]) -> list[dict]:
+    """Rows without their seconds."""
+    return [{name: value for name, value in row.items() if "seconds" not in name} for row in rows]
+
+
+def close(row: dict) -> dict:
+    return {name: value if name == "schedule" else pytest.approx(value, rel=1e-5) for name, value in row.items()}
+
+
+def test_two_processes_return_and_write_the_rows_of_one(stirred_model, tmp_path):
+    model = stirred_model("vector", vocab_size=3, mask_token_id=2, pad_token_id=None)
+    LaddPipeline(model, LaddSequentialScheduler()).save_pretrained(tmp_path / "model")
+    one = evaluated(tmp_path, "one", batch_size=9)
+    begun = evaluated(tmp_path, "begun", budgets=(2,), temperatures=(1.0,))
+    launch(tmp_path)
+    two, resumed = json.loads((tmp_path / "of 0.json").read_text())
+    other, other_resumed = json.loads((tmp_path / "of 1.json").read_text())
+    assert two == other and resumed == other_resumed  # seconds and all
+    assert counted(two) == list(map(close, counted(one)))
+    assert counted(resumed)[:2] == counted(begun)  # not measured again
+    by_key = {(row["schedule"], row["temperature"], row["num_steps"]): row for row in counted(resumed)}
+    assert len(by_key) == len(one) == 8
+    assert all(by_key[row["schedule"], row["temperature"], row["num_steps"]] == close(row) for row in counted(one))
+    assert json.loads((tmp_path / "two.json").read_text())["rows"] == two
+    assert all({"seconds", "nats", "flops"} < set(row) for row in two)
+    assert all(({"bound", "marginal_bound"} < set(row)) == (row["temperature"] == 1) for row in two)
+
+
+if __name__ == "__main__":
+    found = [evaluated(Path(sys.argv[1]), run_name) for run_name in ("two", "begun")]
+    (Path(sys.argv[1]) / f"of {os.environ['RANK']}.json").write_text(json.dumps(found))

@@ -1,0 +1,129 @@
+"""Comparison at equal cost, and the tables that show it."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pytest
+from helpers.evaluations import results_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ladd_hf.evaluation import compared, markdown_report
+from ladd_hf.evaluation.comparison import interpolated
+from ladd_hf.evaluation.plots import plot_quality
+
+MDLM = results_of("mdlm", [("joint", 2, 10.0e6, 2.0), ("joint", 4, 20.0e6, 1.6), ("joint", 8, 40.0e6, 1.5)])
+OURS = results_of(
+    "ours", [("tuned", 1, 5.0e6, 1.9), ("tuned", 2, 20.0e6, 1.4), ("tuned", 4, 28.284271e6, 1.3), ("tuned", 8, 9e7, 1)]
+)
+
+
+@given(
+    st.lists(st.floats(1.0, 1e12), min_size=2, max_size=6, unique=True).map(sorted),
+    st.floats(-5, 5),
+    st.floats(-5, 5),
+    st.floats(0, 1),
+)
+def test_interpolation_is_exact_for_scores_that_are_linear_in_the_logarithm(costs, slope, offset, share):
+    def score(cost):
+        return offset + slope * math.log(cost)
+
+    cost = min(max(costs[0] ** (1 - share) * costs[-1] ** share, costs[0]), costs[-1])
+    assert interpolated([(one, score(one)) for one in costs], cost) == pytest.approx(score(cost), rel=1e-6, abs=1e-6)
+
+
+def test_beyond_its_ends_the_baseline_is_unknown_and_at_its_points_it_is_itself():
+    points = [(1.0, 3.0), (10.0, 2.0)]
+    assert [interpolated(points, cost) for cost in (0.5, 1.0, 10.0, 11.0)] == [None, 3.0, 2.0, None]
+    assert interpolated([(4.0, 1.0)], 4.0) == 1.0 and interpolated([], 4.0) is None
+
+
+def test_the_baseline_is_read_at_the_cost_of_each_run():
+    comparison = compared([MDLM, OURS])
+    assert comparison.baseline() == "mdlm joint"
+    runs = comparison.at_equal_cost("flops", "ours tuned")
+    assert [run.num_steps for run in runs] == [1, 2, 4, 8]
+    assert [run.beyond for run in runs] == ["below", None, None, "above"]
+    assert [run.baseline for run in runs] == [None, 1.6, pytest.approx(1.55), None]
+    assert comparison.change(1.6, 1.4) == pytest.approx(math.exp(-0.2) - 1)
+
+
+def test_of_an_exact_judge_the_change_is_the_share_of_the_distance_that_is_closed():
+    exact = compared([results_of("a", [("joint", 2, 5.0, 1.75)], exact=True)])
+    assert exact.change(1.75, 1.5) == pytest.approx(0.5) and exact.change(1.25, 1.5) is None
+    other = compared([results_of("a", [("joint", 2, 5.0, 1.75)], metric="entropy")])
+    assert other.change(2.0, 1.5) == pytest.approx(-0.25) and other.change(0.0, 1.5) is None
+
+
+def test_rows_without_a_score_or_whose_operations_were_not_counted_are_on_no_curve():
+    some = results_of("a", [("joint", 2, 0.0, 1.5), ("joint", 4, 3.0, None), ("joint", 8, 9.0, 1.0)])
+    curves = compared([some]).curves("flops")
+    assert [row["num_steps"] for row in curves["a joint"]] == [8]
+    assert compared([some]).curves("seconds") == {}
+
+
+@pytest.mark.parametrize(
+    ("results", "message"),
+    [
+        ([], "no results to compare"),
+        ([MDLM, MDLM], "Two results are of a model 'mdlm'"),
+        ([MDLM, results_of("b", [], task={"name": "others"})], "'mdlm' and 'b' differ in `name`"),
+        ([MDLM, results_of("b", [], circumstances={"dtype": "bfloat16"})], "differ in `dtype`"),
+        ([MDLM, results_of("b", [], circumstances={"versions": "2"})], "differ in `versions`"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(results, message):
+    with pytest.raises(ValueError, match=message):
+        compared(results)
+
+
+def test_wrong_axes_and_curves_are_refused():
+    comparison = compared([MDLM, OURS])
+    with pytest.raises(ValueError, match="The axis is 'watts'; give one of"):
+        comparison.curves("watts")
+    with pytest.raises(ValueError, match="no curve 'ours joint' over floating-point operations; give one of"):
+        comparison.at_equal_cost("flops", "ours joint")
+
+
+def cells_of(report, title):
+    """The rows of the table below a title, as lists of cells."""
+    lines = report[report.index(title) :].split("\n\n")[1].splitlines()
+    return [[cell.strip() for cell in re.split(r"\|", line)[1:-1]] for line in lines]
+
+
+def test_the_report_holds_every_number_and_says_where_the_baseline_has_none():
+    report = markdown_report(compared([MDLM, OURS]))
+    assert cells_of(report, "## texts")[2:] == [["mdlm", "MDLM", "12", "md"], ["ours", "MDLM", "12", "ou"]]
+    by_evaluations = cells_of(report, "### Nats per character")
+    assert by_evaluations[0] == ["evaluations", "1", "2", "4", "8"]
+    assert by_evaluations[2:] == [
+        ["mdlm joint", "", "2.0000 ± 0.0100", "1.6000 ± 0.0100", "1.5000 ± 0.0100"],
+        ["ours tuned", "1.9000 ± 0.0100", "1.4000 ± 0.0100", "1.3000 ± 0.0100", "1.0000 ± 0.0100"],
+    ]
+    equal = cells_of(report, "#### At equal floating-point operations")
+    assert equal[0][4:] == ["mdlm joint there", "change of perplexity"]
+    assert [row[:1] + row[4:] for row in equal[2:]] == [
+        ["ours tuned", "none: its cheapest run costs more", ""],
+        ["ours tuned", "1.6000", "-18.1%"],
+        ["ours tuned", "1.5500", "-22.1%"],
+        ["ours tuned", "none: its dearest run costs less", ""],
+    ]
+    assert len(cells_of(report, "### Every run")) == 2 + 7
+    assert "equal seconds" not in report and "nats 1.25" in report
+
+
+def test_one_curve_has_nothing_to_be_compared_with():
+    assert "equal cost" not in (report := markdown_report(compared([MDLM]))) and "### Every run" in report
+
+
+def test_a_plot_is_an_image_and_pyplot_is_left_alone(tmp_path):
+    from matplotlib import pyplot
+
+    before = pyplot.get_fignums(), pyplot.get_backend()
+    plot_quality(compared([MDLM, OURS]), tmp_path / "quality.png")
+    assert (tmp_path / "quality.png").read_bytes().startswith(b"\x89PNG")
+    assert (pyplot.get_fignums(), pyplot.get_backend()) == before
+    with pytest.raises(ValueError, match=r"No samples of temperature 0\.5 were scored"):
+        plot_quality(compared([MDLM, OURS]), tmp_path / "none.png", temperature=0.5)

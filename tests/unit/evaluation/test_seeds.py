@@ -1,0 +1,43 @@
+"""Several trainings of a model as one: means, and errors of the mean over them."""
+
+from __future__ import annotations
+
+import statistics
+
+import pytest
+from helpers.evaluations import results_of
+
+from ladd_hf.evaluation import compared, markdown_report
+from ladd_hf.evaluation.seeds import over_seeds
+
+
+def seeds(*scores):
+    return [
+        results_of("a", [("joint", 2, 5.0, score), ("joint", 4, 10.0, score / 2)], settings={"seed": seed})
+        for seed, score in enumerate(scores)
+    ]
+
+
+def test_scores_are_means_with_the_error_of_the_mean_over_seeds():
+    scores = [1.0, 1.5, 2.2]
+    found = over_seeds(seeds(*scores))
+    row = found.find(("joint", 1.0, 2))
+    assert row["nats"] == pytest.approx(statistics.fmean(scores)) and row["flops"] == 5.0 and row["nfe"] == 2
+    assert row["nats_stderr"] == pytest.approx(statistics.stdev(scores) / 3**0.5)
+    assert found.settings["seed"] == [0, 1, 2] and "fingerprint" not in found.model
+    assert f"{row['nats']:.4f} ± {row['nats_stderr']:.4f}" in markdown_report(compared([found]))
+
+
+def test_rows_that_a_seed_lacks_are_left_out():
+    one, other = seeds(1.0, 2.0)
+    del other.rows[0]
+    assert [row["num_steps"] for row in over_seeds([one, other]).rows] == [4]
+
+
+def test_one_seed_and_other_settings_are_refused():
+    with pytest.raises(ValueError, match="results of one seed, which have no spread"):
+        over_seeds(seeds(1.0))
+    one, other = seeds(1.0, 2.0)
+    other.settings["num_samples"] = 9
+    with pytest.raises(ValueError, match=r"two seeds differ in `num_samples` \(7, not 9\)"):
+        over_seeds([one, other])
