@@ -15,7 +15,7 @@ from ..pipelines import LaddPipeline
 from ..tasks.judges import JudgeSpec
 from .comparison import Comparison, compared
 from .evaluate import evaluate_pipeline
-from .plots import plot_quality
+from .plots import quality_figure
 from .report import markdown_report
 from .settings import EvaluationSettings
 from .tasks import task_for
@@ -68,7 +68,7 @@ def evaluate_models(
     if accelerator.is_main_process:
         (Path(folder) / TABLE).write_text(markdown_report(comparison), encoding="utf-8")
         if find_spec("matplotlib") is not None:
-            plot_quality(comparison, Path(folder) / PLOT, settings.temperatures[0])
+            quality_figure(comparison, settings.temperatures[0]).savefig(Path(folder) / PLOT, dpi=150)
     return comparison
 
 
