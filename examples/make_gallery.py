@@ -125,7 +125,7 @@ def of_model(folder: Path, kind: str, name: str, data: str, arguments: GalleryAr
         pipeline = LaddPipeline.from_pretrained(str(folder))
     pipeline.set_progress_bar_config(disable=True)
     model = pipeline.model
-    task = task_for(pipeline, data, judges=())
+    task = task_for(pipeline, data)
     rows = [dict(row) for row in task.eval_dataset(arguments.num_texts + arguments.num_tuning_texts, arguments.seed)]
     tuning, texts = rows[: arguments.num_tuning_texts], rows[arguments.num_tuning_texts :]
 
