@@ -104,15 +104,15 @@ def samples(
 ) -> Iterator[dict[str, Any]]:
     """Yields the samples with these numbers, `(n,)`, batch by batch. With k prompts, sample i has prompt i modulo k."""
     for rows in numbers.split(arguments.batch_size):
-        options = dict(
-            prompt=[prompts[row % len(prompts)] for row in rows.tolist()] if prompts else None,
-            num_steps=arguments.num_steps,
-            batch_size=len(rows),
-            length=arguments.length,
-            generator=RowGenerator.from_seed(arguments.seed, rows.to(pipeline.device)),
-            temperature=arguments.temperature,
-            top_p=arguments.top_p,
-        )
+        options = {
+            "prompt": [prompts[row % len(prompts)] for row in rows.tolist()] if prompts else None,
+            "num_steps": arguments.num_steps,
+            "batch_size": len(rows),
+            "length": arguments.length,
+            "generator": RowGenerator.from_seed(arguments.seed, rows.to(pipeline.device)),
+            "temperature": arguments.temperature,
+            "top_p": arguments.top_p,
+        }
         if arguments.watch and rows[0] == 0:
             output, trajectory = record(pipeline, **options)
             show(trajectory, pipeline.tokenizer)

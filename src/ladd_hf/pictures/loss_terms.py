@@ -1,4 +1,4 @@
-"""The terms of the loss over a training run."""
+"""The terms of the loss, and what else is logged with them, over a training run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ _WIDEST = 3  # panels side by side
 
 
 def logged_terms(log_history: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[int], list[float]]]:
-    """Returns steps and values of each term that training logged, by name; those that are always 0 are left out.
+    """Returns steps and values of each number that is logged with the loss, by name: its terms, and what else is
+    watched, such as the codes in use. Those that are always 0 are left out.
 
     Args:
         log_history: of a trainer's state, or of `trainer_state.json`.
@@ -28,13 +29,13 @@ def logged_terms(log_history: Sequence[Mapping[str, Any]]) -> dict[str, tuple[li
     terms = {}
     for name in names:
         having = [row for row in rows if isinstance(row.get(name), int | float)]
-        if any(row[name] != 0 for row in having):
+        if name == "loss" or any(row[name] != 0 for row in having):
             terms[name] = [row["step"] for row in having], [float(row[name]) for row in having]
     return terms
 
 
 def loss_figure(log_history: Sequence[Mapping[str, Any]], stages: Sequence[tuple[str, int]] = ()) -> Any:
-    """Draws every term of the loss over the steps, one panel for each, with the stages of the run.
+    """Draws every term of the loss over the steps, and what else is logged with it, one panel for each, with the stages.
 
     Args:
         log_history: of a trainer's state, or of `trainer_state.json`.
@@ -64,8 +65,7 @@ def _mark_stages(axes: Any, stages: Sequence[tuple[str, int]]) -> None:
         if place:
             axes.axvline(start, color=BASELINE, linestyle=":", linewidth=1)
         if len(stages) > 1:
-            axes.annotate(
-                name, (start, 1), xycoords=("data", "axes fraction"), xytext=(3, -3), textcoords="offset points",
-                va="top", fontsize="small", color=BASELINE,
-            )  # fmt: skip
+            place_of_name = {"xycoords": ("data", "axes fraction"), "xytext": (3, -3), "textcoords": "offset points"}
+            style = {"rotation": 90, "va": "top", "fontsize": "x-small", "color": BASELINE}
+            axes.annotate(name, (start, 1), **place_of_name, **style)
         start += steps
