@@ -17,7 +17,9 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from textwrap import fill as wrap
 from typing import Any
 
 import datasets
@@ -43,9 +45,10 @@ from ladd_hf.pictures import (
 from ladd_hf.utils.number_ranges import COUNT, SEED
 
 RANGES = {**dict.fromkeys(("num_texts", "num_tuning_texts", "num_steps"), COUNT), "seed": SEED}
-MODELS = {"ladd": ("di-ladd", "co-ladd"), "mdlm": ("mdlm",)}
+MODELS = ("di-ladd", "co-ladd", "mdlm")  # folders of a run
 TUNED = (2, 4, 8)  # numbers of steps of the runs on the time square
 DPI = 80
+fill = partial(wrap, width=120, break_on_hyphens=False)
 
 Picture = tuple[str, str]  # file name and the sentence below it
 
@@ -112,13 +115,12 @@ def of_run(folder: Path, data: str, arguments: GalleryArguments) -> Iterator[Pic
         loss_figure(results["log"]["ladd"], stages).savefig(target / f"{name}-loss.png", dpi=DPI)
         told = f", in the stages {', '.join(stage for stage, _ in stages)}" if len(stages) > 1 else ""
         yield f"{name}-loss.png", f"Every term of the loss over the training of {name}{told}."
-    for kind, folders in MODELS.items():
-        for part in folders:
-            if (folder / part).is_dir():
-                yield from of_model(folder / part, kind, f"{name}-{part}", data, arguments)
+    for part in MODELS:
+        if (folder / part).is_dir():
+            yield from of_model(folder / part, f"{name}-{part}", f"{part} of {name}", data, arguments)
 
 
-def of_model(folder: Path, kind: str, name: str, data: str, arguments: GalleryArguments) -> Iterator[Picture]:
+def of_model(folder: Path, name: str, label: str, data: str, arguments: GalleryArguments) -> Iterator[Picture]:
     """Draws a model's losses, latents and sample."""
     target = Path(arguments.pictures)
     with loading(str(folder)):
@@ -137,20 +139,22 @@ def of_model(folder: Path, kind: str, name: str, data: str, arguments: GalleryAr
     paths = {"joint": JOINT.vertices, "sequential": SEQUENTIAL.vertices} if table.has_latents else {}
     time_square_figure(table, paths, runs).savefig(target / f"{name}-losses.png", dpi=DPI)
     square = "over the time square, with paths on it" if table.has_latents else "over the time of its tokens"
-    yield f"{name}-losses.png", f"Losses of {name} {square}, and the runs of 2, 4 and 8 steps of the least bound."
+    yield f"{name}-losses.png", f"Losses of {label} {square}, and the runs of 2, 4 and 8 steps of the least bound."
 
     if model.config.latent_type != "none":
-        yield from of_latents(pipeline, texts, name, target)
+        yield from of_latents(pipeline, texts, name, label, target)
 
     generator = torch.Generator().manual_seed(arguments.seed)
     _, trajectory = record(pipeline, num_steps=arguments.num_steps, batch_size=1, generator=generator)
     gif(trajectory, target / f"{name}-sample.gif", pipeline.tokenizer)
-    above = {"none": "", "discrete": "its codes above, ", "continuous": "a bar of its latents' time above, "}
+    above = {"none": "", "discrete": ", its codes above", "continuous": ", a bar of its latents' time above"}
     latents = above[model.config.latent_type]
-    yield f"{name}-sample.gif", f"A sample of {name} in {arguments.num_steps} steps: {latents}what is new framed."
+    yield f"{name}-sample.gif", f"A sample of {label} in {arguments.num_steps} steps{latents}, what is new framed."
 
 
-def of_latents(pipeline: LaddPipeline, texts: list[dict[str, Any]], name: str, target: Path) -> Iterator[Picture]:
+def of_latents(
+    pipeline: LaddPipeline, texts: list[dict[str, Any]], name: str, label: str, target: Path
+) -> Iterator[Picture]:
     """Draws the usage of codes, and codes or vectors in a plane, with the first symbol of their texts."""
     model, collate = pipeline.model.eval(), LaddCollator(pipeline.model.config.pad_token_id)
     batches = [collate(texts[start : start + 100]) for start in range(0, len(texts), 100)]
@@ -160,11 +164,14 @@ def of_latents(pipeline: LaddPipeline, texts: list[dict[str, Any]], name: str, t
     first = [str(one) if pipeline.tokenizer is None else repr(pipeline.tokenizer.decode([one])) for one in ids]
     if model.config.latent_type == "continuous":
         latents_figure(clean[:, 0], first, "first symbol").savefig(target / f"{name}-latents.png", dpi=DPI)
-        yield f"{name}-latents.png", f"First latents of {len(texts):,} held-out texts of {name}, by their first symbol."
+        yield (
+            f"{name}-latents.png",
+            f"First latents of {len(texts):,} held-out texts of {label}, by their first symbol.",
+        )
         return
     size = model.config.codebook_size
     code_usage_figure(clean, size).savefig(target / f"{name}-codes.png", dpi=DPI)
-    yield f"{name}-codes.png", f"Frequencies of the codes of {name} on {len(texts):,} held-out texts."
+    yield f"{name}-codes.png", f"Frequencies of the codes of {label} on {len(texts):,} held-out texts."
     with torch.no_grad():
         vectors = model.quantizer.codes_to_vectors(torch.arange(size)[None])[0]
     codes = clean[:, 0]
@@ -174,7 +181,7 @@ def of_latents(pipeline: LaddPipeline, texts: list[dict[str, Any]], name: str, t
     figure.savefig(target / f"{name}-latents.png", dpi=DPI)
     yield (
         f"{name}-latents.png",
-        f"Codebook of {name}: each code as large as its use at the first position, coloured by the first symbol that "
+        f"Codebook of {label}: each code as large as its use at the first position, coloured by the first symbol that "
         "its texts have most often.",
     )
 
@@ -206,11 +213,13 @@ def page(pictures: list[Picture], arguments: GalleryArguments) -> str:
     command = " \\\n    ".join(parts)
     lines = [
         "# Gallery",
-        "Every picture is drawn by one command from trained runs (`examples/train_ladd.py`) and their evaluations "
-        "(`examples/evaluate_ladd.py`);\nits functions, in `ladd_hf.pictures` and `ladd_hf.evaluation`, take data and "
-        "return matplotlib figures.",
+        fill(
+            "Every picture is drawn by one command from trained runs (`examples/train_ladd.py`) and their evaluations "
+            "(`examples/evaluate_ladd.py`); its functions, in `ladd_hf.pictures` and `ladd_hf.evaluation`, take data "
+            "and return matplotlib figures."
+        ),
         f"```bash\n{command}\n```",
-        *(f"![{file}]({folder}/{file})\n\n{sentence}" for file, sentence in pictures),
+        *(f"![{file}]({folder}/{file})\n\n{fill(sentence)}" for file, sentence in pictures),
     ]
     return "\n\n".join(lines) + "\n"
 

@@ -58,7 +58,10 @@ def latents_figure(
 def _draw_kinds(axes: Any, plane: Projection, areas: NDArray[Any], values: NDArray[Any], name: str) -> None:
     """Draws points of the most frequent kinds in a colour each, the others below them in grey."""
     texts = [str(value) for value in values]
-    ranked = sorted(Counter(texts).items(), key=lambda one: (-one[1], one[0]))
+    ranked = sorted(
+        Counter(text for text, area in zip(texts, areas, strict=True) if area > 0).items(),
+        key=lambda one: (-one[1], one[0]),
+    )
     kinds = [text for text, _ in ranked[:_KINDS]]
     groups = {_OTHERS: BASELINE} if len(ranked) > _KINDS else {}
     groups |= {text: colour(place) for place, text in enumerate(kinds)}
@@ -66,7 +69,7 @@ def _draw_kinds(axes: Any, plane: Projection, areas: NDArray[Any], values: NDArr
         chosen = [one not in kinds if text is _OTHERS else one == text for one in texts]
         drawn = np.array(chosen) & (areas > 0)
         axes.scatter(*plane.points[drawn].T, s=areas[drawn], color=shade, linewidths=0, alpha=0.7, label=text)
-    axes.legend(title=name)
+    axes.figure.legend(title=name, loc="outside right upper")
 
 
 def _axis(place: int, plane: Projection) -> str:

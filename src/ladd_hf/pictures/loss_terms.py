@@ -35,7 +35,7 @@ def logged_terms(log_history: Sequence[Mapping[str, Any]]) -> dict[str, tuple[li
 
 
 def loss_figure(log_history: Sequence[Mapping[str, Any]], stages: Sequence[tuple[str, int]] = ()) -> Any:
-    """Draws every term of the loss over the steps, and what else is logged with it, one panel for each, with the stages.
+    """Draws every term of the loss over the steps, and what else is logged with it, a panel for each, with the stages.
 
     Args:
         log_history: of a trainer's state, or of `trainer_state.json`.

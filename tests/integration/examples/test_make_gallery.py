@@ -40,7 +40,7 @@ def test_the_page_shows_every_picture_with_a_sentence(folder, tmp_path, capsys):
     target = ("--pictures", str(tmp_path / "docs" / "pictures"), "--page", str(tmp_path / "docs" / "page.md"))
     make_gallery.main([*runs, "--data", "sawtooth", "--evaluations", str(folder / "evaluation"), *FEW, *target])
     page = (tmp_path / "docs" / "page.md").read_text()
-    shown = re.findall(r"^!\[(.*)\]\(pictures/(.*)\)\n\n(.+\.)$", page, re.MULTILINE)
+    shown = re.findall(r"^!\[(.*)\]\(pictures/(.*)\)\n\n((?:.+\n)*.*\.)$", page, re.MULTILINE)
     names = [file for _, file, _ in shown]
     assert names == [
         "binary-sawtooth-length-12-quality.png",

@@ -158,6 +158,13 @@ def test_sizes_are_areas_and_unused_codes_are_left_out():
     assert axes.collections[0].get_array().tolist() == [1, 3, 4]
 
 
+def test_kinds_of_what_is_not_drawn_take_no_colour():
+    kinds = [*"xxxx", *"abcdef"]
+    (axes,) = latents_figure(RANDOM.normal(size=(10, 3)), kinds, "n", sizes=[0] * 4 + [1] * 6).axes
+    assert [one.get_label() for one in axes.collections] == list("abcdef")
+    assert all(len(one.get_offsets()) == 1 for one in axes.collections)
+
+
 def test_properties_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="one for each of the 3 latents"):
         latents_figure(np.eye(3), [1, 2], "n")
