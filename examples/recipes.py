@@ -18,16 +18,20 @@ from setting_kinds import check_kinds
 
 from ladd_hf import (
     LaddConfig,
+    LaddForDiffusionLM,
     LaddJointScheduler,
     LaddScheduler,
     LaddSequentialScheduler,
     LaddTrainingArguments,
+    LaddTunedScheduler,
+    tune_schedule,
 )
 from ladd_hf.data.held_out import check_share
 from ladd_hf.diffusion.paths import PathSpec, path_data, path_name
 from ladd_hf.models.configuration_ladd import MODEL_SIZES
 from ladd_hf.models.encoders.encoder_options import pooling_of
 from ladd_hf.models.encoders.pooling import POOLINGS
+from ladd_hf.schedulers.unmasking import unmasking
 from ladd_hf.tasks import Task
 from ladd_hf.training.renamed import check_renamed
 from ladd_hf.utils.number_ranges import whole
@@ -221,6 +225,7 @@ ModelArguments = make_dataclass("ModelArguments", [("size", str | None, _SIZE), 
 
 # In recipes a path may be written as corners, too, which a flag gives as JSON, and a judge as a mapping.
 _LISTS_IN_RECIPES = {"schedules": list, "nelbo_paths": list, "time_distribution": str | list, "judges": list}
+TUNED = "tuned"  # the schedule that is no path, but the best one for each number of evaluations
 _SCHEDULERS = {"joint": LaddJointScheduler, "sequential": LaddSequentialScheduler}
 
 
@@ -228,12 +233,23 @@ class _Schedules:
     """The inference schedules that are compared, the last of which is saved."""
 
     schedules: list[Any]
+    unmasking: Any
 
     def __post_init__(self) -> None:
-        """Raises `ValueError` for what is no path."""
+        """Raises `ValueError` for what is no path, and for an order of tokens that no schedule can be tuned to."""
         if not isinstance(self.schedules, list) or not self.schedules:
             raise ValueError(f"`schedules` is {self.schedules!r}; give a list of paths, such as [joint, sequential].")
-        self.schedules = [path_data(path) for path in self.schedules]
+        self.schedules = [path if path == TUNED else path_data(path) for path in self.schedules]
+        if self.tunes and unmasking(self.unmasking).one_evaluation_per_token:
+            raise ValueError(
+                f"`unmasking` {self.unmasking!r} does not look at times, so that no schedule can be tuned for it: "
+                "leave 'tuned' out of `schedules`, or give another `unmasking`."
+            )
+
+    @property
+    def tunes(self) -> bool:
+        """True if one of the schedules is tuned after training."""
+        return TUNED in self.schedules
 
     def along(self, path: PathSpec) -> LaddScheduler:
         """Builds the scheduler of a path, with those of the options that it has."""
@@ -243,17 +259,27 @@ class _Schedules:
         return kind(path=path, **options) if kind is LaddScheduler else kind(**options)
 
     def compared(self, config: LaddConfig) -> dict[str, LaddScheduler]:
-        """Builds the schedulers that a model can follow, by the names of their paths."""
-        schedulers = {path_name(path): self.along(path).for_model(config) for path in self.schedules}
+        """Builds the schedulers of paths that a model can follow, by their names."""
+        paths = [path for path in self.schedules if path != TUNED]
+        schedulers = {path_name(path): self.along(path).for_model(config) for path in paths}
         if not config.separate_latent_denoiser:
             return schedulers
         # latents whose network sees no tokens come before them
         return {name: one for name, one in schedulers.items() if one.path.latents_first}
 
+    def tuned(self, model: LaddForDiffusionLM, held_out: Any) -> LaddTunedScheduler:
+        """Tunes a schedule for a trained model on held-out texts."""
+        parameters = inspect.signature(LaddTunedScheduler).parameters
+        options = {name: value for name, value in vars(self).items() if name in parameters}
+        return tune_schedule(model, held_out, (), **options)
+
 
 _PATHS = field(
     default_factory=lambda: ["joint", "sequential"],
-    metadata={"help": "Paths whose samples are compared, by name or by their corners; the last is saved."},
+    metadata={
+        "help": "Paths whose samples are compared, by name or by their corners, or 'tuned': the best of each number of "
+        "evaluations, found after training on held-out texts; the last is saved."
+    },
 )
 _HELP_OF_SCHEDULES = {
     "latent_share": "Sequential: share of the steps for the latents.",
@@ -364,6 +390,11 @@ def parse_arguments(
     with refusing():
         model.over(settings)
         check_fit(run, model, training)
+        if schedulers.tunes and run.num_eval_sequences < 2:
+            raise ValueError(
+                f"`num_eval_sequences` is {run.num_eval_sequences}, and the schedule 'tuned' is found on held-out "
+                "sequences: give some hundred, or leave it out of `schedules`."
+            )
     check_output_folder("--output_dir", training.output_dir)
     if scaled and training.process_index == 0:
         print(f"The recipe's stages are scaled along with --max_steps {training.max_steps}: {scaled}.", flush=True)

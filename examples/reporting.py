@@ -34,18 +34,24 @@ class ProgressLines(TrainerCallback):
         print(f"  step {state.global_step:>6}/{state.max_steps}  {parts}  ({left:.0f} s left)", flush=True)
 
 
-def describe_bound(method: str, path: PathSpec, metrics: dict[str, float]) -> str:
-    """Describes the result of an evaluation, and calls it a bound only if it is one."""
+def describe_bound(method: str, path: PathSpec, metrics: dict[str, float], run: int = 0) -> str:
+    """Describes the result of an evaluation, and calls it a bound only if it is one; with latents averaged out over a
+    run of `run` evaluations, if that was computed."""
     name = path_name(path)
     tokens, latents = metrics[f"eval_{name}_token_nats"], metrics[f"eval_{name}_latent_nats"]
     parts = f"tokens {tokens:.4f} + latents {latents:.4f}"
     if method == "MDLM":
-        return f"{method}: bound on held-out sequences {tokens:.4f} nats per token"
-    if method == "Co-LADD":
-        return f"{method}: held-out sequences, nats per token: {parts} (relative to the smallest noise: no bound)"
-    if time_path(path).vertices[0] != (1, 1):
+        told = f"{method}: bound on held-out sequences {tokens:.4f} nats per token"
+    elif method == "Co-LADD":
+        told = f"{method}: held-out sequences, nats per token: {parts} (relative to the smallest noise: no bound)"
+    elif time_path(path).vertices[0] != (1, 1):
         return f"{method}: bound on held-out sequences given their codes {tokens:.4f} nats per token"
-    return f"{method}: bound on held-out sequences {tokens + latents:.4f} nats per token ({parts})"
+    else:
+        told = f"{method}: bound on held-out sequences {tokens + latents:.4f} nats per token ({parts})"
+    if (marginal := metrics.get(f"eval_{name}_marginal_nelbo")) is None:
+        return told
+    error, averaged = metrics[f"eval_{name}_marginal_stderr"], "orders" if method == "MDLM" else "latents and orders"
+    return f"{told}; with {averaged} averaged out, {run} evaluations: {marginal:.4f} ± {error:.4f}"
 
 
 def show_table(task: Task, quality: dict[str, dict[int, Judgement]], comparisons: dict[str, dict[int, float]]) -> str:

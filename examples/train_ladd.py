@@ -26,7 +26,7 @@ import torch
 from command_line import refuse, refusing
 from diffusers.utils import logging as diffusers_logging
 from huggingface_hub.errors import StrictDataclassError
-from recipes import RunArguments, baseline_arguments, parse_arguments
+from recipes import TUNED, RunArguments, baseline_arguments, parse_arguments
 from reporting import ProgressLines, describe_bound, plot, print_results, sample_scores
 from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerCallback, set_seed
 from transformers.utils import logging as transformers_logging
@@ -165,7 +165,7 @@ def main(argv: list[str]) -> None:
                 check_precomputable(configs["ladd"], run.streaming)
                 for objective in training.stage_plan.objectives():
                     objective.check_precomputed()
-            if not (compared := schedulers.compared(configs["ladd"])):
+            if not (compared := schedulers.compared(configs["ladd"])) and not schedulers.tunes:
                 raise ValueError(
                     "`schedules` has no path that a separate latent denoiser can follow: add 'sequential'."
                 )
@@ -198,10 +198,20 @@ def main(argv: list[str]) -> None:
         plans[name] = {"MDLM": schedulers.along("joint")}
         if trainer.model.config.latent_type != "none":
             plans[name] = {f"{method} {path}": scheduler for path, scheduler in compared.items()}
-        *_, best = plans[name].values()
+        best = next(reversed(plans[name].values()), None)
         trainer.save_pipeline(str(folders[name]), best)  # in all processes: each may hold a shard of the weights
     if training.process_index != 0:
         return
+
+    if schedulers.tunes:
+        print("\nTuning the schedule on held-out sequences", flush=True)
+        pipeline = LaddPipeline.from_pretrained(str(folders["ladd"])).to(training.device)
+        tuned = schedulers.tuned(pipeline.model, trainers["ladd"].eval_dataset)
+        plans["ladd"][f"{method} {TUNED}"] = tuned
+        if schedulers.schedules[-1] == TUNED:
+            pipeline.scheduler = tuned
+            pipeline.save_config(folders["ladd"])
+            tuned.save_pretrained(folders["ladd"] / "scheduler")
 
     # 3. The quality of the pipelines' samples
     quality: dict[str, dict[int, Judgement]] = {}
@@ -233,7 +243,7 @@ def main(argv: list[str]) -> None:
     print_results(task, quality, comparisons, samples, run.num_samples)
     for name, metrics in bounds.items():
         label = METHODS[trainers[name].model.config.latent_type]
-        print(describe_bound(label, training.nelbo_paths[0], metrics))
+        print(describe_bound(label, training.nelbo_paths[0], metrics, training.nelbo_run))
     command, about = running_command(training.world_size), f"{task.name} ({count:,} examples seen)"
     for name, trainer in trainers.items():
         title = f"{METHODS[trainer.model.config.latent_type]} on {task.name}"

@@ -167,3 +167,12 @@ def encoder_model(tiny_model, encoder_folders):
     return lambda kind="continuous", encoder="bert", **overrides: tiny_model(
         kind, **{"encoder_name_or_path": encoder_folders.get(encoder, encoder), **overrides}
     )
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """An empty folder in which installed packages are found; see `helpers.distributions.install`."""
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    return folder

@@ -107,8 +107,8 @@ MUTATIONS = [
     Mutation(
         "forget the root of the DDPM variance",
         "diffusion/gaussian.py",
-        "(step_variance * noise_s / noise_t).sqrt()",
-        "(step_variance * noise_s / noise_t)",
+        "ddpm_variance(schedule, t, s).sqrt() * noise",
+        "ddpm_variance(schedule, t, s) * noise",
         "tests/unit/laws/test_continuous_laws.py",
     ),
     Mutation(
@@ -117,6 +117,27 @@ MUTATIONS = [
         "rates * channel.schedule.weight(points.token_times)",
         "rates",
         "tests/integration/laws/test_bounds.py",
+    ),
+    Mutation(
+        "let the latents of a tuned run go back",
+        "diffusion/run_grid.py",
+        "np.where(np.tri(len(self.y), k=-1, dtype=bool), np.inf, 0.0)",
+        "np.zeros((len(self.y), len(self.y)))",
+        "tests/unit/diffusion/test_optimal_runs.py",
+    ),
+    Mutation(
+        "forget how likely it is that something is masked",
+        "diffusion/loss_draws.py",
+        "return probability * nats.sum(1)",
+        "return nats.sum(1)",
+        "tests/unit/diffusion/test_loss_measuring.py",
+    ),
+    Mutation(
+        "take the losses where a step ends",
+        "diffusion/loss_table.py",
+        "self._interpolated(losses, x[:-1], y[:-1])",
+        "self._interpolated(losses, x[1:], y[1:])",
+        "tests/unit/diffusion/test_optimal_runs.py",
     ),
     Mutation(
         "drop the weight of the training loss",

@@ -49,6 +49,7 @@ def test_the_card_tells_it(make_trainer):
     [
         ({"nelbo_proposals": -1}, "`nelbo_proposals` is -1"),
         ({"nelbo_proposals": 2, "nelbo_run": 0}, "`nelbo_run` is 0"),
+        ({"nelbo_proposals": 2, "nelbo_paths": ["tokens"]}, "with the latents given"),
         ({"nelbo_proposals": 2, "nelbo_run": 1, "nelbo_paths": ["sequential"]}, "`nelbo_run` is 1, along 'sequential'"),
     ],
 )

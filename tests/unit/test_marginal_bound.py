@@ -178,6 +178,28 @@ def test_it_does_not_depend_on_the_batch_or_on_the_rows_at_once():
     torch.testing.assert_close(alone.total_nats[0], together[0, row], rtol=1e-12, atol=1e-12)
 
 
+def test_proposals_near_the_encoders_vectors_do_not_depend_on_their_scale():
+    generator = torch.Generator().manual_seed(0)
+    shapes = (5, 3), (4, 2, 3)
+    codebook, vectors = (torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in shapes)
+    one, other = (CodeProposals.near(scale * vectors, scale * codebook, 0.5).logits for scale in (1.0, 7.0))
+    torch.testing.assert_close(one, other)
+    exact = CodeProposals.near(codebook[:2][None], codebook, 0.5).draw(4, RowGenerator.from_seed(0, torch.arange(1)))
+    assert exact[0].flatten(0, 1).tolist() == [[0, 1]] * 4 and exact[1].abs().max() < 1e-9
+    narrow, wide = (CodeProposals.near(vectors, codebook, width).logits.softmax(-1).amax(-1) for width in (0.1, 2.0))
+    assert (narrow > wide).all()
+
+
+def test_codes_around_the_encoders_have_the_stated_share_of_others():
+    codes = torch.tensor([[2, 0, 1]])
+    proposals = CodeProposals.around(codes, 4, 0.4)
+    law = proposals.logits.softmax(-1)
+    assert law.gather(-1, codes[..., None]).squeeze(-1).tolist() == [pytest.approx([0.7] * 3)]
+    drawn, log_law = proposals.draw(3, RowGenerator.from_seed(0, torch.arange(1)))
+    expected = law.log().expand(3, 1, 3, 4).gather(-1, drawn[..., None]).sum((-1, -2))
+    torch.testing.assert_close(log_law, expected)
+
+
 # --- continuous latents ---
 
 _CENTRES = torch.tensor([[-1.2, 0.4], [0.9, 0.3], [0.1, -1.0]], dtype=torch.float64)

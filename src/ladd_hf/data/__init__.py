@@ -3,6 +3,7 @@
 from .block_stream import BlockStream
 from .collator import LaddCollator
 from .corpora import HubCorpus, known_corpora, load_corpus, register_corpus
+from .package_docs import package_docs
 from .precompute import precompute_latents
 from .python_docs import python_docs, text8_normalize
 from .sawtooth import Entropy, SawtoothDistribution, sawtooth_dataset
@@ -22,6 +23,7 @@ __all__ = [
     "length_histogram",
     "load_corpus",
     "make_tokenizer",
+    "package_docs",
     "precompute_latents",
     "python_docs",
     "register_corpus",

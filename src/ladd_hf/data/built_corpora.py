@@ -29,6 +29,7 @@ def built_once(
     key: Any,
     build: Callable[[], Mapping[str, Iterable[str | None]]],
     cache_dir: str | Path | None = None,
+    description: str = "",
 ) -> datasets.DatasetDict:
     """Returns the texts of `build` by split, in the column `text`; only the first call with a `key` builds them.
 
@@ -41,6 +42,7 @@ def built_once(
             that reads them.
         build: called if they are not in the cache. Texts are written as they come, a few at a time.
         cache_dir: where they are kept; `None`: the cache of `datasets`.
+        description: `info.description` of each split.
 
     Raises:
         ValueError: a cached corpus that is damaged.
@@ -56,11 +58,12 @@ def built_once(
                 "The corpus %r cannot be kept in %s (%s), so it is held in memory: give a `cache_dir` that can be "
                 "written to, or set HF_DATASETS_CACHE.", name, root, error.__cause__
             )  # fmt: skip
+            about = datasets.DatasetInfo(description, features=_FEATURES)
             built = {
-                split: datasets.Dataset.from_dict({"text": [*texts]}, _FEATURES) for split, texts in build().items()
+                split: datasets.Dataset.from_dict({"text": [*texts]}, info=about) for split, texts in build().items()
             }
             return datasets.DatasetDict(built)
-    return _read(folder)
+    return _read(folder, description)
 
 
 class _Unwritable(Exception):
@@ -109,7 +112,7 @@ def _write_batch(writer: ArrowWriter, texts: list[str | None]) -> None:
         raise _Unwritable from error
 
 
-def _read(folder: Path) -> datasets.DatasetDict:
+def _read(folder: Path, description: str) -> datasets.DatasetDict:
     # `datasets` caches results beside the data, so hold it in memory if that folder is not writable
     in_memory = not os.access(folder, os.W_OK)
     try:
@@ -117,7 +120,10 @@ def _read(folder: Path) -> datasets.DatasetDict:
         return datasets.DatasetDict(
             {
                 name: datasets.Dataset.from_file(
-                    str(folder / name / "texts.arrow"), split=datasets.NamedSplit(name), in_memory=in_memory
+                    str(folder / name / "texts.arrow"),
+                    info=datasets.DatasetInfo(description),
+                    split=datasets.NamedSplit(name),
+                    in_memory=in_memory,
                 )
                 for name in splits
             }

@@ -13,6 +13,7 @@ from ..utils.registry import Registry
 from .cleaning import clean_lambada, clean_lm1b, clean_ptb, clean_scientific_papers, clean_wikitext
 from .held_out import SHARE, check_share
 from .hub_corpora import HeldOutCorpus, HubCorpus
+from .package_docs import package_docs
 from .python_docs import python_docs
 from .saved_datasets import is_saved_dataset, load_saved_dataset, refuse_several
 from .text8 import Text8
@@ -59,6 +60,30 @@ class PythonDocs:
         return data.to_iterable_dataset() if streaming else data
 
 
+@dataclass(frozen=True)
+class PackageDocs:
+    """The documentation of packages that ladd_hf is installed with; see [`package_docs`].
+
+    Args:
+        normalize: convert to text8's 27 symbols.
+        remarks: size and licence.
+    """
+
+    normalize: bool = True
+    remarks: str = (
+        "Docstrings and descriptions of up to 43 packages that ladd_hf is installed with, in 27 symbols: with the "
+        "versions of constraints.txt 29.6, 1.5 and 2.1 million characters. Validation is networkx, test is pandas. "
+        "Read from the installation and not redistributed; each package has its own licence."
+    )
+
+    splits = ("train", "validation", "test")
+
+    def load(self, split: str, streaming: bool, num_proc: int | None = None, **hub_options: Any) -> Any:
+        """See [`Corpus.load`]."""
+        data = package_docs(self.normalize, hub_options.get("cache_dir"), num_proc)[split]
+        return data.to_iterable_dataset() if streaming else data
+
+
 _TEXT8_FILES = ("text8", "text8.txt", "text8.zip")  # names of the original, zipped or not
 _ALL = {"train": "train", "validation": "validation", "test": "test"}
 _TRAIN_TEST = {"train": "train", "test": "test"}
@@ -68,6 +93,11 @@ _INCLUDED: dict[str, Corpus] = {
     "python-docs-text": PythonDocs(
         normalize=False,
         remarks="The same as it stands: with Python 3.11 1.74, 0.23 and 0.21 million characters. PSF licence.",
+    ),
+    "package-docs": PackageDocs(),
+    "package-docs-text": PackageDocs(
+        normalize=False,
+        remarks="The same as written: with the versions of constraints.txt 32.9, 1.6 and 2.3 million characters.",
     ),
     "text8": Text8(),
     "lm1b": HubCorpus(

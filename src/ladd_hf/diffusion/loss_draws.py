@@ -17,7 +17,7 @@ from .masked import add_mask_noise, uniform_with_a_mask
 from .rng import RowGenerator
 from .time_axes import Numbers, TimeAxis
 
-_FEW = 8  # masked places, below which there are more draws
+_FEW = 4  # masked places, below which there are more draws
 
 
 @dataclass
@@ -83,7 +83,7 @@ def losses_of_runs(token_axis: TimeAxis, latent_axis: TimeAxis, latents_first: b
 
 
 def repeated_draws(loss: LossDraw, axis: TimeAxis, length: float, least: int) -> list[LossDraw]:
-    """Returns `least` draws of a loss, or more if fewer than 8 places of `length`, or a quarter of them, are masked."""
+    """Returns `least` draws of a loss, or more if fewer than 4 places of `length`, or a quarter of them, are masked."""
     count = least
     if not axis.gaussian:
         visible = float(axis.progress[axis.measured[loss.column if loss.of_latents else loss.row]])

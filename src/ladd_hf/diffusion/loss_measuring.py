@@ -17,11 +17,12 @@ from .time_axes import TimeAxis
 def measure_losses(
     denoiser: Denoiser,
     batches: Iterable[HeldOutTexts],
-    cells: int = 10,
+    cells: int = 8,
     num_draws: int = 1,
     rows_at_once: int = 512,
     seed: int = 0,
     latents_first: bool = False,
+    latent_width: float = 0.0,
 ) -> LossTable:
     """Measures a denoiser's mean losses at the points of a grid of the two times.
 
@@ -33,16 +34,17 @@ def measure_losses(
         denoiser: the model.
         batches: held-out texts, each of which counts once.
         cells: gaps between measured times on each side; losses are measured at (cells + 1)^2 points.
-        num_draws: draws of noise per text and loss, up to 8 times as many where few tokens or codes are masked.
+        num_draws: draws of noise per text and loss, up to 4 times as many where few tokens or codes are masked.
         rows_at_once: rows of an evaluation, into which several points of a small batch are put.
         seed: of the noise.
         latents_first: measure only points of runs that write the latents before the tokens, with the denoiser of
             latents alone (`input_ids=None`) at the noisy ones.
+        latent_width: noise, as a share of their signal, with which continuous latents are known well enough.
 
     Raises `ValueError` for fewer than two texts, which have no standard error, and for losses that are not finite.
     """
     channel = denoiser.latent_channel
-    latent_axis = TimeAxis.clean() if channel is None else TimeAxis.of(channel, cells)
+    latent_axis = TimeAxis.clean() if channel is None else TimeAxis.of(channel, cells, latent_width)
     axes = TimeAxis.of(denoiser.token_channel, cells), latent_axis
     latents_first = latents_first and channel is not None
     batches = list(batches)

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from ..utils.number_ranges import COUNT, POSITIVE
 from .bounds import Bound
-from .channels import ContinuousLatents, LatentChannel
+from .channels import LatentChannel
 from .denoiser import Denoiser, Encode
 from .paths import PathSpec, Point
 from .proposals import EveryCode, NoProposals, Proposals, proposals_around
@@ -59,11 +59,6 @@ class MarginalNelbo(Bound):
         return self.nats
 
 
-# Noise of the proposals if none is stated: of a code's vector per coordinate, and of continuous latents as a share of
-# their signal. Chosen on models that are in no table.
-CODE_WIDTH, VECTOR_WIDTH = 0.3, 0.1
-
-
 @torch.no_grad()
 def marginal_nelbo(
     denoiser: Denoiser,
@@ -89,8 +84,8 @@ def marginal_nelbo(
         run: points (t_x, t_y) of the run, from (1, 1), or its number of evaluations along `path`.
         num_proposals: K; if there are no more combinations of codes, each of them once.
         path: `joint` by default.
-        width: standard deviation of a code's vector around the encoder's, per coordinate (0.3); for continuous latents
-            the noise that they keep, as a share of their signal (0.1).
+        width: spread of codes around the encoder's, see [`proposals_around`]; for continuous latents the noise that
+            they keep, as a share of their signal, 0.1 by default. The bound is valid for any.
         random: the examples' random streams; by default from torch's global generator.
         encode: replaces the denoiser's own `encode`.
         codebook: `(K, D)` vectors of the codes; without them `width` is the share of codes drawn from all.
@@ -100,10 +95,9 @@ def marginal_nelbo(
     """
     COUNT.check("num_proposals", num_proposals)
     channel, rows = denoiser.latent_channel, len(tokens)
-    if width is None:
-        width = VECTOR_WIDTH if isinstance(channel, ContinuousLatents) else CODE_WIDTH
-    POSITIVE.check("proposal_width", width)
-    points = marginal_run(run_path(run, path, channel is not None), channel, width)
+    if width is not None:
+        POSITIVE.check("proposal_width", width)
+    points = marginal_run(run_path(run, path, channel is not None), channel, 0.1 if width is None else width)
     random = random or RowGenerator.from_generator(None, rows, tokens.device)
     proposals: Proposals = NoProposals(None, rows)
     if channel is not None:

@@ -43,11 +43,13 @@ class CodeProposals:
 
         Args:
             vectors: `(B, M, D)`, before quantisation.
-            codebook: `(K, D)`, or `(M, K, D)` if each place has its own.
-            width: its standard deviation per coordinate.
+            codebook: `(K, D)`.
+            width: its standard deviation, as a share of the root mean square distance of a text's vectors to the
+                nearest codes.
         """
-        apart = torch.cdist(vectors.double(), codebook.double().expand(len(vectors), *codebook.shape[-2:]))
-        return cls(-apart.square() / (2 * width**2))
+        apart = torch.cdist(vectors.double(), codebook.double().expand(len(vectors), *codebook.shape)).square()
+        nearest = apart.amin(-1, keepdim=True).mean((1, 2), keepdim=True).clamp(min=1e-12)  # (B, 1, 1)
+        return cls(-apart * vectors.shape[-1] / (2 * width**2 * nearest))
 
     @classmethod
     def around(cls, codes: Tensor, codebook_size: int, share: float) -> CodeProposals:
@@ -111,7 +113,7 @@ class NoProposals:
 
 
 def proposals_around(
-    encoded: EncodedLatents, codebook: Tensor | None, codebook_size: int, count: int, width: float
+    encoded: EncodedLatents, codebook: Tensor | None, codebook_size: int, count: int, width: float | None = None
 ) -> Proposals:
     """Returns proposals around the encoder's output.
 
@@ -120,8 +122,8 @@ def proposals_around(
         codebook: `(K, D)` vectors of the codes in the space of `encoded.unquantized`, `None` if they are not known.
         codebook_size: K; not read for continuous latents.
         count: number of proposals; all combinations of codes are taken, if there are no more than that.
-        width: spread of codes, see [`CodeProposals.near`]; without vectors the share of codes that are drawn from the
-            whole codebook.
+        width: spread of codes, see [`CodeProposals.near`], 0.5 by default; without vectors the share of codes that are
+            drawn from the whole codebook, 0.1.
     """
     if encoded.codes is None:
         return NoProposals(encoded.vectors, len(encoded.vectors))
@@ -129,5 +131,5 @@ def proposals_around(
     if codebook_size**places <= count:
         return EveryCode(codebook_size, places, rows)
     if codebook is None or encoded.unquantized is None:
-        return CodeProposals.around(encoded.codes, codebook_size, min(width, 1.0))
-    return CodeProposals.near(encoded.unquantized, codebook, width)
+        return CodeProposals.around(encoded.codes, codebook_size, min(0.1 if width is None else width, 1.0))
+    return CodeProposals.near(encoded.unquantized, codebook, 0.5 if width is None else width)

@@ -64,15 +64,20 @@ def marginal_run(run: TimePath, channel: Any, width: float) -> list[Point]:
     """
     if channel is None:
         return list(run.vertices)
+    check_latents_are_written(run)
+    if not isinstance(channel, ContinuousLatents):
+        return list(run.vertices)
+    end = time_of_width(channel.schedule, width)
+    return [*dict.fromkeys((t_x, max(t_y, end)) for t_x, t_y in run.vertices)]
+
+
+def check_latents_are_written(run: TimePath) -> None:
+    """Raises `ValueError` for a run over whose latents nothing can be averaged, since they are given."""
     if run.vertices[0] != (1, 1):
         raise ValueError(
             f"The run starts at {run.vertices[0]}, with the latents given: to average over latents, give one from "
             "(1, 1), which writes them."
         )
-    if not isinstance(channel, ContinuousLatents):
-        return list(run.vertices)
-    end = time_of_width(channel.schedule, width)
-    return [*dict.fromkeys((t_x, max(t_y, end)) for t_x, t_y in run.vertices)]
 
 
 def time_of_width(schedule: GaussianSchedule, width: float) -> float:

@@ -29,6 +29,17 @@ class _Channel(Protocol):
     def progress(self, t: Tensor) -> Tensor: ...
 
 
+@dataclass(frozen=True)
+class _Coarse:
+    """A channel of continuous latents of which no more is asked than latents with noise of a width."""
+
+    channel: _Channel
+    width: float
+
+    def progress(self, t: Tensor) -> Tensor:
+        return self.channel.progress(t).clamp(max=0.5 / self.width**2)
+
+
 @dataclass(frozen=True, eq=False)
 class TimeAxis:
     """Times of a channel, from its noisy end to 0.
@@ -63,19 +74,29 @@ class TimeAxis:
             )
 
     @classmethod
-    def of(cls, channel: _Channel, cells: int) -> TimeAxis:
+    def of(cls, channel: _Channel, cells: int, width: float = 0.0) -> TimeAxis:
         """Returns the axis of a channel from time 1 with `cells + 1` measured times.
 
         They are even in a coordinate that is steep where losses bend most, which is where little is known. Of a masked
         channel that is arccos(1 - alpha) 2 / pi, in which half of the times see less than 30% of the channel. Of
         continuous latents it is the mean of the same of a(t)^2, and of log(1 + signal-to-noise ratio), in which the
         best steps of a Gaussian are even.
+
+        Continuous latents need not be known more finely than with noise of `width` times their signal: their progress
+        ends there.
         """
         gaussian = isinstance(channel, ContinuousLatents)
+        channel = _Coarse(channel, width) if gaussian and width else channel
         places = torch.linspace(0, 1, cells * _PARTS + 1, dtype=torch.float64)
         times = _times_at(places, _coordinate(channel, gaussian))
         progress = channel.progress(times)
         return cls(times.numpy(), progress.numpy(), np.arange(0, len(times), _PARTS), gaussian)
+
+    def fits(self, channel: _Channel) -> bool:
+        """True if a channel has this progress at these times, as far as it goes here."""
+        progress = channel.progress(torch.from_numpy(self.times.copy())).numpy()
+        progress = progress.clip(max=self.progress[-1]) if self.gaussian else progress
+        return bool(np.allclose(progress, self.progress, rtol=1e-6, atol=1e-9))
 
     @classmethod
     def clean(cls) -> TimeAxis:

@@ -25,7 +25,7 @@ from .settings import TUNED, EvaluationSettings
 # Samples over which the counted operations of a run are averaged: which places a step reveals is random.
 _COUNTED_SAMPLES = 16
 # Texts that a schedule is tuned on.
-_TUNING_TEXTS = 256
+_TUNING_TEXTS = 64
 
 
 def evaluate_pipeline(

@@ -17,9 +17,9 @@ from ..diffusion.step_counts import maskable_tokens
 from ..models.eval_mode import evaluation_mode
 from ..models.vocabulary import Vocabulary
 from ..schedulers import LaddTunedScheduler
-from ..utils.number_ranges import COUNT, whole
+from ..utils.number_ranges import COUNT, POSITIVE, whole
 from ..utils.wrong_objects import described
-from .cost import latent_step_cost
+from .step_cost import latent_step_cost
 
 _COSTS = ("evaluations", "flops")
 _AT_LEAST_TWO = whole(2, "a whole number of at least 2")
@@ -31,9 +31,10 @@ def tune_schedule(
     budgets: Sequence[int] = (2, 4, 8, 16, 32),
     cost: Literal["evaluations", "flops"] = "evaluations",
     *,
-    num_texts: int = 256,
-    cells: int = 10,
+    num_texts: int = 64,
+    cells: int = 8,
     num_draws: int = 1,
+    latent_width: float = 0.1,
     batch_size: int = 64,
     rows_at_once: int = 512,
     seed: int = 0,
@@ -55,6 +56,8 @@ def tune_schedule(
         num_texts: number of texts, the first of `data`.
         cells: gaps between measured times on each side of the square.
         num_draws: draws of noise per text and loss; see [`measure_losses`].
+        latent_width: noise, as a share of their signal, with which continuous latents are known well enough: what a
+            finer one costs is not counted, or latents would take the steps that tokens need.
         batch_size: texts at once; the schedule does not depend on it.
         rows_at_once: rows of an evaluation, of several points of the grid.
         seed: of the noise.
@@ -69,10 +72,11 @@ def tune_schedule(
     for name, value in (("num_texts", num_texts), ("cells", cells)):
         _AT_LEAST_TWO.check(name, value)
     config = getattr(model, "config", None)
+    POSITIVE.check("latent_width", latent_width)
     latents_first = bool(getattr(config, "separate_latent_denoiser", False))
     with evaluation_mode(model), torch.no_grad():
         batches = list(_batches(model, data, num_texts, batch_size))
-        table = measure_losses(model, batches, cells, num_draws, rows_at_once, seed, latents_first)
+        table = measure_losses(model, batches, cells, num_draws, rows_at_once, seed, latents_first, latent_width)
         latent_cost = latent_step_cost(model, batches[0], latents_first) if cost == "flops" else None
     of_model = {} if config is None else LaddTunedScheduler.options_of(config)
     tuned = LaddTunedScheduler(table, latent_cost, budgets, **{**of_model, **options})

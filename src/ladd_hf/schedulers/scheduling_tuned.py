@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import torch
 from diffusers import SchedulerMixin
 from diffusers.configuration_utils import register_to_config
 
@@ -117,8 +115,7 @@ def _fits(axis: TimeAxis, channel: Any) -> bool:
     """True if a channel has the axis's progress at its times; an axis of time 0 alone fits no latents."""
     if channel is None or len(axis.times) == 1:
         return channel is None and len(axis.times) == 1
-    progress = channel.progress(torch.from_numpy(axis.times.copy())).numpy()
-    return bool(np.allclose(progress, axis.progress, rtol=1e-6, atol=1e-9))
+    return axis.fits(channel)
 
 
 def _checked(budgets: Any) -> list[int]:

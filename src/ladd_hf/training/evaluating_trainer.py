@@ -147,8 +147,8 @@ class EvaluatingTrainer(RecordedTrainer):
         ignore_keys: list[str] | None = None,
     ) -> tuple[None, Tensor, Tensor | None]:
         """Computes the bound of each example: its number in a stream shared by processes (else -1), the number of
-        scored tokens, then token and latent nats along each path, and marginalised nats if they are asked for, `(B, 2 +
-        2 paths)` or `(B, 2 + 3 paths)`; and the scored tokens `(B, S)`, -100 elsewhere, if there is a `compute_metrics`.
+        scored tokens, token and latent nats along each path, and marginalised nats if they are asked for, `(B, 2 + 2
+        paths)` or `(B, 2 + 3 paths)`; and the scored tokens `(B, S)`, -100 elsewhere, if there is a `compute_metrics`.
 
         The noise is seeded by the example's own tokens: the same in any order, batch or number of processes.
         """

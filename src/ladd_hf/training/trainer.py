@@ -16,6 +16,7 @@ from transformers.utils import logging
 from ..data.collator import LaddCollator
 from ..data.precompute import stores_latents
 from ..data.text_layout import adopt_layout
+from ..diffusion.runs import check_latents_are_written, run_path
 from ..diffusion.step_counts import StepCounts, batch_counts, maskable_tokens, total
 from ..diffusion.time_sampling import TrainingNoise
 from ..models.encoders.pretrained import PretrainedEncoder
@@ -200,6 +201,9 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         check_sharding(self.accelerator, stages, wrapped=hasattr(self.model, "get_base_model"))
         for objective in args.stage_plan.objectives():
             objective.check_fits(model.config.latent_type)
+        if args.nelbo_proposals and model.latent_channel is not None:
+            for path in args.nelbo_paths:
+                check_latents_are_written(run_path(args.nelbo_run, path, with_latents=True))
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """Extends `Trainer.create_optimizer`; refuses an optimiser that averages weights where it conflicts with other

@@ -93,6 +93,25 @@ def test_the_input_pipeline_is_timed_for_each_tokenizer_and_path(run, tmp_path):
         assert row["encoder_calls"] > 0 if row["path"] == "stream" else row["tokens_encoded"] == 0
 
 
+def test_a_tuned_schedule_is_compared_with_those_set_by_hand(run, tmp_path):
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 8}
+    latents = {"latent_type": "discrete", "latent_length": 1, "latent_dim": 2, "codebook_size": 4}
+    for name, options in (("di", latents), ("mdlm", {})):
+        model = LaddForDiffusionLM(LaddConfig(vocab_size=3, mask_token_id=2, **sizes, **options))
+        LaddPipeline(model).save_pretrained(tmp_path / name)
+    sizes = "--budgets 1 2 --num_texts 8 --cells 2 --num_bound_texts 8 --num_samples 8 --training_seconds 10"
+    printed = run("tuned_schedule", tmp_path / "di", tmp_path / "mdlm", *sizes.split(), "--json", tmp_path / "x.json")
+    found = json.loads((tmp_path / "x.json").read_text())
+    assert list(found) == ["di", "mdlm"] and "of the training" in printed
+    assert set(found["di"]["budgets"]["1"]) == {"tuned", "joint", "joint, cosine"}
+    assert "sequential, in halves" in found["di"]["budgets"]["2"]
+    assert set(found["mdlm"]["budgets"]["2"]) == {"tuned", "joint", "joint, cosine"}
+    for score in found["di"]["budgets"]["2"].values():
+        assert score["bound"]["nats"] > 0 and score["bound"]["error"] >= 0 and score["samples"]["nats"] > 0
+        assert len(score["bound"]["run"]) == 3
+
+
 def test_a_small_judge_is_a_model_of_transformers_that_judges(run, tmp_path):
     for split, count in (("train", 40), ("validation", 8)):
         lines = [f"the {n} cats sat on the mat and the dogs ran to the log" for n in range(count)]

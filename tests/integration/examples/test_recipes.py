@@ -15,6 +15,7 @@ from helpers.examples import train_ladd as example
 from ladd_hf import LaddForDiffusionLM
 from ladd_hf.data import known_corpora, make_tokenizer
 from ladd_hf.data.corpora import separator_of
+from ladd_hf.diffusion.paths import path_name
 from ladd_hf.models.quantizers.quantizer_options import QUANTIZERS, VectorOptions
 from ladd_hf.tasks import SawtoothTask, TextTask
 
@@ -143,6 +144,11 @@ SAWTOOTH_ROWS = {
 ROWS = TEXT_ROWS | SAWTOOTH_ROWS
 
 
+def has_matched_costs(name):
+    """True for a baseline that costs as much as another recipe: see benchmarks/test_matched_baselines.py."""
+    return "mdlm" in name and name.endswith(("-flops", "-longer", "-parameters", "-blocks"))
+
+
 def parse(name, *flags):
     return example.parse_arguments([str(CONFIGS / f"{name}.yaml"), "--use_cpu", *flags])
 
@@ -178,9 +184,9 @@ def model_on_meta(name):
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_describes_a_model_and_a_training_that_fit_each_other(name):
     run, config, schedulers, training = describe(name)
-    assert list(schedulers.compared(config)) == (
-        ["sequential"] if config.separate_latent_denoiser else ["joint", "sequential"]
-    )
+    given = [path_name(path) for path in schedulers.schedules]
+    assert given == (["joint"] if has_matched_costs(name) else ["joint", "sequential"])
+    assert list(schedulers.compared(config)) == (["sequential"] if config.separate_latent_denoiser else given)
     for step in (*training.stage_plan.starts, training.max_steps - 1):
         training.objective_at(step).check_fits(config.latent_type)
     if config.latent_type != "none":
@@ -194,12 +200,16 @@ def test_a_recipe_describes_a_model_and_a_training_that_fit_each_other(name):
 def test_its_name_says_what_it_trains():
     kinds = {"mdlm": "none", "co": "continuous", "di": "discrete"}
     for name in RECIPES:
-        (method,) = set(name.split("-")) & set(kinds)
+        method, *compared_with = (word for word in name.split("-") if word in kinds)
         assert describe(name)[1].latent_type == kinds[method], name
+        assert compared_with in ([], ["co"] if has_matched_costs(name) else [])
 
 
 def test_every_row_has_a_recipe_and_every_recipe_on_the_papers_data_a_row():
-    ours = {name for name in RECIPES if name.startswith("python-docs")} | {"sawtooth-co", "sawtooth-di"}
+    ours = {name for name in RECIPES if name.startswith(("python-docs", "package-docs"))} | {
+        "sawtooth-co",
+        "sawtooth-di",
+    }
     assert set(RECIPES) - ours == set(ROWS)
 
 

@@ -92,6 +92,18 @@ def test_a_bound_along_a_path_given_as_data_is_described_by_its_name():
     assert "0.7500 nats per token" in reporting.describe_bound("Di-LADD", [[1.0, 1.0], [1.0, 0.3], [0.0, 0.0]], metrics)
 
 
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [("MDLM", "orders averaged"), ("Di-LADD", "latents and orders averaged"), ("Co-LADD", "no bound)")],
+)
+def test_the_marginalised_bound_is_told_beside_the_plain_one(method, expected):
+    metrics = {f"eval_joint_{part}_nats": 0.5 for part in ("token", "latent")}
+    assert "averaged" not in reporting.describe_bound(method, "joint", metrics)
+    metrics |= {"eval_joint_marginal_nelbo": 0.75, "eval_joint_marginal_stderr": 0.01}
+    told = reporting.describe_bound(method, "joint", metrics, 2)
+    assert expected in told and told.endswith("averaged out, 2 evaluations: 0.7500 ± 0.0100")
+
+
 def test_the_bound_of_tokens_given_their_codes_is_called_so():
     said = reporting.describe_bound(
         "Di-LADD", "tokens", {"eval_tokens_token_nats": 0.5, "eval_tokens_latent_nats": 0.0}

@@ -7,6 +7,8 @@ import json
 import pytest
 from helpers.example_runs import TINY, train
 
+from ladd_hf import LaddPipeline, LaddTunedScheduler
+
 
 @pytest.mark.parametrize(
     ("text", "message"), [("max_step: 3\n", "unknown fields ['max_step']"), (None, "is not a file")]
@@ -50,3 +52,28 @@ def test_latents_with_a_denoiser_of_their_own_are_sampled_before_the_tokens(tmp_
     assert {name for name in results["bounds"]["ladd"] if name.endswith("_nats") and "samples" in name} == {
         "eval_samples_sequential_2_nats"
     }
+
+
+def test_a_tuned_schedule_is_compared_and_saved_if_it_is_the_last(tmp_path):
+    out = tmp_path / "out"
+    process = train(*TINY, "--baseline", "false", "--schedules", "joint", "tuned", "--output_dir", str(out))
+    assert process.returncode == 0, process.stderr[-3000:]
+    quality = json.loads((out / "results.json").read_text())["quality"]
+    assert set(quality) == {"Di-LADD joint", "Di-LADD tuned"} and set(quality["Di-LADD tuned"]) == {"1", "2", "4"}
+    pipe = LaddPipeline.from_pretrained(out / "di-ladd")
+    pipe.set_progress_bar_config(disable=True)
+    assert type(pipe.scheduler) is LaddTunedScheduler and pipe.scheduler.table.num_texts == 10
+    assert pipe(num_steps=3).nfe == 3
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--unmasking", "first_hitting"), "does not look at times"),
+        (("--num_eval_sequences", "0"), "found on held-out sequences"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_tuned_is_refused_before_anything_is_trained(tmp_path, flags, message):
+    process = train(*TINY, "--schedules", "joint", "tuned", *flags, "--output_dir", str(tmp_path / "out"))
+    assert process.returncode != 0 and message in process.stderr and "Traceback" not in process.stderr

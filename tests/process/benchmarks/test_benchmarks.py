@@ -50,3 +50,22 @@ def test_the_gap_benchmark_gives_the_share_that_each_recipe_and_seed_closes(tmp_
     baseline, score = (row["quality"][name]["4"] for name in ("MDLM", "Co-LADD sequential"))
     assert abs(row["gap_closed"]["4"] - (baseline - score) / (baseline - row["entropy"])) < 1e-12
     assert "sawtooth-co, seed 3: gap closed at  2:" in process.stdout
+
+
+def test_the_table_of_text_trains_each_run_once(tmp_path):
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    for split in ("train", "validation"):
+        (texts / f"{split}.txt").write_text(f"the {split} cat sat on the mat and the dog ran " * 30)
+    tiny = f"--data {texts} --hidden_size 32 --num_hidden_layers 1 --length 16 --max_steps 2 --warmup_steps 1"
+    tiny += " --per_device_train_batch_size 4 --num_samples 4 --budgets 2 4 --num_eval_sequences 4 --judge_order 2"
+    command = [sys.executable, "benchmarks/text_table.py", str(tmp_path / "runs"), "--recipes", "python-docs-mdlm"]
+    command += ["--threads", "1", "--seeds", "7", "8", "--json", str(tmp_path / "x.json"), *tiny.split()]
+    first, again = (subprocess.run(command, cwd=ROOT, capture_output=True, text=True) for _ in range(2))
+    assert first.returncode == 0, first.stderr[-3000:]
+    assert first.stdout == again.stdout and "| MDLM, `python-docs-mdlm` | 2 |" in first.stdout
+    assert "python-docs-mdlm-8 ..." in first.stderr and "python-docs-mdlm-8 ..." not in again.stderr
+    found = json.loads((tmp_path / "x.json").read_text())
+    score = found["table"]["python-docs-mdlm"]["MDLM"]["4"]["nats"]
+    assert set(score["by_seed"]) == {"7", "8"} and score["stderr"] > 0
+    assert all(run["facts"]["hardware"].endswith(" 1 threads") for run in found["runs"].values())

@@ -11,6 +11,7 @@ import torch
 
 from ladd_hf.diffusion.channels import ContinuousLatents, DiscreteLatents, MaskedChannel
 from ladd_hf.diffusion.noise_schedules import GAUSSIAN_SCHEDULES, MASK_SCHEDULES, gaussian_schedule, mask_schedule
+from ladd_hf.diffusion.runs import time_of_width
 from ladd_hf.diffusion.time_axes import TimeAxis
 
 MASKED = [DiscreteLatents(mask_schedule(name), 5) for name in sorted(MASK_SCHEDULES)]
@@ -79,3 +80,15 @@ def test_an_axis_is_json_data_and_back():
     with pytest.raises(ValueError, match="do not fall to 0"):
         TimeAxis(axis.times[::-1], axis.progress, axis.measured)
     assert np.array_equal(axis.places_of(axis.times), np.arange(len(axis.times)))
+
+
+def test_continuous_latents_need_not_be_known_more_finely_than_their_width():
+    channel = ContinuousLatents(gaussian_schedule("cosine"), False, 3)
+    whole, coarse = TimeAxis.of(channel, 8), TimeAxis.of(channel, 8, width=0.1)
+    assert whole.progress[-1] > 1000 and coarse.progress[-1] == pytest.approx(0.5 / 0.1**2)
+    end = time_of_width(channel.schedule, 0.1)
+    assert end <= coarse.times[-2] < 1.2 * end and coarse.times[-1] == 0
+    rises = np.diff(coarse.progress_at(coarse.places_of(np.array([end, end / 2, 0.0]))))
+    assert rises.sum() < 0.15 * coarse.progress[-1] < 0.01 * whole.progress[-1], "what is finer costs next to nothing"
+    assert coarse.fits(channel) and whole.fits(channel)
+    assert not coarse.fits(ContinuousLatents(gaussian_schedule("linear"), False, 3))

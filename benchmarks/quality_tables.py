@@ -1,0 +1,111 @@
+"""Tables and plots of quality against evaluations, operations and seconds, over seeds.
+
+Trains each recipe at each seed as `text_table.py` does, into the same folders (complete runs are not repeated),
+evaluates all models of a seed alike, and averages over the seeds.
+
+    python benchmarks/quality_tables.py out/sawtooth --data sawtooth \\
+        --recipes sawtooth-mdlm sawtooth-di sawtooth-co --schedules saved tuned --budgets 2 3 4 6 8 16 \\
+        --num_samples 2000 --num_texts 200 --num_proposals 64 --name sawtooth
+    python benchmarks/quality_tables.py out/text --data python-docs \\
+        --recipes python-docs-mdlm-flops python-docs-mdlm-parameters python-docs-di --name python-docs
+
+The first recipe is the baseline. `benchmarks/results/NAME_quality.json`, `.md` and `.png` get the result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+from diffusers.utils import logging as diffusers_logging
+from text_table import ROOT, Run, there, trained
+from transformers.utils import logging as transformers_logging
+
+from ladd_hf.evaluation import EvaluationResults, EvaluationSettings, compared, evaluate_models, markdown_report
+from ladd_hf.evaluation.plots import plot_quality
+from ladd_hf.evaluation.seeds import over_seeds
+
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def pipeline_of(run: Run) -> Path:
+    """Returns the folder of a run's pipeline."""
+    (index,) = run.folder.glob("*/model_index.json")
+    return index.parent
+
+
+def evaluated(runs: list[Run], options: argparse.Namespace, seed: int) -> list[EvaluationResults]:
+    """Returns the results of a seed's runs, under the names of their recipes."""
+    settings = EvaluationSettings(
+        options.budgets,
+        options.schedules,
+        num_samples=options.num_samples,
+        num_texts=options.num_texts,
+        num_proposals=options.num_proposals,
+        timing_rounds=options.timing_rounds,
+        seed=seed,
+    )
+    models = [str(pipeline_of(run)) for run in runs]
+    folder = options.folder / f"evaluation-{options.name}-{seed}"
+    judges = [json.loads(one) if one.startswith("{") else one for one in options.judges]
+    found = evaluate_models(models, options.data, settings, folder, judges or None, tell=print).results
+    for run, one in zip(runs, found, strict=True):
+        one.model = {**one.model, "name": run.recipe}
+    return list(found)
+
+
+def training_costs(results: dict[Run, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Returns the cost of each run's training, as its results hold it."""
+    return {run.name: next(iter(one["training"].values())) for run, one in results.items()}
+
+
+def main() -> None:
+    """Writes the table, the plot and the JSON, and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser.add_argument("folder", type=Path, help="holds a folder for each run")
+    parser.add_argument("--name", required=True, help="of the results")
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--recipes", nargs="+", required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--budgets", type=int, nargs="+", default=[2, 4, 8, 16, 32])
+    parser.add_argument("--schedules", nargs="+", default=["saved"])
+    parser.add_argument("--judges", nargs="+", default=[])
+    parser.add_argument("--num_samples", type=int, default=300)
+    parser.add_argument("--num_texts", type=int, default=0)
+    parser.add_argument("--num_proposals", type=int, default=0)
+    parser.add_argument("--timing_rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=0, help="of each training; 0: all cores")
+    parser.add_argument("--no_training", action="store_true", help="evaluate the runs that are there")
+    options, flags = parser.parse_known_args()
+    for library in (datasets, diffusers_logging, transformers_logging):
+        library.disable_progress_bar()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    by_recipe: dict[str, list[EvaluationResults]] = {}
+    costs: dict[str, Any] = {}
+    for seed in options.seeds:
+        runs = [Run(recipe, seed, tuple(flags), options.folder / f"{recipe}-{seed}") for recipe in options.recipes]
+        results = dict(there(runs) if options.no_training else trained(runs, options.threads))
+        costs |= training_costs(results)
+        for one in evaluated([*results], options, seed):
+            by_recipe.setdefault(one.model["name"], []).append(one)
+    several = len(options.seeds) > 1
+    comparison = compared([over_seeds(found) if several else found[0] for found in by_recipe.values()])
+    report, stem = markdown_report(comparison), RESULTS / f"{options.name}_quality"
+    stem.with_suffix(".md").write_text(report)
+    plot_quality(comparison, stem.with_suffix(".png"))
+    data = {
+        "training": costs,
+        "models": [one.data() for one in comparison.results],
+        "by_seed": {name: [one.data() for one in found] for name, found in by_recipe.items()},
+    }
+    stem.with_suffix(".json").write_text(json.dumps(data, indent=1) + "\n")
+    print(f"\n{report}")
+
+
+if __name__ == "__main__":
+    main()

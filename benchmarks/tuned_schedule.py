@@ -1,0 +1,136 @@
+"""Compares tuned schedules with the best that are set by hand, at few evaluations: bounds, and the judge's scores.
+
+    python benchmarks/tuned_schedule.py out/sawtooth-di/di-ladd out/sawtooth-di/mdlm --training_seconds 180 \
+        --json benchmarks/results/tuned_schedule.json
+
+For each saved pipeline a schedule is tuned on held-out texts, and then both the tuned run and those of hand-set paths
+are measured anew, at each number of evaluations: the bound on other held-out texts, with its standard error over them,
+and the judge's nats of samples, with theirs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ladd_hf import LaddPipeline, LaddScheduler, tune_schedule
+from ladd_hf.data import load_corpus
+from ladd_hf.metrics import quality_by_evaluations
+from ladd_hf.tasks import SawtoothTask, Task, TextTask
+
+BY_HAND: dict[str, dict[str, Any]] = {
+    "joint": {"path": "joint"},
+    "joint, cosine": {"path": "joint", "timestep_spacing": "cosine"},
+    "one step of latents, then tokens": {"path": "sequential", "steps": None},
+    "sequential, cosine": {"path": "sequential", "steps": None, "timestep_spacing": "cosine"},
+    "sequential, in halves": {"path": "sequential", "steps": [1, 1]},
+    "latents to 0.3, then both": {"path": [[1, 1], [1, 0.3], [0, 0]], "steps": None},
+}
+
+
+def task_of(name: str, pipeline: LaddPipeline) -> Task:
+    """Returns the data and the judge of a pipeline."""
+    length = pipeline.model.config.max_position_embeddings
+    if name == "sawtooth":
+        return SawtoothTask(length)
+    return TextTask(name, load_corpus(name), pipeline.tokenizer, length)
+
+
+def hand_set(pipeline: LaddPipeline, num_steps: int) -> dict[str, LaddScheduler]:
+    """Returns the schedulers that a model can follow in so many steps; a single step of latents, if not in halves."""
+    config, schedulers = pipeline.model.config, {}
+    for label, options in BY_HAND.items():
+        legs = 1 if options["path"] == "joint" else 2
+        if num_steps < legs or (legs > 1 and config.latent_type == "none"):
+            continue
+        steps = {"steps": [1, num_steps - 1]} if legs == 2 and options["steps"] is None else {}
+        scheduler = LaddScheduler(**{**options, **steps}).for_model(config)
+        if scheduler.path.latents_first or not config.separate_latent_denoiser:
+            schedulers[label] = scheduler
+    return schedulers
+
+
+def bound_of(pipeline: LaddPipeline, scheduler: LaddScheduler, num_steps: int, texts: Tensor, draws: int) -> dict:
+    """Returns the bound of a run in nats per token, with its standard error over texts."""
+    scheduler.set_timesteps(num_steps)
+    times = (scheduler.token_times.double().tolist(), scheduler.latent_times.double().tolist())
+    run = list(zip(*times, strict=True))
+    # each step of the run is met `draws` times for every text
+    found = pipeline.model.nelbo(
+        texts, run=run, num_samples=draws * num_steps, generator=torch.Generator().manual_seed(0)
+    )
+    nats = found.total_nats / found.num_tokens
+    return {"nats": float(nats.mean()), "error": float(nats.std() / math.sqrt(len(nats))), "run": run}
+
+
+def judged(pipeline: LaddPipeline, scheduler: LaddScheduler, num_steps: int, task: Task, num_samples: int) -> dict:
+    """Returns the judge's nats of samples, with their standard error."""
+    pipeline.scheduler = scheduler
+    score = quality_by_evaluations(pipeline, [num_steps], task.judge, num_samples)[num_steps]
+    return {"nats": score["nats"], "error": score["nats_stderr"]}
+
+
+def compare(pipeline: LaddPipeline, task: Task, options: argparse.Namespace) -> dict[str, Any]:
+    """Tunes a schedule and measures it beside those that are set by hand."""
+    rows = task.eval_dataset(options.num_texts + options.num_bound_texts, 0)
+    texts = torch.stack([torch.as_tensor(row["input_ids"]).long() for row in rows]).to(pipeline.device)
+    start = time.perf_counter()
+    tuned = tune_schedule(
+        pipeline.model, texts[: options.num_texts], options.budgets, num_texts=options.num_texts, cells=options.cells
+    )
+    seconds, others = time.perf_counter() - start, texts[options.num_texts :]
+    print(f"  tuned in {seconds:.1f} s ({seconds / options.training_seconds:.1%} of the training)", flush=True)
+    result: dict[str, Any] = {"tuning_seconds": seconds, "training_seconds": options.training_seconds, "budgets": {}}
+    for num_steps in options.budgets:
+        schedulers = {"tuned": tuned, **hand_set(pipeline, num_steps)}
+        scores = {
+            label: {
+                "bound": bound_of(pipeline, one, num_steps, others, options.draws),
+                "samples": judged(pipeline, one, num_steps, task, options.num_samples),
+            }
+            for label, one in schedulers.items()
+        }
+        scores["tuned"]["foreseen"] = tuned.bound(num_steps).nats_per_token
+        result["budgets"][num_steps] = scores
+        print(f"  {num_steps} evaluations", flush=True)
+        for label, score in scores.items():
+            numbers = "   ".join(
+                f"{kind} {score[kind]['nats']:.4f} ± {score[kind]['error']:.4f}" for kind in ("bound", "samples")
+            )
+            print(f"    {label:<34} {numbers}", flush=True)
+    return result
+
+
+def main() -> None:
+    """Prints the table; writes it as JSON if requested."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("pipelines", nargs="+", type=Path, help="folders of saved pipelines")
+    parser.add_argument("--data", choices=["sawtooth", "python-docs"], default="sawtooth")
+    parser.add_argument("--training_seconds", type=float, required=True, help="that the tuning is a share of")
+    parser.add_argument("--budgets", type=int, nargs="+", default=[2, 3, 4, 6, 8, 16])
+    parser.add_argument("--num_texts", type=int, default=256, help="texts that the schedule is tuned on")
+    parser.add_argument("--cells", type=int, default=8)
+    parser.add_argument("--num_bound_texts", type=int, default=500)
+    parser.add_argument("--draws", type=int, default=4, help="of each step, for the bound")
+    parser.add_argument("--num_samples", type=int, default=4000)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    results = {}
+    for folder in options.pipelines:
+        print(folder.name, flush=True)
+        pipeline = LaddPipeline.from_pretrained(folder)
+        pipeline.set_progress_bar_config(disable=True)
+        results[folder.name] = compare(pipeline, task_of(options.data, pipeline), options)
+        if options.json:
+            options.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
