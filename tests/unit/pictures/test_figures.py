@@ -159,7 +159,7 @@ def test_sizes_are_areas_and_unused_codes_are_left_out():
 
 
 def test_kinds_of_what_is_not_drawn_take_no_colour():
-    kinds = [*"xxxx", *"abcdef"]
+    kinds = [*"xxxa", *"abcdef"]
     (axes,) = latents_figure(RANDOM.normal(size=(10, 3)), kinds, "n", sizes=[0] * 4 + [1] * 6).axes
     assert [one.get_label() for one in axes.collections] == list("abcdef")
     assert all(len(one.get_offsets()) == 1 for one in axes.collections)

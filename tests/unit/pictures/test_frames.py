@@ -50,11 +50,13 @@ def test_codes_are_masked_before_the_first_step_unless_they_are_given():
     assert generated.code_steps[-1].tolist() == [[2, 3]]
     given = trajectory(torch.tensor([[[3, 8]], [[3, 1]], [[3, 1]]]), 8, times=((1.0, 0.5), *TIMES[1:]))
     assert given.code_steps[-1].tolist() == [[GIVEN, 2]]
+    assert not any(piece.new for piece in frames(given)[0].latents)
 
 
 def test_frames_show_texts_and_masks_of_the_final_length():
     shown = frames(trajectory(), tiny_tokenizer())
     assert [texts(one) for one in shown] == [list("e░░░"), list("eb░d"), list("eb░░"), list("ebad")]
+    assert not any(piece.new for piece in shown[0].tokens)  # not even a prompt
     assert [piece.new for piece in shown[1].tokens] == [False, True, False, True]
     assert [piece.new for piece in shown[3].tokens] == [False, False, True, True]
     assert [one.title for one in shown][1] == "step 1 of 3   t_x 0.600"
