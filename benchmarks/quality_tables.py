@@ -26,7 +26,7 @@ from text_table import ROOT, Run, there, trained
 from transformers.utils import logging as transformers_logging
 
 from ladd_hf.evaluation import EvaluationResults, EvaluationSettings, compared, evaluate_models, markdown_report
-from ladd_hf.evaluation.plots import plot_quality
+from ladd_hf.evaluation.plots import quality_figure
 from ladd_hf.evaluation.seeds import over_seeds
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -97,7 +97,7 @@ def main() -> None:
     comparison = compared([over_seeds(found) if several else found[0] for found in by_recipe.values()])
     report, stem = markdown_report(comparison), RESULTS / f"{options.name}_quality"
     stem.with_suffix(".md").write_text(report)
-    plot_quality(comparison, stem.with_suffix(".png"))
+    quality_figure(comparison).savefig(stem.with_suffix(".png"), dpi=150)
     data = {
         "training": costs,
         "models": [one.data() for one in comparison.results],

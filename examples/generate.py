@@ -28,6 +28,7 @@ from transformers.utils import logging as transformers_logging
 
 from ladd_hf import LaddJointScheduler, LaddPipeline, LaddScheduler, LaddSequentialScheduler
 from ladd_hf.diffusion.rng import RowGenerator
+from ladd_hf.pictures import record, show
 from ladd_hf.utils.number_ranges import COUNT, SEED_OF_64_BITS
 
 SCHEDULERS = {"joint": LaddJointScheduler, "sequential": LaddSequentialScheduler}  # others are paths as data
@@ -64,6 +65,7 @@ class GenerationArguments:
         },
     )
     dtype: str = field(default="float32", metadata={"help": "'float32', 'bfloat16' or 'float16'."})
+    watch: bool = field(default=False, metadata={"help": "Show the way of the first sample from masks to text."})
     cpu: bool = field(default=False, metadata={"help": "Run on the CPU, even with an accelerator."})
 
 
@@ -102,15 +104,20 @@ def samples(
 ) -> Iterator[dict[str, Any]]:
     """Yields the samples with these numbers, `(n,)`, batch by batch. With k prompts, sample i has prompt i modulo k."""
     for rows in numbers.split(arguments.batch_size):
-        output = pipeline(
-            prompt=[prompts[row % len(prompts)] for row in rows.tolist()] if prompts else None,
-            num_steps=arguments.num_steps,
-            batch_size=len(rows),
-            length=arguments.length,
-            generator=RowGenerator.from_seed(arguments.seed, rows.to(pipeline.device)),
-            temperature=arguments.temperature,
-            top_p=arguments.top_p,
-        )
+        options = {
+            "prompt": [prompts[row % len(prompts)] for row in rows.tolist()] if prompts else None,
+            "num_steps": arguments.num_steps,
+            "batch_size": len(rows),
+            "length": arguments.length,
+            "generator": RowGenerator.from_seed(arguments.seed, rows.to(pipeline.device)),
+            "temperature": arguments.temperature,
+            "top_p": arguments.top_p,
+        }
+        if arguments.watch and rows[0] == 0:
+            output, trajectory = record(pipeline, **options)
+            show(trajectory, pipeline.tokenizer)
+        else:
+            output = pipeline(**options)
         for place, row in enumerate(rows.tolist()):
             ids = output.sequences[place, : output.lengths[place]].tolist()
             content = {"ids": ids} if output.texts is None else {"text": output.texts[place]}
@@ -135,13 +142,13 @@ def main(argv: list[str]) -> None:
     parts = [target.with_name(f".{target.name}.{rank}") for rank in range(state.num_processes)]
     part = parts[state.process_index]
     share = torch.arange(count).tensor_split(state.num_processes)[state.process_index]
-    with refusing():
+    with refusing(ImportError):
         try:
             pipeline = load(arguments, state.device)
             with part.open("w", encoding="utf-8", newline="\n") as file:
                 for sample in samples(pipeline, share, prompts, arguments):
                     file.write(json.dumps(sample, ensure_ascii=False) + "\n")
-        except (ValueError, OSError):
+        except (ValueError, OSError, ImportError):
             part.unlink(missing_ok=True)
             raise
 

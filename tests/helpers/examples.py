@@ -12,6 +12,7 @@ import convert_checkpoint
 import evaluate_ladd
 import finetune_lora
 import generate
+import make_gallery
 import recipe_stages
 import recipes
 import reporting
@@ -24,6 +25,7 @@ __all__ = [
     "finetune_lora",
     "generate",
     "lines_of",
+    "make_gallery",
     "recipe_stages",
     "recipes",
     "reporting",

@@ -3,6 +3,7 @@
 from .comparison import Comparison, compared
 from .evaluate import evaluate_pipeline
 from .models import evaluate_models
+from .plots import quality_figure
 from .report import markdown_report
 from .results import EvaluationResults, Row
 from .settings import EvaluationSettings
@@ -17,5 +18,6 @@ __all__ = [
     "evaluate_models",
     "evaluate_pipeline",
     "markdown_report",
+    "quality_figure",
     "task_for",
 ]

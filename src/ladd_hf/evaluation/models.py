@@ -17,7 +17,7 @@ from ..tasks.judges import JudgeSpec
 from .comparison import Comparison, compared
 from .evaluate import evaluate_pipeline
 from .identity import not_yet_measured
-from .plots import plot_quality
+from .plots import quality_figure
 from .report import markdown_report
 from .results import EvaluationResults
 from .settings import EvaluationSettings
@@ -77,7 +77,7 @@ def evaluate_models(
         (Path(folder) / TABLE).write_text(markdown_report(comparison), encoding="utf-8")
         shown = settings.temperatures[0]
         if comparison.curves(temperature=shown) and find_spec("matplotlib") is not None:
-            plot_quality(comparison, Path(folder) / PLOT, shown)
+            quality_figure(comparison, shown).savefig(Path(folder) / PLOT, dpi=150)
     return comparison
 
 

@@ -2,35 +2,61 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
-from ..utils.optional_packages import optional_package
-from .comparison import AXES, Comparison
+from ..pictures.drawing import BASELINE, LINES, MARKERS, colour, new_figure
+from .comparison import AXES, Comparison, label
 
 
-def plot_quality(comparison: Comparison, path: str | Path, temperature: float = 1.0) -> None:
-    """Plots the main measure against each cost that was measured, side by side, as an image.
+def quality_figure(comparison: Comparison, temperature: float = 1.0) -> Any:
+    """Draws the main measure against each cost that was measured, side by side, with standard errors.
 
-    Raises `ValueError` if no row of this temperature has scores. Needs matplotlib (the extra `plot`).
+    A model has a colour, the baseline grey; a schedule has a kind of line and of marks. The dotted line is the score of
+    the data itself, with its standard error.
+
+    Returns a matplotlib `Figure`; needs the extra `plot`. Raises `ValueError` if no samples of that temperature were
+    scored.
     """
-    drawing = optional_package("matplotlib.figure", "matplotlib", "plot", "A plot")
     main = comparison.main
-    shown = [axis for axis in AXES if comparison.curves(axis, temperature)]
+    name, error = main["name"], f"{main['name']}_stderr"
+    curves = {axis: comparison.curves(axis, temperature) for axis in AXES}
+    scored = {
+        axis: {key: kept for key, rows in of_axis.items() if (kept := [row for row in rows if name in row])}
+        for axis, of_axis in curves.items()
+    }
+    shown = [axis for axis, of_axis in scored.items() if of_axis]
     if not shown:
         raise ValueError(
-            f"No samples of temperature {temperature:g} were scored: give one of {comparison.temperatures}."
+            f"No samples of temperature {temperature:g} were scored by {name!r}: give one of {comparison.temperatures}."
         )
-    figure = drawing.Figure(figsize=(5 * len(shown), 4))  # not pyplot's, whose state is the user's
-    grid = figure.subplots(1, len(shown), sharey=True, squeeze=False)
-    for axes, axis in zip(grid[0], shown, strict=True):
-        for name, rows in comparison.curves(axis, temperature).items():
-            scores = [row[main["name"]] for row in rows]
-            errors = [row.get(f"{main['name']}_stderr", 0.0) for row in rows]  # no bar where it is not known
-            axes.errorbar([row[axis] for row in rows], scores, yerr=errors, marker="o", capsize=2, label=name)
-        axes.axhline(comparison.results[0].task["reference"][main["name"]], color="black", linestyle=":")
+    figure = new_figure(len(shown), sharey=True)
+    schedules = list(dict.fromkeys(row["schedule"] for one in comparison.results for row in one.rows))
+    reference = comparison.results[0].task["reference"]
+    for axes, axis in zip(figure.axes, shown, strict=True):
+        for number, one in enumerate(comparison.results):
+            for place, schedule in enumerate(schedules):
+                if rows := scored[axis].get(label(one, schedule)):
+                    errors = [row.get(error, 0.0) for row in rows] if any(error in row for row in rows) else None
+                    axes.errorbar(
+                        [row[axis] for row in rows],
+                        [row[name] for row in rows],
+                        errors,
+                        color=colour(number - 1) if number else BASELINE,
+                        linestyle=LINES[place % len(LINES)],
+                        marker=MARKERS[place % len(MARKERS)],
+                        capsize=2,
+                        label=label(one, schedule),
+                    )
+        if name in reference:
+            axes.axhline(reference[name], color="black", linestyle=":", label="the data itself")
+            if spread := reference.get(error):
+                axes.axhspan(reference[name] - spread, reference[name] + spread, color="black", alpha=0.1, linewidth=0)
         axes.set_xscale("log")
+        if axis == "nfe":
+            budgets = sorted({row[axis] for rows in scored[axis].values() for row in rows})
+            axes.set_xticks(budgets, [f"{one:g}" for one in budgets])
+            axes.minorticks_off()
         axes.set_xlabel(f"{AXES[axis]} per sample")
-    grid[0][0].set_ylabel(f"{main['metric']} under the judge")
-    grid[0][0].legend()
-    figure.tight_layout()
-    figure.savefig(path, dpi=150)
+    figure.axes[0].set_ylabel(f"{main['metric']} under the judge")
+    figure.axes[0].legend()
+    return figure

@@ -38,7 +38,8 @@ def names(stirred_model):
     }
 
 
-def test_its_calls_run(names):
+def test_its_calls_run(names, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
         exec(block, names)
     processed = names["pipe"](num_steps=4, batch_size=20, logits_processor=[names["OnlyAtTheEnd"]()])

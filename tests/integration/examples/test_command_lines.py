@@ -7,7 +7,16 @@ from dataclasses import fields
 from types import SimpleNamespace
 
 import pytest
-from helpers.examples import convert_checkpoint, evaluate_ladd, finetune_lora, generate, lines_of, recipes, train_ladd
+from helpers.examples import (
+    convert_checkpoint,
+    evaluate_ladd,
+    finetune_lora,
+    generate,
+    lines_of,
+    make_gallery,
+    recipes,
+    train_ladd,
+)
 from helpers.sampling import tiny_tokenizer
 
 from ladd_hf import LaddConfig, LaddTrainingArguments
@@ -19,6 +28,7 @@ SCRIPTS = {
     "generate": (generate, ["--pipeline", "./nowhere", "--cpu"]),
     "finetune_lora": (finetune_lora, ["--pipeline", "./nowhere", "--use_cpu", "--output_dir", "{out}"]),
     "convert_checkpoint": (convert_checkpoint, ["nowhere.ckpt", "{out}"]),
+    "make_gallery": (make_gallery, ["--runs", "./nowhere", "--data", "sawtooth"]),
 }
 NUMBER = {
     "train_ladd": "max_steps",
@@ -26,6 +36,7 @@ NUMBER = {
     "generate": "num_samples",
     "finetune_lora": "learning_rate",
     "convert_checkpoint": "latent_length",
+    "make_gallery": "num_steps",
 }
 
 
@@ -65,7 +76,7 @@ def test_what_belongs_to_no_flag_is_named(refusal, name):
     assert "stray is not understood" in refusal(name, f"--{NUMBER[name]}", "3000", "stray")
 
 
-@pytest.mark.parametrize("name", ["evaluate_ladd", "generate", "finetune_lora", "convert_checkpoint"])
+@pytest.mark.parametrize("name", ["evaluate_ladd", "generate", "finetune_lora", "convert_checkpoint", "make_gallery"])
 def test_a_model_that_is_nowhere_is_named(refusal, name):
     assert "nowhere" in refusal(name)
 

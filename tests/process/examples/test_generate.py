@@ -129,3 +129,13 @@ def test_what_the_pipeline_refuses_leaves_no_file(folder, flags, message, tmp_pa
         generate("--pipeline", folder / "none", *flags, "--output", tmp_path / "out")
     assert (tmp_path / "out").read_text() == "an earlier run's\n"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_way_of_the_first_sample_is_shown_and_changes_nothing(folder, tmp_path, capsys):
+    flags = ("--pipeline", folder / "text", "--num_samples", 3, "--num_steps", 4)
+    generate(*flags, "--output", tmp_path / "one")
+    assert "step" not in capsys.readouterr().out
+    generate(*flags, "--output", tmp_path / "two", "--watch")
+    said = capsys.readouterr().out
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    assert said.count(" of 4   t_x") == 5 and lines(tmp_path / "one")[0]["text"] in said.splitlines()
