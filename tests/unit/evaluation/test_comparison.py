@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ladd_hf.evaluation import compared, markdown_report
 from ladd_hf.evaluation.comparison import interpolated
-from ladd_hf.evaluation.plots import plot_quality
+from ladd_hf.evaluation.plots import quality_figure
 
 MDLM = results_of("mdlm", [("joint", 2, 10.0e6, 2.0), ("joint", 4, 20.0e6, 1.6), ("joint", 8, 40.0e6, 1.5)])
 OURS = results_of(
@@ -122,8 +122,8 @@ def test_a_plot_is_an_image_and_pyplot_is_left_alone(tmp_path):
     from matplotlib import pyplot
 
     before = pyplot.get_fignums(), pyplot.get_backend()
-    plot_quality(compared([MDLM, OURS]), tmp_path / "quality.png")
+    quality_figure(compared([MDLM, OURS])).savefig(tmp_path / "quality.png")
     assert (tmp_path / "quality.png").read_bytes().startswith(b"\x89PNG")
     assert (pyplot.get_fignums(), pyplot.get_backend()) == before
     with pytest.raises(ValueError, match=r"No samples of temperature 0\.5 were scored"):
-        plot_quality(compared([MDLM, OURS]), tmp_path / "none.png", temperature=0.5)
+        quality_figure(compared([MDLM, OURS]), temperature=0.5)
