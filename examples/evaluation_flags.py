@@ -86,7 +86,7 @@ class EvaluationArguments:
     results: str = field(default="out/evaluation", metadata={"help": "Samples: folder for JSON, table and plot."})
 
 
-def parse_arguments(argv: list[str], description: str) -> EvaluationArguments:
+def parse_arguments(argv: list[str], description: str = "") -> EvaluationArguments:
     """Parses the command line. Exits with a message for invalid settings, before anything is loaded."""
     parser = CommandLine(EvaluationArguments, description=description)
     named = ["--model", *argv] if argv and not argv[0].startswith("-") else argv

@@ -39,6 +39,8 @@ NAMES = {
     "arxiv": {"train", "validation", "test"},
     "python-docs": {"train", "validation", "test"},
     "python-docs-text": {"train", "validation", "test"},
+    "package-docs": {"train", "validation", "test"},
+    "package-docs-text": {"train", "validation", "test"},
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 from helpers.encoders import letters, save_encoder
 from helpers.examples import train_ladd as example
 
-from ladd_hf import LaddTrainingArguments
+from ladd_hf import LaddJointScheduler, LaddTrainingArguments
 
 RECIPE = """
 data: {folder}/texts
@@ -57,7 +57,9 @@ def test_training_reads_stored_latents_and_never_the_encoder(held_out, recipe, t
     task = example.make_task(run)
     data = task.train_dataset(24, 0), task.eval_dataset(held_out, 0)
     config = model.config(task, latents=True)
-    trainer, _ = example.train("Di-LADD", config, training, task, data, precompute=run.precompute_latents)
+    trainer, _ = example.train(
+        "Di-LADD", config, training, task, data, LaddJointScheduler(), precompute=run.precompute_latents
+    )
     count = len(data[0])
     assert f"encoder: {count:,} texts, 4 x 8 float16: {count * 64 / 1e6:,.1f} MB" in capsys.readouterr().out
     assert len(trainer.eval_dataset or []) == held_out
