@@ -11,6 +11,7 @@ import pytest
 import torch
 from helpers.exact_denoiser import SEQUENCES, ExactDenoiser, random_table
 from helpers.exact_world import ExactWorld, joint_points, sequential_points
+from scipy import stats
 
 from ladd_hf import RowGenerator
 from ladd_hf.diffusion.channels import ContinuousLatents, DiscreteLatents, MaskedChannel
@@ -59,7 +60,7 @@ def proposals_of(world, seed=1):
     if not world.codes:
         return lambda rows: NoProposals(None, rows)
     logits = torch.randn(world.codes, world.codebook, generator=torch.Generator().manual_seed(seed))
-    return lambda rows: CodeProposals(logits.expand(rows, -1, -1))
+    return lambda rows: CodeProposals(logits.expand(1, rows, -1, -1))
 
 
 WORLDS = {
@@ -136,7 +137,7 @@ def test_proposals_near_the_posterior_are_worth_more():
     points = sequential_points(1, 1)
     joint = world.table.flatten(0, -2)  # (texts, codes)
     posterior = (joint / joint.sum(1, keepdim=True)).log()[:, None]
-    _, exact = world.bound(points, lambda rows: CodeProposals(posterior), 8)
+    _, exact = world.bound(points, lambda rows: CodeProposals(posterior[None]), 8)
     few, others = world.bound(points, proposals_of(world), 8)
     assert few.effective.mean() < 7.5 and few.stderr.isfinite().all()
     truth = -world.run_law(points).log()
@@ -182,11 +183,11 @@ def test_proposals_near_the_encoders_vectors_do_not_depend_on_their_scale():
     generator = torch.Generator().manual_seed(0)
     shapes = (5, 3), (4, 2, 3)
     codebook, vectors = (torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in shapes)
-    one, other = (CodeProposals.near(scale * vectors, scale * codebook, 0.5).logits for scale in (1.0, 7.0))
+    one, other = (CodeProposals.near(scale * vectors, scale * codebook, [0.5]).logits for scale in (1.0, 7.0))
     torch.testing.assert_close(one, other)
-    exact = CodeProposals.near(codebook[:2][None], codebook, 0.5).draw(4, RowGenerator.from_seed(0, torch.arange(1)))
+    exact = CodeProposals.near(codebook[:2][None], codebook, [0.5]).draw(4, RowGenerator.from_seed(0, torch.arange(1)))
     assert exact[0].flatten(0, 1).tolist() == [[0, 1]] * 4 and exact[1].abs().max() < 1e-9
-    narrow, wide = (CodeProposals.near(vectors, codebook, width).logits.softmax(-1).amax(-1) for width in (0.1, 2.0))
+    narrow, wide = (CodeProposals.near(vectors, codebook, [width]).logits.softmax(-1).amax(-1) for width in (0.1, 2.0))
     assert (narrow > wide).all()
 
 
@@ -194,10 +195,27 @@ def test_codes_around_the_encoders_have_the_stated_share_of_others():
     codes = torch.tensor([[2, 0, 1]])
     proposals = CodeProposals.around(codes, 4, 0.4)
     law = proposals.logits.softmax(-1)
-    assert law.gather(-1, codes[..., None]).squeeze(-1).tolist() == [pytest.approx([0.7] * 3)]
+    assert law[0].gather(-1, codes[..., None]).squeeze(-1).tolist() == [pytest.approx([0.7] * 3)]
     drawn, log_law = proposals.draw(3, RowGenerator.from_seed(0, torch.arange(1)))
-    expected = law.log().expand(3, 1, 3, 4).gather(-1, drawn[..., None]).sum((-1, -2))
+    expected = law[0].log().expand(3, 1, 3, 4).gather(-1, drawn[..., None]).sum((-1, -2))
     torch.testing.assert_close(log_law, expected)
+
+
+def test_draws_of_a_mixture_count_with_its_probabilities_and_have_them():
+    logits = torch.randn(3, 1, 2, 3, generator=torch.Generator().manual_seed(0)).double()
+    codes, log_law = CodeProposals(logits).draw(40_000, RowGenerator.from_seed(0, torch.arange(1)))
+    law = torch.einsum("wi,wj->ij", *logits.softmax(-1)[:, 0].unbind(1)) / 3
+    counts = (codes[:, 0, 0] * 3 + codes[:, 0, 1]).bincount(minlength=9)
+    assert stats.chisquare(counts.numpy(), (law.flatten() * 40_000).numpy()).pvalue > 1e-3
+    torch.testing.assert_close(log_law[:, 0].exp(), law[codes[:, 0, 0], codes[:, 0, 1]])
+
+
+def test_what_is_left_to_chance_has_an_error_and_what_is_not_has_none():
+    world = WORLDS["codes"]
+    every = EveryCode(world.codebook, 1, len(world.texts))
+    exact, _ = world.bound(sequential_points(1, 1), lambda rows: every, every.count)
+    drawn, _ = world.bound(sequential_points(1, 2), lambda rows: every, every.count)
+    assert not exact.stderr.any() and drawn.stderr.isnan().all()
 
 
 # --- continuous latents ---

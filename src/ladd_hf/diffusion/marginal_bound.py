@@ -32,6 +32,9 @@ from .proposals import EveryCode, NoProposals, Proposals, proposals_around
 from .rng import RowGenerator
 from .runs import LATENT_WIDTH, RunSpec, marginal_run, run_path
 
+# Logits of a call of the denoiser are at most so many numbers, of which a copy in float64 is made (256 MiB).
+_LOGITS_AT_ONCE = 1 << 25
+
 
 @dataclass
 class MarginalNelbo(Bound):
@@ -39,7 +42,8 @@ class MarginalNelbo(Bound):
 
     Attributes:
         nats: `(B,)` float64.
-        stderr: `(B,)` standard errors from the spread of the proposals' weights (nan for a single proposal).
+        stderr: `(B,)` standard errors from the spread of the proposals' weights, too small where proposals coincide.
+            Nan for a single proposal, and where each code is taken once while orders are drawn; 0 if these are not.
         effective: `(B,)` proposals that the weights are worth, (sum w)^2 / sum w^2.
         num_tokens: tokens of each example, without padding.
         num_proposals: K.
@@ -133,7 +137,10 @@ def bound_with(
     mean = log_weights.logsumexp(0) - math.log(num_proposals)
     shares = log_weights.softmax(0)  # (K, B)
     error = torch.full_like(mean, math.nan)
-    if num_proposals > 1:  # of the mean weight, as a share of it
+    if isinstance(proposals, EveryCode):
+        moves = [sum(t > s for t, s in itertools.pairwise(times)) for times in zip(*points, strict=True)]
+        error = torch.zeros_like(mean) if moves == [1, 1] else error  # nothing is left to chance
+    elif num_proposals > 1:  # of the mean weight, as a share of it
         error = (shares * num_proposals).std(0) / math.sqrt(num_proposals)
     return MarginalNelbo(-mean, error, 1 / shares.square().sum(0), maskable.sum(1), num_proposals, walk.num_evaluations)
 
@@ -173,7 +180,8 @@ class _Walk:
         num_proposals: int,
         rows_at_once: int,
     ) -> None:
-        self.denoiser, self.rows_at_once, self.num_evaluations = denoiser, rows_at_once, 0
+        self.denoiser, self.num_evaluations = denoiser, 0
+        self.rows_at_once, self._most_rows = 1, rows_at_once  # more once the size of the vocabulary is known
         self.shape = num_proposals, len(tokens)
         self.tokens, self.maskable = tokens.repeat(num_proposals, 1), maskable.repeat(num_proposals, 1)
         self.attention_mask = None if attention_mask is None else attention_mask.repeat(num_proposals, 1)
@@ -210,8 +218,9 @@ class _Walk:
         asked.index_put_((state,), revealed[places], accumulate=True)
         order = state.argsort(stable=True)
         ends = [0, *torch.bincount(state, minlength=len(first)).cumsum(0).tolist()]
-        for low in range(0, len(first), self.rows_at_once):
-            high = min(low + self.rows_at_once, len(first))
+        low = high = 0
+        while high < len(first):
+            low, high = high, min(high + self.rows_at_once, len(first))
             members = order[ends[low] : ends[high]]
             rows, of = places[members], state[members] - low
             output = self._evaluate(tokens, latents, first[low:high], asked[low:high], token_time)
@@ -239,7 +248,7 @@ class _Walk:
         """Evaluates the denoiser on the states of some rows, with logits where they are asked for."""
         self.num_evaluations += len(rows)
         nothing = self._nothing(len(rows))
-        return self.denoiser.denoise(
+        output = self.denoiser.denoise(
             tokens[rows],
             None if latents is None else latents.noisy[rows],
             token_timesteps=nothing + token_time,
@@ -247,6 +256,9 @@ class _Walk:
             attention_mask=None if self.attention_mask is None else self.attention_mask[rows],
             logits_mask=asked,
         )
+        numbers = tokens.shape[1] * output.logits.shape[-1]  # of a row, at most
+        self.rows_at_once = min(self._most_rows, max(1, _LOGITS_AT_ONCE // numbers))
+        return output
 
     def _token_log_probability(
         self, logits: Tensor, asked: Tensor, of: Tensor, rows: Tensor, revealed: Tensor

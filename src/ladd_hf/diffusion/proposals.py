@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from ..utils.number_ranges import SHARE
 from .channels import EncodedLatents
-from .masked import draw_categorical
 from .rng import RowGenerator
+
+_WIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
 class Proposals(Protocol):
@@ -29,27 +32,31 @@ class Proposals(Protocol):
 
 @dataclass(frozen=True)
 class CodeProposals:
-    """Codes drawn independently for each place.
+    """Codes drawn independently for each place, from one of several laws, each of them for an equal share of the draws.
+
+    A draw counts with its probability under the whole mixture, so that a law which does not fit costs no more than its
+    share of the draws.
 
     Attributes:
-        logits: `(B, M, K)`.
+        logits: `(W, B, M, K)` of each law.
     """
 
     logits: Tensor
 
     @classmethod
-    def near(cls, vectors: Tensor, codebook: Tensor, width: float) -> CodeProposals:
-        """Returns codes with the probabilities of a Gaussian around the encoder's vectors.
+    def near(cls, vectors: Tensor, codebook: Tensor, widths: Sequence[float]) -> CodeProposals:
+        """Returns codes with the probabilities of Gaussians around the encoder's vectors.
 
         Args:
             vectors: `(B, M, D)`, before quantisation.
             codebook: `(K, D)`.
-            width: its standard deviation, as a share of the root mean square distance of a text's vectors to the
+            widths: their standard deviations, as shares of the root mean square distance of a text's vectors to the
                 nearest codes.
         """
         apart = torch.cdist(vectors.double(), codebook.double().expand(len(vectors), *codebook.shape)).square()
         nearest = apart.amin(-1, keepdim=True).mean((1, 2), keepdim=True).clamp(min=1e-12)  # (B, 1, 1)
-        return cls(-apart * vectors.shape[-1] / (2 * width**2 * nearest))
+        scaled = -apart * vectors.shape[-1] / (2 * nearest)
+        return cls(torch.stack([scaled / width**2 for width in widths]))
 
     @classmethod
     def around(cls, codes: Tensor, codebook_size: int, share: float) -> CodeProposals:
@@ -57,16 +64,20 @@ class CodeProposals:
         uniform = torch.full((*codes.shape, codebook_size), share / codebook_size, dtype=torch.float64)
         uniform = uniform.to(codes.device)
         kept = torch.full_like(codes, 1 - share, dtype=torch.float64)[..., None]
-        return cls(uniform.scatter_add(-1, codes[..., None], kept).log())
+        return cls(uniform.scatter_add(-1, codes[..., None], kept).log()[None])
 
     def draw(self, count: int, random: RowGenerator) -> tuple[Tensor, Tensor]:
         """Draws `(count, B, M)` codes; see [`Proposals`]."""
-        rows, places, size = self.logits.shape
-        uniform = random.uniform(count, places).transpose(0, 1)  # (count, B, M)
-        flat = self.logits.flatten(0, 1).repeat(count, 1)
-        codes = draw_categorical(flat, uniform.flatten()).view(count, rows, places)
-        log_law = self.logits.double().log_softmax(-1).expand(count, rows, places, size)
-        return codes, log_law.gather(-1, codes[..., None]).squeeze(-1).sum(-1)
+        laws = len(self.logits)
+        law = (random.uniform(count) * laws).long().T  # (count, B)
+        uniform = random.uniform(count, self.logits.shape[2]).permute(0, 2, 1).contiguous()  # (B, M, count)
+        codes = torch.zeros(uniform.shape, dtype=torch.long, device=uniform.device)
+        for number, logits in enumerate(self.logits):
+            rising = logits.double().softmax(-1).cumsum(-1)  # (B, M, K)
+            drawn = torch.searchsorted(rising, uniform * rising[..., -1:], right=True)
+            codes = torch.where((law == number).T[:, None], drawn, codes)
+        each = torch.stack([one.double().log_softmax(-1).gather(-1, codes).sum(1) for one in self.logits])
+        return codes.permute(2, 0, 1), (each.logsumexp(0) - math.log(laws)).T
 
 
 @dataclass(frozen=True)
@@ -122,8 +133,10 @@ def proposals_around(
         codebook: `(K, D)` vectors of the codes in the space of `encoded.unquantized`, `None` if they are not known.
         codebook_size: K; not read for continuous latents.
         count: number of proposals; all combinations of codes are taken, if there are no more than that.
-        width: spread of codes, see [`CodeProposals.near`], 0.5 by default; without vectors the share of codes that are
-            drawn from the whole codebook, 0.1.
+        width: spread of codes, see [`CodeProposals.near`]; by default several, of which a half to four fit the models
+            that were tried. Without vectors the share of codes that are drawn from the whole codebook, 0.1.
+
+    Raises `ValueError` for a share above 1.
     """
     if encoded.codes is None:
         return NoProposals(encoded.vectors, len(encoded.vectors))
@@ -131,5 +144,7 @@ def proposals_around(
     if codebook_size**places <= count:
         return EveryCode(codebook_size, places, rows)
     if codebook is None or encoded.unquantized is None:
-        return CodeProposals.around(encoded.codes, codebook_size, min(0.1 if width is None else width, 1.0))
-    return CodeProposals.near(encoded.unquantized, codebook, 0.5 if width is None else width)
+        share = 0.1 if width is None else width
+        SHARE.check("proposal_width", share)
+        return CodeProposals.around(encoded.codes, codebook_size, share)
+    return CodeProposals.near(encoded.unquantized, codebook, _WIDTHS if width is None else (width,))

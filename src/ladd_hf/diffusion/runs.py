@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, TypeAlias
@@ -85,8 +86,18 @@ def check_latents_are_written(run: TimePath) -> None:
 
 
 def time_of_width(schedule: GaussianSchedule, width: float) -> float:
-    """Returns the time at which the noise is `width` times the signal, by bisection."""
+    """Returns the time at which the noise is `width` times the signal, by bisection.
+
+    Raises `ValueError` for less noise than the schedule ever has, or more.
+    """
     low, high, wanted = 0.0, 1.0, 1 / (1 + width**2)
+    most, least = (float(schedule.signal_variance(torch.tensor(time, dtype=torch.float64))) for time in (low, high))
+    if not least < wanted < most:
+        ends = [math.sqrt(1 / share - 1) for share in (most, least)]
+        raise ValueError(
+            f"Latents cannot keep noise of {width:g} times their signal: their schedule goes from {ends[0]:.3g} to "
+            f"{ends[1]:.3g} times."
+        )
     for _ in range(50):
         middle = (low + high) / 2
         above = float(schedule.signal_variance(torch.tensor(middle, dtype=torch.float64))) > wanted

@@ -401,6 +401,8 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
         text = self, tokens, maskable, attention_mask
         with evaluation_mode(self):
             if num_proposals is None:
+                if proposal_width is not None:
+                    raise ValueError("`proposal_width` is the spread of proposals: give `num_proposals`, their number.")
                 return nelbo(*text, path, num_samples, random, encode, run)
             if run is None:
                 raise ValueError(
