@@ -8,12 +8,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.training import assert_same, state_of, two_stages
+from helpers.training import Interfere, assert_same, state_of, texts, two_stages
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ladd_hf.metrics.cost import ATTENTION_ON_A_CPU
 from ladd_hf.training import training_cost
+
+
+def spoil(step, model):
+    if step > 3:
+        with torch.no_grad():
+            model.token_head.proj.weight.normal_(std=5.0)
 
 
 def test_a_step_costs_three_forward_passes_and_half_an_attention(make_trainer):
@@ -67,6 +73,17 @@ def test_a_resumed_runs_cost_is_the_whole_runs(make_trainer):
     assert resumed.training_flops == pytest.approx(whole.training_flops, rel=0.02)
     assert resumed.state.total_flos == pytest.approx(resumed.training_flops, rel=1e-6)
     assert resumed.training_seconds > 0
+
+
+def test_the_best_weights_cost_what_their_steps_did(make_trainer):
+    """Also if steps of later stages cost otherwise."""
+    options = {"stages": two_stages(3), "save_strategy": "steps", "save_steps": 3, "eval_strategy": "steps"}
+    options |= {"eval_steps": 3, "eval_data": texts(4), "load_best_model_at_end": True}
+    trainer = make_trainer("discrete", max_steps=6, callbacks=[Interfere(spoil)], **options)
+    trainer.train()
+    assert trainer.trained_steps == 3
+    first = trainer._cost._counted[0]
+    assert trainer.training_flops == pytest.approx(sum(flops for _, flops in first), rel=1e-9)
 
 
 def test_accumulated_batches_add_up(make_trainer):

@@ -28,8 +28,16 @@ def _models(comparison: Comparison) -> str:
     for one in comparison.results:
         parameters = one.model.get("parameters")
         size = "" if parameters is None else f"{parameters:,}"
-        cells.append([one.model["name"], one.model["method"], size, one.model.get("fingerprint", "")])
-    return _table(["model", "method", "parameters", "fingerprint"], cells)
+        saved = _scheduler(one.model.get("scheduler", {}))
+        cells.append([one.model["name"], one.model["method"], size, saved, one.model.get("fingerprint", "")])
+    return _table(["model", "method", "parameters", "saved scheduler", "fingerprint"], cells)
+
+
+def _scheduler(saved: dict[str, Any]) -> str:
+    """Describes a saved scheduler by its kind and its order of tokens."""
+    order = saved.get("unmasking", "")
+    order = order if isinstance(order, str) else order.get("name", "")
+    return ", ".join(part for part in (saved.get("kind", "").removeprefix("Ladd"), order) if part)
 
 
 def _by_evaluations(comparison: Comparison, temperature: float) -> str:
@@ -113,7 +121,9 @@ def _about(comparison: Comparison) -> str:
         proposals = f", marginalised over {settings['num_proposals']} proposals" if settings["num_proposals"] else ""
         told.append(
             f"Bounds: nats per token of {settings['num_texts']:,} held-out texts under the run that wrote the samples, "
-            f"at {settings['bound_samples']} of its points each{proposals}; ± is over texts."
+            f"at {settings['bound_samples']} of its points each{proposals}; ± is over texts. Schedules that choose the "
+            "order of tokens, such as `first_hitting`, have none; of continuous latents it is that of DDPM steps which "
+            "keep some noise."
         )
     if len(comparison.curves()) > 1:
         told.append(
@@ -122,8 +132,8 @@ def _about(comparison: Comparison) -> str:
     if any("seconds" in row for row in rows):
         rounds = settings["timing_rounds"]
         told.append(
-            f"Milliseconds are medians of {rounds} rounds in which all runs of a model take turns, "
-            f"{settings['batch_size']} samples at once."
+            f"Milliseconds are medians of {rounds} rounds in which all runs of a model take turns, one "
+            f"model after the other; {settings['batch_size']} samples at once."
         )
     return "\n".join(f"* {line}" for line in told)
 

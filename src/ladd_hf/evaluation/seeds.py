@@ -28,6 +28,15 @@ def over_seeds(results: Sequence[EvaluationResults]) -> EvaluationResults:
     for other in alike[1:]:
         if difference := first_difference(alike[0], other, of_model=False):
             raise ValueError(f"The results of two seeds differ in {difference}: evaluate them alike.")
+        for name in ("method", "parameters", "scheduler"):
+            if first.model.get(name) != other.model.get(name):
+                raise ValueError(
+                    f"The results of two seeds are of models with another `{name}` ({first.model.get(name)!r}, not "
+                    f"{other.model.get(name)!r}): average those of one recipe."
+                )
+    prints = [one.model["fingerprint"] for one in results if "fingerprint" in one.model]
+    if len(set(prints)) < len(prints):
+        raise ValueError("Two results are of the same weights, which have no spread: give those of different seeds.")
     keys = [row_key(row) for row in first.rows if all(one.find(row_key(row)) for one in others)]
     rows = [_mean([one.find(key) or {} for one in results]) for key in keys]
     seeds = [one.settings["seed"] for one in results]

@@ -61,9 +61,11 @@ def text_nats(judge: CausalJudge, texts: Sequence[str], stride: int | None = Non
 
 
 def _scored(row: Sequence[int], end: int | None) -> NDArray[np.bool_]:
-    """Returns the tokens after the first one that are scored, `(length - 1,)`: all but repeated ends."""
-    ends = np.array([token == end for token in row[1:]], dtype=bool)
-    return ~ends | (ends & (ends.cumsum() == 1))
+    """Returns the tokens after the first one that are scored, `(length - 1,)`: all but ends after the first in the row,
+    which may be the row's first token."""
+    ends = np.array([token == end for token in row], dtype=bool)
+    scored: NDArray[np.bool_] = (~ends | (ends.cumsum() == 1))[1:]
+    return scored
 
 
 def _without_padding(row: list[int], end: int | None) -> list[int]:

@@ -75,7 +75,11 @@ class LaddTunedScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks up t
         return self._solved(latent_time).run(num_steps)
 
     def bound(self, num_steps: int) -> RunBound:
-        """Returns the bound of that run by the table; `model.nelbo(texts, run=scheduler.run(n))` estimates it anew."""
+        """Returns the bound of that run by the table; `model.nelbo(texts, run=scheduler.run(n))` estimates it anew.
+
+        Of continuous latents it is none: what finer latents than the table's `latent_width` cost is not counted. It may
+        lie below the texts' entropy, and compares runs only.
+        """
         return self.table.bound(self.run(num_steps))
 
     def for_model(self, config: LaddConfig) -> LaddScheduler:

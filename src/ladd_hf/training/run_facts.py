@@ -66,7 +66,8 @@ class RunRecorder(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Counts the step, and its time."""
-        self.trainer._record.count_step(time.perf_counter() - self._start)
+        stage = args.stage_plan.number_at(state.global_step - 1)
+        self.trainer._record.count_step(time.perf_counter() - self._start, stage)
 
 
 def steps_per_epoch(loader: Any, accumulated: int) -> int:

@@ -22,6 +22,23 @@ _UNKNOWN = "not recorded"
 
 
 @dataclass
+class StageCost:
+    """Cost of steps in a stage.
+
+    Attributes:
+        stage: its number.
+        steps: their number.
+        flops: floating-point operations, in all processes.
+        seconds: that they took, without evaluations and saving.
+    """
+
+    stage: int
+    steps: int = 0
+    flops: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass
 class Run:
     """A stretch of training under the same circumstances.
 
@@ -31,8 +48,7 @@ class Run:
         first: number of its first step, from 0, in the run that it is a part of: not 0 after a resume.
         stages: their names and numbers of steps, in order.
         objectives: the objective of each stage, by the number of its first step.
-        flops: floating-point operations of the steps, in all processes.
-        seconds: that they took, without evaluations and saving.
+        costs: of the steps, by stage, in order.
     """
 
     steps: int = 0
@@ -40,13 +56,24 @@ class Run:
     first: int = 0
     stages: list[tuple[str, int]] = field(default_factory=list)
     objectives: list[tuple[int, str]] = field(default_factory=list)
-    flops: float = 0.0
-    seconds: float = 0.0
+    costs: list[StageCost] = field(default_factory=list)
 
     def first_steps(self, steps: int) -> Run:
-        """Returns this stretch cut off after a number of steps, with that share of its cost."""
-        share = steps / self.steps
-        return replace(self, steps=steps, flops=share * self.flops, seconds=share * self.seconds)
+        """Returns this stretch cut off after a number of steps, with what they cost, stage by stage."""
+        left, costs = steps, []
+        for one in self.costs:
+            kept = min(one.steps, left)
+            if kept > 0:
+                share = kept / one.steps
+                costs.append(replace(one, steps=kept, flops=share * one.flops, seconds=share * one.seconds))
+            left -= kept
+        return replace(self, steps=steps, costs=costs)
+
+    def cost_of(self, stage: int) -> StageCost:
+        """Returns the cost so far of the present stage, by its number."""
+        if not self.costs or self.costs[-1].stage != stage:
+            self.costs.append(StageCost(stage))
+        return self.costs[-1]
 
 
 @dataclass
@@ -104,20 +131,21 @@ class RunRecord:
         self.measurements = [one for one in self.measurements if one.steps <= self.steps]
         self.runs.append(run)
 
-    def count_step(self, seconds: float = 0.0) -> None:
-        """Counts an optimiser step that took some seconds."""
+    def count_step(self, seconds: float = 0.0, stage: int = 0) -> None:
+        """Counts an optimiser step of a stage, by number, that took some seconds."""
+        cost = self.runs[-1].cost_of(stage)
+        cost.steps, cost.seconds = cost.steps + 1, cost.seconds + seconds
         self.runs[-1].steps += 1
-        self.runs[-1].seconds += seconds
         self.steps += 1
 
-    def add_flops(self, flops: float) -> None:
-        """Adds floating-point operations to the present stretch of training."""
-        self.runs[-1].flops += flops
+    def add_flops(self, flops: float, stage: int = 0) -> None:
+        """Adds floating-point operations to a stage of the present stretch of training."""
+        self.runs[-1].cost_of(stage).flops += flops
 
     def cost(self) -> tuple[float, float]:
         """Returns the floating-point operations and the seconds of the weights' training."""
-        parts = list(self.parts())
-        return sum(run.flops for run in parts), sum(run.seconds for run in parts)
+        costs = [cost for run in self.parts() for cost in run.costs]
+        return sum(cost.flops for cost in costs), sum(cost.seconds for cost in costs)
 
     @property
     def last_step(self) -> int:
@@ -180,6 +208,7 @@ class RunRecord:
                     **run,
                     "stages": [(name, steps) for name, steps in run["stages"]],
                     "objectives": [(n, text) for n, text in run["objectives"]],
+                    "costs": [StageCost(**one) for one in run.get("costs", [])],
                 }
             )
             for run in map(with_named_stages, data["runs"])

@@ -276,8 +276,9 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         """Replaces `Trainer.floating_point_ops`: operations of the training step, forward and backward, as counted on
         the first batches of its stage, where transformers has six for each parameter and token. The run's sum is
         `state.total_flos`."""
-        flops = self._cost.of(self._stage_number(), inputs)
-        self._record.add_flops(flops * self.args.world_size)
+        stage = self._stage_number()
+        flops = self._cost.of(stage, inputs)
+        self._record.add_flops(flops * self.args.world_size, stage)
         return round(flops)
 
     def _stage_number(self) -> int:

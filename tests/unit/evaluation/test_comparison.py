@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 
 import pytest
 from helpers.evaluations import results_of
@@ -93,9 +94,16 @@ def cells_of(report, title):
     return [[cell.strip() for cell in re.split(r"\|", line)[1:-1]] for line in lines]
 
 
+def test_the_report_tells_the_order_in_which_each_saved_scheduler_writes():
+    ours = replace(
+        OURS, model={**OURS.model, "scheduler": {"kind": "LaddJointScheduler", "unmasking": "first_hitting"}}
+    )
+    assert cells_of(markdown_report(compared([ours])), "## texts")[2][3] == "JointScheduler, first_hitting"
+
+
 def test_the_report_holds_every_number_and_says_where_the_baseline_has_none():
     report = markdown_report(compared([MDLM, OURS]))
-    assert cells_of(report, "## texts")[2:] == [["mdlm", "MDLM", "12", "md"], ["ours", "MDLM", "12", "ou"]]
+    assert cells_of(report, "## texts")[2:] == [["mdlm", "MDLM", "12", "", "md"], ["ours", "MDLM", "12", "", "ou"]]
     by_evaluations = cells_of(report, "### Nats per character")
     assert by_evaluations[0] == ["evaluations", "1", "2", "4", "8"]
     assert by_evaluations[2:] == [

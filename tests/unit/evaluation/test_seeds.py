@@ -12,10 +12,12 @@ from ladd_hf.evaluation.seeds import over_seeds
 
 
 def seeds(*scores):
-    return [
-        results_of("a", [("joint", 2, 5.0, score), ("joint", 4, 10.0, score / 2)], settings={"seed": seed})
-        for seed, score in enumerate(scores)
-    ]
+    found = []
+    for seed, score in enumerate(scores):
+        rows = [("joint", 2, 5.0, score), ("joint", 4, 10.0, score / 2)]
+        found.append(results_of("a", rows, settings={"seed": seed}))
+        found[-1].model["fingerprint"] = f"weights of seed {seed}"
+    return found
 
 
 def test_scores_are_means_with_the_error_of_the_mean_over_seeds():
@@ -37,6 +39,14 @@ def test_rows_that_a_seed_lacks_are_left_out():
 def test_one_seed_and_other_settings_are_refused():
     with pytest.raises(ValueError, match="results of one seed, which have no spread"):
         over_seeds(seeds(1.0))
+    one, other = seeds(1.0, 2.0)
+    other.model["fingerprint"] = one.model["fingerprint"]
+    with pytest.raises(ValueError, match="of the same weights"):
+        over_seeds([one, other])
+    one, other = seeds(1.0, 2.0)
+    other.model["method"] = "another"
+    with pytest.raises(ValueError, match="models with another `method`"):
+        over_seeds([one, other])
     one, other = seeds(1.0, 2.0)
     other.settings["num_samples"] = 9
     with pytest.raises(ValueError, match=r"two seeds differ in `num_samples` \(7, not 9\)"):

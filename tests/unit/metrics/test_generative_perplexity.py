@@ -68,9 +68,11 @@ def test_an_end_is_counted_once_and_what_pads_after_it_is_not():
     assert scored.nats[0] == pytest.approx(sum(nats) - nats[ids[:-2].index(1) + 2], rel=1e-5)
 
 
-def test_a_first_token_is_context_even_if_it_is_an_end():
-    scored = text_nats(judge(), ["<end>the cat<end>"])
-    assert scored.tokens.tolist() == [3]
+def test_a_first_token_is_context_and_counts_as_the_end_if_it_is_one():
+    """As the authors' mask of valid tokens has it: 1 up to the first end, which may be the first token, and at all
+    tokens that are no end."""
+    texts = ["<end>the cat<end>", "the<end>cat<end>dog", "<end>the<end>cat<end>"]
+    assert text_nats(judge(), texts).tokens.tolist() == [2, 3, 2]
 
 
 @pytest.mark.parametrize("stride", [1, 3, 7, None])
