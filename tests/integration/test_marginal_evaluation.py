@@ -65,3 +65,20 @@ def test_an_evaluation_of_a_run_in_mixed_precision_multiplies_in_it(make_trainer
     layer.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
     assert trainer.evaluate()["eval_loss"] > 0
     assert seen == {torch.bfloat16}
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("discrete", {"num_proposals": 4}, "give `run`, a number of steps or its points"),
+        ("discrete", {"proposal_width": 0.5}, "give `num_proposals`, their number"),
+        ("discrete", {"run": 2, "num_proposals": 0}, "`num_proposals` is 0"),
+        ("discrete", {"run": 2, "num_proposals": 2, "proposal_width": -1.0}, "`proposal_width` is -1.0"),
+        ("discrete", {"run": [[1, 0], [0, 0]], "num_proposals": 2}, "with the latents given"),
+        ("continuous", {"run": 2, "num_proposals": 2, "proposal_width": 1e-6}, "Latents cannot keep noise of 1e-06"),
+    ],
+)
+def test_a_model_refuses_what_is_no_marginalised_bound(kind, options, message, tiny_model):
+    tokens = torch.stack([row["input_ids"] for row in HELD_OUT])
+    with pytest.raises(ValueError, match=re.escape(message)):
+        tiny_model(kind).nelbo(tokens, **options)

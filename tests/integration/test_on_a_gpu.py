@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+from itertools import product
 
 import pytest
 import torch
@@ -33,11 +34,14 @@ def trained(tiny_model, folder, kind, steps=12, **options):
     return trainer.state.log_history[0]["loss"], trainer.evaluate()["eval_loss"], trainer
 
 
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
-@pytest.mark.parametrize("kind", KINDS)
+# A model without latents has nothing to write first, and a separate latent denoiser sees no tokens.
+NOT_ITS_OWN = {("none", "sequential"), ("separate", "joint")}
+
+
+@pytest.mark.parametrize(
+    ("kind", "scheduler"), [pair for pair in product(KINDS, SCHEDULERS) if pair not in NOT_ITS_OWN]
+)
 def test_it_writes_what_a_cpu_writes(kind, scheduler, stirred_model):
-    if (kind, scheduler) in (("none", "sequential"), ("separate", "joint")):
-        pytest.skip("a schedule that this kind of model does not have")
     model = stirred_model(kind).double()
     run = {"num_steps": 8, "batch_size": 6}
     expected = quiet(model, scheduler)(**run, generator=seeded()).sequences

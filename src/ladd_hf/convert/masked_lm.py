@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..diffusion.channels import EncodedLatents, LatentChannel
-from ..diffusion.marginal_bound import MarginalNelbo, marginal_nelbo
+from ..diffusion.marginal_bound import MarginalNelbo, check_proposals, marginal_nelbo
 from ..diffusion.nelbo import Nelbo, nelbo
 from ..diffusion.paths import PathSpec
 from ..diffusion.process import NoiseProcess
@@ -111,12 +111,12 @@ class MaskedLMDenoiser(nn.Module):
         Vocabulary.of(self.config).check_text(tokens, maskable, "`input_ids`")
         check_length(tokens.shape[1], self.config.max_position_embeddings)
         random = RowGenerator.from_generator(generator, len(input_ids), input_ids.device)
+        text = self, tokens, maskable, attention_mask
+        check_proposals(run, num_proposals)
         with evaluation_mode(self.model):
-            if num_proposals is None:
-                return nelbo(self, tokens, maskable, attention_mask, path, num_samples, random, None, run)
-            if run is None:
-                raise ValueError("`num_proposals` averages over orders of a run of N steps: give `run`, such as 8.")
-            return marginal_nelbo(self, tokens, maskable, attention_mask, run, num_proposals, path=path, random=random)
+            if run is None or num_proposals is None:
+                return nelbo(*text, path, num_samples, random, None, run)
+            return marginal_nelbo(*text, run, num_proposals, path, random=random)
 
 
 def _longest(model: PreTrainedModel) -> int:

@@ -63,6 +63,16 @@ class MarginalNelbo(Bound):
         return self.nats
 
 
+def check_proposals(run: RunSpec | None, num_proposals: int | None, width: float | None = None) -> None:
+    """Raises `ValueError` for proposals without a run, and for a width without a number of proposals."""
+    if num_proposals is None and width is not None:
+        raise ValueError("`proposal_width` is the spread of proposals: give `num_proposals`, their number.")
+    if num_proposals is not None and run is None:
+        raise ValueError(
+            "`num_proposals` averages out the latents and orders of a run: give `run`, a number of steps or its points."
+        )
+
+
 @torch.no_grad()
 def marginal_nelbo(
     denoiser: Denoiser,

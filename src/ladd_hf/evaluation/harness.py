@@ -99,15 +99,16 @@ class LaddHarness(_model.LM):  # type: ignore[name-defined]  # of an optional pa
         """Returns what the pipeline writes after each context, up to the first of the task's stops.
 
         At temperature 0 unless the task samples. Where context and text do not fit the model, the context loses its
-        beginning, and half of the model's positions at most are written. Raises `ValueError` for options of a task that
-        the pipeline has not.
+        beginning, and half of the model's positions at most are written. Raises `ValueError` for generation options of
+        a task that the pipeline does not support.
         """
         return [self._generated(*request.args) for request in requests]
 
     def _generated(self, context: str, options: Mapping[str, Any]) -> str:
         if unknown := [name for name in options if name not in _GENERATION]:
             raise ValueError(
-                f"The task generates with {unknown[0]!r}, which this model has not; it takes {list(_GENERATION)}."
+                f"The task generates with {unknown[0]!r}, which this model does not support; give "
+                f"some of {list(_GENERATION)}."
             )
         temperature = options.get("temperature", 1.0) if options.get("do_sample", "temperature" in options) else 0.0
         asked = next((options[name] for name in _LENGTHS if options.get(name) is not None), _DEFAULT_LENGTH)

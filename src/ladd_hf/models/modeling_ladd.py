@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.generic import can_return_tuple
 
 from ..diffusion.channels import EncodedLatents
-from ..diffusion.marginal_bound import MarginalNelbo, marginal_nelbo
+from ..diffusion.marginal_bound import MarginalNelbo, check_proposals, marginal_nelbo
 from ..diffusion.nelbo import Nelbo, nelbo
 from ..diffusion.objective import TrainingObjective
 from ..diffusion.paths import PathSpec
@@ -399,15 +399,10 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
         random = RowGenerator.from_generator(generator, len(input_ids), input_ids.device)
         encode = partial(self.encode, precomputed_latents=precomputed_latents)
         text = self, tokens, maskable, attention_mask
+        check_proposals(run, num_proposals, proposal_width)
         with evaluation_mode(self):
-            if num_proposals is None:
-                if proposal_width is not None:
-                    raise ValueError("`proposal_width` is the spread of proposals: give `num_proposals`, their number.")
+            if run is None or num_proposals is None:
                 return nelbo(*text, path, num_samples, random, encode, run)
-            if run is None:
-                raise ValueError(
-                    "`num_proposals` averages the latents of a run out: give `run`, a number of steps or its points."
-                )
             codebook = None if self.quantizer is None else self._codebook(self.quantizer)
             return marginal_nelbo(*text, run, num_proposals, path, proposal_width, random, encode, codebook)
 

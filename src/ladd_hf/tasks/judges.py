@@ -21,11 +21,13 @@ class JudgedData(Protocol):
         name: name of the data set.
         vocabulary: `vocab_size` and such.
         judge_order: characters of the longest n-gram of an n-gram judge that is given none.
+        judge_characters: characters of the training texts that judges read at most.
     """
 
     name: str
     vocabulary: dict[str, int]
     judge_order: int
+    judge_characters: int
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase | None:
@@ -85,8 +87,8 @@ def register_judge(name: str, entry: Any = None) -> Any:
 def measures_of(judges: Sequence[JudgeSpec], data: JudgedData) -> tuple[Measure, ...]:
     """Returns the measures of all judges, in order.
 
-    Raises `ValueError` for an unknown judge, options that it does not take, a judge that the data has nothing for, and
-    two measures of one name.
+    Raises `ValueError` for an unknown judge, for options that it does not take, for a judge that does not apply to the
+    data, and for two measures of one name.
     """
     if isinstance(judges, str | Mapping) or not isinstance(judges, Sequence):
         raise ValueError(f"`judges` is {judges!r}; give a list of judges, such as ['ngram', 'entropy'].")

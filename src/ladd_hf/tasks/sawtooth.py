@@ -31,7 +31,7 @@ class SawtoothTask:
     comparison = "closes"
     exact = True
     tokenizer = None
-    judge_order = 0
+    judge_order = judge_characters = 0
 
     def __init__(self, length: int, judges: Sequence[JudgeSpec] = ()) -> None:
         self.length = length

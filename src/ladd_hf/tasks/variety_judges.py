@@ -106,7 +106,8 @@ class MemorizationJudge(Options):
         """Returns `memorized`; the same of held-out texts is what is common to all texts of the kind."""
         check_texts("memorization", data)
         window = self.window or (24 if self.unit == "character" else 8)
-        about = f"the share of windows of {window} {self.unit}s that occur in the training texts"
+        read = f"the training texts, of which the first {data.judge_characters:,} characters are searched"
+        about = f"the share of windows of {window} {self.unit}s that occur in {read}"
         score = _Memorized(data, self.unit, window)
         return (Measure("memorized", f"share of memorised {window}-{self.unit} windows", about, score),)
 

@@ -99,8 +99,7 @@ class SamplingTrainer(EvaluatingTrainer):
         return LoggedSamples(self.state.global_step, self._about(alone), scores, texts)
 
     def _tokens_alone(self) -> bool:
-        """True if the last step trained the tokens of a model with latents alone; False for a model that this trainer
-        has not trained."""
+        """True if the last step trained only the tokens of a model with latents; False before the first step."""
         step = self.state.global_step
         with_latents = self._ladd_model().config.latent_type != "none"
         return with_latents and (self.is_in_train or step > 0) and self.args.objective_at(max(step - 1, 0)).tokens_alone

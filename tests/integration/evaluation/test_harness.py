@@ -120,7 +120,7 @@ def test_wrong_requests_are_refused_in_a_sentence(harness_of, stirred_model):
     model = harness_of()
     with pytest.raises(ValueError, match="A text to score has 13 tokens; this model scores 1 to 12"):
         model.loglikelihood(requests(("a", "bcdefghiabcde")))
-    with pytest.raises(ValueError, match="generates with 'num_beams', which this model has not"):
+    with pytest.raises(ValueError, match="generates with 'num_beams', which this model does not support"):
         model.generate_until(requests(("a", {"num_beams": 4})))
     with pytest.raises(ValueError, match="has no tokenizer"):
         LaddHarness(LaddPipeline(stirred_model("none")))

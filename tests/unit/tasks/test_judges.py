@@ -241,3 +241,8 @@ def test_a_judge_may_be_given_as_an_object(splits):
 
     task = task_with(splits, Length())
     assert task.judge(samples(task)) == {"length": 16.0}
+
+
+def test_memorisation_says_how_much_of_the_training_texts_it_searches(splits):
+    (measure,) = task_with(splits, {"name": "memorization", "window": 6}, judge_characters=123).measures
+    assert "of which the first 123 characters are searched" in measure.about
