@@ -32,6 +32,7 @@ _DISCRETE = {"latent_type": "discrete", **_LATENTS}
 _KINDS = {
     "none": {},
     "continuous": {"latent_type": "continuous", **_LATENTS},
+    "anchors": {"latent_type": "continuous", "latent_prediction_type": {"name": "anchors", "count": 6}, **_LATENTS},
     "separate": {"latent_type": "continuous", "latent_denoiser": "separate", **_LATENTS},
     "discrete": {"quantizer": {"name": "finite_scalar", "levels": [3, 3]}, **_DISCRETE},
     "vector": {"quantizer": "vector", "codebook_size": 8, **_DISCRETE},
@@ -57,7 +58,11 @@ def _config(kind, **overrides):
 
 def _model(kind, **overrides):
     torch.manual_seed(0)
-    return LaddForDiffusionLM(_config(kind, **overrides)).eval()
+    model = LaddForDiffusionLM(_config(kind, **overrides)).eval()
+    if model.latent_anchors is not None and not model.latent_anchors.points.is_meta:
+        random = torch.Generator().manual_seed(0)
+        model.latent_anchors.find(torch.randn(40, model.config.latent_dim, generator=random))
+    return model
 
 
 def _stirred_model(kind, **overrides):
@@ -86,7 +91,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def tiny_config():
-    """`tiny_config(kind, **overrides)`: kinds none, continuous, separate, discrete, vector, gumbel.
+    """`tiny_config(kind, **overrides)`: kinds none, continuous, anchors, separate, discrete, vector, gumbel.
 
     Of the overrides `encoder_x` and `quantizer_x` are the option `x` of these choices.
     """

@@ -11,10 +11,10 @@ from transformers import PreTrainedTokenizerFast
 
 from ladd_hf import LaddJointScheduler, LaddSequentialScheduler
 
-KINDS = ("none", "continuous", "discrete", "vector", "gumbel", "separate")
+KINDS = ("none", "continuous", "anchors", "discrete", "vector", "gumbel", "separate")
 WITH_LATENTS = KINDS[1:]
 GUIDED = (
-    *((kind, 1.0) for kind in ("none", "discrete", "continuous", "separate")),
+    *((kind, 1.0) for kind in ("none", "discrete", "continuous", "anchors", "separate")),
     ("discrete", 2.0),
     ("separate", 2.0),
 )
@@ -27,7 +27,7 @@ def seeded(seed=0):
 
 
 def clean_latents(kind, count, seed=0):
-    if kind in ("continuous", "separate"):
+    if kind in ("continuous", "anchors", "separate"):
         return torch.randn(count, 4, 3, generator=seeded(seed))
     return torch.randint(8, (count, 4), generator=seeded(seed))
 

@@ -304,7 +304,7 @@ def test_contradictions_are_refused_in_one_sentence(case):
         {"quantizer": 3},
         {"encoder": None},
         {"latent_head": ["mlp"]},
-        {"latent_prediction_type": "v"},
+        {"latent_prediction_type": 1},
         {"token_time_conditioning": "yes"},
         {"token_noise_schedule": 1},
     ],

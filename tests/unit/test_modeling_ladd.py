@@ -33,7 +33,7 @@ def test_shapes_are_those_of_the_contract(kind, stirred_model):
     if kind == "none":
         assert output.latent_prediction is None
     else:
-        size = 3 if model.config.latent_type == "continuous" else model.config.codebook_size
+        size = {"anchors": 6}.get(kind, 3 if model.config.latent_type == "continuous" else model.config.codebook_size)
         assert output.latent_prediction.shape == (2, 4, size)
 
 

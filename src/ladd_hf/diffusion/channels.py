@@ -61,7 +61,14 @@ class EncodedLatents:
 
 
 class LatentChannel(ABC):
-    """Interface of a kind of latents, used by the scheduler, the objective and the pipeline."""
+    """Interface of a kind of latents, used by the scheduler, the objective and the pipeline.
+
+    Attributes:
+        ends_noisy: True if clean latents have no probability, so that a run over which they are averaged out ends
+            before they are clean.
+    """
+
+    ends_noisy: bool = False
 
     @abstractmethod
     def prior(self, length: int, random: RowGenerator) -> Tensor:
@@ -86,6 +93,10 @@ class LatentChannel(ABC):
     @abstractmethod
     def step_bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor, s: Tensor) -> Tensor:
         """Returns the bound's term of a run's step t -> s, in nats per example, `(B,)`; 0 where s = t."""
+
+    @abstractmethod
+    def rate(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+        """Returns the bound's nats per example and unit of `progress` in a short step from times `t`, `(B,)`."""
 
     @abstractmethod
     def progress(self, t: Tensor) -> Tensor:
@@ -117,6 +128,10 @@ class LatentChannel(ABC):
 
         p is the step from the denoiser's prediction at t.
         """
+
+    def of_output(self, output: Any) -> LatentChannel:
+        """Returns the channel that reads the prediction of this output: itself, if that needs nothing else of it."""
+        return self
 
     @abstractmethod
     def check(self, latents: Tensor, batch_size: int, length: int) -> None:
@@ -200,6 +215,10 @@ class DiscreteLatents(MaskedChannel, LatentChannel):
         """Returns the probability of being revealed times the cross-entropy summed over masked codes, `(B,)` nats."""
         return self.reveal_probability(t, s) * self._masked_cross_entropy(prediction, clean, noisy).sum(1)
 
+    def rate(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+        """Returns the cross-entropy summed over masked codes over the share that is masked, `(B,)` nats."""
+        return self._masked_cross_entropy(prediction, clean, noisy).sum(1) / (1 - self.progress(t))
+
     def draw_moves(self, noisy: Tensor, t: float, s: float, random: RowGenerator) -> Tensor:
         """Draws the codes to reveal, `(B, M)` bool."""
         return self.draw_unmask(noisy, t, s, random)
@@ -253,6 +272,8 @@ class ContinuousLatents(LatentChannel):
         solver: the reverse step: `ddim`, `ddpm` or another registered solver.
     """
 
+    ends_noisy = True
+
     def __init__(self, schedule: GaussianSchedule, predicts_noise: bool, latent_dim: int, solver: str = "ddim") -> None:
         self.schedule = schedule
         self.predicts_noise = predicts_noise
@@ -286,6 +307,14 @@ class ContinuousLatents(LatentChannel):
     def step_bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor, s: Tensor) -> Tensor:
         """Returns the KL from the posterior to the DDPM step t -> s, `(B,)` nats: the weighted squared error."""
         return self._weight(t.double(), s.double()) * self._squared_error(prediction, clean, noisy, t).sum((1, 2))
+
+    def rate(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+        """Returns the squared error of y_0, `(B,)`."""
+        error = self._squared_error(prediction, clean, noisy, t).sum((1, 2))
+        if not self.predicts_noise:
+            return error
+        signal = self.schedule.signal_variance(t.double())
+        return error * (1 - signal) / signal
 
     def progress(self, t: Tensor) -> Tensor:
         """Returns half the signal-to-noise ratio, a(t)^2 / (2 s(t)^2): its rise weighs the squared error of y_0."""

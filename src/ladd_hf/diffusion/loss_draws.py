@@ -142,9 +142,8 @@ class TextLosses:
             output = self._denoiser.denoise(None, latents, token_timesteps=t_x, latent_timesteps=t_y)
         else:
             output = self._denoise(draws, noised, latents, t_x, t_y, torch.zeros_like(noised, dtype=torch.bool))
-        clean, end, channel = _repeated(self._clean, len(draws)), torch.zeros_like(t_y), self._channel
-        nats = channel.step_bound(output.latent_prediction, clean, latents, t_y, end)
-        return probability * nats / (channel.progress(end) - channel.progress(t_y))
+        clean = _repeated(self._clean, len(draws))
+        return probability * self._channel.rate(output.latent_prediction, clean, latents, t_y)
 
     def _denoise(
         self,

@@ -9,7 +9,8 @@ the encoder's own code it is the plain bound of the run, which pays for this cod
 to the same text.
 
 Continuous latents have a density only with some noise, so their run ends at a time t_y > 0, at which the tokens read
-them; their proposals are the forward process, and their steps those of the solver `ddpm`. Paper, sections 2, 3, 7.
+them; their proposals are the forward process, and their steps those of the solver `ddpm`. Those that are drawn from
+anchors have probabilities, as codes do: proposals are anchors, and the run goes to its end. Paper, sections 2, 3, 7.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from .bounds import Bound
 from .channels import LatentChannel
 from .denoiser import Denoiser, Encode
 from .paths import PathSpec, Point
-from .proposals import EveryCode, NoProposals, Proposals, proposals_around
+from .proposals import EveryCode, NoProposals, Proposals, combinations, proposals_around
 from .rng import RowGenerator
 from .runs import LATENT_WIDTH, RunSpec, marginal_run, run_path
 
@@ -43,7 +44,8 @@ class MarginalNelbo(Bound):
     Attributes:
         nats: `(B,)` float64.
         stderr: `(B,)` standard errors from the spread of the proposals' weights, too small where proposals coincide.
-            Nan for a single proposal, and where each code is taken once while orders are drawn; 0 if these are not.
+            Nan for a single proposal, and where each code or anchor is taken once while orders or noise are drawn; 0 if
+            nothing is drawn.
         effective: `(B,)` proposals that the weights are worth, (sum w)^2 / sum w^2.
         num_tokens: tokens of each example, without padding.
         num_proposals: K.
@@ -102,7 +104,8 @@ def marginal_nelbo(
             they keep, as a share of their signal, 0.5 by default. The bound is valid for any.
         random: the examples' random streams; by default from torch's global generator.
         encode: replaces the denoiser's own `encode`.
-        codebook: `(K, D)` vectors of the codes; without them `width` is the share of codes drawn from all.
+        codebook: `(K, D)` vectors of the codes, or the anchors; without vectors of codes `width` is the share of codes
+            drawn from all.
         rows_at_once: rows per call of the denoiser.
 
     Raises `ValueError` for an invalid run or path, one that starts with clean latents, and for numbers out of range.
@@ -118,8 +121,7 @@ def marginal_nelbo(
         encoded = (encode or denoiser.encode)(tokens, attention_mask, None)
         size = 0 if encoded.codes is None else channel.mask_id  # type: ignore[attr-defined]
         proposals = proposals_around(encoded, codebook, size, num_proposals, width)
-    if isinstance(proposals, EveryCode):
-        num_proposals = proposals.count
+    num_proposals = combinations(proposals) or num_proposals
     return bound_with(
         denoiser, tokens, maskable, attention_mask, points, proposals, num_proposals, random, rows_at_once
     )
@@ -138,7 +140,7 @@ def bound_with(
 ) -> MarginalNelbo:
     """Estimates the marginalised bound of a run over `points` with any [`Proposals`]; see [`marginal_nelbo`].
 
-    The last t_y is above 0 for continuous latents.
+    The last t_y is above 0 for continuous latents that `ends_noisy`.
     """
     clean, log_law = proposals.draw(num_proposals, random)  # (K, B, ...), (K, B)
     rows = RowGenerator(random.bits(num_proposals).T.flatten())  # one stream for each proposal of each text
@@ -147,9 +149,10 @@ def bound_with(
     mean = log_weights.logsumexp(0) - math.log(num_proposals)
     shares = log_weights.softmax(0)  # (K, B)
     error = torch.full_like(mean, math.nan)
-    if isinstance(proposals, EveryCode):
+    if combinations(proposals):
         moves = [sum(t > s for t, s in itertools.pairwise(times)) for times in zip(*points, strict=True)]
-        error = torch.zeros_like(mean) if moves == [1, 1] else error  # nothing is left to chance
+        certain = isinstance(proposals, EveryCode) and moves == [1, 1]  # nothing is left to chance
+        error = torch.zeros_like(mean) if certain else error
     elif num_proposals > 1:  # of the mean weight, as a share of it
         error = (shares * num_proposals).std(0) / math.sqrt(num_proposals)
     return MarginalNelbo(-mean, error, 1 / shares.square().sum(0), maskable.sum(1), num_proposals, walk.num_evaluations)

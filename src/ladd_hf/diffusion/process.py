@@ -10,11 +10,12 @@ from ..utils.number_ranges import COUNT_OR_ZERO
 from ..utils.options import Options, option
 from ..utils.registry import Spec
 from ..utils.wrong_objects import described
+from .anchored_latents import AnchoredLatents
 from .channels import ContinuousLatents, DiscreteLatents, LatentChannel, MaskedChannel
+from .latent_predictions import LATENT_PREDICTIONS, AnchorPrediction, LatentPrediction, NoisePrediction
 from .noise_schedules import gaussian_schedule, mask_schedule
 
 LATENT_TYPES = ("none", "continuous", "discrete")
-PREDICTION_TYPES = ("sample", "epsilon")
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class NoiseProcess(Options):
         latent_dim: size of a continuous latent.
         codebook_size: number of codes.
         latent_noise_schedule: alpha(t) of codes or a(t)^2 of vectors, given as `token_noise_schedule` is.
-        latent_prediction_type: `sample` or `epsilon`, the target of the denoiser's prediction of continuous latents.
+        latent_prediction_type: `sample`, `epsilon` or `anchors`, the target of the denoiser's prediction of continuous
+            latents, a name or a mapping with `name` and options.
 
     Raises `ValueError` for other values.
     """
@@ -41,7 +43,11 @@ class NoiseProcess(Options):
     latent_dim: int = option(0, COUNT_OR_ZERO)
     codebook_size: int = option(0, COUNT_OR_ZERO)
     latent_noise_schedule: Spec | None = None
-    latent_prediction_type: str = option("sample", PREDICTION_TYPES)
+    latent_prediction_type: Spec = "sample"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        LATENT_PREDICTIONS.build(self.latent_prediction_type)
 
     @classmethod
     def of(cls, config: Any) -> NoiseProcess:
@@ -72,8 +78,9 @@ class NoiseProcess(Options):
         """Builds the channel of the tokens. Raises `ValueError` for an unknown noise schedule."""
         return MaskedChannel(mask_schedule(self.token_noise_schedule), self.mask_token_id)
 
-    def latent_channel(self, solver: str = "ddim") -> LatentChannel | None:
-        """Builds the channel of the latents, `None` without latents; `solver` is the reverse step of continuous ones.
+    def latent_channel(self, solver: str | None = None) -> LatentChannel | None:
+        """Builds the channel of the latents, `None` without latents; `solver` is the reverse step of continuous ones,
+        by default the one that suits their prediction.
 
         Raises `ValueError` for an unknown noise schedule or solver.
         """
@@ -82,8 +89,11 @@ class NoiseProcess(Options):
         schedule = self.latent_noise_schedule or ""
         if self.latent_type == "discrete":
             return DiscreteLatents(mask_schedule(schedule), self.codebook_size)
-        predicts_noise = self.latent_prediction_type == "epsilon"
-        return ContinuousLatents(gaussian_schedule(schedule), predicts_noise, self.latent_dim, solver)
+        prediction: LatentPrediction = LATENT_PREDICTIONS.build(self.latent_prediction_type)
+        gaussian, solver = gaussian_schedule(schedule), solver or prediction.solver
+        if isinstance(prediction, AnchorPrediction):
+            return AnchoredLatents(gaussian, self.latent_dim, solver)
+        return ContinuousLatents(gaussian, isinstance(prediction, NoisePrediction), self.latent_dim, solver)
 
 
 NOISE_FIELDS = tuple(one.name for one in fields(NoiseProcess))

@@ -106,6 +106,30 @@ class EveryCode:
 
 
 @dataclass(frozen=True)
+class AnchorProposals:
+    """Vectors that are drawn as the numbers of their anchors are.
+
+    Attributes:
+        numbers: the law of the numbers.
+        points: `(K, D)` anchors.
+    """
+
+    numbers: CodeProposals | EveryCode
+    points: Tensor
+
+    def draw(self, count: int, random: RowGenerator) -> tuple[Tensor, Tensor]:
+        """Draws `(count, B, M, D)` anchors; see [`Proposals`]."""
+        numbers, log_law = self.numbers.draw(count, random)
+        return self.points[numbers], log_law
+
+
+def combinations(proposals: Proposals) -> int | None:
+    """Returns the number of combinations if each of them is taken once, `None` if they are drawn."""
+    numbers = proposals.numbers if isinstance(proposals, AnchorProposals) else proposals
+    return numbers.count if isinstance(numbers, EveryCode) else None
+
+
+@dataclass(frozen=True)
 class NoProposals:
     """Nothing to draw: a model of tokens alone, or latents whose whole law is that of their noise.
 
@@ -130,7 +154,8 @@ def proposals_around(
 
     Args:
         encoded: the texts' latents.
-        codebook: `(K, D)` vectors of the codes in the space of `encoded.unquantized`, `None` if they are not known.
+        codebook: `(K, D)` vectors of the codes in the space of `encoded.unquantized`, `None` if they are not known; or
+            the anchors that continuous latents are drawn from, `None` for those without.
         codebook_size: K; not read for continuous latents.
         count: number of proposals; all combinations of codes are taken, if there are no more than that.
         width: spread of codes, see [`CodeProposals.near`]; by default several, of which a half to four fit the models
@@ -139,7 +164,10 @@ def proposals_around(
     Raises `ValueError` for a share above 1.
     """
     if encoded.codes is None:
-        return NoProposals(encoded.vectors, len(encoded.vectors))
+        if codebook is None:
+            return NoProposals(encoded.vectors, len(encoded.vectors))
+        vectors = encoded.vectors if encoded.unquantized is None else encoded.unquantized
+        return AnchorProposals(_numbers(vectors, codebook, count, width), codebook)
     rows, places = encoded.codes.shape
     if codebook_size**places <= count:
         return EveryCode(codebook_size, places, rows)
@@ -147,4 +175,12 @@ def proposals_around(
         share = 0.1 if width is None else width
         SHARE.check("proposal_width", share)
         return CodeProposals.around(encoded.codes, codebook_size, share)
-    return CodeProposals.near(encoded.unquantized, codebook, _WIDTHS if width is None else (width,))
+    return _numbers(encoded.unquantized, codebook, count, width)
+
+
+def _numbers(vectors: Tensor, codebook: Tensor, count: int, width: float | None) -> CodeProposals | EveryCode:
+    """Returns all combinations of codes if there are no more than `count`, or those near `(B, M, D)` vectors."""
+    rows, places = vectors.shape[:2]
+    if len(codebook) ** places <= count:
+        return EveryCode(len(codebook), places, rows)
+    return CodeProposals.near(vectors, codebook, _WIDTHS if width is None else (width,))

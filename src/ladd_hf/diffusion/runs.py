@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 
 import torch
 
-from .channels import ContinuousLatents
 from .noise_schedules import GaussianSchedule
 from .paths import JOINT, PathSpec, Point, TimePath, shared_steps, time_path
 
@@ -70,7 +69,7 @@ def marginal_run(run: TimePath, channel: Any, width: float) -> list[Point]:
     if channel is None:
         return list(run.vertices)
     check_latents_are_written(run)
-    if not isinstance(channel, ContinuousLatents):
+    if not channel.ends_noisy:
         return list(run.vertices)
     end = time_of_width(channel.schedule, width)
     return [*dict.fromkeys((t_x, max(t_y, end)) for t_x, t_y in run.vertices)]

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from ..diffusion.latent_predictions import LATENT_PREDICTIONS, AnchorPrediction, LatentPrediction
 from ..diffusion.noise_schedules import gaussian_schedule, mask_schedule
 from ..utils.number_ranges import (
     AT_LEAST_ONE,
@@ -105,7 +106,8 @@ class LaddConfig(PreTrainedConfig):
             without tokens and with `num_layers` layers, for sequential inference of continuous latents.
         token_noise_schedule, latent_noise_schedule (`str` or `dict`): see `noise_schedules`; by default linear for
             tokens, `sqrt` for continuous latents and `polynomial` of degree 2 for codes.
-        latent_prediction_type (`"sample"`, `"epsilon"`): prediction target of the network for continuous latents.
+        latent_prediction_type (`str` or `dict`): prediction target of the network for continuous latents: `sample`,
+            `epsilon`, or `anchors`, the probabilities of `count` anchors, see [`AnchorPrediction`].
         encoder (`str` or `dict`): `trained`, a transformer of our own ([`TrainedOptions`]: sizes, `readout`,
             `variance`), or `pretrained` ([`PretrainedOptions`]: `name_or_path`, `pooling`, `projection` and others).
         latent_normalization (`"none"`, `"l2"`, `"unit"`): `l2` scales each latent to length sqrt(D) (unit mean square),
@@ -133,7 +135,9 @@ class LaddConfig(PreTrainedConfig):
     """
 
     model_type = "ladd"
-    keys_to_ignore_at_inference = ["latent_prediction", "loss_parts", "statistics", "hidden_states", "attentions"]
+    keys_to_ignore_at_inference = [
+        *("latent_prediction", "latent_anchors", "loss_parts", "statistics", "hidden_states", "attentions"),
+    ]
 
     vocab_size: int = 50258
     mask_token_id: int | None = None
@@ -167,7 +171,7 @@ class LaddConfig(PreTrainedConfig):
 
     token_noise_schedule: str | dict[str, Any] = "linear"
     latent_noise_schedule: str | dict[str, Any] | None = None
-    latent_prediction_type: Literal["sample", "epsilon"] = "sample"
+    latent_prediction_type: str | dict[str, Any] = "sample"
 
     encoder: str | dict[str, Any] = "trained"
     quantizer: str | dict[str, Any] = "vector"
@@ -229,6 +233,20 @@ class LaddConfig(PreTrainedConfig):
     def encoder_pooling(self) -> str | None:
         """The pooling of a pretrained encoder, `None` for a trained one; builds nothing, so that it can be compiled."""
         return pooling_of(self.encoder)
+
+    @property
+    def latent_prediction(self) -> LatentPrediction:
+        """The options of `latent_prediction_type`."""
+        options: LatentPrediction = LATENT_PREDICTIONS.build(self.latent_prediction_type)
+        return options
+
+    @property
+    def latent_output_size(self) -> int:
+        """Numbers that the network predicts of a latent: D, or K logits over codes or anchors."""
+        if self.latent_type == "discrete":
+            return self.codebook_size
+        prediction = self.latent_prediction
+        return prediction.count if isinstance(prediction, AnchorPrediction) else self.latent_dim
 
     @property
     def latent_head_options(self) -> LinearHead | MlpHead:
@@ -377,6 +395,7 @@ class LaddConfig(PreTrainedConfig):
         if kind == "continuous":
             self._refuse(kind, _OF_CODES, "'discrete'")
             gaussian_schedule(self.latent_noise_schedule or "")
+            LATENT_PREDICTIONS.build(self.latent_prediction_type)
             return
         self._refuse(kind, _OF_CONTINUOUS, "'continuous'")
         if encoder.variance != "none":

@@ -72,7 +72,7 @@ class LatentUnpooling(nn.Module):
 
 
 class LatentHead(nn.Module):
-    """Maps the latent stream to D numbers or K logits, with an optional wide MLP. Paper, section 5."""
+    """Maps the latent stream to D numbers, or K logits over codes or anchors, with an optional wide MLP. Section 5."""
 
     def __init__(self, config: LaddConfig, cond_hidden_size: int) -> None:
         super().__init__()
@@ -81,9 +81,8 @@ class LatentHead(nn.Module):
         head, width = config.latent_head_options, hidden
         if isinstance(head, MlpHead):
             self.wide, width = ResidualMLP(hidden, head.hidden_size, head.layers, eps), head.hidden_size
-        size = config.latent_dim if config.latent_type == "continuous" else config.codebook_size
         after_norm = cond_hidden_size if config.reference_layout else 0
-        self.output = OutputHead(width, size, after_norm, eps)
+        self.output = OutputHead(width, config.latent_output_size, after_norm, eps)
         self.modulation = None if config.reference_layout else Modulation(cond_hidden_size, hidden, count=2)
 
     def forward(self, states: Tensor, conditioning: Tensor | None) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast, overload
 
@@ -11,7 +12,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.generic import can_return_tuple
 
-from ..diffusion.channels import EncodedLatents
+from ..diffusion.anchored_latents import AnchoredLatents
+from ..diffusion.channels import EncodedLatents, LatentChannel
+from ..diffusion.latent_predictions import AnchorPrediction
 from ..diffusion.marginal_bound import MarginalNelbo, check_proposals, marginal_nelbo
 from ..diffusion.nelbo import Nelbo, nelbo
 from ..diffusion.objective import TrainingObjective
@@ -41,6 +44,7 @@ from .encoders.pretrained import PretrainedEncoder, batches_of, feature_batches
 from .encoders.statistics import LatentStatistics
 from .encoders.trained import LaddEncoder, check_finite, check_lengths
 from .eval_mode import evaluation_mode
+from .latent_anchors import LatentAnchors
 from .latent_io import LatentDenoiser, LatentHead, LatentPooling
 from .modeling_outputs import LaddModelOutput, LaddOutput
 from .modeling_streams import LaddModel, one_or_each
@@ -57,6 +61,7 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
     `latent_type` of the configuration chooses Co-LADD (`continuous`), Di-LADD (`discrete`) or MDLM (`none`).
     """
 
+    _keep_in_fp32_modules_strict = ["latent_anchors"]
     _tied_weights_keys = {"token_head.proj.weight": "model.embed_tokens.weight"}
 
     def __init__(self, config: LaddConfig) -> None:
@@ -76,12 +81,22 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
         self.latent_denoiser = LatentDenoiser(config) if separate else None
         self.latent_head = LatentHead(config, cond) if has_latents and not separate else None
         self.latent_pooling = LatentPooling(config) if config.latent_pooling == "chunk" else None
+        anchored = config.latent_type == "continuous" and isinstance(config.latent_prediction, AnchorPrediction)
+        self.latent_anchors = LatentAnchors(config) if anchored else None
         process = NoiseProcess.of(config)
-        self.token_channel, self.latent_channel = process.token_channel(), process.latent_channel()
+        self.token_channel, self._latent_channel = process.token_channel(), process.latent_channel()
         self.latent_encoder_frozen = False
         self.post_init()
         if getattr(config.encoder_options, "trained", False) and self.device.type != "meta":
             cast(PretrainedEncoder, self.encoder).load_pretrained()  # else a checkpoint provides the weights
+
+    @property
+    def latent_channel(self) -> LatentChannel | None:
+        """The channel of the latents, `None` without."""
+        channel, anchors = self._latent_channel, self.latent_anchors
+        if anchors is None:
+            return channel
+        return cast(AnchoredLatents, channel).with_anchors(anchors.anchors)
 
     def get_output_embeddings(self) -> nn.Linear:
         """Returns the vocabulary projection."""
@@ -210,13 +225,14 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
                 raise ValueError("The latent denoiser is conditioned on time: give `latent_timesteps`.")
             check_times(len(vectors), latent_timesteps=latent_timesteps)
             prediction = self.latent_denoiser(vectors, one_or_each(latent_timesteps, len(vectors)))
+            prediction = self._latent_posterior(prediction, latents, latent_timesteps)
         if input_ids is None and inputs_embeds is None:
             if prediction is None:
                 raise ValueError(
                     "Neither `input_ids` nor `inputs_embeds` is given: only a model with `separate_latent_denoiser` "
                     "runs on latents alone."
                 )
-            return LaddOutput(latent_prediction=prediction)
+            return LaddOutput(latent_prediction=prediction, latent_anchors=self._anchor_points(prediction))
         out = self.model(
             input_ids,
             vectors,
@@ -234,9 +250,11 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
                 tokens = out.last_hidden_state
                 latent_states = latent_states + self.latent_pooling(tokens, *row_spans(attention_mask, tokens))
             prediction = self.latent_head(latent_states, out.conditioning)
+            prediction = self._latent_posterior(prediction, latents, latent_timesteps)
         return LaddOutput(
             logits=logits,
             latent_prediction=prediction,
+            latent_anchors=self._anchor_points(prediction),
             hidden_states=out.hidden_states,
             attentions=out.attentions,
         )
@@ -280,6 +298,9 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
                 encoded = EncodedLatents(
                     quantized.vectors, encoded.kl, quantized.codes, quantized.loss, quantized.unquantized
                 )
+            if self.latent_anchors is not None:
+                snapped = self.latent_anchors.snapped(encoded.vectors)
+                encoded = replace(encoded, vectors=snapped, unquantized=encoded.vectors)
         return encoded
 
     @torch.no_grad()
@@ -309,6 +330,43 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
             batches = batches_of(data, num_examples, self.config.pad_token_id or 0, self.device)
             features = feature_batches(encoder, batches, self.dtype)
             return encoder.statistics.gather(features, encoder.options.name_or_path)
+
+    def gather_latent_anchors(
+        self, data: Iterable[Mapping[str, Any]], num_examples: int | None = None, seed: int = 0
+    ) -> int:
+        """Finds the anchors of `latent_prediction_type` "anchors": the k-means centres of the encoder's outputs, which
+        must not change any more. Returns the number of outputs.
+
+        Args:
+            data, num_examples: as in `gather_latent_statistics`; some ten latents for each anchor suffice.
+            seed: of the k-means.
+
+        Raises `ValueError` for a model without anchors, and for fewer different outputs than anchors.
+        """
+        if self.latent_anchors is None:
+            raise ValueError(
+                "This model has no anchors: set `latent_prediction_type` 'anchors' in its configuration, with "
+                "`latent_type` 'continuous'."
+            )
+        outputs = []
+        with evaluation_mode(self), torch.no_grad():
+            for batch in batches_of(data, num_examples, self.config.pad_token_id or 0, self.device, size=256):
+                encoded = self.encode(
+                    batch["input_ids"],
+                    batch.get("attention_mask"),
+                    precomputed_latents=batch.get("precomputed_latents"),
+                )
+                outputs.append(encoded.vectors if encoded.unquantized is None else encoded.unquantized)
+        if not outputs:
+            raise ValueError("There are no texts to find anchors in: give a data set with `input_ids`.")
+        vectors = torch.cat(outputs).flatten(0, 1)
+        self.latent_anchors.find(vectors, seed)
+        return len(vectors)
+
+    @property
+    def needs_latent_anchors(self) -> bool:
+        """True if latents are predicted as anchors, which have not been found yet."""
+        return self.latent_anchors is not None and not self.latent_anchors.found
 
     @property
     def needs_latent_statistics(self) -> bool:
@@ -404,7 +462,20 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
             if run is None or num_proposals is None:
                 return nelbo(*text, path, num_samples, random, encode, run)
             codebook = None if self.quantizer is None else self._codebook(self.quantizer)
+            codebook = codebook if self.latent_anchors is None else self.latent_anchors.points
             return marginal_nelbo(*text, run, num_proposals, path, proposal_width, random, encode, codebook)
+
+    def _latent_posterior(self, prediction: Tensor, noisy: Tensor | None, t: Tensor | None) -> Tensor:
+        """Returns the head's output as the prediction: of anchors with their frequencies and likelihoods."""
+        if self.latent_anchors is None:
+            return prediction
+        if t is None or noisy is None:
+            raise ValueError("The likelihood of the anchors depends on time: give `latent_timesteps`.")
+        check_times(len(noisy), latent_timesteps=t)
+        return cast(Tensor, self.latent_anchors(prediction, noisy, one_or_each(t, len(noisy))))
+
+    def _anchor_points(self, prediction: Tensor | None) -> Tensor | None:
+        return None if self.latent_anchors is None or prediction is None else self.latent_anchors.points
 
     def _codebook(self, quantizer: Quantizer) -> Tensor:
         """Returns the vectors of all codes, `(K, D)`."""

@@ -20,6 +20,7 @@ from .adapters import has_adapters
 from .configuration_ladd import LaddConfig
 from .encoders.statistics import LatentStatistics
 from .encoders.trained import LatentReadout
+from .latent_anchors import LatentAnchors
 from .latent_io import LatentInput
 from .loading import check_index, clear_errors, refuse_other_sizes, refuse_partial, refuse_pickles
 from .quantizers.quantizer import reset_if_of_quantizer
@@ -183,6 +184,9 @@ class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
         elif isinstance(module, LatentStatistics):
             init.zeros_(module.mean)
             init.zeros_(module.std)
+        elif isinstance(module, LatentAnchors):
+            for buffer in (module.points, module.log_frequencies, module.spread):
+                init.zeros_(buffer)
         elif isinstance(module, LatentInput) and module.slots is not None:
             init.normal_(module.slots, std=cast(float, self.config.initializer_range))
         elif isinstance(mask_vector := getattr(module, "mask_vector", None), nn.Parameter):

@@ -26,7 +26,7 @@ class LaddJointScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks up t
     def __init__(
         self,
         timestep_spacing: str = "uniform",
-        latent_solver: str = "ddim",
+        latent_solver: str | None = None,
         unmasking: Spec = "ancestral",
         remasking: Spec = "none",
         noise_process: NoiseProcess | Mapping[str, Any] | None = None,

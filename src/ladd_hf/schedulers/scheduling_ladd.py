@@ -72,7 +72,8 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
             time rises along it.
         steps: weights by which the path's legs share a run's evaluations, at least one each; equal by default.
         timestep_spacing: `uniform` or `cosine` grid of times on each leg.
-        latent_solver: `ddim` or `ddpm`, the reverse step of continuous latents.
+        latent_solver: `ddim` or `ddpm`, the reverse step of continuous latents; by default the one that suits their
+            prediction: `ddpm` for anchors, otherwise `ddim`.
         unmasking: selection of the tokens that a step reveals: `ancestral` (the model's own law), `first_hitting` (an
             equal number at random positions), or by confidence: `top_probability`, `margin` or `entropy`.
         remasking: `none`, or `{"name": "cap", "rate": eta}` or `{"name": "rescale", "rate": eta}` to remask visible
@@ -94,7 +95,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         path: PathSpec = "joint",
         steps: Sequence[float] | None = None,
         timestep_spacing: str = "uniform",
-        latent_solver: str = "ddim",
+        latent_solver: str | None = None,
         unmasking: Spec = "ancestral",
         remasking: Spec = "none",
         noise_process: NoiseProcess | Mapping[str, Any] | None = None,
@@ -119,7 +120,8 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         saved |= {"path": path_data(path), "steps": self._leg_weights, "noise_process": self.noise_process.data()}
         # diffusers treats options given by position as defaults, which `from_config` would drop
         self.register_to_config(**saved, _use_default_values=[])
-        LATENT_SOLVERS[self.config.latent_solver]  # both lookups raise for an unknown name
+        if self.config.latent_solver is not None:  # both lookups raise for an unknown name
+            LATENT_SOLVERS[self.config.latent_solver]
         TIMESTEP_SPACINGS[self._spacing]
         self._tokens = self.noise_process.token_channel()
         self._latents = self.noise_process.latent_channel(self.config.latent_solver)
@@ -351,7 +353,8 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
             sample = self._reveal(plan, plan.token_step, sample, logits, sampler or _MODELS_OWN, random)
         if latents is not None and plan.latent_moves is not None:
             prediction, (_, t_y), (_, s_y) = model_output.latent_prediction, plan.start, plan.end
-            latents = self._channel().step(prediction, latents, t_y, s_y, random, plan.latent_moves)
+            channel = self._channel().of_output(model_output)
+            latents = channel.step(prediction, latents, t_y, s_y, random, plan.latent_moves)
         if not return_dict:
             return sample, latents
         return LaddSchedulerOutput(prev_sample=sample, prev_latents=latents)

@@ -40,7 +40,7 @@ class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks
         latent_share: float = 0.5,
         max_latent_steps: int | None = None,
         timestep_spacing: str = "uniform",
-        latent_solver: str = "ddim",
+        latent_solver: str | None = None,
         unmasking: Spec = "ancestral",
         remasking: Spec = "none",
         noise_process: NoiseProcess | Mapping[str, Any] | None = None,

@@ -44,7 +44,7 @@ class LaddTunedScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks up t
         table: LossTable | Mapping[str, Any] | None = None,
         latent_cost: float | None = None,
         budgets: Sequence[int] = (),
-        latent_solver: str = "ddim",
+        latent_solver: str | None = None,
         unmasking: Spec = "ancestral",
         remasking: Spec = "none",
         noise_process: NoiseProcess | Mapping[str, Any] | None = None,

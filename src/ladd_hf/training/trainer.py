@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
 import torch
+from accelerate.utils import broadcast
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
@@ -21,6 +22,7 @@ from ..diffusion.step_counts import StepCounts, batch_counts, maskable_tokens, t
 from ..diffusion.time_sampling import TrainingNoise
 from ..models.encoders.pretrained import PretrainedEncoder
 from ..models.fsdp import full_tensor
+from ..models.latent_anchors import LatentAnchors
 from ..models.modeling_ladd import LaddForDiffusionLM
 from ..models.vocabulary import Vocabulary, check_tokenizer
 from .adapters import check_trainable
@@ -34,6 +36,7 @@ from .run_facts import RunRecorder
 from .run_record import RunRecord
 from .sampling_trainer import SamplingTrainer
 from .searching_trainer import SearchingTrainer
+from .stage_checks import check_anchors_are_found
 from .trainer_arguments import check_model_to_train, check_trainer_arguments
 from .trainer_checks import check_optimizer, check_options, check_set
 from .training_cost import TrainingCost
@@ -42,6 +45,8 @@ logger = logging.get_logger(__name__)
 
 # Number of training texts whose statistics standardise latents.
 _EXAMPLES_OF_STATISTICS = 4096
+# Number of training texts in whose latents anchors are found.
+_EXAMPLES_OF_ANCHORS = 20_000
 
 
 def _evaluation_sets(given: Any) -> dict[str, Any]:
@@ -55,6 +60,11 @@ def _parts_of(model: LaddForDiffusionLM, names: Iterable[str]) -> list[nn.Module
     """Returns a model's parts by their names in stages."""
     parts = {"model": (model,), "encoder": (model.encoder, model.quantizer)}
     return [part for name in names for part in parts[name] if part is not None]
+
+
+def trains_encoder(model: LaddForDiffusionLM) -> bool:
+    """True if any of the encoder's weights are trained."""
+    return model.encoder is not None and any(one.requires_grad for one in model.encoder.parameters())
 
 
 class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
@@ -71,7 +81,8 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
     * `evaluate` computes the bound along `args.nelbo_paths`, separately for tokens and latents; `eval_loss` is the
       first path's sum, in nats per token. For continuous latents, and along a path of the tokens alone, that sum is not
       a bound on the texts' likelihood (see [`Nelbo`]), and no perplexity is reported.
-    * Latents are standardised by statistics of the first 4,096 texts, if configured and not yet gathered.
+    * Latents are standardised by statistics of the first 4,096 texts, if configured and not yet gathered; anchors are
+      found in the latents of the first 20,000 texts at the beginning of the first stage that fixes the encoder.
     * A model without a `text_frame` gets it from blocks of `token_blocks`; see [`text_layout`].
     * Evaluation and saved models use the averaged weights; checkpoints hold both.
     * Evaluation counts each text once, even if training drops some, and does not affect the training.
@@ -201,6 +212,8 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         check_sharding(self.accelerator, stages, wrapped=hasattr(self.model, "get_base_model"))
         for objective in args.stage_plan.objectives():
             objective.check_fits(model.config.latent_type)
+        if model.needs_latent_anchors and trains_encoder(model):
+            check_anchors_are_found(args.stage_plan)
         if args.nelbo_proposals and model.latent_channel is not None:
             for path in args.nelbo_paths:
                 check_latents_are_written(run_path(args.nelbo_run, path, with_latents=True))
@@ -347,6 +360,15 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         frozen = "encoder" in (stage.freeze or ())
         if plan.freezes and model.encoder is not None and model.latent_encoder_frozen != frozen:
             model.freeze_latent_encoder(frozen)
+        if model.needs_latent_anchors and not trains_encoder(model):
+            self._find_anchors(model)
+
+    def _find_anchors(self, model: LaddForDiffusionLM) -> None:
+        """Finds the anchors of the fixed encoder's outputs; every process takes those of the first."""
+        model.gather_latent_anchors(cast(Iterable, self.train_dataset), _EXAMPLES_OF_ANCHORS)
+        anchors = cast(LatentAnchors, model.latent_anchors)
+        for buffer in anchors.buffers():
+            buffer.copy_(broadcast(buffer.clone()))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the parts of the loss, averaged over batches and processes since the last log."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from ..float32_buffers import Float32Buffers
 
 
-class LatentStatistics(nn.Module):
+class LatentStatistics(Float32Buffers):
     """Mean and deviation of each dimension over the gathered texts, in float32 for any dtype of the model.
 
     Deviations of 0 throughout mean that nothing was gathered yet.
@@ -75,12 +76,3 @@ class LatentStatistics(nn.Module):
         self.std.copy_(torch.where(std > 1e-6 * scale, std, 1.0))
         self._gathered = True
         return count
-
-    def _apply(self, fn: Any, recurse: bool = True) -> LatentStatistics:
-        kept = dict(self.named_buffers())
-        super()._apply(fn, recurse)
-        for name, before in kept.items():  # moved to the device, but never to a lower precision
-            after = getattr(self, name)
-            if after.dtype != before.dtype:
-                setattr(self, name, before.to(after.device))
-        return self

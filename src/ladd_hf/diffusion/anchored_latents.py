@@ -1,0 +1,160 @@
+"""Continuous latents whose clean values are among K anchors: a step draws one, and its likelihood is known.
+
+The network gives log p(k | y_t, x_t) up to a constant. With y_0 = C_k drawn from it, q(y_s | y_t, y_0) is the exact
+reverse step, and p(y_s | y_t) a mixture of K Gaussians of known means and equal variance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .channels import ContinuousLatents
+from .gaussian import ddpm_mean, ddpm_variance, sample_weight
+from .masked import draw_categorical
+from .noise_schedules import GaussianSchedule
+from .precision import at_least_float32
+from .rng import RowGenerator
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """Values that clean latents take, or nearly take.
+
+    Attributes:
+        points: `(K, D)`.
+        spread: variance of each coordinate around the nearest point, a number; 0 if latents are at the points.
+    """
+
+    points: Tensor
+    spread: Tensor | float = 0.0
+
+    def log_likelihoods(self, noisy: Tensor, signal_variance: Tensor) -> Tensor:
+        """Returns log p(y_t | anchor k) of `(B, M, D)` noisy latents, `(B, M, K)`, without what all have in common.
+
+        It is the density of a C_k with variance s^2 + a^2 spread, for `signal_variance` a^2 `(B,)`.
+        """
+        points, share = self.points.to(noisy), signal_variance.to(noisy)[:, None, None]
+        signal, variance = share.sqrt(), 1 - share + share * self.spread
+        return signal * (noisy @ points.T - signal * points.square().sum(-1) / 2) / variance
+
+    def square_distances(self, latents: Tensor) -> Tensor:
+        """Returns |y - C_k|^2, `(..., D)` to `(..., K)`."""
+        points = self.points.to(latents)
+        distances = latents.square().sum(-1, keepdim=True) - 2 * latents @ points.T + points.square().sum(-1)
+        return distances.clamp(min=0)
+
+    def nearest(self, latents: Tensor) -> Tensor:
+        """Returns the number of the nearest point, `(..., D)` to `(...)`."""
+        return self.square_distances(latents).argmin(-1)
+
+    def mean(self, logits: Tensor, noisy: Tensor, signal_variance: Tensor) -> Tensor:
+        """Returns E[y_0 | y_t] of logits `(B, M, K)` over the points, `(B, M, D)`."""
+        mean = at_least_float32(logits).softmax(-1) @ self.points.to(at_least_float32(logits))
+        share = signal_variance.to(mean)[:, None, None]
+        gain = share.sqrt() * self.spread / (1 - share + share * self.spread)  # how far y_0 follows y_t from its point
+        return mean + gain * (noisy.to(mean) - share.sqrt() * mean)
+
+
+class AnchoredLatents(ContinuousLatents):
+    """Vectors under Gaussian noise whose clean values are drawn from anchors.
+
+    Predictions are logits `(B, M, K)` over the anchors.
+
+    Args:
+        schedule: a(t)^2.
+        latent_dim: size D of a latent.
+        solver: the reverse step at the drawn anchor; only `ddpm` follows the process whose bound this gives, if a run
+            has more than one step of the latents.
+        anchors: the anchors; a scheduler, which has none, takes those of each output.
+    """
+
+    ends_noisy = False
+
+    def __init__(
+        self, schedule: GaussianSchedule, latent_dim: int, solver: str = "ddpm", anchors: Anchors | None = None
+    ) -> None:
+        super().__init__(schedule, predicts_noise=False, latent_dim=latent_dim, solver=solver)
+        self._anchors, self._solver_name = anchors, solver
+
+    @property
+    def anchors(self) -> Anchors:
+        """The anchors. Raises `ValueError` if they are not known."""
+        if self._anchors is None:
+            raise ValueError(
+                "The latents are drawn from anchors, which the denoiser's output does not hold: give an output with "
+                "`latent_anchors` of shape (K, D), as `LaddForDiffusionLM` does."
+            )
+        return self._anchors
+
+    def with_anchors(self, anchors: Anchors) -> AnchoredLatents:
+        """Returns the channel of these anchors."""
+        return AnchoredLatents(self.schedule, self.latent_dim, self._solver_name, anchors)
+
+    def of_output(self, output: Any) -> AnchoredLatents:
+        """See [`LatentChannel.of_output`]."""
+        points = getattr(output, "latent_anchors", None)
+        return self if points is None else self.with_anchors(Anchors(points))
+
+    def loss(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+        """Returns the cross-entropy of the nearest anchors, averaged over the latents, `(B,)` nats."""
+        return self._cross_entropy(prediction, clean).mean(1)
+
+    def step_bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor, s: Tensor) -> Tensor:
+        """Returns a bound on the KL from the posterior to the mixture of the DDPM step t -> s, `(B,)` nats.
+
+        With p_k the prediction and w_k the KL to the Gaussian of anchor k alone, it is -log sum_k p_k exp(-w_k)
+        (Hershey and Olsen 2007); in the step to s = 0, which gives an anchor itself, the cross-entropy of the nearest.
+        """
+        log_law, times = at_least_float32(prediction).log_softmax(-1), (t.double(), s.double())
+        apart = self.anchors.square_distances(at_least_float32(clean))  # (B, M, K)
+        weight = sample_weight(self.schedule, *times).to(apart)[:, None, None]
+        moved = -(log_law - weight * apart).logsumexp(-1)
+        nats = torch.where((s <= 0)[:, None], self._cross_entropy(prediction, clean), moved)
+        return torch.where((t > s)[:, None], nats, 0.0).double().sum(1)
+
+    def step(
+        self, prediction: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator, moves: Tensor
+    ) -> Tensor:
+        """Draws an anchor for each latent and makes the solver's step to it, `(B, M, D)`; the last one (s = 0) returns
+        the anchor."""
+        uniform = random.uniform(noisy.shape[1])
+        drawn = draw_categorical(prediction.flatten(0, 1), uniform.flatten()).view(noisy.shape[:2])
+        return super().step(self.anchors.points[drawn], noisy, t, s, random, moves)
+
+    def forced_step(self, clean: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator) -> Tensor:
+        """Draws latents at s > 0 from the posterior at the clean latents, `(B, M, D)`; at s = 0 they are these."""
+        return clean.to(noisy) if s <= 0 else super().forced_step(clean, noisy, t, s, random)
+
+    def step_log_ratio(
+        self, prediction: Tensor, clean: Tensor, noisy: Tensor, following: Tensor, t: float, s: float
+    ) -> Tensor:
+        """Returns the ratio of the mixture's density to that of the Gaussian around the clean anchors; at s = 0 the
+        log-probability of these."""
+        log_law = prediction.double().log_softmax(-1)
+        if s <= 0:
+            return log_law.gather(-1, self.anchors.nearest(clean)[..., None]).sum((1, 2))
+        times = tuple(torch.tensor(time, dtype=torch.float64, device=noisy.device) for time in (t, s))
+        noisy, clean, following = noisy.double(), clean.double(), following.double()
+        start = ddpm_mean(self.schedule, torch.zeros_like(noisy), noisy, *times)
+        share = ddpm_mean(self.schedule, noisy.new_ones(()), noisy.new_zeros(()), *times)  # of y_0 in the mean
+        variance = ddpm_variance(self.schedule, *times)
+        # log N(following; start + share C_k) for each k, without the part that all have in common
+        points, moved = share * self.anchors.points.to(noisy), following - start
+        towards = (moved @ points.T - points.square().sum(-1) / 2) / variance
+        own = (moved * share * clean - (share * clean).square() / 2).sum(-1) / variance
+        return ((log_law + towards).logsumexp(-1) - own).sum(1)
+
+    def _cross_entropy(self, prediction: Tensor, clean: Tensor) -> Tensor:
+        """Returns the cross-entropy of the nearest anchors, `(B, M)`, from `(B, M, K)` logits."""
+        target = self.anchors.nearest(at_least_float32(clean))
+        logits = at_least_float32(prediction).flatten(0, 1)
+        return F.cross_entropy(logits, target.flatten(), reduction="none").view_as(target)
+
+    def _squared_error(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+        mean = self.anchors.mean(prediction, noisy, self.schedule.signal_variance(t.double()))
+        return super()._squared_error(mean, clean, noisy, t)
