@@ -26,8 +26,13 @@ class Encode(Protocol):
 class Denoiser(Protocol):
     """Interface of a model for the loss and the bound: its call, its two channels and its encoder."""
 
-    token_channel: MaskedChannel
-    latent_channel: LatentChannel | None
+    @property
+    def token_channel(self) -> MaskedChannel:
+        """The channel of the tokens."""
+
+    @property
+    def latent_channel(self) -> LatentChannel | None:
+        """The channel of the latents, `None` without."""
 
     def denoise(self, input_ids: Tensor | None, latents: Tensor | None = None, **kwargs: Any) -> Any:
         """Evaluates the denoiser: returns `.logits` `(n, V)` at `logits_mask` and `.latent_prediction`."""
