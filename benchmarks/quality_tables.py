@@ -100,6 +100,7 @@ def main() -> None:
     quality_figure(comparison).savefig(stem.with_suffix(".png"), dpi=150)
     data = {
         "training": costs,
+        "equal_cost": comparison.equal_cost_data(),
         "models": [one.data() for one in comparison.results],
         "by_seed": {name: [one.data() for one in found] for name, found in by_recipe.items()},
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from ..metrics import gap_closed
@@ -26,6 +26,10 @@ class EqualCost:
         score: of its samples.
         baseline: score of the baseline at this cost; `None` where it has no runs on both sides of it.
         beyond: in which direction the baseline has none: `below` its cheapest run, or `above` its dearest.
+        score_stderr: standard error of the score, if it is known.
+        baseline_stderr: standard error of the baseline's score. Between two of its runs the score is (1 - w) a + w b,
+            and the error (1 - w) of a's and w of b's: the largest that there may be, since samples of two runs share
+            their seeds, so that their errors are not independent. `None` if one of the two is not known.
     """
 
     num_steps: int
@@ -33,6 +37,8 @@ class EqualCost:
     score: float
     baseline: float | None
     beyond: Literal["below", "above"] | None
+    score_stderr: float | None = None
+    baseline_stderr: float | None = None
 
 
 @dataclass(frozen=True)
@@ -82,8 +88,8 @@ class Comparison:
     ) -> list[EqualCost]:
         """Compares each run of a curve with the baseline at the run's cost.
 
-        Between two runs of the baseline its score is taken as linear in the logarithm of the cost; beyond its ends it
-        is unknown.
+        Between two runs of the baseline its score, and so its standard error, is taken as linear in the logarithm of
+        the cost; beyond its ends it is unknown.
 
         Args:
             axis: `flops`, `seconds` or `nfe`.
@@ -98,13 +104,39 @@ class Comparison:
         for one in (baseline, other):
             if one is None or one not in curves:
                 raise ValueError(f"There is no curve {one!r} over {AXES[axis]}; give one of {list(curves)}.")
+        error = f"{name}_stderr"
         points = [(row[axis], row[name]) for row in curves[str(baseline)]]
+        errors = [(row[axis], row.get(error)) for row in curves[str(baseline)]]
         found = []
         for row in curves[other]:
             cost = row[axis]
             beyond: Any = "below" if cost < points[0][0] else "above" if cost > points[-1][0] else None
-            found.append(EqualCost(row["num_steps"], cost, row[name], interpolated(points, cost), beyond))
+            there = interpolated(points, cost), beyond, row.get(error), interpolated(errors, cost)
+            found.append(EqualCost(row["num_steps"], cost, row[name], *there))
         return found
+
+    def equal_cost_data(self) -> list[dict[str, Any]]:
+        """Returns all comparisons at equal operations and seconds with the baseline as JSON data, a mapping for each
+        run: its axis, temperature and label, what [`EqualCost`] holds, and the change that [`Comparison.change`]
+        tells."""
+        found = []
+        for axis in ("flops", "seconds"):
+            for temperature in self.temperatures:
+                for name, runs in self.all_at_equal_cost(axis, temperature).items():
+                    for run in runs:
+                        change = None if run.baseline is None else self.change(run.baseline, run.score)
+                        place = {"axis": axis, "temperature": temperature, "run": name}
+                        found.append({**place, **asdict(run), "change": change})
+        return found
+
+    def all_at_equal_cost(self, axis: str, temperature: float = 1.0) -> dict[str, list[EqualCost]]:
+        """Returns the comparison of each curve but the baseline's with it, by label; none without a baseline."""
+        baseline = self.baseline(temperature=temperature)
+        curves = self.curves(axis, temperature)
+        if baseline not in curves:
+            return {}
+        others = [name for name in curves if name != baseline]
+        return {name: self.at_equal_cost(axis, name, baseline, temperature) for name in others}
 
     def change(self, baseline: float, score: float) -> float | None:
         """Returns the task's comparison of two scores: the share of the baseline's distance to the data's own score
@@ -143,13 +175,13 @@ def label(one: EvaluationResults, schedule: str) -> str:
     return f"{one.model['name']} {schedule}"
 
 
-def interpolated(points: Sequence[tuple[float, float]], cost: float) -> float | None:
-    """Returns the score at a cost above 0, linear in the cost's logarithm between points that are ordered by cost;
-    `None` beyond them."""
-    exact = next((score for known, score in points if known == cost), None)
+def interpolated(points: Sequence[tuple[float, float | None]], cost: float) -> float | None:
+    """Returns the number at a cost above 0, linear in the cost's logarithm between points that are ordered by cost;
+    `None` beyond them, and where a number that it depends on is `None`."""
+    exact = next(((number,) for known, number in points if known == cost), None)
     if exact is not None:
-        return exact
+        return exact[0]
     for (low, before), (high, after) in itertools.pairwise(points):
-        if low < cost < high:
+        if low < cost < high and before is not None and after is not None:
             return before + math.log(cost / low) / math.log(high / low) * (after - before)
     return None

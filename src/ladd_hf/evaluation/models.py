@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ from .results import EvaluationResults
 from .settings import EvaluationSettings
 from .tasks import task_for
 
-TABLE, PLOT = "table.md", "quality.png"
+TABLE, PLOT, EQUAL_COST = "table.md", "quality.png", "equal-cost.json"
 
 
 def evaluate_models(
@@ -39,8 +40,8 @@ def evaluate_models(
 ) -> Comparison:
     """Evaluates pipelines on the same data with the same settings, and compares them with the first one.
 
-    The folder gets `<name>.json` for each model, with which a run that was stopped goes on, the table `table.md`, and,
-    where matplotlib is installed, the plot `quality.png`.
+    The folder gets `<name>.json` for each model, with which a run that was stopped goes on, the table `table.md`, its
+    comparisons at equal cost as `equal-cost.json`, and, where matplotlib is installed, the plot `quality.png`.
 
     Args:
         models: folders, or repositories of the Hub.
@@ -75,10 +76,18 @@ def evaluate_models(
     comparison = compared(found)
     if accelerator.is_main_process:
         (Path(folder) / TABLE).write_text(markdown_report(comparison), encoding="utf-8")
+        equal_cost = json.dumps(comparison.equal_cost_data(), indent=1) + "\n"
+        (Path(folder) / EQUAL_COST).write_text(equal_cost, encoding="utf-8")
         shown = settings.temperatures[0]
         if comparison.curves(temperature=shown) and find_spec("matplotlib") is not None:
             quality_figure(comparison, shown).savefig(Path(folder) / PLOT, dpi=150)
     return comparison
+
+
+def results_in(folder: str | Path) -> list[EvaluationResults]:
+    """Returns the results of all models that an evaluation left in a folder, by name of their files."""
+    paths = sorted(path for path in Path(folder).glob("*.json") if path.name != EQUAL_COST)
+    return [EvaluationResults.load(path) for path in paths]
 
 
 def short_names(models: Sequence[str]) -> list[str]:

@@ -57,14 +57,13 @@ def _at_equal_cost(comparison: Comparison, temperature: float) -> list[str]:
     main, parts = comparison.main, []
     baseline = comparison.baseline(temperature=temperature)
     for axis in ("flops", "seconds"):
-        others = [name for name in comparison.curves(axis, temperature) if name != baseline]
-        if baseline is None or baseline not in comparison.curves(axis, temperature) or not others:
+        if not (others := comparison.all_at_equal_cost(axis, temperature)):
             continue
         _, unit, shown = _COSTS[axis]
         cells = []
-        for name in others:
-            for run in comparison.at_equal_cost(axis, name, baseline, temperature):
-                cost, score = shown.format(run.cost * unit), f"{run.score:.{main['digits']}f}"
+        for name, runs in others.items():
+            for run in runs:
+                cost, score = shown.format(run.cost * unit), _number(run.score, run.score_stderr, main["digits"])
                 cells.append([name, str(run.num_steps), cost, score, *_against(comparison, run)])
         head = [
             "model and schedule",
@@ -84,7 +83,8 @@ def _against(comparison: Comparison, run: EqualCost) -> tuple[str, str]:
         ends = {"below": "none: its cheapest run costs more", "above": "none: its dearest run costs less"}
         return ends[str(run.beyond)], ""
     change = comparison.change(run.baseline, run.score)
-    return f"{run.baseline:.{comparison.main['digits']}f}", "" if change is None else f"{change:+.1%}"
+    there = _number(run.baseline, run.baseline_stderr, comparison.main["digits"])
+    return there, "" if change is None else f"{change:+.1%}"
 
 
 def _every_run(comparison: Comparison) -> str:
@@ -127,7 +127,8 @@ def _about(comparison: Comparison) -> str:
         )
     if len(comparison.curves()) > 1:
         told.append(
-            "At equal cost: between two of its runs the baseline's score is taken as linear in the cost's logarithm."
+            "At equal cost: between two of its runs the baseline's score and its standard error are taken as linear in "
+            "the cost's logarithm."
         )
     if any("seconds" in row for row in rows):
         rounds = settings["timing_rounds"]
@@ -150,8 +151,11 @@ def _score(row: Row | None, measure: dict[str, Any]) -> str:
     name, digits = measure["name"], measure["digits"]
     if row is None or name not in row:
         return ""
-    error = row.get(f"{name}_stderr")
-    return f"{row[name]:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
+    return _number(row[name], row.get(f"{name}_stderr"), digits)
+
+
+def _number(value: float, error: float | None, digits: int) -> str:
+    return f"{value:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

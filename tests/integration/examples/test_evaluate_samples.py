@@ -53,11 +53,13 @@ def test_models_side_by_side_with_judges_corners_and_bounds(measure, folder, tmp
     judges = ("--judges", "entropy", '{"name": "memorization", "window": 5}', "{name: ngram, order: 3}")
     measure("di-ladd", *flags, *bounds, *judges)
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"mdlm.json", "di-ladd.json", "table.md", "quality.png"}
+    assert names == {"mdlm.json", "di-ladd.json", "table.md", "equal-cost.json", "quality.png"}
     rows = json.loads((tmp_path / "out" / "di-ladd.json").read_text())["rows"]
     schedules = ["saved", "1-1_1-0.5_0-0", "tuned"]
     assert [(row["schedule"], row["num_steps"]) for row in rows] == [(name, n) for name in schedules for n in (2, 3)]
     assert {"entropy", "memorized", "nats", "bound", "marginal_bound", "seconds", "flops"} < set(rows[0])
+    costs = json.loads((tmp_path / "out" / "equal-cost.json").read_text())
+    assert {one["axis"] for one in costs} == {"flops", "seconds"} and costs[0]["score_stderr"] > 0
     table, said = (tmp_path / "out" / "table.md").read_text(), capsys.readouterr().out
     assert table in said and "tuned, 3 evaluations, temperature 1: entropy" in said
     assert "| mdlm saved there |" in table and "#### At equal seconds" in table
