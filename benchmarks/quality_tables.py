@@ -46,6 +46,7 @@ def evaluated(runs: list[Run], options: argparse.Namespace, seed: int) -> list[E
         num_samples=options.num_samples,
         num_texts=options.num_texts,
         num_proposals=options.num_proposals,
+        proposal_width=options.proposal_width,
         timing_rounds=options.timing_rounds,
         seed=seed,
     )
@@ -77,6 +78,7 @@ def main() -> None:
     parser.add_argument("--num_samples", type=int, default=300)
     parser.add_argument("--num_texts", type=int, default=0)
     parser.add_argument("--num_proposals", type=int, default=0)
+    parser.add_argument("--proposal_width", type=float)
     parser.add_argument("--timing_rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=0, help="of each training; 0: all cores")
     parser.add_argument("--no_training", action="store_true", help="evaluate the runs that are there")

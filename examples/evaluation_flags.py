@@ -11,19 +11,20 @@ from command_line import CommandLine, check_flags, check_output_file, check_outp
 from ladd_hf.diffusion.nelbo import path_of_bound
 from ladd_hf.evaluation import EvaluationSettings
 from ladd_hf.tasks.judges import JUDGES, JudgeSpec
-from ladd_hf.utils.number_ranges import COUNT, COUNT_OR_ZERO, SEED
+from ladd_hf.utils.number_ranges import COUNT, COUNT_OR_ZERO, POSITIVE, SEED
 
 # Ranges of the numeric flags.
 RANGES = {
     **dict.fromkeys(("length", "num_sequences", "samples", "batch_size"), COUNT),
     **dict.fromkeys(("num_samples", "num_texts", "num_proposals", "timing_rounds"), COUNT_OR_ZERO),
+    "proposal_width": POSITIVE,
     "seed": SEED,
 }
 # Flags that only the bound reads, and those that only samples read; the others are read by both.
 OF_THE_BOUND = ("split", "length", "packing", "separator", "special_tokens", "num_sequences", "paths", "json")
 OF_SAMPLES = (
     *("beside", "schedules", "temperatures", "judges", "num_samples", "num_texts", "num_proposals", "timing_rounds"),
-    "results",
+    *("proposal_width", "results"),
 )
 
 
@@ -82,6 +83,9 @@ class EvaluationArguments:
     num_samples: int = field(default=300, metadata={"help": "Samples: as many for each run; 0: cost and bounds."})
     num_texts: int = field(default=0, metadata={"help": "Samples: held-out texts for the bounds of the same runs."})
     num_proposals: int = field(default=0, metadata={"help": "Samples: proposals of the marginalised bound; 0: none."})
+    proposal_width: float | None = field(
+        default=None, metadata={"help": "Samples: spread of the proposals; by default several together."}
+    )
     timing_rounds: int = field(default=0, metadata={"help": "Samples: rounds in which all runs are timed; 0: none."})
     results: str = field(default="out/evaluation", metadata={"help": "Samples: folder for JSON, table and plot."})
 
@@ -124,7 +128,7 @@ def settings_of(arguments: EvaluationArguments) -> EvaluationSettings:
     """Returns the settings of the samples' evaluation. Raises `ValueError` for invalid ones."""
     same = (
         *("budgets", "temperatures", "num_samples", "batch_size", "num_texts", "num_proposals", "timing_rounds"),
-        "seed",
+        *("proposal_width", "seed"),
     )
     schedules = tuple(json.loads(one) if one.startswith("[") else one for one in arguments.schedules)
     return EvaluationSettings(

@@ -37,7 +37,8 @@ def run_bounds(
     found: dict[str, float] = {}
     asked: dict[str, dict[str, Any]] = {"bound": {"num_samples": settings.bound_samples}}
     if settings.num_proposals:
-        asked["marginal_bound"] = {"num_proposals": settings.num_proposals}
+        width = {} if settings.proposal_width is None else {"proposal_width": settings.proposal_width}
+        asked["marginal_bound"] = {"num_proposals": settings.num_proposals, **width}
     for name, options in asked.items():
         if name == "bound" and model.config.latent_type == "continuous":
             continue  # without a smallest noise it is none

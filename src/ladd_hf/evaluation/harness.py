@@ -35,7 +35,7 @@ class LaddHarness(_model.LM):  # type: ignore[name-defined]  # of an optional pa
 
     Args:
         pretrained: folder or repository of a pipeline, or the pipeline itself; with a tokenizer.
-        num_samples, num_proposals, seed: of likelihoods; see [`TextScorer`].
+        num_samples, num_proposals, proposal_width, seed: of likelihoods; see [`TextScorer`].
         num_steps: evaluations of the denoiser for a generated text.
         batch_size: texts at once, on which nothing depends.
         device: where the model is; the accelerator, if there is one, by default.
@@ -54,6 +54,7 @@ class LaddHarness(_model.LM):  # type: ignore[name-defined]  # of an optional pa
         device: str | None = None,
         dtype: str | None = None,
         seed: int = 0,
+        proposal_width: float | None = None,
     ) -> None:
         super().__init__()
         pipeline: Any = pretrained
@@ -68,7 +69,8 @@ class LaddHarness(_model.LM):  # type: ignore[name-defined]  # of an optional pa
         size = int(batch_size) if str(batch_size).isdigit() else batch_size
         self.pipeline: LaddPipeline = pipeline
         self.num_steps = num_steps
-        self.scorer = TextScorer(pipeline, num_samples, num_proposals, num_steps, size, seed)  # type: ignore[arg-type]
+        settings: Any = num_samples, num_proposals, num_steps, size, seed, proposal_width
+        self.scorer = TextScorer(pipeline, *settings)
         self._device = torch.device(getattr(pipeline.model, "device", "cpu"))
 
     @property
@@ -81,6 +83,7 @@ class LaddHarness(_model.LM):  # type: ignore[name-defined]  # of an optional pa
         """Returns what likelihoods depend on, for lm-eval's results."""
         scorer = self.scorer
         kind = f"marginalised, {scorer.num_proposals} proposals" if scorer.num_proposals else "plain"
+        kind += "" if scorer.proposal_width is None else f" of width {scorer.proposal_width:g}"
         points = f"{self.num_steps} evaluations" if scorer.num_proposals else f"{scorer.num_samples} points"
         parameters = sum(one.numel() for one in self.pipeline.model.parameters())
         return {"model_num_parameters": parameters, "bound": f"{kind}, {points}, seed {scorer.seed}"}

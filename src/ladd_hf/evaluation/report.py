@@ -119,6 +119,8 @@ def _about(comparison: Comparison) -> str:
     rows = [row for one in comparison.results for row in one.rows]
     if any(name in row for name in _BOUNDS for row in rows):
         proposals = f", marginalised over {settings['num_proposals']} proposals" if settings["num_proposals"] else ""
+        if (width := settings.get("proposal_width")) is not None:
+            proposals += f" of the width {width:g}"
         told.append(
             f"Bounds: nats per token of {settings['num_texts']:,} held-out texts under the run that wrote the samples, "
             f"at {settings['bound_samples']} of its points each{proposals}; ± is over texts. Schedules that choose the "

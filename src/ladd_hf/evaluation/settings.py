@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..diffusion.paths import path_data, path_name
-from ..utils.number_ranges import COUNT, COUNT_OR_ZERO, NOT_NEGATIVE, SEED, check_ranges
+from ..utils.number_ranges import COUNT, COUNT_OR_ZERO, NOT_NEGATIVE, POSITIVE, SEED, check_ranges
 
 # Schedules that are no paths: the pipeline's own scheduler, and one tuned on the task's held-out texts.
 SAVED, TUNED = "saved", "tuned"
@@ -15,6 +15,7 @@ SAVED, TUNED = "saved", "tuned"
 SETTINGS_RANGES = {
     **dict.fromkeys(("batch_size", "bound_samples"), COUNT),
     **dict.fromkeys(("num_samples", "num_texts", "num_proposals", "timing_rounds"), COUNT_OR_ZERO),
+    "proposal_width": POSITIVE,
     "seed": SEED,
 }
 
@@ -33,11 +34,13 @@ class EvaluationSettings:
         num_texts: held-out texts for the bounds; 0 for no bounds.
         bound_samples: points of a run at which a plain bound is estimated for each text.
         num_proposals: proposals K of the marginalised bound; 0 for none.
+        proposal_width: spread of the proposals; see `marginal_nelbo`. By default several together, and of continuous
+            latents 0.5.
         timing_rounds: rounds in which all runs are timed in turn; 0 for no seconds.
         seed: of samples, bounds and resamples.
 
     Raises `ValueError` for what is no schedule, for numbers out of range, for texts of the bounds without
-    temperature 1, and for proposals without texts.
+    temperature 1, for proposals without texts, and for a width without proposals.
     """
 
     budgets: Sequence[int] = (2, 4, 8, 16, 32)
@@ -48,11 +51,12 @@ class EvaluationSettings:
     num_texts: int = 0
     bound_samples: int = 8
     num_proposals: int = 0
+    proposal_width: float | None = None
     timing_rounds: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_ranges(self, SETTINGS_RANGES)
+        check_ranges(self, SETTINGS_RANGES, optional=("proposal_width",))
         for name, allowed in (("budgets", COUNT), ("temperatures", NOT_NEGATIVE)):
             values = getattr(self, name)
             if isinstance(values, str) or not isinstance(values, Sequence) or not values:
@@ -71,6 +75,11 @@ class EvaluationSettings:
         if self.num_proposals and not self.num_texts:
             raise ValueError(
                 f"`num_proposals` is {self.num_proposals} without texts: give `num_texts` as well, such as 100."
+            )
+        if self.proposal_width is not None and not self.num_proposals:
+            raise ValueError(
+                f"`proposal_width` is {self.proposal_width:g} without proposals: give `num_proposals` as well, such as "
+                "64."
             )
 
     def data(self) -> dict[str, Any]:

@@ -10,9 +10,16 @@ import pytest
 import torch
 from helpers.evaluations import numbers
 
-from ladd_hf import LaddJointScheduler, LaddPipeline, LaddScheduler, LaddSequentialScheduler
+from ladd_hf import LaddJointScheduler, LaddPipeline, LaddScheduler, LaddSequentialScheduler, RowGenerator
 from ladd_hf.data import character_tokenizer, text_layout
-from ladd_hf.evaluation import EvaluationResults, EvaluationSettings, evaluate, evaluate_pipeline
+from ladd_hf.evaluation import (
+    EvaluationResults,
+    EvaluationSettings,
+    compared,
+    evaluate,
+    evaluate_pipeline,
+    markdown_report,
+)
 from ladd_hf.tasks import TextTask
 
 TOKENIZER = character_tokenizer()
@@ -113,6 +120,20 @@ def test_a_file_of_another_evaluation_is_refused(pipeline_of, tmp_path, changes,
     with pytest.raises(ValueError, match=f"holds results with another {message}"):
         measured(other, task, path, **changes)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ["vector", "continuous"])
+def test_the_width_of_proposals_is_that_of_the_models_bound(pipeline_of, tmp_path, kind):
+    pipeline, task, path = pipeline_of(kind), task_of(), tmp_path / "model.json"
+    options = {"budgets": (3,), "num_samples": 0, "num_texts": 4, "num_proposals": 3}
+    (row,) = measured(pipeline, task, path, proposal_width=0.25, **options).rows
+    ids = torch.stack([torch.as_tensor(one["input_ids"]).long() for one in task.eval_dataset(4, 0)])
+    run = {"run": pipeline.scheduler.run(3), "num_proposals": 3, "proposal_width": 0.25}
+    bound = pipeline.model.nelbo(ids, generator=RowGenerator.from_content(0, ids), **run)
+    assert row["marginal_bound"] == pytest.approx(bound.nats_per_token, rel=1e-6)
+    assert "3 proposals of the width 0.25" in markdown_report(compared([EvaluationResults.load(path)]))
+    with pytest.raises(ValueError, match=r"another `proposal_width` \(0.25, not null\)"):
+        measured(pipeline, task, path, **options)
 
 
 def test_bounds_do_not_depend_on_what_else_is_measured(pipeline_of):

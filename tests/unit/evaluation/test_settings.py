@@ -25,6 +25,8 @@ from ladd_hf.evaluation import EvaluationSettings, compared
         ({"batch_size": 0}, "`batch_size` is 0"),
         ({"seed": -1}, "`seed` is -1"),
         ({"num_proposals": 4}, "without texts: give `num_texts`"),
+        ({"num_texts": 4, "num_proposals": 4, "proposal_width": 0}, "`proposal_width` is 0"),
+        ({"num_texts": 4, "proposal_width": 0.5}, "`proposal_width` is 0.5 without proposals: give `num_proposals`"),
         ({"num_texts": 4, "temperatures": (0.5,)}, "bounds are those of temperature 1"),
     ],
 )
@@ -49,6 +51,7 @@ CHANGED = {
     "num_texts": (5, False),
     "bound_samples": (9, False),
     "num_proposals": (6, False),
+    "proposal_width": (0.5, False),
     "timing_rounds": (2, True),
     "seed": (1, False),
 }
