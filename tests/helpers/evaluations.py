@@ -76,9 +76,12 @@ class WorldTask:
     def judge(self, sequences):
         return self.measures[0].of(sequences).named("nats")
 
-    def reference(self):
+    def reference(self, num_samples=None):
         law = self.world.token_law()
         return {"nats": float(-(law * law.log()).sum()) / self.length}
+
+    def reference_counts(self, num_samples=None):
+        return {}
 
 
 def results_of(name, rows, path=None, exact=False, metric="nats", **changes):

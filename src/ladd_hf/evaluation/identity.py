@@ -32,7 +32,7 @@ def not_yet_measured(
     """Returns the results of an evaluation without rows; see [`evaluate_pipeline`] for the arguments."""
     return EvaluationResults(
         model_identity(pipeline, name),
-        task_identity(task),
+        task_identity(task, settings.num_samples or None),
         settings.data(),
         circumstances(pipeline),
         path=None if path is None else Path(path),
@@ -67,14 +67,16 @@ def scheduler_identity(scheduler: LaddScheduler) -> dict[str, Any]:
     return {"kind": type(scheduler).__name__, **options}
 
 
-def task_identity(task: Task) -> dict[str, Any]:
-    """Returns the data set, the judges with their definitions, and the scores of the data itself."""
+def task_identity(task: Task, num_samples: int | None) -> dict[str, Any]:
+    """Returns the data set, the judges with their definitions, and the scores of the data itself, beside those of
+    `num_samples` samples, with the numbers of held-out ones in them on which they depend."""
     return {
         "name": task.name,
         "length": task.length,
         "measures": [_described(measure) for measure in task.measures],
         "exact": task.exact,
-        "reference": dict(task.reference()),
+        "reference": dict(task.reference(num_samples)),
+        "reference_counts": dict(task.reference_counts(num_samples)),
     }
 
 

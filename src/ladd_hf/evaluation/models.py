@@ -66,7 +66,7 @@ def evaluate_models(
         pipeline = LaddPipeline.from_pretrained(model, **({} if dtype is None else {"dtype": dtype}))
         pipeline.to(accelerator.device)
         with accelerator.main_process_first():  # the others load texts and blocks from its cache
-            task = task_for(pipeline, data, judges, **options)
+            task = task_for(pipeline, data, judges, settings.num_samples, **options)
             task.eval_dataset(1, 0)
         if tell is not None and accelerator.is_main_process:
             tell(f"{name}:")

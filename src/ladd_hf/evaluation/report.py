@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..tasks.base import described_counts
 from .comparison import AXES, Comparison, EqualCost, label
 from .results import Row
 
@@ -111,7 +112,8 @@ def _about(comparison: Comparison) -> str:
     reference, settings, where = first.task["reference"], first.settings, first.circumstances
     told = [f"{measure['name']}: {measure['about']}." for measure in first.task["measures"]]
     data = ", ".join(f"{m['name']} {_score(reference, m)}" for m in first.task["measures"] if m["name"] in reference)
-    told.append(f"The data itself: {data}.")
+    counts = described_counts(first.task.get("reference_counts", {}), settings["num_samples"])
+    told.append(f"The data itself: {data}.{counts}")
     told.append(
         f"{settings['num_samples']:,} samples a row, seed {settings['seed']}; ± is a standard error. "
         f"{where['dtype']}, {where['hardware']}; {where['versions']}."

@@ -12,10 +12,18 @@ from ..models.text_frame import TextFrame
 from ..pipelines import LaddPipeline
 from ..tasks import SawtoothTask, Task, TextTask
 from ..tasks.judges import JudgeSpec
-from ..tasks.text import DEFAULT_JUDGES
+from ..tasks.sawtooth import JUDGE_HELD_OUT as FRESH_SEQUENCES
+from ..tasks.text import DEFAULT_JUDGES, JUDGE_HELD_OUT
 
 
-def task_for(pipeline: LaddPipeline, data: str, judges: Sequence[JudgeSpec] | None = None, **options: Any) -> Task:
+def task_for(
+    pipeline: LaddPipeline,
+    data: str,
+    judges: Sequence[JudgeSpec] | None = None,
+    num_samples: int = 0,
+    judge_characters: int | None = None,
+    **options: Any,
+) -> Task:
     """Returns the data of a corpus in the blocks that a pipeline's model was trained on, and judges of its samples.
 
     Args:
@@ -23,15 +31,22 @@ def task_for(pipeline: LaddPipeline, data: str, judges: Sequence[JudgeSpec] | No
         data: `sawtooth`, a corpus by name, or files; with training texts, which judges read.
         judges: names or mappings, see `tasks/judges.py`; those of the task by default. The sawtooth's stand beside its
             exact likelihood.
+        num_samples: samples that are to be judged, beside as many of the data.
+        judge_characters: characters of the training texts that judges read at most; of `TextTask` by default.
         options: of [`load_corpus`], such as `text_column`; the sawtooth reads none.
 
-    Raises `ValueError` for a pipeline without a tokenizer, where the data are texts, and for the sawtooth with a model
-    of another vocabulary.
+    Raises `ValueError` for `judge_characters` of the sawtooth, which has no texts, for a pipeline without a tokenizer,
+    where the data are texts, and for the sawtooth with a model of another vocabulary.
     """
     config = pipeline.model.config
     length = config.max_position_embeddings
     if data == "sawtooth":
-        task = SawtoothTask(length, judges or ())
+        if judge_characters is not None:
+            raise ValueError(
+                f"`judge_characters` is {judge_characters}, but the sawtooth has no texts that judges read: leave it "
+                "out."
+            )
+        task = SawtoothTask(length, judges or (), max(FRESH_SEQUENCES, 2 * num_samples))
         if config.vocab_size != task.vocabulary["vocab_size"]:
             raise ValueError(
                 f"The model has {config.vocab_size} tokens, and the sawtooth {task.vocabulary['vocab_size']} with its "
@@ -51,4 +66,6 @@ def task_for(pipeline: LaddPipeline, data: str, judges: Sequence[JudgeSpec] | No
         fill="padding" if frame.fill is None else "eos",
         min_tokens=1 if config.latent_type == "none" else config.latent_length,
         judges=DEFAULT_JUDGES if judges is None else list(judges),
+        judge_held_out=max(JUDGE_HELD_OUT, 2 * num_samples),
+        **({} if judge_characters is None else {"judge_characters": judge_characters}),
     )

@@ -17,12 +17,12 @@ from ..data import BlockStream, token_blocks
 from ..data.encoding import TextEncoder
 from ..data.token_blocks import separator_between
 from ..utils.local_paths import public_name
-from .base import Judgement, Measure, judged, judged_data, relative_change
+from .base import Judgement, Measure, counts_of_data, judged, judged_data, relative_change
 from .decoded_texts import DecodedTexts, without_special
 from .judges import JudgeSpec, measures_of
 
 DEFAULT_JUDGES = ("ngram", "entropy")
-_REFERENCE_TEXTS = 2000
+JUDGE_HELD_OUT = 2000
 _TEXTS_AT_ONCE = 128
 
 
@@ -46,6 +46,8 @@ class TextTask:
         judge_order: number of characters of the n-gram judge's longest n-gram.
         judge_characters: number of decoded characters of the training split for judges; the last text is read to its
             end.
+        judge_held_out: number of held-out blocks for judges; twice that of the samples lets the data be scored by as
+            many, also where samples are compared with one half of them.
         judges: names, `name` and options, or objects; see `tasks/judges.py`. Samples are compared by the first measure
             of the first one. Repetitive samples have few nats and low entropy, so neither number is meaningful without
             the other.
@@ -74,6 +76,7 @@ class TextTask:
         num_proc: int | None = None,
         fill: str = "padding",
         judges: Sequence[JudgeSpec] = DEFAULT_JUDGES,
+        judge_held_out: int = JUDGE_HELD_OUT,
     ) -> None:
         held_out = [split for split in ("validation", "test") if split in splits]
         if "train" not in splits or not held_out:
@@ -90,6 +93,8 @@ class TextTask:
         self.packing, self.separator, self.truncate, self.min_tokens = packing, separator, truncate, min_tokens
         self.fill = fill
         self.judge_order, self.judge_characters, self.num_proc = judge_order, judge_characters, num_proc
+        self.judge_held_out = judge_held_out
+        self._references: dict[int | None, Judgement] = {}
         roles = ("mask_token_id", "pad_token_id", "bos_token_id", "eos_token_id")
         ids = {role: getattr(tokenizer, role) for role in roles}
         self.vocabulary = {"vocab_size": len(tokenizer)} | {k: v for k, v in ids.items() if v is not None}
@@ -132,13 +137,15 @@ class TextTask:
         """Returns the measures of the decoded samples."""
         return judged(self.measures, DecodedTexts(sequences, self.tokenizer))
 
-    def reference(self) -> Judgement:
-        """Returns the judgement of held-out blocks."""
-        return self._reference
+    def reference(self, num_samples: int | None = None) -> Judgement:
+        """Returns the judgement of held-out blocks, beside that of `num_samples` samples; see [`Task`]."""
+        if num_samples not in self._references:
+            self._references[num_samples] = judged_data(self.measures, self, num_samples)
+        return self._references[num_samples]
 
-    @cached_property
-    def _reference(self) -> Judgement:
-        return judged_data(self.measures, self.held_out())
+    def reference_counts(self, num_samples: int | None = None) -> dict[str, int]:
+        """Returns the number of held-out blocks that each measure which depends on it is given; see [`Task`]."""
+        return counts_of_data(self.measures, self, num_samples)
 
     def compare(self, baseline: Judgement, other: Judgement) -> float:
         """Returns the relative difference in the first measure, -0.2 is 20% lower; of nats per character, that of the
@@ -147,12 +154,12 @@ class TextTask:
         return relative_change(name, baseline[name], other[name])
 
     def held_out(self) -> DecodedTexts:
-        """Returns held-out blocks, at most 2,000, spread over the split."""
+        """Returns held-out blocks, at most `judge_held_out`, spread over the split."""
         return self._held_out_texts
 
     @cached_property
     def _held_out_texts(self) -> DecodedTexts:
-        examples = self.eval_dataset(_REFERENCE_TEXTS, 0)
+        examples = self.eval_dataset(self.judge_held_out, 0)
         return DecodedTexts(torch.as_tensor(np.stack(examples["input_ids"]).astype(np.int64)), self.tokenizer)
 
     def held_out_halves(self) -> tuple[DecodedTexts, DecodedTexts]:

@@ -191,8 +191,8 @@ class LaddTrainingArguments(ObjectiveArguments, TrainingArguments):
             self._check_runs()
         elif self.nelbo_proposal_width is not None:
             raise ValueError(
-                f"`nelbo_proposal_width` is {self.nelbo_proposal_width:g}, the spread of proposals, and there are none: give "
-                "`nelbo_proposals` as well, such as 64."
+                f"`nelbo_proposal_width` is {self.nelbo_proposal_width:g}, the spread of proposals, and there are "
+                "none: give `nelbo_proposals` as well, such as 64."
             )
         self.time_distribution = distribution_data(getattr(self, "time_distribution"))  # noqa: B009  a generated field
         self.extra_loss_terms = _weights_from(getattr(self, "extra_loss_terms"))  # noqa: B009

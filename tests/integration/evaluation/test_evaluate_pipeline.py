@@ -136,6 +136,15 @@ def test_the_width_of_proposals_is_that_of_the_models_bound(pipeline_of, tmp_pat
         measured(pipeline, task, path, **options)
 
 
+def test_the_data_stands_beside_samples_with_as_many_texts(pipeline_of):
+    task = task_of(judges=("diversity",))
+    found = measured(pipeline_of("none"), task, budgets=(2,), num_texts=0)
+    assert found.task["reference"] == task.reference(12) != task.reference()
+    assert set(found.task["reference_counts"].values()) == {12}
+    report = markdown_report(compared([found]))
+    assert "distinct_4, self_bleu, which depend on the number of texts, are of 12." in report
+
+
 def test_bounds_do_not_depend_on_what_else_is_measured(pipeline_of):
     alone = measured(pipeline_of("vector"), budgets=(2,), num_samples=0)
     beside = measured(pipeline_of("vector"), budgets=(2,), schedules=("tuned", "saved"), num_samples=0, num_texts=6)
