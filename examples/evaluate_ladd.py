@@ -164,6 +164,7 @@ def evaluate_samples(arguments: EvaluationArguments) -> None:
         torch.bfloat16 if arguments.bf16 else None,
         accelerator,
         tell=lambda line: print(line, flush=True),
+        judge_characters=arguments.judge_characters,
         text_column=arguments.text_column,
     )
     if accelerator.is_main_process:

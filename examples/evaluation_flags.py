@@ -15,7 +15,7 @@ from ladd_hf.utils.number_ranges import COUNT, COUNT_OR_ZERO, POSITIVE, SEED
 
 # Ranges of the numeric flags.
 RANGES = {
-    **dict.fromkeys(("length", "num_sequences", "samples", "batch_size"), COUNT),
+    **dict.fromkeys(("length", "num_sequences", "samples", "batch_size", "judge_characters"), COUNT),
     **dict.fromkeys(("num_samples", "num_texts", "num_proposals", "timing_rounds"), COUNT_OR_ZERO),
     "proposal_width": POSITIVE,
     "seed": SEED,
@@ -24,7 +24,7 @@ RANGES = {
 OF_THE_BOUND = ("split", "length", "packing", "separator", "special_tokens", "num_sequences", "paths", "json")
 OF_SAMPLES = (
     *("beside", "schedules", "temperatures", "judges", "num_samples", "num_texts", "num_proposals", "timing_rounds"),
-    *("proposal_width", "results"),
+    *("proposal_width", "judge_characters", "results"),
 )
 
 
@@ -79,6 +79,10 @@ class EvaluationArguments:
     judges: list[str] = field(
         default_factory=list,
         metadata={"help": "Samples: judges by name, or with options, such as '{name: memorization, window: 12}'."},
+    )
+    judge_characters: int | None = field(
+        default=None,
+        metadata={"help": "Samples: characters of the training texts that judges read; 20 million if not given."},
     )
     num_samples: int = field(default=300, metadata={"help": "Samples: as many for each run; 0: cost and bounds."})
     num_texts: int = field(default=0, metadata={"help": "Samples: held-out texts for the bounds of the same runs."})

@@ -75,6 +75,7 @@ def task_identity(task: Task, num_samples: int | None) -> dict[str, Any]:
         "length": task.length,
         "measures": [_described(measure) for measure in task.measures],
         "exact": task.exact,
+        "judge_characters": getattr(task, "judge_characters", 0),
         "reference": dict(task.reference(num_samples)),
         "reference_counts": dict(task.reference_counts(num_samples)),
     }

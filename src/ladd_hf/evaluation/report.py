@@ -118,6 +118,8 @@ def _about(comparison: Comparison) -> str:
         f"{settings['num_samples']:,} samples a row, seed {settings['seed']}; ± is a standard error. "
         f"{where['dtype']}, {where['hardware']}; {where['versions']}."
     )
+    if characters := first.task.get("judge_characters"):
+        told.append(f"Of the training texts judges read the first {characters:,} characters at most.")
     rows = [row for one in comparison.results for row in one.rows]
     if any(name in row for name in _BOUNDS for row in rows):
         proposals = f", marginalised over {settings['num_proposals']} proposals" if settings["num_proposals"] else ""

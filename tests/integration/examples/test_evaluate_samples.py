@@ -75,6 +75,21 @@ def test_the_sawtooth_is_judged_exactly_and_by_further_judges(measure, tmp_path)
     assert found["task"]["exact"] and {"nats", "sliced_wasserstein", "token_kl"} < set(found["rows"][0])
 
 
+def test_judges_read_as_much_of_the_training_texts_as_they_are_told(measure, tmp_path, capsys):
+    few = (*FEW, "--judges", "{name: memorization, window: 3}", "--judge_characters", 40)
+    measure("mdlm", *few)
+    task = json.loads((tmp_path / "out" / "mdlm.json").read_text())["task"]
+    assert task["judge_characters"] == 40 and "the first 40 characters" in task["measures"][0]["about"]
+    assert "judges read the first 40 characters at most" in (tmp_path / "out" / "table.md").read_text()
+    measure("mdlm", *few, "--judges", "ngram", "--results", tmp_path / "ngram")
+    with pytest.raises(SystemExit):
+        measure("mdlm", *few, "--judges", "ngram", "--judge_characters", 41, "--results", tmp_path / "ngram")
+    assert "holds results with another `judge_characters` (40, not 41)" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        measure("sawtooth-mdlm", *FEW, "--judge_characters", 41, data="sawtooth")
+    assert "the sawtooth has no texts that judges read" in capsys.readouterr().err
+
+
 def test_a_file_by_itself_has_texts_held_out(measure, folder, tmp_path):
     measure("mdlm", "--num_samples", 4, "--budgets", 2, "--num_texts", 2, data=folder / "texts" / "train.txt")
     assert json.loads((tmp_path / "out" / "mdlm.json").read_text())["task"]["name"] == "train.txt, length 12"
