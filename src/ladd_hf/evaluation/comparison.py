@@ -62,17 +62,25 @@ class Comparison:
         """Temperatures of the rows."""
         return sorted({row["temperature"] for one in self.results for row in one.rows})
 
+    @property
+    def timed_apart(self) -> list[str]:
+        """Names of the timed models whose rows did not take turns with those of the first timed one."""
+        timed = [one for one in self.results if one.is_timed]
+        return [one.model["name"] for one in timed[1:] if not one.timing or one.timing != timed[0].timing]
+
     def curves(self, axis: str = "nfe", temperature: float = 1.0) -> dict[str, list[Row]]:
         """Returns the scored rows of each model and schedule in the order of their cost, by label.
 
-        Rows without this cost, or with a cost of 0, of which operations could not be counted, are left out. Raises
+        Rows without this cost, or with a cost of 0, of which operations could not be counted, are left out; over
+        seconds also models that were timed in another run than the first timed one ([`Comparison.timed_apart`]). Raises
         `ValueError` for an unknown axis.
         """
         if axis not in AXES:
             raise ValueError(f"The axis is {axis!r}; give one of {list(AXES)}.")
         curves: dict[str, list[Row]] = {}
+        apart = self.timed_apart if axis == "seconds" else []
         for one in self.results:
-            for row in one.rows:
+            for row in one.rows if one.model["name"] not in apart else []:
                 if row["temperature"] == temperature and row.get(axis) and self.main["name"] in row:
                     curves.setdefault(label(one, row["schedule"]), []).append(row)
         return {name: sorted(rows, key=lambda row: row[axis]) for name, rows in curves.items()}
@@ -102,6 +110,11 @@ class Comparison:
         curves, name = self.curves(axis, temperature), self.main["name"]
         baseline = self.baseline(axis, temperature) if baseline is None else baseline
         for one in (baseline, other):
+            if axis == "seconds" and one in self._labels_apart():
+                raise ValueError(
+                    f"The seconds of {one!r} were measured in another run than the others', and depend on the speed of "
+                    "the machine then: evaluate all models together."
+                )
             if one is None or one not in curves:
                 raise ValueError(f"There is no curve {one!r} over {AXES[axis]}; give one of {list(curves)}.")
         error = f"{name}_stderr"
@@ -114,6 +127,10 @@ class Comparison:
             there = interpolated(points, cost), beyond, row.get(error), interpolated(errors, cost)
             found.append(EqualCost(row["num_steps"], cost, row[name], *there))
         return found
+
+    def _labels_apart(self) -> list[str]:
+        apart = self.timed_apart
+        return [label(one, row["schedule"]) for one in self.results if one.model["name"] in apart for row in one.rows]
 
     def equal_cost_data(self) -> list[dict[str, Any]]:
         """Returns all comparisons at equal operations and seconds with the baseline as JSON data, a mapping for each

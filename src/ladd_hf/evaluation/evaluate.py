@@ -21,7 +21,7 @@ from .identity import not_yet_measured
 from .results import EvaluationResults, Row
 from .schedules import evaluated_schedulers, smallest_budget
 from .settings import EvaluationSettings
-from .timing import time_rows
+from .timing import Measured, time_rows
 
 # Samples over which the counted operations of a run are averaged: which places a step reveals is random.
 _COUNTED_SAMPLES = 16
@@ -56,6 +56,21 @@ def evaluate_pipeline(
     schedule.
     """
     settings, accelerator = settings or EvaluationSettings(), accelerator or Accelerator()
+    measured = measure(pipeline, task, settings, name, path, accelerator, tell)
+    time_rows([measured], settings, accelerator)
+    return measured.results
+
+
+def measure(
+    pipeline: LaddPipeline,
+    task: Task,
+    settings: EvaluationSettings,
+    name: str,
+    path: str | Path | None,
+    accelerator: Accelerator,
+    tell: Callable[[str], None] | None,
+) -> Measured:
+    """Measures all numbers of the rows but their seconds, for which models take turns; see [`evaluate_pipeline`]."""
     tell = tell if tell is not None and accelerator.is_main_process else _silent
     pipeline.set_progress_bar_config(disable=True)
     texts = bound_texts(task, settings)
@@ -87,11 +102,9 @@ def evaluate_pipeline(
                         row = {"schedule": schedule, "temperature": temperature, "num_steps": num_steps, **numbers}
                         found.add(row)
                         tell(described(row, task))
-        if settings.timing_rounds:
-            time_rows(pipeline, schedulers, settings, found, accelerator)
     finally:
         pipeline.scheduler = own
-    return found
+    return Measured(pipeline, schedulers, found)
 
 
 def described(row: Row, task: Task) -> str:

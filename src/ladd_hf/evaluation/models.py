@@ -16,13 +16,14 @@ from accelerate import Accelerator
 from ..pipelines import LaddPipeline
 from ..tasks.judges import JudgeSpec
 from .comparison import Comparison, compared
-from .evaluate import evaluate_pipeline
+from .evaluate import measure
 from .identity import not_yet_measured
 from .plots import quality_figure
 from .report import markdown_report
 from .results import EvaluationResults
 from .settings import EvaluationSettings
 from .tasks import task_for
+from .timing import Measured, time_rows
 
 TABLE, PLOT, EQUAL_COST = "table.md", "quality.png", "equal-cost.json"
 
@@ -43,6 +44,9 @@ def evaluate_models(
     The folder gets `<name>.json` for each model, with which a run that was stopped goes on, the table `table.md`, its
     comparisons at equal cost as `equal-cost.json`, and, where matplotlib is installed, the plot `quality.png`.
 
+    If rows are timed, all rows of all models take turns, so that ratios of seconds do not depend on when a model was
+    measured; for that all models stay in memory. A later call that adds a row or a model times all of its rows anew.
+
     Args:
         models: folders, or repositories of the Hub.
         data: see [`task_for`]; each model reads it with its own tokenizer.
@@ -60,7 +64,7 @@ def evaluate_models(
     if isinstance(models, str) or not models:
         raise ValueError(f"`models` is {models!r}; give a list of folders or repositories, the baseline first.")
     accelerator = accelerator or Accelerator()
-    found: list[EvaluationResults] = []
+    found: list[Measured] = []
     paths = [os.fspath(model) for model in models]
     for model, name in zip(paths, short_names(paths), strict=True):
         pipeline = LaddPipeline.from_pretrained(model, **({} if dtype is None else {"dtype": dtype}))
@@ -71,9 +75,10 @@ def evaluate_models(
         if tell is not None and accelerator.is_main_process:
             tell(f"{name}:")
         path = Path(folder) / f"{re.sub('[^A-Za-z0-9._-]+', '-', name)}.json"
-        compared([*found, not_yet_measured(pipeline, task, settings, name)])
-        found.append(evaluate_pipeline(pipeline, task, settings, name, path, accelerator, tell))
-    comparison = compared(found)
+        compared([*(one.results for one in found), not_yet_measured(pipeline, task, settings, name)])
+        found.append(measure(pipeline, task, settings, name, path, accelerator, tell))
+    time_rows(found, settings, accelerator)
+    comparison = compared([one.results for one in found])
     if accelerator.is_main_process:
         (Path(folder) / TABLE).write_text(markdown_report(comparison), encoding="utf-8")
         equal_cost = json.dumps(comparison.equal_cost_data(), indent=1) + "\n"

@@ -139,9 +139,14 @@ def _about(comparison: Comparison) -> str:
     if any("seconds" in row for row in rows):
         rounds = settings["timing_rounds"]
         told.append(
-            f"Milliseconds are medians of {rounds} rounds in which all runs of a model take turns, one "
-            f"model after the other; {settings['batch_size']} samples at once."
+            f"Milliseconds are medians of {rounds} rounds in which all runs of all models take turns; "
+            f"{settings['batch_size']} samples at once."
         )
+        if apart := comparison.timed_apart:
+            told.append(
+                f"The milliseconds of {', '.join(apart)} belong to another run, at another time, and compare with those of "
+                "no other model: evaluate all models together."
+            )
     return "\n".join(f"* {line}" for line in told)
 
 

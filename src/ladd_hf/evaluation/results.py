@@ -28,6 +28,8 @@ class EvaluationResults:
         settings: see `EvaluationSettings`.
         circumstances: dtype, hardware and versions.
         rows: a row for each schedule, temperature and budget.
+        timing: of the run in which the rows took turns to be timed: its identity, rounds and batch size; empty if they
+            were not. Seconds of two models compare only if it is the same.
         path: file that is written after each row, or `None`.
     """
 
@@ -36,6 +38,7 @@ class EvaluationResults:
     settings: dict[str, Any]
     circumstances: dict[str, Any]
     rows: list[Row] = field(default_factory=list)
+    timing: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
 
     def find(self, key: tuple[Any, ...]) -> Row | None:
@@ -58,7 +61,7 @@ class EvaluationResults:
 
     def data(self) -> dict[str, Any]:
         """Returns the results as JSON data."""
-        names = ("model", "task", "settings", "circumstances", "rows")
+        names = ("model", "task", "settings", "circumstances", "timing", "rows")
         return {"format": FORMAT, **{name: getattr(self, name) for name in names}}
 
     @classmethod
@@ -70,7 +73,7 @@ class EvaluationResults:
             if data["format"] != FORMAT:
                 raise ValueError(f"format {data['format']!r}")
             names = ("model", "task", "settings", "circumstances", "rows")
-            return cls(**{name: data[name] for name in names}, path=file)
+            return cls(**{name: data[name] for name in names}, timing=data.get("timing", {}), path=file)
         except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
             raise ValueError(
                 f"{file} does not hold results of an evaluation ({error}): give a file that one has written."
@@ -94,7 +97,7 @@ class EvaluationResults:
             raise ValueError(
                 f"{self.path} holds results with another {difference}: give another file, or take it away."
             )
-        self.rows = earlier.rows
+        self.rows, self.timing = earlier.rows, earlier.timing
         if self.is_timed and not self.settings["timing_rounds"]:
             self.settings |= {name: earlier.settings[name] for name in _OF_SECONDS}
         return self

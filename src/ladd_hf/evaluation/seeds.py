@@ -41,7 +41,8 @@ def over_seeds(results: Sequence[EvaluationResults]) -> EvaluationResults:
     rows = [_mean([one.find(key) or {} for one in results]) for key in keys]
     seeds = [one.settings["seed"] for one in results]
     model = {name: value for name, value in first.model.items() if name != "fingerprint"}
-    return EvaluationResults(model, first.task, {**first.settings, "seed": seeds}, first.circumstances, rows)
+    timing = {name: [one.timing.get(name) for one in results] for name in first.timing}  # seed by seed in turn
+    return EvaluationResults(model, first.task, {**first.settings, "seed": seeds}, first.circumstances, rows, timing)
 
 
 def _mean(rows: Sequence[Row]) -> Row:
