@@ -144,8 +144,8 @@ def _about(comparison: Comparison) -> str:
         )
         if apart := comparison.timed_apart:
             told.append(
-                f"The milliseconds of {', '.join(apart)} belong to another run, at another time, and compare with those of "
-                "no other model: evaluate all models together."
+                f"The milliseconds of {', '.join(apart)} belong to another run, at another time, and compare with no "
+                "other model's: evaluate all models together."
             )
     return "\n".join(f"* {line}" for line in told)
 
