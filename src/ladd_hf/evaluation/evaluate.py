@@ -35,6 +35,7 @@ def evaluate_pipeline(
     path: str | Path | None = None,
     accelerator: Accelerator | None = None,
     tell: Callable[[str], None] | None = None,
+    training_cost: Mapping[str, Any] | None = None,
 ) -> EvaluationResults:
     """Measures quality, bounds and cost of a pipeline's samples.
 
@@ -51,12 +52,13 @@ def evaluate_pipeline(
         accelerator: shares samples and texts among its processes, of which the first one judges, times and writes; all
             return the same.
         tell: is called with a line about each row.
+        training_cost: of the model, to stand in its results, such as `trainer.training_cost`.
 
     Raises `ValueError` for a file with results of another evaluation, and for budgets that are too small for every
     schedule.
     """
     settings, accelerator = settings or EvaluationSettings(), accelerator or Accelerator()
-    measured = measure(pipeline, task, settings, name, path, accelerator, tell)
+    measured = measure(pipeline, task, settings, name, path, accelerator, tell, training_cost)
     time_rows([measured], settings, accelerator)
     return measured.results
 
@@ -69,12 +71,15 @@ def measure(
     path: str | Path | None,
     accelerator: Accelerator,
     tell: Callable[[str], None] | None,
+    training_cost: Mapping[str, Any] | None,
 ) -> Measured:
     """Measures all numbers of the rows but their seconds, for which models take turns; see [`evaluate_pipeline`]."""
     tell = tell if tell is not None and accelerator.is_main_process else _silent
     pipeline.set_progress_bar_config(disable=True)
     texts = bound_texts(task, settings)
     found = not_yet_measured(pipeline, task, settings, name, path).resumed()
+    if training_cost:
+        found.model["training"] = dict(training_cost)
     found.path = found.path if accelerator.is_main_process else None
     accelerator.wait_for_everyone()  # all have read the file before the first one writes it
 

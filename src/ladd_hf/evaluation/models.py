@@ -12,9 +12,11 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from huggingface_hub import try_to_load_from_cache
 
 from ..pipelines import LaddPipeline
 from ..tasks.judges import JudgeSpec
+from ..training.cost_files import COST_FILE, load_cost
 from .comparison import Comparison, compared
 from .evaluate import measure
 from .identity import not_yet_measured
@@ -76,7 +78,7 @@ def evaluate_models(
             tell(f"{name}:")
         path = Path(folder) / f"{re.sub('[^A-Za-z0-9._-]+', '-', name)}.json"
         compared([*(one.results for one in found), not_yet_measured(pipeline, task, settings, name)])
-        found.append(measure(pipeline, task, settings, name, path, accelerator, tell))
+        found.append(measure(pipeline, task, settings, name, path, accelerator, tell, _training_cost(model)))
     time_rows(found, settings, accelerator)
     comparison = compared([one.results for one in found])
     if accelerator.is_main_process:
@@ -87,6 +89,14 @@ def evaluate_models(
         if comparison.curves(temperature=shown) and find_spec("matplotlib") is not None:
             quality_figure(comparison, shown).savefig(Path(folder) / PLOT, dpi=150)
     return comparison
+
+
+def _training_cost(model: str) -> dict[str, Any]:
+    """Returns what a model's folder or repository says its training cost."""
+    if Path(model).is_dir():
+        return load_cost(model)
+    cached = try_to_load_from_cache(model, COST_FILE)  # where the pipeline's files are by now
+    return load_cost(Path(cached).parent) if isinstance(cached, str) else {}
 
 
 def results_in(folder: str | Path) -> list[EvaluationResults]:

@@ -16,7 +16,7 @@ def markdown_report(comparison: Comparison) -> str:
     """Formats the models, the main measure by number of evaluations and at equal cost, all rows, and what the numbers
     depend on."""
     first = comparison.results[0]
-    parts = [f"## {first.task['name']}", _models(comparison)]
+    parts = [f"## {first.task['name']}", _models(comparison), *_training(comparison)]
     for temperature in comparison.temperatures:
         if comparison.curves(temperature=temperature):
             parts += [_by_evaluations(comparison, temperature), *_at_equal_cost(comparison, temperature)]
@@ -32,6 +32,27 @@ def _models(comparison: Comparison) -> str:
         saved = _scheduler(one.model.get("scheduler", {}))
         cells.append([one.model["name"], one.model["method"], size, saved, one.model.get("fingerprint", "")])
     return _table(["model", "method", "parameters", "saved scheduler", "fingerprint"], cells)
+
+
+def _training(comparison: Comparison) -> list[str]:
+    """Formats what the training of each model cost, in all and by stage, if it is known of any."""
+    costs = {one.model["name"]: one.model.get("training", {}) for one in comparison.results}
+    if not any(costs.values()):
+        return []
+    cells = []
+    for name, cost in costs.items():
+        if not cost:
+            cells.append([name, "not recorded", "", "", "", ""])
+            continue
+        stages = [{**one, "hardware": ""} for one in cost["stages"]] if len(cost["stages"]) > 1 else []
+        for part in ({"stage": "all", **cost}, *stages):
+            steps = f"{part['steps']:,.0f}"
+            if missing := part.get("uncounted_steps", 0):
+                steps += f", and {missing:,.0f} that were not counted"
+            flops, seconds = f"{part['flops'] * 1e-12:,.1f}", f"{part['seconds']:,.0f}"
+            cells.append([name, part["stage"], steps, flops, seconds, part.get("hardware", "")])
+    head = ["training of", "stage", "steps", "TFLOPs", "seconds", "hardware"]
+    return [f"### Training\n\n{_table(head, cells)}"]
 
 
 def _scheduler(saved: dict[str, Any]) -> str:

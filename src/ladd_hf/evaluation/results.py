@@ -16,6 +16,7 @@ FORMAT = 1
 # Settings that only say which rows there are, and those that only seconds depend on.
 _OF_ROWS = ("budgets", "schedules", "temperatures")
 _OF_SECONDS = ("batch_size", "timing_rounds")
+_OF_TRAINING = ("training",)  # on which no number depends
 
 
 @dataclass
@@ -23,7 +24,8 @@ class EvaluationResults:
     """Results of one model.
 
     Attributes:
-        model: its name, kind, number of parameters and fingerprint of weights.
+        model: its name, kind, number of parameters and fingerprint of weights, and what its training cost, if that is
+            known.
         task: data set, judges and reference: scores of the data itself.
         settings: see `EvaluationSettings`.
         circumstances: dtype, hardware and versions.
@@ -97,6 +99,7 @@ class EvaluationResults:
             raise ValueError(
                 f"{self.path} holds results with another {difference}: give another file, or take it away."
             )
+        self.model = {**{name: earlier.model[name] for name in _OF_TRAINING if name in earlier.model}, **self.model}
         self.rows, self.timing = earlier.rows, earlier.timing
         if self.is_timed and not self.settings["timing_rounds"]:
             self.settings |= {name: earlier.settings[name] for name in _OF_SECONDS}
@@ -111,7 +114,7 @@ def row_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
 def first_difference(one: EvaluationResults, other: EvaluationResults, of_model: bool) -> str | None:
     """Returns the first thing, in words, in which two evaluations differ and on which their numbers depend; `None` if
     there is none. Models are compared only if `of_model` is true."""
-    free = _OF_ROWS if one.is_timed and other.is_timed else (*_OF_ROWS, *_OF_SECONDS)
+    free = _OF_ROWS + _OF_TRAINING + (() if one.is_timed and other.is_timed else _OF_SECONDS)
     for part in ("task", "settings", "circumstances", *(("model",) if of_model else ())):
         mine, theirs = ({k: v for k, v in getattr(x, part).items() if k not in free} for x in (one, other))
         if place := _first_place(mine, theirs, ""):

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 from numbers import Real
+from typing import Any
 
 from .results import KEY, EvaluationResults, Row, first_difference, row_key
 
@@ -40,9 +41,26 @@ def over_seeds(results: Sequence[EvaluationResults]) -> EvaluationResults:
     keys = [row_key(row) for row in first.rows if all(one.find(row_key(row)) for one in others)]
     rows = [_mean([one.find(key) or {} for one in results]) for key in keys]
     seeds = [one.settings["seed"] for one in results]
-    model = {name: value for name, value in first.model.items() if name != "fingerprint"}
+    model = {name: value for name, value in first.model.items() if name not in ("fingerprint", "training")}
+    trainings = [one.model.get("training") for one in results]
+    if mean := _mean_cost([one for one in trainings if one], len(results)):
+        model["training"] = mean
     timing = {name: [one.timing.get(name) for one in results] for name in first.timing}  # seed by seed in turn
     return EvaluationResults(model, first.task, {**first.settings, "seed": seeds}, first.circumstances, rows, timing)
+
+
+def _mean_cost(costs: Sequence[dict[str, Any]], number: int) -> dict[str, Any]:
+    """Returns the mean cost of trainings in the same stages; empty unless that of each one is known."""
+    names = [[stage["stage"] for stage in one["stages"]] for one in costs]
+    if len(costs) < number or any(one != names[0] for one in names):
+        return {}
+
+    def mean(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        numbers = ("steps", "flops", "seconds")
+        return {**parts[0], **{name: statistics.fmean(float(one[name]) for one in parts) for name in numbers}}
+
+    stages = [mean(parts) for parts in zip(*(one["stages"] for one in costs), strict=True)]
+    return {**mean(costs), "stages": stages}
 
 
 def _mean(rows: Sequence[Row]) -> Row:

@@ -68,6 +68,18 @@ def test_models_side_by_side_with_judges_corners_and_bounds(measure, folder, tmp
     assert "temperature 1:" not in capsys.readouterr().out  # nothing is measured twice
 
 
+def test_the_cost_of_training_is_that_of_the_models_folder(measure, folder, tmp_path):
+    cost = {"steps": 3, "flops": 2e12, "seconds": 9.0, "uncounted_steps": 0, "hardware": "1 x CPU", "stages": []}
+    (folder / "mdlm" / "training_cost.json").write_text(json.dumps(cost))
+    measure("di-ladd", "--num_samples", 0, "--budgets", 2, "--beside", folder / "mdlm")
+    models = {
+        name: json.loads((tmp_path / "out" / f"{name}.json").read_text())["model"] for name in ("mdlm", "di-ladd")
+    }
+    assert models["mdlm"]["training"] == cost and "training" not in models["di-ladd"]
+    assert "| mdlm | all | 3 | 2.0 | 9 | 1 x CPU |" in (tmp_path / "out" / "table.md").read_text()
+    (folder / "mdlm" / "training_cost.json").unlink()
+
+
 def test_the_sawtooth_is_judged_exactly_and_by_further_judges(measure, tmp_path):
     judge = "{name: distribution_distance, projections: 4}"
     measure("sawtooth-di-ladd", *FEW, "--judges", judge, data="sawtooth")
