@@ -35,10 +35,12 @@ class ExactModel(ExactWorld):
         nothing = torch.zeros(len(tokens))
         return EncodedLatents(codes[..., None].float(), nothing, codes, nothing.sum())
 
-    def nelbo(self, ids, mask=None, generator=None, run=None, labels=None, num_samples=8, num_proposals=None):
+    def nelbo(
+        self, ids, mask=None, generator=None, run=None, labels=None, num_samples=8, num_proposals=None, path=None
+    ):
         text = self, ids, maskable_tokens(ids if labels is None else labels, mask), mask
         if num_proposals is None:
-            return nelbo(*text, None, num_samples, generator, None, run)
+            return nelbo(*text, path, num_samples, generator, None, run)
         return marginal_nelbo(*text, run, num_proposals, random=generator)
 
     def nats_per_token(self, points):

@@ -149,8 +149,10 @@ def _about(comparison: Comparison) -> str:
         told.append(
             f"Bounds: nats per token of {settings['num_texts']:,} held-out texts under the run that wrote the samples, "
             f"at {settings['bound_samples']} of its points each{proposals}; ± is over texts. Schedules that choose the "
-            "order of tokens, such as `first_hitting`, have none; of continuous latents it is that of DDPM steps which "
-            "keep some noise."
+            "order of tokens by confidence, or remask, have none. `first_hitting` has one where tokens are written one "
+            "by one after all latents, the mean over all orders, but none that is marginalised; with fewer steps it "
+            "reveals a fixed number of tokens at once, and steps that reveal each by itself bound another law. Of "
+            "continuous latents the bound is that of DDPM steps which keep some noise."
         )
     if len(comparison.curves()) > 1:
         told.append(

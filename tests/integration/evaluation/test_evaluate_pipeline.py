@@ -164,8 +164,22 @@ def test_padded_texts_of_several_lengths(pipeline_of):
     "options", [{"unmasking": "first_hitting"}, {"remasking": {"name": "cap", "rate": 0.1}}, {"unmasking": "margin"}]
 )
 def test_runs_in_another_law_than_the_models_have_no_bound(pipeline_of, options):
-    rows = measured(pipeline_of("none", LaddScheduler(**options)), budgets=(4,)).rows
+    rows = measured(pipeline_of("none", LaddScheduler(**options)), budgets=(4, 11)).rows  # of 12 tokens
     assert not any("bound" in name for name in rows[0]) and "nats" in rows[0]
+
+
+@pytest.mark.parametrize("kind", ["none", "vector"])
+def test_tokens_that_are_written_one_at_a_time_have_the_bound_of_continuous_time(pipeline_of, kind):
+    scheduler, num_steps = LaddSequentialScheduler(unmasking="first_hitting"), 12 if kind == "none" else 24
+    pipeline, task = pipeline_of(kind, scheduler), task_of()
+    (row,) = measured(pipeline, task, budgets=(num_steps,), num_samples=0, num_proposals=2).rows
+    ids = torch.stack([torch.as_tensor(one["input_ids"]).long() for one in task.eval_dataset(6, 0)])
+    options = {"num_samples": 2, "generator": RowGenerator.from_content(0, ids)}
+    nats = pipeline.model.nelbo(ids, path="tokens", **options).token_nats
+    if kind == "vector":
+        options["generator"] = RowGenerator.from_content(0, ids)
+        nats = nats + pipeline.model.nelbo(ids, run=pipeline.scheduler.run(num_steps), **options).latent_nats
+    assert row["bound"] == pytest.approx(float(nats.sum()) / ids.numel(), rel=1e-6) and "marginal_bound" not in row
 
 
 def test_samples_have_the_temperature_and_bounds_are_those_of_one(pipeline_of):
