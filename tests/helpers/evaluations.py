@@ -69,6 +69,10 @@ class WorldTask:
         places = self.world.vocab ** torch.arange(self.length - 1, -1, -1)
         return bootstrap_ratio(-self.world.token_law().log()[(sequences * places).sum(1)].numpy() / self.length)
 
+    @property
+    def num_held_out(self):
+        return self.number
+
     def eval_dataset(self, num_examples, seed):
         random = RowGenerator.from_seed(seed, torch.arange(min(num_examples, self.number)))
         law = self.world.token_law().cumsum(0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias, cast
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..data.collator import LaddCollator
 from ..diffusion.bounds import Bound, TotalBound
+from ..diffusion.paths import PathSpec, path_name, time_path
 from ..diffusion.rng import RowGenerator
 from ..metrics import Estimate
 from ..pipelines import LaddPipeline
@@ -41,7 +42,9 @@ def run_bounds(
     if scheduler.is_ancestral:
         bounds["bound"] = partial(_plain, run=run, num_samples=settings.bound_samples)
         if settings.num_proposals:
-            width = {} if settings.proposal_width is None else {"proposal_width": settings.proposal_width}
+            width: dict[str, Any] = (
+                {} if settings.proposal_width is None else {"proposal_width": settings.proposal_width}
+            )
             bounds["marginal_bound"] = partial(_plain, run=run, num_proposals=settings.num_proposals, **width)
     elif scheduler.is_first_hitting and reveals_one_at_a_time(run, max(map(_length, texts))):
         of_latents = None if model.config.latent_type == "none" else run
@@ -50,12 +53,51 @@ def run_bounds(
         bounds.pop("bound", None)  # without a smallest noise it is none
     found: dict[str, float] = {}
     for name, bound_of in bounds.items():
-        own = texts[accelerator.process_index :: accelerator.num_processes]
-        nats, tokens = _of_texts(model, own, settings, bound_of)
-        total = TotalBound(*(_gathered(one, len(texts), accelerator) for one in (nats, tokens)))
+        total = TotalBound(*_shared(model, texts, settings, bound_of, accelerator))
         error = total.nats_per_token_stderr if len(texts) > 1 else None
         found |= Estimate(total.nats_per_token, error).named(name)
     return found
+
+
+def bound_paths(pipeline: LaddPipeline, settings: EvaluationSettings) -> dict[str, PathSpec]:
+    """Returns the paths of bounds in continuous time by name; without latents all are one, of the tokens."""
+    if pipeline.model.config.latent_type == "none":
+        return {"tokens": "tokens"} if settings.paths else {}
+    return {path_name(path): path for path in settings.paths}
+
+
+def path_bounds(
+    pipeline: LaddPipeline,
+    texts: Sequence[Mapping[str, Any]],
+    paths: Mapping[str, PathSpec],
+    settings: EvaluationSettings,
+    accelerator: Accelerator,
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields the name of each path, and the bound in continuous time along it in nats per token, with its parts.
+
+    The perplexity is `None` of continuous latents, whose sum is no bound
+    since it depends on the smallest noise, and of tokens given their codes. Every process has to call it.
+    """
+    model: Any = pipeline.model
+    if not hasattr(model, "nelbo") or not texts:
+        return
+    kind = model.config.latent_type
+    for name, path in paths.items():
+        bound_of = partial(_parts, path=path, num_samples=settings.bound_samples)
+        of_tokens, of_latents, tokens = _shared(model, texts, settings, bound_of, accelerator)
+        total = TotalBound(of_tokens + of_latents, tokens)
+        error = total.nats_per_token_stderr if len(texts) > 1 else None
+        whole = kind == "none" or (kind == "discrete" and time_path(path).vertices[0] == (1, 1))
+        yield (
+            name,
+            {
+                **Estimate(total.nats_per_token, error).named("nats_per_token"),
+                "token_nats": TotalBound(of_tokens, tokens).nats_per_token,
+                "latent_nats": TotalBound(of_latents, tokens).nats_per_token,
+                "perplexity": total.perplexity if whole else None,
+                "texts": len(texts),
+            },
+        )
 
 
 def reveals_one_at_a_time(run: Sequence[tuple[float, float]], num_tokens: int) -> bool:
@@ -65,13 +107,19 @@ def reveals_one_at_a_time(run: Sequence[tuple[float, float]], num_tokens: int) -
     return len(steps) >= num_tokens and all(latent_time == 0 for _, latent_time in steps)
 
 
-# Nats of each text of a batch and its tokens, `(B,)` each, by a function that calls the model's `nelbo` on the batch.
-BoundOf: TypeAlias = Callable[[Callable[..., Any]], tuple[Tensor, Tensor]]
+# Nats of each text of a batch, or several parts of them, and its tokens, `(B,)` each, by a function that calls the
+# model's `nelbo` on the batch.
+BoundOf: TypeAlias = Callable[[Callable[..., Any]], tuple[Tensor, ...]]
 
 
 def _plain(nelbo: Callable[..., Any], **options: Any) -> tuple[Tensor, Tensor]:
     bound: Bound = nelbo(**options)
     return bound.total_nats, bound.num_tokens
+
+
+def _parts(nelbo: Callable[..., Any], **options: Any) -> tuple[Tensor, ...]:
+    bound = nelbo(**options)
+    return bound.token_nats, bound.latent_nats, bound.num_tokens
 
 
 def _over_orders(
@@ -85,18 +133,29 @@ def _over_orders(
     return of_tokens.token_nats + nelbo(run=run, num_samples=num_samples).latent_nats, of_tokens.num_tokens
 
 
+def _shared(
+    model: Any,
+    texts: Sequence[Mapping[str, Any]],
+    settings: EvaluationSettings,
+    bound_of: BoundOf,
+    accelerator: Accelerator,
+) -> list[Tensor]:
+    """Returns what `_of_texts` does of all texts, each of which one process computes."""
+    own = texts[accelerator.process_index :: accelerator.num_processes]
+    found = _of_texts(model, own or texts[:1], settings, bound_of)  # of more processes than texts some have none
+    return [_gathered(one[: len(own)], len(texts), accelerator) for one in found]
+
+
 def _of_texts(
     model: Any, texts: Sequence[Mapping[str, Any]], settings: EvaluationSettings, bound_of: BoundOf
-) -> tuple[Tensor, Tensor]:
-    """Returns nats and tokens of each text, `(N,)` each; their noise is seeded by their own tokens."""
+) -> tuple[Tensor, ...]:
+    """Returns nats, or their parts, and tokens of each text, `(N,)` each; their noise is seeded by their own tokens."""
     collate, device, parts = LaddCollator(model.config.pad_token_id), getattr(model, "device", "cpu"), []
     for start in range(0, len(texts), settings.batch_size):
         batch = collate([dict(row) for row in texts[start : start + settings.batch_size]])
         batch = {name: column.to(device) for name, column in batch.items()}
         parts.append([one.cpu() for one in bound_of(partial(_nelbo, model, batch, settings.seed))])
-    nothing = torch.zeros(0, dtype=torch.float64)
-    nats, tokens = zip(*parts, strict=True) if parts else ((nothing,), (nothing.long(),))
-    return torch.cat(nats), torch.cat(tokens)
+    return tuple(torch.cat(of_batches) for of_batches in zip(*parts, strict=True))
 
 
 def _nelbo(model: Any, batch: Mapping[str, Tensor], seed: int, **options: Any) -> Any:

@@ -128,6 +128,10 @@ class Comparison:
             found.append(EqualCost(row["num_steps"], cost, row[name], *there))
         return found
 
+    def data(self) -> dict[str, Any]:
+        """Returns the results of all models, and their comparisons at equal cost, as JSON data."""
+        return {"models": [one.data() for one in self.results], "equal_cost": self.equal_cost_data()}
+
     def _labels_apart(self) -> list[str]:
         apart = self.timed_apart
         return [label(one, row["schedule"]) for one in self.results if one.model["name"] in apart for row in one.rows]

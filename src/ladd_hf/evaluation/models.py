@@ -18,7 +18,7 @@ from ..pipelines import LaddPipeline
 from ..tasks.judges import JudgeSpec
 from ..training.cost_files import COST_FILE, load_cost
 from .comparison import Comparison, compared
-from .evaluate import measure
+from .evaluate import file_name, measure
 from .identity import not_yet_measured
 from .plots import quality_figure
 from .report import markdown_report
@@ -76,7 +76,7 @@ def evaluate_models(
             task.eval_dataset(1, 0)
         if tell is not None and accelerator.is_main_process:
             tell(f"{name}:")
-        path = Path(folder) / f"{re.sub('[^A-Za-z0-9._-]+', '-', name)}.json"
+        path = Path(folder) / f"{file_name(name)}.json"
         compared([*(one.results for one in found), not_yet_measured(pipeline, task, settings, name)])
         found.append(measure(pipeline, task, settings, name, path, accelerator, tell, _training_cost(model)))
     time_rows(found, settings, accelerator)

@@ -16,7 +16,7 @@ def markdown_report(comparison: Comparison) -> str:
     """Formats the models, the main measure by number of evaluations and at equal cost, all rows, and what the numbers
     depend on."""
     first = comparison.results[0]
-    parts = [f"## {first.task['name']}", _models(comparison), *_training(comparison)]
+    parts = [f"## {first.task['name']}", _models(comparison), *_training(comparison), *_bounds(comparison)]
     for temperature in comparison.temperatures:
         if comparison.curves(temperature=temperature):
             parts += [_by_evaluations(comparison, temperature), *_at_equal_cost(comparison, temperature)]
@@ -53,6 +53,19 @@ def _training(comparison: Comparison) -> list[str]:
             cells.append([name, part["stage"], steps, flops, seconds, part.get("hardware", "")])
     head = ["training of", "stage", "steps", "TFLOPs", "seconds", "hardware"]
     return [f"### Training\n\n{_table(head, cells)}"]
+
+
+def _bounds(comparison: Comparison) -> list[str]:
+    """Formats the bounds in continuous time, if there are any."""
+    cells = []
+    for one in comparison.results:
+        for path, bound in one.bounds.items():
+            perplexity = "none" if bound["perplexity"] is None else f"{bound['perplexity']:.2f}"
+            parts = [f"{bound[name]:.4f}" for name in ("token_nats", "latent_nats")]
+            whole = _number(bound["nats_per_token"], bound.get("nats_per_token_stderr"), 4)
+            cells.append([one.model["name"], path, whole, *parts, perplexity, f"{bound['texts']:,}"])
+    head = ["bound in continuous time of", "path", "nats per token", "tokens", "latents", "perplexity", "texts"]
+    return [f"### Held-out texts\n\n{_table(head, cells)}"] if cells else []
 
 
 def _scheduler(saved: dict[str, Any]) -> str:
@@ -134,24 +147,30 @@ def _about(comparison: Comparison) -> str:
     told = [f"{measure['name']}: {measure['about']}." for measure in first.task["measures"]]
     data = ", ".join(f"{m['name']} {_score(reference, m)}" for m in first.task["measures"] if m["name"] in reference)
     counts = described_counts(first.task.get("reference_counts", {}), settings["num_samples"])
-    told.append(f"The data itself: {data}.{counts}")
+    told += [f"The data itself: {data}.{counts}"] if data else []
     told.append(
         f"{settings['num_samples']:,} samples a row, seed {settings['seed']}; ± is a standard error. "
         f"{where['dtype']}, {where['hardware']}; {where['versions']}."
     )
     if characters := first.task.get("judge_characters"):
         told.append(f"Of the training texts judges read the first {characters:,} characters at most.")
+    if any(one.bounds for one in comparison.results):
+        told.append(
+            f"Bounds in continuous time: at {settings['bound_samples']} points of the path for each text; ± is over "
+            "texts. Of continuous latents the sum is "
+            "relative to the smallest noise and no bound, and along `tokens` codes are given: no perplexity."
+        )
     rows = [row for one in comparison.results for row in one.rows]
     if any(name in row for name in _BOUNDS for row in rows):
         proposals = f", marginalised over {settings['num_proposals']} proposals" if settings["num_proposals"] else ""
         if (width := settings.get("proposal_width")) is not None:
             proposals += f" of the width {width:g}"
         told.append(
-            f"Bounds: nats per token of {settings['num_texts']:,} held-out texts under the run that wrote the samples, "
-            f"at {settings['bound_samples']} of its points each{proposals}; ± is over texts. Schedules that choose the "
-            "order of tokens by confidence, or remask, have none. `first_hitting` has one where tokens are written one "
-            "by one after all latents, the mean over all orders, but none that is marginalised; with fewer steps it "
-            "reveals a fixed number of tokens at once, and steps that reveal each by itself bound another law. Of "
+            f"Bounds: nats per token of at most {settings['num_texts']:,} held-out texts under the run that wrote the "
+            f"samples, at {settings['bound_samples']} of its points each{proposals}; ± is over texts. Schedules that "
+            "choose the order of tokens by confidence, or remask, have none. `first_hitting` has one where tokens are "
+            "written one by one after all latents, the mean over all orders, but none that is marginalised; with fewer "
+            "steps it reveals a fixed number of tokens at once, and steps that reveal each alone bound another law. Of "
             "continuous latents the bound is that of DDPM steps which keep some noise."
         )
     if len(comparison.curves()) > 1:

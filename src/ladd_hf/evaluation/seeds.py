@@ -45,8 +45,24 @@ def over_seeds(results: Sequence[EvaluationResults]) -> EvaluationResults:
     trainings = [one.model.get("training") for one in results]
     if mean := _mean_cost([one for one in trainings if one], len(results)):
         model["training"] = mean
+    shared = [path for path in first.bounds if all(path in one.bounds for one in others)]
+    bounds = {path: _mean_bound([one.bounds[path] for one in results]) for path in shared}
     timing = {name: [one.timing.get(name) for one in results] for name in first.timing}  # seed by seed in turn
-    return EvaluationResults(model, first.task, {**first.settings, "seed": seeds}, first.circumstances, rows, timing)
+    return EvaluationResults(
+        model, first.task, {**first.settings, "seed": seeds}, first.circumstances, rows, timing, bounds
+    )
+
+
+def _mean_bound(bounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Returns the mean of each number of a bound, and the error of the mean of its nats; its perplexity is that of the
+    mean nats."""
+    numbers = ("nats_per_token", "token_nats", "latent_nats")
+    mean: dict[str, Any] = {name: statistics.fmean(one[name] for one in bounds) for name in numbers}
+    nats = [one["nats_per_token"] for one in bounds]
+    mean["nats_per_token_stderr"] = statistics.stdev(nats) / math.sqrt(len(nats))
+    known = all(one["perplexity"] is not None for one in bounds)
+    mean["texts"] = bounds[0]["texts"]
+    return mean | {"perplexity": math.exp(mean["nats_per_token"]) if known else None}
 
 
 def _mean_cost(costs: Sequence[dict[str, Any]], number: int) -> dict[str, Any]:

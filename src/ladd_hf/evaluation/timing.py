@@ -24,11 +24,13 @@ class Measured:
         pipeline: that wrote the samples.
         schedulers: of its schedules, by name.
         results: the rows.
+        length: tokens of a sample, if not the pipeline's default.
     """
 
     pipeline: LaddPipeline
     schedulers: Mapping[str, LaddScheduler]
     results: EvaluationResults
+    length: int | None = None
 
 
 def time_rows(models: Sequence[Measured], settings: EvaluationSettings, accelerator: Accelerator) -> None:
@@ -49,7 +51,7 @@ def time_rows(models: Sequence[Measured], settings: EvaluationSettings, accelera
         for row in one.results.rows:
             if (pipeline := pipelines.get(row["schedule"])) is not None:
                 pipeline.set_progress_bar_config(disable=True)
-                timed = TimedRun(pipeline, row["num_steps"], settings.batch_size, row["temperature"])
+                timed = TimedRun(pipeline, row["num_steps"], settings.batch_size, row["temperature"], one.length)
                 runs[number, row_key(row)] = timed
     measured = sampling_seconds(runs, settings.timing_rounds) if accelerator.is_main_process else {}
     found, run = broadcast_object_list([measured, secrets.token_hex(8)])

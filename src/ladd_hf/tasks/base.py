@@ -149,6 +149,10 @@ class Task(Protocol):
     exact: bool
 
     @property
+    def num_held_out(self) -> int:
+        """Number of held-out examples; of a source without end, as many as judges read."""
+
+    @property
     def tokenizer(self) -> PreTrainedTokenizerBase | None:
         """The task's tokenizer, `None` if examples are plain ids."""
 

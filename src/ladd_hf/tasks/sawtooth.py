@@ -51,6 +51,11 @@ class SawtoothTask:
         exact = Measure("nats", "nats per token", about, self._nats_per_token, "lower", of_data=self._entropy_per_token)
         return exact, *self._further
 
+    @property
+    def num_held_out(self) -> int:
+        """Number of fresh sequences that judges read, of as many as are asked for."""
+        return self.judge_held_out
+
     def train_dataset(self, num_examples: int, seed: int) -> datasets.Dataset:
         """Draws fresh sequences, each seen once."""
         return sawtooth_dataset(num_examples, self.length, seed)

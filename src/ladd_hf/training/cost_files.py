@@ -1,4 +1,4 @@
-"""What training cost, in a file beside the weights, for those who measure them."""
+"""Cost of training, in a file beside the weights, for those who measure them."""
 
 from __future__ import annotations
 

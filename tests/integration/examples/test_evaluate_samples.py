@@ -13,7 +13,7 @@ from ladd_hf.data import character_tokenizer
 TOKENIZER = character_tokenizer()
 SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 12}
 LATENTS = {"latent_type": "discrete", "latent_length": 4, "latent_dim": 2, "codebook_size": 4}
-FEW = ("--num_samples", 6, "--budgets", 2, 3)
+FEW = ("--num_samples", 6, "--budgets", 2, 3, "--num_sequences", 0)
 
 
 @pytest.fixture(scope="module")
@@ -99,21 +99,32 @@ def test_judges_read_as_much_of_the_training_texts_as_they_are_told(measure, tmp
     assert "holds results with another `judge_characters` (40, not 41)" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         measure("sawtooth-mdlm", *FEW, "--judge_characters", 41, data="sawtooth")
-    assert "the sawtooth has no texts that judges read" in capsys.readouterr().err
+    assert "`judge_characters` is 41, but the sawtooth has no texts" in capsys.readouterr().err
 
 
 def test_a_file_by_itself_has_texts_held_out(measure, folder, tmp_path):
-    measure("mdlm", "--num_samples", 4, "--budgets", 2, "--num_texts", 2, data=folder / "texts" / "train.txt")
-    assert json.loads((tmp_path / "out" / "mdlm.json").read_text())["task"]["name"] == "train.txt, length 12"
+    measure(
+        "mdlm",
+        "--num_samples",
+        4,
+        "--budgets",
+        2,
+        "--num_texts",
+        2,
+        "--num_sequences",
+        3,
+        data=folder / "texts" / "train.txt",
+    )
+    found = json.loads((tmp_path / "out" / "mdlm.json").read_text())
+    assert found["task"]["name"] == "train.txt, length 12" and found["task"]["held_out"]["split"] == "validation"
+    assert found["bounds"]["tokens"]["nats_per_token"] > 0 and "nats" in found["rows"][0]
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--num_samples", 6), "--num_samples is not read without --budgets"),
-        (("--beside", "x"), "--beside is not read without --budgets"),
-        ((*FEW, "--json", "out.json"), "--json is not read with --budgets"),
-        ((*FEW, "--paths", "sequential"), "--paths is not read with --budgets"),
+        ((*FEW, "--paths", "zigzag"), "'zigzag' is unknown"),
+        ((*FEW, "--num_sequences", 3, "--paths", "[[0, 1], [0, 0]]"), "is not accepted: give corners"),
         ((*FEW, "--num_texts", -1), "--num_texts is -1; give a whole number of at least 0"),
         ((*FEW, "--schedules", "zigzag"), "'zigzag' is unknown"),
         ((*FEW, "--schedules", "[[1, 1], [0"), "is not JSON"),
@@ -127,7 +138,7 @@ def test_a_file_by_itself_has_texts_held_out(measure, folder, tmp_path):
 )
 def test_flags_that_can_not_work_are_named_before_anything_is_loaded(measure, tmp_path, flags, message, capsys):
     with pytest.raises(SystemExit) as stopped:
-        measure("nowhere", *(flags if "--budgets" in flags else ("--results", "out/evaluation", *flags)))
+        measure("nowhere", *flags)
     assert stopped.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line and not (tmp_path / "out").exists()

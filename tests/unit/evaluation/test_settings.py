@@ -21,6 +21,9 @@ from ladd_hf.evaluation import EvaluationSettings, compared
         ({"schedules": "joint"}, "such as \\['saved', 'joint', 'tuned'\\]"),
         ({"schedules": ("zigzag",)}, "'zigzag' is unknown"),
         ({"schedules": ([[1, 1], [0, 0.5]],)}, "along which no time rises"),
+        ({"paths": "joint"}, "such as \\['joint', 'sequential'\\]"),
+        ({"paths": ("zigzag",)}, "'zigzag' is unknown"),
+        ({"num_sequences": -1}, "`num_sequences` is -1"),
         ({"num_samples": -1}, "`num_samples` is -1"),
         ({"batch_size": 0}, "`batch_size` is 0"),
         ({"seed": -1}, "`seed` is -1"),
@@ -52,6 +55,8 @@ CHANGED = {
     "bound_samples": (9, False),
     "num_proposals": (6, False),
     "proposal_width": (0.5, False),
+    "paths": (("joint",), True),
+    "num_sequences": (5, False),
     "timing_rounds": (2, True),
     "seed": (1, False),
 }
