@@ -89,7 +89,7 @@ class EvaluationArguments:
         default=None, metadata={"help": "Spread of the proposals; by default several together."}
     )
     timing_rounds: int = field(default=0, metadata={"help": "Rounds in which all runs are timed in turn; 0: none."})
-    batch_size: int = field(default=100, metadata={"help": "Samples and texts at once in each process."})
+    batch_size: int = field(default=16, metadata={"help": "Samples and texts at once in each process."})
     seed: int = 0
     bf16: bool = field(default=False, metadata={"help": "Evaluate in bfloat16."})
     cpu: bool = field(default=False, metadata={"help": "Run on the CPU, even with an accelerator."})
