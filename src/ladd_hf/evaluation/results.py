@@ -13,9 +13,10 @@ from typing import Any, TypeAlias
 Row: TypeAlias = dict[str, Any]
 KEY = ("schedule", "temperature", "num_steps")
 FORMAT = 1
-# Settings that only say which rows there are, and those that only seconds depend on.
-_OF_ROWS = ("budgets", "schedules", "temperatures")
+# Settings that only say which rows and bounds there are, and those that only seconds depend on.
+_OF_ROWS = ("budgets", "schedules", "temperatures", "paths")
 _OF_SECONDS = ("batch_size", "timing_rounds")
+_OF_TRAINING = ("training",)  # on which no number depends
 
 
 @dataclass
@@ -23,11 +24,16 @@ class EvaluationResults:
     """Results of one model.
 
     Attributes:
-        model: its name, kind, number of parameters and fingerprint of weights.
+        model: its name, kind, number of parameters and fingerprint of weights, and what its training cost, if that is
+            known.
         task: data set, judges and reference: scores of the data itself.
         settings: see `EvaluationSettings`.
         circumstances: dtype, hardware and versions.
         rows: a row for each schedule, temperature and budget.
+        bounds: in continuous time, of each path by name: `nats_per_token` with its standard error, its parts
+            `token_nats` and `latent_nats`, `perplexity` where it is one, and the number of `texts`.
+        timing: of the run in which the rows took turns to be timed: its identity, rounds and batch size; empty if they
+            were not. Seconds of two models compare only if it is the same.
         path: file that is written after each row, or `None`.
     """
 
@@ -36,6 +42,8 @@ class EvaluationResults:
     settings: dict[str, Any]
     circumstances: dict[str, Any]
     rows: list[Row] = field(default_factory=list)
+    timing: dict[str, Any] = field(default_factory=dict)
+    bounds: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
 
     def find(self, key: tuple[Any, ...]) -> Row | None:
@@ -58,7 +66,7 @@ class EvaluationResults:
 
     def data(self) -> dict[str, Any]:
         """Returns the results as JSON data."""
-        names = ("model", "task", "settings", "circumstances", "rows")
+        names = ("model", "task", "settings", "circumstances", "bounds", "timing", "rows")
         return {"format": FORMAT, **{name: getattr(self, name) for name in names}}
 
     @classmethod
@@ -70,7 +78,12 @@ class EvaluationResults:
             if data["format"] != FORMAT:
                 raise ValueError(f"format {data['format']!r}")
             names = ("model", "task", "settings", "circumstances", "rows")
-            return cls(**{name: data[name] for name in names}, path=file)
+            return cls(
+                **{name: data[name] for name in names},
+                timing=data.get("timing", {}),
+                bounds=data.get("bounds", {}),
+                path=file,
+            )
         except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
             raise ValueError(
                 f"{file} does not hold results of an evaluation ({error}): give a file that one has written."
@@ -94,7 +107,8 @@ class EvaluationResults:
             raise ValueError(
                 f"{self.path} holds results with another {difference}: give another file, or take it away."
             )
-        self.rows = earlier.rows
+        self.model = {**{name: earlier.model[name] for name in _OF_TRAINING if name in earlier.model}, **self.model}
+        self.rows, self.timing, self.bounds = earlier.rows, earlier.timing, earlier.bounds
         if self.is_timed and not self.settings["timing_rounds"]:
             self.settings |= {name: earlier.settings[name] for name in _OF_SECONDS}
         return self
@@ -108,7 +122,7 @@ def row_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
 def first_difference(one: EvaluationResults, other: EvaluationResults, of_model: bool) -> str | None:
     """Returns the first thing, in words, in which two evaluations differ and on which their numbers depend; `None` if
     there is none. Models are compared only if `of_model` is true."""
-    free = _OF_ROWS if one.is_timed and other.is_timed else (*_OF_ROWS, *_OF_SECONDS)
+    free = _OF_ROWS + _OF_TRAINING + (() if one.is_timed and other.is_timed else _OF_SECONDS)
     for part in ("task", "settings", "circumstances", *(("model",) if of_model else ())):
         mine, theirs = ({k: v for k, v in getattr(x, part).items() if k not in free} for x in (one, other))
         if place := _first_place(mine, theirs, ""):

@@ -45,7 +45,7 @@ class MauveJudge(CausalJudgeOptions):
             f"{self.seeds} k-means seeds)"
         )
         score = _MauveScore(self, data)
-        return (Measure("mauve", "MAUVE", about, score, "higher", digits=3, of_data=score.of_data),)
+        return (Measure("mauve", "MAUVE", about, score, "higher", digits=3, held_out="other_half"),)
 
 
 class _MauveScore:
@@ -58,10 +58,6 @@ class _MauveScore:
 
     def __call__(self, texts: list[str]) -> Estimate:
         return mauve_of_features(self._features(texts), self._references, self.settings)
-
-    def of_data(self) -> Estimate:
-        """Returns MAUVE of one half of the held-out texts against the other."""
-        return self(self.data.held_out_halves()[1])
 
     def _features(self, texts: list[str]) -> NDArray[Any]:
         return text_features(self._judge, texts, self.settings)
@@ -103,7 +99,7 @@ class DistributionDistanceJudge(Options):
                 "ones",
                 sliced,
                 "lower",
-                of_data=sliced.of_data,
+                held_out="other_half",
             ),
             Measure(
                 "token_kl",
@@ -111,7 +107,7 @@ class DistributionDistanceJudge(Options):
                 f"the KL divergence of token frequencies from held-out ones, {self.pseudocount:g} added to each count",
                 divergence,
                 "lower",
-                of_data=divergence.of_data,
+                held_out="other_half",
             ),
         )
 
@@ -124,10 +120,6 @@ class _Distance:
 
     def __call__(self, samples: Any) -> Estimate:
         return self.distance(ids_of(samples).numpy(), self._references, **self.options)
-
-    def of_data(self) -> Estimate:
-        """Returns the distance of the other half."""
-        return self(self.data.held_out_halves()[1])
 
     @cached_property
     def _references(self) -> NDArray[np.int64]:
