@@ -10,6 +10,7 @@ from transformers import TrainerCallback
 
 from ladd_hf import LaddTrainer
 from ladd_hf.diffusion.paths import PathSpec, path_name, time_path
+from ladd_hf.diffusion.process import NoiseProcess
 from ladd_hf.tasks import Judgement, Measure, Task
 from ladd_hf.tasks.base import described_counts, described_together
 from ladd_hf.training.model_card import Conditions, SampleScores, ScoresBeside, with_error
@@ -34,15 +35,17 @@ class ProgressLines(TrainerCallback):
         print(f"  step {state.global_step:>6}/{state.max_steps}  {parts}  ({left:.0f} s left)", flush=True)
 
 
-def describe_bound(method: str, path: PathSpec, metrics: dict[str, float], run: int = 0) -> str:
-    """Describes the result of an evaluation, and calls it a bound only if it is one; with latents averaged out over a
-    run of `run` evaluations, if that was computed."""
+def describe_bound(
+    method: str, path: PathSpec, metrics: dict[str, float], run: int = 0, process: NoiseProcess | None = None
+) -> str:
+    """Describes the result of an evaluation, and calls it a bound only if it is one for the noise process; with latents
+    averaged out over a run of `run` evaluations, if that was computed."""
     name = path_name(path)
     tokens, latents = metrics[f"eval_{name}_token_nats"], metrics[f"eval_{name}_latent_nats"]
     parts = f"tokens {tokens:.4f} + latents {latents:.4f}"
     if method == "MDLM":
         told = f"{method}: bound on held-out sequences {tokens:.4f} nats per token"
-    elif method == "Co-LADD":
+    elif method == "Co-LADD" and not (process or NoiseProcess(latent_type="continuous")).latents_have_probabilities:
         told = f"{method}: held-out sequences, nats per token: {parts} (relative to the smallest noise: no bound)"
     elif time_path(path).vertices[0] != (1, 1):
         return f"{method}: bound on held-out sequences given their codes {tokens:.4f} nats per token"

@@ -44,6 +44,7 @@ from ladd_hf.data import LaddCollator, load_corpus, make_tokenizer, precompute_l
 from ladd_hf.data.corpora import separator_of
 from ladd_hf.data.missing_texts import present
 from ladd_hf.data.precompute import check_precomputable
+from ladd_hf.diffusion.process import NoiseProcess
 from ladd_hf.metrics import OneStepDecoding, quality_by_evaluations
 from ladd_hf.models.encoders.pretrained import check_pretrained_encoder
 from ladd_hf.tasks import Judgement, SawtoothTask, Task, TextTask
@@ -245,8 +246,9 @@ def main(argv: list[str]) -> None:
     # 4. Results: table, samples, JSON, plot, cards
     print_results(task, quality, comparisons, samples, run.num_samples)
     for name, metrics in bounds.items():
-        label = METHODS[trainers[name].model.config.latent_type]
-        print(describe_bound(label, training.nelbo_paths[0], metrics, training.nelbo_run))
+        config = trainers[name].model.config
+        label, process = METHODS[config.latent_type], NoiseProcess.of(config)
+        print(describe_bound(label, training.nelbo_paths[0], metrics, training.nelbo_run, process))
     command, about = running_command(training.world_size), f"{task.name} ({count:,} examples seen)"
     for name, trainer in trainers.items():
         title = f"{METHODS[trainer.model.config.latent_type]} on {task.name}"

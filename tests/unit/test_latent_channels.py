@@ -331,3 +331,33 @@ def test_clean_latents_that_fit_are_accepted():
     discrete().check(torch.tensor([[0, 1, 2, 3], [4, 4, 0, 0]]), 2, 4)
     for dtype in (torch.float32, torch.float64, torch.bfloat16):
         continuous().check(torch.zeros(2, 4, 3, dtype=dtype), 2, 4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "of_path"),
+    [
+        ("none", {}, {"joint": True, "tokens": True}),
+        ("discrete", {}, {"joint": True, "tokens": False}),
+        ("continuous", {}, {"joint": False, "tokens": False}),
+        ("anchors", {}, {"joint": True, "tokens": False}),
+        ("anchors", {"latent_prediction_type": {"name": "anchors", "count": 6, "snap": False}}, {"joint": False}),
+    ],
+)
+def test_a_sum_bounds_texts_where_latents_are_written_and_have_probabilities(tiny_config, kind, changes, of_path):
+    process = NoiseProcess.of(tiny_config(kind, **changes))
+    assert {path: process.bounds_texts(path) for path in of_path} == of_path
+
+
+@pytest.mark.parametrize("kind", ["codes", "vectors", "noise"])
+def test_the_rate_times_the_progress_of_a_step_is_its_bound(kind):
+    t, s = torch.tensor([0.9, 0.6, 0.3]), torch.tensor([0.5, 0.59, 0.1])
+    if kind == "codes":
+        channel, clean = discrete(), torch.randint(CODES, (3, 4))
+        noisy, prediction = torch.where(torch.rand(3, 4) < 0.5, MASK_CODE, clean), normals(0, 3, 4, CODES)
+    else:
+        channel, clean = continuous(predicts_noise=kind == "noise"), normals(0, 3, 4, 3)
+        noisy, prediction = channel.add_noise(clean, t, rows(3)), normals(1, 3, 4, 3)
+    rise = channel.progress(s.double()) - channel.progress(t.double())
+    found = rise * channel.rate(prediction, clean, noisy, t.double())
+    expected = channel.step_bound(prediction, clean, noisy, t.double(), s.double())
+    torch.testing.assert_close(found, expected.double(), rtol=1e-4, atol=1e-5)

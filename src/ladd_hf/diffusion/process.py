@@ -14,6 +14,7 @@ from .anchored_latents import AnchoredLatents
 from .channels import ContinuousLatents, DiscreteLatents, LatentChannel, MaskedChannel
 from .latent_predictions import LATENT_PREDICTIONS, AnchorPrediction, LatentPrediction, NoisePrediction
 from .noise_schedules import gaussian_schedule, mask_schedule
+from .paths import PathSpec, time_path
 
 LATENT_TYPES = ("none", "continuous", "discrete")
 
@@ -73,6 +74,21 @@ class NoiseProcess(Options):
     def data(self) -> dict[str, Any]:
         """Returns the process as JSON data."""
         return asdict(self)
+
+    @property
+    def latents_have_probabilities(self) -> bool:
+        """True for codes, and for vectors that are snapped to anchors; other continuous latents have a density, whose
+        bound depends on their smallest noise."""
+        if self.latent_type != "continuous":
+            return self.latent_type == "discrete"
+        prediction = LATENT_PREDICTIONS.build(self.latent_prediction_type)
+        return isinstance(prediction, AnchorPrediction) and prediction.snap
+
+    def bounds_texts(self, path: PathSpec) -> bool:
+        """True if the sum of tokens and latents along a path bounds the texts' negative log-likelihood: nothing of the
+        latents is given, and they have probabilities."""
+        whole = self.latents_have_probabilities and time_path(path).vertices[0] == (1, 1)
+        return self.latent_type == "none" or whole
 
     def token_channel(self) -> MaskedChannel:
         """Builds the channel of the tokens. Raises `ValueError` for an unknown noise schedule."""

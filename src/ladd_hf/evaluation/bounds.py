@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ..data.collator import LaddCollator
 from ..diffusion.bounds import Bound, TotalBound
-from ..diffusion.paths import PathSpec, path_name, time_path
+from ..diffusion.paths import PathSpec, path_name
+from ..diffusion.process import NoiseProcess
 from ..diffusion.rng import RowGenerator
 from ..metrics import Estimate
 from ..pipelines import LaddPipeline
@@ -49,7 +50,7 @@ def run_bounds(
     elif scheduler.is_first_hitting and reveals_one_at_a_time(run, max(map(_length, texts))):
         of_latents = None if model.config.latent_type == "none" else run
         bounds["bound"] = partial(_over_orders, run=of_latents, num_samples=settings.bound_samples)
-    if model.config.latent_type == "continuous":
+    if not NoiseProcess.of(model.config).bounds_texts("joint"):
         bounds.pop("bound", None)  # without a smallest noise it is none
     found: dict[str, float] = {}
     for name, bound_of in bounds.items():
@@ -75,26 +76,25 @@ def path_bounds(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yields the name of each path, and the bound in continuous time along it in nats per token, with its parts.
 
-    The perplexity is `None` of continuous latents, whose sum is no bound
-    since it depends on the smallest noise, and of tokens given their codes. Every process has to call it.
+    The perplexity is `None` where the sum is no bound: of continuous latents without probabilities, since it depends on
+    the smallest noise, and of tokens given their codes. Every process has to call it.
     """
     model: Any = pipeline.model
     if not hasattr(model, "nelbo") or not texts:
         return
-    kind = model.config.latent_type
+    process = NoiseProcess.of(model.config)
     for name, path in paths.items():
         bound_of = partial(_parts, path=path, num_samples=settings.bound_samples)
         of_tokens, of_latents, tokens = _shared(model, texts, settings, bound_of, accelerator)
         total = TotalBound(of_tokens + of_latents, tokens)
         error = total.nats_per_token_stderr if len(texts) > 1 else None
-        whole = kind == "none" or (kind == "discrete" and time_path(path).vertices[0] == (1, 1))
         yield (
             name,
             {
                 **Estimate(total.nats_per_token, error).named("nats_per_token"),
                 "token_nats": TotalBound(of_tokens, tokens).nats_per_token,
                 "latent_nats": TotalBound(of_latents, tokens).nats_per_token,
-                "perplexity": total.perplexity if whole else None,
+                "perplexity": total.perplexity if process.bounds_texts(path) else None,
                 "texts": len(texts),
             },
         )

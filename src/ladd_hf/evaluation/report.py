@@ -157,8 +157,8 @@ def _about(comparison: Comparison) -> str:
     if any(one.bounds for one in comparison.results):
         told.append(
             f"Bounds in continuous time: at {settings['bound_samples']} points of the path for each text; ± is over "
-            "texts. Of continuous latents the sum is "
-            "relative to the smallest noise and no bound, and along a path from (1, 0) codes are given: no perplexity."
+            "texts. Of continuous latents without anchors the sum is relative to the smallest noise and "
+            "no bound, and along a path from (1, 0) latents are given: no perplexity."
         )
     rows = [row for one in comparison.results for row in one.rows]
     if any(name in row for name in _BOUNDS for row in rows):

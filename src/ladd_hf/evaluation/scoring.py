@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..diffusion.bounds import Bound
+from ..diffusion.process import NoiseProcess
 from ..diffusion.rng import RowGenerator
 from ..diffusion.step_counts import IGNORED_LABEL
 from ..models.text_frame import TextFrame
@@ -60,7 +61,7 @@ class TextScorer:
             )
         if not hasattr(self.pipeline.model, "nelbo"):
             raise ValueError("The model has no `nelbo`, so there are no likelihoods: give one that has.")
-        if self.pipeline.model.config.latent_type == "continuous" and not self.num_proposals:
+        if not self.num_proposals and not NoiseProcess.of(self.pipeline.model.config).bounds_texts("joint"):
             raise ValueError(
                 "The plain bound of continuous latents depends on their smallest noise: give `num_proposals`, such as "
                 "16, for the marginalised one."

@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader, IterableDataset
 from transformers.trainer_utils import EvalLoopOutput, PredictionOutput
 
 from ..diffusion.bounds import TotalBound
-from ..diffusion.paths import path_name, time_path
+from ..diffusion.paths import path_name
+from ..diffusion.process import NoiseProcess
 from ..diffusion.rng import RowGenerator
 from .evaluation_streams import NUMBER, NumberedCollator, NumberedTexts, each_once
 from .isolation import in_dtype, isolated_randomness
@@ -211,7 +212,6 @@ class EvaluatingTrainer(RecordedTrainer):
                 metrics[f"{prefix}_{name}_marginal_nelbo"] = marginal.nats_per_token
                 metrics[f"{prefix}_{name}_marginal_stderr"] = marginal.nats_per_token_stderr
         metrics[f"{prefix}_loss"] = metrics[f"{prefix}_{names[0]}_nelbo"]
-        kind = self._ladd_model().config.latent_type
-        if kind == "none" or (kind == "discrete" and time_path(self.args.nelbo_paths[0]).vertices[0] == (1, 1)):
+        if NoiseProcess.of(self._ladd_model().config).bounds_texts(self.args.nelbo_paths[0]):
             metrics[f"{prefix}_perplexity"] = float(np.exp(metrics[f"{prefix}_loss"]))
         return metrics

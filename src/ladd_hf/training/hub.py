@@ -16,6 +16,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy
 from transformers.utils import PushInProgress
 
 from ..diffusion.paths import time_path
+from ..diffusion.process import NoiseProcess
 from ..models.configuration_ladd import LaddConfig
 from ..models.encoders.encoder_options import PretrainedOptions
 from ..utils.local_paths import public_name
@@ -52,7 +53,7 @@ def held_out_bounds(trainer: RecordedTrainer, data: str | None = None) -> list[H
 
     `data` is the name of the trainer's own set.
     """
-    record, kind = trainer._record, trainer._ladd_model().config.latent_type
+    record, process = trainer._record, NoiseProcess.of(trainer._ladd_model().config)
     bounds, names = [], Counter[str]()
     for one in record.current_measurements():
         name = _set_name(trainer, one, data)
@@ -60,7 +61,7 @@ def held_out_bounds(trainer: RecordedTrainer, data: str | None = None) -> list[H
         conditions = Conditions(
             name if names[name] == 1 else f"{name}, number {names[name]}", one.dtype, one.seed, one.hardware
         )
-        for (is_bound, unit), paths in _by_meaning(kind, one.nats).items():
+        for (is_bound, unit), paths in _by_meaning(process, one.nats).items():
             after = None if one.steps == record.steps else record.steps
             nats = {path: one.nats[path] for path in paths}
             held_out = HeldOutBounds(nats, is_bound, one.steps, conditions, after, unit, one.role != "training")
@@ -163,16 +164,16 @@ def _set_name(trainer: RecordedTrainer, one: Measurement, data: str | None) -> s
     return f"{one.label}: {one.data}" if one.label else one.data
 
 
-def _by_meaning(kind: str, paths: Iterable[str]) -> dict[tuple[bool, str], list[str]]:
+def _by_meaning(process: NoiseProcess, paths: Iterable[str]) -> dict[tuple[bool, str], list[str]]:
     """Groups paths by the meaning of their sum: (true if it bounds the texts' negative log-likelihood, its name)."""
     groups: dict[tuple[bool, str], list[str]] = {}
     for path in paths:
-        if kind != "none" and time_path(path).vertices[0] != (1, 1):
-            meaning = (False, "nats per token, given the latents")
-        elif kind == "continuous":
-            meaning = (False, "nats per token, relative to the smallest noise")
-        else:
+        if process.bounds_texts(path):
             meaning = (True, "bound on nats per token")
+        elif time_path(path).vertices[0] != (1, 1):
+            meaning = (False, "nats per token, given the latents")
+        else:
+            meaning = (False, "nats per token, relative to the smallest noise")
         groups.setdefault(meaning, []).append(path)
     return groups
 
