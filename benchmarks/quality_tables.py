@@ -9,7 +9,8 @@ evaluates all models of a seed alike, and averages over the seeds.
     python benchmarks/quality_tables.py out/text --data python-docs \\
         --recipes python-docs-mdlm-flops python-docs-mdlm-parameters python-docs-di --name python-docs
 
-The first recipe is the baseline. `benchmarks/results/NAME_quality.json`, `.md` and `.png` get the result.
+The first recipe is the baseline. `benchmarks/results/NAME_quality.json`, `.md` and `.png` get the result. Other flags
+are passed to the trainings, as by `text_table.py`.
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ def main() -> None:
     parser.add_argument("--proposal_width", type=float)
     parser.add_argument("--timing_rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=0, help="of each training; 0: all cores")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the tables")
     parser.add_argument("--no_training", action="store_true", help="evaluate the runs that are there")
     options, flags = parser.parse_known_args()
     for library in (datasets, diffusers_logging, transformers_logging):
@@ -105,7 +107,7 @@ def main() -> None:
             by_recipe.setdefault(one.model["name"], []).append(one)
     several = len(options.seeds) > 1
     comparison = compared([over_seeds(found) if several else found[0] for found in by_recipe.values()])
-    report, stem = markdown_report(comparison), RESULTS / f"{options.name}_quality"
+    report, stem = markdown_report(comparison), options.results / f"{options.name}_quality"
     stem.with_suffix(".md").write_text(report)
     quality_figure(comparison).savefig(stem.with_suffix(".png"), dpi=150)
     data = {

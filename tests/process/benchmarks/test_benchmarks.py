@@ -31,25 +31,25 @@ def test_text_ablations_tell_what_the_latents_give_away(tmp_path):
     assert {line.split(" | ")[0] for line in table[2:]} == {"| recipe", "| no unpooling"}
 
 
-def test_the_gap_benchmark_gives_the_share_that_each_recipe_and_seed_closes(tmp_path):
-    recipes = ["--recipes", "sawtooth-co", "--seeds", "3"]
-    tiny = "--max_steps 3 --warmup_steps 1 --per_device_train_batch_size 8 --num_samples 20"
-    tiny += " --budgets 2 4 128 --num_eval_sequences 10 --length 8 --cpu_threads 1"
-    command = [
-        sys.executable,
-        "benchmarks/sawtooth_gap.py",
-        *recipes,
-        *tiny.split(),
-        "--json",
-        str(tmp_path / "x.json"),
-    ]
+def test_the_tables_of_quality_are_of_every_recipe_seed_and_axis(tmp_path):
+    tiny = "--max_steps 3 --warmup_steps 1 --per_device_train_batch_size 8 --num_eval_sequences 10 --length 8"
+    options = (
+        "--data sawtooth --recipes sawtooth-mdlm sawtooth-128-mdlm --seeds 3 --budgets 2 4 --num_texts 4 --name tiny"
+    )
+    options += f" --num_samples 20 --num_proposals 2 --timing_rounds 2 --threads 1 --results {tmp_path} {tiny}"
+    command = [sys.executable, "benchmarks/quality_tables.py", str(tmp_path / "runs"), *options.split()]
     process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr[-3000:]
-    (row,) = json.loads((tmp_path / "x.json").read_text())
-    assert (row["recipe"], row["seed"]) == ("sawtooth-co", 3) and set(row["gap_closed"]) == {"2", "4", "128"}
-    baseline, score = (row["quality"][name]["4"] for name in ("MDLM", "Co-LADD sequential"))
-    assert abs(row["gap_closed"]["4"] - (baseline - score) / (baseline - row["entropy"])) < 1e-12
-    assert "sawtooth-co, seed 3: gap closed at  2:" in process.stdout
+    found = json.loads((tmp_path / "tiny_quality.json").read_text())
+    names = ["sawtooth-mdlm", "sawtooth-128-mdlm"]
+    assert set(found["training"]) == {f"{name}-3" for name in names}
+    assert [one["model"]["name"] for one in found["models"]] == names
+    for one in found["models"]:
+        assert [row["num_steps"] for row in one["rows"]] == [2, 4] and one["settings"]["seed"] == 3
+        assert all(row["nats_stderr"] > 0 and row["flops"] > 0 and row["seconds"] > 0 for row in one["rows"])
+    report = (tmp_path / "tiny_quality.md").read_text()
+    assert report in process.stdout and "At equal seconds" in report and "At equal floating-point" in report
+    assert (tmp_path / "tiny_quality.png").stat().st_size > 10_000
 
 
 def test_the_table_of_text_trains_each_run_once(tmp_path):
