@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 from importlib.metadata import version
@@ -20,6 +19,7 @@ from ..tasks import Task
 from ..tasks.base import Measure
 from ..training.model_card import METHODS
 from ..training.run_facts import hardware
+from ..utils.digests import fingerprint, text_digest
 from ..utils.local_paths import public_name
 from ..utils.plain_data import plain
 from .results import EvaluationResults
@@ -50,20 +50,11 @@ def model_identity(pipeline: LaddPipeline, name: str) -> dict[str, Any]:
     return found | {"scheduler": scheduler_identity(pipeline.scheduler)}
 
 
-def fingerprint(model: nn.Module) -> str:
-    """Returns a digest of all weights and buffers, which is the same in whatever order they are named."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
 def scheduler_identity(scheduler: LaddScheduler) -> dict[str, Any]:
     """Returns kind and options of a scheduler, which all schedules share; of the table of a tuned one a digest."""
     options = {name: plain(value) for name, value in scheduler.config.items() if not name.startswith("_")}
     if (table := options.pop("table", None)) is not None:
-        options["table"] = hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()[:16]
+        options["table"] = text_digest(json.dumps(table, sort_keys=True))
     return {"kind": type(scheduler).__name__, **options}
 
 
