@@ -40,6 +40,7 @@ from ladd_hf.data.token_blocks import separator_between
 from ladd_hf.diffusion.paths import path_data, path_name, time_path
 from ladd_hf.evaluation import evaluate_models
 from ladd_hf.evaluation.models import TABLE
+from ladd_hf.evaluation.tasks import least_tokens
 
 
 def load_model(name: str) -> tuple[LaddForDiffusionLM, Any]:
@@ -85,7 +86,7 @@ def held_out_blocks(arguments: EvaluationArguments, model: LaddForDiffusionLM, t
         fill="eos" if as_in_training else "padding",
         special_tokens=special,
         separator=separator,
-        min_tokens=1 if model.config.latent_type == "none" else model.config.latent_length,
+        min_tokens=least_tokens(model.config),
     )
     number = min(arguments.num_sequences or len(blocks), len(blocks))
     return blocks.select(np.linspace(0, len(blocks) - 1, number).round().astype(int))

@@ -59,10 +59,12 @@ def scheduler_identity(scheduler: LaddScheduler) -> dict[str, Any]:
 
 
 def task_identity(task: Task) -> dict[str, Any]:
-    """Returns the data set, the judges with their definitions, and the scores of the data itself."""
+    """Returns the data set with all that its texts depend on, the judges with their definitions, and the scores of the
+    data itself."""
     return {
         "name": task.name,
         "length": task.length,
+        "data": plain(getattr(task, "settings", {})),
         "measures": [_described(measure) for measure in task.measures],
         "exact": task.exact,
         "reference": dict(task.reference()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from .plots import quality_figure
 from .report import markdown_report
 from .results import EvaluationResults
 from .settings import EvaluationSettings
-from .tasks import task_for
+from .tasks import least_tokens, task_for
 
 TABLE, PLOT = "table.md", "quality.png"
 
@@ -60,12 +61,15 @@ def evaluate_models(
         raise ValueError(f"`models` is {models!r}; give a list of folders or repositories, the baseline first.")
     accelerator = accelerator or Accelerator()
     found: list[EvaluationResults] = []
+    load = partial(LaddPipeline.from_pretrained, **({} if dtype is None else {"dtype": dtype}))
     paths = [os.fspath(model) for model in models]
-    for model, name in zip(paths, short_names(paths), strict=True):
-        pipeline = LaddPipeline.from_pretrained(model, **({} if dtype is None else {"dtype": dtype}))
-        pipeline.to(accelerator.device)
+    names = short_names(paths)
+    # padded texts that one of the models cannot read are left out for all: one after the other, as they may be large
+    fewest = max(least_tokens(load(model).model.config) for model in paths)
+    for model, name in zip(paths, names, strict=True):
+        pipeline = load(model).to(accelerator.device)
         with accelerator.main_process_first():  # the others load texts and blocks from its cache
-            task = task_for(pipeline, data, judges, **options)
+            task = task_for(pipeline, data, judges, fewest, **options)
             task.eval_dataset(1, 0)
         if tell is not None and accelerator.is_main_process:
             tell(f"{name}:")

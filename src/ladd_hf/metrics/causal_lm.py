@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from ..data.fingerprints import fingerprint_of
+from ..data.fingerprints import in_words
 from ..models.eval_mode import evaluation_mode
-from ..utils.digests import fingerprint, folder_digest, text_digest
+from ..utils.digests import fingerprint, folder_digest
 from ..utils.local_paths import public_name
 from ..utils.number_ranges import COUNT
 from ..utils.padding import padded, real_places
@@ -166,7 +166,10 @@ def judge_in_words(model: Any, tokenizer: Any = None) -> str:
     configuration may be that of other weights; of a folder its name and a digest of its files; else the name.
     """
     told = _model_in_words(model)
-    return told if tokenizer is None else f"{told} with the tokenizer {_tokenizer_in_words(tokenizer)}"
+    if tokenizer is None:
+        return told
+    named = isinstance(tokenizer, str | PathLike)
+    return f"{told} with the tokenizer {_source_in_words(fspath(tokenizer)) if named else in_words(tokenizer)}"
 
 
 def _model_in_words(model: Any) -> str:
@@ -174,14 +177,6 @@ def _model_in_words(model: Any) -> str:
         parameters = sum(one.numel() for one in model.parameters())
         return f"{described(model)} of {parameters:,} parameters (weights {fingerprint(model)})"
     return _source_in_words(fspath(model))
-
-
-def _tokenizer_in_words(tokenizer: Any) -> str:
-    if isinstance(tokenizer, str | PathLike):
-        return _source_in_words(fspath(tokenizer))
-    text, whole = fingerprint_of(tokenizer)
-    content = f" ({text_digest(text)})" if whole else ""
-    return f"{type(tokenizer).__name__} of {len(tokenizer):,} tokens{content}"
 
 
 def _source_in_words(source: str) -> str:

@@ -99,6 +99,11 @@ class Task(Protocol):
     exact: bool
 
     @property
+    def settings(self) -> Mapping[str, Any]:
+        """All that the task's texts depend on besides its name and length, as plain data: two evaluations with other
+        settings are not comparable."""
+
+    @property
     def tokenizer(self) -> PreTrainedTokenizerBase | None:
         """The task's tokenizer, `None` if examples are plain ids."""
 

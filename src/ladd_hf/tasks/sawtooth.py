@@ -41,6 +41,11 @@ class SawtoothTask:
         self._further = measures_of(judges, self)
 
     @property
+    def settings(self) -> dict[str, int]:
+        """Number of the fresh sequences that further judges compare samples with."""
+        return {"reference_sequences": _REFERENCE_SEQUENCES}
+
+    @property
     def measures(self) -> tuple[Measure, ...]:
         """The exact negative log-likelihood, and those of further judges."""
         about = "Negative log-likelihood in nats per token under the exact law of the data"

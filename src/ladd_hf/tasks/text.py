@@ -15,7 +15,9 @@ from transformers import PreTrainedTokenizerBase
 
 from ..data import BlockStream, token_blocks
 from ..data.encoding import TextEncoder
+from ..data.fingerprints import in_words
 from ..data.token_blocks import separator_between
+from ..utils.digests import ids_digest
 from ..utils.local_paths import public_name
 from .base import Judgement, Measure, judged, judged_data, relative_change
 from .decoded_texts import DecodedTexts, without_special
@@ -99,6 +101,18 @@ class TextTask:
             raise ValueError(
                 "`judges` is empty, and samples are compared by the first: give one or more, such as 'ngram'."
             )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Tokenizer and layout of blocks, as far as they have an effect, and a digest of the held-out blocks that
+        judges read."""
+        found: dict[str, Any] = {"tokenizer": in_words(self.tokenizer), "packing": self.packing}
+        if self.packing == "pad":
+            found |= {name: getattr(self, name) for name in ("truncate", "min_tokens", "fill")}
+        else:
+            found["separator"] = separator_between(self.tokenizer, self.packing, self.separator)
+        held_out = {"split": self._held_out, "blocks": len(self.held_out()), "ids": ids_digest(self.held_out().ids)}
+        return {**found, "judge_characters": self.judge_characters, "held_out": held_out}
 
     @property
     def measures(self) -> tuple[Measure, ...]:

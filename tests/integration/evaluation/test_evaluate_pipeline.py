@@ -12,7 +12,7 @@ from helpers.evaluations import numbers
 
 from ladd_hf import LaddJointScheduler, LaddPipeline, LaddScheduler, LaddSequentialScheduler
 from ladd_hf.data import character_tokenizer, text_layout
-from ladd_hf.evaluation import EvaluationResults, EvaluationSettings, evaluate, evaluate_pipeline
+from ladd_hf.evaluation import EvaluationResults, EvaluationSettings, evaluate, evaluate_models, evaluate_pipeline
 from ladd_hf.tasks import TextTask
 
 TOKENIZER = character_tokenizer()
@@ -27,10 +27,10 @@ def caches(tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
 
 
-def task_of(packing="pack", judges=("ngram", "entropy")):
-    parts = {"train": TEXTS[:40], "validation": TEXTS[40:]}
+def task_of(packing="pack", judges=("ngram", "entropy"), tokenizer=TOKENIZER, texts=TEXTS):
+    parts = {"train": texts[:40], "validation": texts[40:]}
     splits = {name: datasets.Dataset.from_dict({"text": rows}) for name, rows in parts.items()}
-    return TextTask("words", splits, TOKENIZER, 12, packing, min_tokens=4, judge_order=3, judges=list(judges))
+    return TextTask("words", splits, tokenizer, 12, packing, min_tokens=4, judge_order=3, judges=list(judges))
 
 
 @pytest.fixture
@@ -94,7 +94,10 @@ def test_a_run_that_was_stopped_goes_on_and_measures_nothing_twice(pipeline_of, 
         ({"seed": 1}, "`seed`"),
         ({"num_samples": 11}, "`num_samples`"),
         ({"num_texts": 5}, "`num_texts`"),
-        ({"task": ("entropy",)}, "`measures`"),
+        ({"task": {"judges": ("entropy",)}}, "`measures`"),
+        ({"task": {"packing": "pad"}}, "`data.packing`"),
+        ({"task": {"tokenizer": character_tokenizer("abcde fgh")}}, "`data.tokenizer`"),
+        ({"task": {"texts": TEXTS[1:]}}, "`data.held_out"),
         ({"kind": "none"}, "`method`"),
         ({"scheduler": LaddJointScheduler(timestep_spacing="cosine")}, "`scheduler.timestep_spacing`"),
         ({"name": "other"}, "`name`"),
@@ -109,10 +112,26 @@ def test_a_file_of_another_evaluation_is_refused(pipeline_of, tmp_path, changes,
     other = pipeline_of(changes.pop("kind", "vector"), changes.pop("scheduler", None))
     with torch.no_grad():
         next(other.model.parameters()).add_(changes.pop("weights", 0.0))
-    task = task_of(judges=changes.pop("task")) if "task" in changes else None
+    task = task_of(**changes.pop("task")) if "task" in changes else None
     with pytest.raises(ValueError, match=f"holds results with another {message}"):
         measured(other, task, path, **changes)
     assert path.read_bytes() == before
+
+
+def test_models_with_other_numbers_of_latents_are_measured_on_the_same_padded_texts(pipeline_of, tmp_path, monkeypatch):
+    layout = text_layout(task_of("pad").train_dataset(40, 0))
+    for name, kind in (("mdlm", "none"), ("ladd", "vector")):
+        pipeline_of(kind, **layout).save_pretrained(tmp_path / name)
+    (tmp_path / "texts.txt").write_text("\n".join(f"{text}\n{text[:3]}" for text in TEXTS))
+    settings = EvaluationSettings(**{**SETTINGS, "budgets": (2,)})
+    one, other = evaluate_models(
+        [tmp_path / "mdlm", tmp_path / "ladd"],
+        str(tmp_path / "texts.txt"),
+        settings,
+        tmp_path / "out",
+        sample_by="line",
+    ).results
+    assert one.task == other.task and one.task["data"]["min_tokens"] == 4
 
 
 def test_bounds_do_not_depend_on_what_else_is_measured(pipeline_of):
