@@ -40,7 +40,7 @@ class MauveJudge(CausalJudgeOptions):
         clusters = "a tenth of the texts as clusters" if self.clusters is None else f"{self.clusters} clusters"
         about = (
             f"MAUVE in features of {self.reader}, against held-out texts ({clusters}, scaling factor "
-            f"{self.scaling_factor:g}, at most {self.max_text_length} tokens; mean and standard deviation of "
+            f"{self.scaling_factor:g}, at most {self.max_text_length} tokens; mean of "
             f"{self.seeds} k-means seeds from {self.first_seed})"
         )
         score = _MauveScore(self, data)
