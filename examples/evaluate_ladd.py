@@ -29,7 +29,7 @@ import torch
 from accelerate import Accelerator, PartialState
 from command_line import loading, refusing
 from diffusers.utils import logging as diffusers_logging
-from evaluation_flags import EvaluationArguments, judges_of, parse_arguments, settings_of
+from evaluation_flags import EvaluationArguments, judges_of, measures_of, parse_arguments, settings_of
 from transformers import PrinterCallback
 from transformers.utils import logging as transformers_logging
 
@@ -41,6 +41,9 @@ from ladd_hf.diffusion.paths import path_data, path_name, time_path
 from ladd_hf.evaluation import evaluate_models
 from ladd_hf.evaluation.models import TABLE
 from ladd_hf.evaluation.tasks import least_tokens
+from ladd_hf.metrics import Estimate, ModelMeasure, model_measures
+from ladd_hf.metrics.model_measures import measured
+from ladd_hf.training.model_card import with_error
 
 
 def load_model(name: str) -> tuple[LaddForDiffusionLM, Any]:
@@ -107,6 +110,8 @@ def evaluate(arguments: EvaluationArguments) -> dict[str, Any]:
             per_device_eval_batch_size=arguments.batch_size,
             nelbo_paths=paths,
             nelbo_samples=arguments.samples,
+            measures=measures_of(arguments),
+            measured_texts=len(blocks),
             seed=arguments.seed,
             bf16_full_eval=arguments.bf16,
             use_cpu=arguments.cpu,
@@ -137,7 +142,16 @@ def evaluate(arguments: EvaluationArguments) -> dict[str, Any]:
         "length": len(blocks[0]["input_ids"]),
         "latents": kind,
         "bounds": bounds,
+        "measures": {one.name: measured_of(one, metrics) for one in model_measures(measures_of(arguments))},
     }
+
+
+def measured_of(measure: ModelMeasure, metrics: dict[str, float]) -> dict[str, Any]:
+    """Returns a measure's numbers among a trainer's metrics, with their definition."""
+    numbers = [
+        (one.name, metrics[f"eval_{one.name}"], metrics.get(f"eval_{one.name}_stderr")) for one in measure.numbers
+    ]
+    return measured(measure, {name: Estimate(value, error) for name, value, error in numbers})
 
 
 def show(result: dict[str, Any]) -> str:
@@ -148,6 +162,11 @@ def show(result: dict[str, Any]) -> str:
         perplexity = "-" if bound["perplexity"] is None else f"{bound['perplexity']:.2f}"
         parts = f"{bound['nats_per_token']:>16.4f}{bound['token_nats']:>10.4f}{bound['latent_nats']:>10.4f}"
         lines.append(f"{path:<12}{parts}{perplexity:>12}")
+    for one in result["measures"].values():
+        scores = one["scores"]
+        for number in one["numbers"]:
+            score = with_error(scores[number["name"]], scores.get(f"{number['name']}_stderr"), number["digits"])
+            lines.append(f"{number['metric']}: {score}")
     if result["latents"] == "continuous":
         lines.append("The latents' part is relative to the smallest noise, so the sum is no bound: no perplexity.")
     return "\n".join(lines)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from typing import Any
 
 import yaml
 from command_line import CommandLine, check_flags, check_output_file, check_output_folder, refuse, refusing
 
 from ladd_hf.diffusion.nelbo import path_of_bound
 from ladd_hf.evaluation import EvaluationSettings
+from ladd_hf.metrics import MODEL_MEASURES, model_measures
 from ladd_hf.tasks.judges import JUDGES, JudgeSpec
 from ladd_hf.utils.number_ranges import COUNT, COUNT_OR_ZERO, SEED
+from ladd_hf.utils.registry import Registry, Spec
 
 # Ranges of the numeric flags.
 RANGES = {
@@ -79,6 +82,13 @@ class EvaluationArguments:
         default_factory=list,
         metadata={"help": "Samples: judges by name, or with options, such as '{name: memorization, window: 12}'."},
     )
+    measures: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Measures of the model on held-out texts: 'code_usage', 'latent_usefulness', or with options, such "
+            "as '{name: latent_usefulness, token_times: [0.5, 1]}'; with --budgets on those of --num_texts."
+        },
+    )
     num_samples: int = field(default=300, metadata={"help": "Samples: as many for each run; 0: cost and bounds."})
     num_texts: int = field(default=0, metadata={"help": "Samples: held-out texts for the bounds of the same runs."})
     num_proposals: int = field(default=0, metadata={"help": "Samples: proposals of the marginalised bound; 0: none."})
@@ -107,6 +117,7 @@ def parse_arguments(argv: list[str], description: str = "") -> EvaluationArgumen
         with refusing():
             settings_of(arguments)
         judges_of(arguments)
+    measures_of(arguments)
     return arguments
 
 
@@ -128,18 +139,36 @@ def settings_of(arguments: EvaluationArguments) -> EvaluationSettings:
     )
     schedules = tuple(json.loads(one) if one.startswith("[") else one for one in arguments.schedules)
     return EvaluationSettings(
-        **{name: getattr(arguments, name) for name in same}, schedules=schedules, bound_samples=arguments.samples
+        **{name: getattr(arguments, name) for name in same},
+        schedules=schedules,
+        bound_samples=arguments.samples,
+        measures=measures_of(arguments),
     )
 
 
 def judges_of(arguments: EvaluationArguments) -> list[JudgeSpec]:
     """Returns the judges. Refuses what is neither the name of one nor a mapping with it."""
-    judges = []
-    for given in arguments.judges:
+    return _choices("--judges", arguments.judges, JUDGES)
+
+
+def measures_of(arguments: EvaluationArguments) -> list[Spec]:
+    """Returns the measures of the model. Refuses what names none, and options that it does not take."""
+    measures = _choices("--measures", arguments.measures, MODEL_MEASURES)
+    try:
+        model_measures(measures)
+    except ValueError as error:
+        refuse(f"--measures: {error}")
+    return measures
+
+
+def _choices(flag: str, given: list[str], registry: Registry[Any]) -> list[Spec]:
+    """Returns choices by name, or as mappings in YAML. Refuses those that are not registered."""
+    choices = []
+    for one in given:
         try:
-            judge = yaml.safe_load(given)
-            JUDGES[JUDGES.parsed(judge)[0]]  # raises for an unknown name
+            choice = yaml.safe_load(one)
+            registry[registry.parsed(choice)[0]]  # raises for an unknown name
         except (yaml.YAMLError, ValueError) as error:
-            refuse(f"--judges {given}: {error}")
-        judges.append(judge)
-    return judges
+            refuse(f"{flag} {one}: {error}")
+        choices.append(choice)
+    return choices

@@ -18,6 +18,7 @@ from ..training.sample_drawing import draw_samples
 from .bounds import run_bounds
 from .held_out import bound_texts, tuning_texts
 from .identity import not_yet_measured
+from .model_scores import measure_model
 from .results import EvaluationResults, Row
 from .schedules import evaluated_schedulers, smallest_budget
 from .settings import EvaluationSettings
@@ -39,8 +40,9 @@ def evaluate_pipeline(
     """Measures quality, bounds and cost of a pipeline's samples.
 
     A row holds the scores of the task's judge with standard errors, the evaluations and floating-point operations of a
-    sample, its seconds if they are timed, and the bounds on held-out texts of the run that wrote it. The denoiser may
-    be any object that keeps the contract of `docs/architecture.md`; bounds need one with `nelbo`.
+    sample, its seconds if they are timed, and the bounds on held-out texts of the run that wrote it; beside the rows
+    stand the measures of the model itself. The denoiser may be any object that keeps the contract of
+    `docs/architecture.md`; bounds need one with `nelbo`.
 
     Args:
         pipeline: with the model and, for texts, the tokenizer.
@@ -74,6 +76,7 @@ def evaluate_pipeline(
             f"`budgets` are {list(settings.budgets)}, too few for any of the schedules: give {min(needed.values())} or "
             "more evaluations."
         )
+    measure_model(pipeline, settings, texts, found, accelerator, tell)
     own = pipeline.scheduler
     try:
         for schedule, scheduler in schedulers.items():

@@ -19,6 +19,7 @@ def markdown_report(comparison: Comparison) -> str:
     for temperature in comparison.temperatures:
         if comparison.curves(temperature=temperature):
             parts += [_by_evaluations(comparison, temperature), *_at_equal_cost(comparison, temperature)]
+    parts += _of_models(comparison)
     parts += ["### Every run", _every_run(comparison), _about(comparison)]
     return "\n\n".join(parts) + "\n"
 
@@ -85,6 +86,27 @@ def _against(comparison: Comparison, run: EqualCost) -> tuple[str, str]:
         return ends[str(run.beyond)], ""
     change = comparison.change(run.baseline, run.score)
     return f"{run.baseline:.{comparison.main['digits']}f}", "" if change is None else f"{change:+.1%}"
+
+
+def _of_models(comparison: Comparison) -> list[str]:
+    """Formats the measures of the models themselves: a line per number, a column per model."""
+    parts = []
+    for name in dict.fromkeys(name for one in comparison.results for name in one.measures):
+        found = [one.measures.get(name, {}) for one in comparison.results]
+        if not (numbers := next((one["numbers"] for one in found if "numbers" in one), [])):
+            continue
+        head = [name, *(one.model["name"] for one in comparison.results)]
+        cells = [[one["metric"], *(_score(entry.get("scores"), one) for entry in found)] for one in numbers]
+        texts = f"{comparison.results[0].settings['num_texts']:,} held-out texts"
+        told = [f"{name}, of {texts}: {next(one['about'] for one in found if 'numbers' in one)}."]
+        told += [
+            f"{one.model['name']} has no {entry['lacking']}."
+            for one, entry in zip(comparison.results, found, strict=True)
+            if "lacking" in entry
+        ]
+        listed = "\n".join(f"* {line}" for line in told)
+        parts.append(f"### Measures of the model: {name.replace('_', ' ')}\n\n{_table(head, cells)}\n\n{listed}")
+    return parts
 
 
 def _every_run(comparison: Comparison) -> str:

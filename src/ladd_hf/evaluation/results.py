@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 Row: TypeAlias = dict[str, Any]
 KEY = ("schedule", "temperature", "num_steps")
 FORMAT = 1
-# Settings that only say which rows there are, and those that only seconds depend on.
-_OF_ROWS = ("budgets", "schedules", "temperatures")
+# Settings that only say which rows and measures there are, and those that only seconds depend on.
+_OF_ROWS = ("budgets", "schedules", "temperatures", "measures")
 _OF_SECONDS = ("batch_size", "timing_rounds")
 
 
@@ -28,6 +28,8 @@ class EvaluationResults:
         settings: see `EvaluationSettings`.
         circumstances: dtype, hardware and versions.
         rows: a row for each schedule, temperature and budget.
+        measures: by name of a measure of the model itself, its definition, numbers and `scores`, or what the model
+            lacks.
         path: file that is written after each row, or `None`.
     """
 
@@ -36,6 +38,7 @@ class EvaluationResults:
     settings: dict[str, Any]
     circumstances: dict[str, Any]
     rows: list[Row] = field(default_factory=list)
+    measures: dict[str, dict[str, Any]] = field(default_factory=dict)
     path: Path | None = None
 
     def find(self, key: tuple[Any, ...]) -> Row | None:
@@ -58,7 +61,7 @@ class EvaluationResults:
 
     def data(self) -> dict[str, Any]:
         """Returns the results as JSON data."""
-        names = ("model", "task", "settings", "circumstances", "rows")
+        names = ("model", "task", "settings", "circumstances", "rows", "measures")
         return {"format": FORMAT, **{name: getattr(self, name) for name in names}}
 
     @classmethod
@@ -70,7 +73,7 @@ class EvaluationResults:
             if data["format"] != FORMAT:
                 raise ValueError(f"format {data['format']!r}")
             names = ("model", "task", "settings", "circumstances", "rows")
-            return cls(**{name: data[name] for name in names}, path=file)
+            return cls(**{name: data[name] for name in names}, measures=data.get("measures", {}), path=file)
         except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
             raise ValueError(
                 f"{file} does not hold results of an evaluation ({error}): give a file that one has written."
@@ -94,7 +97,7 @@ class EvaluationResults:
             raise ValueError(
                 f"{self.path} holds results with another {difference}: give another file, or take it away."
             )
-        self.rows = earlier.rows
+        self.rows, self.measures = earlier.rows, earlier.measures
         if self.is_timed and not self.settings["timing_rounds"]:
             self.settings |= {name: earlier.settings[name] for name in _OF_SECONDS}
         return self
@@ -110,7 +113,8 @@ def first_difference(one: EvaluationResults, other: EvaluationResults, of_model:
     there is none. Models are compared only if `of_model` is true."""
     free = _OF_ROWS if one.is_timed and other.is_timed else (*_OF_ROWS, *_OF_SECONDS)
     for part in ("task", "settings", "circumstances", *(("model",) if of_model else ())):
-        mine, theirs = ({k: v for k, v in getattr(x, part).items() if k not in free} for x in (one, other))
+        left_out = free if part == "settings" else ()
+        mine, theirs = ({k: v for k, v in getattr(x, part).items() if k not in left_out} for x in (one, other))
         if place := _first_place(mine, theirs, ""):
             name, values = place
             return f"`{name}` ({_short(values[0])}, not {_short(values[1])})"

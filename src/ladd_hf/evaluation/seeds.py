@@ -41,16 +41,22 @@ def over_seeds(results: Sequence[EvaluationResults]) -> EvaluationResults:
     rows = [_mean([one.find(key) or {} for one in results]) for key in keys]
     seeds = [one.settings["seed"] for one in results]
     model = {name: value for name, value in first.model.items() if name != "fingerprint"}
-    return EvaluationResults(model, first.task, {**first.settings, "seed": seeds}, first.circumstances, rows)
+    measures = {
+        name: {**entry, "scores": _mean([one.measures[name]["scores"] for one in results], key=())}
+        for name, entry in first.measures.items()
+        if all("scores" in one.measures.get(name, {}) for one in results)
+    }
+    settings = {**first.settings, "seed": seeds}
+    return EvaluationResults(model, first.task, settings, first.circumstances, rows, measures)
 
 
-def _mean(rows: Sequence[Row]) -> Row:
+def _mean(rows: Sequence[Row], key: Sequence[str] = KEY) -> Row:
     """Returns the mean of each number that all rows have, and its standard error."""
-    mean: Row = {name: rows[0][name] for name in KEY}
+    mean: Row = {name: rows[0][name] for name in key}
     for name, value in rows[0].items():
         values = [row.get(name) for row in rows]
         numbers = [one for one in values if isinstance(one, Real)]
-        if name in KEY or name.endswith(_ERROR) or not isinstance(value, Real) or len(numbers) < len(rows):
+        if name in key or name.endswith(_ERROR) or not isinstance(value, Real) or len(numbers) < len(rows):
             continue
         mean[name] = statistics.fmean(map(float, numbers))
         if name not in ("nfe",):

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..diffusion.paths import path_data, path_name
+from ..metrics.model_measures import ModelMeasureSpec, model_measures
 from ..utils.number_ranges import COUNT, COUNT_OR_ZERO, NOT_NEGATIVE, SEED, check_ranges
 
 # Schedules that are no paths: the pipeline's own scheduler, and one tuned on the task's held-out texts.
@@ -33,6 +34,7 @@ class EvaluationSettings:
         num_texts: held-out texts for the bounds; 0 for no bounds.
         bound_samples: points of a run at which a plain bound is estimated for each text.
         num_proposals: proposals K of the marginalised bound; 0 for none.
+        measures: of the model on the texts of the bounds, such as `code_usage`; see `metrics/model_measures.py`.
         timing_rounds: rounds in which all runs are timed in turn; 0 for no seconds.
         seed: of samples, bounds and resamples.
 
@@ -50,6 +52,7 @@ class EvaluationSettings:
     num_proposals: int = 0
     timing_rounds: int = 0
     seed: int = 0
+    measures: Sequence[ModelMeasureSpec] = ()
 
     def __post_init__(self) -> None:
         check_ranges(self, SETTINGS_RANGES)
@@ -68,6 +71,10 @@ class EvaluationSettings:
                 f"`num_texts` is {self.num_texts}, but bounds are those of temperature 1, and `temperatures` is "
                 f"{list(self.temperatures)}: add 1, or give no texts."
             )
+        if model_measures(self.measures) and not self.num_texts:
+            raise ValueError(
+                "`measures` are of held-out texts, and `num_texts` is 0: give `num_texts` as well, such as 200."
+            )
         if self.num_proposals and not self.num_texts:
             raise ValueError(
                 f"`num_proposals` is {self.num_proposals} without texts: give `num_texts` as well, such as 100."
@@ -76,6 +83,7 @@ class EvaluationSettings:
     def data(self) -> dict[str, Any]:
         """Returns the settings as JSON holds them."""
         listed = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        listed["measures"] = [one.name for one in model_measures(self.measures)]
         listed["schedules"] = [one if one in (SAVED, TUNED) else path_data(one) for one in self.schedules]
         return listed
 

@@ -13,6 +13,7 @@ from helpers.evaluations import numbers
 from ladd_hf import LaddJointScheduler, LaddPipeline, LaddScheduler, LaddSequentialScheduler
 from ladd_hf.data import character_tokenizer, text_layout
 from ladd_hf.evaluation import EvaluationResults, EvaluationSettings, evaluate, evaluate_models, evaluate_pipeline
+from ladd_hf.metrics import code_usage, latent_usefulness
 from ladd_hf.tasks import TextTask
 
 TOKENIZER = character_tokenizer()
@@ -132,6 +133,37 @@ def test_models_with_other_numbers_of_latents_are_measured_on_the_same_padded_te
         sample_by="line",
     ).results
     assert one.task == other.task and one.task["data"]["min_tokens"] == 4
+
+
+USEFULNESS = {"name": "latent_usefulness", "token_times": [0.5, 1]}
+
+
+def test_measures_of_the_model_are_beside_the_rows_and_are_not_taken_twice(pipeline_of, tmp_path):
+    path, told, pipeline = tmp_path / "model.json", [], pipeline_of("vector")
+    options = {"budgets": (2,), "num_samples": 0}
+    measured(pipeline, path=path, **options)
+    found = measured(pipeline, path=path, measures=("code_usage", USEFULNESS), tell=told.append, **options)
+    assert len(told) == 2 and told[0].startswith("code_usage: codes_perplexity ")
+    batches = [torch.stack([torch.as_tensor(row["input_ids"]).long() for row in task_of().eval_dataset(6, 0)])]
+    usage, (half, _) = code_usage(pipeline.model, batches), latent_usefulness(pipeline.model, batches, (0.5, 1.0))
+    scores = found.measures["code_usage"]["scores"]
+    assert scores["codes_used"] == usage.used and scores["codes_used_stderr"] == usage.used_stderr
+    assert found.measures["latent_usefulness"]["scores"]["latents_gain_0.5"] == pytest.approx(half.gain.value, abs=1e-6)
+    assert json.loads(path.read_text())["measures"] == found.measures == EvaluationResults.load(path).measures
+    told.clear()
+    again = measured(
+        pipeline, path=path, measures=("code_usage", {**USEFULNESS, "seed": 1}), tell=told.append, **options
+    )
+    assert [line.split(":")[0] for line in told] == ["latent_usefulness"]
+    assert again.measures["code_usage"] == found.measures["code_usage"]
+    assert again.measures["latent_usefulness"]["scores"] != found.measures["latent_usefulness"]["scores"]
+
+
+def test_a_model_that_lacks_what_is_measured_says_so(pipeline_of):
+    told = []
+    found = measured(pipeline_of("none"), measures=("code_usage",), budgets=(2,), num_samples=0, tell=told.append)
+    assert found.measures["code_usage"]["lacking"] == "codes" and "scores" not in found.measures["code_usage"]
+    assert told[0] == "code_usage is left out: the model has no codes."
 
 
 def test_bounds_do_not_depend_on_what_else_is_measured(pipeline_of):

@@ -7,12 +7,14 @@ import math
 from types import SimpleNamespace
 
 import pytest
+import torch
 from helpers.encoders import word_pieces
 from helpers.examples import evaluate_ladd
 
 from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddPipeline, LaddTrainer, LaddTrainingArguments
 from ladd_hf.data import byte_level_bpe, character_tokenizer, corpora, load_corpus, text_layout, token_blocks
 from ladd_hf.data.text8 import Text8
+from ladd_hf.metrics import code_usage
 from ladd_hf.tasks import TextTask
 
 LATENTS = {
@@ -83,6 +85,26 @@ def test_it_is_the_trainers_bound_of_the_test_split(measure, folder, kind, tmp_p
         else:
             assert math.log(bound["perplexity"]) == pytest.approx(bound["nats_per_token"])
         assert f"{bound['nats_per_token']:.4f}" in capsys.readouterr().out or path == "sequential"
+
+
+def test_the_model_may_be_measured_beside_the_bound(measure, folder, tmp_path, capsys):
+    found = measure(
+        "discrete", "--length", 8, "--measures", "code_usage", "{name: latent_usefulness, token_times: [1]}"
+    )
+    pipeline = LaddPipeline.from_pretrained(folder / "discrete")
+    texts = load_corpus(folder / "texts", "test", cache_dir=str(tmp_path / "cache"))
+    blocks = token_blocks(texts, pipeline.tokenizer, 8, remainder="drop", separator=" ")
+    ids = torch.stack([torch.as_tensor(row["input_ids"]).long() for row in blocks])
+    usage = code_usage(pipeline.model, [ids])
+    scores = found["measures"]["code_usage"]["scores"]
+    assert scores["codes_dead"] == usage.dead and scores["codes_perplexity"] == pytest.approx(usage.perplexity.value)
+    assert scores["codes_perplexity_stderr"] == pytest.approx(usage.perplexity.stderr)
+    assert f"codes that do not occur: {usage.dead:.1f}" in (said := capsys.readouterr().out)
+    assert "nats per masked token that own latents are worth at t_x = 1: " in said
+    assert measure("none", "--length", 8)["measures"] == {}
+    with pytest.raises(SystemExit):
+        measure("none", "--length", 8, "--measures", "code_usage")
+    assert "`measures` holds 'code_usage', but the model has no codes" in capsys.readouterr().err
 
 
 SENTENCES = ["the cat sat on the mat", "a dog ran to the log", "the sun is hot and the sea is cold"] * 9

@@ -25,6 +25,8 @@ from ladd_hf.evaluation import EvaluationSettings, compared
         ({"batch_size": 0}, "`batch_size` is 0"),
         ({"seed": -1}, "`seed` is -1"),
         ({"num_proposals": 4}, "without texts: give `num_texts`"),
+        ({"measures": ("code_usage",)}, "`measures` are of held-out texts, and `num_texts` is 0"),
+        ({"measures": ("taste",), "num_texts": 4}, "measure 'taste' is unknown"),
         ({"num_texts": 4, "temperatures": (0.5,)}, "bounds are those of temperature 1"),
     ],
 )
@@ -51,6 +53,7 @@ CHANGED = {
     "num_proposals": (6, False),
     "timing_rounds": (2, True),
     "seed": (1, False),
+    "measures": (("code_usage",), True),
 }
 
 
