@@ -93,12 +93,13 @@ def _of_models(comparison: Comparison) -> list[str]:
     parts = []
     for name in dict.fromkeys(name for one in comparison.results for name in one.measures):
         found = [one.measures.get(name, {}) for one in comparison.results]
-        if not (numbers := next((one["numbers"] for one in found if "numbers" in one), [])):
+        known = next((one for one in found if "numbers" in one), None)
+        if known is None:
             continue
         head = [name, *(one.model["name"] for one in comparison.results)]
-        cells = [[one["metric"], *(_score(entry.get("scores"), one) for entry in found)] for one in numbers]
+        cells = [[one["metric"], *(_score(entry.get("scores"), one) for entry in found)] for one in known["numbers"]]
         texts = f"{comparison.results[0].settings['num_texts']:,} held-out texts"
-        told = [f"{name}, of {texts}: {next(one['about'] for one in found if 'numbers' in one)}."]
+        told = [f"{name}, of {texts}: {known['about']}."]
         told += [
             f"{one.model['name']} has no {entry['lacking']}."
             for one, entry in zip(comparison.results, found, strict=True)

@@ -85,7 +85,7 @@ def model_measures(specs: Sequence[ModelMeasureSpec]) -> tuple[ModelMeasure, ...
     """
     if isinstance(specs, str | Mapping) or not isinstance(specs, Sequence):
         raise ValueError(f"`measures` is {specs!r}; give a list of measures, such as ['code_usage'].")
-    measures = tuple(one if hasattr(one, "scores") else MODEL_MEASURES.build(one) for one in specs)
+    measures: tuple[Any, ...] = tuple(one if hasattr(one, "scores") else MODEL_MEASURES.build(one) for one in specs)
     names = [number.name for measure in measures for number in measure.numbers]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"Two of `measures` have a number {twice[0]!r}: give each measure once.")

@@ -47,7 +47,7 @@ class MeasuringTrainer(EvaluatingTrainer):
 
     def _measured(self) -> dict[str, float]:
         """Returns all numbers and their standard errors by name; every process has to call it, and all get the same."""
-        batches, scores = self._measured_batches(), {}
+        batches, scores = self._measured_batches(), dict[str, float]()
         with self._averaged(), self._evaluation_dtype(), self.accelerator.autocast():
             for measure in model_measures(self.args.measures):
                 scores |= measured(measure, measure.scores(self._ladd_model(), batches))["scores"]
