@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import datasets
 import evaluate
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from ladd_hf.diffusion.channels import DiscreteLatents
 from ladd_hf.metrics.bootstrap import Estimate, bootstrap_counts, held_by_one, jackknife
 from ladd_hf.metrics.clean_batches import Batch, encoded_batches
+from ladd_hf.metrics.measurement_info import IDS, measurement_info
 from ladd_hf.models.eval_mode import evaluation_mode
 from ladd_hf.models.fsdp import gathered_for
 from ladd_hf.utils.number_ranges import COUNT
@@ -154,12 +154,7 @@ class CodeUsage(evaluate.Measurement):
         super().__init__(**kwargs)
 
     def _info(self) -> evaluate.MeasurementInfo:
-        return evaluate.MeasurementInfo(
-            description=_DESCRIPTION,
-            citation="",
-            inputs_description=_INPUTS_DESCRIPTION,
-            features=datasets.Features({"data": datasets.List(datasets.Value("int64"))}),
-        )
+        return measurement_info(_DESCRIPTION, _INPUTS_DESCRIPTION, IDS)
 
     def _compute(self, data: ArrayLike) -> dict[str, Any]:
         usage = usage_of_codes(data, self.codebook_size)

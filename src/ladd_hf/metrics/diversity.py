@@ -9,12 +9,12 @@ from collections.abc import Hashable, Sequence
 from itertools import chain
 from typing import Any
 
-import datasets
 import evaluate
 import numpy as np
 from numpy.typing import NDArray
 
 from ladd_hf.metrics.bootstrap import Estimate, bootstrap_ratio, held_by_one, jackknife
+from ladd_hf.metrics.measurement_info import IDS, TEXT, measurement_info
 from ladd_hf.utils.number_ranges import COUNT, SEED
 from ladd_hf.utils.optional_packages import optional_package
 
@@ -142,13 +142,7 @@ class Diversity(evaluate.Measurement):
         super().__init__(**kwargs)
 
     def _info(self) -> evaluate.MeasurementInfo:
-        kinds = (datasets.Value("string"), datasets.List(datasets.Value("int64")))
-        return evaluate.MeasurementInfo(
-            description=_DESCRIPTION,
-            citation=_CITATION,
-            inputs_description=_INPUTS_DESCRIPTION,
-            features=[datasets.Features({"data": kind}) for kind in kinds],
-        )
+        return measurement_info(_DESCRIPTION, _INPUTS_DESCRIPTION, TEXT, IDS, citation=_CITATION)
 
     def _compute(self, data: Sequence[Any]) -> dict[str, Any]:
         found: dict[str, Any] = {}

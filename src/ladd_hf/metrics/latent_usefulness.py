@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import datasets
 import evaluate
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor
 from ladd_hf.diffusion.rng import RowGenerator
 from ladd_hf.metrics.bootstrap import Estimate, bootstrap_ratio
 from ladd_hf.metrics.clean_batches import Batch, CleanBatch, encoded_batches
+from ladd_hf.metrics.measurement_info import IDS, measurement_info
 from ladd_hf.models.eval_mode import evaluation_mode
 from ladd_hf.models.fsdp import gathered_for
 from ladd_hf.utils.number_ranges import COUNT, SEED, NumberRange
@@ -210,12 +210,7 @@ class LatentUsefulness(evaluate.Measurement):
         super().__init__(**kwargs)
 
     def _info(self) -> evaluate.MeasurementInfo:
-        return evaluate.MeasurementInfo(
-            description=_DESCRIPTION,
-            citation="",
-            inputs_description=_INPUTS_DESCRIPTION,
-            features=datasets.Features({"data": datasets.List(datasets.Value("int64"))}),
-        )
+        return measurement_info(_DESCRIPTION, _INPUTS_DESCRIPTION, IDS)
 
     def _compute(self, data: Sequence[Sequence[int]]) -> dict[str, Any]:
         losses = latent_usefulness(self.model, self._batches(data), self.token_times, self.draw)

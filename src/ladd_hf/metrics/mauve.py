@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import datasets
 import evaluate
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ladd_hf.metrics.bootstrap import RESAMPLES, Estimate
 from ladd_hf.metrics.causal_lm import CausalJudge
+from ladd_hf.metrics.measurement_info import TEXT, measurement_info
 from ladd_hf.utils.number_ranges import COUNT, POSITIVE, SEED
 from ladd_hf.utils.optional_packages import optional_package
 
@@ -199,12 +199,7 @@ class Mauve(evaluate.Measurement):
         super().__init__(**kwargs)
 
     def _info(self) -> evaluate.MeasurementInfo:
-        return evaluate.MeasurementInfo(
-            description=_DESCRIPTION,
-            citation=_CITATION,
-            inputs_description=_INPUTS_DESCRIPTION,
-            features=datasets.Features({"data": datasets.Value("string")}),
-        )
+        return measurement_info(_DESCRIPTION, _INPUTS_DESCRIPTION, TEXT, citation=_CITATION)
 
     def _compute(self, data: Sequence[str]) -> dict[str, Any]:
         features = text_features(self.judge, data, self.settings)
