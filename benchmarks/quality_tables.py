@@ -38,14 +38,16 @@ def pipeline_of(run: Run) -> Path:
     return index.parent
 
 
-def evaluated(runs: list[Run], options: argparse.Namespace, seed: int) -> list[EvaluationResults]:
-    """Returns the results of a seed's runs, under the names of their recipes."""
+def evaluated(results: dict[Run, dict[str, Any]], options: argparse.Namespace, seed: int) -> list[EvaluationResults]:
+    """Returns the evaluations of a seed's runs, given what their trainings left, under the names of their recipes."""
+    runs = list(results)
     settings = EvaluationSettings(
         options.budgets,
         options.schedules,
         num_samples=options.num_samples,
         num_texts=options.num_texts,
         num_proposals=options.num_proposals,
+        proposal_width=options.proposal_width,
         timing_rounds=options.timing_rounds,
         seed=seed,
     )
@@ -54,8 +56,15 @@ def evaluated(runs: list[Run], options: argparse.Namespace, seed: int) -> list[E
     judges = [json.loads(one) if one.startswith("{") else one for one in options.judges]
     found = evaluate_models(models, options.data, settings, folder, judges or None, tell=print).results
     for run, one in zip(runs, found, strict=True):
-        one.model = {**one.model, "name": run.recipe}
+        one.model = {"training": known_cost(results[run]), **one.model, "name": run.recipe}
     return list(found)
+
+
+def known_cost(results: dict[str, Any]) -> dict[str, Any]:
+    """Returns the cost of a run's training as evaluations hold it, for pipelines that were saved without it."""
+    (log,), (cost,) = results["log"].values(), results["training"].values()
+    steps = max((entry["step"] for entry in log), default=0)
+    return {"steps": steps, **cost, "hardware": results["facts"]["hardware"], "stages": []}
 
 
 def training_costs(results: dict[Run, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -77,6 +86,7 @@ def main() -> None:
     parser.add_argument("--num_samples", type=int, default=300)
     parser.add_argument("--num_texts", type=int, default=0)
     parser.add_argument("--num_proposals", type=int, default=0)
+    parser.add_argument("--proposal_width", type=float)
     parser.add_argument("--timing_rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=0, help="of each training; 0: all cores")
     parser.add_argument("--no_training", action="store_true", help="evaluate the runs that are there")
@@ -91,7 +101,7 @@ def main() -> None:
         runs = [Run(recipe, seed, tuple(flags), options.folder / f"{recipe}-{seed}") for recipe in options.recipes]
         results = dict(there(runs) if options.no_training else trained(runs, options.threads))
         costs |= training_costs(results)
-        for one in evaluated([*results], options, seed):
+        for one in evaluated(results, options, seed):
             by_recipe.setdefault(one.model["name"], []).append(one)
     several = len(options.seeds) > 1
     comparison = compared([over_seeds(found) if several else found[0] for found in by_recipe.values()])
@@ -100,6 +110,7 @@ def main() -> None:
     quality_figure(comparison).savefig(stem.with_suffix(".png"), dpi=150)
     data = {
         "training": costs,
+        "equal_cost": comparison.equal_cost_data(),
         "models": [one.data() for one in comparison.results],
         "by_seed": {name: [one.data() for one in found] for name, found in by_recipe.items()},
     }

@@ -9,24 +9,24 @@ from typing import Any
 import yaml
 from command_line import CommandLine, check_flags, check_output_file, check_output_folder, refuse, refusing
 
-from ladd_hf.diffusion.nelbo import path_of_bound
 from ladd_hf.evaluation import EvaluationSettings
 from ladd_hf.metrics import MODEL_MEASURES, model_measures
 from ladd_hf.tasks.judges import JUDGES, JudgeSpec
-from ladd_hf.utils.number_ranges import COUNT, COUNT_OR_ZERO, SEED
+from ladd_hf.utils.number_ranges import COUNT, COUNT_OR_ZERO, POSITIVE, SEED
 from ladd_hf.utils.registry import Registry, Spec
 
 # Ranges of the numeric flags.
 RANGES = {
-    **dict.fromkeys(("length", "num_sequences", "samples", "batch_size"), COUNT),
-    **dict.fromkeys(("num_samples", "num_texts", "num_proposals", "timing_rounds"), COUNT_OR_ZERO),
+    **dict.fromkeys(("length", "samples", "batch_size", "judge_characters"), COUNT),
+    **dict.fromkeys(("num_sequences", "num_samples", "num_texts", "num_proposals", "timing_rounds"), COUNT_OR_ZERO),
+    "proposal_width": POSITIVE,
     "seed": SEED,
 }
-# Flags that only the bound reads, and those that only samples read; the others are read by both.
-OF_THE_BOUND = ("split", "length", "packing", "separator", "special_tokens", "num_sequences", "paths", "json")
-OF_SAMPLES = (
-    *("beside", "schedules", "temperatures", "judges", "num_samples", "num_texts", "num_proposals", "timing_rounds"),
-    "results",
+# Flags of the texts, which `task_for` takes, and of the settings, under their own names.
+OF_TEXTS = ("split", "text_column", "length", "packing", "separator", "special_tokens", "judge_characters")
+OF_SETTINGS = (
+    *("budgets", "temperatures", "num_samples", "batch_size", "num_texts", "num_proposals", "proposal_width"),
+    *("num_sequences", "timing_rounds", "seed"),
 )
 
 
@@ -38,7 +38,10 @@ class EvaluationArguments:
     data: str = field(metadata={"help": "A known corpus, 'user/name' on the Hub, or local files."})
     split: str | None = field(
         default=None,
-        metadata={"help": "Part of the corpus; by default 'test', or all of your own file."},
+        metadata={
+            "help": "Part of the corpus that is held out; by default 'test', else 'validation', or, without samples, "
+            "all of your own file."
+        },
     )
     text_column: str = field(default="text", metadata={"help": "The column with the texts, of files and the Hub."})
     length: int | None = field(default=None, metadata={"help": "Tokens of a block; the model's longest if not given."})
@@ -51,49 +54,56 @@ class EvaluationArguments:
         metadata={"help": "A text between documents; if not given, EOS or SEP, else a space, and nothing in text8."},
     )
     special_tokens: bool = field(default=True, metadata={"help": "Add BOS and EOS to documents or blocks."})
-    num_sequences: int | None = field(
-        default=None, metadata={"help": "Blocks, spread over the split; all if not given."}
-    )
     paths: list[str] = field(
         default_factory=lambda: ["joint", "sequential"],
         metadata={"help": "Paths of the bound, by name or by corners, such as '[[1, 1], [1, 0.3], [0, 0]]'."},
     )
-    samples: int = field(default=8, metadata={"help": "Points of the path at which each block is evaluated."})
-    batch_size: int = field(default=16, metadata={"help": "Blocks evaluated at once by each process."})
-    seed: int = 0
-    bf16: bool = field(default=False, metadata={"help": "Evaluate in bfloat16."})
-    cpu: bool = field(default=False, metadata={"help": "Run on the CPU, even with an accelerator."})
-    json: str | None = field(default=None, metadata={"help": "File for the results as JSON."})
-
-    budgets: list[int] = field(
-        default_factory=list, metadata={"help": "Samples: numbers of evaluations; none: the bound alone."}
-    )
-    beside: list[str] = field(
-        default_factory=list, metadata={"help": "Samples: further models, evaluated alike; the first is the baseline."}
-    )
-    schedules: list[str] = field(
-        default_factory=lambda: ["saved"],
-        metadata={"help": "Samples: 'saved', 'tuned', and paths by name or by corners."},
-    )
-    temperatures: list[float] = field(
-        default_factory=lambda: [1.0], metadata={"help": "Samples: temperatures of the tokens."}
-    )
-    judges: list[str] = field(
-        default_factory=list,
-        metadata={"help": "Samples: judges by name, or with options, such as '{name: memorization, window: 12}'."},
+    num_sequences: int | None = field(
+        default=None,
+        metadata={"help": "Blocks for these bounds, spread over the split; all if not given, 0: no bounds."},
     )
     measures: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "Measures of the model on held-out texts: 'code_usage', 'latent_usefulness', or with options, such "
-            "as '{name: latent_usefulness, token_times: [0.5, 1]}'; with --budgets on those of --num_texts."
+            "help": "Measures of the model on the blocks of these bounds: 'code_usage', 'latent_usefulness', or with "
+            "options, such as '{name: latent_usefulness, token_times: [0.5, 1]}'."
         },
     )
-    num_samples: int = field(default=300, metadata={"help": "Samples: as many for each run; 0: cost and bounds."})
-    num_texts: int = field(default=0, metadata={"help": "Samples: held-out texts for the bounds of the same runs."})
-    num_proposals: int = field(default=0, metadata={"help": "Samples: proposals of the marginalised bound; 0: none."})
-    timing_rounds: int = field(default=0, metadata={"help": "Samples: rounds in which all runs are timed; 0: none."})
-    results: str = field(default="out/evaluation", metadata={"help": "Samples: folder for JSON, table and plot."})
+    samples: int = field(default=8, metadata={"help": "Points of a path or run at which each block is evaluated."})
+    budgets: list[int] = field(
+        default_factory=lambda: [2, 4, 8, 16, 32], metadata={"help": "Numbers of evaluations of a sample."}
+    )
+    beside: list[str] = field(
+        default_factory=list, metadata={"help": "Further models, evaluated alike; the first is the baseline."}
+    )
+    schedules: list[str] = field(
+        default_factory=lambda: ["saved"],
+        metadata={"help": "Schedules of samples: 'saved', 'tuned', and paths by name or by corners."},
+    )
+    temperatures: list[float] = field(default_factory=lambda: [1.0], metadata={"help": "Temperatures of the tokens."})
+    judges: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Judges by name, or with options, such as '{name: memorization, window: 12}'."},
+    )
+    judge_characters: int | None = field(
+        default=None,
+        metadata={"help": "Characters of the training texts that judges read; 20 million if not given."},
+    )
+    num_samples: int = field(default=300, metadata={"help": "Samples, as many for each run; 0: cost and bounds alone."})
+    num_texts: int = field(default=0, metadata={"help": "Held-out texts for the bounds of the same runs; 0: none."})
+    num_proposals: int = field(
+        default=0, metadata={"help": "Proposals of the marginalised bound of the runs; 0: without it."}
+    )
+    proposal_width: float | None = field(
+        default=None, metadata={"help": "Spread of the proposals; by default several together."}
+    )
+    timing_rounds: int = field(default=0, metadata={"help": "Rounds in which all runs are timed in turn; 0: none."})
+    batch_size: int = field(default=16, metadata={"help": "Samples and texts at once in each process."})
+    seed: int = 0
+    bf16: bool = field(default=False, metadata={"help": "Evaluate in bfloat16."})
+    cpu: bool = field(default=False, metadata={"help": "Run on the CPU, even with an accelerator."})
+    results: str = field(default="out/evaluation", metadata={"help": "Folder for JSON, table and plot."})
+    json: str | None = field(default=None, metadata={"help": "A single file for the results of all models as JSON."})
 
 
 def parse_arguments(argv: list[str], description: str = "") -> EvaluationArguments:
@@ -104,46 +114,35 @@ def parse_arguments(argv: list[str], description: str = "") -> EvaluationArgumen
     check_flags(arguments, RANGES)
     if arguments.packing not in (None, "pack", "wrap", "pad"):
         refuse(f"--packing {arguments.packing} is unknown; give 'pack', 'wrap' or 'pad'.")
-    try:
-        for path in arguments.paths:
-            path_of_bound(path)
-    except ValueError as error:
-        refuse(f"--paths: {error}")
     if arguments.json is not None:
         check_output_file("--json", arguments.json)
-    refuse_unread(arguments)
-    if arguments.budgets:
-        check_output_folder("--results", arguments.results)
-        with refusing():
-            settings_of(arguments)
-        judges_of(arguments)
-    measures_of(arguments)
+    check_output_folder("--results", arguments.results)
+    with refusing():
+        settings_of(arguments)
+    judges_of(arguments)
     return arguments
 
 
-def refuse_unread(arguments: EvaluationArguments) -> None:
-    """Refuses flags that the chosen measurement does not read."""
-    default = EvaluationArguments(arguments.model, arguments.data)
-    for name in OF_THE_BOUND if arguments.budgets else OF_SAMPLES:
-        if getattr(arguments, name) != getattr(default, name):
-            if arguments.budgets:
-                refuse(f"--{name} is not read with --budgets, where samples are measured: leave one of the two out.")
-            refuse(f"--{name} is not read without --budgets, where the bound is computed: give --budgets as well.")
-
-
 def settings_of(arguments: EvaluationArguments) -> EvaluationSettings:
-    """Returns the settings of the samples' evaluation. Raises `ValueError` for invalid ones."""
-    same = (
-        *("budgets", "temperatures", "num_samples", "batch_size", "num_texts", "num_proposals", "timing_rounds"),
-        "seed",
-    )
-    schedules = tuple(json.loads(one) if one.startswith("[") else one for one in arguments.schedules)
+    """Returns the settings of the evaluation. Raises `ValueError` for invalid ones."""
     return EvaluationSettings(
-        **{name: getattr(arguments, name) for name in same},
-        schedules=schedules,
+        **{name: getattr(arguments, name) for name in OF_SETTINGS},
+        schedules=tuple(map(_path, arguments.schedules)),
+        paths=tuple(map(_path, arguments.paths)),
         bound_samples=arguments.samples,
         measures=measures_of(arguments),
     )
+
+
+def texts_of(arguments: EvaluationArguments) -> dict[str, Any]:
+    """Returns the options of the texts; of the sawtooth, which has none, only what is not as by default."""
+    default = EvaluationArguments(arguments.model, arguments.data)
+    found = {name: getattr(arguments, name) for name in OF_TEXTS}
+    return {name: value for name, value in found.items() if value != getattr(default, name)}
+
+
+def _path(given: str) -> Any:
+    return json.loads(given) if given.startswith("[") else given
 
 
 def judges_of(arguments: EvaluationArguments) -> list[JudgeSpec]:

@@ -32,7 +32,8 @@ from ladd_hf import LaddPipeline, LaddTunedScheduler, tune_schedule
 from ladd_hf.data import LaddCollator
 from ladd_hf.diffusion.loss_table import LossTable
 from ladd_hf.diffusion.paths import JOINT, SEQUENTIAL
-from ladd_hf.evaluation import EvaluationResults, compared, quality_figure, task_for
+from ladd_hf.evaluation import compared, quality_figure, task_for
+from ladd_hf.evaluation.models import results_in
 from ladd_hf.metrics.clean_batches import encoded_batches
 from ladd_hf.pictures import (
     code_usage_figure,
@@ -84,7 +85,9 @@ def parse_arguments(argv: list[str]) -> GalleryArguments:
         if not (Path(run) / "results.json").is_file():
             refuse(f"{run} has no results.json; give an output folder of train_ladd.py.")
     for folder in arguments.evaluations:
-        if not list(Path(folder).glob("*.json")):
+        with refusing():
+            found = results_in(folder)
+        if not found:
             refuse(f"--evaluations {folder} has no results; give a folder that evaluate_ladd.py has written.")
     check_output_folder("--pictures", arguments.pictures)
     Path(arguments.page).parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +98,7 @@ def parse_arguments(argv: list[str]) -> GalleryArguments:
 def of_evaluation(folder: Path, target: Path) -> list[Picture]:
     """Draws quality against costs; an MDLM, if there is one, is the baseline."""
     results = sorted(
-        (EvaluationResults.load(path) for path in sorted(folder.glob("*.json"))),
+        results_in(folder),
         key=lambda one: (one.model["method"] != "MDLM", one.model["name"]),
     )
     comparison = compared(results)

@@ -11,7 +11,7 @@ from transformers import TrainerCallback
 from ladd_hf import LaddTrainer
 from ladd_hf.diffusion.paths import PathSpec, path_name, time_path
 from ladd_hf.tasks import Judgement, Measure, Task
-from ladd_hf.tasks.base import described_together
+from ladd_hf.tasks.base import described_counts, described_together
 from ladd_hf.training.model_card import Conditions, SampleScores, ScoresBeside, with_error
 from ladd_hf.training.run_facts import hardware
 
@@ -54,7 +54,12 @@ def describe_bound(method: str, path: PathSpec, metrics: dict[str, float], run: 
     return f"{told}; with {averaged} averaged out, {run} evaluations: {marginal:.4f} ± {error:.4f}"
 
 
-def show_table(task: Task, quality: dict[str, dict[int, Judgement]], comparisons: dict[str, dict[int, float]]) -> str:
+def show_table(
+    task: Task,
+    quality: dict[str, dict[int, Judgement]],
+    comparisons: dict[str, dict[int, float]],
+    num_samples: int | None = None,
+) -> str:
     """Formats the judgements as a table: a row per method and schedule, a column per number of evaluations."""
     budgets = sorted({budget for scores in quality.values() for budget in scores})
     main, *others = task.measures
@@ -69,12 +74,15 @@ def show_table(task: Task, quality: dict[str, dict[int, Judgement]], comparisons
     lines = ["evaluations".ljust(width) + "".join(f"{budget:>{column}}" for budget in budgets)]
     for label, cells in rows.items():
         lines.append(label.ljust(width) + "".join(f"{cells.get(budget, '-'):>{column}}" for budget in budgets))
-    found = {measure.name: _shown(measure, task.reference()) for measure in task.measures}
+    reference = task.reference(num_samples)
+    found = {measure.name: _shown(measure, reference) for measure in task.measures}
     if task.exact:
         lines.append(f"entropy of the data: {found[main.name]} (what the data itself scores; lower is more typical)")
     else:
         beside = "".join(f", {measure.name} {found[measure.name]}" for measure in others)
         lines.append(f"held-out texts: {found[main.name]}{beside}")
+    if counts := described_counts(task.reference_counts(num_samples), num_samples or 0):
+        lines.append(counts.strip())
     return "\n".join(lines)
 
 
@@ -88,7 +96,7 @@ def _shown(measure: Measure, score: Judgement) -> str:
     return with_error(score[measure.name], score.get(measure.error_name), measure.digits)
 
 
-def plot(task: Task, quality: dict[str, dict[int, Judgement]], path: Path) -> None:
+def plot(task: Task, quality: dict[str, dict[int, Judgement]], path: Path, num_samples: int | None = None) -> None:
     """Plots quality against evaluations, as a PNG."""
     import matplotlib
 
@@ -101,7 +109,7 @@ def plot(task: Task, quality: dict[str, dict[int, Judgement]], path: Path) -> No
         heights = [score[main.name] for score in scores.values()]
         errors = [score.get(main.error_name, 0.0) for score in scores.values()]
         axes.errorbar(list(scores), heights, errors, marker="o", capsize=2, label=label)
-    axes.axhline(task.reference()[main.name], color="black", linestyle=":", label="the data itself")
+    axes.axhline(task.reference(num_samples)[main.name], color="black", linestyle=":", label="the data itself")
     axes.set_xscale("log", base=2)
     axes.set_xlabel("denoiser evaluations")
     axes.set_ylabel(f"{main.metric} under the judge")
@@ -130,7 +138,7 @@ def print_results(
 ) -> None:
     """Prints the table and sample texts."""
     print(f"\n{task.measures[0].metric.capitalize()} under the judge, {num_samples:,} samples\n")
-    print(show_table(task, quality, comparisons))
+    print(show_table(task, quality, comparisons, num_samples))
     if samples:
         print(show_samples(samples))
 
@@ -139,7 +147,8 @@ def sample_scores(
     task: Task, quality: dict[str, dict[int, Judgement]], trainer: LaddTrainer, num_samples: int
 ) -> SampleScores:
     """Returns the judgements of one model's samples, for its card."""
-    reference, (main, *others) = task.reference(), task.measures
+    reference, (main, *others) = task.reference(num_samples), task.measures
+    counts = described_counts(task.reference_counts(num_samples), num_samples)
     dtype = str(trainer.model.dtype).removeprefix("torch.")
 
     def table(name: str) -> dict[str, dict[int, float]]:
@@ -151,7 +160,7 @@ def sample_scores(
     return SampleScores(
         table(main.name),
         main.metric,
-        described_together(task.measures),
+        described_together(task.measures) + counts,
         Conditions(task.name, dtype, trainer.args.seed, hardware(trainer.args.device)),
         num_samples,
         floor=reference[main.name],

@@ -47,6 +47,8 @@ from ladd_hf.data.precompute import check_precomputable
 from ladd_hf.metrics import OneStepDecoding, quality_by_evaluations
 from ladd_hf.models.encoders.pretrained import check_pretrained_encoder
 from ladd_hf.tasks import Judgement, SawtoothTask, Task, TextTask
+from ladd_hf.tasks.sawtooth import JUDGE_HELD_OUT as FRESH_SEQUENCES
+from ladd_hf.tasks.text import JUDGE_HELD_OUT
 from ladd_hf.training.hub import training_recipe
 from ladd_hf.training.model_card import METHODS
 from ladd_hf.training.run_facts import running_command
@@ -78,7 +80,7 @@ def make_task(run: RunArguments, min_tokens: int = 1) -> Task:
     """Returns data and judge; padded texts have at least `min_tokens`. Raises `ValueError`, `OSError` for missing
     data."""
     if run.data == "sawtooth":
-        return SawtoothTask(run.length, run.judges or ())
+        return SawtoothTask(run.length, run.judges or (), max(FRESH_SEQUENCES, 2 * run.num_samples))
     reading = {name: getattr(run, name) for name in ("streaming", "text_column", "sample_by", "held_out", "num_proc")}
     splits = load_corpus(run.data, **reading)
     if run.normalize:
@@ -92,6 +94,7 @@ def make_task(run: RunArguments, min_tokens: int = 1) -> Task:
         options["judges"] = run.judges
     # a card must not show where files are
     name = Path(run.data).resolve().name if Path(run.data).exists() else run.data
+    options["judge_held_out"] = max(JUDGE_HELD_OUT, 2 * run.num_samples)
     return TextTask(name, splits, tokenizer, run.length, min_tokens=run.min_tokens or min_tokens, **options)
 
 
@@ -171,7 +174,7 @@ def main(argv: list[str]) -> None:
                 )
             data = task.train_dataset(count, training.seed), task.eval_dataset(run.num_eval_sequences, training.seed)
         if training.process_index == 0:  # only this one judges
-            task.reference()
+            task.reference(run.num_samples)
 
     # 2. Training, of both models on the same data
     folders = {"ladd": folder / METHODS[model_arguments.latent_type].lower(), "mdlm": folder / "mdlm"}
@@ -260,7 +263,7 @@ def main(argv: list[str]) -> None:
         "command": command,
         "facts": training_recipe(trainers["ladd"], about, command).facts,
         "stages": {name: trainer.args.stage_plan.as_data() for name, trainer in trainers.items()},
-        "reference": dict(task.reference()),
+        "reference": dict(task.reference(run.num_samples)),
         "quality": {label: {n: dict(score) for n, score in scores.items()} for label, scores in quality.items()},
         "comparison": comparisons,
         "compared_by": task.comparison,
@@ -274,7 +277,7 @@ def main(argv: list[str]) -> None:
         "seconds": {**seconds, "everything": time.time() - start},
     }
     (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
-    plot(task, quality, folder / "results.png")
+    plot(task, quality, folder / "results.png", run.num_samples)
     print(f"\nTable, plot and pipelines are in {folder} ({time.time() - start:.0f} s in all). Next, try:\n")
     written = "sequences" if task.tokenizer is None else "texts"
     print(

@@ -35,10 +35,12 @@ class ExactModel(ExactWorld):
         nothing = torch.zeros(len(tokens))
         return EncodedLatents(codes[..., None].float(), nothing, codes, nothing.sum())
 
-    def nelbo(self, ids, mask=None, generator=None, run=None, labels=None, num_samples=8, num_proposals=None):
+    def nelbo(
+        self, ids, mask=None, generator=None, run=None, labels=None, num_samples=8, num_proposals=None, path=None
+    ):
         text = self, ids, maskable_tokens(ids if labels is None else labels, mask), mask
         if num_proposals is None:
-            return nelbo(*text, None, num_samples, generator, None, run)
+            return nelbo(*text, path, num_samples, generator, None, run)
         return marginal_nelbo(*text, run, num_proposals, random=generator)
 
     def nats_per_token(self, points):
@@ -67,6 +69,10 @@ class WorldTask:
         places = self.world.vocab ** torch.arange(self.length - 1, -1, -1)
         return bootstrap_ratio(-self.world.token_law().log()[(sequences * places).sum(1)].numpy() / self.length)
 
+    @property
+    def num_held_out(self):
+        return self.number
+
     def eval_dataset(self, num_examples, seed):
         random = RowGenerator.from_seed(seed, torch.arange(min(num_examples, self.number)))
         law = self.world.token_law().cumsum(0)
@@ -76,9 +82,12 @@ class WorldTask:
     def judge(self, sequences):
         return self.measures[0].of(sequences).named("nats")
 
-    def reference(self):
+    def reference(self, num_samples=None):
         law = self.world.token_law()
         return {"nats": float(-(law * law.log()).sum()) / self.length}
+
+    def reference_counts(self, num_samples=None):
+        return {}
 
 
 def results_of(name, rows, path=None, exact=False, metric="nats", **changes):

@@ -30,6 +30,22 @@ def test_it_is_the_models_and_does_not_depend_on_the_batch(kind, make_trainer):
             assert others[name] == pytest.approx(found[name], rel=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["discrete", "continuous"])
+def test_its_proposals_have_the_width_that_is_asked_for(kind, make_trainer):
+    options = {"eval_data": HELD_OUT, "nelbo_proposals": 6, "nelbo_run": 3}
+    trainer = make_trainer(kind, nelbo_proposal_width=0.75, **options)
+    tokens = torch.stack([row["input_ids"] for row in HELD_OUT])
+    random = RowGenerator.from_content(trainer.args.seed, tokens)
+    bound = trainer.model.nelbo(tokens, path="joint", run=3, num_proposals=6, proposal_width=0.75, generator=random)
+    assert trainer.evaluate()["eval_joint_marginal_nelbo"] == pytest.approx(bound.nats_per_token, rel=1e-6)
+    assert "(6 proposals of width 0.75, runs of 3 evaluations)" in trainer.model_card().text
+
+
+def test_noise_that_continuous_latents_cannot_keep_is_refused_before_training(make_trainer):
+    with pytest.raises(ValueError, match="Latents cannot keep noise of 1e-06"):
+        make_trainer("continuous", nelbo_proposals=2, nelbo_proposal_width=1e-6)
+
+
 def test_without_proposals_there_is_none(make_trainer):
     trainer = make_trainer("discrete", eval_data=HELD_OUT)
     assert not [name for name in trainer.evaluate() if "marginal" in name]
@@ -49,6 +65,8 @@ def test_the_card_tells_it(make_trainer):
     [
         ({"nelbo_proposals": -1}, "`nelbo_proposals` is -1"),
         ({"nelbo_proposals": 2, "nelbo_run": 0}, "`nelbo_run` is 0"),
+        ({"nelbo_proposals": 2, "nelbo_proposal_width": 0}, "`nelbo_proposal_width` is 0"),
+        ({"nelbo_proposal_width": 0.5}, "give `nelbo_proposals` as well"),
         ({"nelbo_proposals": 2, "nelbo_paths": ["tokens"]}, "with the latents given"),
         ({"nelbo_proposals": 2, "nelbo_run": 1, "nelbo_paths": ["sequential"]}, "`nelbo_run` is 1, along 'sequential'"),
     ],

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ladd_hf.metrics.cost import ATTENTION_ON_A_CPU
 from ladd_hf.training import training_cost
+from ladd_hf.training.cost_files import load_cost
 
 
 def spoil(step, model):
@@ -108,3 +109,16 @@ def test_a_compiled_model_is_compiled_after_the_counted_steps(make_trainer):
     trainer.train()
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
     assert trainer.training_flops > 0
+
+
+def test_what_is_saved_says_what_its_training_cost(make_trainer, tmp_path):
+    trainer = make_trainer("discrete", stages=two_stages(6), max_steps=12)
+    trainer.save_pipeline(str(tmp_path / "untrained"))
+    assert load_cost(tmp_path / "untrained") == {}
+    trainer.train()
+    trainer.save_pipeline(str(tmp_path / "pipeline"))
+    trainer.save_model(str(tmp_path / "model"))
+    found = load_cost(tmp_path / "pipeline")
+    assert found == load_cost(tmp_path / "model") == trainer.training_cost
+    assert (found["flops"], found["seconds"]) == (trainer.training_flops, trainer.training_seconds)
+    assert [one["steps"] for one in found["stages"]] == [6, 6] and found["uncounted_steps"] == 0

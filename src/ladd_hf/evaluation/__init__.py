@@ -1,7 +1,7 @@
 """One evaluation of a pipeline: quality, bounds and cost of its samples, by schedule, budget and temperature."""
 
 from .comparison import Comparison, compared
-from .evaluate import evaluate_pipeline
+from .evaluate import evaluate_pipeline, evaluate_pipelines
 from .models import evaluate_models
 from .plots import quality_figure
 from .report import markdown_report
@@ -17,6 +17,7 @@ __all__ = [
     "compared",
     "evaluate_models",
     "evaluate_pipeline",
+    "evaluate_pipelines",
     "markdown_report",
     "quality_figure",
     "task_for",

@@ -2,8 +2,10 @@
 
     python -m ladd_hf.evaluation.harness --model_args pretrained=out/di-ladd,num_samples=64 --tasks lambada_openai
 
-takes all flags of `lm-eval`. In Python, importing this module registers the name: `simple_evaluate("ladd", ...)`, or
-`simple_evaluate(LaddHarness(pretrained=pipeline), ...)`. Needs the extra `harness`.
+takes all flags of `lm-eval`, whose own command knows no models of other packages (as of 0.4.13, which has no plugins).
+`accelerate launch -m ladd_hf.evaluation.harness ...` shares the texts among processes. In Python, importing this module
+registers the name: `simple_evaluate("ladd", ...)`, or `simple_evaluate(LaddHarness(pretrained=pipeline), ...)`. Needs
+the extra `harness`.
 
 Log-likelihoods are minus a bound, so that they are the same or too low: by more where the bound is loose.
 """
@@ -15,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather
 
 from ..models.text_frame import TextFrame
 from ..pipelines import LaddPipeline
@@ -35,10 +39,10 @@ class LaddHarness(_model.LM):  # type: ignore[name-defined]  # of an optional pa
 
     Args:
         pretrained: folder or repository of a pipeline, or the pipeline itself; with a tokenizer.
-        num_samples, num_proposals, seed: of likelihoods; see [`TextScorer`].
+        num_samples, num_proposals, proposal_width, seed: of likelihoods; see [`TextScorer`].
         num_steps: evaluations of the denoiser for a generated text.
         batch_size: texts at once, on which nothing depends.
-        device: where the model is; the accelerator, if there is one, by default.
+        device: where the model is; the accelerator, if there is one, by default, each process on its own.
         dtype: of the weights, such as `bfloat16`; as saved by default.
 
     Raises `ValueError` for a pipeline without a tokenizer, an unknown dtype, and what [`TextScorer`] refuses.
@@ -54,22 +58,41 @@ class LaddHarness(_model.LM):  # type: ignore[name-defined]  # of an optional pa
         device: str | None = None,
         dtype: str | None = None,
         seed: int = 0,
+        proposal_width: float | None = None,
     ) -> None:
         super().__init__()
         pipeline: Any = pretrained
+        self._state = PartialState(**({"cpu": True} if device == "cpu" else {}))
+        self._rank, self._world_size = self._state.process_index, self._state.num_processes
         if not isinstance(pretrained, LaddPipeline):
             options = {} if dtype is None else {"dtype": _dtype(dtype)}
             pipeline = LaddPipeline.from_pretrained(pretrained, **options)
-            found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-            pipeline.to(device or found or "cpu")
+            pipeline.to(self._state.device if device is None or self._world_size > 1 else device)
         if pipeline.tokenizer is None:
             raise ValueError("The pipeline has no tokenizer, which benchmarks' texts need: give it one.")
         pipeline.set_progress_bar_config(disable=True)
         size = int(batch_size) if str(batch_size).isdigit() else batch_size
         self.pipeline: LaddPipeline = pipeline
         self.num_steps = num_steps
-        self.scorer = TextScorer(pipeline, num_samples, num_proposals, num_steps, size, seed)  # type: ignore[arg-type]
+        settings: Any = num_samples, num_proposals, num_steps, size, seed, proposal_width
+        self.scorer = TextScorer(pipeline, *settings)
         self._device = torch.device(getattr(pipeline.model, "device", "cpu"))
+
+    def all_gather(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Returns the tensors of all processes, one after the other; a number from each as `(P,)`."""
+        return tensor if self._world_size == 1 else gather(tensor.to(self._state.device))
+
+    def gather_object(self, obj: Any, dst: int = 0) -> list[Any] | None:
+        """Returns the objects of all processes in process `dst`, and `None` in the others."""
+        if self._world_size == 1:
+            return [obj]
+        found = [None] * self._world_size if self._rank == dst else None
+        torch.distributed.gather_object(obj, found, dst)
+        return found
+
+    def barrier(self) -> None:
+        """Waits for all processes."""
+        self._state.wait_for_everyone()
 
     @property
     def tokenizer_name(self) -> str:
@@ -81,6 +104,7 @@ class LaddHarness(_model.LM):  # type: ignore[name-defined]  # of an optional pa
         """Returns what likelihoods depend on, for lm-eval's results."""
         scorer = self.scorer
         kind = f"marginalised, {scorer.num_proposals} proposals" if scorer.num_proposals else "plain"
+        kind += "" if scorer.proposal_width is None else f" of width {scorer.proposal_width:g}"
         points = f"{self.num_steps} evaluations" if scorer.num_proposals else f"{scorer.num_samples} points"
         parameters = sum(one.numel() for one in self.pipeline.model.parameters())
         return {"model_num_parameters": parameters, "bound": f"{kind}, {points}, seed {scorer.seed}"}

@@ -19,6 +19,17 @@ def bound_texts(task: Task, settings: EvaluationSettings) -> list[dict[str, Any]
     return list(task.eval_dataset(settings.num_texts, settings.seed)) if settings.num_texts else []
 
 
+def path_texts(task: Task, settings: EvaluationSettings) -> list[dict[str, Any]]:
+    """Returns the examples of the bounds in continuous time; all of the task's unless their number is given."""
+    return model_texts(task, settings) if settings.paths else []
+
+
+def model_texts(task: Task, settings: EvaluationSettings) -> list[dict[str, Any]]:
+    """Returns the examples of what is of the model and of no run: the same, and those of measures."""
+    number = task.num_held_out if settings.num_sequences is None else settings.num_sequences
+    return list(task.eval_dataset(number, settings.seed)) if number else []
+
+
 def tuning_texts(task: Task, settings: EvaluationSettings) -> list[dict[str, Any]]:
     """Returns at most 64 examples, spread over the held-out ones, of which each text of the bounds takes out one equal
     to it.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from torch import nn
@@ -25,6 +27,8 @@ from ..utils.plain_data import plain
 from .results import EvaluationResults
 from .settings import EvaluationSettings
 
+_DIGESTED = 1024  # held-out texts that tell data apart
+
 
 def not_yet_measured(
     pipeline: LaddPipeline, task: Task, settings: EvaluationSettings, name: str, path: str | Path | None = None
@@ -32,7 +36,7 @@ def not_yet_measured(
     """Returns the results of an evaluation without rows; see [`evaluate_pipeline`] for the arguments."""
     return EvaluationResults(
         model_identity(pipeline, name),
-        task_identity(task),
+        task_identity(task, settings),
         settings.data(),
         circumstances(pipeline),
         path=None if path is None else Path(path),
@@ -58,17 +62,29 @@ def scheduler_identity(scheduler: LaddScheduler) -> dict[str, Any]:
     return {"kind": type(scheduler).__name__, **options}
 
 
-def task_identity(task: Task) -> dict[str, Any]:
-    """Returns the data set with all that its texts depend on, the judges with their definitions, and the scores of the
-    data itself."""
+def task_identity(task: Task, settings: EvaluationSettings) -> dict[str, Any]:
+    """Returns the data set with all that its held-out texts depend on and a digest of them, the judges with their
+    definitions, and, where samples are judged, the scores of the data itself beside as many, with the numbers of texts
+    on which they depend."""
+    number = settings.num_samples
     return {
         "name": task.name,
         "length": task.length,
-        "data": plain(getattr(task, "settings", {})),
         "measures": [_described(measure) for measure in task.measures],
         "exact": task.exact,
-        "reference": dict(task.reference()),
+        "judge_characters": getattr(task, "judge_characters", 0),
+        "held_out": {**getattr(task, "layout", {}), "digest": _digest(task)},
+        "reference": dict(task.reference(number)) if number else {},
+        "reference_counts": dict(task.reference_counts(number)) if number else {},
     }
+
+
+def _digest(task: Task) -> str:
+    """Identifies the held-out texts by some of them, the same for evaluations of any seed."""
+    digest = hashlib.sha256()
+    for row in task.eval_dataset(_DIGESTED, 0):
+        digest.update(np.asarray(row["input_ids"], dtype=np.int64).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def circumstances(pipeline: LaddPipeline) -> dict[str, Any]:

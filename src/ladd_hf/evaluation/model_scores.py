@@ -1,8 +1,8 @@
-"""Measures of an evaluation's model itself, on the texts of its bounds."""
+"""Measures of an evaluation's model itself, on the texts of its bounds in continuous time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from accelerate import Accelerator
@@ -11,14 +11,16 @@ from accelerate.utils import broadcast_object_list
 from ..data.collator import LaddCollator
 from ..metrics.model_measures import ModelMeasure, measured, model_measures
 from ..pipelines import LaddPipeline
+from ..tasks import Task
+from .held_out import model_texts
 from .results import EvaluationResults
 from .settings import EvaluationSettings
 
 
 def measure_model(
     pipeline: LaddPipeline,
+    task: Task,
     settings: EvaluationSettings,
-    texts: Sequence[Mapping[str, Any]],
     results: EvaluationResults,
     accelerator: Accelerator,
     tell: Callable[[str], None],
@@ -36,7 +38,9 @@ def measure_model(
         elif not _is_known(measure, results):
             found: list[Any] = [None]
             if accelerator.is_main_process:
-                found = [measured(measure, measure.scores(pipeline.model, _batches(pipeline, texts, settings)))]
+                batches = list(_batches(pipeline, task, settings))
+                texts = sum(len(batch["input_ids"]) for batch in batches)
+                found = [{"texts": texts, **measured(measure, measure.scores(pipeline.model, batches))}]
             (results.measures[measure.name],) = broadcast_object_list(found)
             scores = results.measures[measure.name]["scores"].items()
             tell(f"{measure.name}: {', '.join(f'{k} {one:.4f}' for k, one in scores if not k.endswith('_stderr'))}")
@@ -49,8 +53,8 @@ def _is_known(measure: ModelMeasure, results: EvaluationResults) -> bool:
     return known.get("about") == measure.about and names == [one.name for one in measure.numbers]
 
 
-def _batches(
-    pipeline: LaddPipeline, texts: Sequence[Mapping[str, Any]], settings: EvaluationSettings
-) -> list[dict[str, Any]]:
+def _batches(pipeline: LaddPipeline, task: Task, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
+    texts = model_texts(task, settings)
     collate, size = LaddCollator(getattr(pipeline.model.config, "pad_token_id", None)), settings.batch_size
-    return [collate([dict(row) for row in texts[start : start + size]]) for start in range(0, len(texts), size)]
+    for start in range(0, len(texts), size):
+        yield collate([dict(row) for row in texts[start : start + size]])

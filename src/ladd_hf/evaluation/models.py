@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -12,19 +13,22 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from huggingface_hub import try_to_load_from_cache
 
 from ..pipelines import LaddPipeline
 from ..tasks.judges import JudgeSpec
+from ..training.cost_files import COST_FILE, load_cost
 from .comparison import Comparison, compared
-from .evaluate import evaluate_pipeline
+from .evaluate import file_name, measure
 from .identity import not_yet_measured
 from .plots import quality_figure
 from .report import markdown_report
 from .results import EvaluationResults
 from .settings import EvaluationSettings
 from .tasks import least_tokens, task_for
+from .timing import Measured, time_rows
 
-TABLE, PLOT = "table.md", "quality.png"
+TABLE, PLOT, EQUAL_COST = "table.md", "quality.png", "equal-cost.json"
 
 
 def evaluate_models(
@@ -40,8 +44,11 @@ def evaluate_models(
 ) -> Comparison:
     """Evaluates pipelines on the same data with the same settings, and compares them with the first one.
 
-    The folder gets `<name>.json` for each model, with which a run that was stopped goes on, the table `table.md`, and,
-    where matplotlib is installed, the plot `quality.png`.
+    The folder gets `<name>.json` for each model, with which a run that was stopped goes on, the table `table.md`, its
+    comparisons at equal cost as `equal-cost.json`, and, where matplotlib is installed, the plot `quality.png`.
+
+    If rows are timed, all rows of all models take turns, so that ratios of seconds do not depend on when a model was
+    measured; for that all models stay in memory. A later call that adds a row or a model times all of its rows anew.
 
     Args:
         models: folders, or repositories of the Hub.
@@ -60,29 +67,46 @@ def evaluate_models(
     if isinstance(models, str) or not models:
         raise ValueError(f"`models` is {models!r}; give a list of folders or repositories, the baseline first.")
     accelerator = accelerator or Accelerator()
-    found: list[EvaluationResults] = []
-    load = partial(LaddPipeline.from_pretrained, **({} if dtype is None else {"dtype": dtype}))
+    found: list[Measured] = []
     paths = [os.fspath(model) for model in models]
+    load = partial(LaddPipeline.from_pretrained, **({} if dtype is None else {"dtype": dtype}))
     names = short_names(paths)
     # padded texts that one of the models cannot read are left out for all: one after the other, as they may be large
     fewest = max(least_tokens(load(model).model.config) for model in paths)
     for model, name in zip(paths, names, strict=True):
         pipeline = load(model).to(accelerator.device)
         with accelerator.main_process_first():  # the others load texts and blocks from its cache
-            task = task_for(pipeline, data, judges, fewest, **options)
+            task = task_for(pipeline, data, judges, settings.num_samples, min_tokens=fewest, **options)
             task.eval_dataset(1, 0)
         if tell is not None and accelerator.is_main_process:
             tell(f"{name}:")
-        path = Path(folder) / f"{re.sub('[^A-Za-z0-9._-]+', '-', name)}.json"
-        compared([*found, not_yet_measured(pipeline, task, settings, name)])
-        found.append(evaluate_pipeline(pipeline, task, settings, name, path, accelerator, tell))
-    comparison = compared(found)
+        path = Path(folder) / f"{file_name(name)}.json"
+        compared([*(one.results for one in found), not_yet_measured(pipeline, task, settings, name)])
+        found.append(measure(pipeline, task, settings, name, path, accelerator, tell, _training_cost(model)))
+    time_rows(found, settings, accelerator)
+    comparison = compared([one.results for one in found])
     if accelerator.is_main_process:
         (Path(folder) / TABLE).write_text(markdown_report(comparison), encoding="utf-8")
+        equal_cost = json.dumps(comparison.equal_cost_data(), indent=1) + "\n"
+        (Path(folder) / EQUAL_COST).write_text(equal_cost, encoding="utf-8")
         shown = settings.temperatures[0]
         if comparison.curves(temperature=shown) and find_spec("matplotlib") is not None:
             quality_figure(comparison, shown).savefig(Path(folder) / PLOT, dpi=150)
     return comparison
+
+
+def _training_cost(model: str) -> dict[str, Any]:
+    """Returns what a model's folder or repository says its training cost."""
+    if Path(model).is_dir():
+        return load_cost(model)
+    cached = try_to_load_from_cache(model, COST_FILE)  # where the pipeline's files are by now
+    return load_cost(Path(cached).parent) if isinstance(cached, str) else {}
+
+
+def results_in(folder: str | Path) -> list[EvaluationResults]:
+    """Returns the results of all models that an evaluation left in a folder, by name of their files."""
+    paths = sorted(path for path in Path(folder).glob("*.json") if path.name != EQUAL_COST)
+    return [EvaluationResults.load(path) for path in paths]
 
 
 def short_names(models: Sequence[str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..tasks.base import described_counts
 from .comparison import AXES, Comparison, EqualCost, label
 from .results import Row
 
@@ -15,7 +16,7 @@ def markdown_report(comparison: Comparison) -> str:
     """Formats the models, the main measure by number of evaluations and at equal cost, all rows, and what the numbers
     depend on."""
     first = comparison.results[0]
-    parts = [f"## {first.task['name']}", _models(comparison)]
+    parts = [f"## {first.task['name']}", _models(comparison), *_training(comparison), *_bounds(comparison)]
     for temperature in comparison.temperatures:
         if comparison.curves(temperature=temperature):
             parts += [_by_evaluations(comparison, temperature), *_at_equal_cost(comparison, temperature)]
@@ -32,6 +33,40 @@ def _models(comparison: Comparison) -> str:
         saved = _scheduler(one.model.get("scheduler", {}))
         cells.append([one.model["name"], one.model["method"], size, saved, one.model.get("fingerprint", "")])
     return _table(["model", "method", "parameters", "saved scheduler", "fingerprint"], cells)
+
+
+def _training(comparison: Comparison) -> list[str]:
+    """Formats what the training of each model cost, in all and by stage, if it is known of any."""
+    costs = {one.model["name"]: one.model.get("training", {}) for one in comparison.results}
+    if not any(costs.values()):
+        return []
+    cells = []
+    for name, cost in costs.items():
+        if not cost:
+            cells.append([name, "not recorded", "", "", "", ""])
+            continue
+        stages = [{**one, "hardware": ""} for one in cost["stages"]] if len(cost["stages"]) > 1 else []
+        for part in ({"stage": "all", **cost}, *stages):
+            steps = f"{part['steps']:,.0f}"
+            if missing := part.get("uncounted_steps", 0):
+                steps += f", and {missing:,.0f} that were not counted"
+            flops, seconds = f"{part['flops'] * 1e-12:,.1f}", f"{part['seconds']:,.0f}"
+            cells.append([name, part["stage"], steps, flops, seconds, part.get("hardware", "")])
+    head = ["training of", "stage", "steps", "TFLOPs", "seconds", "hardware"]
+    return [f"### Training\n\n{_table(head, cells)}"]
+
+
+def _bounds(comparison: Comparison) -> list[str]:
+    """Formats the bounds in continuous time, if there are any."""
+    cells = []
+    for one in comparison.results:
+        for path, bound in one.bounds.items():
+            perplexity = "none" if bound["perplexity"] is None else f"{bound['perplexity']:.2f}"
+            parts = [f"{bound[name]:.4f}" for name in ("token_nats", "latent_nats")]
+            whole = _number(bound["nats_per_token"], bound.get("nats_per_token_stderr"), 4)
+            cells.append([one.model["name"], path, whole, *parts, perplexity, f"{bound['texts']:,}"])
+    head = ["bound in continuous time of", "path", "nats per token", "tokens", "latents", "perplexity", "texts"]
+    return [f"### Held-out texts\n\n{_table(head, cells)}"] if cells else []
 
 
 def _scheduler(saved: dict[str, Any]) -> str:
@@ -58,14 +93,13 @@ def _at_equal_cost(comparison: Comparison, temperature: float) -> list[str]:
     main, parts = comparison.main, []
     baseline = comparison.baseline(temperature=temperature)
     for axis in ("flops", "seconds"):
-        others = [name for name in comparison.curves(axis, temperature) if name != baseline]
-        if baseline is None or baseline not in comparison.curves(axis, temperature) or not others:
+        if not (others := comparison.all_at_equal_cost(axis, temperature)):
             continue
         _, unit, shown = _COSTS[axis]
         cells = []
-        for name in others:
-            for run in comparison.at_equal_cost(axis, name, baseline, temperature):
-                cost, score = shown.format(run.cost * unit), f"{run.score:.{main['digits']}f}"
+        for name, runs in others.items():
+            for run in runs:
+                cost, score = shown.format(run.cost * unit), _number(run.score, run.score_stderr, main["digits"])
                 cells.append([name, str(run.num_steps), cost, score, *_against(comparison, run)])
         head = [
             "model and schedule",
@@ -85,7 +119,8 @@ def _against(comparison: Comparison, run: EqualCost) -> tuple[str, str]:
         ends = {"below": "none: its cheapest run costs more", "above": "none: its dearest run costs less"}
         return ends[str(run.beyond)], ""
     change = comparison.change(run.baseline, run.score)
-    return f"{run.baseline:.{comparison.main['digits']}f}", "" if change is None else f"{change:+.1%}"
+    there = _number(run.baseline, run.baseline_stderr, comparison.main["digits"])
+    return there, "" if change is None else f"{change:+.1%}"
 
 
 def _of_models(comparison: Comparison) -> list[str]:
@@ -98,8 +133,7 @@ def _of_models(comparison: Comparison) -> list[str]:
             continue
         head = [name, *(one.model["name"] for one in comparison.results)]
         cells = [[one["metric"], *(_score(entry.get("scores"), one) for entry in found)] for one in known["numbers"]]
-        texts = f"{comparison.results[0].settings['num_texts']:,} held-out texts"
-        told = [f"{name}, of {texts}: {known['about']}."]
+        told = [f"{name}, of {known['texts']:,} held-out texts: {known['about']}."]
         told += [
             f"{one.model['name']} has no {entry['lacking']}."
             for one, entry in zip(comparison.results, found, strict=True)
@@ -134,30 +168,49 @@ def _about(comparison: Comparison) -> str:
     reference, settings, where = first.task["reference"], first.settings, first.circumstances
     told = [f"{measure['name']}: {measure['about']}." for measure in first.task["measures"]]
     data = ", ".join(f"{m['name']} {_score(reference, m)}" for m in first.task["measures"] if m["name"] in reference)
-    told.append(f"The data itself: {data}.")
+    counts = described_counts(first.task.get("reference_counts", {}), settings["num_samples"])
+    told += [f"The data itself: {data}.{counts}"] if data else []
     told.append(
         f"{settings['num_samples']:,} samples a row, seed {settings['seed']}; ± is a standard error. "
         f"{where['dtype']}, {where['hardware']}; {where['versions']}."
     )
+    if characters := first.task.get("judge_characters"):
+        told.append(f"Of the training texts judges read the first {characters:,} characters at most.")
+    if any(one.bounds for one in comparison.results):
+        told.append(
+            f"Bounds in continuous time: at {settings['bound_samples']} points of the path for each text; ± is over "
+            "texts. Of continuous latents the sum is "
+            "relative to the smallest noise and no bound, and along a path from (1, 0) codes are given: no perplexity."
+        )
     rows = [row for one in comparison.results for row in one.rows]
     if any(name in row for name in _BOUNDS for row in rows):
         proposals = f", marginalised over {settings['num_proposals']} proposals" if settings["num_proposals"] else ""
+        if (width := settings.get("proposal_width")) is not None:
+            proposals += f" of the width {width:g}"
         told.append(
-            f"Bounds: nats per token of {settings['num_texts']:,} held-out texts under the run that wrote the samples, "
-            f"at {settings['bound_samples']} of its points each{proposals}; ± is over texts. Schedules that choose the "
-            "order of tokens, such as `first_hitting`, have none; of continuous latents it is that of DDPM steps which "
-            "keep some noise."
+            f"Bounds: nats per token of at most {settings['num_texts']:,} held-out texts under the run that wrote the "
+            f"samples, at {settings['bound_samples']} of its points each{proposals}; ± is over texts. Schedules that "
+            "choose the order of tokens by confidence, or remask, have none. `first_hitting` has one where tokens are "
+            "written one by one after all latents, the mean over all orders, but none that is marginalised; with fewer "
+            "steps it reveals a fixed number of tokens at once, and steps that reveal each alone bound another law. Of "
+            "continuous latents the bound is that of DDPM steps which keep some noise."
         )
     if len(comparison.curves()) > 1:
         told.append(
-            "At equal cost: between two of its runs the baseline's score is taken as linear in the cost's logarithm."
+            "At equal cost: between two of its runs the baseline's score and its standard error are taken as linear in "
+            "the cost's logarithm."
         )
     if any("seconds" in row for row in rows):
         rounds = settings["timing_rounds"]
         told.append(
-            f"Milliseconds are medians of {rounds} rounds in which all runs of a model take turns, one "
-            f"model after the other; {settings['batch_size']} samples at once."
+            f"Milliseconds are medians of {rounds} rounds in which all runs of all models take turns; "
+            f"{settings['batch_size']} samples at once."
         )
+        if apart := comparison.timed_apart:
+            told.append(
+                f"The milliseconds of {', '.join(apart)} belong to another run, at another time, and compare with no "
+                "other model's: evaluate all models together."
+            )
     return "\n".join(f"* {line}" for line in told)
 
 
@@ -173,8 +226,11 @@ def _score(row: Row | None, measure: dict[str, Any]) -> str:
     name, digits = measure["name"], measure["digits"]
     if row is None or name not in row:
         return ""
-    error = row.get(f"{name}_stderr")
-    return f"{row[name]:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
+    return _number(row[name], row.get(f"{name}_stderr"), digits)
+
+
+def _number(value: float, error: float | None, digits: int) -> str:
+    return f"{value:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

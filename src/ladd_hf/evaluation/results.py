@@ -13,9 +13,10 @@ from typing import Any, TypeAlias
 Row: TypeAlias = dict[str, Any]
 KEY = ("schedule", "temperature", "num_steps")
 FORMAT = 1
-# Settings that only say which rows and measures there are, and those that only seconds depend on.
-_OF_ROWS = ("budgets", "schedules", "temperatures", "measures")
+# Settings that only say which rows, bounds and measures there are, and those that only seconds depend on.
+_OF_ROWS = ("budgets", "schedules", "temperatures", "paths", "measures")
 _OF_SECONDS = ("batch_size", "timing_rounds")
+_OF_TRAINING = ("training",)  # on which no number depends
 
 
 @dataclass
@@ -23,13 +24,18 @@ class EvaluationResults:
     """Results of one model.
 
     Attributes:
-        model: its name, kind, number of parameters and fingerprint of weights.
+        model: its name, kind, number of parameters and fingerprint of weights, and what its training cost, if that is
+            known.
         task: data set, judges and reference: scores of the data itself.
         settings: see `EvaluationSettings`.
         circumstances: dtype, hardware and versions.
         rows: a row for each schedule, temperature and budget.
+        bounds: in continuous time, of each path by name: `nats_per_token` with its standard error, its parts
+            `token_nats` and `latent_nats`, `perplexity` where it is one, and the number of `texts`.
         measures: by name of a measure of the model itself, its definition, numbers and `scores`, or what the model
             lacks.
+        timing: of the run in which the rows took turns to be timed: its identity, rounds and batch size; empty if they
+            were not. Seconds of two models compare only if it is the same.
         path: file that is written after each row, or `None`.
     """
 
@@ -38,6 +44,8 @@ class EvaluationResults:
     settings: dict[str, Any]
     circumstances: dict[str, Any]
     rows: list[Row] = field(default_factory=list)
+    timing: dict[str, Any] = field(default_factory=dict)
+    bounds: dict[str, Any] = field(default_factory=dict)
     measures: dict[str, dict[str, Any]] = field(default_factory=dict)
     path: Path | None = None
 
@@ -61,7 +69,7 @@ class EvaluationResults:
 
     def data(self) -> dict[str, Any]:
         """Returns the results as JSON data."""
-        names = ("model", "task", "settings", "circumstances", "rows", "measures")
+        names = ("model", "task", "settings", "circumstances", "bounds", "measures", "timing", "rows")
         return {"format": FORMAT, **{name: getattr(self, name) for name in names}}
 
     @classmethod
@@ -73,7 +81,13 @@ class EvaluationResults:
             if data["format"] != FORMAT:
                 raise ValueError(f"format {data['format']!r}")
             names = ("model", "task", "settings", "circumstances", "rows")
-            return cls(**{name: data[name] for name in names}, measures=data.get("measures", {}), path=file)
+            return cls(
+                **{name: data[name] for name in names},
+                timing=data.get("timing", {}),
+                bounds=data.get("bounds", {}),
+                measures=data.get("measures", {}),
+                path=file,
+            )
         except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
             raise ValueError(
                 f"{file} does not hold results of an evaluation ({error}): give a file that one has written."
@@ -97,7 +111,9 @@ class EvaluationResults:
             raise ValueError(
                 f"{self.path} holds results with another {difference}: give another file, or take it away."
             )
-        self.rows, self.measures = earlier.rows, earlier.measures
+        self.model = {**{name: earlier.model[name] for name in _OF_TRAINING if name in earlier.model}, **self.model}
+        self.rows, self.timing, self.bounds = earlier.rows, earlier.timing, earlier.bounds
+        self.measures = earlier.measures
         if self.is_timed and not self.settings["timing_rounds"]:
             self.settings |= {name: earlier.settings[name] for name in _OF_SECONDS}
         return self
@@ -111,9 +127,9 @@ def row_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
 def first_difference(one: EvaluationResults, other: EvaluationResults, of_model: bool) -> str | None:
     """Returns the first thing, in words, in which two evaluations differ and on which their numbers depend; `None` if
     there is none. Models are compared only if `of_model` is true."""
-    free = _OF_ROWS if one.is_timed and other.is_timed else (*_OF_ROWS, *_OF_SECONDS)
+    free = {"settings": _OF_ROWS + (() if one.is_timed and other.is_timed else _OF_SECONDS), "model": _OF_TRAINING}
     for part in ("task", "settings", "circumstances", *(("model",) if of_model else ())):
-        left_out = free if part == "settings" else ()
+        left_out = free.get(part, ())
         mine, theirs = ({k: v for k, v in getattr(x, part).items() if k not in left_out} for x in (one, other))
         if place := _first_place(mine, theirs, ""):
             name, values = place

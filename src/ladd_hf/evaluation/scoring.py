@@ -14,13 +14,14 @@ from ..diffusion.rng import RowGenerator
 from ..diffusion.step_counts import IGNORED_LABEL
 from ..models.text_frame import TextFrame
 from ..pipelines import LaddPipeline
-from ..utils.number_ranges import COUNT, COUNT_OR_ZERO, SEED, check_ranges
+from ..utils.number_ranges import COUNT, COUNT_OR_ZERO, POSITIVE, SEED, check_ranges
 from ..utils.padding import padded_texts
 from .schedules import smallest_budget
 
 RANGES = {
     **dict.fromkeys(("num_samples", "num_steps", "batch_size"), COUNT),
     "num_proposals": COUNT_OR_ZERO,
+    "proposal_width": POSITIVE,
     "seed": SEED,
 }
 
@@ -36,9 +37,10 @@ class TextScorer:
         num_steps: evaluations of the run that the marginalised bound is of.
         batch_size: texts at once.
         seed: of the noise.
+        proposal_width: spread of the proposals; see `marginal_nelbo`.
 
-    Raises `ValueError` for numbers out of range, for a model without `nelbo`, and for continuous latents without
-    proposals, whose plain bound is none.
+    Raises `ValueError` for numbers out of range, for a width without proposals, for a model without `nelbo`, and for
+    continuous latents without proposals, whose plain bound is none.
     """
 
     pipeline: LaddPipeline
@@ -47,9 +49,15 @@ class TextScorer:
     num_steps: int = 32
     batch_size: int = 16
     seed: int = 0
+    proposal_width: float | None = None
 
     def __post_init__(self) -> None:
-        check_ranges(self, RANGES)
+        check_ranges(self, RANGES, optional=("proposal_width",))
+        if self.proposal_width is not None and not self.num_proposals:
+            raise ValueError(
+                f"`proposal_width` is {self.proposal_width:g}, the spread of proposals, and there are none: give "
+                "`num_proposals` as well, such as 16."
+            )
         if not hasattr(self.pipeline.model, "nelbo"):
             raise ValueError("The model has no `nelbo`, so there are no likelihoods: give one that has.")
         if self.pipeline.model.config.latent_type == "continuous" and not self.num_proposals:
@@ -144,6 +152,8 @@ class TextScorer:
         options: dict[str, Any] = {"num_samples": self.num_samples, "path": scheduler.path}
         if self.num_proposals:
             options = {"num_proposals": self.num_proposals, "run": scheduler.run(self.num_steps)}
+            if self.proposal_width is not None:
+                options["proposal_width"] = self.proposal_width
         bound: Bound = model.nelbo(ids, mask, generator=random, labels=labels, **options)
         return [-nats for nats in bound.total_nats.tolist()]
 

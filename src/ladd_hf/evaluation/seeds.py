@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 from numbers import Real
+from typing import Any
 
 from .results import KEY, EvaluationResults, Row, first_difference, row_key
 
@@ -40,14 +41,47 @@ def over_seeds(results: Sequence[EvaluationResults]) -> EvaluationResults:
     keys = [row_key(row) for row in first.rows if all(one.find(row_key(row)) for one in others)]
     rows = [_mean([one.find(key) or {} for one in results]) for key in keys]
     seeds = [one.settings["seed"] for one in results]
-    model = {name: value for name, value in first.model.items() if name != "fingerprint"}
+    model = {name: value for name, value in first.model.items() if name not in ("fingerprint", "training")}
+    trainings = [one.model.get("training") for one in results]
+    if mean := _mean_cost([one for one in trainings if one], len(results)):
+        model["training"] = mean
+    shared = [path for path in first.bounds if all(path in one.bounds for one in others)]
+    bounds = {path: _mean_bound([one.bounds[path] for one in results]) for path in shared}
     measures = {
         name: {**entry, "scores": _mean([one.measures[name]["scores"] for one in results], key=())}
         for name, entry in first.measures.items()
         if all("scores" in one.measures.get(name, {}) for one in results)
     }
-    settings = {**first.settings, "seed": seeds}
-    return EvaluationResults(model, first.task, settings, first.circumstances, rows, measures)
+    timing = {name: [one.timing.get(name) for one in results] for name in first.timing}  # seed by seed in turn
+    return EvaluationResults(
+        model, first.task, {**first.settings, "seed": seeds}, first.circumstances, rows, timing, bounds, measures
+    )
+
+
+def _mean_bound(bounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Returns the mean of each number of a bound, and the error of the mean of its nats; its perplexity is that of the
+    mean nats."""
+    numbers = ("nats_per_token", "token_nats", "latent_nats")
+    mean: dict[str, Any] = {name: statistics.fmean(one[name] for one in bounds) for name in numbers}
+    nats = [one["nats_per_token"] for one in bounds]
+    mean["nats_per_token_stderr"] = statistics.stdev(nats) / math.sqrt(len(nats))
+    known = all(one["perplexity"] is not None for one in bounds)
+    mean["texts"] = bounds[0]["texts"]
+    return mean | {"perplexity": math.exp(mean["nats_per_token"]) if known else None}
+
+
+def _mean_cost(costs: Sequence[dict[str, Any]], number: int) -> dict[str, Any]:
+    """Returns the mean cost of trainings in the same stages; empty unless that of each one is known."""
+    names = [[stage["stage"] for stage in one["stages"]] for one in costs]
+    if len(costs) < number or any(one != names[0] for one in names):
+        return {}
+
+    def mean(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        numbers = ("steps", "flops", "seconds")
+        return {**parts[0], **{name: statistics.fmean(float(one[name]) for one in parts) for name in numbers}}
+
+    stages = [mean(parts) for parts in zip(*(one["stages"] for one in costs), strict=True)]
+    return {**mean(costs), "stages": stages}
 
 
 def _mean(rows: Sequence[Row], key: Sequence[str] = KEY) -> Row:

@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..diffusion.nelbo import path_of_bound
 from ..diffusion.paths import path_data, path_name
 from ..metrics.model_measures import ModelMeasureSpec, model_measures
-from ..utils.number_ranges import COUNT, COUNT_OR_ZERO, NOT_NEGATIVE, SEED, check_ranges
+from ..utils.number_ranges import COUNT, COUNT_OR_ZERO, NOT_NEGATIVE, POSITIVE, SEED, check_ranges
 
 # Schedules that are no paths: the pipeline's own scheduler, and one tuned on the task's held-out texts.
 SAVED, TUNED = "saved", "tuned"
 
 SETTINGS_RANGES = {
     **dict.fromkeys(("batch_size", "bound_samples"), COUNT),
-    **dict.fromkeys(("num_samples", "num_texts", "num_proposals", "timing_rounds"), COUNT_OR_ZERO),
+    **dict.fromkeys(("num_samples", "num_texts", "num_proposals", "num_sequences", "timing_rounds"), COUNT_OR_ZERO),
+    "proposal_width": POSITIVE,
     "seed": SEED,
 }
 
@@ -32,14 +34,19 @@ class EvaluationSettings:
         num_samples: samples for each schedule, budget and temperature; 0 measures bounds and cost alone.
         batch_size: samples and texts at once, on which no number but seconds depends.
         num_texts: held-out texts for the bounds; 0 for no bounds.
-        bound_samples: points of a run at which a plain bound is estimated for each text.
+        bound_samples: points of a run, or of a path, at which a plain bound is estimated for each text.
         num_proposals: proposals K of the marginalised bound; 0 for none.
-        measures: of the model on the texts of the bounds, such as `code_usage`; see `metrics/model_measures.py`.
+        paths: of bounds in continuous time, by name or corners; without latents each is that of the tokens.
+        measures: of the model itself, such as `code_usage`; see `metrics/model_measures.py`.
+        num_sequences: held-out texts for the bounds in continuous time and for the measures; `None` for all that there
+            are, 0 for no such bounds.
+        proposal_width: spread of the proposals; see `marginal_nelbo`. By default several together, and of continuous
+            latents 0.5.
         timing_rounds: rounds in which all runs are timed in turn; 0 for no seconds.
         seed: of samples, bounds and resamples.
 
-    Raises `ValueError` for what is no schedule, for numbers out of range, for texts of the bounds without
-    temperature 1, and for proposals without texts.
+    Raises `ValueError` for what is no schedule or no path of a bound, for numbers out of range, for texts of the
+    bounds without temperature 1, for proposals without texts, and for a width without proposals.
     """
 
     budgets: Sequence[int] = (2, 4, 8, 16, 32)
@@ -50,12 +57,15 @@ class EvaluationSettings:
     num_texts: int = 0
     bound_samples: int = 8
     num_proposals: int = 0
+    paths: Sequence[Any] = ()
+    num_sequences: int | None = None
+    proposal_width: float | None = None
     timing_rounds: int = 0
     seed: int = 0
     measures: Sequence[ModelMeasureSpec] = ()
 
     def __post_init__(self) -> None:
-        check_ranges(self, SETTINGS_RANGES)
+        check_ranges(self, SETTINGS_RANGES, optional=("proposal_width", "num_sequences"))
         for name, allowed in (("budgets", COUNT), ("temperatures", NOT_NEGATIVE)):
             values = getattr(self, name)
             if isinstance(values, str) or not isinstance(values, Sequence) or not values:
@@ -66,18 +76,27 @@ class EvaluationSettings:
             raise ValueError(f"`schedules` is {self.schedules!r}; give a list, such as ['saved', 'joint', 'tuned'].")
         for schedule in self.schedules:
             schedule_name(schedule)
+        if isinstance(self.paths, str) or not isinstance(self.paths, Sequence):
+            raise ValueError(f"`paths` is {self.paths!r}; give a list, such as ['joint', 'sequential'].")
+        for path in self.paths:
+            path_of_bound(path)
         if self.num_texts and not any(value == 1 for value in self.temperatures):
             raise ValueError(
                 f"`num_texts` is {self.num_texts}, but bounds are those of temperature 1, and `temperatures` is "
                 f"{list(self.temperatures)}: add 1, or give no texts."
             )
-        if model_measures(self.measures) and not self.num_texts:
+        if model_measures(self.measures) and self.num_sequences == 0:
             raise ValueError(
-                "`measures` are of held-out texts, and `num_texts` is 0: give `num_texts` as well, such as 200."
+                "`measures` are of held-out texts, and `num_sequences` is 0: give two or more, or leave it out for all."
             )
         if self.num_proposals and not self.num_texts:
             raise ValueError(
                 f"`num_proposals` is {self.num_proposals} without texts: give `num_texts` as well, such as 100."
+            )
+        if self.proposal_width is not None and not self.num_proposals:
+            raise ValueError(
+                f"`proposal_width` is {self.proposal_width:g} without proposals: give `num_proposals` as well, such as "
+                "64."
             )
 
     def data(self) -> dict[str, Any]:
@@ -85,6 +104,7 @@ class EvaluationSettings:
         listed = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
         listed["measures"] = [one.name for one in model_measures(self.measures)]
         listed["schedules"] = [one if one in (SAVED, TUNED) else path_data(one) for one in self.schedules]
+        listed["paths"] = [path_data(one) for one in self.paths]
         return listed
 
 

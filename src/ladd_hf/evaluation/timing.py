@@ -1,8 +1,10 @@
-"""Seconds of an evaluation's rows, measured in turn."""
+"""Seconds of evaluations' rows, measured in turn: of one model or of several."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
@@ -14,29 +16,59 @@ from .results import EvaluationResults, row_key
 from .settings import EvaluationSettings
 
 
-def time_rows(
-    pipeline: LaddPipeline,
-    schedulers: Mapping[str, LaddScheduler],
-    settings: EvaluationSettings,
-    results: EvaluationResults,
-    accelerator: Accelerator,
-) -> None:
-    """Times all rows whose schedules are given, and adds the seconds of a sample.
+@dataclass
+class Measured:
+    """A model whose rows are measured, but for their seconds.
 
-    The first process does, while the others wait. Rows of other schedules lose seconds of an earlier run, which did not
-    take turns with these. Every process has to call it.
+    Attributes:
+        pipeline: that wrote the samples.
+        schedulers: of its schedules, by name.
+        results: the rows.
+        length: tokens of a sample, if not the pipeline's default.
     """
-    pipelines = {name: LaddPipeline(pipeline.model, one, pipeline.tokenizer) for name, one in schedulers.items()}
+
+    pipeline: LaddPipeline
+    schedulers: Mapping[str, LaddScheduler]
+    results: EvaluationResults
+    length: int | None = None
+
+
+def time_rows(models: Sequence[Measured], settings: EvaluationSettings, accelerator: Accelerator) -> None:
+    """Times all rows of all models whose schedules are given, each once per round, and adds the seconds of a sample.
+
+    Nothing is timed if all of these rows have taken turns already, under the same settings. Else all are timed anew,
+    and rows of other schedules lose seconds of the earlier run, which did not take turns with these. The first process
+    times, while the others wait. Every process has to call it.
+    """
+    if not settings.timing_rounds or _have_taken_turns(models, settings):
+        return
     runs = {}
-    for row in results.rows:
-        if (one := pipelines.get(row["schedule"])) is not None:
-            one.set_progress_bar_config(disable=True)
-            runs[row_key(row)] = TimedRun(one, row["num_steps"], settings.batch_size, row["temperature"])
+    for number, one in enumerate(models):
+        pipelines = {
+            name: LaddPipeline(one.pipeline.model, scheduler, one.pipeline.tokenizer)
+            for name, scheduler in one.schedulers.items()
+        }
+        for row in one.results.rows:
+            if (pipeline := pipelines.get(row["schedule"])) is not None:
+                pipeline.set_progress_bar_config(disable=True)
+                timed = TimedRun(pipeline, row["num_steps"], settings.batch_size, row["temperature"], one.length)
+                runs[number, row_key(row)] = timed
     measured = sampling_seconds(runs, settings.timing_rounds) if accelerator.is_main_process else {}
-    (seconds,) = broadcast_object_list([measured])
-    for row in results.rows:
-        for name in ("seconds", "seconds_stderr"):
-            row.pop(name, None)
-        if row_key(row) in seconds:
-            row |= seconds[row_key(row)].named("seconds")
-    results.save()
+    found, run = broadcast_object_list([measured, secrets.token_hex(8)])
+    for number, one in enumerate(models):
+        one.results.timing = {"run": run, "rounds": settings.timing_rounds, "batch_size": settings.batch_size}
+        for row in one.results.rows:
+            for name in ("seconds", "seconds_stderr"):
+                row.pop(name, None)
+            if (seconds := found.get((number, row_key(row)))) is not None:
+                row |= seconds.named("seconds")
+        one.results.save()
+
+
+def _have_taken_turns(models: Sequence[Measured], settings: EvaluationSettings) -> bool:
+    """True if the rows of all models were timed together as the settings say."""
+    timings = [one.results.timing for one in models]
+    asked = settings.timing_rounds, settings.batch_size
+    alike = all(one == timings[0] and (one.get("rounds"), one.get("batch_size")) == asked for one in timings)
+    rows = [row for one in models for row in one.results.rows if row["schedule"] in one.schedulers]
+    return alike and all("seconds" in row for row in rows)

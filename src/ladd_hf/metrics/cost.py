@@ -23,16 +23,19 @@ class SamplingCost:
     """Floating-point operations of a run, per sample; a multiplication and an addition are two.
 
     Attributes:
-        nfe: evaluations of the denoiser.
+        nfe: evaluations of the denoiser, one for each step; a guided step is one of twice the rows, whose operations
+            count in full.
         latent_flops: of the steps in which latents alone change, without the heads.
         token_flops: of the steps in which tokens change, without the heads.
         head_flops: of the heads of all steps: the projection to the vocabulary, and the latents' prediction.
+        row_evaluations: rows that were evaluated, per sample: `nfe`, but for guided steps, which count twice.
     """
 
     nfe: int
     latent_flops: float
     token_flops: float
     head_flops: float
+    row_evaluations: float
 
     @property
     def flops(self) -> float:
@@ -69,7 +72,8 @@ def sampling_cost(pipeline: LaddPipeline, num_steps: int, batch_size: int = 1, *
             num_steps=num_steps, batch_size=batch_size, output_type="seq", callback_on_step_end=after_step, **options
         )
     per_sample = {phase: flops / batch_size for phase, flops in phases.items()}
-    return SamplingCost(run.nfe, per_sample["latents"], per_sample["tokens"], per_sample["heads"])
+    rows = run.row_evaluations / batch_size
+    return SamplingCost(run.nfe, per_sample["latents"], per_sample["tokens"], per_sample["heads"], rows)
 
 
 def _flops_of_streams(counter: FlopCounterMode, model: nn.Module) -> int:

@@ -26,12 +26,14 @@ class TimedRun:
         num_steps: evaluations of the denoiser.
         batch_size: samples at once.
         temperature: of the tokens.
+        length: tokens of a sample; the pipeline's default if not given.
     """
 
     pipeline: LaddPipeline
     num_steps: int
     batch_size: int
     temperature: float = 1.0
+    length: int | None = None
 
     def __call__(self) -> None:
         """Draws a batch, the same one each time, and waits until it is done."""
@@ -39,6 +41,7 @@ class TimedRun:
             num_steps=self.num_steps,
             batch_size=self.batch_size,
             temperature=self.temperature,
+            length=self.length,
             generator=torch.Generator().manual_seed(0),
             output_type="seq",
         )

@@ -23,7 +23,9 @@ class GuidedDenoiser:
         attention_mask: `(B, S)`, 0 at padding, or `None`.
         guidance_scale: w in u + w (c - u), for token logits with latents (c) and without (u); 1 disables guidance.
         skip_idle_rows: skip rows in which the step changes nothing, and evaluations without remaining rows.
-        count: number of evaluations so far.
+        count: number of evaluations so far: calls of the denoiser, one for each step, guided or not.
+        row_count: rows evaluated so far: a guided evaluation is of twice the batch's rows, one of a row that is skipped
+            of none.
     """
 
     model: Any
@@ -32,6 +34,7 @@ class GuidedDenoiser:
     guidance_scale: float = 1.0
     skip_idle_rows: bool = False
     count: int = field(default=0, init=False)
+    row_count: int = field(default=0, init=False)
 
     def __call__(self, tokens: Tensor, latents: Tensor | None, plan: StepPlan) -> Any:
         """Returns logits `(n, V)` at `plan.unmask`, in row-major order, and the prediction of the latents.
@@ -53,7 +56,7 @@ class GuidedDenoiser:
     def _denoise(
         self, tokens: Tensor, latents: Tensor | None, mask: Tensor | None, plan: StepPlan, unmask: Tensor
     ) -> Any:
-        self.count += 1
+        self.count, self.row_count = self.count + 1, self.row_count + len(unmask)
         t_x, t_y = plan.times
         options: dict[str, Any] = {"token_timesteps": t_x, "latent_timesteps": None if latents is None else t_y}
         if getattr(self.model.config, "separate_latent_denoiser", False):
@@ -69,6 +72,7 @@ class GuidedDenoiser:
     def _guided(self, tokens: Tensor, latents: Tensor, options: dict[str, Any], unmask: Tensor) -> Any:
         """Applies classifier-free guidance on the latents, with both halves in one batch."""
         rows = len(tokens)
+        self.row_count += rows
         doubled = {name: _twice(value, rows) for name, value in options.items()}
         doubled["latent_timesteps"][rows:] = 1.0  # latents that are pure noise carry no information
         output = self.model(

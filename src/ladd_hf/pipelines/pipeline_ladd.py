@@ -60,8 +60,11 @@ class LaddPipelineOutput(BaseOutput):
         sequences: `(B, S)` token ids, padded at the end of shorter rows.
         texts: the decoded sequences, or `None` for `output_type="seq"`.
         latents: `(B, M, D)` or `(B, M)` clean latents of the sequences, or `None`.
-        nfe: number of denoiser evaluations, including the steps of the latents.
+        nfe: number of denoiser evaluations, including the steps of the latents: one for each step, also if it is
+            guided, since both halves of guidance are one call of the denoiser, on twice the rows.
         lengths: `(B,)` number of tokens of each row, without padding.
+        row_evaluations: rows in all of these evaluations; over B, a sample's share, in which guided steps count twice
+            and idle rows that are skipped not at all.
     """
 
     sequences: Tensor
@@ -69,6 +72,7 @@ class LaddPipelineOutput(BaseOutput):
     latents: Tensor | None = None
     nfe: int = 0
     lengths: Tensor | None = None
+    row_evaluations: int = 0
 
 
 class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
@@ -211,7 +215,8 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
             temperature: temperature of token sampling; 0 is greedy.
             top_p: nucleus of token sampling.
             guidance_scale: w in u + w (c - u), for the logits with latents (c) and without (u); 1 disables guidance.
-                Needs a model trained with `latent_dropout`. Both halves are computed in one doubled batch.
+                Needs a model trained with `latent_dropout`. Both halves are computed in one doubled batch: one
+                evaluation of twice the rows, at twice the cost of the steps that write tokens.
             latents: clean latents `(B, M, D)` or `(B, M)` to generate from, as returned by `encode` or an earlier run;
                 all steps then go to the tokens.
             output_type: `text` (the default with a tokenizer) or `seq`.
@@ -291,7 +296,14 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
         self.maybe_free_model_hooks()
         if not return_dict:
             return (tokens if texts is None else texts, latents, denoise.count, ending)
-        return LaddPipelineOutput(sequences=tokens, texts=texts, latents=latents, nfe=denoise.count, lengths=ending)
+        return LaddPipelineOutput(
+            sequences=tokens,
+            texts=texts,
+            latents=latents,
+            nfe=denoise.count,
+            lengths=ending,
+            row_evaluations=denoise.row_count,
+        )
 
     # --- latents of texts ---
 

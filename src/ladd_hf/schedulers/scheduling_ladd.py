@@ -38,7 +38,7 @@ from ..utils.wrong_objects import check_number, described
 from .remasking import NoRemasking, remasking
 from .renamed_settings import with_current_names
 from .step_plan import StepPlan
-from .unmasking import AncestralUnmasking, TokenStep, unmasking
+from .unmasking import AncestralUnmasking, FirstHittingUnmasking, TokenStep, unmasking
 
 Generators = torch.Generator | Sequence[torch.Generator] | RowGenerator | None
 _MODELS_OWN = TokenSampler()
@@ -153,6 +153,12 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         """True if runs follow the model's own reverse process, whose bound is then that of their samples: `ancestral`
         unmasking without remasking."""
         return isinstance(self._unmasking, AncestralUnmasking) and isinstance(self._remasking, NoRemasking)
+
+    @property
+    def is_first_hitting(self) -> bool:
+        """True if runs reveal the same number of tokens in each step, at random places: `first_hitting` unmasking
+        without remasking."""
+        return isinstance(self._unmasking, FirstHittingUnmasking) and isinstance(self._remasking, NoRemasking)
 
     def steps_per_leg(self, num_steps: int) -> list[int]:
         """Divides `num_steps` evaluations among the path's legs. Raises `ValueError` for too few."""

@@ -44,7 +44,7 @@ class MauveJudge(CausalJudgeOptions):
             f"{self.seeds} k-means seeds from {self.first_seed})"
         )
         score = _MauveScore(self, data)
-        return (Measure("mauve", "MAUVE", about, score, "higher", digits=3, of_data=score.of_data),)
+        return (Measure("mauve", "MAUVE", about, score, "higher", digits=3, held_out="other_half"),)
 
 
 class _MauveScore:
@@ -57,10 +57,6 @@ class _MauveScore:
 
     def __call__(self, texts: list[str]) -> Estimate:
         return mauve_of_features(self._features(texts), self._references, self.settings)
-
-    def of_data(self) -> Estimate:
-        """Returns MAUVE of one half of the held-out texts against the other."""
-        return self(self.data.held_out_halves()[1])
 
     def _features(self, texts: list[str]) -> NDArray[Any]:
         return text_features(self._judge, texts, self.settings)
@@ -102,7 +98,7 @@ class DistributionDistanceJudge(Options):
                 f"{self.seed}, to held-out ones",
                 sliced,
                 "lower",
-                of_data=sliced.of_data,
+                held_out="other_half",
             ),
             Measure(
                 "token_kl",
@@ -110,7 +106,7 @@ class DistributionDistanceJudge(Options):
                 f"the KL divergence of token frequencies from held-out ones, {self.pseudocount:g} added to each count",
                 divergence,
                 "lower",
-                of_data=divergence.of_data,
+                held_out="other_half",
             ),
         )
 
@@ -123,10 +119,6 @@ class _Distance:
 
     def __call__(self, samples: Any) -> Estimate:
         return self.distance(ids_of(samples).numpy(), self._references, **self.options)
-
-    def of_data(self) -> Estimate:
-        """Returns the distance of the other half."""
-        return self(self.data.held_out_halves()[1])
 
     @cached_property
     def _references(self) -> NDArray[np.int64]:

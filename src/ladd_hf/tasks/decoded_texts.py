@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -57,6 +58,16 @@ def units_of(samples: Any, unit: str) -> list[Any]:
             raise ValueError("The samples are texts without their ids, and have no tokens: give `unit` 'character'.")
         return samples.content_ids()
     return [text.split() for text in samples] if unit == "word" else list(samples)
+
+
+def some_of(samples: Any, number: int) -> Any:
+    """Returns a number of the samples, spread evenly over them, or all if there are no more; of a kind with them."""
+    places = np.linspace(0, len(samples) - 1, min(number, len(samples))).round().astype(int).tolist()
+    if len(places) == len(samples):
+        return samples
+    if isinstance(samples, DecodedTexts):
+        return DecodedTexts(samples.ids[places], samples.tokenizer)
+    return samples[places] if isinstance(samples, Tensor) else [samples[place] for place in places]
 
 
 def ids_of(samples: Any) -> Tensor:

@@ -14,10 +14,10 @@ from torch import Tensor
 from ..data import SawtoothDistribution, sawtooth_dataset
 from ..metrics import gap_closed
 from ..metrics.bootstrap import Estimate, bootstrap_ratio
-from .base import Judgement, Measure, judged, judged_data
+from .base import Judgement, Measure, counts_of_data, judged, judged_data
 from .judges import JudgeSpec, measures_of
 
-_REFERENCE_SEQUENCES = 4000
+JUDGE_HELD_OUT = 4000
 
 
 class SawtoothTask:
@@ -26,6 +26,8 @@ class SawtoothTask:
     Args:
         length: S.
         judges: further ones beside the exact law, of those that need no texts, such as `distribution_distance`.
+        judge_held_out: number of fresh sequences for these; twice that of the samples lets the data be scored by as
+            many, also where samples are compared with one half of them.
     """
 
     comparison = "closes"
@@ -33,17 +35,14 @@ class SawtoothTask:
     tokenizer = None
     judge_order = judge_characters = 0
 
-    def __init__(self, length: int, judges: Sequence[JudgeSpec] = ()) -> None:
+    def __init__(self, length: int, judges: Sequence[JudgeSpec] = (), judge_held_out: int = JUDGE_HELD_OUT) -> None:
         self.length = length
         self.law = SawtoothDistribution(length)
         self.name = f"binary sawtooth, length {length}"
         self.vocabulary = {"vocab_size": self.law.vocab_size}
+        self.judge_held_out = judge_held_out
+        self._references: dict[int | None, Judgement] = {}
         self._further = measures_of(judges, self)
-
-    @property
-    def settings(self) -> dict[str, int]:
-        """Number of the fresh sequences that further judges compare samples with."""
-        return {"reference_sequences": _REFERENCE_SEQUENCES}
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -51,6 +50,11 @@ class SawtoothTask:
         about = "Negative log-likelihood in nats per token under the exact law of the data"
         exact = Measure("nats", "nats per token", about, self._nats_per_token, "lower", of_data=self._entropy_per_token)
         return exact, *self._further
+
+    @property
+    def num_held_out(self) -> int:
+        """Number of fresh sequences that judges read, of as many as are asked for."""
+        return self.judge_held_out
 
     def train_dataset(self, num_examples: int, seed: int) -> datasets.Dataset:
         """Draws fresh sequences, each seen once."""
@@ -64,25 +68,28 @@ class SawtoothTask:
         """Returns the exact negative log-likelihood, and the measures of further judges."""
         return judged(self.measures, sequences)
 
-    def reference(self) -> Judgement:
-        """Returns the entropy, and what further judges say of fresh sequences."""
-        return self._reference
+    def reference(self, num_samples: int | None = None) -> Judgement:
+        """Returns the entropy, and what further judges say of fresh sequences, beside `num_samples` samples; see
+        [`Task`]."""
+        if num_samples not in self._references:
+            self._references[num_samples] = judged_data(self.measures, self, num_samples)
+        return self._references[num_samples]
 
-    @cached_property
-    def _reference(self) -> Judgement:
-        return judged_data(self.measures, self.held_out() if len(self.measures) > 1 else None)
+    def reference_counts(self, num_samples: int | None = None) -> dict[str, int]:
+        """Returns the number of fresh sequences that each measure which depends on it is given; see [`Task`]."""
+        return counts_of_data(self.measures, self, num_samples)
 
     def compare(self, baseline: Judgement, other: Judgement) -> float:
         """Returns the share by which the baseline's distance to the entropy is reduced."""
         return gap_closed(baseline["nats"], other["nats"], self._entropy_per_token().value)
 
     def held_out(self) -> Tensor:
-        """Returns 4,000 fresh sequences."""
+        """Returns `judge_held_out` fresh sequences."""
         return self._sequences
 
     @cached_property
     def _sequences(self) -> Tensor:
-        return torch.as_tensor(np.asarray(self.eval_dataset(_REFERENCE_SEQUENCES, 0)[:]["input_ids"], dtype=np.int64))
+        return torch.as_tensor(np.asarray(self.eval_dataset(self.judge_held_out, 0)[:]["input_ids"], dtype=np.int64))
 
     def held_out_halves(self) -> tuple[Tensor, Tensor]:
         """Returns two halves of them."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate, chain, islice, takewhile
 from typing import Any
@@ -17,14 +18,13 @@ from ..data import BlockStream, token_blocks
 from ..data.encoding import TextEncoder
 from ..data.fingerprints import in_words
 from ..data.token_blocks import separator_between
-from ..utils.digests import ids_digest
 from ..utils.local_paths import public_name
-from .base import Judgement, Measure, judged, judged_data, relative_change
+from .base import Judgement, Measure, counts_of_data, judged, judged_data, relative_change
 from .decoded_texts import DecodedTexts, without_special
 from .judges import JudgeSpec, measures_of
 
 DEFAULT_JUDGES = ("ngram", "entropy")
-_REFERENCE_TEXTS = 2000
+JUDGE_HELD_OUT = 2000
 _TEXTS_AT_ONCE = 128
 
 
@@ -39,6 +39,7 @@ class TextTask:
     Args:
         name: name of the corpus.
         splits: its texts, `train` and `validation` or `test`, each a data set or a stream with the column `text`.
+            Without `train`, if `held_out_split` is named: then no judge that reads training texts can be asked.
         tokenizer: with a mask token.
         length: number S of tokens of a block.
         packing: `pack`, `wrap` or `pad`; see [`token_blocks`].
@@ -48,6 +49,10 @@ class TextTask:
         judge_order: number of characters of the n-gram judge's longest n-gram.
         judge_characters: number of decoded characters of the training split for judges; the last text is read to its
             end.
+        judge_held_out: number of held-out blocks for judges; twice that of the samples lets the data be scored by as
+            many, also where samples are compared with one half of them.
+        held_out_split: name of the split that is held out; `validation`, else `test`, by default.
+        block_options: further options of [`token_blocks`], in place of those that follow from the task's.
         judges: names, `name` and options, or objects; see `tasks/judges.py`. Samples are compared by the first measure
             of the first one. Repetitive samples have few nats and low entropy, so neither number is meaningful without
             the other.
@@ -76,9 +81,19 @@ class TextTask:
         num_proc: int | None = None,
         fill: str = "padding",
         judges: Sequence[JudgeSpec] = DEFAULT_JUDGES,
+        judge_held_out: int = JUDGE_HELD_OUT,
+        held_out_split: str | None = None,
+        block_options: Mapping[str, Any] | None = None,
     ) -> None:
-        held_out = [split for split in ("validation", "test") if split in splits]
-        if "train" not in splits or not held_out:
+        if held_out_split is not None and held_out_split not in splits:
+            raise ValueError(
+                f"`held_out_split` is {held_out_split!r}, and the corpus {name!r} has the splits "
+                f"{', '.join(map(repr, splits))}: give one of them."
+            )
+        held_out = (
+            [held_out_split] if held_out_split else [split for split in ("validation", "test") if split in splits]
+        )
+        if (held_out_split is None and "train" not in splits) or not held_out:
             raise ValueError(
                 f"The corpus {name!r} has the splits {', '.join(map(repr, splits))}, but 'train' and one of "
                 "'validation' and 'test' are needed: of local files, call one such as 'validation.txt', put some into "
@@ -90,8 +105,10 @@ class TextTask:
         self.name = f"{public_name(name)}, length {length}"
         self.splits, self.tokenizer, self.length = splits, tokenizer, length
         self.packing, self.separator, self.truncate, self.min_tokens = packing, separator, truncate, min_tokens
-        self.fill = fill
+        self.fill, self._block_options = fill, dict(block_options or {})
         self.judge_order, self.judge_characters, self.num_proc = judge_order, judge_characters, num_proc
+        self.judge_held_out = judge_held_out
+        self._references: dict[int | None, Judgement] = {}
         roles = ("mask_token_id", "pad_token_id", "bos_token_id", "eos_token_id")
         ids = {role: getattr(tokenizer, role) for role in roles}
         self.vocabulary = {"vocab_size": len(tokenizer)} | {k: v for k, v in ids.items() if v is not None}
@@ -103,18 +120,6 @@ class TextTask:
             )
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """Tokenizer and layout of blocks, as far as they have an effect, and a digest of the held-out blocks that
-        judges read."""
-        found: dict[str, Any] = {"tokenizer": in_words(self.tokenizer), "packing": self.packing}
-        if self.packing == "pad":
-            found |= {name: getattr(self, name) for name in ("truncate", "min_tokens", "fill")}
-        else:
-            found["separator"] = separator_between(self.tokenizer, self.packing, self.separator)
-        held_out = {"split": self._held_out, "blocks": len(self.held_out()), "ids": ids_digest(self.held_out().ids)}
-        return {**found, "judge_characters": self.judge_characters, "held_out": held_out}
-
-    @property
     def measures(self) -> tuple[Measure, ...]:
         """Measures of decoded texts, those of each judge after those of the one before."""
         return self._measures
@@ -124,6 +129,23 @@ class TextTask:
         """Name of the result of [`compare`]."""
         name = self._measures[0].name
         return f"{'perplexity' if name == 'nats' else name} vs MDLM"
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """Split that is held out, tokenizer, and settings of its blocks as far as they have an effect, as JSON data."""
+        found: dict[str, Any] = {"split": self._held_out, "tokenizer": in_words(self.tokenizer)}
+        if self.packing == "pad":
+            found |= {name: getattr(self, name) for name in ("packing", "fill", "truncate", "min_tokens")}
+        else:
+            separator = separator_between(self.tokenizer, self.packing, self.separator)
+            found |= {"packing": self.packing, "separator": separator}
+        return {**found, **self._block_options}
+
+    @property
+    def num_held_out(self) -> int:
+        """Number of held-out blocks; of a stream, more than there are."""
+        blocks = self._blocks(self._held_out)
+        return sys.maxsize if isinstance(blocks, BlockStream) else len(blocks)
 
     def train_dataset(self, num_examples: int, seed: int) -> Any:
         """Returns blocks of the training split; a run repeats them as often as needed, in a new order each time."""
@@ -146,13 +168,15 @@ class TextTask:
         """Returns the measures of the decoded samples."""
         return judged(self.measures, DecodedTexts(sequences, self.tokenizer))
 
-    def reference(self) -> Judgement:
-        """Returns the judgement of held-out blocks."""
-        return self._reference
+    def reference(self, num_samples: int | None = None) -> Judgement:
+        """Returns the judgement of held-out blocks, beside that of `num_samples` samples; see [`Task`]."""
+        if num_samples not in self._references:
+            self._references[num_samples] = judged_data(self.measures, self, num_samples)
+        return self._references[num_samples]
 
-    @cached_property
-    def _reference(self) -> Judgement:
-        return judged_data(self.measures, self.held_out())
+    def reference_counts(self, num_samples: int | None = None) -> dict[str, int]:
+        """Returns the number of held-out blocks that each measure which depends on it is given; see [`Task`]."""
+        return counts_of_data(self.measures, self, num_samples)
 
     def compare(self, baseline: Judgement, other: Judgement) -> float:
         """Returns the relative difference in the first measure, -0.2 is 20% lower; of nats per character, that of the
@@ -161,12 +185,12 @@ class TextTask:
         return relative_change(name, baseline[name], other[name])
 
     def held_out(self) -> DecodedTexts:
-        """Returns held-out blocks, at most 2,000, spread over the split."""
+        """Returns held-out blocks, at most `judge_held_out`, spread over the split."""
         return self._held_out_texts
 
     @cached_property
     def _held_out_texts(self) -> DecodedTexts:
-        examples = self.eval_dataset(_REFERENCE_TEXTS, 0)
+        examples = self.eval_dataset(self.judge_held_out, 0)
         return DecodedTexts(torch.as_tensor(np.stack(examples["input_ids"]).astype(np.int64)), self.tokenizer)
 
     def held_out_halves(self) -> tuple[DecodedTexts, DecodedTexts]:
@@ -193,6 +217,11 @@ class TextTask:
 
     def _encoded(self, split: str) -> Iterable[list[list[int]]]:
         """Yields the ids of the texts, batch by batch, encoded as for blocks."""
+        if split not in self.splits:
+            raise ValueError(
+                f"The corpus of {self.name} was read without training texts, which judges read: give one with a split "
+                "'train', or judge no samples."
+            )
         encoder = TextEncoder(self.tokenizer)
         for rows in self.splits[split].iter(_TEXTS_AT_ONCE):
             ids, lengths = encoder(rows["text"])
@@ -203,17 +232,16 @@ class TextTask:
         return texts
 
     def _blocks(self, split: str) -> Any:
+        options: dict[str, Any] = {
+            "remainder": "pad" if self.packing == "pad" else "drop",
+            "separator": separator_between(self.tokenizer, self.packing, self.separator),
+            "truncate": self.truncate,
+            "min_tokens": self.min_tokens,
+            "fill": self.fill,
+            "num_proc": self.num_proc,
+        }
         return token_blocks(
-            self.splits[split],
-            self.tokenizer,
-            self.length,
-            self.packing,
-            remainder="pad" if self.packing == "pad" else "drop",
-            separator=separator_between(self.tokenizer, self.packing, self.separator),
-            truncate=self.truncate,
-            min_tokens=self.min_tokens,
-            fill=self.fill,
-            num_proc=self.num_proc,
+            self.splits[split], self.tokenizer, self.length, self.packing, **{**options, **self._block_options}
         )
 
     def _first(self, blocks: BlockStream, number: int, split: str) -> list[dict[str, Any]]:

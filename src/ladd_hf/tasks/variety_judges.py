@@ -67,6 +67,7 @@ class DiversityJudge(Options):
                 f"the share of different {order}-grams of {unit}s among those of all samples",
                 _Distinct(self.unit, order),
                 digits=3,
+                held_out="as_many",
             )
             for order in _ORDERS
         ]
@@ -75,7 +76,7 @@ class DiversityJudge(Options):
                 f"BLEU-4 in {unit}s of each of {self.self_bleu_samples} samples, drawn by seed {self.seed}, against "
                 "the others of these"
             )
-            measures.append(Measure("self_bleu", "self-BLEU", about, self._self_bleu, digits=3))
+            measures.append(Measure("self_bleu", "self-BLEU", about, self._self_bleu, digits=3, held_out="as_many"))
         return tuple(measures)
 
     def _self_bleu(self, samples: Any) -> Estimate:

@@ -20,6 +20,7 @@ from ..utils.number_ranges import (
     COUNT,
     COUNT_OR_ZERO,
     NOT_NEGATIVE,
+    POSITIVE,
     SEED,
     SEED_OF_64_BITS,
     SHARE_BELOW_ONE,
@@ -47,6 +48,7 @@ ARGUMENT_RANGES: dict[str, NumberRange] = {
     "nelbo_samples": whole(1, "at least 1 point per example, a whole number"),
     "nelbo_proposals": COUNT_OR_ZERO,
     "nelbo_run": COUNT,
+    "nelbo_proposal_width": POSITIVE,
 }
 # Ranges of transformers' settings, which checks few of them; `None` leaves the choice to transformers.
 THEIR_RANGES: dict[str, NumberRange] = {
@@ -64,6 +66,7 @@ THEIR_RANGES: dict[str, NumberRange] = {
     "data_seed": SEED_OF_64_BITS,
 }
 _OPTIONAL = tuple(name for name in THEIR_RANGES if getattr(TrainingArguments, name) is None)
+_OURS_OPTIONAL = ("nelbo_proposal_width",)
 
 
 _OF_JSON: Any = dict | str | None  # which a command line gives as JSON
@@ -113,6 +116,9 @@ class LaddTrainingArguments(ObjectiveArguments, TrainingArguments):
         default=0, metadata={"help": "Evaluation: proposals of the bound with latents averaged out; 0: without it."}
     )
     nelbo_run: int = field(default=8, metadata={"help": "Evaluation: steps of the run of that bound, along each path."})
+    nelbo_proposal_width: float | None = field(
+        default=None, metadata={"help": "Evaluation: spread of the proposals; see docs/measuring.md for the default."}
+    )
     sample_budgets: list[int] = field(
         default_factory=list,
         metadata={"help": "Evaluation: draw, score and log samples with these numbers of denoiser evaluations."},
@@ -153,7 +159,7 @@ class LaddTrainingArguments(ObjectiveArguments, TrainingArguments):
         for name, kind in _KINDS.items():
             if name not in ARGUMENT_RANGES:
                 _check_kind(name, getattr(self, name), kind)
-        check_ranges(self, ARGUMENT_RANGES)
+        check_ranges(self, ARGUMENT_RANGES, optional=_OURS_OPTIONAL)
         check_ranges(self, THEIR_RANGES, optional=_OPTIONAL)
         if "WORLD_SIZE" in os.environ and not torch.accelerator.is_available():
             self.use_cpu = True  # else several processes would train independently
@@ -175,7 +181,7 @@ class LaddTrainingArguments(ObjectiveArguments, TrainingArguments):
 
     def check_values(self) -> None:
         """Raises `ValueError` for invalid values, and for settings that contradict each other; may be called again."""
-        check_ranges(self, ARGUMENT_RANGES)
+        check_ranges(self, ARGUMENT_RANGES, optional=_OURS_OPTIONAL)
         check_ranges(self, THEIR_RANGES, optional=_OPTIONAL)
         if self.max_grad_norm is not None and not self.max_grad_norm >= 0:  # infinity clips nothing, as 0
             raise ValueError(f"`max_grad_norm` is {self.max_grad_norm}; give a norm above 0, or 0 to clip nothing.")
@@ -197,6 +203,11 @@ class LaddTrainingArguments(ObjectiveArguments, TrainingArguments):
             raise ValueError(f"`nelbo_paths`: {error}") from error
         if self.nelbo_proposals:
             self._check_runs()
+        elif self.nelbo_proposal_width is not None:
+            raise ValueError(
+                f"`nelbo_proposal_width` is {self.nelbo_proposal_width:g}, the spread of proposals, and there are "
+                "none: give `nelbo_proposals` as well, such as 64."
+            )
         self.time_distribution = distribution_data(getattr(self, "time_distribution"))  # noqa: B009  a generated field
         self.extra_loss_terms = _weights_from(getattr(self, "extra_loss_terms"))  # noqa: B009
         self.stages = [stage.as_data() for stage in stages_from(self.stages)]

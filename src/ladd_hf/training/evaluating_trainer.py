@@ -187,6 +187,7 @@ class EvaluatingTrainer(RecordedTrainer):
                 precomputed_latents=inputs.get("precomputed_latents"),
                 run=self.args.nelbo_run,
                 num_proposals=self.args.nelbo_proposals,
+                proposal_width=self.args.nelbo_proposal_width,
             )
             .total_nats
             for path in self.args.nelbo_paths

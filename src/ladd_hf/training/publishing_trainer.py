@@ -16,6 +16,7 @@ from ..models.modeling_ladd import LaddForDiffusionLM
 from ..pipelines import LaddPipeline
 from ..schedulers import LaddScheduler
 from ..utils.local_paths import public_name
+from .cost_files import save_cost
 from .hub import check_samples, held_out_bounds, push_checkpoint, training_recipe, untrained_prior
 from .model_card import SampleScores, model_card
 from .recorded_trainer import RecordedTrainer
@@ -29,9 +30,9 @@ class PublishingTrainer(RecordedTrainer):
     def save_pipeline(
         self, output_dir: str, scheduler: LaddScheduler | None = None, card: ModelCard | None = None
     ) -> None:
-        """Saves a complete pipeline with the averaged weights, to load with `LaddPipeline.from_pretrained`, and its
-        card: `card`, or the run's own. Warns, as does the card, if the prior over the latents is untrained, as after a
-        run that was stopped in stage 1."""
+        """Saves a complete pipeline with the averaged weights, to load with `LaddPipeline.from_pretrained`, what their
+        training cost, and its card: `card`, or the run's own. Warns, as does the card, if the prior over the latents is
+        untrained, as after a run that was stopped in stage 1."""
         self._monitor.check()
         if self.args.should_save and (caution := untrained_prior(self)) is not None:
             logger.warning(caution)
@@ -39,6 +40,7 @@ class PublishingTrainer(RecordedTrainer):
             pipeline = LaddPipeline(self._whole_model(), scheduler=scheduler, tokenizer=self._tokenizer())
             if self.args.should_save:
                 pipeline.save_pretrained(output_dir)
+                save_cost(self._record, output_dir)
                 (card or self.model_card(repository=Path(output_dir).resolve().name)).save(
                     Path(output_dir) / "README.md"
                 )

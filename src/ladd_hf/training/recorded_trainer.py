@@ -14,6 +14,7 @@ from transformers.utils import logging
 from ..models.adapters import base_model
 from ..models.modeling_ladd import LaddForDiffusionLM
 from .checkpointed_trainer import CheckpointedTrainer
+from .cost_files import save_cost, training_cost
 from .ema import EMA_FILE, EMACallback
 from .loss_monitor import LossMonitor
 from .run_record import RunRecord
@@ -45,6 +46,12 @@ class RecordedTrainer(CheckpointedTrainer):
         """Seconds of the training steps of the current weights, without evaluations and saving."""
         return self._record.cost()[1]
 
+    @property
+    def training_cost(self) -> dict[str, Any]:
+        """Steps, operations and seconds of the current weights' training, in all and by stage; see
+        [`~cost_files.training_cost`]."""
+        return training_cost(self._record)
+
     def _ladd_model(self) -> LaddForDiffusionLM:
         return base_model(self.accelerator.unwrap_model(self.model, keep_torch_compile=False))
 
@@ -70,7 +77,8 @@ class RecordedTrainer(CheckpointedTrainer):
                 optimizer.train()
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Saves the averaged weights. Checkpoints hold the plain weights, for resuming, and the average."""
+        """Saves the averaged weights, and what their training cost. Checkpoints hold the plain weights, for resuming,
+        and the average."""
         if _internal_call and output_dir is not None:
             super().save_model(output_dir, _internal_call=True)
             if self.ema is not None:
@@ -81,6 +89,8 @@ class RecordedTrainer(CheckpointedTrainer):
         self._monitor.check()
         with self._averaged():
             super().save_model(output_dir, _internal_call)
+        if self.args.should_save:
+            save_cost(self._record, output_dir or str(self.args.output_dir))
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         # never overwrite good checkpoints with weights spoilt by a non-finite loss, in any process

@@ -138,8 +138,16 @@ def measurement(trainer: RecordedTrainer, dataset: Any, prefix: str, metrics: Ma
             for path in args.nelbo_paths
             if args.nelbo_proposals
         },
-        f"{args.nelbo_proposals:,} proposals, runs of {args.nelbo_run:,} evaluations" if args.nelbo_proposals else "",
+        _told_proposals(args),
     )
+
+
+def _told_proposals(args: LaddTrainingArguments) -> str:
+    """Describes the marginalised bound of an evaluation; empty if there is none."""
+    if not args.nelbo_proposals:
+        return ""
+    width = "" if args.nelbo_proposal_width is None else f" of width {args.nelbo_proposal_width:g}"
+    return f"{args.nelbo_proposals:,} proposals{width}, runs of {args.nelbo_run:,} evaluations"
 
 
 def prior_is_untrained(model: LaddForDiffusionLM) -> bool:

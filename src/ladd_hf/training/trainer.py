@@ -16,7 +16,7 @@ from transformers.utils import logging
 from ..data.collator import LaddCollator
 from ..data.precompute import stores_latents
 from ..data.text_layout import adopt_layout
-from ..diffusion.runs import check_latents_are_written, run_path
+from ..diffusion.runs import LATENT_WIDTH, marginal_run, run_path
 from ..diffusion.step_counts import StepCounts, batch_counts, maskable_tokens, total
 from ..diffusion.time_sampling import TrainingNoise
 from ..models.encoders.pretrained import PretrainedEncoder
@@ -205,8 +205,9 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         for objective in args.stage_plan.objectives():
             objective.check_fits(model.config.latent_type)
         if args.nelbo_proposals and model.latent_channel is not None:
+            width = LATENT_WIDTH if args.nelbo_proposal_width is None else args.nelbo_proposal_width
             for path in args.nelbo_paths:
-                check_latents_are_written(run_path(args.nelbo_run, path, with_latents=True))
+                marginal_run(run_path(args.nelbo_run, path, with_latents=True), model.latent_channel, width)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """Extends `Trainer.create_optimizer`; refuses an optimiser that averages weights where it conflicts with other

@@ -7,7 +7,7 @@ import hashlib
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 _LENGTH = 16
 # Files of a saved model on which what it computes depends: configurations, weights and vocabularies.
@@ -36,13 +36,6 @@ def folder_digest(folder: str | Path) -> str:
 def text_digest(text: str) -> str:
     """Returns a digest of a text."""
     return hashlib.sha256(text.encode()).hexdigest()[:_LENGTH]
-
-
-def ids_digest(ids: Tensor) -> str:
-    """Returns a digest of whole numbers and their shape, on any device and in any integer type."""
-    digest = hashlib.sha256(str(tuple(ids.shape)).encode())
-    digest.update(ids.cpu().long().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:_LENGTH]
 
 
 @functools.lru_cache(maxsize=256)

@@ -10,9 +10,17 @@ import pytest
 import torch
 from helpers.evaluations import numbers
 
-from ladd_hf import LaddJointScheduler, LaddPipeline, LaddScheduler, LaddSequentialScheduler
+from ladd_hf import LaddJointScheduler, LaddPipeline, LaddScheduler, LaddSequentialScheduler, RowGenerator
 from ladd_hf.data import character_tokenizer, text_layout
-from ladd_hf.evaluation import EvaluationResults, EvaluationSettings, evaluate, evaluate_models, evaluate_pipeline
+from ladd_hf.evaluation import (
+    EvaluationResults,
+    EvaluationSettings,
+    compared,
+    evaluate,
+    evaluate_models,
+    evaluate_pipeline,
+    markdown_report,
+)
 from ladd_hf.metrics import code_usage, latent_usefulness
 from ladd_hf.tasks import TextTask
 
@@ -96,9 +104,9 @@ def test_a_run_that_was_stopped_goes_on_and_measures_nothing_twice(pipeline_of, 
         ({"num_samples": 11}, "`num_samples`"),
         ({"num_texts": 5}, "`num_texts`"),
         ({"task": {"judges": ("entropy",)}}, "`measures`"),
-        ({"task": {"packing": "pad"}}, "`data.packing`"),
-        ({"task": {"tokenizer": character_tokenizer("abcde fgh")}}, "`data.tokenizer`"),
-        ({"task": {"texts": TEXTS[1:]}}, "`data.held_out"),
+        ({"task": {"packing": "pad"}}, "`held_out.packing`"),
+        ({"task": {"tokenizer": character_tokenizer("abcde fgh")}}, "`held_out.tokenizer`"),
+        ({"task": {"texts": TEXTS[1:]}}, "`held_out.digest`"),
         ({"kind": "none"}, "`method`"),
         ({"scheduler": LaddJointScheduler(timestep_spacing="cosine")}, "`scheduler.timestep_spacing`"),
         ({"name": "other"}, "`name`"),
@@ -132,7 +140,7 @@ def test_models_with_other_numbers_of_latents_are_measured_on_the_same_padded_te
         tmp_path / "out",
         sample_by="line",
     ).results
-    assert one.task == other.task and one.task["data"]["min_tokens"] == 4
+    assert one.task == other.task and one.task["held_out"]["min_tokens"] == 4
 
 
 USEFULNESS = {"name": "latent_usefulness", "token_times": [0.5, 1]}
@@ -140,7 +148,7 @@ USEFULNESS = {"name": "latent_usefulness", "token_times": [0.5, 1]}
 
 def test_measures_of_the_model_are_beside_the_rows_and_are_not_taken_twice(pipeline_of, tmp_path):
     path, told, pipeline = tmp_path / "model.json", [], pipeline_of("vector")
-    options = {"budgets": (2,), "num_samples": 0}
+    options = {"budgets": (2,), "num_samples": 0, "num_sequences": 6}
     measured(pipeline, path=path, **options)
     found = measured(pipeline, path=path, measures=("code_usage", USEFULNESS), tell=told.append, **options)
     assert len(told) == 2 and told[0].startswith("code_usage: codes_perplexity ")
@@ -161,9 +169,34 @@ def test_measures_of_the_model_are_beside_the_rows_and_are_not_taken_twice(pipel
 
 def test_a_model_that_lacks_what_is_measured_says_so(pipeline_of):
     told = []
-    found = measured(pipeline_of("none"), measures=("code_usage",), budgets=(2,), num_samples=0, tell=told.append)
+    found = measured(
+        pipeline_of("none"), measures=("code_usage",), budgets=(2,), num_samples=0, num_sequences=4, tell=told.append
+    )
     assert found.measures["code_usage"]["lacking"] == "codes" and "scores" not in found.measures["code_usage"]
     assert told[0] == "code_usage is left out: the model has no codes."
+
+
+@pytest.mark.parametrize("kind", ["vector", "continuous"])
+def test_the_width_of_proposals_is_that_of_the_models_bound(pipeline_of, tmp_path, kind):
+    pipeline, task, path = pipeline_of(kind), task_of(), tmp_path / "model.json"
+    options = {"budgets": (3,), "num_samples": 0, "num_texts": 4, "num_proposals": 3}
+    (row,) = measured(pipeline, task, path, proposal_width=0.25, **options).rows
+    ids = torch.stack([torch.as_tensor(one["input_ids"]).long() for one in task.eval_dataset(4, 0)])
+    run = {"run": pipeline.scheduler.run(3), "num_proposals": 3, "proposal_width": 0.25}
+    bound = pipeline.model.nelbo(ids, generator=RowGenerator.from_content(0, ids), **run)
+    assert row["marginal_bound"] == pytest.approx(bound.nats_per_token, rel=1e-6)
+    assert "3 proposals of the width 0.25" in markdown_report(compared([EvaluationResults.load(path)]))
+    with pytest.raises(ValueError, match=r"another `proposal_width` \(0.25, not null\)"):
+        measured(pipeline, task, path, **options)
+
+
+def test_the_data_stands_beside_samples_with_as_many_texts(pipeline_of):
+    task = task_of(judges=("diversity",))
+    found = measured(pipeline_of("none"), task, budgets=(2,), num_texts=0)
+    assert found.task["reference"] == task.reference(12) != task.reference()
+    assert set(found.task["reference_counts"].values()) == {12}
+    report = markdown_report(compared([found]))
+    assert "distinct_4, self_bleu, which depend on the number of texts, are of 12." in report
 
 
 def test_bounds_do_not_depend_on_what_else_is_measured(pipeline_of):
@@ -185,8 +218,22 @@ def test_padded_texts_of_several_lengths(pipeline_of):
     "options", [{"unmasking": "first_hitting"}, {"remasking": {"name": "cap", "rate": 0.1}}, {"unmasking": "margin"}]
 )
 def test_runs_in_another_law_than_the_models_have_no_bound(pipeline_of, options):
-    rows = measured(pipeline_of("none", LaddScheduler(**options)), budgets=(4,)).rows
+    rows = measured(pipeline_of("none", LaddScheduler(**options)), budgets=(4, 11)).rows  # of 12 tokens
     assert not any("bound" in name for name in rows[0]) and "nats" in rows[0]
+
+
+@pytest.mark.parametrize("kind", ["none", "vector"])
+def test_tokens_that_are_written_one_at_a_time_have_the_bound_of_continuous_time(pipeline_of, kind):
+    scheduler, num_steps = LaddSequentialScheduler(unmasking="first_hitting"), 12 if kind == "none" else 24
+    pipeline, task = pipeline_of(kind, scheduler), task_of()
+    (row,) = measured(pipeline, task, budgets=(num_steps,), num_samples=0, num_proposals=2).rows
+    ids = torch.stack([torch.as_tensor(one["input_ids"]).long() for one in task.eval_dataset(6, 0)])
+    options = {"num_samples": 2, "generator": RowGenerator.from_content(0, ids)}
+    nats = pipeline.model.nelbo(ids, path="tokens", **options).token_nats
+    if kind == "vector":
+        options["generator"] = RowGenerator.from_content(0, ids)
+        nats = nats + pipeline.model.nelbo(ids, run=pipeline.scheduler.run(num_steps), **options).latent_nats
+    assert row["bound"] == pytest.approx(float(nats.sum()) / ids.numel(), rel=1e-6) and "marginal_bound" not in row
 
 
 def test_samples_have_the_temperature_and_bounds_are_those_of_one(pipeline_of):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from helpers.evaluations import ExactModel, WorldTask
 from helpers.exact_world import joint_points, sequential_points
 
-from ladd_hf import LaddPipeline, LaddSequentialScheduler
+from ladd_hf import LaddPipeline, LaddScheduler, LaddSequentialScheduler
 from ladd_hf.evaluation import EvaluationSettings, compared, evaluate_pipeline, markdown_report
 
 SCHEDULES = ("joint", "sequential", "tuned")
@@ -64,6 +66,24 @@ def test_without_latents_one_evaluation_is_bounded_exactly(world):
     for name in ("bound", "marginal_bound"):
         assert row[name] == pytest.approx(float(-law.log().mean()) / 3, rel=1e-6)
     assert "parameters" not in evaluate_pipeline(pipeline, task, EvaluationSettings((1,), **SETTINGS)).model
+
+
+def test_first_hitting_one_token_at_a_time_is_bounded_by_the_likelihood_under_every_order(world):
+    """An exact denoiser gives a text its own probability in whatever order it is written, and one code costs the same
+    in any number of steps."""
+    mdlm = ExactModel(world.without_codes().table, world.length)
+    pipeline, task = LaddPipeline(mdlm, LaddScheduler(unmasking="first_hitting")), WorldTask(mdlm)
+    settings = EvaluationSettings((2, 3), num_samples=0, num_texts=30, bound_samples=2000, seed=3)
+    few, enough = evaluate_pipeline(pipeline, task, settings).rows
+    texts = torch.stack([one["input_ids"] for one in task.eval_dataset(30, 3)])
+    nats = -mdlm.token_law().log()[(texts * 2 ** torch.arange(2, -1, -1)).sum(1)]
+    assert "bound" not in few
+    assert enough["bound"] == pytest.approx(float(nats.mean()) / 3, rel=0.02)
+    ours = LaddPipeline(world, LaddSequentialScheduler(unmasking="first_hitting"))
+    (row,) = evaluate_pipeline(ours, WorldTask(world), replace(settings, budgets=(6,))).rows
+    plain = LaddPipeline(world, LaddSequentialScheduler())
+    (many,) = evaluate_pipeline(plain, WorldTask(world), replace(settings, budgets=(128,))).rows
+    assert row["bound"] == pytest.approx(many["bound"], rel=0.05)
 
 
 def test_no_samples_measure_bounds_and_cost_alone(world):

@@ -103,9 +103,18 @@ def test_a_frame_begins_contexts_as_it_began_training_texts(harness_of, monkeypa
     assert ids.tolist() == [[9, 1, 2, 3]] and labels.tolist() == [[-100, -100, -100, 3]]
 
 
+def test_proposals_have_the_width_that_is_given_and_results_say_it(harness_of):
+    one, other = (harness_of("vector", num_proposals=3, proposal_width=width) for width in (None, 0.25))
+    nats = [model.loglikelihood(requests(*PAIRS))[0][0] for model in (one, other)]
+    assert nats[0] != nats[1]
+    assert other.get_model_info()["bound"] == "marginalised, 3 proposals of width 0.25, 4 evaluations, seed 0"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"proposal_width": 0.5}, "give `num_proposals` as well"),
+        ({"proposal_width": -1, "num_proposals": 2}, "`proposal_width` is -1"),
         ({"kind": "continuous"}, "give `num_proposals`"),
         ({"num_samples": 0}, "`num_samples` is 0"),
         ({"batch_size": "auto"}, "`batch_size` is 'auto'"),

@@ -17,9 +17,9 @@ from transformers import (
     RobertaForMaskedLM,
 )
 
-from ladd_hf import EvaluationSettings, LaddPipeline, MaskedLMDenoiser, evaluate_pipeline
+from ladd_hf import EvaluationSettings, LaddPipeline, MaskedLMDenoiser
 from ladd_hf.diffusion.rng import RowGenerator
-from ladd_hf.evaluation import compared, markdown_report
+from ladd_hf.evaluation import EvaluationResults, compared, evaluate_pipelines, markdown_report
 from ladd_hf.tasks import TextTask
 
 TOKENIZER = characters("pad", "unk", "cls", "sep", "mask")
@@ -99,7 +99,11 @@ def test_an_evaluation_of_it_has_everything_but_latents(tmp_path, monkeypatch):
     splits = {name: datasets.Dataset.from_dict({"text": rows}) for name, rows in texts.items()}
     task = TextTask("words", splits, TOKENIZER, 12, judge_order=3)
     settings = EvaluationSettings((2, 4), num_samples=8, num_texts=4, num_proposals=2, timing_rounds=1)
-    results = [evaluate_pipeline(pipeline_of(kind), task, settings, kind) for kind in ("bert", "roberta")]
+    pipelines = {kind: pipeline_of(kind) for kind in ("bert", "roberta")}
+    results = evaluate_pipelines(pipelines, task, settings, tmp_path / "results")
+    assert [EvaluationResults.load(tmp_path / "results" / f"{kind}.json").rows for kind in pipelines] == [
+        one.rows for one in results
+    ]
     for one in results:
         assert len(one.rows) == 2 and one.model["parameters"] > 0 and one.model["fingerprint"]
         for row in one.rows:

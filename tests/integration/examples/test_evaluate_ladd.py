@@ -14,6 +14,7 @@ from helpers.examples import evaluate_ladd
 from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddPipeline, LaddTrainer, LaddTrainingArguments
 from ladd_hf.data import byte_level_bpe, character_tokenizer, corpora, load_corpus, text_layout, token_blocks
 from ladd_hf.data.text8 import Text8
+from ladd_hf.evaluation import task_for
 from ladd_hf.metrics import code_usage
 from ladd_hf.tasks import TextTask
 
@@ -27,6 +28,9 @@ LATENTS = {
         "quantizer": {"name": "finite_scalar", "levels": [3, 3]},
     },
 }
+
+
+BOUNDS = ("--num_samples", 0, "--budgets", 2)  # bounds in continuous time, and the cost of one run
 
 
 def evaluate(*flags: object) -> None:
@@ -55,19 +59,23 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def measure(folder, tmp_path, monkeypatch):
-    """`measure(name, *flags)`: what the script writes."""
+    """`measure(name, *flags)`: what the script writes of the model, without samples unless they are asked for."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    calls = []
 
     def run(name, *flags):
-        evaluate(folder / name, "--data", folder / "texts", "--json", tmp_path / "out.json", *flags)
-        return json.loads((tmp_path / "out.json").read_text())
+        calls.append(name)
+        out = tmp_path / f"out {len(calls)}"
+        evaluate(folder / name, "--data", folder / "texts", "--results", out, "--json", tmp_path / "out.json", *flags)
+        (found,) = json.loads((tmp_path / "out.json").read_text())["models"]
+        return found
 
     return run
 
 
 @pytest.mark.parametrize("kind", LATENTS)
 def test_it_is_the_trainers_bound_of_the_test_split(measure, folder, kind, tmp_path, capsys):
-    found = measure(kind, "--length", 8, "--samples", 2, "--seed", 3)
+    found = measure(kind, "--length", 8, "--samples", 2, "--seed", 3, *BOUNDS)
     pipeline = LaddPipeline.from_pretrained(folder / kind)
     texts = load_corpus(folder / "texts", "test", cache_dir=str(tmp_path / "cache"))
     blocks = token_blocks(texts, pipeline.tokenizer, 8, remainder="drop", separator=" ")
@@ -76,35 +84,63 @@ def test_it_is_the_trainers_bound_of_the_test_split(measure, folder, kind, tmp_p
         str(tmp_path), nelbo_paths=paths, nelbo_samples=2, seed=3, use_cpu=True, disable_tqdm=True
     )
     metrics = LaddTrainer(pipeline.model, options, eval_dataset=blocks).evaluate()
-    assert found["sequences"] == len(blocks) and found["length"] == 8
+    said = capsys.readouterr().out
+    assert all(bound["texts"] == len(blocks) for bound in found["bounds"].values())
+    assert found["task"]["length"] == 8 and found["task"]["held_out"]["split"] == "test"
+    assert list(found["bounds"]) == (["tokens"] if kind == "none" else paths)
     for path, bound in zip(paths, found["bounds"].values(), strict=True):
         assert bound["nats_per_token"] == pytest.approx(metrics[f"eval_{path}_nelbo"], rel=1e-6)
+        assert bound["token_nats"] == pytest.approx(metrics[f"eval_{path}_token_nats"], rel=1e-6)
         assert bound["nats_per_token"] == pytest.approx(bound["token_nats"] + bound["latent_nats"])
+        assert bound["nats_per_token_stderr"] > 0
         if kind == "continuous":
             assert bound["perplexity"] is None
         else:
             assert math.log(bound["perplexity"]) == pytest.approx(bound["nats_per_token"])
-        assert f"{bound['nats_per_token']:.4f}" in capsys.readouterr().out or path == "sequential"
+        assert f"| {bound['nats_per_token']:.4f} ± " in said
+
+
+def test_without_budgets_there_are_samples_at_some_by_the_saved_schedule(measure, folder):
+    (folder / "whole").mkdir()
+    for split in ("train", "test"):
+        (folder / "whole" / f"{split}.txt").write_text("all happy families are alike " * 9)
+    found = measure("none", "--data", folder / "whole", "--num_samples", 3, "--num_sequences", 2)
+    assert [(row["schedule"], row["num_steps"]) for row in found["rows"]] == [("saved", n) for n in (2, 4, 8, 16, 32)]
+    assert all({"nats", "entropy", "flops"} < set(row) for row in found["rows"]) and list(found["bounds"]) == ["tokens"]
+
+
+def test_samples_have_the_length_of_the_texts(measure, folder, monkeypatch):
+    seen, real = set(), TextTask.judge
+    monkeypatch.setattr(TextTask, "judge", lambda self, ids: seen.add(ids.shape[1]) or real(self, ids))
+    flags = ("--length", 7, "--budgets", 2, "--num_samples", 3, "--num_sequences", 0, "--timing_rounds", 1)
+    (folder / "both").mkdir()
+    for split in ("train", "test"):
+        (folder / "both" / f"{split}.txt").write_text("all happy families are alike " * 9)
+    found = measure("none", "--data", folder / "both", *flags)
+    assert seen == {7} and found["bounds"] == {}
+    whole = measure("none", "--data", folder / "both", *flags, "--length", 12)
+    assert found["rows"][0]["flops"] < whole["rows"][0]["flops"]
 
 
 def test_the_model_may_be_measured_beside_the_bound(measure, folder, tmp_path, capsys):
-    found = measure(
-        "discrete", "--length", 8, "--measures", "code_usage", "{name: latent_usefulness, token_times: [1]}"
-    )
+    measures = ("--measures", "code_usage", "{name: latent_usefulness, token_times: [1]}")
+    found = measure("discrete", "--length", 8, *measures, *BOUNDS)
     pipeline = LaddPipeline.from_pretrained(folder / "discrete")
     texts = load_corpus(folder / "texts", "test", cache_dir=str(tmp_path / "cache"))
     blocks = token_blocks(texts, pipeline.tokenizer, 8, remainder="drop", separator=" ")
-    ids = torch.stack([torch.as_tensor(row["input_ids"]).long() for row in blocks])
-    usage = code_usage(pipeline.model, [ids])
-    scores = found["measures"]["code_usage"]["scores"]
-    assert scores["codes_dead"] == usage.dead and scores["codes_perplexity"] == pytest.approx(usage.perplexity.value)
-    assert scores["codes_perplexity_stderr"] == pytest.approx(usage.perplexity.stderr)
-    assert f"codes that do not occur: {usage.dead:.1f}" in (said := capsys.readouterr().out)
-    assert "nats per masked token that own latents are worth at t_x = 1: " in said
-    assert measure("none", "--length", 8)["measures"] == {}
-    with pytest.raises(SystemExit):
-        measure("none", "--length", 8, "--measures", "code_usage")
-    assert "`measures` holds 'code_usage', but the model has no codes" in capsys.readouterr().err
+    usage = code_usage(pipeline.model, [torch.stack([torch.as_tensor(row["input_ids"]).long() for row in blocks])])
+    entry = found["measures"]["code_usage"]
+    assert entry["texts"] == len(blocks) and entry["scores"]["codes_dead"] == usage.dead
+    assert entry["scores"]["codes_perplexity"] == pytest.approx(usage.perplexity.value)
+    assert entry["scores"]["codes_perplexity_stderr"] == pytest.approx(usage.perplexity.stderr)
+    said = capsys.readouterr().out
+    assert f"| codes that do not occur | {usage.dead:.1f} ± " in said
+    assert "| nats per masked token that own latents are worth at t_x = 1 | " in said
+    assert f"* code_usage, of {len(blocks):,} held-out texts: exp of the entropy" in said
+    assert measure("none", "--length", 8, *BOUNDS)["measures"] == {}
+    lacking = measure("none", "--length", 8, *measures, *BOUNDS)["measures"]
+    assert lacking["code_usage"]["lacking"] == "codes"
+    assert "code_usage is left out: the model has no codes." in capsys.readouterr().out
 
 
 SENTENCES = ["the cat sat on the mat", "a dog ran to the log", "the sun is hot and the sea is cold"] * 9
@@ -115,13 +151,19 @@ TOKENIZERS = {
 }
 
 
+def blocks_of(config, tokenizer, data, **options):
+    """The held-out blocks of the script's task for a model with this configuration."""
+    pipeline = SimpleNamespace(model=SimpleNamespace(config=config), tokenizer=tokenizer)
+    task = task_for(pipeline, str(data), num_samples=0, **options)
+    return task.eval_dataset(10_000, 0)
+
+
 def blocks_of_script_and_task(data, tokenizer, tmp_path, packing="pack", **options):
     """Rows of ids: as the script has them by default, and as the task of a training run with these options does."""
-    model = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=12, latent_type="none"))
-    arguments = evaluate_ladd.EvaluationArguments(model="", data=str(data), packing=packing)
     splits = load_corpus(data, cache_dir=str(tmp_path / "cache"))
     task = TextTask("texts", {"train": splits["test"], "test": splits["test"]}, tokenizer, 12, packing, **options)
-    found = evaluate_ladd.held_out_blocks(arguments, model, tokenizer), task.eval_dataset(10_000, 0)
+    config = SimpleNamespace(max_position_embeddings=12, latent_type="none")
+    found = blocks_of(config, tokenizer, data, packing=packing), task.eval_dataset(10_000, 0)
     return [[row["input_ids"].tolist() for row in blocks] for blocks in found]
 
 
@@ -150,11 +192,9 @@ def test_blocks_are_those_of_the_models_training_unless_it_is_told_otherwise(opt
     task = TextTask("texts", {"train": texts, "test": texts}, tokenizer, 12, **options)
     trained = task.train_dataset(100, 0)
     config = LaddConfig(**task.vocabulary, max_position_embeddings=12, **text_layout(trained))
-    arguments = evaluate_ladd.EvaluationArguments(model="", data=str(tmp_path / "texts"))
-    found = evaluate_ladd.held_out_blocks(arguments, SimpleNamespace(config=config), tokenizer)
+    found = blocks_of(config, tokenizer, tmp_path / "texts")
     assert [row["input_ids"].tolist() for row in found] == [row["input_ids"].tolist() for row in trained]
-    arguments.packing = "pack"
-    packed = evaluate_ladd.held_out_blocks(arguments, SimpleNamespace(config=config), tokenizer)
+    packed = blocks_of(config, tokenizer, tmp_path / "texts", packing="pack")
     assert packed[0]["input_ids"][0] not in (tokenizer.cls_token_id, tokenizer.sep_token_id)
 
 
@@ -173,34 +213,53 @@ def test_it_packs_text8_as_its_recipe_does(tokenizer, tmp_path, monkeypatch):
         assert text[50:].startswith("".join(TOKENIZERS[tokenizer].batch_decode(ours)))
 
 
+def test_special_tokens_and_separators_are_as_they_are_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    (tmp_path / "texts" / "test").mkdir(parents=True)
+    for number, text in enumerate(SENTENCES[:9]):
+        (tmp_path / "texts" / "test" / f"{number}.txt").write_text(text)
+    tokenizer = TOKENIZERS["word pieces, CLS and SEP"]
+    config = SimpleNamespace(max_position_embeddings=12, latent_type="none")
+    texts = load_corpus(tmp_path / "texts", "test", cache_dir=str(tmp_path / "cache"))
+    for given, options in (
+        ({"special_tokens": False}, {"special_tokens": False}),
+        ({"separator": " cat "}, {"separator": " cat "}),
+        ({"special_tokens": False, "separator": "cat"}, {"special_tokens": False, "separator": "cat"}),
+    ):
+        expected = token_blocks(texts, tokenizer, 12, remainder="drop", **options)
+        found = blocks_of(config, tokenizer, tmp_path / "texts", **given)
+        assert [row["input_ids"].tolist() for row in found] == [row["input_ids"].tolist() for row in expected]
+
+
 def test_a_model_that_was_saved_with_its_tokenizer_will_do(measure):
-    assert measure("model", "--num_sequences", 4)["bounds"] == measure("discrete", "--num_sequences", 4)["bounds"]
+    found = [measure(name, "--num_sequences", 4, *BOUNDS)["bounds"] for name in ("model", "discrete")]
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("name", ["mine.txt", "test.txt"])
 def test_a_file_by_itself_is_measured_whole(measure, folder, name, tmp_path):
     (tmp_path / name).write_bytes((folder / "texts" / "test.txt").read_bytes())
-    alone, in_folder = measure("none", "--data", tmp_path / name), measure("none")
-    assert alone["split"] == "all" and alone["bounds"] == in_folder["bounds"]
-    assert alone["sequences"] == in_folder["sequences"]
-    part = measure("none", "--data", tmp_path / name, "--split", "validation")
-    assert part["split"] == "validation" and 0 < part["sequences"] < alone["sequences"]
+    alone, in_folder = measure("none", "--data", tmp_path / name, *BOUNDS), measure("none", *BOUNDS)
+    assert alone["task"]["held_out"]["split"] == "all" and alone["bounds"] == in_folder["bounds"]
+    part = measure("none", "--data", tmp_path / name, "--split", "validation", *BOUNDS)
+    assert part["task"]["held_out"]["split"] == "validation" and part["bounds"] != alone["bounds"]
 
 
 def test_some_sequences_are_spread_over_the_split_whatever_the_batch(measure):
-    few = measure("none", "--num_sequences", 5)
-    assert few["sequences"] == 5 and few["length"] == 12
-    bound = measure("none", "--num_sequences", 5, "--batch_size", 2)["bounds"]["tokens"]["nats_per_token"]
+    few = measure("none", "--num_sequences", 5, *BOUNDS)
+    assert few["bounds"]["tokens"]["texts"] == few["settings"]["num_sequences"] == 5 and few["task"]["length"] == 12
+    bound = measure("none", "--num_sequences", 5, "--batch_size", 2, *BOUNDS)["bounds"]["tokens"]["nats_per_token"]
     assert bound == pytest.approx(few["bounds"]["tokens"]["nats_per_token"], rel=1e-6)
 
 
 @pytest.mark.parametrize(
     ("name", "flags", "message"),
     [
-        ("none", ("--length", 13), "--length is 13, but the model has 12 positions"),
-        ("none", ("--split", "train"), "has no split 'train', but 'test'"),
-        ("no tokenizer", (), "has no tokenizer, which texts need: save it"),
-        ("nowhere", (), "nowhere"),
+        ("none", ("--length", 13, *BOUNDS), "`length` is 13, but the model has 12 positions"),
+        ("none", ("--split", "train", *BOUNDS), "has no split 'train', but 'test'"),
+        ("none", ("--budgets", 2), "was read without training texts, which judges read"),
+        ("no tokenizer", BOUNDS, "has no tokenizer, which the texts of"),
+        ("nowhere", BOUNDS, "nowhere"),
     ],
 )
 def test_what_can_not_be_evaluated_is_said_in_a_sentence(measure, name, flags, message):

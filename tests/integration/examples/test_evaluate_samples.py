@@ -13,7 +13,7 @@ from ladd_hf.data import character_tokenizer
 TOKENIZER = character_tokenizer()
 SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 12}
 LATENTS = {"latent_type": "discrete", "latent_length": 4, "latent_dim": 2, "codebook_size": 4}
-FEW = ("--num_samples", 6, "--budgets", 2, 3)
+FEW = ("--num_samples", 6, "--budgets", 2, 3, "--num_sequences", 0)
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +54,13 @@ def test_models_side_by_side_with_judges_corners_and_bounds(measure, folder, tmp
     judges += ("--measures", "code_usage", "{name: latent_usefulness, token_times: [1]}")
     measure("di-ladd", *flags, *bounds, *judges)
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"mdlm.json", "di-ladd.json", "table.md", "quality.png"}
+    assert names == {"mdlm.json", "di-ladd.json", "table.md", "equal-cost.json", "quality.png"}
     rows = json.loads((tmp_path / "out" / "di-ladd.json").read_text())["rows"]
     schedules = ["saved", "1-1_1-0.5_0-0", "tuned"]
     assert [(row["schedule"], row["num_steps"]) for row in rows] == [(name, n) for name in schedules for n in (2, 3)]
     assert {"entropy", "memorized", "nats", "bound", "marginal_bound", "seconds", "flops"} < set(rows[0])
+    costs = json.loads((tmp_path / "out" / "equal-cost.json").read_text())
+    assert {one["axis"] for one in costs} == {"flops", "seconds"} and costs[0]["score_stderr"] > 0
     table, said = (tmp_path / "out" / "table.md").read_text(), capsys.readouterr().out
     assert table in said and "tuned, 3 evaluations, temperature 1: entropy" in said
     assert "| code_usage | mdlm | di-ladd |" in table and "| codes that do not occur |  | " in table
@@ -71,6 +73,18 @@ def test_models_side_by_side_with_judges_corners_and_bounds(measure, folder, tmp
     )  # nothing is measured twice
 
 
+def test_the_cost_of_training_is_that_of_the_models_folder(measure, folder, tmp_path):
+    cost = {"steps": 3, "flops": 2e12, "seconds": 9.0, "uncounted_steps": 0, "hardware": "1 x CPU", "stages": []}
+    (folder / "mdlm" / "training_cost.json").write_text(json.dumps(cost))
+    measure("di-ladd", "--num_samples", 0, "--budgets", 2, "--beside", folder / "mdlm")
+    models = {
+        name: json.loads((tmp_path / "out" / f"{name}.json").read_text())["model"] for name in ("mdlm", "di-ladd")
+    }
+    assert models["mdlm"]["training"] == cost and "training" not in models["di-ladd"]
+    assert "| mdlm | all | 3 | 2.0 | 9 | 1 x CPU |" in (tmp_path / "out" / "table.md").read_text()
+    (folder / "mdlm" / "training_cost.json").unlink()
+
+
 def test_the_sawtooth_is_judged_exactly_and_by_further_judges(measure, tmp_path):
     judge = "{name: distribution_distance, projections: 4}"
     measure("sawtooth-di-ladd", *FEW, "--judges", judge, data="sawtooth")
@@ -78,18 +92,44 @@ def test_the_sawtooth_is_judged_exactly_and_by_further_judges(measure, tmp_path)
     assert found["task"]["exact"] and {"nats", "sliced_wasserstein", "token_kl"} < set(found["rows"][0])
 
 
+def test_judges_read_as_much_of_the_training_texts_as_they_are_told(measure, tmp_path, capsys):
+    few = (*FEW, "--judges", "{name: memorization, window: 3}", "--judge_characters", 40)
+    measure("mdlm", *few)
+    task = json.loads((tmp_path / "out" / "mdlm.json").read_text())["task"]
+    assert task["judge_characters"] == 40 and "the first 40 characters" in task["measures"][0]["about"]
+    assert "judges read the first 40 characters at most" in (tmp_path / "out" / "table.md").read_text()
+    measure("mdlm", *few, "--judges", "ngram", "--results", tmp_path / "ngram")
+    with pytest.raises(SystemExit):
+        measure("mdlm", *few, "--judges", "ngram", "--judge_characters", 41, "--results", tmp_path / "ngram")
+    assert "holds results with another `judge_characters` (40, not 41)" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        measure("sawtooth-mdlm", *FEW, "--judge_characters", 41, data="sawtooth")
+    assert "`judge_characters` is 41, but the sawtooth has no texts" in capsys.readouterr().err
+
+
 def test_a_file_by_itself_has_texts_held_out(measure, folder, tmp_path):
-    measure("mdlm", "--num_samples", 4, "--budgets", 2, "--num_texts", 2, data=folder / "texts" / "train.txt")
-    assert json.loads((tmp_path / "out" / "mdlm.json").read_text())["task"]["name"] == "train.txt, length 12"
+    measure(
+        "mdlm",
+        "--num_samples",
+        4,
+        "--budgets",
+        2,
+        "--num_texts",
+        2,
+        "--num_sequences",
+        3,
+        data=folder / "texts" / "train.txt",
+    )
+    found = json.loads((tmp_path / "out" / "mdlm.json").read_text())
+    assert found["task"]["name"] == "train.txt, length 12" and found["task"]["held_out"]["split"] == "validation"
+    assert found["bounds"]["tokens"]["nats_per_token"] > 0 and "nats" in found["rows"][0]
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--num_samples", 6), "--num_samples is not read without --budgets"),
-        (("--beside", "x"), "--beside is not read without --budgets"),
-        ((*FEW, "--json", "out.json"), "--json is not read with --budgets"),
-        ((*FEW, "--paths", "sequential"), "--paths is not read with --budgets"),
+        ((*FEW, "--paths", "zigzag"), "'zigzag' is unknown"),
+        ((*FEW, "--num_sequences", 3, "--paths", "[[0, 1], [0, 0]]"), "is not accepted: give corners"),
         ((*FEW, "--num_texts", -1), "--num_texts is -1; give a whole number of at least 0"),
         ((*FEW, "--schedules", "zigzag"), "'zigzag' is unknown"),
         ((*FEW, "--schedules", "[[1, 1], [0"), "is not JSON"),
@@ -98,7 +138,7 @@ def test_a_file_by_itself_has_texts_held_out(measure, folder, tmp_path):
         ((*FEW, "--judges", "{window: 5}"), "--judges {window: 5}: The judge is {'window': 5}; give its name"),
         ((*FEW, "--measures", "taste"), "--measures taste: The measure 'taste' is unknown; give one of"),
         ((*FEW, "--measures", "{name: code_usage, size: 3}"), "--measures: The measure 'code_usage' has no option"),
-        ((*FEW, "--measures", "code_usage"), "`measures` are of held-out texts, and `num_texts` is 0"),
+        ((*FEW, "--measures", "code_usage", "--num_sequences", 0), "`measures` are of held-out texts, and"),
         ((*FEW, "--num_proposals", 2), "`num_proposals` is 2 without texts: give `num_texts`"),
         (("--budgets", 0), "`budgets` is 0"),
         ((*FEW, "--num_sample", 3), "did you mean --num_samples?"),
@@ -106,7 +146,7 @@ def test_a_file_by_itself_has_texts_held_out(measure, folder, tmp_path):
 )
 def test_flags_that_can_not_work_are_named_before_anything_is_loaded(measure, tmp_path, flags, message, capsys):
     with pytest.raises(SystemExit) as stopped:
-        measure("nowhere", *(flags if "--budgets" in flags else ("--results", "out/evaluation", *flags)))
+        measure("nowhere", *flags)
     assert stopped.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line and not (tmp_path / "out").exists()

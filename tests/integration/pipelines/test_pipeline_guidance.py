@@ -45,6 +45,7 @@ def test_guided_runs_are_in_the_vocabulary_and_take_as_many_evaluations(build, k
     calls = watch(pipe.model)
     result = pipe(num_steps=4, batch_size=2, guidance_scale=scale, generator=seeded())
     assert len(calls) == result.nfe == 4
+    assert result.row_evaluations == sum(len(call.latents) for call in calls) > 8
     assert result.sequences.min() >= 0 and result.sequences.max() < MASK
 
 

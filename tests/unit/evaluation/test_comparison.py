@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from dataclasses import replace
@@ -51,6 +52,29 @@ def test_the_baseline_is_read_at_the_cost_of_each_run():
     assert comparison.change(1.6, 1.4) == pytest.approx(math.exp(-0.2) - 1)
 
 
+def test_the_baselines_error_is_never_below_that_of_any_dependence_between_its_two_runs():
+    """Between two runs the score is (1 - w) a + w b, whose error is largest where those of a and b go together."""
+    mdlm = replace(MDLM, rows=[dict(row) for row in MDLM.rows])
+    for row, error in zip(mdlm.rows, (0.4, 0.1, 0.2), strict=True):
+        row["nats_stderr"] = error
+    below, at, between, above = compared([mdlm, OURS]).at_equal_cost("flops", "ours tuned")
+    assert [one.baseline_stderr for one in (below, at, above)] == [None, 0.1, None]
+    assert between.baseline_stderr == pytest.approx(0.15)  # halfway between 20 and 40 MFLOPs, by logarithm
+    assert between.baseline_stderr >= math.hypot(0.5 * 0.1, 0.5 * 0.2) and between.score_stderr == 0.01
+    del mdlm.rows[2]["nats_stderr"]
+    at, between = compared([mdlm, OURS]).at_equal_cost("flops", "ours tuned")[1:3]
+    assert at.baseline_stderr == 0.1 and between.baseline_stderr is None and between.baseline is not None
+
+
+def test_the_comparisons_are_json_with_their_errors_and_changes():
+    comparison = compared([MDLM, OURS])
+    data = json.loads(json.dumps(comparison.equal_cost_data()))
+    runs = comparison.at_equal_cost("flops", "ours tuned")
+    assert [one["baseline_stderr"] for one in data] == [run.baseline_stderr for run in runs]
+    assert data[1]["run"] == "ours tuned" and data[1]["axis"] == "flops" and data[0]["change"] is None
+    assert data[1]["change"] == comparison.change(1.6, 1.4) and data[1]["score_stderr"] == 0.01
+
+
 def test_of_an_exact_judge_the_change_is_the_share_of_the_distance_that_is_closed():
     exact = compared([results_of("a", [("joint", 2, 5.0, 1.75)], exact=True)])
     assert exact.change(1.75, 1.5) == pytest.approx(0.5) and exact.change(1.25, 1.5) is None
@@ -96,7 +120,7 @@ def test_the_report_holds_the_measures_of_the_models_and_what_they_lack():
         ["perplexity", "", "5.2 ± 0.5"],
         ["codes that do not occur", "", "3.0"],
     ]
-    assert "* code_usage, of 0 held-out texts: usage.\n* mdlm has no codes." in report
+    assert "* code_usage, of 9 held-out texts: usage.\n* mdlm has no codes." in report
     assert "Measures of the model" not in markdown_report(compared([MDLM, with_usage(OURS)]))
     other = with_usage(OURS, **scores)
     other.measures["code_usage"]["about"] = "usage by another seed"
@@ -138,8 +162,8 @@ def test_the_report_holds_every_number_and_says_where_the_baseline_has_none():
     assert equal[0][4:] == ["mdlm joint there", "change of perplexity"]
     assert [row[:1] + row[4:] for row in equal[2:]] == [
         ["ours tuned", "none: its cheapest run costs more", ""],
-        ["ours tuned", "1.6000", "-18.1%"],
-        ["ours tuned", "1.5500", "-22.1%"],
+        ["ours tuned", "1.6000 ± 0.0100", "-18.1%"],
+        ["ours tuned", "1.5500 ± 0.0100", "-22.1%"],
         ["ours tuned", "none: its dearest run costs less", ""],
     ]
     assert len(cells_of(report, "### Every run")) == 2 + 7

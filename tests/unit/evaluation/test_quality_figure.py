@@ -19,11 +19,19 @@ def results(name, scores, schedules=("saved", "tuned"), seconds=True):
             row |= {"nats": scores[steps], "nats_stderr": 0.1 * scores[steps]}
             rows.append(row | ({"seconds": 0.001 * steps} if seconds else {}))
     rows.append({"schedule": "saved", "temperature": 0.5, "num_steps": 2, "nfe": 2, "flops": 2e6})
-    return EvaluationResults({"name": name}, TASK, {}, {}, rows)
+    return EvaluationResults({"name": name}, TASK, {}, {}, rows, {"run": "together"} if seconds else {})
 
 
 BASELINE = results("mdlm", {2: 0.9, 4: 0.8, 8: 0.7})
 OTHER = results("di-ladd", {2: 0.6, 4: 0.55, 8: 0.52})
+
+
+def test_seconds_of_another_run_are_not_drawn_beside_the_baselines():
+    apart = results("di-ladd", {2: 0.6, 4: 0.55, 8: 0.52})
+    apart.timing = {"run": "another"}
+    *others, of_seconds = quality_figure(Comparison([BASELINE, apart])).axes
+    assert all("di-ladd saved" in curves(axes) for axes in others)
+    assert list(curves(of_seconds)) == ["mdlm saved", "mdlm tuned"]
 
 
 def curves(axes):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 
 import pytest
@@ -41,6 +42,20 @@ def test_measures_of_the_model_are_means_too():
     assert entry["scores"]["codes_dead_stderr"] == pytest.approx(statistics.stdev((4, 5, 9)) / 3**0.5)
     del found[0].measures["code_usage"]
     assert over_seeds(found).measures == {}
+
+
+def test_bounds_in_continuous_time_are_means_and_perplexity_that_of_the_mean():
+    found = seeds(1.0, 2.0)
+    for one, nats in zip(found, (1.0, 3.0), strict=True):
+        bound = {"nats_per_token": nats, "nats_per_token_stderr": 9.0, "token_nats": nats, "latent_nats": 0.0}
+        one.bounds = {"joint": {**bound, "perplexity": math.exp(nats), "texts": 4}}
+    found[0].bounds["bent"] = found[0].bounds["joint"]  # which the other seed lacks
+    (path, mean), *others = over_seeds(found).bounds.items()
+    assert (path, others) == ("joint", []) and mean["nats_per_token"] == 2.0
+    assert mean["nats_per_token_stderr"] == pytest.approx(1.0) and mean["perplexity"] == math.exp(2.0)
+    assert "| a | joint | 2.0000 ± 1.0000 | 2.0000 | 0.0000 | 7.39 | 4 |" in markdown_report(
+        compared([over_seeds(found)])
+    )
 
 
 def test_rows_that_a_seed_lacks_are_left_out():

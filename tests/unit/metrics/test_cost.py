@@ -44,7 +44,9 @@ def test_guidance_doubles_the_tokens_steps_and_nothing_else(stirred_model):
     pipe = pipe_of(stirred_model("discrete"), LaddSequentialScheduler())
     plain, guided = (sampling_cost(pipe, 4, 2, guidance_scale=scale, generator=seeded()) for scale in (1.0, 2.0))
     assert guided.token_flops == pytest.approx(2 * plain.token_flops, rel=0.05)
-    assert guided.latent_flops == plain.latent_flops
+    assert guided.latent_flops == plain.latent_flops and guided.flops > 1.4 * plain.flops
+    assert guided.nfe == plain.nfe == plain.row_evaluations == 4  # one call for each step, guided or not
+    assert guided.row_evaluations == 2 + 2 * 2  # both halves of the two steps that write tokens
 
 
 def test_along_the_diagonal_every_step_is_the_tokens(stirred_model):

@@ -24,6 +24,7 @@ from ladd_hf.metrics import (
 )
 from ladd_hf.metrics.generative_perplexity import perplexities, text_nats
 from ladd_hf.tasks import JUDGES, DecodedTexts, Measure, SawtoothTask, TextTask, likelihood_judges, register_judge
+from ladd_hf.tasks.base import described_counts
 
 WORDS = ["the cat sat on the mat", "a dog ran to the log", "the sun is hot and the sea is cold"]
 
@@ -145,6 +146,37 @@ def test_distances_are_to_one_half_of_the_held_out_texts_and_of_the_data_between
     assert judgement["token_kl"] == token_kl(ids, half).value
     assert reference["sliced_wasserstein"] == sliced_wasserstein(other, half, **options).value
     assert reference["token_kl"] == token_kl(other, half).value
+
+
+OF_COUNT = ["distinct_1", "distinct_2", "distinct_3", "distinct_4", "self_bleu", "sliced_wasserstein", "token_kl"]
+
+
+def test_the_data_is_scored_by_as_many_texts_as_samples_where_the_number_decides(splits):
+    """Distinct-n falls with the number of texts, and a distance with it: the score of perfect samples has to be that of
+    the data itself beside them."""
+    judges = [{"name": "diversity", "self_bleu_samples": 8}, {"name": "distribution_distance", "projections": 4}]
+    task = task_with(splits, *judges, "entropy", judge_held_out=24)
+    held = task.held_out()
+    assert len(held) == 24
+    beside, alone = task.reference(6), task.reference()
+    assert task.reference_counts(6) == dict.fromkeys(OF_COUNT, 6)
+    perfect = DecodedTexts(held.ids[[0, 5, 9, 14, 18, 23]], task.tokenizer)  # spread over them
+    assert beside["distinct_2"] == distinct(perfect, 2).value > alone["distinct_2"]
+    assert beside["self_bleu"] == self_bleu(perfect, 8).value
+    other, half = held.ids[1::2][[0, 2, 4, 7, 9, 11]].numpy(), held.ids[::2].numpy()
+    assert beside["token_kl"] == token_kl(other, half).value
+    assert beside["entropy"] == alone["entropy"]  # a mean over texts, of all that there are
+    fewer = task.reference_counts(20)
+    assert (fewer["distinct_1"], fewer["token_kl"]) == (20, 12)
+    told = described_counts(fewer, 20)
+    assert "token_kl, which depend on the number of texts, are of 12: fewer than the 20 samples" in told
+    assert "are of 20." in told and described_counts({}, 20) == ""
+
+
+def test_twice_as_many_fresh_sequences_as_samples_are_enough():
+    task = SawtoothTask(8, ["distribution_distance"], judge_held_out=80)
+    assert task.reference_counts(40) == {"sliced_wasserstein": 40, "token_kl": 40}
+    assert SawtoothTask(8).reference_counts(40) == {} and SawtoothTask(8).reference(40) == SawtoothTask(8).reference()
 
 
 def test_the_sawtooth_has_further_judges_that_need_no_texts():

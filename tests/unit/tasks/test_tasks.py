@@ -183,12 +183,8 @@ def test_texts_that_fill_no_block_are_told_when_data_sets_are_made(packing, stre
     (task.eval_dataset if short == "train" else task.train_dataset)(0, 0)
 
 
-def settings_of(packing="pad", tokenizer=None, texts=None, **options):
-    return TextTask("words", texts or corpus(), tokenizer or character_tokenizer(), 16, packing, **options).settings
-
-
-def without_its_last_text():
-    return {**corpus(), "validation": corpus()["validation"].select(range(29))}
+def layout_of(packing="pad", tokenizer=None, **options):
+    return TextTask("words", corpus(), tokenizer or character_tokenizer(), 16, packing, **options).layout
 
 
 @pytest.mark.parametrize(
@@ -200,21 +196,19 @@ def without_its_last_text():
         {"fill": "eos"},
         {"tokenizer": byte_level_bpe(WORDS, 300)},
         {"tokenizer": byte_level_bpe(WORDS[:1], 300)},
-        {"judge_characters": 99},
-        {"texts": without_its_last_text()},
+        {"block_options": {"special_tokens": False}},
     ],
     ids=str,
 )
-def test_settings_tell_what_texts_depend_on(change):
-    bpe = {"tokenizer": byte_level_bpe(WORDS, 290)} if "fill" in change else {}
-    one, other = settings_of(**bpe), settings_of(**bpe, **change)
-    assert one == settings_of(**bpe) and json.loads(json.dumps(other)) == other != one
+def test_its_layout_tells_what_blocks_depend_on(change):
+    one, other = layout_of(), layout_of(**change)
+    assert one == layout_of() and json.loads(json.dumps(other)) == other != one
 
 
-def test_settings_without_an_effect_are_no_difference():
-    packed = settings_of("pack")
-    assert packed == settings_of("pack", min_tokens=4) and packed != settings_of("pack", separator="")
-    assert settings_of("pad") == settings_of("pad", separator="")
+def test_what_has_no_effect_is_no_part_of_the_layout():
+    packed = layout_of("pack")
+    assert packed == layout_of("pack", min_tokens=4) and packed != layout_of("pack", separator="")
+    assert layout_of("pad") == layout_of("pad", separator="")
 
 
 def test_a_corpus_without_held_out_texts_is_refused():
