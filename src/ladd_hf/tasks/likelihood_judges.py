@@ -42,9 +42,8 @@ class NGramJudge(Options):
         check_texts("ngram", data)
         order = self.order or data.judge_order
         about = (
-            f"Negative log-likelihood in nats per character under a {order}-gram model of the training split as the "
-            f"tokenizer decodes it, of which the first {data.judge_characters:,} characters are read (characters, "
-            "Witten-Bell interpolation)"
+            f"Negative log-likelihood in nats per character under a {order}-gram model of the training "
+            "split as the tokenizer decodes it (characters, Witten-Bell interpolation)"
         )
         return (Measure("nats", "nats per character", about, _NGramScore(data, order), "lower"),)
 

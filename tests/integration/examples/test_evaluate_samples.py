@@ -51,7 +51,7 @@ def test_models_side_by_side_with_judges_corners_and_bounds(measure, folder, tmp
     flags = (*FEW, "--beside", folder / "mdlm", "--schedules", "saved", corners, "tuned", "--timing_rounds", 1)
     bounds = ("--num_texts", 3, "--num_proposals", 2, "--samples", 2)
     judges = ("--judges", "entropy", '{"name": "memorization", "window": 5}', "{name: ngram, order: 3}")
-    judges += ("--measures", "code_usage", "{name: latent_usefulness, token_times: [1]}")
+    judges += ("--measures", "code_usage", "{name: latent_usefulness, token_times: [1]}", "--num_sequences", 4)
     measure("di-ladd", *flags, *bounds, *judges)
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"mdlm.json", "di-ladd.json", "table.md", "equal-cost.json", "quality.png"}

@@ -108,7 +108,9 @@ def with_usage(one, **scores):
     names = {"codes_perplexity": "perplexity", "codes_dead": "codes that do not occur"}
     numbers = [{"name": name, "metric": metric, "better": None, "digits": 1} for name, metric in names.items()]
     usage = (
-        {"about": "usage", "numbers": numbers, "scores": scores} if scores else {"about": "usage", "lacking": "codes"}
+        {"about": "usage", "texts": 9, "numbers": numbers, "scores": scores}
+        if scores
+        else {"about": "usage", "lacking": "codes"}
     )
     return replace(one, measures={"code_usage": usage})
 
