@@ -10,8 +10,10 @@ import yaml
 from command_line import CommandLine, check_flags, check_output_file, check_output_folder, refuse, refusing
 
 from ladd_hf.evaluation import EvaluationSettings
+from ladd_hf.metrics import MODEL_MEASURES, model_measures
 from ladd_hf.tasks.judges import JUDGES, JudgeSpec
 from ladd_hf.utils.number_ranges import COUNT, COUNT_OR_ZERO, POSITIVE, SEED
+from ladd_hf.utils.registry import Registry, Spec
 
 # Ranges of the numeric flags.
 RANGES = {
@@ -59,6 +61,13 @@ class EvaluationArguments:
     num_sequences: int | None = field(
         default=None,
         metadata={"help": "Blocks for these bounds, spread over the split; all if not given, 0: no bounds."},
+    )
+    measures: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Measures of the model on the blocks of these bounds: 'code_usage', 'latent_usefulness', or with "
+            "options, such as '{name: latent_usefulness, token_times: [0.5, 1]}'."
+        },
     )
     samples: int = field(default=8, metadata={"help": "Points of a path or run at which each block is evaluated."})
     budgets: list[int] = field(
@@ -121,6 +130,7 @@ def settings_of(arguments: EvaluationArguments) -> EvaluationSettings:
         schedules=tuple(map(_path, arguments.schedules)),
         paths=tuple(map(_path, arguments.paths)),
         bound_samples=arguments.samples,
+        measures=measures_of(arguments),
     )
 
 
@@ -137,12 +147,27 @@ def _path(given: str) -> Any:
 
 def judges_of(arguments: EvaluationArguments) -> list[JudgeSpec]:
     """Returns the judges. Refuses what is neither the name of one nor a mapping with it."""
-    judges = []
-    for given in arguments.judges:
+    return _choices("--judges", arguments.judges, JUDGES)
+
+
+def measures_of(arguments: EvaluationArguments) -> list[Spec]:
+    """Returns the measures of the model. Refuses what names none, and options that it does not take."""
+    measures = _choices("--measures", arguments.measures, MODEL_MEASURES)
+    try:
+        model_measures(measures)
+    except ValueError as error:
+        refuse(f"--measures: {error}")
+    return measures
+
+
+def _choices(flag: str, given: list[str], registry: Registry[Any]) -> list[Spec]:
+    """Returns choices by name, or as mappings in YAML. Refuses those that are not registered."""
+    choices = []
+    for one in given:
         try:
-            judge = yaml.safe_load(given)
-            JUDGES[JUDGES.parsed(judge)[0]]  # raises for an unknown name
+            choice = yaml.safe_load(one)
+            registry[registry.parsed(choice)[0]]  # raises for an unknown name
         except (yaml.YAMLError, ValueError) as error:
-            refuse(f"--judges {given}: {error}")
-        judges.append(judge)
-    return judges
+            refuse(f"{flag} {one}: {error}")
+        choices.append(choice)
+    return choices

@@ -223,8 +223,11 @@ _SETTINGS = [_flag(name, kind) for name, kind in LaddConfig.__annotations__.item
 ModelArguments = make_dataclass("ModelArguments", [("size", str | None, _SIZE), *_SETTINGS], bases=(_Model,))
 
 
-# In recipes a path may be written as corners, too, which a flag gives as JSON, and a judge as a mapping.
-_LISTS_IN_RECIPES = {"schedules": list, "nelbo_paths": list, "time_distribution": str | list, "judges": list}
+# In recipes a path may be written as corners, too, which a flag gives as JSON, and a judge or a measure as a mapping.
+_LISTS_IN_RECIPES = {
+    **dict.fromkeys(("schedules", "nelbo_paths", "judges", "measures"), list),
+    "time_distribution": str | list,
+}
 TUNED = "tuned"  # the schedule that is no path, but the best one for each number of evaluations
 _SCHEDULERS = {"joint": LaddJointScheduler, "sequential": LaddSequentialScheduler}
 
@@ -405,7 +408,7 @@ def baseline_arguments(training: LaddTrainingArguments, folder: Path) -> LaddTra
     """Returns the same training without settings of latents."""
     arguments = copy.deepcopy(training)
     arguments.output_dir = str(folder)
-    arguments.stages = []
+    arguments.stages, arguments.measures = [], []
     arguments.fully_masked_share = arguments.latent_dropout = 0.0
     arguments.encoder_corruption = arguments.encoder_mask_ratio = 0.0
     arguments.quantizer_dropout = arguments.contrastive_weight = arguments.latent_kl_weight = 0.0

@@ -264,6 +264,7 @@ def main(argv: list[str]) -> None:
     results = {
         "command": command,
         "facts": training_recipe(trainers["ladd"], about, command).facts,
+        "stages": {name: trainer.args.stage_plan.as_data() for name, trainer in trainers.items()},
         "reference": dict(task.reference(run.num_samples)),
         "quality": {label: {n: dict(score) for n, score in scores.items()} for label, scores in quality.items()},
         "comparison": comparisons,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import statistics
 
 import pytest
 import torch
@@ -126,12 +127,14 @@ def test_without_a_score_it_is_the_entropy_of_the_texts_without_padding(make_tra
     lengths = {4: 1, 9: 1}
     model = stirred_model("none", text_lengths={str(length): count for length, count in lengths.items()})
     trainer = watched(make_trainer, model, watch=LogSamples([3], 20, show=20))
-    found = trainer.evaluate()["eval_samples_3_entropy"]
+    metrics = trainer.evaluate()
+    found, error = (metrics[f"eval_samples_3_entropy{end}"] for end in ("", "_stderr"))
     rows = [list(map(int, row.split())) for row in trainer._log_samples().last.texts[""][3]]
     assert {len(row) for row in rows} == set(lengths)
     shares = [[row.count(one) / len(row) for one in set(row)] for row in rows]
     entropies = [-sum(share * math.log(share) for share in of_row) for of_row in shares]
     assert found == pytest.approx(sum(entropies) / 20)
+    assert error == pytest.approx(statistics.stdev(entropies) / 20**0.5, rel=0.15)
 
 
 def test_texts_are_decoded(make_trainer, tiny_model):

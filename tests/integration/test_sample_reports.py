@@ -82,6 +82,23 @@ def test_others_are_told_once_that_they_get_the_scores_alone(caplog):
     assert len(told) == 1 and "is sent the scores of samples, but not their texts and plots" in told[0]
 
 
+def test_the_plot_has_error_bars_where_errors_are_known(monkeypatch):
+    from matplotlib.axes import Axes
+
+    drawn, errorbar = [], Axes.errorbar
+
+    def watched(axes, *given, **options):
+        drawn.append(errorbar(axes, *given, **options))
+        return drawn[-1]
+
+    monkeypatch.setattr(Axes, "errorbar", watched)
+    scores = {2: {"nats": 2.0, "nats_stderr": 0.5}, 8: {"nats": 1.0}}
+    plot(LoggedSamples(7, DRAWN.about, {"": scores}, {"": {2: [], 8: []}}))
+    ((_, _, (bars,)),) = drawn
+    first, second = bars.get_segments()
+    assert first.tolist() == [[2.0, 1.5], [2.0, 2.5]] and not len(second)
+
+
 def test_a_plot_needs_two_numbers_of_evaluations_and_matplotlib(monkeypatch, caplog):
     assert plot(LoggedSamples(7, "tokens alone", {"": {2: {"nats": 2.0}}}, {"": {2: []}})) is None
     assert plot(DRAWN).shape == (400, 600, 3)

@@ -18,6 +18,7 @@ from ladd_hf.tasks import SawtoothTask
 
 # with numbers of samples and texts that two processes cannot share evenly
 SETTINGS = {"num_samples": 7, "num_texts": 5, "bound_samples": 2, "num_proposals": 3, "schedules": ("saved", "tuned")}
+SETTINGS["measures"] = ("code_usage", "latent_usefulness")
 
 
 def evaluated(folder: Path, name: str, **changes: object) -> list[dict]:
@@ -63,6 +64,12 @@ def test_two_processes_return_and_write_the_rows_of_one(stirred_model, tmp_path)
     assert len(by_key) == len(one) == 8
     assert all(by_key[row["schedule"], row["temperature"], row["num_steps"]] == close(row) for row in counted(one))
     assert json.loads((tmp_path / "two.json").read_text())["rows"] == two
+    measures = [json.loads((tmp_path / f"{name}.json").read_text())["measures"] for name in ("one", "two", "begun")]
+    assert set(measures[0]) == {"code_usage", "latent_usefulness"}
+    for other in measures[1:]:
+        assert {name: entry["scores"] for name, entry in other.items()} == {
+            name: pytest.approx(entry["scores"], rel=1e-4, abs=1e-6) for name, entry in measures[0].items()
+        }
     assert all({"seconds", "nats", "flops"} < set(row) for row in two)
     assert all(({"bound", "marginal_bound"} < set(row)) == (row["temperature"] == 1) for row in two)
 

@@ -115,8 +115,9 @@ def total(ids: torch.Tensor) -> dict[str, float]:
 
 
 def evaluate_samples(folder: Path) -> None:
-    """Writes the samples of evaluations, of equal and of several lengths; their number is not divided evenly."""
-    found = {}
+    """Writes the samples of evaluations, of equal and of several lengths; their number is not divided evenly. Writes
+    the measures of the model on a set and on a stream as well."""
+    found, data = {}, torch.load(folder / "data.pt")
     for lengths in (None, {"4": 1, "9": 2}):
         model = LaddForDiffusionLM.from_pretrained(folder / "discrete", text_lengths=lengths)
         args = LaddTrainingArguments(
@@ -128,11 +129,17 @@ def evaluate_samples(folder: Path) -> None:
         )
         for number in (1, 7):
             watch = LogSamples([2, 5], number, score=total, show=7)
-            trainer = LaddTrainer(model, args, eval_dataset=torch.load(folder / "data.pt")[:3], callbacks=[watch])
+            trainer = LaddTrainer(model, args, eval_dataset=data[:3], callbacks=[watch])
             metrics = {name: value for name, value in trainer.evaluate().items() if name.endswith("_total")}
             texts = {str(budget): rows for budget, rows in watch.last.texts[""].items()}
             found[f"{number} {lengths}"] = [metrics, texts]
     (folder / f"samples-{args.world_size}-{args.process_index}.json").write_text(json.dumps(found))
+    args.measures, args.measured_texts, measured = ["code_usage", "latent_usefulness"], 5, {}
+    stream = Dataset.from_list([{"input_ids": row["input_ids"].tolist()} for row in data[:7]]).to_iterable_dataset()
+    for name, texts in (("set", data[:9]), ("stream", stream)):
+        metrics = LaddTrainer(LaddForDiffusionLM.from_pretrained(folder / "discrete"), args).evaluate(texts)
+        measured[name] = {key: one for key, one in metrics.items() if "codes_" in key or "latents_" in key}
+    (folder / f"measures-{args.world_size}-{args.process_index}.json").write_text(json.dumps(measured))
 
 
 def resume(folder: Path) -> None:
@@ -173,7 +180,7 @@ def results(stirred_model, tiny_model, tmp_path_factory):
     evaluate_samples(folder)
     evaluated = {
         name: {(world, rank): json.loads((folder / f"{name}-{world}-{rank}.json").read_text()) for world, rank in RANKS}
-        for name in ("streams", "samples")
+        for name in ("streams", "samples", "measures")
     }
     return (
         evaluated
@@ -247,6 +254,13 @@ def test_samples_are_the_same_for_any_number_of_processes(results):
         assert metrics.keys() == {"eval_samples_2_total", "eval_samples_5_total"} and texts["2"] != texts["5"]
     assert {len(row.split()) for row in alone["7 {'4': 1, '9': 2}"][1]["2"]} == {4, 9}
     assert results["samples"] == dict.fromkeys(RANKS, alone)
+
+
+def test_measures_of_the_model_are_the_same_for_any_number_of_processes(results):
+    alone = results["measures"][1, 0]
+    assert alone["set"].keys() == alone["stream"].keys() and len(alone["set"]) == 2 * (3 + 4 * 5)
+    for key in RANKS:
+        assert results["measures"][key] == {name: pytest.approx(one, rel=1e-4, abs=1e-6) for name, one in alone.items()}
 
 
 def test_two_processes_save_whole_checkpoints_and_go_on_from_the_last_one(results):

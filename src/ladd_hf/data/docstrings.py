@@ -14,17 +14,24 @@ _DIRECTIVE = re.compile(
 )
 
 
-def docstrings(source: bytes) -> list[str]:
-    """Returns the docstrings of a module, cleaned of indentation, in the order of the file.
-
-    Raises `SyntaxError` or `ValueError` for a source that is not Python of the running version.
-    """
+def parsed(source: bytes) -> ast.Module:
+    """Returns the syntax tree of a module. Raises `SyntaxError` or `ValueError` for a source that is not Python of the
+    running version."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of escapes that a later version refuses
         try:
-            return list(_docstrings(ast.parse(source)))
+            return ast.parse(source)
         except RecursionError as error:
             raise ValueError("is nested too deeply") from error
+
+
+def docstrings(source: bytes) -> list[str]:
+    """Returns the docstrings of a module, cleaned of indentation, in the order of the file. Raises the errors of
+    [`parsed`], and `ValueError` for a module nested too deeply."""
+    try:
+        return list(_docstrings(parsed(source)))
+    except RecursionError as error:
+        raise ValueError("is nested too deeply") from error
 
 
 def _docstrings(node: ast.AST) -> Iterator[str]:

@@ -24,6 +24,8 @@ import torch
 from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from ..utils.digests import text_digest
+
 # State of a tokenizer that does not affect the ids of a text: its origin, how it writes, and its counters.
 _NO_PART = {
     *("name_or_path", "_processor_class", "processor_class", "tokenizer_class", "backend", "auto_map", "files_loaded"),
@@ -80,6 +82,13 @@ def fingerprint_of(tokenizer: PreTrainedTokenizerBase) -> Fingerprint:
     except Exception:  # of any kind: copying and describing may run anyone's code; no name then
         ids, state, whole = _probed(tokenizer), None, False
     return Fingerprint(json.dumps([*known, ids, state], sort_keys=True), whole)
+
+
+def in_words(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Returns a tokenizer's kind, number of tokens, and a digest of its fingerprint, if it has a whole one."""
+    text, whole = fingerprint_of(tokenizer)
+    content = f" ({text_digest(text)})" if whole else ""
+    return f"{type(tokenizer).__name__} of {len(tokenizer):,} tokens{content}"
 
 
 def encodes_by_itself(tokenizer: PreTrainedTokenizerBase) -> bool:

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import logging
 import multiprocessing
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -108,20 +109,26 @@ def _texts_by_split(
 
 
 def _texts(distributions: Iterable[Distribution], apply: Callable[..., Iterable[Any]]) -> Iterator[str]:
-    """Yields the texts of distributions in order: the description, then file by file; warns of unreadable files."""
+    """Yields the texts of distributions in order: the description, then file by file; warns of unreadable files, and
+    of their numbers."""
     parts = [
         (one, one.files[first : first + _FILES_AT_ONCE])
         for one in distributions
         for first in range(0, len(one.files), _FILES_AT_ONCE)
     ]
     described: set[str] = set()
+    left_out = Counter[str]()
     for (one, _), (texts, unreadable) in zip(parts, apply(_texts_of_files, parts), strict=True):
         if one.name not in described:
             described.add(one.name)
             yield without_code(one.description)
         for file, reason in unreadable:
             logger.warning("%s of %s %s is left out of package-docs: %s.", file, one.name, one.version, reason)
+            left_out[one.name] += 1
         yield from texts
+    if total := left_out.total():
+        by_package = ", ".join(f"{name} {number:,}" for name, number in left_out.items())
+        logger.warning("Files left out of package-docs: %s (%s).", f"{total:,}", by_package)
 
 
 def _texts_of_files(part: tuple[Distribution, tuple[PurePosixPath, ...]]) -> tuple[list[str], list[tuple[str, str]]]:

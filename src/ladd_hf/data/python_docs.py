@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import logging
 import pydoc_data.topics
 import re
 import sys
@@ -15,6 +16,9 @@ from pathlib import Path
 import datasets
 
 from .built_corpora import built_once
+from .docstrings import parsed
+
+logger = logging.getLogger(__name__)
 
 _VERSION = 1  # of the cached texts: change it whenever the same sources give other texts
 
@@ -44,7 +48,8 @@ def python_docs(normalize: bool = True, cache_dir: str | Path | None = None) -> 
         `train`, `validation` and `test` with the column `text`, one documentation text each. Their number depends on
         the release of Python: with 3.11 they have 1.60, 0.22 and 0.19 million characters in 27 symbols, and 1.74, 0.23
         and 0.21 million as written. All texts of a file, or of a topic, are in one split, determined by its name; a
-        text that occurs in several places is in the first one's split.
+        text that occurs in several places is in the first one's split. Files that are not Python of the running version
+        are left out, and a warning names them and their number.
     """
     sources = [(name, hashlib.sha256(path.read_bytes()).hexdigest()) for name, path in _files()]
     key = [_VERSION, normalize, sys.version, sources]
@@ -69,13 +74,26 @@ def _documents() -> tuple[tuple[str, str], ...]:
 
 
 def _texts() -> Iterator[tuple[str, str]]:
-    """Yields the source's name and the text: the language reference's topics, then docstrings file by file."""
+    """Yields the source's name and the text: the language reference's topics, then docstrings file by file; warns of
+    files that do not parse."""
     for topic, about in sorted(pydoc_data.topics.topics.items()):
         yield f"topic {topic}", about
+    broken: list[str] = []
     for name, path in _files():
-        for node in ast.walk(ast.parse(path.read_bytes())):
+        try:
+            module = parsed(path.read_bytes())
+        except (SyntaxError, ValueError) as error:
+            broken.append(f"{name} ({type(error).__name__})")
+            continue
+        for node in ast.walk(module):
             if isinstance(node, _DOCUMENTED) and (text := ast.get_docstring(node)):
                 yield name, text
+    if broken:
+        logger.warning(
+            "Files left out of python-docs, which are not Python of the running version: %s (%s).",
+            f"{len(broken):,}",
+            ", ".join(broken),
+        )
 
 
 def _files() -> Iterator[tuple[str, Path]]:

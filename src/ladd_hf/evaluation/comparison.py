@@ -173,8 +173,8 @@ class Comparison:
 def compared(results: Sequence[EvaluationResults]) -> Comparison:
     """Returns the comparison of models that were measured alike.
 
-    Raises `ValueError` for results of different tasks, judges, settings, dtypes, hardware or versions, naming the first
-    difference; for two of one name; and for none.
+    Raises `ValueError` for results of different tasks, judges, measures, settings, dtypes, hardware or versions, naming
+    the first difference; for two of one name; and for none.
     """
     if not results:
         raise ValueError("There are no results to compare: give one or more files of results.")
@@ -185,6 +185,12 @@ def compared(results: Sequence[EvaluationResults]) -> Comparison:
                 f"The results of {first.model['name']!r} and {other.model['name']!r} differ in {difference}, so their "
                 "numbers cannot be compared: evaluate them alike."
             )
+        for name in first.measures.keys() & other.measures.keys():
+            if first.measures[name]["about"] != other.measures[name]["about"]:
+                raise ValueError(
+                    f"The results of {first.model['name']!r} and {other.model['name']!r} have the measure {name!r} "
+                    "with other options: measure both alike."
+                )
     names = [one.model["name"] for one in results]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ValueError(f"Two results are of a model {twice!r}: evaluate them under different names.")

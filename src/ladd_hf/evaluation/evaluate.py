@@ -19,6 +19,7 @@ from ..training.sample_drawing import draw_samples
 from .bounds import bound_paths, path_bounds, run_bounds
 from .held_out import bound_texts, path_texts, tuning_texts
 from .identity import not_yet_measured
+from .model_scores import measure_model
 from .results import EvaluationResults, Row
 from .schedules import evaluated_schedulers, smallest_budget
 from .settings import EvaluationSettings
@@ -41,8 +42,9 @@ def evaluate_pipeline(
     """Measures quality, bounds and cost of a pipeline's samples.
 
     A row holds the scores of the task's judge with standard errors, the evaluations and floating-point operations of a
-    sample, its seconds if they are timed, and the bounds on held-out texts of the run that wrote it. The denoiser may
-    be any object that keeps the contract of `docs/architecture.md`; bounds need one with `nelbo`.
+    sample, its seconds if they are timed, and the bounds on held-out texts of the run that wrote it; beside the rows
+    stand the measures of the model itself. The denoiser may be any object that keeps the contract of
+    `docs/architecture.md`; bounds need one with `nelbo`.
 
     Args:
         pipeline: with the model and, for texts, the tokenizer.
@@ -127,6 +129,7 @@ def measure(
         found.bounds[path] = bound
         found.save()
         tell(f"bound along {path}: {bound['nats_per_token']:.4f} nats per token")
+    measure_model(pipeline, task, settings, found, accelerator, tell)
     own = pipeline.scheduler
     try:
         for schedule, scheduler in schedulers.items():

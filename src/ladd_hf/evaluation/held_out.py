@@ -21,8 +21,11 @@ def bound_texts(task: Task, settings: EvaluationSettings) -> list[dict[str, Any]
 
 def path_texts(task: Task, settings: EvaluationSettings) -> list[dict[str, Any]]:
     """Returns the examples of the bounds in continuous time; all of the task's unless their number is given."""
-    if not settings.paths:
-        return []
+    return model_texts(task, settings) if settings.paths else []
+
+
+def model_texts(task: Task, settings: EvaluationSettings) -> list[dict[str, Any]]:
+    """Returns the examples of what is of the model and of no run: the same, and those of measures."""
     number = task.num_held_out if settings.num_sequences is None else settings.num_sequences
     return list(task.eval_dataset(number, settings.seed)) if number else []
 

@@ -21,12 +21,13 @@ from ..tasks import Task
 from ..tasks.base import Measure
 from ..training.model_card import METHODS
 from ..training.run_facts import hardware
+from ..utils.digests import fingerprint, text_digest
 from ..utils.local_paths import public_name
 from ..utils.plain_data import plain
 from .results import EvaluationResults
 from .settings import EvaluationSettings
 
-_DIGESTED = 16  # held-out texts that tell data apart
+_DIGESTED = 1024  # held-out texts that tell data apart
 
 
 def not_yet_measured(
@@ -53,26 +54,18 @@ def model_identity(pipeline: LaddPipeline, name: str) -> dict[str, Any]:
     return found | {"scheduler": scheduler_identity(pipeline.scheduler)}
 
 
-def fingerprint(model: nn.Module) -> str:
-    """Returns a digest of all weights and buffers, which is the same in whatever order they are named."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
 def scheduler_identity(scheduler: LaddScheduler) -> dict[str, Any]:
     """Returns kind and options of a scheduler, which all schedules share; of the table of a tuned one a digest."""
     options = {name: plain(value) for name, value in scheduler.config.items() if not name.startswith("_")}
     if (table := options.pop("table", None)) is not None:
-        options["table"] = hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()[:16]
+        options["table"] = text_digest(json.dumps(table, sort_keys=True))
     return {"kind": type(scheduler).__name__, **options}
 
 
 def task_identity(task: Task, settings: EvaluationSettings) -> dict[str, Any]:
-    """Returns the data set with a digest of its held-out texts, the judges with their definitions, and, where samples
-    are judged, the scores of the data itself beside as many, with the numbers of texts on which they depend."""
+    """Returns the data set with all that its held-out texts depend on and a digest of them, the judges with their
+    definitions, and, where samples are judged, the scores of the data itself beside as many, with the numbers of texts
+    on which they depend."""
     number = settings.num_samples
     return {
         "name": task.name,

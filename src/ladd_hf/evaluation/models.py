@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from .plots import quality_figure
 from .report import markdown_report
 from .results import EvaluationResults
 from .settings import EvaluationSettings
-from .tasks import task_for
+from .tasks import least_tokens, task_for
 from .timing import Measured, time_rows
 
 TABLE, PLOT, EQUAL_COST = "table.md", "quality.png", "equal-cost.json"
@@ -68,11 +69,14 @@ def evaluate_models(
     accelerator = accelerator or Accelerator()
     found: list[Measured] = []
     paths = [os.fspath(model) for model in models]
-    for model, name in zip(paths, short_names(paths), strict=True):
-        pipeline = LaddPipeline.from_pretrained(model, **({} if dtype is None else {"dtype": dtype}))
-        pipeline.to(accelerator.device)
+    load = partial(LaddPipeline.from_pretrained, **({} if dtype is None else {"dtype": dtype}))
+    names = short_names(paths)
+    # padded texts that one of the models cannot read are left out for all: one after the other, as they may be large
+    fewest = max(least_tokens(load(model).model.config) for model in paths)
+    for model, name in zip(paths, names, strict=True):
+        pipeline = load(model).to(accelerator.device)
         with accelerator.main_process_first():  # the others load texts and blocks from its cache
-            task = task_for(pipeline, data, judges, settings.num_samples, **options)
+            task = task_for(pipeline, data, judges, settings.num_samples, min_tokens=fewest, **options)
             task.eval_dataset(1, 0)
         if tell is not None and accelerator.is_main_process:
             tell(f"{name}:")

@@ -20,6 +20,7 @@ def markdown_report(comparison: Comparison) -> str:
     for temperature in comparison.temperatures:
         if comparison.curves(temperature=temperature):
             parts += [_by_evaluations(comparison, temperature), *_at_equal_cost(comparison, temperature)]
+    parts += _of_models(comparison)
     parts += ["### Every run", _every_run(comparison), _about(comparison)]
     return "\n\n".join(parts) + "\n"
 
@@ -120,6 +121,27 @@ def _against(comparison: Comparison, run: EqualCost) -> tuple[str, str]:
     change = comparison.change(run.baseline, run.score)
     there = _number(run.baseline, run.baseline_stderr, comparison.main["digits"])
     return there, "" if change is None else f"{change:+.1%}"
+
+
+def _of_models(comparison: Comparison) -> list[str]:
+    """Formats the measures of the models themselves: a line per number, a column per model."""
+    parts = []
+    for name in dict.fromkeys(name for one in comparison.results for name in one.measures):
+        found = [one.measures.get(name, {}) for one in comparison.results]
+        known = next((one for one in found if "numbers" in one), None)
+        if known is None:
+            continue
+        head = [name, *(one.model["name"] for one in comparison.results)]
+        cells = [[one["metric"], *(_score(entry.get("scores"), one) for entry in found)] for one in known["numbers"]]
+        told = [f"{name}, of {known['texts']:,} held-out texts: {known['about']}."]
+        told += [
+            f"{one.model['name']} has no {entry['lacking']}."
+            for one, entry in zip(comparison.results, found, strict=True)
+            if "lacking" in entry
+        ]
+        listed = "\n".join(f"* {line}" for line in told)
+        parts.append(f"### Measures of the model: {name.replace('_', ' ')}\n\n{_table(head, cells)}\n\n{listed}")
+    return parts
 
 
 def _every_run(comparison: Comparison) -> str:

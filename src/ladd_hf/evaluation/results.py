@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 Row: TypeAlias = dict[str, Any]
 KEY = ("schedule", "temperature", "num_steps")
 FORMAT = 1
-# Settings that only say which rows and bounds there are, and those that only seconds depend on.
-_OF_ROWS = ("budgets", "schedules", "temperatures", "paths")
+# Settings that only say which rows, bounds and measures there are, and those that only seconds depend on.
+_OF_ROWS = ("budgets", "schedules", "temperatures", "paths", "measures")
 _OF_SECONDS = ("batch_size", "timing_rounds")
 _OF_TRAINING = ("training",)  # on which no number depends
 
@@ -32,6 +32,8 @@ class EvaluationResults:
         rows: a row for each schedule, temperature and budget.
         bounds: in continuous time, of each path by name: `nats_per_token` with its standard error, its parts
             `token_nats` and `latent_nats`, `perplexity` where it is one, and the number of `texts`.
+        measures: by name of a measure of the model itself, its definition, numbers and `scores`, or what the model
+            lacks.
         timing: of the run in which the rows took turns to be timed: its identity, rounds and batch size; empty if they
             were not. Seconds of two models compare only if it is the same.
         path: file that is written after each row, or `None`.
@@ -44,6 +46,7 @@ class EvaluationResults:
     rows: list[Row] = field(default_factory=list)
     timing: dict[str, Any] = field(default_factory=dict)
     bounds: dict[str, Any] = field(default_factory=dict)
+    measures: dict[str, dict[str, Any]] = field(default_factory=dict)
     path: Path | None = None
 
     def find(self, key: tuple[Any, ...]) -> Row | None:
@@ -66,7 +69,7 @@ class EvaluationResults:
 
     def data(self) -> dict[str, Any]:
         """Returns the results as JSON data."""
-        names = ("model", "task", "settings", "circumstances", "bounds", "timing", "rows")
+        names = ("model", "task", "settings", "circumstances", "bounds", "measures", "timing", "rows")
         return {"format": FORMAT, **{name: getattr(self, name) for name in names}}
 
     @classmethod
@@ -82,6 +85,7 @@ class EvaluationResults:
                 **{name: data[name] for name in names},
                 timing=data.get("timing", {}),
                 bounds=data.get("bounds", {}),
+                measures=data.get("measures", {}),
                 path=file,
             )
         except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
@@ -109,6 +113,7 @@ class EvaluationResults:
             )
         self.model = {**{name: earlier.model[name] for name in _OF_TRAINING if name in earlier.model}, **self.model}
         self.rows, self.timing, self.bounds = earlier.rows, earlier.timing, earlier.bounds
+        self.measures = earlier.measures
         if self.is_timed and not self.settings["timing_rounds"]:
             self.settings |= {name: earlier.settings[name] for name in _OF_SECONDS}
         return self
@@ -122,9 +127,10 @@ def row_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
 def first_difference(one: EvaluationResults, other: EvaluationResults, of_model: bool) -> str | None:
     """Returns the first thing, in words, in which two evaluations differ and on which their numbers depend; `None` if
     there is none. Models are compared only if `of_model` is true."""
-    free = _OF_ROWS + _OF_TRAINING + (() if one.is_timed and other.is_timed else _OF_SECONDS)
+    free = {"settings": _OF_ROWS + (() if one.is_timed and other.is_timed else _OF_SECONDS), "model": _OF_TRAINING}
     for part in ("task", "settings", "circumstances", *(("model",) if of_model else ())):
-        mine, theirs = ({k: v for k, v in getattr(x, part).items() if k not in free} for x in (one, other))
+        left_out = free.get(part, ())
+        mine, theirs = ({k: v for k, v in getattr(x, part).items() if k not in left_out} for x in (one, other))
         if place := _first_place(mine, theirs, ""):
             name, values = place
             return f"`{name}` ({_short(values[0])}, not {_short(values[1])})"

@@ -47,9 +47,14 @@ def over_seeds(results: Sequence[EvaluationResults]) -> EvaluationResults:
         model["training"] = mean
     shared = [path for path in first.bounds if all(path in one.bounds for one in others)]
     bounds = {path: _mean_bound([one.bounds[path] for one in results]) for path in shared}
+    measures = {
+        name: {**entry, "scores": _mean([one.measures[name]["scores"] for one in results], key=())}
+        for name, entry in first.measures.items()
+        if all("scores" in one.measures.get(name, {}) for one in results)
+    }
     timing = {name: [one.timing.get(name) for one in results] for name in first.timing}  # seed by seed in turn
     return EvaluationResults(
-        model, first.task, {**first.settings, "seed": seeds}, first.circumstances, rows, timing, bounds
+        model, first.task, {**first.settings, "seed": seeds}, first.circumstances, rows, timing, bounds, measures
     )
 
 
@@ -79,13 +84,13 @@ def _mean_cost(costs: Sequence[dict[str, Any]], number: int) -> dict[str, Any]:
     return {**mean(costs), "stages": stages}
 
 
-def _mean(rows: Sequence[Row]) -> Row:
+def _mean(rows: Sequence[Row], key: Sequence[str] = KEY) -> Row:
     """Returns the mean of each number that all rows have, and its standard error."""
-    mean: Row = {name: rows[0][name] for name in KEY}
+    mean: Row = {name: rows[0][name] for name in key}
     for name, value in rows[0].items():
         values = [row.get(name) for row in rows]
         numbers = [one for one in values if isinstance(one, Real)]
-        if name in KEY or name.endswith(_ERROR) or not isinstance(value, Real) or len(numbers) < len(rows):
+        if name in key or name.endswith(_ERROR) or not isinstance(value, Real) or len(numbers) < len(rows):
             continue
         mean[name] = statistics.fmean(map(float, numbers))
         if name not in ("nfe",):

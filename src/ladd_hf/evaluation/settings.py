@@ -8,6 +8,7 @@ from typing import Any
 
 from ..diffusion.nelbo import path_of_bound
 from ..diffusion.paths import path_data, path_name
+from ..metrics.model_measures import ModelMeasureSpec, model_measures
 from ..utils.number_ranges import COUNT, COUNT_OR_ZERO, NOT_NEGATIVE, POSITIVE, SEED, check_ranges
 
 # Schedules that are no paths: the pipeline's own scheduler, and one tuned on the task's held-out texts.
@@ -36,7 +37,9 @@ class EvaluationSettings:
         bound_samples: points of a run, or of a path, at which a plain bound is estimated for each text.
         num_proposals: proposals K of the marginalised bound; 0 for none.
         paths: of bounds in continuous time, by name or corners; without latents each is that of the tokens.
-        num_sequences: held-out texts for these; `None` for all that there are, 0 for no such bounds.
+        measures: of the model itself, such as `code_usage`; see `metrics/model_measures.py`.
+        num_sequences: held-out texts for the bounds in continuous time and for the measures; `None` for all that there
+            are, 0 for no such bounds.
         proposal_width: spread of the proposals; see `marginal_nelbo`. By default several together, and of continuous
             latents 0.5.
         timing_rounds: rounds in which all runs are timed in turn; 0 for no seconds.
@@ -59,6 +62,7 @@ class EvaluationSettings:
     proposal_width: float | None = None
     timing_rounds: int = 0
     seed: int = 0
+    measures: Sequence[ModelMeasureSpec] = ()
 
     def __post_init__(self) -> None:
         check_ranges(self, SETTINGS_RANGES, optional=("proposal_width", "num_sequences"))
@@ -81,6 +85,10 @@ class EvaluationSettings:
                 f"`num_texts` is {self.num_texts}, but bounds are those of temperature 1, and `temperatures` is "
                 f"{list(self.temperatures)}: add 1, or give no texts."
             )
+        if model_measures(self.measures) and self.num_sequences == 0:
+            raise ValueError(
+                "`measures` are of held-out texts, and `num_sequences` is 0: give two or more, or leave it out for all."
+            )
         if self.num_proposals and not self.num_texts:
             raise ValueError(
                 f"`num_proposals` is {self.num_proposals} without texts: give `num_texts` as well, such as 100."
@@ -94,6 +102,7 @@ class EvaluationSettings:
     def data(self) -> dict[str, Any]:
         """Returns the settings as JSON holds them."""
         listed = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        listed["measures"] = [one.name for one in model_measures(self.measures)]
         listed["schedules"] = [one if one in (SAVED, TUNED) else path_data(one) for one in self.schedules]
         listed["paths"] = [path_data(one) for one in self.paths]
         return listed

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..data import load_corpus
 from ..data.corpora import is_own_file, separator_of
+from ..models.configuration_ladd import LaddConfig
 from ..models.text_frame import TextFrame
 from ..pipelines import LaddPipeline
 from ..tasks import SawtoothTask, Task, TextTask
@@ -27,6 +28,7 @@ def task_for(
     packing: str | None = None,
     separator: str | None = None,
     special_tokens: bool = True,
+    min_tokens: int | None = None,
     **options: Any,
 ) -> Task:
     """Returns the data of a corpus in the blocks that a pipeline's model was trained on, and judges of its samples.
@@ -45,6 +47,7 @@ def task_for(
         separator: a text between documents; by default as in training: EOS or SEP, else a space, and nothing between
             pieces of one text.
         special_tokens: add those of the tokenizer to documents or blocks.
+        min_tokens: of padded texts; by default as many as the model has latents.
         options: of [`load_corpus`], such as `text_column`.
 
     Raises `ValueError` for a pipeline without a tokenizer, where the data are texts, for a length beyond the model's
@@ -85,13 +88,18 @@ def task_for(
         packing=packing,
         separator=separator_of(data),
         fill="eos" if as_in_training and frame.fill is not None else "padding",
-        min_tokens=1 if config.latent_type == "none" else config.latent_length,
+        min_tokens=least_tokens(config) if min_tokens is None else min_tokens,
         judges=DEFAULT_JUDGES if judges is None else list(judges),
         judge_held_out=max(JUDGE_HELD_OUT, 2 * (num_samples or 0)),
         held_out_split=held_out,
         block_options=blocks,
         **given,
     )
+
+
+def least_tokens(config: LaddConfig) -> int:
+    """Returns the number of tokens that a text of a model has at least: one for each latent."""
+    return 1 if config.latent_type == "none" else config.latent_length
 
 
 def _splits(data: str, split: str | None, alone: bool, options: dict[str, Any]) -> tuple[dict[str, Any], str]:

@@ -8,9 +8,10 @@ from .cost import SamplingCost, sampling_cost
 from .distribution_distance import DistributionDistance, sliced_wasserstein, token_kl
 from .diversity import Diversity, distinct, self_bleu
 from .generative_perplexity import GenerativePerplexity
-from .latent_usefulness import TokenLoss, latent_usefulness
+from .latent_usefulness import LatentUsefulness, TokenLoss, latent_usefulness
 from .mauve import Mauve, MauveSettings, mauve_of_features
 from .memorization import Memorization, TrainingWindows, memorized_share
+from .model_measures import MODEL_MEASURES, ModelMeasure, ModelNumber, model_measures, register_model_measure
 from .ngram_likelihood import NGramLikelihood, NGramModel
 from .one_step_decoding import OneStepDecoding, one_step_accuracy
 from .quality_by_evaluations import gap_closed, quality_by_evaluations
@@ -20,6 +21,7 @@ from .seeded_samples import seeded_samples
 from .unigram_entropy import UnigramEntropy, unigram_entropies, unigram_entropy
 
 __all__ = [
+    "MODEL_MEASURES",
     "CausalJudge",
     "CodeUsage",
     "CodebookUsage",
@@ -27,9 +29,12 @@ __all__ = [
     "Diversity",
     "Estimate",
     "GenerativePerplexity",
+    "LatentUsefulness",
     "Mauve",
     "MauveSettings",
     "Memorization",
+    "ModelMeasure",
+    "ModelNumber",
     "NGramLikelihood",
     "NGramModel",
     "OneStepDecoding",
@@ -46,8 +51,10 @@ __all__ = [
     "latent_usefulness",
     "mauve_of_features",
     "memorized_share",
+    "model_measures",
     "one_step_accuracy",
     "quality_by_evaluations",
+    "register_model_measure",
     "sampling_cost",
     "seeded_samples",
     "self_bleu",

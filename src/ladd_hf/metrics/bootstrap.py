@@ -131,3 +131,16 @@ def jackknife(value: float, left_out: ArrayLike) -> Estimate:
     if len(values) < 2:
         return Estimate(value)
     return Estimate(value, float(math.sqrt((len(values) - 1) * values.var())))
+
+
+def held_by_one(samples: ArrayLike, things: ArrayLike, number: int) -> NDArray[np.int64]:
+    """Returns, for each of `number` samples, how many things no other sample has, `(number,)`: without the sample there
+    are so many fewer distinct things, as [`jackknife`] needs them.
+
+    Args:
+        samples, things: `(P,)` numbers of a sample and of a thing in it; a pair may occur several times.
+        number: of samples.
+    """
+    pairs = np.unique(np.stack([np.asarray(things), np.asarray(samples)]), axis=1)  # (2, pairs), each once
+    _, places, holders = np.unique(pairs[0], return_index=True, return_counts=True)
+    return np.bincount(pairs[1][places[holders == 1]], minlength=number)

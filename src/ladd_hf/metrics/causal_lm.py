@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from os import PathLike, fspath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,9 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from ..data.fingerprints import in_words
 from ..models.eval_mode import evaluation_mode
+from ..utils.digests import fingerprint, folder_digest
 from ..utils.local_paths import public_name
 from ..utils.number_ranges import COUNT
 from ..utils.padding import padded, real_places
@@ -154,6 +157,31 @@ class CausalJudge:
                 f"The judge {self.name!r} is not causal: its logits depend on later tokens. Give a causal LM."
             )
         self._is_causal = True
+
+
+def judge_in_words(model: Any, tokenizer: Any = None) -> str:
+    """Describes a model, and a tokenizer that is given beside it, without loading them.
+
+    Of an object the kind, the number of parameters and a digest of the weights are told, since the name in its
+    configuration may be that of other weights; of a folder its name and a digest of its files; else the name.
+    """
+    told = _model_in_words(model)
+    if tokenizer is None:
+        return told
+    named = isinstance(tokenizer, str | PathLike)
+    return f"{told} with the tokenizer {_source_in_words(fspath(tokenizer)) if named else in_words(tokenizer)}"
+
+
+def _model_in_words(model: Any) -> str:
+    if isinstance(model, PreTrainedModel):
+        parameters = sum(one.numel() for one in model.parameters())
+        return f"{described(model)} of {parameters:,} parameters (weights {fingerprint(model)})"
+    return _source_in_words(fspath(model))
+
+
+def _source_in_words(source: str) -> str:
+    name = public_name(source)
+    return f"{name} (files {folder_digest(source)})" if Path(source).expanduser().is_dir() else name
 
 
 def _loaded(name: str, kind: Any, source: str, **options: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..diffusion.step_counts import maskable_tokens
 from ..utils.wrong_objects import described
 
 # A batch: `(B, S)` ids, or a mapping as `LaddCollator` makes it.
@@ -23,18 +24,18 @@ class CleanBatch:
         tokens: `(B, S)`.
         attention_mask: `(B, S)`, or `None` without padding.
         clean: `(B, M, D)` latents, or `(B, M)` codes.
+        labels: `(B, S)`, -100 at tokens of a context, or `None` without one.
     """
 
     tokens: Tensor
     attention_mask: Tensor | None
     clean: Tensor
+    labels: Tensor | None = None
 
     @property
-    def real(self) -> Tensor:
-        """The tokens that are no padding, `(B, S)` bool."""
-        return (
-            torch.ones_like(self.tokens, dtype=torch.bool) if self.attention_mask is None else self.attention_mask > 0
-        )
+    def maskable(self) -> Tensor:
+        """The tokens that are neither padding nor context, `(B, S)` bool."""
+        return maskable_tokens(self.tokens if self.labels is None else self.labels, self.attention_mask)
 
 
 @torch.no_grad()
@@ -43,7 +44,7 @@ def encoded_batches(model: Any, batches: Iterable[Batch]) -> Iterator[CleanBatch
 
     Args:
         model: a denoiser with latents.
-        batches: `(B, S)` ids each, or mappings with `input_ids`, and, if there are any, `attention_mask` and
+        batches: `(B, S)` ids each, or mappings with `input_ids`, and, if there are any, `attention_mask`, `labels` and
             `precomputed_latents`.
 
     Raises `ValueError` for anything else, and for a model without latents.
@@ -58,8 +59,8 @@ def encoded_batches(model: Any, batches: Iterable[Batch]) -> Iterator[CleanBatch
             raise ValueError(
                 f"A batch is {described(batch)}; give (batch, length) ids, or a mapping with such `input_ids`."
             )
-        mask, stored = given.get("attention_mask"), given.get("precomputed_latents")
-        tokens, mask, stored = (None if one is None else one.to(device) for one in (tokens, mask, stored))
-        assert tokens is not None
+        beside = (given.get(name) for name in ("attention_mask", "labels", "precomputed_latents"))
+        mask, labels, stored = (None if one is None else one.to(device) for one in beside)
+        tokens = tokens.to(device)
         options = {} if stored is None else {"precomputed_latents": stored}
-        yield CleanBatch(tokens, mask, model.encode(tokens, mask, update_codebook=False, **options).clean)
+        yield CleanBatch(tokens, mask, model.encode(tokens, mask, update_codebook=False, **options).clean, labels)

@@ -9,14 +9,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import datasets
 import evaluate
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ladd_hf.diffusion.channels import DiscreteLatents
-from ladd_hf.metrics.bootstrap import Estimate, bootstrap_counts
+from ladd_hf.metrics.bootstrap import Estimate, bootstrap_counts, held_by_one, jackknife
 from ladd_hf.metrics.clean_batches import Batch, encoded_batches
+from ladd_hf.metrics.measurement_info import IDS, measurement_info
 from ladd_hf.models.eval_mode import evaluation_mode
 from ladd_hf.models.fsdp import gathered_for
 from ladd_hf.utils.number_ranges import COUNT
@@ -38,7 +38,8 @@ Returns:
 codes.
     perplexity_stderr: its standard error, a bootstrap over texts; left out for a single one. Few texts for many codes \
 also bias it downwards.
-    used, dead: numbers of codes that occur, and that do not.
+    used, dead: numbers of codes that occur, and that do not; used_stderr, dead_stderr: their standard error, a \
+jackknife over texts.
     perplexity_of_positions, used_of_positions: the same for each of the M positions.
     codes: size of the codebook.
 """
@@ -54,6 +55,7 @@ class CodebookUsage:
         codes: size K of the codebook.
         perplexity_of_positions: of the frequencies at each of the M positions.
         used_of_positions: number of codes that occur at each of them.
+        used_stderr: standard error of `used`, and of `dead`, a jackknife over texts; `None` for a single text.
     """
 
     perplexity: Estimate
@@ -61,6 +63,7 @@ class CodebookUsage:
     codes: int
     perplexity_of_positions: tuple[float, ...]
     used_of_positions: tuple[int, ...]
+    used_stderr: float | None = None
 
     @property
     def dead(self) -> int:
@@ -87,8 +90,11 @@ def usage_of_codes(codes: ArrayLike, codebook_size: int, resamples: int = _RESAM
     number, length = rows.shape
     positions = [np.bincount(column, minlength=codebook_size) for column in rows.T]
     counts = np.sum(positions, axis=0)
-    stderr = None
+    used, stderr, used_stderr = int((counts > 0).sum()), None, None
     if number > 1:
+        used_stderr = jackknife(
+            used, used - held_by_one(np.repeat(np.arange(number), length), rows.ravel(), number)
+        ).stderr
         flat = rows.ravel()
         drawn = [
             _perplexity(np.bincount(flat, np.repeat(times, length), minlength=codebook_size))
@@ -97,11 +103,18 @@ def usage_of_codes(codes: ArrayLike, codebook_size: int, resamples: int = _RESAM
         stderr = float(np.std(drawn, ddof=1))
     return CodebookUsage(
         Estimate(_perplexity(counts), stderr),
-        int((counts > 0).sum()),
+        used,
         codebook_size,
         tuple(_perplexity(one) for one in positions),
         tuple(int((one > 0).sum()) for one in positions),
+        used_stderr,
     )
+
+
+def usage_scores(usage: CodebookUsage) -> dict[str, Estimate]:
+    """Returns `codes_perplexity`, `codes_used` and `codes_dead`."""
+    used, dead = (Estimate(count, usage.used_stderr) for count in (usage.used, usage.dead))
+    return {"codes_perplexity": usage.perplexity, "codes_used": used, "codes_dead": dead}
 
 
 def _perplexity(counts: NDArray[Any]) -> float:
@@ -141,19 +154,14 @@ class CodeUsage(evaluate.Measurement):
         super().__init__(**kwargs)
 
     def _info(self) -> evaluate.MeasurementInfo:
-        return evaluate.MeasurementInfo(
-            description=_DESCRIPTION,
-            citation="",
-            inputs_description=_INPUTS_DESCRIPTION,
-            features=datasets.Features({"data": datasets.List(datasets.Value("int64"))}),
-        )
+        return measurement_info(_DESCRIPTION, _INPUTS_DESCRIPTION, IDS)
 
     def _compute(self, data: ArrayLike) -> dict[str, Any]:
         usage = usage_of_codes(data, self.codebook_size)
         return {
             **usage.perplexity.named("perplexity"),
-            "used": usage.used,
-            "dead": usage.dead,
+            **Estimate(usage.used, usage.used_stderr).named("used"),
+            **Estimate(usage.dead, usage.used_stderr).named("dead"),
             "perplexity_of_positions": list(usage.perplexity_of_positions),
             "used_of_positions": list(usage.used_of_positions),
             "codes": usage.codes,

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import datasets
 import evaluate
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ladd_hf.metrics.bootstrap import Estimate, bootstrap_counts
+from ladd_hf.metrics.measurement_info import IDS, measurement_info
 from ladd_hf.utils.number_ranges import COUNT, NOT_NEGATIVE, SEED
 
 Ids = NDArray[np.int64]
@@ -213,12 +213,7 @@ class DistributionDistance(evaluate.Measurement):
         super().__init__(**kwargs)
 
     def _info(self) -> evaluate.MeasurementInfo:
-        return evaluate.MeasurementInfo(
-            description=_DESCRIPTION,
-            citation="",
-            inputs_description=_INPUTS_DESCRIPTION,
-            features=datasets.Features({"data": datasets.List(datasets.Value("int64"))}),
-        )
+        return measurement_info(_DESCRIPTION, _INPUTS_DESCRIPTION, IDS)
 
     def _compute(self, data: ArrayLike) -> dict[str, Any]:
         found: dict[str, Any] = {}

@@ -9,12 +9,12 @@ from collections.abc import Hashable, Sequence
 from itertools import chain
 from typing import Any
 
-import datasets
 import evaluate
 import numpy as np
 from numpy.typing import NDArray
 
-from ladd_hf.metrics.bootstrap import Estimate, bootstrap_ratio, jackknife
+from ladd_hf.metrics.bootstrap import Estimate, bootstrap_ratio, held_by_one, jackknife
+from ladd_hf.metrics.measurement_info import IDS, TEXT, measurement_info
 from ladd_hf.utils.number_ranges import COUNT, SEED
 from ladd_hf.utils.optional_packages import optional_package
 
@@ -65,16 +65,13 @@ def distinct(sequences: Sequences, order: int) -> Estimate:
     samples, grams = _ngrams(_numbered(sequences), order)
     if not len(grams):
         raise ValueError(f"No sequence has {order} units or more: there are no n-grams of this order.")
-    pairs = np.unique(np.stack([grams, samples]), axis=1)  # (2, pairs), each n-gram once for each of its samples
-    different, places, holders = np.unique(pairs[0], return_index=True, return_counts=True)
-    # of each sample: the n-grams that no other one has
-    own = np.bincount(pairs[1][places[holders == 1]], minlength=len(sequences))
+    different, own = len(np.unique(grams)), held_by_one(samples, grams, len(sequences))
     total = np.bincount(samples, minlength=len(sequences))
-    value, counted = len(different) / len(grams), total > 0
+    value, counted = different / len(grams), total > 0
     left = len(grams) - total[counted]
     if not (left > 0).all():  # a single sample has them all
         return Estimate(value)
-    return jackknife(value, (len(different) - own[counted]) / left)
+    return jackknife(value, (different - own[counted]) / left)
 
 
 def _numbered(sequences: Sequences) -> list[NDArray[np.int64]]:
@@ -145,13 +142,7 @@ class Diversity(evaluate.Measurement):
         super().__init__(**kwargs)
 
     def _info(self) -> evaluate.MeasurementInfo:
-        kinds = (datasets.Value("string"), datasets.List(datasets.Value("int64")))
-        return evaluate.MeasurementInfo(
-            description=_DESCRIPTION,
-            citation=_CITATION,
-            inputs_description=_INPUTS_DESCRIPTION,
-            features=[datasets.Features({"data": kind}) for kind in kinds],
-        )
+        return measurement_info(_DESCRIPTION, _INPUTS_DESCRIPTION, TEXT, IDS, citation=_CITATION)
 
     def _compute(self, data: Sequence[Any]) -> dict[str, Any]:
         found: dict[str, Any] = {}

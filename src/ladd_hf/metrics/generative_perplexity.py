@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import datasets
 import evaluate
 import numpy as np
 from numpy.typing import NDArray
 
 from ladd_hf.metrics.bootstrap import bootstrap_ratio
 from ladd_hf.metrics.causal_lm import CausalJudge
+from ladd_hf.metrics.measurement_info import TEXT, measurement_info
 
 _DESCRIPTION = """\
 The perplexity of generated texts under a causal language model that did not generate them, in its own tokens.
@@ -101,12 +101,7 @@ class GenerativePerplexity(evaluate.Measurement):
         super().__init__(**kwargs)
 
     def _info(self) -> evaluate.MeasurementInfo:
-        return evaluate.MeasurementInfo(
-            description=_DESCRIPTION,
-            citation="",
-            inputs_description=_INPUTS_DESCRIPTION,
-            features=datasets.Features({"data": datasets.Value("string")}),
-        )
+        return measurement_info(_DESCRIPTION, _INPUTS_DESCRIPTION, TEXT)
 
     def _compute(self, data: Sequence[str]) -> dict[str, Any]:
         found = perplexities(text_nats(self.judge, data, self.stride))

@@ -6,19 +6,25 @@ module_type="measurement")` reads the imports line by line: no import spans two 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import datasets
 import evaluate
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ladd_hf.metrics.bootstrap import Estimate
+from ladd_hf.metrics.bootstrap import RESAMPLES, Estimate
 from ladd_hf.metrics.causal_lm import CausalJudge
+from ladd_hf.metrics.measurement_info import TEXT, measurement_info
 from ladd_hf.utils.number_ranges import COUNT, POSITIVE, SEED
 from ladd_hf.utils.optional_packages import optional_package
+
+Floats = NDArray[np.float64]
+
+_POINTS = 25  # mixtures on the curve, as many as the authors take
+_NUMBERS_AT_ONCE = 1 << 22  # 32 MiB of float64
 
 _DESCRIPTION = """\
 MAUVE: the area under the curve of divergences between the laws of generated and real texts, quantised in the features \
@@ -31,8 +37,8 @@ Args:
 
 Returns:
     mauve: mean over k-means seeds.
-    mauve_stderr: standard deviation over these seeds: the spread of one quantisation, not that of another draw of \
-samples; left out for a single seed.
+    mauve_stderr: its standard error for another draw of the generated texts: a bootstrap over them within each \
+quantisation, and the spread of the quantisations divided by the root of their number; the references stay.
     clusters, scaling_factor, seeds, first_seed, max_text_length, texts, references: the settings, and the numbers of \
 texts that were read; scores of other settings or numbers of texts are not comparable.
     judge: name of the model.
@@ -83,7 +89,11 @@ class MauveSettings:
 
 
 def mauve_of_features(samples: ArrayLike, references: ArrayLike, settings: MauveSettings | None = None) -> Estimate:
-    """Computes MAUVE from features, `(N, D)` and `(R, D)`: its mean over k-means seeds and their standard deviation.
+    """Computes MAUVE from features, `(N, D)` and `(R, D)`: its mean over k-means seeds, with a standard error.
+
+    The error is that of another draw of the N texts, the references being the same: a bootstrap over texts, which moves
+    their shares of the clusters, and what k-means with other seeds adds. Texts are not quantised again for each
+    resample, where those drawn twice would be clusters of their own.
 
     Raises `ValueError` for features that are not finite or not of one size, and for fewer texts than clusters;
     `ImportError` without the package `mauve-text`.
@@ -104,17 +114,52 @@ def mauve_of_features(samples: ArrayLike, references: ArrayLike, settings: Mauve
             "give more, or set `clusters`."
         )
     package = optional_package("mauve", "mauve-text", "judges", "MAUVE")
-    scores = [
-        package.compute_mauve(
+    scores, errors = [], []
+    for run in range(settings.seeds):
+        found = package.compute_mauve(
             p_features=ours,
             q_features=theirs,
             num_buckets=clusters,
             mauve_scaling_factor=settings.scaling_factor,
             seed=settings.first_seed + run,
-        ).mauve
-        for run in range(settings.seeds)
+        )
+        scores.append(found.mauve)
+        errors.append(_bootstrap_error(found.p_hist, found.q_hist, len(ours), settings))
+    # the runs read the same texts, so that their errors are as good as one; those of k-means are apart
+    of_seeds = float(np.std(scores, ddof=1)) / math.sqrt(len(scores)) if len(scores) > 1 else 0.0
+    return Estimate(float(np.mean(scores)), math.hypot(float(np.mean(errors)), of_seeds))
+
+
+def _bootstrap_error(ours: Floats, theirs: Floats, number: int, settings: MauveSettings) -> float:
+    """Returns the standard error of the score over draws of `number` texts with the shares `ours` of the clusters."""
+    random = np.random.default_rng(settings.first_seed)
+    at_once = max(1, _NUMBERS_AT_ONCE // (len(ours) * _POINTS))
+    drawn = [
+        area_of_divergences(
+            random.multinomial(number, ours, min(at_once, RESAMPLES - start)) / number, theirs, settings
+        )
+        for start in range(0, RESAMPLES, at_once)
     ]
-    return Estimate(float(np.mean(scores)), float(np.std(scores, ddof=1)) if len(scores) > 1 else None)
+    return float(np.concatenate(drawn).std(ddof=1))
+
+
+def area_of_divergences(ours: Floats, theirs: Floats, settings: MauveSettings) -> Floats:
+    """Returns MAUVE of histograms, `(..., K)` and `(K,)`, as `(...,)`: the area under the curve of
+    exp(-c KL(theirs || r)) and exp(-c KL(ours || r)) over mixtures r of the two."""
+    shares = np.linspace(1e-6, 1 - 1e-6, _POINTS)[:, None]
+    p, q = ours[..., None, :], theirs
+    mixed = shares * p + (1 - shares) * q  # (..., points, K)
+    x, y = (np.exp(-settings.scaling_factor * _divergences(one, mixed)) for one in (q, p))
+    one, zero = np.ones((*x.shape[:-1], 1)), np.zeros((*x.shape[:-1], 1))
+    x, y = np.concatenate([one, x, zero], axis=-1), np.concatenate([zero, y, one], axis=-1)
+    return (-np.diff(x) * (y[..., 1:] + y[..., :-1]) / 2).sum(-1)
+
+
+def _divergences(law: Floats, mixed: Floats) -> Floats:
+    """Returns KL(law || mixed), which is finite: where a mixture is 0, the law is, too."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = law * np.log(law / mixed)
+    return np.where(np.broadcast_to(law, mixed.shape) > 0, terms, 0).sum(-1)
 
 
 def text_features(judge: CausalJudge, texts: Sequence[str], settings: MauveSettings | None = None) -> NDArray[Any]:
@@ -154,12 +199,7 @@ class Mauve(evaluate.Measurement):
         super().__init__(**kwargs)
 
     def _info(self) -> evaluate.MeasurementInfo:
-        return evaluate.MeasurementInfo(
-            description=_DESCRIPTION,
-            citation=_CITATION,
-            inputs_description=_INPUTS_DESCRIPTION,
-            features=datasets.Features({"data": datasets.Value("string")}),
-        )
+        return measurement_info(_DESCRIPTION, _INPUTS_DESCRIPTION, TEXT, citation=_CITATION)
 
     def _compute(self, data: Sequence[str]) -> dict[str, Any]:
         features = text_features(self.judge, data, self.settings)

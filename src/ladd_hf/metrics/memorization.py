@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import datasets
 import evaluate
 import numpy as np
 from numpy.typing import NDArray
 
 from ladd_hf.metrics.bootstrap import Estimate, bootstrap_ratio
+from ladd_hf.metrics.measurement_info import IDS, TEXT, measurement_info
 from ladd_hf.utils.number_ranges import COUNT
 
 Codes = NDArray[np.uint32]
@@ -195,13 +195,7 @@ class Memorization(evaluate.Measurement):
         super().__init__(**kwargs)
 
     def _info(self) -> evaluate.MeasurementInfo:
-        kinds = (datasets.Value("string"), datasets.List(datasets.Value("int64")))
-        return evaluate.MeasurementInfo(
-            description=_DESCRIPTION,
-            citation="",
-            inputs_description=_INPUTS_DESCRIPTION,
-            features=[datasets.Features({"data": kind}) for kind in kinds],
-        )
+        return measurement_info(_DESCRIPTION, _INPUTS_DESCRIPTION, TEXT, IDS)
 
     def _compute(self, data: Sequence[Any]) -> dict[str, Any]:
         found, total = self.training.found(data)

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import datasets
 import evaluate
 import numpy as np
 from numpy.typing import NDArray
 
 from ladd_hf.metrics.bootstrap import bootstrap_ratio
+from ladd_hf.metrics.measurement_info import TEXT, measurement_info
 
 _DESCRIPTION = """\
 The mean negative log-likelihood of texts, in nats per character, under a character n-gram model with Witten-Bell \
@@ -169,12 +169,7 @@ class NGramLikelihood(evaluate.Measurement):
         super().__init__(**kwargs)
 
     def _info(self) -> evaluate.MeasurementInfo:
-        return evaluate.MeasurementInfo(
-            description=_DESCRIPTION,
-            citation=_CITATION,
-            inputs_description=_INPUTS_DESCRIPTION,
-            features=datasets.Features({"data": datasets.Value("string")}),
-        )
+        return measurement_info(_DESCRIPTION, _INPUTS_DESCRIPTION, TEXT, citation=_CITATION)
 
     def _compute(self, data: Sequence[str]) -> dict[str, float]:
         nats, characters = self.model.nats(data), [len(text) for text in data]

@@ -13,6 +13,7 @@ import evaluate
 from numpy.typing import ArrayLike
 
 from ladd_hf.data.sawtooth import SawtoothDistribution, binary_sequences
+from ladd_hf.metrics.measurement_info import measurement_info
 
 _DESCRIPTION = """\
 The exact negative log-likelihood of sequences under the binary sawtooth distribution, the synthetic experiment of \
@@ -57,11 +58,11 @@ class SawtoothLikelihood(evaluate.Measurement):
     """
 
     def _info(self) -> evaluate.MeasurementInfo:
-        return evaluate.MeasurementInfo(
-            description=_DESCRIPTION,
+        return measurement_info(
+            _DESCRIPTION,
+            _INPUTS_DESCRIPTION,
+            datasets.List(datasets.Value("uint8")),
             citation=_CITATION,
-            inputs_description=_INPUTS_DESCRIPTION,
-            features=datasets.Features({"data": datasets.List(datasets.Value("uint8"))}),
             reference_urls=["https://arxiv.org/abs/2510.18114"],
         )
 

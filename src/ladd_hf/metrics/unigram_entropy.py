@@ -9,12 +9,12 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
-import datasets
 import evaluate
 import numpy as np
 from numpy.typing import NDArray
 
 from ladd_hf.metrics.bootstrap import bootstrap_ratio
+from ladd_hf.metrics.measurement_info import IDS, TEXT, measurement_info
 
 _DESCRIPTION = """\
 The entropy of each sequence's own token frequencies, in nats, averaged over sequences.
@@ -63,13 +63,7 @@ class UnigramEntropy(evaluate.Measurement):
     """
 
     def _info(self) -> evaluate.MeasurementInfo:
-        kinds = (datasets.Value("string"), datasets.List(datasets.Value("int64")))
-        return evaluate.MeasurementInfo(
-            description=_DESCRIPTION,
-            citation="",
-            inputs_description=_INPUTS_DESCRIPTION,
-            features=[datasets.Features({"data": kind}) for kind in kinds],
-        )
+        return measurement_info(_DESCRIPTION, _INPUTS_DESCRIPTION, TEXT, IDS)
 
     def _compute(self, data: Sequence[Any]) -> dict[str, float]:
         rows = [list(row) if isinstance(row, str) else row for row in data]

@@ -14,12 +14,11 @@ from ..metrics.bootstrap import Estimate
 from ..metrics.causal_lm import CausalJudge
 from ..metrics.distribution_distance import sliced_wasserstein, token_kl
 from ..metrics.mauve import MauveSettings, mauve_of_features, text_features
-from ..utils.local_paths import public_name
 from ..utils.number_ranges import COUNT, NOT_NEGATIVE, POSITIVE, SEED
 from ..utils.options import Options, option
 from .base import Measure
 from .decoded_texts import ids_of
-from .judges import JudgedData, check_texts, register_judge
+from .judges import JudgedData, register_judge
 from .likelihood_judges import CausalJudgeOptions
 
 
@@ -37,12 +36,12 @@ class MauveJudge(CausalJudgeOptions):
 
     def measures(self, data: JudgedData) -> tuple[Measure, ...]:
         """Returns `mauve`."""
-        check_texts("mauve", data)
+        self.checked("mauve", data)
         clusters = "a tenth of the texts as clusters" if self.clusters is None else f"{self.clusters} clusters"
         about = (
-            f"MAUVE in features of {public_name(self.model)} against held-out texts ({clusters}, scaling factor "
-            f"{self.scaling_factor:g}, at most {self.max_text_length} tokens; mean and standard deviation of "
-            f"{self.seeds} k-means seeds)"
+            f"MAUVE in features of {self.reader}, against held-out texts ({clusters}, scaling factor "
+            f"{self.scaling_factor:g}, at most {self.max_text_length} tokens; mean of "
+            f"{self.seeds} k-means seeds from {self.first_seed})"
         )
         score = _MauveScore(self, data)
         return (Measure("mauve", "MAUVE", about, score, "higher", digits=3, held_out="other_half"),)
@@ -95,8 +94,8 @@ class DistributionDistanceJudge(Options):
             Measure(
                 "sliced_wasserstein",
                 "sliced 2-Wasserstein distance",
-                f"the sliced 2-Wasserstein distance of one-hot sequences, {self.projections} projections, to held-out "
-                "ones",
+                f"the sliced 2-Wasserstein distance of one-hot sequences, {self.projections} projections of seed "
+                f"{self.seed}, to held-out ones",
                 sliced,
                 "lower",
                 held_out="other_half",

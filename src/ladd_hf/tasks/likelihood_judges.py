@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike, fspath
 from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 from ..metrics.bootstrap import Estimate, bootstrap_ratio
-from ..metrics.causal_lm import CausalJudge
+from ..metrics.causal_lm import CausalJudge, judge_in_words
 from ..metrics.generative_perplexity import perplexities, text_nats
 from ..metrics.ngram_likelihood import NGramModel
 from ..utils.local_paths import public_name
 from ..utils.number_ranges import COUNT
 from ..utils.options import Options, option
+from ..utils.wrong_objects import described
 from .base import Measure
 from .decoded_texts import DecodedTexts
 from .judges import JudgedData, Together, check_texts, register_judge
@@ -63,24 +67,60 @@ class CausalJudgeOptions(Options):
     """Options of judges that read texts with a causal language model.
 
     Attributes:
-        model: name on the Hub or folder.
-        batch_size: texts read at once.
-        dtype, device: of the model; float32, and an accelerator if there is one, by default.
+        model: name on the Hub, folder, or in Python a model of transformers.
+        tokenizer: name, folder or tokenizer; by default the one beside the model.
+        batch_size: texts read at once; no result depends on it, but for rounding.
+        dtype, device: of a model that is loaded; float32, and an accelerator if there is one, by default.
     """
 
-    model: str = option("gpt2-large", str)
+    model: Any = "gpt2-large"
+    tokenizer: Any = None
     batch_size: int = option(16, COUNT)
     dtype: str | None = option(None, str)
     device: str | None = option(None, str)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.model, str | PathLike | PreTrainedModel):
+            raise ValueError(
+                f"`{self.setting}.model` is {described(self.model)}; give a causal LM of transformers, its name or "
+                "folder."
+            )
+        if not isinstance(self.tokenizer, str | PathLike | PreTrainedTokenizerBase | None):
+            raise ValueError(
+                f"`{self.setting}.tokenizer` is {described(self.tokenizer)}; give a tokenizer of transformers, its "
+                "name or folder."
+            )
+
     def judge(self) -> CausalJudge:
         """Returns the model: the same one as long as another judge holds it."""
-        key = (self.model, self.batch_size, self.dtype, self.device)
+        sources = (one if isinstance(one, str) else id(one) for one in (self.model, self.tokenizer))
+        key = (*sources, self.batch_size, self.dtype, self.device)
         if (known := _LOADED.get(key)) is None:
             known = _LOADED[key] = CausalJudge(
-                self.model, batch_size=self.batch_size, dtype=self.dtype, device=self.device
+                self.model, self.tokenizer, self.batch_size, dtype=self.dtype, device=self.device
             )
         return known
+
+    def checked(self, name: str, data: JudgedData) -> None:
+        """Raises `ValueError` for data without texts, and for an object that is no judge, as of one that lacks its
+        tokenizer; what has to be loaded is looked at when it is first used."""
+        check_texts(name, data)
+        if isinstance(self.model, PreTrainedModel):
+            self.judge()
+
+    @property
+    def reader(self) -> str:
+        """The model in words, and its dtype."""
+        loaded = isinstance(self.model, PreTrainedModel)
+        dtype = str(self.model.dtype).removeprefix("torch.") if loaded else self.dtype or "float32"
+        return f"{judge_in_words(self.model, self.tokenizer)} in {dtype}"
+
+    @property
+    def name(self) -> str:
+        """A short name of the model for tables: of an object its kind."""
+        loaded = isinstance(self.model, PreTrainedModel)
+        return type(self.model).__name__ if loaded else public_name(fspath(self.model))
 
 
 @register_judge("generative_perplexity")
@@ -99,10 +139,12 @@ class GenerativePerplexityJudge(CausalJudgeOptions):
 
     def measures(self, data: JudgedData) -> tuple[Measure, ...]:
         """Returns the perplexity over all tokens, as the authors report it, and the mean of each text's own."""
-        check_texts("generative_perplexity", data)
-        name, scores = public_name(self.model), Together(_CausalScores(self))
+        self.checked("generative_perplexity", data)
+        name, scores = self.name, Together(_CausalScores(self))
+        apart = "half of these" if self.stride is None else f"{self.stride:,} tokens"
         about = (
-            f"perplexity under {name} in its own tokens, of which a text's first is context, and EOS is counted once"
+            f"perplexity under {self.reader}, in its own tokens, of which a text's first is context, and EOS is "
+            f"counted once; texts beyond its positions are read in windows {apart} apart"
         )
         mean = f"the mean over texts of each one's own perplexity under {name}"
         return (

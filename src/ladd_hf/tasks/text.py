@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..data import BlockStream, token_blocks
 from ..data.encoding import TextEncoder
+from ..data.fingerprints import in_words
 from ..data.token_blocks import separator_between
 from ..utils.local_paths import public_name
 from .base import Judgement, Measure, counts_of_data, judged, judged_data, relative_change
@@ -131,8 +132,14 @@ class TextTask:
 
     @property
     def layout(self) -> dict[str, Any]:
-        """Split that is held out, and settings of its blocks, as JSON data."""
-        return {"split": self._held_out, "packing": self.packing, "fill": self.fill, **self._block_options}
+        """Split that is held out, tokenizer, and settings of its blocks as far as they have an effect, as JSON data."""
+        found: dict[str, Any] = {"split": self._held_out, "tokenizer": in_words(self.tokenizer)}
+        if self.packing == "pad":
+            found |= {name: getattr(self, name) for name in ("packing", "fill", "truncate", "min_tokens")}
+        else:
+            separator = separator_between(self.tokenizer, self.packing, self.separator)
+            found |= {"packing": self.packing, "separator": separator}
+        return {**found, **self._block_options}
 
     @property
     def num_held_out(self) -> int:

@@ -72,7 +72,10 @@ class DiversityJudge(Options):
             for order in _ORDERS
         ]
         if self.self_bleu_samples:
-            about = f"BLEU-4 in {unit}s of each of {self.self_bleu_samples} samples against the others of these"
+            about = (
+                f"BLEU-4 in {unit}s of each of {self.self_bleu_samples} samples, drawn by seed {self.seed}, against "
+                "the others of these"
+            )
             measures.append(Measure("self_bleu", "self-BLEU", about, self._self_bleu, digits=3, held_out="as_many"))
         return tuple(measures)
 

@@ -29,6 +29,7 @@ from ..utils.number_ranges import (
     whole,
 )
 from ..utils.wrong_objects import check_number, described
+from .measure_settings import better_direction, measures_from
 from .renamed import check_renamed
 from .sample_budgets import checked_budgets
 from .stage_checks import check_prior_is_trained
@@ -43,6 +44,7 @@ ARGUMENT_RANGES: dict[str, NumberRange] = {
     **OBJECTIVE_RANGES,
     "ema_decay": NumberRange("a decay from 0 (no EMA) to below 1", least=0, most=1, without_ends=("most",)),
     "samples_per_budget": COUNT,
+    "measured_texts": COUNT,
     "nelbo_samples": whole(1, "at least 1 point per example, a whole number"),
     "nelbo_proposals": COUNT_OR_ZERO,
     "nelbo_run": COUNT,
@@ -124,6 +126,14 @@ class LaddTrainingArguments(ObjectiveArguments, TrainingArguments):
     samples_per_budget: int = field(
         default=64, metadata={"help": "Evaluation: samples for each number of `sample_budgets`."}
     )
+    measures: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Evaluation: measures of the model, 'code_usage', 'latent_usefulness', with options as JSON; see "
+            "docs/measuring.md."
+        },
+    )
+    measured_texts: int = field(default=256, metadata={"help": "Evaluation: texts of each set for `measures`."})
     resume_if_exists: bool = field(
         default=False, metadata={"help": "Resume from the last complete checkpoint if the output folder holds a run."}
     )
@@ -153,7 +163,10 @@ class LaddTrainingArguments(ObjectiveArguments, TrainingArguments):
         check_ranges(self, THEIR_RANGES, optional=_OPTIONAL)
         if "WORLD_SIZE" in os.environ and not torch.accelerator.is_available():
             self.use_cpu = True  # else several processes would train independently
+        self.measures = measures_from(self.measures)
         metric = self.metric_for_best_model or ""
+        if self.greater_is_better is None and (better := better_direction(metric, self.measures)) is not None:
+            self.greater_is_better = better == "higher"
         if self.greater_is_better is None and metric.endswith(_LOWER_IS_BETTER):
             self.greater_is_better = False  # for transformers, only names ending in "loss" are losses
         super().__post_init__()
@@ -179,6 +192,7 @@ class LaddTrainingArguments(ObjectiveArguments, TrainingArguments):
                 "`save_only_model` leaves the optimiser's state out of a checkpoint, so `resume_if_exists` cannot "
                 "go on from it: leave one of the two out."
             )
+        self.measures = measures_from(self.measures)
         self.sample_budgets = checked_budgets(self.sample_budgets, "sample_budgets")
         if not isinstance(self.nelbo_paths, list | tuple) or not self.nelbo_paths:
             given = described(self.nelbo_paths)

@@ -30,6 +30,7 @@ class EvaluatingTrainer(RecordedTrainer):
     affect the training."""
 
     _evaluated: dict[str, Any]  # the data set of each evaluation loader that is kept
+    _under_evaluation: Any = None  # the data set of the last one
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         """Extends `Trainer.get_eval_dataloader`: every text is in it once."""
@@ -43,6 +44,7 @@ class EvaluatingTrainer(RecordedTrainer):
         """Returns a data loader without dropped texts, which marks those that only fill up the last batch."""
         named = self.eval_dataset if dataset is None else dataset
         named = cast(dict, self.eval_dataset)[named] if isinstance(named, str) else named
+        self._under_evaluation = named
         drop_last, collator = self.args.dataloader_drop_last, self.data_collator
         self.args.dataloader_drop_last = False
         if isinstance(named, IterableDataset) and self.args.world_size > 1:

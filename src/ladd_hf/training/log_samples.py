@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 from transformers import TrainerCallback
 
-from ..metrics import unigram_entropy
+from ..metrics import bootstrap_ratio, unigram_entropies
 from ..models.configuration_ladd import LaddConfig
 from ..schedulers import LaddJointScheduler, LaddScheduler, LaddSequentialScheduler
 from ..utils.number_ranges import COUNT, COUNT_OR_ZERO
@@ -69,8 +69,9 @@ class LogSamples(TrainerCallback):
         schedulers: a scheduler, or several by name; by default the joint one, or the sequential one for a model with a
             latent denoiser of its own.
         score: maps `(num_samples, S)` ids, padded to the longest sample, to numbers by name, such as the `judge` of a
-            task; it is called in one process. By default `entropy`, the unigram entropy of a sample's tokens in nats,
-            which falls when samples repeat themselves, but says nothing about their likelihood.
+            task; it is called in one process. A number `<measure>_stderr` is the standard error of `<measure>`, and an
+            error bar in the plot. By default `entropy`, the unigram entropy of a sample's tokens in nats, which falls
+            when samples repeat themselves, but says nothing about their likelihood.
         show: number of samples that are logged as texts.
         every: draw at every n-th evaluation of a training run; one that is asked for outside of it always draws.
 
@@ -144,7 +145,7 @@ class LogSamples(TrainerCallback):
         is not numbers by name."""
         if self.score is None:
             rows = [ids[:end] for ids, end in zip(sequences.tolist(), lengths.tolist(), strict=True)]
-            return {"entropy": unigram_entropy(rows)}
+            return bootstrap_ratio(unigram_entropies(rows)).named("entropy")
         found: Any = self.score(sequences)
         accepted = "give a callable that returns numbers by name, such as {'nats': 1.2}"
         if not isinstance(found, Mapping) or not all(isinstance(name, str) for name in found):

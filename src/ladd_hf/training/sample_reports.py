@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,8 @@ def report_samples(drawn: LoggedSamples, prefix: str, callbacks: Iterable[Traine
 
 
 def plot(drawn: LoggedSamples) -> NDArray[np.uint8] | None:
-    """Plots the first measure against the number of evaluations, a line for each schedule: `(H, W, 3)` pixels.
+    """Plots the first measure against the number of evaluations, a line for each schedule, with its standard errors
+    where the score gives them as `<measure>_stderr`: `(H, W, 3)` pixels.
 
     Returns `None` without matplotlib, which it says once, and for less than two numbers of evaluations.
     """
@@ -61,7 +63,8 @@ def plot(drawn: LoggedSamples) -> NDArray[np.uint8] | None:
     measure = next(iter(next(iter(next(iter(drawn.scores.values())).values()))))
     for schedule, scores in drawn.scores.items():
         budgets = sorted(scores)
-        axes.plot(budgets, [scores[one][measure] for one in budgets], marker="o", label=schedule)
+        heights, errors = ([scores[one].get(name, nan) for one in budgets] for name in (measure, f"{measure}_stderr"))
+        axes.errorbar(budgets, heights, errors, marker="o", capsize=2, label=schedule)
     axes.set_xscale("log", base=2)
     axes.set_xlabel("denoiser evaluations")
     axes.set_ylabel(measure)

@@ -12,8 +12,8 @@ from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import logging
 
 from .checkpoints import agreed
-from .evaluating_trainer import EvaluatingTrainer
 from .log_samples import LoggedSamples, LogSamples
+from .measuring_trainer import MeasuringTrainer
 from .run_facts import prior_is_untrained
 from .sample_drawing import TokensAlone, draw_samples
 from .sample_reports import report_samples
@@ -21,7 +21,7 @@ from .sample_reports import report_samples
 logger = logging.get_logger(__name__)
 
 
-class SamplingTrainer(EvaluatingTrainer):
+class SamplingTrainer(MeasuringTrainer):
     """Draws samples at each evaluation if a [`LogSamples`] is among its callbacks, or `args.sample_budgets` holds
     any."""
 
@@ -47,7 +47,7 @@ class SamplingTrainer(EvaluatingTrainer):
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
-        """Extends [`EvaluatingTrainer.evaluate`]: samples are drawn, scored and logged, if [`LogSamples`] asks for
+        """Extends [`MeasuringTrainer.evaluate`]: samples are drawn, scored and logged, if [`LogSamples`] asks for
         them; once for all data sets of a dict of them, under the name of the whole."""
         if self._prefix is not None:  # one of several data sets
             return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
@@ -61,7 +61,7 @@ class SamplingTrainer(EvaluatingTrainer):
         return metrics
 
     def evaluation_loop(self, dataloader: DataLoader, *args: Any, **kwargs: Any) -> EvalLoopOutput:
-        """Extends [`EvaluatingTrainer.evaluation_loop`]: the scores of samples are among the metrics of the first data
+        """Extends [`MeasuringTrainer.evaluation_loop`]: the scores of samples are among the metrics of the first data
         set."""
         output = super().evaluation_loop(dataloader, *args, **kwargs)
         asked = self._log_samples()

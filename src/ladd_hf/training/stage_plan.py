@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 from ..diffusion.objective import TrainingObjective
 from .stage_lengths import RunLength, is_share, steps_of
 from .stages import Stage
+
+# Fields of a stage that are no part of its objective or its length.
+_BESIDE = ("ramps", "freeze", "from_average", "restart_average")
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,19 @@ class StagePlan:
         """Returns each stage's name and number of steps; the last one has the remaining steps of the run."""
         ends = (*self.starts[1:], max(self.length.steps, self.starts[-1]))
         return [(stage.name, end - start) for stage, start, end in zip(self.stages, self.starts, ends, strict=True)]
+
+    def as_data(self) -> list[dict[str, Any]]:
+        """Returns each stage as plain data: its name, first step and number of steps, the settings of its objective
+        that are not the default, and its other fields that are set. Raises the error of `starts`."""
+        default = asdict(TrainingObjective())
+        told = []
+        for stage, objective, first, (name, steps) in zip(
+            self.stages, self.objectives(), self.starts, self.lengths(), strict=True
+        ):
+            changed = {key: value for key, value in asdict(objective).items() if value != default[key]}
+            rest = {key: value for key, value in stage.as_data().items() if key in _BESIDE and value}
+            told.append({"name": name, "first_step": first, "steps": steps, "objective": changed, **rest})
+        return told
 
     def number_at(self, step: int) -> int:
         """Returns the index of the stage of step number `step`, from 0."""

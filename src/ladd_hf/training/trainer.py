@@ -86,6 +86,7 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
     * A model without a `text_frame` gets it from blocks of `token_blocks`; see [`text_layout`].
     * Evaluation and saved models use the averaged weights; checkpoints hold both.
     * Evaluation counts each text once, even if training drops some, and does not affect the training.
+    * With `measures`, evaluation also measures the model on some of the texts: usage of codes, usefulness of latents.
     * With `sample_budgets`, or the callback [`LogSamples`], evaluation also draws, scores and logs samples.
     * Options that would have no effect, or a wrong one, raise an error: see `trainer_checks.py`.
     * A model with peft adapters, by `get_peft_model` or `add_adapter`, is saved as its adapter; `save_pipeline` saves
@@ -141,6 +142,7 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         self._meet_model()
         self._check_encoder()
         self._check_objective()
+        self._meet_measures()
         self._meet_samples()
         self.ema: EMACallback | None = None
         self._meet_average()
@@ -174,6 +176,7 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         check_set(self.train_dataset, "train_dataset")
         self._meet_model()
         self._check_objective()
+        self._meet_measures()
         self._meet_samples()
         self._meet_average()
         self._cost = TrainingCost()

@@ -105,6 +105,7 @@ def test_a_file_that_is_not_python_is_left_out_and_named(packages, build, caplog
     assert texts["train"] == ["the package alpha", "alpha the first", "a guide"]
     for file, reason in (("bad.py", "SyntaxError"), ("old.rst", "UnicodeDecodeError"), ("b.py", "FileNotFoundError")):
         assert re.search(rf"alpha/{file} of alpha 1\.0 is left out of package-docs: {reason}, ", caplog.text), file
+    assert "Files left out of package-docs: 3 (alpha 3)." in caplog.text
 
 
 def test_nothing_is_imported(packages, build):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import logging
 import re
 import sysconfig
 from pathlib import Path
@@ -89,6 +90,27 @@ def test_another_standard_library_is_another_corpus(cache, corpus, monkeypatch):
     monkeypatch.setattr(MODULE, "_files", lambda: [some])
     monkeypatch.setattr(MODULE, "_documents", lambda: [("train", "Other"), ("test", "documents")])
     assert python_docs(cache_dir=cache)["train"]["text"][:] == ["other"]
+
+
+def test_files_that_do_not_parse_are_left_out_and_counted(tmp_path, monkeypatch, caplog):
+    sources = {
+        "a.py": b'"""Alpha."""',
+        "bad.py": b"def f(:",
+        "c.py": b'"""Gamma."""',
+        "nul.py": b"\0",
+        "x.py": b'"\xff"',
+    }
+    for name, source in sources.items():
+        (tmp_path / name).write_bytes(source)
+    monkeypatch.setattr(MODULE, "_files", lambda: [(name, tmp_path / name) for name in sorted(sources)])
+    monkeypatch.setattr(MODULE.pydoc_data.topics, "topics", {})
+    with caplog.at_level(logging.WARNING):
+        texts = list(MODULE._texts())
+    assert texts == list(MODULE._texts()) == [("a.py", "Alpha."), ("c.py", "Gamma.")]
+    said = (
+        "Files left out of python-docs, which are not Python of the running version: 3 (bad.py (SyntaxError), nul.py ("
+    )
+    assert said in caplog.text and "x.py (" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,11 @@ from ladd_hf.evaluation import (
     EvaluationSettings,
     compared,
     evaluate,
+    evaluate_models,
     evaluate_pipeline,
     markdown_report,
 )
+from ladd_hf.metrics import code_usage, latent_usefulness
 from ladd_hf.tasks import TextTask
 
 TOKENIZER = character_tokenizer()
@@ -34,10 +36,10 @@ def caches(tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
 
 
-def task_of(packing="pack", judges=("ngram", "entropy")):
-    parts = {"train": TEXTS[:40], "validation": TEXTS[40:]}
+def task_of(packing="pack", judges=("ngram", "entropy"), tokenizer=TOKENIZER, texts=TEXTS):
+    parts = {"train": texts[:40], "validation": texts[40:]}
     splits = {name: datasets.Dataset.from_dict({"text": rows}) for name, rows in parts.items()}
-    return TextTask("words", splits, TOKENIZER, 12, packing, min_tokens=4, judge_order=3, judges=list(judges))
+    return TextTask("words", splits, tokenizer, 12, packing, min_tokens=4, judge_order=3, judges=list(judges))
 
 
 @pytest.fixture
@@ -101,7 +103,10 @@ def test_a_run_that_was_stopped_goes_on_and_measures_nothing_twice(pipeline_of, 
         ({"seed": 1}, "`seed`"),
         ({"num_samples": 11}, "`num_samples`"),
         ({"num_texts": 5}, "`num_texts`"),
-        ({"task": ("entropy",)}, "`measures`"),
+        ({"task": {"judges": ("entropy",)}}, "`measures`"),
+        ({"task": {"packing": "pad"}}, "`held_out.packing`"),
+        ({"task": {"tokenizer": character_tokenizer("abcde fgh")}}, "`held_out.tokenizer`"),
+        ({"task": {"texts": TEXTS[1:]}}, "`held_out.digest`"),
         ({"kind": "none"}, "`method`"),
         ({"scheduler": LaddJointScheduler(timestep_spacing="cosine")}, "`scheduler.timestep_spacing`"),
         ({"name": "other"}, "`name`"),
@@ -116,10 +121,59 @@ def test_a_file_of_another_evaluation_is_refused(pipeline_of, tmp_path, changes,
     other = pipeline_of(changes.pop("kind", "vector"), changes.pop("scheduler", None))
     with torch.no_grad():
         next(other.model.parameters()).add_(changes.pop("weights", 0.0))
-    task = task_of(judges=changes.pop("task")) if "task" in changes else None
+    task = task_of(**changes.pop("task")) if "task" in changes else None
     with pytest.raises(ValueError, match=f"holds results with another {message}"):
         measured(other, task, path, **changes)
     assert path.read_bytes() == before
+
+
+def test_models_with_other_numbers_of_latents_are_measured_on_the_same_padded_texts(pipeline_of, tmp_path, monkeypatch):
+    layout = text_layout(task_of("pad").train_dataset(40, 0))
+    for name, kind in (("mdlm", "none"), ("ladd", "vector")):
+        pipeline_of(kind, **layout).save_pretrained(tmp_path / name)
+    (tmp_path / "texts.txt").write_text("\n".join(f"{text}\n{text[:3]}" for text in TEXTS))
+    settings = EvaluationSettings(**{**SETTINGS, "budgets": (2,)})
+    one, other = evaluate_models(
+        [tmp_path / "mdlm", tmp_path / "ladd"],
+        str(tmp_path / "texts.txt"),
+        settings,
+        tmp_path / "out",
+        sample_by="line",
+    ).results
+    assert one.task == other.task and one.task["held_out"]["min_tokens"] == 4
+
+
+USEFULNESS = {"name": "latent_usefulness", "token_times": [0.5, 1]}
+
+
+def test_measures_of_the_model_are_beside_the_rows_and_are_not_taken_twice(pipeline_of, tmp_path):
+    path, told, pipeline = tmp_path / "model.json", [], pipeline_of("vector")
+    options = {"budgets": (2,), "num_samples": 0, "num_sequences": 6}
+    measured(pipeline, path=path, **options)
+    found = measured(pipeline, path=path, measures=("code_usage", USEFULNESS), tell=told.append, **options)
+    assert len(told) == 2 and told[0].startswith("code_usage: codes_perplexity ")
+    batches = [torch.stack([torch.as_tensor(row["input_ids"]).long() for row in task_of().eval_dataset(6, 0)])]
+    usage, (half, _) = code_usage(pipeline.model, batches), latent_usefulness(pipeline.model, batches, (0.5, 1.0))
+    scores = found.measures["code_usage"]["scores"]
+    assert scores["codes_used"] == usage.used and scores["codes_used_stderr"] == usage.used_stderr
+    assert found.measures["latent_usefulness"]["scores"]["latents_gain_0.5"] == pytest.approx(half.gain.value, abs=1e-6)
+    assert json.loads(path.read_text())["measures"] == found.measures == EvaluationResults.load(path).measures
+    told.clear()
+    again = measured(
+        pipeline, path=path, measures=("code_usage", {**USEFULNESS, "seed": 1}), tell=told.append, **options
+    )
+    assert [line.split(":")[0] for line in told] == ["latent_usefulness"]
+    assert again.measures["code_usage"] == found.measures["code_usage"]
+    assert again.measures["latent_usefulness"]["scores"] != found.measures["latent_usefulness"]["scores"]
+
+
+def test_a_model_that_lacks_what_is_measured_says_so(pipeline_of):
+    told = []
+    found = measured(
+        pipeline_of("none"), measures=("code_usage",), budgets=(2,), num_samples=0, num_sequences=4, tell=told.append
+    )
+    assert found.measures["code_usage"]["lacking"] == "codes" and "scores" not in found.measures["code_usage"]
+    assert told[0] == "code_usage is left out: the model has no codes."
 
 
 @pytest.mark.parametrize("kind", ["vector", "continuous"])

@@ -7,6 +7,7 @@ import math
 from types import SimpleNamespace
 
 import pytest
+import torch
 from helpers.encoders import word_pieces
 from helpers.examples import evaluate_ladd
 
@@ -14,6 +15,7 @@ from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddPipeline, LaddTrainer, L
 from ladd_hf.data import byte_level_bpe, character_tokenizer, corpora, load_corpus, text_layout, token_blocks
 from ladd_hf.data.text8 import Text8
 from ladd_hf.evaluation import task_for
+from ladd_hf.metrics import code_usage
 from ladd_hf.tasks import TextTask
 
 LATENTS = {
@@ -118,6 +120,27 @@ def test_samples_have_the_length_of_the_texts(measure, folder, monkeypatch):
     assert seen == {7} and found["bounds"] == {}
     whole = measure("none", "--data", folder / "both", *flags, "--length", 12)
     assert found["rows"][0]["flops"] < whole["rows"][0]["flops"]
+
+
+def test_the_model_may_be_measured_beside_the_bound(measure, folder, tmp_path, capsys):
+    measures = ("--measures", "code_usage", "{name: latent_usefulness, token_times: [1]}")
+    found = measure("discrete", "--length", 8, *measures, *BOUNDS)
+    pipeline = LaddPipeline.from_pretrained(folder / "discrete")
+    texts = load_corpus(folder / "texts", "test", cache_dir=str(tmp_path / "cache"))
+    blocks = token_blocks(texts, pipeline.tokenizer, 8, remainder="drop", separator=" ")
+    usage = code_usage(pipeline.model, [torch.stack([torch.as_tensor(row["input_ids"]).long() for row in blocks])])
+    entry = found["measures"]["code_usage"]
+    assert entry["texts"] == len(blocks) and entry["scores"]["codes_dead"] == usage.dead
+    assert entry["scores"]["codes_perplexity"] == pytest.approx(usage.perplexity.value)
+    assert entry["scores"]["codes_perplexity_stderr"] == pytest.approx(usage.perplexity.stderr)
+    said = capsys.readouterr().out
+    assert f"| codes that do not occur | {usage.dead:.1f} ± " in said
+    assert "| nats per masked token that own latents are worth at t_x = 1 | " in said
+    assert f"* code_usage, of {len(blocks):,} held-out texts: exp of the entropy" in said
+    assert measure("none", "--length", 8, *BOUNDS)["measures"] == {}
+    lacking = measure("none", "--length", 8, *measures, *BOUNDS)["measures"]
+    assert lacking["code_usage"]["lacking"] == "codes"
+    assert "code_usage is left out: the model has no codes." in capsys.readouterr().out
 
 
 SENTENCES = ["the cat sat on the mat", "a dog ran to the log", "the sun is hot and the sea is cold"] * 9

@@ -51,6 +51,7 @@ def test_models_side_by_side_with_judges_corners_and_bounds(measure, folder, tmp
     flags = (*FEW, "--beside", folder / "mdlm", "--schedules", "saved", corners, "tuned", "--timing_rounds", 1)
     bounds = ("--num_texts", 3, "--num_proposals", 2, "--samples", 2)
     judges = ("--judges", "entropy", '{"name": "memorization", "window": 5}', "{name: ngram, order: 3}")
+    judges += ("--measures", "code_usage", "{name: latent_usefulness, token_times: [1]}", "--num_sequences", 4)
     measure("di-ladd", *flags, *bounds, *judges)
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"mdlm.json", "di-ladd.json", "table.md", "equal-cost.json", "quality.png"}
@@ -62,10 +63,14 @@ def test_models_side_by_side_with_judges_corners_and_bounds(measure, folder, tmp
     assert {one["axis"] for one in costs} == {"flops", "seconds"} and costs[0]["score_stderr"] > 0
     table, said = (tmp_path / "out" / "table.md").read_text(), capsys.readouterr().out
     assert table in said and "tuned, 3 evaluations, temperature 1: entropy" in said
+    assert "| code_usage | mdlm | di-ladd |" in table and "| codes that do not occur |  | " in table
+    assert "mdlm has no latents." in table
     assert "| mdlm saved there |" in table and "#### At equal seconds" in table
     assert str(folder) not in table + "".join(path.read_text() for path in (tmp_path / "out").glob("*.json"))
     measure("di-ladd", *flags, *bounds, *judges)
-    assert "temperature 1:" not in capsys.readouterr().out  # nothing is measured twice
+    assert (
+        "temperature 1:" not in (again := capsys.readouterr().out) and "code_usage:" not in again
+    )  # nothing is measured twice
 
 
 def test_the_cost_of_training_is_that_of_the_models_folder(measure, folder, tmp_path):
@@ -131,6 +136,9 @@ def test_a_file_by_itself_has_texts_held_out(measure, folder, tmp_path):
         ((*FEW, "--judges", "taste"), "--judges taste: The judge 'taste' is unknown; give one of"),
         ((*FEW, "--judges", "{name: "), "--judges {name: : while"),
         ((*FEW, "--judges", "{window: 5}"), "--judges {window: 5}: The judge is {'window': 5}; give its name"),
+        ((*FEW, "--measures", "taste"), "--measures taste: The measure 'taste' is unknown; give one of"),
+        ((*FEW, "--measures", "{name: code_usage, size: 3}"), "--measures: The measure 'code_usage' has no option"),
+        ((*FEW, "--measures", "code_usage", "--num_sequences", 0), "`measures` are of held-out texts, and"),
         ((*FEW, "--num_proposals", 2), "`num_proposals` is 2 without texts: give `num_texts`"),
         (("--budgets", 0), "`budgets` is 0"),
         ((*FEW, "--num_sample", 3), "did you mean --num_samples?"),

@@ -54,6 +54,21 @@ def test_latents_with_a_denoiser_of_their_own_are_sampled_before_the_tokens(tmp_
     }
 
 
+def test_stages_of_the_results_are_data(tmp_path):
+    stages = '[{"name": "encoder", "steps": 0.5, "objective": {"latent_dropout": 0.25}}, "prior"]'
+    process = train(*TINY, "--budgets", "2", "--stages", stages, "--output_dir", str(tmp_path / "out"))
+    assert process.returncode == 0, process.stderr[-3000:]
+    found = json.loads((tmp_path / "out" / "results.json").read_text())["stages"]
+    (alone,), (encoder, prior) = found["mdlm"], found["ladd"]
+    assert (alone["name"], alone["first_step"], alone["steps"]) == ("joint", 0, 4)
+    assert [(one["name"], one["first_step"], one["steps"]) for one in (encoder, prior)] == [
+        ("encoder", 0, 2),
+        ("prior", 2, 2),
+    ]
+    assert encoder["objective"]["latent_dropout"] == 0.25 and encoder["objective"]["latent_loss_weight"] == 0
+    assert prior["freeze"] == prior["from_average"] == ["encoder"] and "freeze" not in encoder
+
+
 def test_a_tuned_schedule_is_compared_and_saved_if_it_is_the_last(tmp_path):
     out = tmp_path / "out"
     process = train(*TINY, "--baseline", "false", "--schedules", "joint", "tuned", "--output_dir", str(out))

@@ -59,7 +59,7 @@ args = LaddTrainingArguments(
     max_steps=2, stages=[{"name": "encoder", "steps": 1}, "prior"],
     per_device_train_batch_size=batch_size, per_device_eval_batch_size=2,
     optim="sgd", learning_rate=0.05, lr_scheduler_type="constant", ema_decay=0.9,
-    logging_steps=1, eval_on_start=True,
+    logging_steps=1, eval_on_start=True, measures=["code_usage", "latent_usefulness"], measured_texts=5,
 )
 data = torch.load(f"{folder}/data.pt")
 model = LaddForDiffusionLM.from_pretrained(f"{folder}/model")
@@ -71,7 +71,8 @@ schedulers = {"joint": LaddJointScheduler(), "hitting": LaddSequentialScheduler(
 samples = LogSamples([2, 30], 5, schedulers, total)
 trainer = LaddTrainer(model, args, train_dataset=data, eval_dataset=data[:7], callbacks=[watch, samples])
 trainer.train()
-bound = trainer.evaluate()["eval_loss"]
+metrics = trainer.evaluate()
+bound = metrics["eval_loss"]
 trainer.save_model(f"{folder}/{name}-model")
 trainer.save_pipeline(f"{folder}/{name}-pipeline")
 decoded = [entry for entry in trainer.state.log_history if "decoded_true" in entry]
@@ -80,6 +81,7 @@ if args.process_index == 0:
     sampled = [{k: v for k, v in entry.items() if k.endswith("_total")} for entry in trainer.state.log_history]
     sampled = [entry for entry in sampled if entry]
     facts = {"bound": bound, "sampled": sampled, "decoded": decoded}
+    facts["measured"] = {k: v for k, v in metrics.items() if "codes_" in k or "latents_" in k}
     facts |= {"processes": args.world_size, "sharded": trainer.is_fsdp_enabled}
     open(f"{folder}/{name}.json", "w").write(json.dumps(facts))
 trainer.accelerator.wait_for_everyone()
@@ -188,6 +190,7 @@ def test_two_processes_average_evaluate_and_save_what_one_does(config, script, s
     assert found["processes"] == 2 and found["sharded"] == sharded
     alone = facts(folder, "one")
     assert found["bound"] == pytest.approx(alone["bound"], rel=1e-4)
+    assert len(found["measured"]) == 46 and found["measured"] == pytest.approx(alone["measured"], rel=1e-3, abs=1e-5)
     assert len(found["sampled"]) == 2 and found["sampled"] == alone["sampled"]
     assert len(found["decoded"]) == 2 and found["decoded"] == alone["decoded"]
     assert_same_as_one(folder, config)

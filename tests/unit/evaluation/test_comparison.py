@@ -104,6 +104,32 @@ def test_what_cannot_be_compared_is_refused(results, message):
         compared(results)
 
 
+def with_usage(one, **scores):
+    names = {"codes_perplexity": "perplexity", "codes_dead": "codes that do not occur"}
+    numbers = [{"name": name, "metric": metric, "better": None, "digits": 1} for name, metric in names.items()]
+    usage = (
+        {"about": "usage", "texts": 9, "numbers": numbers, "scores": scores}
+        if scores
+        else {"about": "usage", "lacking": "codes"}
+    )
+    return replace(one, measures={"code_usage": usage})
+
+
+def test_the_report_holds_the_measures_of_the_models_and_what_they_lack():
+    scores = {"codes_perplexity": 5.25, "codes_perplexity_stderr": 0.5, "codes_dead": 3}
+    report = markdown_report(compared([with_usage(MDLM), with_usage(OURS, **scores)]))
+    assert cells_of(report, "### Measures of the model: code usage")[2:] == [
+        ["perplexity", "", "5.2 ± 0.5"],
+        ["codes that do not occur", "", "3.0"],
+    ]
+    assert "* code_usage, of 9 held-out texts: usage.\n* mdlm has no codes." in report
+    assert "Measures of the model" not in markdown_report(compared([MDLM, with_usage(OURS)]))
+    other = with_usage(OURS, **scores)
+    other.measures["code_usage"]["about"] = "usage by another seed"
+    with pytest.raises(ValueError, match="have the measure 'code_usage' with other options"):
+        compared([with_usage(MDLM), other])
+
+
 def test_wrong_axes_and_curves_are_refused():
     comparison = compared([MDLM, OURS])
     with pytest.raises(ValueError, match="The axis is 'watts'; give one of"):

@@ -31,6 +31,19 @@ def test_scores_are_means_with_the_error_of_the_mean_over_seeds():
     assert f"{row['nats']:.4f} ± {row['nats_stderr']:.4f}" in markdown_report(compared([found]))
 
 
+def test_measures_of_the_model_are_means_too():
+    found = seeds(1.0, 2.0, 3.0)
+    for one, dead in zip(found, (4, 5, 9), strict=True):
+        numbers = [{"name": "codes_dead", "metric": "codes that do not occur", "better": "lower", "digits": 1}]
+        one.measures["code_usage"] = {"about": "a", "numbers": numbers, "scores": {"codes_dead": dead}}
+        one.measures["gone"] = {"about": "b", "lacking": "codes"}
+    (entry,) = over_seeds(found).measures.values()
+    assert entry["scores"]["codes_dead"] == 6
+    assert entry["scores"]["codes_dead_stderr"] == pytest.approx(statistics.stdev((4, 5, 9)) / 3**0.5)
+    del found[0].measures["code_usage"]
+    assert over_seeds(found).measures == {}
+
+
 def test_bounds_in_continuous_time_are_means_and_perplexity_that_of_the_mean():
     found = seeds(1.0, 2.0)
     for one, nats in zip(found, (1.0, 3.0), strict=True):

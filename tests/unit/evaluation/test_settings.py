@@ -28,6 +28,11 @@ from ladd_hf.evaluation import EvaluationSettings, compared
         ({"batch_size": 0}, "`batch_size` is 0"),
         ({"seed": -1}, "`seed` is -1"),
         ({"num_proposals": 4}, "without texts: give `num_texts`"),
+        (
+            {"measures": ("code_usage",), "num_sequences": 0},
+            "`measures` are of held-out texts, and `num_sequences` is 0",
+        ),
+        ({"measures": ("taste",)}, "measure 'taste' is unknown"),
         ({"num_texts": 4, "num_proposals": 4, "proposal_width": 0}, "`proposal_width` is 0"),
         ({"num_texts": 4, "proposal_width": 0.5}, "`proposal_width` is 0.5 without proposals: give `num_proposals`"),
         ({"num_texts": 4, "temperatures": (0.5,)}, "bounds are those of temperature 1"),
@@ -59,6 +64,7 @@ CHANGED = {
     "num_sequences": (5, False),
     "timing_rounds": (2, True),
     "seed": (1, False),
+    "measures": (("code_usage",), True),
 }
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from ladd_hf.metrics import CodeUsage, code_usage, usage_of_codes
-from ladd_hf.metrics.code_usage import CodebookUsage
+from ladd_hf.metrics import CodeUsage, Estimate, code_usage, usage_of_codes
+from ladd_hf.metrics.bootstrap import jackknife
+from ladd_hf.metrics.code_usage import CodebookUsage, usage_scores
 
 CODES = np.random.default_rng(0).integers(0, 8, (500, 3))
 
@@ -41,6 +42,15 @@ def test_its_error_is_the_spread_of_other_texts():
     assert stderr == pytest.approx(np.std(values), rel=0.3)
 
 
+def test_the_error_of_used_codes_is_the_jackknife():
+    rare = np.random.default_rng(3).choice(40, (12, 3), p=np.random.default_rng(4).dirichlet(np.ones(40) / 3))
+    left_out = [usage_of_codes(np.delete(rare, row, axis=0), 40).used for row in range(12)]
+    usage = usage_of_codes(rare, 40)
+    assert usage.used_stderr == pytest.approx(jackknife(usage.used, left_out).stderr) and usage.used_stderr > 0
+    assert usage_scores(usage)["codes_dead"] == Estimate(usage.dead, usage.used_stderr)
+    assert usage_of_codes(rare[:1], 40).used_stderr is None
+
+
 @pytest.mark.parametrize("kind", ["discrete", "vector"])
 def test_a_models_codes_are_counted_whatever_the_batches(kind, stirred_model):
     model = stirred_model(kind)
@@ -60,6 +70,7 @@ def test_the_measurement_says_the_same(tmp_path):
     result = CodeUsage(10, cache_dir=str(tmp_path)).compute(data=CODES)
     assert result["perplexity"] == usage.perplexity.value and result["perplexity_stderr"] == usage.perplexity.stderr
     assert (result["used"], result["dead"], result["codes"]) == (8, 2, 10)
+    assert result["used_stderr"] == result["dead_stderr"] == usage.used_stderr
     assert result["perplexity_of_positions"] == list(usage.perplexity_of_positions)
     path = inspect.getfile(CodeUsage)
     loaded = evaluate.load(path, module_type="measurement", codebook_size=10, cache_dir=str(tmp_path))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+
+import evaluate
 import pytest
 import torch
 
 from ladd_hf.diffusion.rng import RowGenerator
-from ladd_hf.metrics import latent_usefulness
+from ladd_hf.metrics import LatentUsefulness, latent_usefulness
+from ladd_hf.metrics.latent_usefulness import usefulness_scores
 
 TIMES = (0.4, 1.0)
 
@@ -71,3 +75,21 @@ def test_what_has_nothing_to_measure_is_refused(tiny_model):
         latent_usefulness(model, [texts()], [1e-9])
     with pytest.raises(ValueError, match="has no latents"):
         latent_usefulness(tiny_model("none"), [texts()])
+
+
+def test_it_is_a_measurement_of_evaluate(stirred_model, tmp_path):
+    model, tokens = stirred_model("discrete", pad_token_id=0), texts(5)
+    rows = [row[:length].tolist() for row, length in zip(tokens, (12, 9, 12, 7, 12), strict=True)]
+    mask = torch.tensor([[place < len(row) for place in range(12)] for row in rows]).long()
+    losses = latent_usefulness(model, [{"input_ids": tokens * mask, "attention_mask": mask}], TIMES, seed=2)
+    options = {"token_times": TIMES, "seed": 2, "batch_size": 2, "cache_dir": str(tmp_path)}
+    found = LatentUsefulness(model, **options).compute(data=rows)
+    for name, score in usefulness_scores(losses).items():
+        assert found[name] == pytest.approx(score.value, rel=1e-4, abs=1e-6)
+        assert found[f"{name}_stderr"] == pytest.approx(score.stderr, rel=1e-3, abs=1e-6)
+    assert (found["texts"], found["seed"]) == (5, 2)
+    loaded = evaluate.load(inspect.getfile(LatentUsefulness), module_type="measurement", model=model, **options)
+    assert loaded.compute(data=rows) == found
+    for wrong, message in (({"batch_size": 0}, "`batch_size` is 0"), ({"token_times": ()}, "give a list of times")):
+        with pytest.raises(ValueError, match=message):
+            LatentUsefulness(model, **{**options, **wrong})

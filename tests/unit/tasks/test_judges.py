@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import datasets
 import numpy as np
@@ -218,6 +218,92 @@ def test_a_judge_that_cannot_be_loaded_is_told_where_it_is_asked_first(splits, t
         task.reference()
 
 
+# Another value of each option of the judges; a new option needs one, too.
+OTHER_OPTIONS = {
+    "clusters": 7,
+    "dtype": "bfloat16",
+    "first_seed": 3,
+    "label": "ppl",
+    "max_text_length": 9,
+    "model": "gpt2",
+    "order": 3,
+    "projections": 5,
+    "pseudocount": 0.25,
+    "scaling_factor": 2.0,
+    "seed": 4,
+    "seeds": 2,
+    "self_bleu_samples": 7,
+    "stride": 3,
+    "tokenizer": "gpt2",
+    "unit": "token",
+    "window": 5,
+}
+NO_NUMBER_DEPENDS_ON = ("batch_size", "device")  # but for rounding
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [(name, one.name) for name, judge in JUDGES.items() for one in fields(judge)]
+)
+def test_what_a_judge_depends_on_is_in_its_description(name, option, splits):
+    described = [
+        [(one.name, one.metric, one.about) for one in task_with(splits, {"name": name, **given}).measures]
+        for given in ({}, {option: OTHER_OPTIONS.get(option, 3 if option == "batch_size" else "cpu")})
+    ]
+    assert (described[0] == described[1]) == (option in NO_NUMBER_DEPENDS_ON)
+
+
+def test_a_folder_with_other_weights_is_another_judge(splits, tmp_path):
+    def told():
+        return task_with(splits, {"name": "generative_perplexity", "model": str(tmp_path / "judge")}).measures[0].about
+
+    causal_lm().save_pretrained(tmp_path / "judge")
+    word_tokenizer().save_pretrained(tmp_path / "judge")
+    before = told()
+    assert told() == before and str(tmp_path) not in before
+    causal_lm(seed=1).save_pretrained(tmp_path / "judge")
+    assert told() != before
+
+
+def test_a_model_may_be_given_as_an_object_and_is_described_by_its_weights(splits, judge_folder):
+    model, tokenizer = causal_lm(positions=64), word_tokenizer()
+    named = {"model": judge_folder, "device": "cpu"}
+    mauve = {"name": "mauve", "clusters": 3, "seeds": 2}
+    tasks = [
+        task_with(splits, {"name": "generative_perplexity", **given}, {**mauve, **given})
+        for given in ({"model": model, "tokenizer": tokenizer}, named)
+    ]
+    first, second = (task.judge(samples(task)) for task in tasks)
+    assert first == pytest.approx(second, rel=1e-5)
+
+    def told(**given):
+        return [one.about for one in task_with(splits, {"name": "generative_perplexity", **given}, mauve).measures]
+
+    about = told(model=model, tokenizer=tokenizer)
+    assert about == told(model=causal_lm(positions=64), tokenizer=word_tokenizer())
+    other = causal_lm(positions=64, seed=1)
+    other.config.name_or_path = model.config.name_or_path = "gpt2-large"  # which says nothing of the weights
+    for another in (
+        {"model": other, "tokenizer": tokenizer},
+        {"model": model, "tokenizer": word_tokenizer(words=["other"])},
+        {"model": causal_lm(positions=64).bfloat16(), "tokenizer": tokenizer},
+    ):
+        assert told(**another)[0] != about[0] and "gpt2-large" not in told(**another)[0]
+    parameters = sum(one.numel() for one in model.parameters())
+    assert f"perplexity under a GPT2LMHeadModel of {parameters:,} parameters (weights " in about[0]
+
+
+@pytest.mark.parametrize("name", ["generative_perplexity", "mauve"])
+def test_objects_that_are_no_judges_are_refused_at_once(name, splits):
+    for given, message in (
+        ({"model": 3}, f"`judges.{name}.model` is 3; give a causal LM of transformers, its name or folder"),
+        ({"model": "gpt2", "tokenizer": 3}, f"`judges.{name}.tokenizer` is 3; give a tokenizer of transformers"),
+        ({"model": causal_lm()}, "was given without its tokenizer"),
+        ({"model": causal_lm(), "tokenizer": word_tokenizer(), "dtype": "bfloat16"}, "move the model before it is"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            task_with(splits, {"name": name, **given})
+
+
 def test_two_judges_of_one_model_share_it(splits, judge_folder, monkeypatch):
     loaded = []
 
@@ -232,7 +318,7 @@ def test_two_judges_of_one_model_share_it(splits, judge_folder, monkeypatch):
     task = task_with(splits, {"name": "generative_perplexity", **spec}, mauve)
     assert loaded == []
     task.reference()
-    assert loaded == [(judge_folder,)]
+    assert loaded == [(judge_folder, None, 5)]
 
 
 def test_samples_are_compared_by_the_first_judge(splits):

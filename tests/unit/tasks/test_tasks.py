@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import re
 
@@ -180,6 +181,34 @@ def test_texts_that_fill_no_block_are_told_when_data_sets_are_made(packing, stre
     with pytest.raises(ValueError, match=r"do not fill a single block of 8|4 tokens .*`min_tokens`"):
         task.train_dataset(3, 0) if short == "train" else task.eval_dataset(0, 0)
     (task.eval_dataset if short == "train" else task.train_dataset)(0, 0)
+
+
+def layout_of(packing="pad", tokenizer=None, **options):
+    return TextTask("words", corpus(), tokenizer or character_tokenizer(), 16, packing, **options).layout
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"packing": "pack"},
+        {"min_tokens": 4},
+        {"truncate": True},
+        {"fill": "eos"},
+        {"tokenizer": byte_level_bpe(WORDS, 300)},
+        {"tokenizer": byte_level_bpe(WORDS[:1], 300)},
+        {"block_options": {"special_tokens": False}},
+    ],
+    ids=str,
+)
+def test_its_layout_tells_what_blocks_depend_on(change):
+    one, other = layout_of(), layout_of(**change)
+    assert one == layout_of() and json.loads(json.dumps(other)) == other != one
+
+
+def test_what_has_no_effect_is_no_part_of_the_layout():
+    packed = layout_of("pack")
+    assert packed == layout_of("pack", min_tokens=4) and packed != layout_of("pack", separator="")
+    assert layout_of("pad") == layout_of("pad", separator="")
 
 
 def test_a_corpus_without_held_out_texts_is_refused():
