@@ -19,6 +19,7 @@ from ladd_hf.diffusion.marginal_bound import bound_with
 from ladd_hf.diffusion.nelbo import nelbo
 from ladd_hf.diffusion.noise_schedules import gaussian_schedule, mask_schedule
 from ladd_hf.diffusion.proposals import CodeProposals, EveryCode, NoProposals
+from ladd_hf.diffusion.runs import marginal_points
 
 RUNS = {
     "sequential": sequential_points(1, 2),
@@ -288,3 +289,32 @@ def test_of_continuous_latents_it_is_a_bound_on_the_likelihood_of_the_run():
         assert (nats.mean(0) >= -law.log() - 5 * error).all()
         means.append(nats.mean(0))
     assert (means[1] < means[0]).all() and (means[0] > -law.log() + 0.1).all()
+
+
+# --- runs that end before their latents are clean ---
+
+OPEN = [(1, 1), (1, 0.5), (0.4, 0.5), (0, 0.5)]
+
+
+@pytest.mark.parametrize("run", [OPEN, [*OPEN, (0, 0)], 2])
+def test_continuous_latents_may_stay_noisy(run):
+    gaussian = ContinuousLatents(gaussian_schedule("linear"), False, 2)
+    found = marginal_points(run, None, gaussian, 0.1)
+    assert all(t_y > 0 for _, t_y in found) and found[-1][0] == 0
+    assert (found[-1] == (0, 0.5)) == (run == OPEN)
+
+
+@pytest.mark.parametrize("world", ["codes", "two codes"])
+def test_codes_that_are_masked_at_the_end_change_nothing_of_the_texts(world):
+    world = WORLDS[world]
+    law = world.run_law(OPEN)
+    torch.testing.assert_close(world.run_law([*OPEN, (0, 0)]), law)
+    points = marginal_points(OPEN, None, world.latent_channel, 0.5)
+    _, nats = world.bound(points, proposals_of(world), 1, repeats=4000)
+    error = close((-nats).exp(), law)
+    assert (error < 0.1 * law).all()
+
+
+def test_tokens_have_to_be_written():
+    with pytest.raises(ValueError, match="is not accepted"):
+        marginal_points([(1, 1), (0.2, 0.5)], None, WORLDS["codes"].latent_channel, 0.5)

@@ -31,7 +31,7 @@ from .denoiser import Denoiser, Encode
 from .paths import PathSpec, Point
 from .proposals import EveryCode, NoProposals, Proposals, combinations, proposals_around
 from .rng import RowGenerator
-from .runs import LATENT_WIDTH, RunSpec, marginal_run, run_path
+from .runs import LATENT_WIDTH, RunSpec, marginal_points
 
 # Logits of a call of the denoiser are at most so many numbers, of which a copy in float64 is made (256 MiB).
 _LOGITS_AT_ONCE = 1 << 25
@@ -97,7 +97,8 @@ def marginal_nelbo(
         tokens: `(B, S)` clean tokens.
         maskable: `(B, S)` bool, the tokens to score.
         attention_mask: `(B, S)`, or `None` without padding.
-        run: points (t_x, t_y) of the run, from (1, 1), or its number of evaluations along `path`.
+        run: points (t_x, t_y) of the run, from (1, 1), or its number of evaluations along `path`. The last point may be
+            (0, t_y) with t_y > 0, latents that are not clean when the last token is written.
         num_proposals: K; if there are no more combinations of codes, each of them once.
         path: `joint` by default.
         width: spread of codes around the encoder's, see [`proposals_around`]; for continuous latents the noise that
@@ -114,7 +115,7 @@ def marginal_nelbo(
     channel, rows = denoiser.latent_channel, len(tokens)
     if width is not None:
         POSITIVE.check("proposal_width", width)
-    points = marginal_run(run_path(run, path, channel is not None), channel, LATENT_WIDTH if width is None else width)
+    points = marginal_points(run, path, channel, LATENT_WIDTH if width is None else width)
     random = random or RowGenerator.from_generator(None, rows, tokens.device)
     proposals: Proposals = NoProposals(None, rows)
     if channel is not None:

@@ -75,6 +75,23 @@ def marginal_run(run: TimePath, channel: Any, width: float) -> list[Point]:
     return [*dict.fromkeys((t_x, max(t_y, end)) for t_x, t_y in run.vertices)]
 
 
+def marginal_points(run: RunSpec, path: PathSpec | None, channel: Any, width: float) -> list[Point]:
+    """Returns the points of a run whose latents are averaged out, from its points or its number of evaluations.
+
+    Points may end at (0, t_y) with t_y > 0, where all tokens are written and latents are not clean. Latents with
+    probabilities are then made clean in one more evaluation: texts stay the same, and whole proposals can be weighed.
+    For the arguments see [`run_path`] and [`marginal_run`], which raise the same errors.
+    """
+    end = 0.0
+    if channel is not None and not isinstance(run, Integral) and (points := _points(run)):
+        end = float(points[-1][1]) if points[-1][0] == 0 else 0.0
+        run = [*points, (0.0, 0.0)] if end > 0 else run
+    found = marginal_run(run_path(run, path, channel is not None), channel, width)
+    if channel is None or not channel.ends_noisy:
+        return found
+    return [(t_x, t_y) for t_x, t_y in found if t_x > 0 or t_y >= end]
+
+
 def check_latents_are_written(run: TimePath) -> None:
     """Raises `ValueError` for a run over whose latents nothing can be averaged, since they are given."""
     if run.vertices[0] != (1, 1):
