@@ -109,7 +109,8 @@ def main() -> None:
     comparison = compared([over_seeds(found) if several else found[0] for found in by_recipe.values()])
     report, stem = markdown_report(comparison), options.results / f"{options.name}_quality"
     stem.with_suffix(".md").write_text(report)
-    quality_figure(comparison).savefig(stem.with_suffix(".png"), dpi=150)
+    if comparison.curves():  # none of bounds alone
+        quality_figure(comparison).savefig(stem.with_suffix(".png"), dpi=150)
     data = {
         "training": costs,
         "equal_cost": comparison.equal_cost_data(),
