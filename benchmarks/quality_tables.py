@@ -50,6 +50,7 @@ def evaluated(results: dict[Run, dict[str, Any]], options: argparse.Namespace, s
         num_proposals=options.num_proposals,
         proposal_width=options.proposal_width,
         timing_rounds=options.timing_rounds,
+        batch_size=options.batch_size,
         seed=seed,
     )
     models = [str(pipeline_of(run)) for run in runs]
@@ -89,6 +90,7 @@ def main() -> None:
     parser.add_argument("--num_proposals", type=int, default=0)
     parser.add_argument("--proposal_width", type=float)
     parser.add_argument("--timing_rounds", type=int, default=5)
+    parser.add_argument("--batch_size", type=int, default=100, help="samples at once")
     parser.add_argument("--threads", type=int, default=0, help="of each training; 0: all cores")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the tables")
     parser.add_argument("--no_training", action="store_true", help="evaluate the runs that are there")

@@ -133,3 +133,15 @@ def test_the_loss_of_the_prior_is_the_cross_entropy_of_the_nearest_anchor(tiny_m
     number = torch.cdist(clean, model.latent_anchors.points.expand(3, -1, -1)).argmin(-1)
     expected = -prediction.log_softmax(-1).gather(-1, number[..., None]).mean((1, 2))
     torch.testing.assert_close(channel.loss(prediction, clean, noisy, t), expected)
+
+
+def test_autocast_takes_no_anchor_for_another(tiny_model):
+    """Of bfloat16 products, over a variance of 1e-4, little would be right."""
+    anchors = tiny_model("anchors").latent_anchors
+    noisy, t = torch.randn(64, 4, 3), torch.full((64,), 1e-3)
+    context = torch.zeros(64, 4, 6)
+    expected = anchors(context, noisy, t), anchors.snapped(noisy), anchors.anchors.mean(context, noisy, t)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = anchors(context, noisy, t), anchors.snapped(noisy), anchors.anchors.mean(context, noisy, t)
+    for one, other in zip(expected, found, strict=True):
+        assert torch.equal(one, other)

@@ -302,6 +302,7 @@ def test_continuous_latents_may_stay_noisy(run):
     found = marginal_points(run, None, gaussian, 0.1)
     assert all(t_y > 0 for _, t_y in found) and found[-1][0] == 0
     assert (found[-1] == (0, 0.5)) == (run == OPEN)
+    assert marginal_points(OPEN, None, gaussian, 3.0) == OPEN, "the end of a run is what it says"
 
 
 @pytest.mark.parametrize("world", ["codes", "two codes"])

@@ -17,7 +17,7 @@ from .channels import ContinuousLatents
 from .gaussian import ddpm_mean, ddpm_variance, sample_weight
 from .masked import draw_categorical
 from .noise_schedules import GaussianSchedule
-from .precision import at_least_float32
+from .precision import at_least_float32, full_precision
 from .rng import RowGenerator
 
 
@@ -38,14 +38,13 @@ class Anchors:
 
         It is the density of a C_k with variance s^2 + a^2 spread, for `signal_variance` a^2 `(B,)`.
         """
-        points, share = self.points.to(noisy), signal_variance.to(noisy)[:, None, None]
+        share = signal_variance.to(noisy)[:, None, None]
         signal, variance = share.sqrt(), 1 - share + share * self.spread
-        return signal * (noisy @ points.T - signal * points.square().sum(-1) / 2) / variance
+        return signal * (self._products(noisy) - signal * self._squares(noisy) / 2) / variance
 
     def square_distances(self, latents: Tensor) -> Tensor:
         """Returns |y - C_k|^2, `(..., D)` to `(..., K)`."""
-        points = self.points.to(latents)
-        distances = latents.square().sum(-1, keepdim=True) - 2 * latents @ points.T + points.square().sum(-1)
+        distances = latents.square().sum(-1, keepdim=True) - 2 * self._products(latents) + self._squares(latents)
         return distances.clamp(min=0)
 
     def nearest(self, latents: Tensor) -> Tensor:
@@ -54,10 +53,20 @@ class Anchors:
 
     def mean(self, logits: Tensor, noisy: Tensor, signal_variance: Tensor) -> Tensor:
         """Returns E[y_0 | y_t] of logits `(B, M, K)` over the points, `(B, M, D)`."""
-        mean = at_least_float32(logits).softmax(-1) @ self.points.to(at_least_float32(logits))
+        shares = at_least_float32(logits).softmax(-1)
+        with full_precision(shares):
+            mean = shares @ self.points.to(shares)
         share = signal_variance.to(mean)[:, None, None]
         gain = share.sqrt() * self.spread / (1 - share + share * self.spread)  # how far y_0 follows y_t from its point
         return mean + gain * (noisy.to(mean) - share.sqrt() * mean)
+
+    def _products(self, latents: Tensor) -> Tensor:
+        """Returns y C_k, `(..., D)` to `(..., K)`, in the latents' precision: in half of it an anchor is lost."""
+        with full_precision(latents):
+            return latents @ self.points.to(latents).T
+
+    def _squares(self, like: Tensor) -> Tensor:
+        return self.points.to(like).square().sum(-1)
 
 
 class AnchoredLatents(ContinuousLatents):

@@ -45,7 +45,8 @@ class EncodedLatents:
         kl: `(B,)` KL in nats from the encoder's Gaussian to a standard normal; 0.5 |y_0|^2 if it has no variance.
         codes: `(B, M)` codes, or `None` for continuous latents.
         commitment_loss: scalar loss of the quantiser.
-        unquantized: `(B, M, D)` vectors before quantisation, or `None` for continuous latents.
+        unquantized: `(B, M, D)` vectors before quantisation, or before they are snapped to anchors; `None` for other
+            continuous latents.
     """
 
     vectors: Tensor

@@ -10,3 +10,8 @@ def at_least_float32(values: Tensor) -> Tensor:
     """Converts half precision to float32 and leaves float32 and float64 as they are: the precision of losses, noise
     and weight averages."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def full_precision(like: Tensor) -> torch.autocast:
+    """Context in which products of tensors on the device of `like` keep their precision, within autocast too."""
+    return torch.autocast(like.device.type, enabled=False)

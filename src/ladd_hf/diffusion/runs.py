@@ -80,16 +80,18 @@ def marginal_points(run: RunSpec, path: PathSpec | None, channel: Any, width: fl
 
     Points may end at (0, t_y) with t_y > 0, where all tokens are written and latents are not clean. Latents with
     probabilities are then made clean in one more evaluation: texts stay the same, and whole proposals can be weighed.
+    Those of other continuous latents keep the noise of that time, whatever `width` is.
     For the arguments see [`run_path`] and [`marginal_run`], which raise the same errors.
     """
     end = 0.0
     if channel is not None and not isinstance(run, Integral) and (points := _points(run)):
         end = float(points[-1][1]) if points[-1][0] == 0 else 0.0
         run = [*points, (0.0, 0.0)] if end > 0 else run
-    found = marginal_run(run_path(run, path, channel is not None), channel, width)
-    if channel is None or not channel.ends_noisy:
-        return found
-    return [(t_x, t_y) for t_x, t_y in found if t_x > 0 or t_y >= end]
+    walked = run_path(run, path, channel is not None)
+    if end and channel.ends_noisy:  # the run itself says how much noise its latents keep
+        check_latents_are_written(walked)
+        return [(t_x, t_y) for t_x, t_y in walked.vertices if (t_x, t_y) != (0, 0)]
+    return marginal_run(walked, channel, width)
 
 
 def check_latents_are_written(run: TimePath) -> None:

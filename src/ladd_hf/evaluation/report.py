@@ -166,12 +166,16 @@ def _about(comparison: Comparison) -> str:
     """Describes the measures, the data's own scores, and the circumstances, in sentences."""
     first = comparison.results[0]
     reference, settings, where = first.task["reference"], first.settings, first.circumstances
+    several = isinstance(settings["seed"], list)
+    numbers = ", ".join(map(str, settings["seed"])) if several else settings["seed"]
+    seeds = f"seeds {numbers}; ± is over trainings" if several else f"seed {numbers}; ± is a standard error"
+    over = "trainings, each on the same texts" if several else "texts"
     told = [f"{measure['name']}: {measure['about']}." for measure in first.task["measures"]]
     data = ", ".join(f"{m['name']} {_score(reference, m)}" for m in first.task["measures"] if m["name"] in reference)
     counts = described_counts(first.task.get("reference_counts", {}), settings["num_samples"])
     told += [f"The data itself: {data}.{counts}"] if data else []
     told.append(
-        f"{settings['num_samples']:,} samples a row, seed {settings['seed']}; ± is a standard error. "
+        f"{settings['num_samples']:,} samples a row, {seeds}. "
         f"{where['dtype']}, {where['hardware']}; {where['versions']}."
     )
     if characters := first.task.get("judge_characters"):
@@ -179,7 +183,7 @@ def _about(comparison: Comparison) -> str:
     if any(one.bounds for one in comparison.results):
         told.append(
             f"Bounds in continuous time: at {settings['bound_samples']} points of the path for each text; ± is over "
-            "texts. Of continuous latents without anchors the sum is relative to the smallest noise and "
+            f"{over}. Of continuous latents without anchors the sum is relative to the smallest noise and "
             "no bound, and along a path from (1, 0) latents are given: no perplexity."
         )
     rows = [row for one in comparison.results for row in one.rows]
@@ -189,11 +193,11 @@ def _about(comparison: Comparison) -> str:
             proposals += f" of the width {width:g}"
         told.append(
             f"Bounds: nats per token of at most {settings['num_texts']:,} held-out texts under the run that wrote the "
-            f"samples, at {settings['bound_samples']} of its points each{proposals}; ± is over texts. Schedules that "
+            f"samples, at {settings['bound_samples']} of its points each{proposals}; ± is over {over}. Schedules that "
             "choose the order of tokens by confidence, or remask, have none. `first_hitting` has one where tokens are "
             "written one by one after all latents, the mean over all orders, but none that is marginalised; with fewer "
             "steps it reveals a fixed number of tokens at once, and steps that reveal each alone bound another law. Of "
-            "continuous latents the bound is that of DDPM steps which keep some noise."
+            "continuous latents the bound is that of DDPM steps, which keep some noise without anchors."
         )
     if len(comparison.curves()) > 1:
         told.append(
