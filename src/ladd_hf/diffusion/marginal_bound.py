@@ -247,9 +247,9 @@ class _Walk:
         """Returns the first row of each different state among `places`, and the number of each one's state."""
         parts = [tokens[places]]
         if latents is not None:
-            if latents.noisy.is_floating_point():  # no two are equal
+            if latents.noisy.is_floating_point() and latents.t > 0:  # no two are equal; clean ones are anchors
                 return places, torch.arange(len(places), device=places.device)
-            parts.append(latents.noisy[places])
+            parts.append(latents.noisy[places].flatten(1))
         if self.attention_mask is not None:
             parts.append(self.attention_mask[places].to(tokens.dtype))
         _, state = torch.cat(parts, dim=1).unique(dim=0, return_inverse=True)

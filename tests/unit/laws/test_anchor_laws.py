@@ -195,6 +195,16 @@ def test_the_mean_weight_of_anchors_is_the_likelihood_of_the_texts(latent_steps,
     assert found.stderr.isnan().all() == every
 
 
+def test_equal_states_of_clean_anchors_are_evaluated_once():
+    """Of all texts there are as many states as anchors, when the tokens are written in one step."""
+    tokens = torch.arange(2).repeat(50)[:, None]
+    every = AnchorProposals(EveryCode(len(POINTS), 1, len(tokens)), POINTS)
+    random = RowGenerator.from_seed(0, torch.arange(len(tokens)))
+    points, everything = [(1.0, 1.0), (1.0, 0.0), (0.0, 0.0)], torch.ones_like(tokens, dtype=torch.bool)
+    found = bound_with(AnchoredWorld(), tokens, everything, None, points, every, len(POINTS), random)
+    assert found.num_evaluations == len(POINTS) * len(tokens) + len(POINTS)  # of the latents' step, and the tokens'
+
+
 def test_it_is_never_below_and_falls_with_the_number_of_proposals():
     tokens = torch.arange(2).repeat(2000)[:, None]
     truth, means = -(SHARES @ AnchoredWorld.given).log().mean(), []
