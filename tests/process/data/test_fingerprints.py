@@ -19,7 +19,7 @@ from helpers.slow_tokenizers import LETTERS, Letters, bert_japanese, wav2vec
 from tokenizers import AddedToken, normalizers
 from transformers import PreTrainedTokenizerFast
 
-from ladd_hf.data import encoding, fingerprints, token_blocks
+from ladd_hf.data import encoding, token_blocks
 from ladd_hf.data.encoding import TextEncoder
 from ladd_hf.data.fingerprints import code_of, fingerprint_of
 
@@ -183,14 +183,11 @@ def test_use_changes_no_name_and_naming_changes_no_tokenizer(make):
     assert fingerprint_of(tokenizer) == before
 
 
-# the module by itself, which is there sooner than the package
 IN_ANOTHER = """
-import importlib.util, json, sys
+import json, sys
 from helpers.corpora import byte_pairs
 from helpers.slow_tokenizers import Letters, bert_japanese, wav2vec
-spec = importlib.util.spec_from_file_location("fingerprints", sys.argv[2])
-fingerprints = sys.modules["fingerprints"] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(fingerprints)
+from ladd_hf.data import fingerprints
 made = [Letters(lower=True), wav2vec(sys.argv[1], True), bert_japanese(sys.argv[1], False), byte_pairs()]
 made[0].only = {"a", "b", "c", "d"}
 print(json.dumps([fingerprints.fingerprint_of(one) for one in made]))
@@ -199,7 +196,7 @@ print(json.dumps([fingerprints.fingerprint_of(one) for one in made]))
 
 def test_another_process_gives_the_same_names(tmp_path):
     paths = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])
-    command = [sys.executable, "-c", IN_ANOTHER, str(tmp_path), str(fingerprints.__file__)]
+    command = [sys.executable, "-c", IN_ANOTHER, str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": paths, "PYTHONHASHSEED": "7"}
     told = subprocess.run(command, env=environment, check=True, capture_output=True)
     letters = changed(Letters(lower=True), only={"d", "c", "b", "a"})
