@@ -223,7 +223,7 @@ def test_a_callback_may_return_nothing_or_all_that_it_was_given(build_pipe):
 
 SCHEDULER = {
     "timestep_spacing": ("timestep_spacing", 3, None, "even", ["uniform"]),
-    "latent_solver": ("solver", 3, None, "euler", ["ddim"]),
+    "latent_solver": ("solver", 3, "euler", ["ddim"]),
     "unmasking": ("`unmasking`", 3, None, "random", ["entropy"]),
     "remasking": ("`remasking`", 3, None, "some", ["cap"]),
     "noise_process": ("`noise_process", 3, "linear", {"mask": 3}, {"mask_token_id": -1}, {"latent_type": None}),

@@ -101,6 +101,15 @@ def test_latents_are_snapped_once_anchors_are_found(tiny_config):
     torch.testing.assert_close(encoded.unquantized, before)
 
 
+def test_gradients_pass_straight_through_the_choice_of_an_anchor(tiny_model):
+    anchors = tiny_model("anchors").latent_anchors
+    latents = torch.randn(5, 4, 3, requires_grad=True)
+    snapped = anchors.snapped(latents)
+    assert torch.equal(snapped, anchors.snapped(latents.detach())), "exactly the anchors"
+    (snapped * 3).sum().backward()
+    assert torch.equal(latents.grad, torch.full_like(latents, 3.0))
+
+
 def test_without_snapping_latents_stay_what_they_are(tiny_model):
     model = tiny_model("anchors", latent_prediction_type={"name": "anchors", "count": 6, "snap": False})
     assert len(model.encode_latents(torch.randint(1, 10, (30, 12))).flatten(0, 1).unique(dim=0)) > 60

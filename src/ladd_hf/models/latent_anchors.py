@@ -66,10 +66,11 @@ class LatentAnchors(Float32Buffers):
 
     def snapped(self, vectors: Tensor) -> Tensor:
         """Returns the nearest anchors of `(B, M, D)` vectors, in float32, where differences to them count; the vectors
-        themselves without snapping or anchors."""
+        themselves without snapping or anchors. Gradients pass straight through."""
         if not (self.options.snap and self.found):
             return vectors
-        return self.points[self.anchors.nearest(vectors.float())]
+        nearest = self.points[self.anchors.nearest(vectors.float())]
+        return nearest + (vectors - vectors.detach()) if vectors.requires_grad else nearest
 
     @torch.no_grad()
     def find(self, vectors: Tensor, seed: int = 0) -> None:

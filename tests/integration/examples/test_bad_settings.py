@@ -205,7 +205,7 @@ def test_the_first_process_reads_texts_before_the_others_unless_they_are_streame
     monkeypatch.setattr(example.LaddTrainingArguments, "main_process_first", main_process_first)
     monkeypatch.setattr(example, "load_corpus", noted("texts", example.load_corpus))
     monkeypatch.setattr(example.TextTask, "train_dataset", noted("blocks", example.TextTask.train_dataset))
-    monkeypatch.setattr(example.TextTask, "reference", lambda self: events.append("judge"))
+    monkeypatch.setattr(example.TextTask, "reference", lambda self, num_samples: events.append("judge"))
     monkeypatch.setattr(example, "train", lambda *args, **options: sys.exit("training"))
     with pytest.raises(SystemExit, match="training"):
         example.main([str(recipe), "--use_cpu", *flags, "--output_dir", str(tmp_path / "out")])
@@ -216,7 +216,7 @@ def test_the_first_process_reads_texts_before_the_others_unless_they_are_streame
 @pytest.mark.parametrize("process", [0, 1])
 def test_only_the_process_that_judges_makes_the_judge(recipe, tmp_path, monkeypatch, process):
     made = []
-    monkeypatch.setattr(example.TextTask, "reference", lambda self: made.append(process))
+    monkeypatch.setattr(example.TextTask, "reference", lambda self, num_samples: made.append(process))
     monkeypatch.setattr(example.LaddTrainingArguments, "process_index", process)
     monkeypatch.setattr(example, "train", lambda *args, **options: sys.exit("training"))
     with pytest.raises(SystemExit, match="training"):

@@ -363,7 +363,7 @@ def test_its_objective_and_stages_are_the_rows(name):
 
 @pytest.mark.parametrize("name", TEXT_ROWS)
 def test_its_optimiser_and_budgets_are_the_references(name):
-    run, _, schedulers, training = describe(name)
+    run, config, schedulers, training = describe(name)
     assert training.per_device_train_batch_size * training.gradient_accumulation_steps == 512
     assert (training.max_steps, training.warmup_steps) == (1_000_000, 2500)
     assert (training.learning_rate, training.weight_decay, training.ema_decay) == (3e-4, 0.03, 0.9999)
@@ -371,11 +371,8 @@ def test_its_optimiser_and_budgets_are_the_references(name):
     assert (training.lr_scheduler_type, training.max_grad_norm) == ("constant_with_warmup", 1)
     assert training.bf16 and "adamw" in training.optim
     assert run.budgets == [2, 8, 32, 128, 512]
-    assert (schedulers.timestep_spacing, schedulers.latent_solver, schedulers.unmasking) == (
-        "uniform",
-        "ddim",
-        "ancestral",
-    )
+    assert (schedulers.timestep_spacing, schedulers.unmasking) == ("uniform", "ancestral")
+    assert schedulers.latent_solver is None and config.latent_prediction.solver == "ddim", "that of the prediction"
     assert not run.baseline, "MDLM has a recipe of its own"
 
 

@@ -44,8 +44,9 @@ def test_latents_with_a_denoiser_of_their_own_are_sampled_before_the_tokens(tmp_
     flags = ("--config", "examples/configs/sawtooth-co.yaml", *TINY, "--nelbo_paths", "sequential")
     flags += ("--sample_budgets", "2", "--samples_per_budget", "4")
     process = train(
-        *flags, "--latent_denoiser", "separate", "--baseline", "false", "--output_dir", str(tmp_path / "out")
-    )
+        *flags, "--latent_denoiser", "separate", "--baseline", "false", "--output_dir", str(tmp_path / "out"),
+        "--latent_prediction_type", '{"name": "anchors", "count": 4}',
+    )  # fmt: skip
     assert process.returncode == 0, process.stderr[-3000:]
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert set(results["quality"]) == {"Co-LADD sequential"}

@@ -29,7 +29,7 @@ def test_a_run_gives_sequences_without_masks_and_the_latents_they_were_written_f
     assert result.texts is None and result.nfe == 4
     if kind == "none":
         assert result.latents is None
-    elif kind in ("continuous", "separate"):
+    elif kind in ("continuous", "anchors", "separate"):
         assert result.latents.shape == (3, 4, 3) and torch.isfinite(result.latents).all()
     else:
         assert result.latents.shape == (3, 4)
