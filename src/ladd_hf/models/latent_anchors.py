@@ -24,6 +24,8 @@ class LatentAnchors(Float32Buffers):
     Until they are found, all of them are at the origin.
     """
 
+    _keep_in_fp32_modules_strict = ["latent_anchors"]  # the model reads it under this name
+
     points: Tensor
     log_frequencies: Tensor
     spread: Tensor

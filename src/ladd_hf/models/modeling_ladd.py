@@ -61,7 +61,6 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
     `latent_type` of the configuration chooses Co-LADD (`continuous`), Di-LADD (`discrete`) or MDLM (`none`).
     """
 
-    _keep_in_fp32_modules_strict = ["latent_anchors"]
     _tied_weights_keys = {"token_head.proj.weight": "model.embed_tokens.weight"}
 
     def __init__(self, config: LaddConfig) -> None:
