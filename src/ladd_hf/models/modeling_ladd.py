@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast, overload
@@ -40,10 +39,10 @@ from .call_checks import (
 from .chunks import row_spans
 from .configuration_ladd import LaddConfig
 from .encoders.encoder_options import PretrainedOptions
-from .encoders.pretrained import PretrainedEncoder, batches_of, feature_batches
-from .encoders.statistics import LatentStatistics
+from .encoders.pretrained import PretrainedEncoder
 from .encoders.trained import LaddEncoder, check_finite, check_lengths
 from .eval_mode import evaluation_mode
+from .gathered_latents import GatheredLatents
 from .latent_anchors import LatentAnchors
 from .latent_io import LatentDenoiser, LatentHead, LatentPooling
 from .modeling_outputs import LaddModelOutput, LaddOutput
@@ -55,7 +54,8 @@ from .transformer import OutputHead, ZeroInitLinear
 from .vocabulary import Vocabulary, take_vocabulary
 
 
-class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers looks up this base by name when loading
+# `PreTrainedModel` is named here, since diffusers looks up this base by name when loading.
+class LaddForDiffusionLM(GatheredLatents, LaddPreTrainedModel, PreTrainedModel):
     """A latent-augmented masked diffusion language model: denoiser, encoder, training loss and bound.
 
     `latent_type` of the configuration chooses Co-LADD (`continuous`), Di-LADD (`discrete`) or MDLM (`none`).
@@ -310,68 +310,6 @@ class LaddForDiffusionLM(LaddPreTrainedModel, PreTrainedModel):  # diffusers loo
         check_whole_texts(self.config, input_ids, attention_mask)
         with evaluation_mode(self):
             return self.encode(input_ids, attention_mask).clean
-
-    def gather_latent_statistics(self, data: Iterable[Mapping[str, Any]], num_examples: int | None = None) -> int:
-        """Gathers the statistics of `encoder.standardization`, and returns the number of vectors.
-
-        Args:
-            data: examples with `input_ids` (and perhaps `attention_mask`), such as a dataset's, or batches of them as
-                tensors. Those with `precomputed_latents` are not encoded.
-            num_examples: number of examples to read; some thousands suffice.
-
-        Raises `ValueError` for a model without standardisation, for too few examples, and for non-finite outputs of the
-        encoder.
-        """
-        encoder = self.encoder
-        if not isinstance(encoder, PretrainedEncoder) or encoder.statistics is None:
-            raise ValueError("This model standardises no latents: set `encoder.standardization` in its configuration.")
-        with evaluation_mode(self), torch.no_grad():
-            batches = batches_of(data, num_examples, self.config.pad_token_id or 0, self.device)
-            features = feature_batches(encoder, batches, self.dtype)
-            return encoder.statistics.gather(features, encoder.options.name_or_path)
-
-    def gather_latent_anchors(
-        self, data: Iterable[Mapping[str, Any]], num_examples: int | None = None, seed: int = 0
-    ) -> int:
-        """Finds the anchors of `latent_prediction_type` "anchors": the k-means centres of the encoder's outputs, which
-        must not change any more. Returns the number of outputs.
-
-        Args:
-            data, num_examples: as in `gather_latent_statistics`; some ten latents for each anchor suffice.
-            seed: of the k-means.
-
-        Raises `ValueError` for a model without anchors, and for fewer different outputs than anchors.
-        """
-        if self.latent_anchors is None:
-            raise ValueError(
-                "This model has no anchors: set `latent_prediction_type` 'anchors' in its configuration, with "
-                "`latent_type` 'continuous'."
-            )
-        outputs = []
-        with evaluation_mode(self), torch.no_grad():
-            for batch in batches_of(data, num_examples, self.config.pad_token_id or 0, self.device, size=256):
-                encoded = self.encode(
-                    batch["input_ids"],
-                    batch.get("attention_mask"),
-                    precomputed_latents=batch.get("precomputed_latents"),
-                )
-                outputs.append(encoded.vectors if encoded.unquantized is None else encoded.unquantized)
-        if not outputs:
-            raise ValueError("There are no texts to find anchors in: give a data set with `input_ids`.")
-        vectors = torch.cat(outputs).flatten(0, 1)
-        self.latent_anchors.find(vectors, seed)
-        return len(vectors)
-
-    @property
-    def needs_latent_anchors(self) -> bool:
-        """True if latents are predicted as anchors, which have not been found yet."""
-        return self.latent_anchors is not None and not self.latent_anchors.found
-
-    @property
-    def needs_latent_statistics(self) -> bool:
-        """True if latents are to be standardised and no statistics have been gathered yet."""
-        statistics = getattr(self.encoder, "statistics", None)
-        return isinstance(statistics, LatentStatistics) and not statistics.gathered
 
     def set_tokenizer(self, tokenizer: PreTrainedTokenizerBase | None) -> None:
         """Sets the tokenizer of the model's ids: ids without a token are never generated, and a pretrained encoder
