@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-import ladd_hf
 from ladd_hf import EvaluationSettings, LaddPipeline, LaddSequentialScheduler, evaluate_pipeline
 from ladd_hf.tasks import SawtoothTask
 
@@ -31,13 +29,9 @@ def evaluated(folder: Path, name: str, **changes: object) -> list[dict]:
 
 
 def launch(folder: Path) -> None:
-    environment = dict(os.environ, OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
-    environment["PYTHONPATH"] = str(Path(ladd_hf.__file__).parents[1])
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    run = subprocess.run(
-        [*torchrun, __file__, str(folder)], env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert run.returncode == 0, run.stderr[-5000:]
+    from helpers.two_processes import run_twice  # not there for the script
+
+    run_twice(__file__, folder)
 
 
 def counted(rows: list[dict]) -> list[dict]:

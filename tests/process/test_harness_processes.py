@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import torch
 from lm_eval import simple_evaluate
 from lm_eval.api.task import ConfigurableTask
 
-import ladd_hf
 from ladd_hf import LaddPipeline, LaddSequentialScheduler
 from ladd_hf.evaluation.harness import LaddHarness
 from ladd_hf.evaluation.scoring import TextScorer
@@ -64,19 +62,14 @@ def scored(folder: Path) -> tuple[dict | None, int]:
 
 
 def test_two_processes_have_the_scores_of_one_for_half_of_the_work(stirred_model, tmp_path):
-    from helpers.sampling import tiny_tokenizer
+    from helpers.sampling import tiny_tokenizer  # not there for the script
+    from helpers.two_processes import run_twice
 
     LaddPipeline(stirred_model("vector"), LaddSequentialScheduler(), tiny_tokenizer()).save_pretrained(
         tmp_path / "model"
     )
     one, all_texts = scored(tmp_path)
-    environment = dict(os.environ, OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
-    environment["PYTHONPATH"] = str(Path(ladd_hf.__file__).parents[1])
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    run = subprocess.run(
-        [*torchrun, __file__, str(tmp_path)], env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert run.returncode == 0, run.stderr[-5000:]
+    run_twice(__file__, tmp_path)
     two, texts = json.loads((tmp_path / "of 0.json").read_text())
     nothing, other_texts = json.loads((tmp_path / "of 1.json").read_text())
     assert nothing is None  # lm-eval's first process has the results
