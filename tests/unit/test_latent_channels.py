@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 
 from ladd_hf import RowGenerator
-from ladd_hf.diffusion.channels import _BOUND_STEP, ContinuousLatents, DiscreteLatents, MaskedChannel
+from ladd_hf.diffusion.channels import BOUND_STEP, ContinuousLatents, DiscreteLatents, MaskedChannel
 from ladd_hf.diffusion.gaussian import add_gaussian_noise
 from ladd_hf.diffusion.noise_schedules import GAUSSIAN_SCHEDULES, MASK_SCHEDULES, gaussian_schedule, mask_schedule
 from ladd_hf.diffusion.process import NoiseProcess
@@ -233,7 +233,7 @@ def test_the_bound_is_the_same_for_a_predicted_vector_and_for_the_noise_it_impli
 
 @pytest.mark.parametrize("name", sorted(GAUSSIAN_SCHEDULES))
 def test_the_bound_of_a_constant_error_integrates_to_half_the_whole_drop_of_the_signal_to_noise_ratio(name):
-    channel, steps = continuous(name), round(1 / _BOUND_STEP)
+    channel, steps = continuous(name), round(1 / BOUND_STEP)
     t = torch.arange(1, steps + 1, dtype=torch.float64) / steps
     clean, prediction = torch.zeros(steps, 1, 3), torch.ones(steps, 1, 3)
     integral = channel.bound(prediction, clean, clean, t).mean()

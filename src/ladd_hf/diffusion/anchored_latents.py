@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .channels import ContinuousLatents
+from .channels import BOUND_STEP, ContinuousLatents
 from .gaussian import ddpm_mean, ddpm_variance, sample_weight
 from .masked import draw_categorical
 from .noise_schedules import GaussianSchedule
@@ -89,6 +89,7 @@ class AnchoredLatents(ContinuousLatents):
     ) -> None:
         super().__init__(schedule, predicts_noise=False, latent_dim=latent_dim, solver=solver)
         self._anchors, self._solver_name = anchors, solver
+        self.has_own_law = solver == "ddpm"
 
     @property
     def anchors(self) -> Anchors:
@@ -112,6 +113,19 @@ class AnchoredLatents(ContinuousLatents):
     def loss(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
         """Returns the cross-entropy of the nearest anchors, averaged over the latents, `(B,)` nats."""
         return self._cross_entropy(prediction, clean).mean(1)
+
+    def bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+        """Returns the bound's integrand at times `t`, `(B,)` nats per unit of time.
+
+        It is the squared error of the mean times the rise of `progress`, and for the rest, below a time that is spread
+        evenly over [0, 1e-3], the cross-entropy of the anchors, so that the integral is the same for any such time.
+        """
+        times = t.double().clamp(min=1e-8)
+        short = (times / 50).clamp(max=BOUND_STEP)
+        rise = (self.progress(times - short) - self.progress(times)) / short
+        above = (times / BOUND_STEP).clamp(max=1)  # probability that the last time is below
+        named = torch.where(times <= BOUND_STEP, self._cross_entropy(prediction, clean).sum(1) / BOUND_STEP, 0.0)
+        return above * rise * self.rate(prediction, clean, noisy, t) + named
 
     def step_bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor, s: Tensor) -> Tensor:
         """Returns a bound on the KL from the posterior to the mixture of the DDPM step t -> s, `(B,)` nats.

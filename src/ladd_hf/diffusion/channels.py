@@ -33,7 +33,7 @@ from .rng import RowGenerator
 Draw = Callable[[Tensor, Tensor], Tensor]
 
 # The bound of continuous latents depends on the smallest noise; it is taken over steps of this length in time.
-_BOUND_STEP = 1e-3
+BOUND_STEP = 1e-3
 
 
 @dataclass
@@ -67,9 +67,11 @@ class LatentChannel(ABC):
     Attributes:
         ends_noisy: True if clean latents have no probability, so that a run over which they are averaged out ends
             before they are clean.
+        has_own_law: False if the steps of a run draw another law than the one that bounds are of.
     """
 
     ends_noisy: bool = False
+    has_own_law: bool = True
 
     @abstractmethod
     def prior(self, length: int, random: RowGenerator) -> Tensor:
@@ -301,8 +303,8 @@ class ContinuousLatents(LatentChannel):
 
     def bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
         """Returns the squared error with the bound's weight over a step of 1e-3, `(B,)` nats per unit of time."""
-        times = t.double().clamp(min=_BOUND_STEP)
-        weight = self._weight(times, times - _BOUND_STEP) / _BOUND_STEP
+        times = t.double().clamp(min=BOUND_STEP)
+        weight = self._weight(times, times - BOUND_STEP) / BOUND_STEP
         return weight * self._squared_error(prediction, clean, noisy, t).sum((1, 2))
 
     def step_bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor, s: Tensor) -> Tensor:

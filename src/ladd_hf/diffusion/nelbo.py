@@ -32,7 +32,7 @@ class Nelbo(Bound):
         latent_nats: the same for the latents. With discrete codes, `total_nats` bounds -log p(x) along paths from
             (1, 1). Along a path from (1, 0), such as `tokens`, it bounds -log p(x | codes), which may be less. With
             continuous latents and a deterministic encoder this part depends on the smallest noise level: the total is
-            ELBO-style, not a bound.
+            ELBO-style, not a bound, unless they are snapped to anchors, which have probabilities as codes do.
         token_stderr, latent_stderr: standard errors of the two over the drawn times (nan for a single time).
         num_tokens: tokens of each example, without padding.
     """
@@ -75,7 +75,7 @@ def nelbo(
         encode: replaces the denoiser's own `encode`, for example one that returns precomputed latents.
         run: instead of a path, the points (t_x, t_y) of a run, as returned by `TimePath.grid`, or its number of steps
             along the path. The result is the bound of the samples of that run: a sum over its steps, larger than the
-            integral, which it approaches.
+            integral, which it approaches, except for latents from anchors (`AnchoredLatents.step_bound`).
 
     Raises `ValueError` for `num_samples` below 1, an invalid path, an invalid run, and if both are given.
     """

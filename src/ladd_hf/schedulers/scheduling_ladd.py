@@ -153,8 +153,9 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
     @property
     def is_ancestral(self) -> bool:
         """True if runs follow the model's own reverse process, whose bound is then that of their samples: `ancestral`
-        unmasking without remasking."""
-        return isinstance(self._unmasking, AncestralUnmasking) and isinstance(self._remasking, NoRemasking)
+        unmasking without remasking, and steps of `ddpm` to latents that are drawn from anchors."""
+        own = self._latents is None or self._latents.has_own_law
+        return own and isinstance(self._unmasking, AncestralUnmasking) and isinstance(self._remasking, NoRemasking)
 
     @property
     def is_first_hitting(self) -> bool:

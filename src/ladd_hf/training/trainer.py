@@ -79,8 +79,8 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
       accumulated batches, and is the same after a resume.
     * A step's update does not depend on how its batch is split into accumulated batches and processes: [`StepCounts`].
     * `evaluate` computes the bound along `args.nelbo_paths`, separately for tokens and latents; `eval_loss` is the
-      first path's sum, in nats per token. For continuous latents, and along a path of the tokens alone, that sum is not
-      a bound on the texts' likelihood (see [`Nelbo`]), and no perplexity is reported.
+      first path's sum, in nats per token. For continuous latents without anchors, and along a path of the tokens alone,
+      that sum is not a bound on the texts' likelihood (see [`Nelbo`]), and no perplexity is reported.
     * Latents are standardised by statistics of the first 4,096 texts, if configured and not yet gathered; anchors are
       found in the latents of the first 20,000 texts at the beginning of the first stage that fixes the encoder.
     * A model without a `text_frame` gets it from blocks of `token_blocks`; see [`text_layout`].

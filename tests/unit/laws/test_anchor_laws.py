@@ -161,6 +161,30 @@ def test_the_bound_of_a_step_is_above_its_divergence_and_below_the_last_steps(t,
     assert torch.equal(nothing, torch.zeros(rows, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.03, 0.005])
+def test_the_bound_in_continuous_time_is_the_entropy_of_the_anchors(scale):
+    """However close they are: at 0.005 of these distances the smallest noise, 0.01, hides which is which."""
+    points, count = scale * POINTS, 60_000
+    channel = AnchoredLatents(SCHEDULE, 2, anchors=Anchors(points))
+    random = torch.Generator().manual_seed(0)
+    t = ((torch.arange(count) + 0.5) / count).double() ** 4  # denser where there is least noise
+    rate = 4 * ((torch.arange(count) + 0.5) / count).double() ** 3
+    clean = points[torch.multinomial(SHARES, count, replacement=True, generator=random)][:, None]
+    share = SCHEDULE.signal_variance(t)[:, None, None]
+    noisy = share.sqrt() * clean + (1 - share).sqrt() * torch.randn(clean.shape, generator=random, dtype=torch.float64)
+    apart = (noisy[..., None, :] - share.sqrt()[..., None] * points).square().sum(-1)
+    law = (SHARES.log() - apart / (2 * (1 - share))).log_softmax(-1)
+    nats = rate * channel.bound(law, clean, noisy, t)
+    entropy = float(-(SHARES * SHARES.log()).sum())
+    error = float(nats.std()) / math.sqrt(count)
+    assert abs(float(nats.mean()) - entropy) < 4 * error and error < 0.03
+
+
+def test_steps_of_another_law_have_no_bound():
+    assert LaddSequentialScheduler().for_model(CONFIG).is_ancestral
+    assert not LaddSequentialScheduler(latent_solver="ddim").for_model(CONFIG).is_ancestral
+
+
 class AnchoredWorld:
     """One token of two, drawn by the anchor; the denoiser is exact."""
 
