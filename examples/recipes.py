@@ -413,7 +413,7 @@ def baseline_arguments(training: LaddTrainingArguments, folder: Path) -> LaddTra
     arguments.encoder_corruption = arguments.encoder_mask_ratio = 0.0
     arguments.quantizer_dropout = arguments.contrastive_weight = arguments.latent_kl_weight = 0.0
     arguments.conditional_independence_weight = 0.0
-    arguments.latent_target_gradient = False
+    arguments.latent_target_gradient = arguments.consistency_clean_latents = False
     arguments.time_distribution = "independent"
     arguments.extra_loss_terms = None
     return arguments

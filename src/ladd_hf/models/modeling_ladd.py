@@ -41,7 +41,7 @@ from .configuration_ladd import LaddConfig
 from .encoders.encoder_options import PretrainedOptions
 from .encoders.pretrained import PretrainedEncoder
 from .encoders.trained import LaddEncoder, check_finite, check_lengths
-from .eval_mode import evaluation_mode
+from .eval_mode import InEvaluation, evaluation_mode
 from .gathered_latents import GatheredLatents
 from .latent_anchors import LatentAnchors
 from .latent_io import LatentDenoiser, LatentHead, LatentPooling
@@ -129,6 +129,7 @@ class LaddForDiffusionLM(GatheredLatents, LaddPreTrainedModel, PreTrainedModel):
         loss_only: bool = False,
         precomputed_latents: Tensor | None = None,
         counts: StepCounts | None = None,
+        teacher: LaddForDiffusionLM | None = None,
         **kwargs: Any,
     ) -> LaddOutput:
         """Evaluates the denoiser once; with `labels`, also returns the training loss.
@@ -154,6 +155,7 @@ class LaddForDiffusionLM(GatheredLatents, LaddPreTrainedModel, PreTrainedModel):
             precomputed_latents: `(B, M * D)` or `(B, M, D)`, for `loss`: a fixed pretrained encoder's output for the
                 clean tokens, stored by `precompute_latents`, so that it is not run.
             counts: for `loss`, the counts of the whole optimiser step; by default those of this batch alone.
+            teacher: for `loss`, the model that its consistency term aims at; by default this one.
 
         Raises `ValueError` for latents that do not fit the model, for a missing time that the model is conditioned on,
         and for precomputed latents together with terms that hide tokens from the encoder.
@@ -186,7 +188,8 @@ class LaddForDiffusionLM(GatheredLatents, LaddPreTrainedModel, PreTrainedModel):
             encode = partial(self.encode, precomputed_latents=precomputed_latents)
             if precomputed_latents is not None:
                 objective.check_precomputed()
-            loss = training_loss(self, tokens, maskable, attention_mask, objective, noise, encode, counts)
+            teaches = InEvaluation(teacher or self)
+            loss = training_loss(self, tokens, maskable, attention_mask, objective, noise, encode, counts, teaches)
             if not of_call and not loss_only:
                 output = loss.evaluation
                 output.logits_positions = loss.masked.flatten().nonzero().squeeze(1)
