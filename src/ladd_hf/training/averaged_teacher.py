@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,7 +21,7 @@ class AveragedTeacher:
     """
 
     def __init__(self) -> None:
-        self._copy: LaddForDiffusionLM | None = None
+        self._copy: Any = None
         self._step = -1  # whose weights it has
 
     def meet(self, model: LaddForDiffusionLM, plan: StagePlan, ema: EMACallback | None, device: torch.device) -> None:
@@ -44,8 +45,10 @@ class AveragedTeacher:
         return self._copy
 
 
-def _denoiser_of(model: LaddForDiffusionLM) -> LaddForDiffusionLM:
+def _denoiser_of(model: LaddForDiffusionLM) -> nn.Module:
     """Returns a copy of a model in evaluation mode, without its encoder and quantiser, that learns nothing."""
-    left_out = {id(part): nn.Identity() for part in (model.encoder, model.quantizer) if part is not None}
+    left_out: dict[int, Any] = {
+        id(part): nn.Identity() for part in (model.encoder, model.quantizer) if part is not None
+    }
     copied = copy.deepcopy(model, left_out)
     return copied.requires_grad_(False).eval()
