@@ -31,6 +31,7 @@ from .call_checks import (
     check_latents,
     check_logits_mask,
     check_longest,
+    check_teacher,
     check_times,
     check_tokens,
     check_whole_texts,
@@ -158,7 +159,8 @@ class LaddForDiffusionLM(GatheredLatents, LaddPreTrainedModel, PreTrainedModel):
             teacher: for `loss`, the model that its consistency term aims at; by default this one.
 
         Raises `ValueError` for latents that do not fit the model, for a missing time that the model is conditioned on,
-        and for precomputed latents together with terms that hide tokens from the encoder.
+        for a teacher of another vocabulary or kind of latents, and for precomputed latents together with terms that
+        hide tokens from the encoder.
         """
         if labels is not None:
             check_labels(labels, input_ids)
@@ -188,7 +190,9 @@ class LaddForDiffusionLM(GatheredLatents, LaddPreTrainedModel, PreTrainedModel):
             encode = partial(self.encode, precomputed_latents=precomputed_latents)
             if precomputed_latents is not None:
                 objective.check_precomputed()
-            teaches = InEvaluation(teacher or self)
+            if teacher is not None:
+                check_teacher(teacher, self)
+            teaches = InEvaluation(self if teacher is None else teacher)
             loss = training_loss(self, tokens, maskable, attention_mask, objective, noise, encode, counts, teaches)
             if not of_call and not loss_only:
                 output = loss.evaluation

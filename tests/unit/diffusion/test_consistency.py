@@ -256,3 +256,16 @@ def test_under_autocast_its_gradients_reach_all_weights(stirred_model):
         found.append(gradients(model, loss))
     assert found[0].keys() == found[1].keys()
     assert all(bool(one.any()) == bool(found[1][name].any()) for name, one in found[0].items())
+
+
+@pytest.mark.parametrize(
+    ("teacher", "said"),
+    [
+        ("a model", "`teacher` is .*; give a LaddForDiffusionLM"),
+        ("none", "has `latent_type` none, and this model disc"),
+    ],
+)
+def test_what_cannot_teach_is_refused(teacher, said, stirred_model):
+    teacher = stirred_model(teacher) if teacher == "none" else teacher
+    with pytest.raises(ValueError, match=said):
+        model_loss(stirred_model("discrete"), some_tokens(), teacher=teacher)
