@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 from ..pictures.drawing import BASELINE, LINES, MARKERS, colour, new_figure
@@ -11,8 +12,8 @@ from .comparison import AXES, Comparison, label
 def quality_figure(comparison: Comparison, temperature: float = 1.0) -> Any:
     """Draws the main measure against each cost that was measured, side by side, with standard errors.
 
-    A model has a colour, the baseline grey; a schedule has a kind of line and of marks. The dotted line is the score of
-    the data itself, with its standard error.
+    A model has a colour, that of the baseline grey; a schedule has a kind of line and of marks. The dotted line is the
+    score of the data itself, with its standard error.
 
     Returns a matplotlib `Figure`; needs the extra `plot`. Raises `ValueError` if no samples of that temperature were
     scored.
@@ -32,8 +33,13 @@ def quality_figure(comparison: Comparison, temperature: float = 1.0) -> Any:
     figure = new_figure(len(shown), sharey=True)
     schedules = list(dict.fromkeys(row["schedule"] for one in comparison.results for row in one.rows))
     reference = comparison.results[0].task["reference"]
+    base, numbers = comparison.baseline_model.model["name"], count()
+    shades = {
+        one.model["name"]: BASELINE if one.model["name"] == base else colour(next(numbers))
+        for one in comparison.results
+    }
     for axes, axis in zip(figure.axes, shown, strict=True):
-        for number, one in enumerate(comparison.results):
+        for one in comparison.results:
             for place, schedule in enumerate(schedules):
                 if rows := scored[axis].get(label(one, schedule)):
                     errors = [row.get(error, 0.0) for row in rows] if any(error in row for row in rows) else None
@@ -41,7 +47,7 @@ def quality_figure(comparison: Comparison, temperature: float = 1.0) -> Any:
                         [row[axis] for row in rows],
                         [row[name] for row in rows],
                         errors,
-                        color=colour(number - 1) if number else BASELINE,
+                        color=shades[one.model["name"]],
                         linestyle=LINES[place % len(LINES)],
                         marker=MARKERS[place % len(MARKERS)],
                         capsize=2,
