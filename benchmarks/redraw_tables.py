@@ -28,7 +28,7 @@ def main() -> None:
         except (ValueError, OSError) as error:
             parser.error(str(error))
         found = json.loads(file.read_text())
-        about = {name: found[name] for name in ("command", "training") if name in found}
+        about = {name: found[name] for name in ("command", "command_note", "training") if name in found}
         print(write_tables(comparison, about, file.with_suffix("")))
 
 

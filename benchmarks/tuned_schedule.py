@@ -26,7 +26,7 @@ from ladd_hf.data import load_corpus
 from ladd_hf.evaluation.models import short_names
 from ladd_hf.metrics import quality_by_evaluations
 from ladd_hf.tasks import SawtoothTask, Task, TextTask
-from ladd_hf.training.cost_files import COST_FILE, load_cost
+from ladd_hf.training.cost_files import load_cost
 
 BY_HAND: dict[str, dict[str, Any]] = {
     "joint": {"path": "joint"},
@@ -81,20 +81,19 @@ def judged(pipeline: LaddPipeline, scheduler: LaddScheduler, num_steps: int, tas
 
 
 def training_of(folder: Path, seconds: float | None) -> dict[str, float]:
-    """Returns the seconds and operations of a pipeline's training: those in its folder, else the seconds given.
+    """Returns the seconds and operations of a pipeline's training: those in its folder, if all of its steps were
+    counted, else the seconds given.
 
-    Raises `ValueError` if there are neither, and where not all of the training was counted.
+    Raises `ValueError` if there are neither.
     """
-    if not (cost := load_cost(folder)):
-        if seconds is None:
-            raise ValueError(f"{folder} does not say what its training cost: give --training_seconds for it.")
-        return {"training_seconds": seconds}
-    if missing := cost.get("uncounted_steps", 0):
-        raise ValueError(
-            f"{folder} does not say what {missing:,.0f} of its training's steps cost, so that tuning is no known share "
-            f"of it: take {COST_FILE} away, and give --training_seconds for it."
-        )
-    return {"training_seconds": cost["seconds"], "training_flops": cost["flops"]}
+    cost = load_cost(folder)
+    missing = cost.get("uncounted_steps", 0)
+    if cost and not missing:
+        return {"training_seconds": cost["seconds"], "training_flops": cost["flops"]}
+    if seconds is None:
+        lacking = f"{missing:,.0f} of its training's steps" if missing else "its training"
+        raise ValueError(f"{folder} does not say what {lacking} cost: give --training_seconds.")
+    return {"training_seconds": seconds}
 
 
 def compare(

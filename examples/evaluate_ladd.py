@@ -61,11 +61,12 @@ def main(argv: list[str]) -> None:
         comparison = evaluate(arguments, accelerator)
     if not accelerator.is_main_process:
         return
-    (Path(arguments.results) / COMMAND).write_text(running_command(accelerator.num_processes) + "\n", encoding="utf-8")
+    command = running_command(accelerator.num_processes)
+    (Path(arguments.results) / COMMAND).write_text(f"{command}\n", encoding="utf-8")
     print(f"\n{(Path(arguments.results) / TABLE).read_text()}\nResults are in {arguments.results}.")
     if arguments.json is not None:
         with refusing():
-            Path(arguments.json).write_text(json.dumps(comparison.data(), indent=2) + "\n")
+            Path(arguments.json).write_text(json.dumps({"command": command, **comparison.data()}, indent=2) + "\n")
 
 
 if __name__ == "__main__":
