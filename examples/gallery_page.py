@@ -53,11 +53,8 @@ def gallery_page(sections: Sequence[Section], command: str, pictures: str, page:
     ]
     for section in sections:
         known = section.command and not section.command.startswith("(")  # from an interactive session
-        made = (
-            [fill(section.said), _block(str(section.command))]
-            if known
-            else ["Made by a command that its files do not hold."]
-        )
+        unknown = "Made by a command that its files do not hold."
+        made = [fill(section.said), _block(str(section.command))] if known else [unknown]
         lines += [f"## {section.title}", *made]
         lines += [f"![{file}]({folder}/{file})\n\n{fill(sentence)}" for file, sentence in section.pictures]
     return "\n\n".join(lines) + "\n"

@@ -33,6 +33,7 @@ from ladd_hf import LaddPipeline, LaddTunedScheduler, tune_schedule
 from ladd_hf.data import LaddCollator
 from ladd_hf.diffusion.loss_table import LossTable
 from ladd_hf.diffusion.paths import JOINT, SEQUENTIAL
+from ladd_hf.diffusion.process import NoiseProcess
 from ladd_hf.evaluation import task_for
 from ladd_hf.metrics.clean_batches import encoded_batches
 from ladd_hf.pictures import (
@@ -127,7 +128,7 @@ def of_model(folder: Path, name: str, label: str, data: str, arguments: GalleryA
     paths = {"joint": JOINT.vertices, "sequential": SEQUENTIAL.vertices} if table.has_latents else {}
     time_square_figure(table, paths, runs).savefig(target / f"{name}-losses.png", dpi=DPI)
     square = "over the time square, with paths on it" if table.has_latents else "over the time of its tokens"
-    yield f"{name}-losses.png", f"Losses of {label} {square}, and the runs of 2, 4 and 8 steps of the least bound."
+    yield f"{name}-losses.png", f"Losses of {label} {square}, and the tuned runs of 2, 4 and 8 steps."
 
     if model.config.latent_type != "none":
         yield from of_latents(pipeline, texts, name, label, target)
@@ -143,25 +144,28 @@ def of_model(folder: Path, name: str, label: str, data: str, arguments: GalleryA
 def of_latents(
     pipeline: LaddPipeline, texts: list[dict[str, Any]], name: str, label: str, target: Path
 ) -> Iterator[Picture]:
-    """Draws the usage of codes, and codes or vectors in a plane, with the first symbol of their texts."""
+    """Draws the usage of codes or anchors, and these or vectors in a plane, with the first symbol of their texts."""
     model, collate = pipeline.model.eval(), LaddCollator(pipeline.model.config.pad_token_id)
     batches = [collate(texts[start : start + 100]) for start in range(0, len(texts), 100)]
     encoded = list(encoded_batches(model, batches))
     clean = torch.cat([one.clean for one in encoded])
     ids = [int(row["input_ids"][0]) for row in texts]
     first = [str(one) if pipeline.tokenizer is None else repr(pipeline.tokenizer.decode([one])) for one in ids]
-    if model.config.latent_type == "continuous":
+    kind = "code"
+    if not NoiseProcess.of(model.config).latents_have_probabilities:
         latents_figure(clean[:, 0], first, "first symbol").savefig(target / f"{name}-latents.png", dpi=DPI)
-        yield (
-            f"{name}-latents.png",
-            f"First latents of {len(texts):,} held-out texts of {label}, by their first symbol.",
-        )
+        told = f"First latents of {len(texts):,} held-out texts of {label}, by their first symbol."
+        yield f"{name}-latents.png", told
         return
-    size = model.config.codebook_size
+    if model.config.latent_type == "continuous":
+        kind, vectors = "anchor", model.latent_anchors.points
+        clean = torch.cdist(clean.double(), vectors.double()).argmin(-1)
+    else:
+        with torch.no_grad():
+            vectors = model.quantizer.codes_to_vectors(torch.arange(model.config.codebook_size)[None])[0]
+    size = len(vectors)
     code_usage_figure(clean, size).savefig(target / f"{name}-codes.png", dpi=DPI)
-    yield f"{name}-codes.png", f"Frequencies of the codes of {label} on {len(texts):,} held-out texts."
-    with torch.no_grad():
-        vectors = model.quantizer.codes_to_vectors(torch.arange(size)[None])[0]
+    yield f"{name}-codes.png", f"Frequencies of the {kind}s of {label} on {len(texts):,} held-out texts."
     codes = clean[:, 0]
     uses = torch.bincount(codes, minlength=size)
     properties = [most_frequent([first[text] for text in (codes == code).nonzero()[:, 0]]) for code in range(size)]
@@ -169,7 +173,7 @@ def of_latents(
     figure.savefig(target / f"{name}-latents.png", dpi=DPI)
     yield (
         f"{name}-latents.png",
-        f"Codebook of {label}: each code as large as its use at the first position, coloured by the first symbol that "
+        f"The {kind}s of {label}, each as large as its use at the first position, coloured by the first symbol that "
         "its texts have most often.",
     )
 

@@ -62,7 +62,19 @@ def quality_figure(comparison: Comparison, temperature: float = 1.0) -> Any:
             budgets = sorted({row[axis] for rows in scored[axis].values() for row in rows})
             axes.set_xticks(budgets, [f"{one:g}" for one in budgets])
             axes.minorticks_off()
+        else:
+            _tell_ticks(axes.xaxis)
         axes.set_xlabel(f"{AXES[axis]} per sample")
     figure.axes[0].set_ylabel(f"{main['metric']} under the judge")
     figure.axes[0].legend()
     return figure
+
+
+def _tell_ticks(axis: Any) -> None:
+    """Labels 1, 2 and 5 of each decade, of which matplotlib's own labels run into each other within two of them."""
+    low, high = axis.get_view_interval()
+    if high < 100 * low:
+        places = [lead * 10.0**power for power in range(-9, 19) for lead in (1, 2, 5)]
+        ticks = [one for one in places if low <= one <= high]
+        axis.set_ticks(ticks, [f"{one:g}" for one in ticks])
+        axis.set_minor_formatter(lambda *_: "")
