@@ -117,8 +117,8 @@ class Comparison:
                 seeds = [one.get(num_steps) for one in by_seed]
                 pair = Score(there, interpolated(errors, cost)), score
                 changes = (
-                    with_seeds(self.change(*pair), [one and one.change for one in seeds]),
-                    with_seeds(self.closed(*pair), [one and one.closed for one in seeds]),
+                    with_seeds(self.change(*pair), [None if one is None else one.change for one in seeds]),
+                    with_seeds(self.closed(*pair), [None if one is None else one.closed for one in seeds]),
                 )
             found.append(EqualCost(*numbers, *changes))
         return found

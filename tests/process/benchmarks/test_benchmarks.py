@@ -37,7 +37,8 @@ def test_the_tables_of_quality_are_of_every_recipe_seed_and_axis(tmp_path):
     options = (
         "--data sawtooth --recipes sawtooth-mdlm sawtooth-128-mdlm --seeds 3 --budgets 2 4 --num_texts 4 --name tiny"
     )
-    options += f" --baseline 'sawtooth-128-mdlm saved' --num_samples 20 --num_proposals 2 --timing_rounds 2 --threads 1 --results {tmp_path} {tiny}"
+    options += " --baseline 'sawtooth-128-mdlm saved'"
+    options += f" --num_samples 20 --num_proposals 2 --timing_rounds 2 --threads 1 --results {tmp_path} {tiny}"
     command = [sys.executable, "benchmarks/quality_tables.py", str(tmp_path / "runs"), *shlex.split(options)]
     process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr[-3000:]
