@@ -25,7 +25,7 @@ def spread(function, *given):
 
 @pytest.mark.parametrize("floor", [0.2, 0.6])
 def test_the_error_of_a_share_is_its_spread_over_draws_of_the_scores(floor):
-    given = Score(1.0, 0.01), Score(0.7, 0.02), Score(floor, 0.005)
+    given = Score(1.0, 0.02), Score(0.7, 0.01), Score(floor, 0.01)
     assert share_closed(*given).stderr == pytest.approx(spread(share_closed, *given), rel=0.06)
 
 
