@@ -385,7 +385,8 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         if self._waiting is None or plan.token_step is None or plan.token_step.steps_left == 1:
             return None
         (_, t_y), (_, s_y), moves = plan.start, plan.end, plan.latent_moves
-        moves = torch.zeros_like(latents.flatten(2)[..., 0], dtype=torch.bool) if moves is None else moves
+        if moves is None:
+            moves = torch.zeros(latents.shape[:2], dtype=torch.bool, device=latents.device)
         own = latents_of_tokens(self.config.latent_unpooling, latents.shape[1], sample, attention_mask)
         waiting = replace(self._waiting, latent_of_token=own)
         return waiting.tokens(self._channel(), latents, moves, t_y, s_y, sample.shape[1])
