@@ -135,8 +135,8 @@ MUTATIONS = [
     Mutation(
         "take the losses where a step ends",
         "diffusion/loss_table.py",
-        "self._interpolated(losses, x[:-1], y[:-1])",
-        "self._interpolated(losses, x[1:], y[1:])",
+        "steps = x[:-1], y[:-1], x[1:], y[1:]",
+        "steps = x[1:], y[1:], x[1:], y[1:]",
         "tests/unit/diffusion/test_optimal_runs.py",
     ),
     Mutation(

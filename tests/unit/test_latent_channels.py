@@ -359,5 +359,5 @@ def test_the_rate_times_the_progress_of_a_step_is_its_bound(kind):
         noisy, prediction = channel.add_noise(clean, t, rows(3)), normals(1, 3, 4, 3)
     rise = channel.progress(s.double()) - channel.progress(t.double())
     found = rise * channel.rate(prediction, clean, noisy, t.double())
-    expected = channel.step_bound(prediction, clean, noisy, t.double(), s.double())
+    expected = channel.step_bound(prediction, clean, noisy, t.double(), s.double(), None)
     torch.testing.assert_close(found, expected.double(), rtol=1e-4, atol=1e-5)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .channels import BOUND_STEP, ContinuousLatents
-from .gaussian import ddpm_mean, ddpm_variance, sample_weight
+from .gaussian import ddpm_mean, ddpm_step, ddpm_variance
 from .masked import draw_categorical
 from .noise_schedules import GaussianSchedule
 from .precision import at_least_float32, full_precision
@@ -83,6 +83,7 @@ class AnchoredLatents(ContinuousLatents):
     """
 
     ends_noisy = False
+    has_rate = False
 
     def __init__(
         self, schedule: GaussianSchedule, latent_dim: int, solver: str = "ddpm", anchors: Anchors | None = None
@@ -127,18 +128,21 @@ class AnchoredLatents(ContinuousLatents):
         named = torch.where(times <= BOUND_STEP, self._cross_entropy(prediction, clean).sum(1) / BOUND_STEP, 0.0)
         return above * rise * self.rate(prediction, clean, noisy, t) + named
 
-    def step_bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor, s: Tensor) -> Tensor:
-        """Returns a bound on the KL from the posterior to the mixture of the DDPM step t -> s, `(B,)` nats.
+    def step_bound(
+        self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor, s: Tensor, random: RowGenerator
+    ) -> Tensor:
+        """Returns an estimate of the KL from the posterior to the mixture of the DDPM step t -> s, `(B,)` nats.
 
-        With p_k the prediction and w_k the KL to the Gaussian of anchor k alone, it is -log sum_k p_k exp(-w_k)
-        (Hershey and Olsen 2007); in the step to s = 0, which gives an anchor itself, the cross-entropy of the nearest.
+        It has no bias: it is the logarithm of the ratio of the two at a draw of the posterior; in the step to s = 0,
+        which gives an anchor itself, the cross-entropy of the nearest. With exact predictions its mean is what y_s adds
+        to what y_t tells of the anchor, so that steps of a single latent cost together what one alone would.
         """
-        log_law, times = at_least_float32(prediction).log_softmax(-1), (t.double(), s.double())
-        apart = self.anchors.square_distances(at_least_float32(clean))  # (B, M, K)
-        weight = sample_weight(self.schedule, *times).to(apart)[:, None, None]
-        moved = -(log_law - weight * apart).logsumexp(-1)
-        nats = torch.where((s <= 0)[:, None], self._cross_entropy(prediction, clean), moved)
-        return torch.where((t > s)[:, None], nats, 0.0).double().sum(1)
+        t, s = t.double(), s.double()
+        end = torch.where(s < t, s, t / 2)  # a step that goes nowhere has no variance, and costs nothing
+        noise = random.normal(*noisy.shape[1:]).to(noisy)
+        clean = clean.to(noisy)
+        following = ddpm_step(self.schedule, clean, noisy, self._times(t, noisy), self._times(end, noisy), noise)
+        return torch.where(s < t, -self._log_ratio(prediction, clean, noisy, following, t, end), 0.0)
 
     def step(
         self, prediction: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator, moves: Tensor
@@ -158,19 +162,28 @@ class AnchoredLatents(ContinuousLatents):
     ) -> Tensor:
         """Returns the ratio of the mixture's density to that of the Gaussian around the clean anchors; at s = 0 the
         log-probability of these."""
-        log_law = prediction.double().log_softmax(-1)
         if s <= 0:
-            return log_law.gather(-1, self.anchors.nearest(clean)[..., None]).sum((1, 2))
-        times = tuple(torch.tensor(time, dtype=torch.float64, device=noisy.device) for time in (t, s))
+            return -self._cross_entropy(prediction.double(), clean).sum(1)
+        times = (torch.full((len(noisy),), time, dtype=torch.float64, device=noisy.device) for time in (t, s))
+        return self._log_ratio(prediction, clean, noisy, following, *times)
+
+    def _log_ratio(
+        self, prediction: Tensor, clean: Tensor, noisy: Tensor, following: Tensor, t: Tensor, s: Tensor
+    ) -> Tensor:
+        """Returns the same at times `(B,)` float64."""
         noisy, clean, following = noisy.double(), clean.double(), following.double()
+        times = self._times(t, noisy), self._times(s, noisy)
         start = ddpm_mean(self.schedule, torch.zeros_like(noisy), noisy, *times)
         share = ddpm_mean(self.schedule, noisy.new_ones(()), noisy.new_zeros(()), *times)  # of y_0 in the mean
-        variance = ddpm_variance(self.schedule, *times)
+        variance = ddpm_variance(self.schedule, *times)  # (B, 1, 1), as is the share
         # log N(following; start + share C_k) for each k, without the part that all have in common
-        points, moved = share * self.anchors.points.to(noisy), following - start
-        towards = (moved @ points.T - points.square().sum(-1) / 2) / variance
-        own = (moved * share * clean - (share * clean).square() / 2).sum(-1) / variance
-        return ((log_law + towards).logsumexp(-1) - own).sum(1)
+        points, moved = self.anchors.points.to(noisy), (following - start) * share
+        towards = (moved @ points.T - share.square() * points.square().sum(-1) / 2) / variance
+        own = (moved * clean - (share * clean).square() / 2).sum(-1) / variance.squeeze(-1)
+        ratio = ((prediction.double().log_softmax(-1) + towards).logsumexp(-1) - own).sum(1)
+        if not bool((s <= 0).any()):
+            return ratio
+        return torch.where(s <= 0, -self._cross_entropy(prediction.double(), clean).sum(1), ratio)
 
     def _cross_entropy(self, prediction: Tensor, clean: Tensor) -> Tensor:
         """Returns the cross-entropy of the nearest anchors, `(B, M)`, from `(B, M, K)` logits."""

@@ -5,8 +5,9 @@ One class per kind holds all differences between continuous latents and codes.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,10 +69,13 @@ class LatentChannel(ABC):
         ends_noisy: True if clean latents have no probability, so that a run over which they are averaged out ends
             before they are clean.
         has_own_law: False if the steps of a run draw another law than the one that bounds are of.
+        has_rate: False if the bound of a step is not its `rate` times the rise of `progress`, so that it has to be
+            known for both of its times.
     """
 
     ends_noisy: bool = False
     has_own_law: bool = True
+    has_rate: bool = True
 
     @abstractmethod
     def prior(self, length: int, random: RowGenerator) -> Tensor:
@@ -94,8 +98,13 @@ class LatentChannel(ABC):
         """Returns the bound's integrand at times `t`, in nats per example and unit of time, `(B,)`."""
 
     @abstractmethod
-    def step_bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor, s: Tensor) -> Tensor:
-        """Returns the bound's term of a run's step t -> s, in nats per example, `(B,)`; 0 where s = t."""
+    def step_bound(
+        self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor, s: Tensor, random: RowGenerator
+    ) -> Tensor:
+        """Returns the bound's term of a run's step t -> s, in nats per example, `(B,)`; 0 where s = t.
+
+        Where it has no closed form it is an unbiased estimate, from a draw of the step.
+        """
 
     @abstractmethod
     def rate(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
@@ -222,7 +231,9 @@ class DiscreteLatents(MaskedChannel, LatentChannel):
         """Returns -alpha'(t) / (1 - alpha(t)) times the cross-entropy summed over masked codes, `(B,)` nats."""
         return self.schedule.weight(t) * self._masked_cross_entropy(prediction, clean, noisy).sum(1)
 
-    def step_bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor, s: Tensor) -> Tensor:
+    def step_bound(
+        self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor, s: Tensor, random: RowGenerator
+    ) -> Tensor:
         """Returns the probability of being revealed times the cross-entropy summed over masked codes, `(B,)` nats."""
         return self.reveal_probability(t, s) * self._masked_cross_entropy(prediction, clean, noisy).sum(1)
 
@@ -313,6 +324,18 @@ class ContinuousLatents(LatentChannel):
         noise = random.normal(*clean.shape[1:]).to(clean)
         return add_gaussian_noise(self.schedule, clean, noise, self._times(t, clean))
 
+    def trajectory(self, clean: Tensor, times: Sequence[float], random: RowGenerator) -> list[Tensor]:
+        """Returns latents `(B, M, D)` at falling times, all of one walk of the forward process from the clean ones."""
+        clean = at_least_float32(clean)
+        steps = random.normal(len(times), *clean.shape[1:]).to(clean)
+        noise, spread, noisy = torch.zeros_like(clean), 0.0, []
+        for number in reversed(range(len(times))):  # y_t / a(t) is y_0 and noise that grows by independent pieces
+            signal = self.schedule.signal_variance(torch.tensor(times[number], dtype=torch.float64))
+            grown = float((1 - signal) / signal)
+            noise, spread = noise + math.sqrt(max(grown - spread, 0.0)) * steps[:, number], grown
+            noisy.append(float(signal.sqrt()) * (clean + noise))
+        return noisy[::-1]
+
     def loss(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
         """Returns the mean squared error of y_0, or of the noise, `(B,)`."""
         return self._squared_error(prediction, clean, noisy, t).mean((1, 2))
@@ -323,7 +346,9 @@ class ContinuousLatents(LatentChannel):
         weight = self._weight(times, times - BOUND_STEP) / BOUND_STEP
         return weight * self._squared_error(prediction, clean, noisy, t).sum((1, 2))
 
-    def step_bound(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor, s: Tensor) -> Tensor:
+    def step_bound(
+        self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor, s: Tensor, random: RowGenerator
+    ) -> Tensor:
         """Returns the KL from the posterior to the DDPM step t -> s, `(B,)` nats: the weighted squared error."""
         return self._weight(t.double(), s.double()) * self._squared_error(prediction, clean, noisy, t).sum((1, 2))
 

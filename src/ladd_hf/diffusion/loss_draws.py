@@ -93,10 +93,17 @@ def repeated_draws(loss: LossDraw, axis: TimeAxis, length: float, least: int) ->
 
 
 class TextLosses:
-    """The losses of a batch of texts, in all of which a text has the same noise."""
+    """The losses of a batch of texts, in all of which a text has the same noise.
 
-    def __init__(self, denoiser: Denoiser, texts: HeldOutTexts, seed: int, latents_alone: bool) -> None:
+    Of continuous latents that is one walk of the forward process, on which all their times lie.
+    """
+
+    def __init__(
+        self, denoiser: Denoiser, texts: HeldOutTexts, seed: int, latents_alone: bool, latent_axis: TimeAxis
+    ) -> None:
         self._denoiser, self._texts, self._latents_alone = denoiser, texts, latents_alone
+        self._latent_times = [*latent_axis.limits.tolist(), 0.0]
+        self._walks: dict[int, list[Tensor]] = {}  # by the number of the draw
         self._channel: Any = denoiser.latent_channel
         self._clean: Any = None
         if self._channel is not None:
@@ -110,16 +117,23 @@ class TextLosses:
         """M, 0 without latents."""
         return 0 if self._clean is None else int(self._clean.shape[1])
 
-    def means(self, draws: Sequence[LossDraw], shape: tuple[int, int], rows_at_once: int) -> Numbers:
-        """Returns the mean losses of each text over the draws, `(B, 2, *shape)`: of the tokens, of the latents."""
-        means, together = np.zeros((len(self._texts), 2, *shape)), max(1, rows_at_once // len(self._texts))
+    def means(self, draws: Sequence[LossDraw], shape: tuple[int, int], rows_at_once: int) -> tuple[Numbers, Numbers]:
+        """Returns the mean losses of each text over the draws: of the tokens `(B, *shape)`, and of the latents.
+
+        Those of the latents are `(B, *shape)` per unit of their progress, or `(B, *shape, g_y)` nats of the steps to
+        each later time of the axis, if the channel has no rate.
+        """
+        together = max(1, rows_at_once // len(self._texts))
+        ends = () if self._channel is None or self._channel.has_rate else shape[1:]
+        means = np.zeros((len(self._texts), *shape)), np.zeros((len(self._texts), *shape, *ends))
         for of_latents in (False, True):
             chosen = [draw for draw in draws if draw.of_latents == of_latents]
             for start in range(0, len(chosen), together):
                 group = chosen[start : start + together]
                 found = self._of_latents(group) if of_latents else self._of_tokens(group)
-                for draw, losses in zip(group, found.view(len(group), -1).cpu().numpy(), strict=True):
-                    means[:, int(of_latents), draw.row, draw.column] += losses / draw.total
+                of_draws = found.view(len(group), len(self._texts), *found.shape[1:]).cpu().numpy()
+                for draw, losses in zip(group, of_draws, strict=True):
+                    means[int(of_latents)][:, draw.row, draw.column] += losses / draw.total
         return means
 
     def _of_tokens(self, draws: Sequence[LossDraw]) -> Tensor:
@@ -135,15 +149,34 @@ class TextLosses:
         return probability * nats.sum(1) / (1 - masking.progress(t_x))
 
     def _of_latents(self, draws: Sequence[LossDraw]) -> Tensor:
-        """Returns the losses of the latents in one evaluation, `(draws * B,)`."""
+        """Returns the losses of the latents in one evaluation, `(draws * B,)` or `(draws * B, g_y)`."""
         latents, probability, t_y = self._noisy_latents(draws, at_least_one=True)
         noised, _, t_x = self._noisy_tokens(draws, at_least_one=False)
         if self._latents_alone:
             output = self._denoiser.denoise(None, latents, token_timesteps=t_x, latent_timesteps=t_y)
         else:
             output = self._denoise(draws, noised, latents, t_x, t_y, torch.zeros_like(noised, dtype=torch.bool))
+        channel = self._channel.of_output(output)
+        if not channel.has_rate:
+            return self._steps(channel, draws, output.latent_prediction)
         clean = _repeated(self._clean, len(draws))
-        return probability * self._channel.rate(output.latent_prediction, clean, latents, t_y)
+        return probability * channel.rate(output.latent_prediction, clean, latents, t_y)
+
+    def _steps(self, channel: LatentChannel, draws: Sequence[LossDraw], predictions: Tensor) -> Tensor:
+        """Returns the nats of the steps from each draw's time to the later ones of its walk, `(draws * B, g_y)`.
+
+        With exact predictions of a single latent, steps of one walk cost together exactly what one step over them does:
+        no difference between runs is by chance.
+        """
+        nats = torch.zeros(len(draws), len(self._texts), len(self._latent_times) - 1, dtype=torch.float64)
+        for number, (draw, prediction) in enumerate(zip(draws, predictions.chunk(len(draws)), strict=True)):
+            walk = self._walk(draw.number)
+            for end in range(draw.column + 1, nats.shape[-1]):
+                last = end == nats.shape[-1] - 1
+                following, s = (self._clean, 0.0) if last else (walk[end], self._latent_times[end])
+                at = prediction, self._clean, walk[draw.column], following, draw.t_y, s
+                nats[number, :, end] = -channel.step_log_ratio(*at).cpu()
+        return nats.flatten(0, 1)
 
     def _denoise(
         self,
@@ -172,18 +205,21 @@ class TextLosses:
         times, channel = self._spread([draw.t_y for draw in draws]), self._channel
         if channel is None:
             return None, torch.ones_like(times), None
-        clean = _repeated(self._clean, len(draws))
         if isinstance(channel, MaskedChannel):
+            clean = _repeated(self._clean, len(draws))
             everywhere = torch.ones_like(clean, dtype=torch.bool)
             return *self._masked(channel, clean, everywhere, times, self._latent_keys, draws, at_least_one), times
-        return self._gaussian(channel, clean, times, draws), torch.ones_like(times), times
+        places = [self._latent_times.index(draw.t_y) for draw in draws]
+        noisy = [self._walk(draw.number)[place] for draw, place in zip(draws, places, strict=True)]
+        return torch.cat(noisy), torch.ones_like(times), times
 
-    def _gaussian(self, channel: LatentChannel, clean: Tensor, times: Tensor, draws: Sequence[LossDraw]) -> Tensor:
-        """Returns noisy latents, with streams of their own for each number of a draw."""
-        numbers = torch.arange(max(draw.number for draw in draws) + 1)
-        streams = [RowGenerator.from_seed(int(key), numbers).keys for key in self._latent_keys.tolist()]
-        keys = torch.stack(streams)[:, [draw.number for draw in draws]]  # (B, draws)
-        return channel.add_noise(clean, times, RowGenerator(keys.T.flatten().to(clean.device)))
+    def _walk(self, number: int) -> list[Tensor]:
+        """Returns continuous latents at all times of the axis, `(B, M, D)` each, with streams of its own."""
+        if number not in self._walks:
+            keys = [RowGenerator.from_seed(int(key), torch.tensor([number])).keys for key in self._latent_keys.tolist()]
+            random = RowGenerator(torch.cat(keys).to(self._clean.device))
+            self._walks[number] = self._channel.trajectory(self._clean, self._latent_times, random)
+        return self._walks[number]
 
     def _masked(
         self,

@@ -39,12 +39,14 @@ def measure_losses(
         seed: of the noise.
         latents_first: measure only points of runs that write the latents before the tokens, with the denoiser of
             latents alone (`input_ids=None`) at the noisy ones.
-        latent_width: noise, as a share of their signal, with which continuous latents are known well enough.
+        latent_width: noise, as a share of their signal, with which continuous latents are known well enough, if clean
+            ones have no probability.
 
     Raises `ValueError` for fewer than two texts, which have no standard error, and for losses that are not finite.
     """
     channel = denoiser.latent_channel
-    latent_axis = TimeAxis.clean() if channel is None else TimeAxis.of(channel, cells, latent_width)
+    width = latent_width if channel is not None and channel.ends_noisy else 0.0
+    latent_axis = TimeAxis.clean() if channel is None else TimeAxis.of(channel, cells, width)
     axes = TimeAxis.of(denoiser.token_channel, cells), latent_axis
     latents_first = latents_first and channel is not None
     batches = list(batches)
@@ -52,20 +54,25 @@ def measure_losses(
     if num_texts < 2:
         raise ValueError(f"The losses of {num_texts} texts have no standard error: give at least 2, better hundreds.")
     num_tokens = sum(int(texts.maskable.sum()) for texts in batches) / num_texts
-    measured = [TextLosses(denoiser, texts, seed, latents_first) for texts in batches]
+    measured = [TextLosses(denoiser, texts, seed, latents_first, latent_axis) for texts in batches]
     lengths = (num_tokens, float(measured[0].num_codes))
+    nowhere_left = None if channel is None or channel.has_rate else len(latent_axis.measured) - 1  # no steps from here
     draws = [
         draw
         for loss in losses_of_runs(*axes, latents_first)
+        if not (loss.of_latents and loss.column == nowhere_left)
         for draw in repeated_draws(loss, axes[loss.of_latents], lengths[loss.of_latents], num_draws)
     ]
     shape = (len(axes[0].measured), len(axes[1].measured))
-    each = np.concatenate([texts.means(draws, shape, rows_at_once) for texts in measured])  # (texts, 2, g_x, g_y)
-    (token_losses, latent_losses), (token_errors, latent_errors) = each.mean(0), each.std(0, ddof=1) / num_texts**0.5
+    parts = zip(*(texts.means(draws, shape, rows_at_once) for texts in measured), strict=True)
+    token_losses, latent_losses = (np.concatenate(of_texts) for of_texts in parts)  # (texts, g_x, g_y, ...)
+    if latent_losses.ndim > token_losses.ndim:
+        latent_losses = latent_losses - latent_losses.swapaxes(-1, -2)  # a step back would give back what it cost
+    token_errors, latent_errors = (losses.std(0, ddof=1) / num_texts**0.5 for losses in (token_losses, latent_losses))
     return LossTable(
         *axes,
-        token_losses,
-        latent_losses,
+        token_losses.mean(0),
+        latent_losses.mean(0),
         token_errors,
         latent_errors,
         num_tokens=num_tokens,

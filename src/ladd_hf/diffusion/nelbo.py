@@ -75,7 +75,7 @@ def nelbo(
         encode: replaces the denoiser's own `encode`, for example one that returns precomputed latents.
         run: instead of a path, the points (t_x, t_y) of a run, as returned by `TimePath.grid`, or its number of steps
             along the path. The result is the bound of the samples of that run: a sum over its steps, larger than the
-            integral, which it approaches, except for latents from anchors (`AnchoredLatents.step_bound`).
+            integral, which it approaches.
 
     Raises `ValueError` for `num_samples` below 1, an invalid path, an invalid run, and if both are given.
     """
@@ -106,7 +106,7 @@ def nelbo(
         cross_entropy[scored] = masking.cross_entropy(output.logits.double(), tokens[scored])
         token_draws.append(weights * cross_entropy.sum(1))
         if channel is not None and latents is not None:
-            latent_draws.append(points.latent_terms(channel, output.latent_prediction, clean, latents))
+            latent_draws.append(points.latent_terms(channel, output.latent_prediction, clean, latents, random))
     token_nats, token_stderr = _mean_and_error(torch.stack(token_draws))
     nothing = (torch.zeros_like(token_nats), torch.zeros_like(token_nats))
     latent_nats, latent_stderr = _mean_and_error(torch.stack(latent_draws)) if latent_draws else nothing
@@ -133,7 +133,9 @@ class _PathPoints(TimePoints):
         """Returns the bound's weight of the tokens' cross-entropy, `(B,)`."""
         return token_weights(channel, self)
 
-    def latent_terms(self, channel: LatentChannel, prediction: Tensor, clean: Tensor, noisy: Tensor) -> Tensor:
+    def latent_terms(
+        self, channel: LatentChannel, prediction: Tensor, clean: Tensor, noisy: Tensor, random: RowGenerator
+    ) -> Tensor:
         """Returns the latents' integrand, `(B,)` nats."""
         return latent_terms(channel, prediction, clean, noisy, self)
 
@@ -161,9 +163,11 @@ class _RunSteps:
         """Returns the probability that a masked token is revealed, times the number of steps, `(B,)`."""
         return self.count * channel.reveal_probability(self.token_times, self.s_x)
 
-    def latent_terms(self, channel: LatentChannel, prediction: Tensor, clean: Tensor, noisy: Tensor) -> Tensor:
+    def latent_terms(
+        self, channel: LatentChannel, prediction: Tensor, clean: Tensor, noisy: Tensor, random: RowGenerator
+    ) -> Tensor:
         """Returns the latents' term of the step, times the number of steps, `(B,)` nats."""
-        return self.count * channel.step_bound(prediction, clean, noisy, self.latent_times, self.s_y)
+        return self.count * channel.step_bound(prediction, clean, noisy, self.latent_times, self.s_y, random)
 
 
 def _route(

@@ -36,18 +36,12 @@ class RunGrid:
     def __init__(self, table: LossTable, parts: int) -> None:
         axes: tuple[TimeAxis, TimeAxis] = (table.token_axis, table.latent_axis)
         self.x, self.y = (axis.places_between(parts) for axis in axes)
-        (rows, columns), (self._alpha, self._beta) = (
-            [getattr(axis, name)(places) for axis, places in zip(axes, (self.x, self.y), strict=True)]
-            for name in ("weights", "progress_at")
-        )
-        self._token_losses, self._latent_losses = (
-            rows @ losses @ columns.T for losses in (table.token_losses, table.latent_losses)
-        )
+        self._alpha = table.token_axis.progress_at(self.x)
+        self._token_losses, self._latent_nats = table.losses_between(self.x, self.y)
         everywhere = tuple(np.arange(size) for size in self.shape)
         # rows in which latents move, and columns in which tokens do
         self._rows = everywhere[0][:1] if table.latents_first else everywhere[0]
         self._columns = everywhere[1][-1:] if table.latents_first else everywhere[1]
-        self._rise = self._beta - self._beta[:, None]  # (from, to) of the latents
         self._not_back = np.where(np.tri(len(self.y), k=-1, dtype=bool), np.inf, 0.0)  # (from, to)
 
     @property
@@ -93,11 +87,11 @@ class RunGrid:
 
     def _of_tokens(self, i: int, columns: Places, values: Numbers) -> Numbers:
         """Nats from (i, each column) to (every later row, every column), `(columns, rows, columns)`."""
-        of_latents = self._rise[columns] * self._latent_losses[i, columns, None] + self._not_back[columns]
+        of_latents = self._latent_nats[i, columns] + self._not_back[columns]
         of_tokens = (self._alpha[i + 1 :] - self._alpha[i]) * self._token_losses[i, columns, None]
         return of_latents[:, None, :] + values[None, i + 1 :] + of_tokens[:, :, None]
 
     def _of_latents(self, rows: Places, values: Numbers) -> Numbers:
         """Nats from each state of some rows to every other column of its row, `(rows, from, to)`."""
         forward = self._not_back + np.diag(np.full(self.shape[1], np.inf))
-        return self._rise * self._latent_losses[rows, :, None] + forward + values[rows, None, :]
+        return self._latent_nats[rows] + forward + values[rows, None, :]

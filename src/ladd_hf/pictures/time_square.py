@@ -38,11 +38,11 @@ def time_square_figure(
     x, y = table.token_axis.measured_times, table.latent_axis.measured_times
     known = _known(table)
     for axes, name, losses, seen in zip(
-        figure.axes, ("tokens", "latents"), (table.token_losses, table.latent_losses), known, strict=True
+        figure.axes, ("tokens", "latents"), (table.token_losses, table.latent_surface), known, strict=True
     ):
         shown = np.ma.masked_array(losses / table.num_tokens, ~seen)
         mesh = axes.pcolormesh(x, y, shown.T, shading="nearest", cmap=COLOUR_MAP)
-        squared = name == "latents" and table.latent_axis.gaussian
+        squared = name == "latents" and table.latent_axis.gaussian and table.latent_losses.ndim == 2
         figure.colorbar(mesh, ax=axes, label=f"{'squared error' if squared else 'nats'} per token of the text")
         _draw_paths(axes, paths, runs)
         axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="time of tokens, $t_x$", title=f"Loss of {name}")

@@ -80,8 +80,8 @@ class LaddTunedScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks up t
     def bound(self, num_steps: int) -> RunBound:
         """Returns the bound of that run by the table; `model.nelbo(texts, run=scheduler.run(n))` estimates it anew.
 
-        Of continuous latents it is none: what finer latents than the table's `latent_width` cost is not counted. It may
-        lie below the texts' entropy, and compares runs only.
+        Of continuous latents that are not drawn from anchors it is none: what finer latents than the table's
+        `latent_width` cost is not counted. It may lie below the texts' entropy, and compares runs only.
         """
         return self.table.bound(self.run(num_steps))
 

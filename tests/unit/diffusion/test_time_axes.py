@@ -32,7 +32,7 @@ def test_the_bound_of_a_step_is_proportional_to_the_rise_of_progress(channel):
     else:
         clean, prediction = torch.randint(5, (3, 4)), torch.randn(3, 4, 5).double()
         noisy = torch.where(torch.rand(3, 4) < 0.5, 5, clean)
-    part, whole = (channel.step_bound(prediction, clean, noisy, t, one) for one in (s, end))
+    part, whole = (channel.step_bound(prediction, clean, noisy, t, one, None) for one in (s, end))
     rises = [channel.progress(one) - channel.progress(t) for one in (s, end)]
     torch.testing.assert_close(part, whole * rises[0] / rises[1])
     assert (whole > 0).all() and (rises[0] > 0).all()

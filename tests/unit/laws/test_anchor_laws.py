@@ -142,23 +142,44 @@ def test_the_last_step_costs_the_log_probability_of_the_anchor():
     assert torch.equal(CHANNEL.forced_step(clean, noisy, 0.6, 0.0, None), clean)
     torch.testing.assert_close(CHANNEL.step_log_ratio(posterior(noisy, 0.6), clean, noisy, clean, 0.6, 0.0), expected)
     t, s = torch.full((50,), 0.6), torch.zeros(50)
-    torch.testing.assert_close(CHANNEL.step_bound(posterior(noisy, 0.6), clean, noisy, t, s), -expected)
+    random = RowGenerator.from_seed(0, torch.arange(50))
+    torch.testing.assert_close(CHANNEL.step_bound(posterior(noisy, 0.6), clean, noisy, t, s, random), -expected)
 
 
-@pytest.mark.parametrize(("t", "s"), [(1.0, 0.5), (0.7, 0.2), (0.5, 0.05)])
-def test_the_bound_of_a_step_is_above_its_divergence_and_below_the_last_steps(t, s):
-    rows = 4000
-    clean, noisy = noised(rows, t)
-    following = CHANNEL.forced_step(clean, noisy, t, s, RowGenerator.from_seed(0, torch.arange(rows)))
-    ratio = -CHANNEL.step_log_ratio(posterior(noisy, t), clean, noisy, following, t, s)
-    times = torch.full((rows,), t, dtype=torch.float64), torch.full((rows,), s, dtype=torch.float64)
-    bound = CHANNEL.step_bound(posterior(noisy, t), clean, noisy, *times)
-    last = CHANNEL.step_bound(posterior(noisy, t), clean, noisy, times[0], torch.zeros(rows))
-    apart = bound - ratio
-    assert apart.mean() > -3 * apart.std() / math.sqrt(rows) and bound.mean() > 0
-    assert (bound <= last + 1e-6).all()
-    nothing = CHANNEL.step_bound(posterior(noisy, t), clean, noisy, times[0], times[0])
-    assert torch.equal(nothing, torch.zeros(rows, dtype=torch.float64))
+@pytest.mark.parametrize("middle", [0.9, 0.5, 0.05])
+def test_the_bounds_of_the_steps_of_any_run_are_together_the_entropy(middle):
+    """A single latent's steps lose nothing, however many: no bound of a run grows with their number."""
+    rows, total = 20_000, 0.0
+    random = RowGenerator.from_seed(2, torch.arange(rows))
+    for t, s in itertools.pairwise([1.0, middle, middle / 2, 0.0]):
+        clean, noisy = noised(rows, t, seed=int(100 * t))
+        times = torch.full((rows,), t, dtype=torch.float64), torch.full((rows,), s, dtype=torch.float64)
+        total = total + CHANNEL.step_bound(posterior(noisy, t), clean, noisy, *times, random)
+    entropy, error = float(-(SHARES * SHARES.log()).sum()), float(total.std()) / math.sqrt(rows)
+    assert abs(float(total.mean()) - entropy) < 4 * error and error < 0.02
+
+
+def test_a_step_that_goes_nowhere_costs_nothing_and_others_do_not_change_it():
+    clean, noisy = noised(40, 0.6)
+    t, s = torch.full((40,), 0.6), torch.tensor([0.6, 0.3, 0.0, 0.6]).repeat(10)
+    random = RowGenerator.from_seed(0, torch.arange(40))
+    found = CHANNEL.step_bound(posterior(noisy, 0.6), clean, noisy, t, s, random)
+    assert torch.equal(found[s == 0.6], torch.zeros(20, dtype=torch.float64)) and (found[s < 0.6] != 0).all()
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_walk_of_the_process_has_its_law(place):
+    """Marginals, and the law of one point of the walk given the next: q(y_s | y_t, y_0)."""
+    times, rows = [1.0, 0.6, 0.2, 0.0], 40_000
+    clean = POINTS[:1].expand(rows, 1, 2)
+    walk = CHANNEL.trajectory(clean, times, RowGenerator.from_seed(0, torch.arange(rows)))
+    a2 = signal_variance(times[place])
+    scaled = (walk[place] - math.sqrt(a2) * clean) / math.sqrt(1 - a2)
+    mean, variance = ddpm_law(clean, walk[place], times[place], times[place + 1])
+    given = (walk[place + 1] - mean) / math.sqrt(variance)
+    for noise in (scaled, given):
+        assert stats.kstest(noise.flatten().numpy(), "norm").pvalue > ALMOST_NEVER
+    assert abs(float((scaled * given).mean())) < 4 / math.sqrt(2 * rows)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.03, 0.005])
