@@ -9,8 +9,9 @@ evaluates all models of a seed alike, and averages over the seeds.
     python benchmarks/quality_tables.py out/text --data python-docs \\
         --recipes python-docs-mdlm-flops python-docs-mdlm-parameters python-docs-di --name python-docs
 
-The first recipe is the baseline. `benchmarks/results/NAME_quality.json`, `.md` and `.png` get the result. Other flags
-are passed to the trainings, as by `text_table.py`.
+The baseline is the first schedule of the first recipe, or that of `--baseline`, such as `--baseline "sawtooth-mdlm
+tuned"`. `benchmarks/results/NAME_quality.json`, `.md` and `.png` get the result, which `redraw_tables.py` writes anew
+against another baseline. Other flags are passed to the trainings, as by `text_table.py`.
 """
 
 from __future__ import annotations
@@ -26,9 +27,12 @@ from diffusers.utils import logging as diffusers_logging
 from text_table import ROOT, Run, there, trained
 from transformers.utils import logging as transformers_logging
 
-from ladd_hf.evaluation import EvaluationResults, EvaluationSettings, compared, evaluate_models, markdown_report
+from ladd_hf.evaluation import Comparison, EvaluationResults, EvaluationSettings, evaluate_models, markdown_report
+from ladd_hf.evaluation.comparison import check_baseline
 from ladd_hf.evaluation.plots import quality_figure
-from ladd_hf.evaluation.seeds import over_seeds
+from ladd_hf.evaluation.schedule_specs import ScheduleSpec
+from ladd_hf.evaluation.seeds import compared_over_seeds
+from ladd_hf.training.run_facts import running_command
 
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -74,6 +78,17 @@ def training_costs(results: dict[Run, dict[str, Any]]) -> dict[str, dict[str, An
     return {run.name: next(iter(one["training"].values())) for run, one in results.items()}
 
 
+def write_tables(comparison: Comparison, about: dict[str, Any], stem: Path) -> str:
+    """Writes the table, the plot, unless there are bounds alone, and the JSON, with what is to stand about it before
+    the comparison; returns the table."""
+    report = markdown_report(comparison)
+    stem.with_suffix(".md").write_text(report)
+    if comparison.curves():
+        quality_figure(comparison).savefig(stem.with_suffix(".png"), dpi=150)
+    stem.with_suffix(".json").write_text(json.dumps(about | comparison.data(), indent=1) + "\n")
+    return report
+
+
 def main() -> None:
     """Writes the table, the plot and the JSON, and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
@@ -84,6 +99,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--budgets", type=int, nargs="+", default=[2, 4, 8, 16, 32])
     parser.add_argument("--schedules", nargs="+", default=["saved"])
+    parser.add_argument("--baseline", help="a recipe and one of the schedules; by default the first of both")
     parser.add_argument("--judges", nargs="+", default=[])
     parser.add_argument("--num_samples", type=int, default=300)
     parser.add_argument("--num_texts", type=int, default=0)
@@ -95,6 +111,13 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the tables")
     parser.add_argument("--no_training", action="store_true", help="evaluate the runs that are there")
     options, flags = parser.parse_known_args()
+    try:  # before anything is trained
+        labels = [
+            f"{one} {ScheduleSpec.parsed(schedule).name}" for one in options.recipes for schedule in options.schedules
+        ]
+        check_baseline(options.baseline, labels)
+    except ValueError as error:
+        parser.error(str(error))
     for library in (datasets, diffusers_logging, transformers_logging):
         library.disable_progress_bar()
     if options.threads:
@@ -107,19 +130,9 @@ def main() -> None:
         costs |= training_costs(results)
         for one in evaluated(results, options, seed):
             by_recipe.setdefault(one.model["name"], []).append(one)
-    several = len(options.seeds) > 1
-    comparison = compared([over_seeds(found) if several else found[0] for found in by_recipe.values()])
-    report, stem = markdown_report(comparison), options.results / f"{options.name}_quality"
-    stem.with_suffix(".md").write_text(report)
-    if comparison.curves():  # none of bounds alone
-        quality_figure(comparison).savefig(stem.with_suffix(".png"), dpi=150)
-    data = {
-        "training": costs,
-        "equal_cost": comparison.equal_cost_data(),
-        "models": [one.data() for one in comparison.results],
-        "by_seed": {name: [one.data() for one in found] for name, found in by_recipe.items()},
-    }
-    stem.with_suffix(".json").write_text(json.dumps(data, indent=1) + "\n")
+    comparison = compared_over_seeds(list(by_recipe.values()), options.baseline)
+    about = {"command": running_command(), "training": costs}
+    report = write_tables(comparison, about, options.results / f"{options.name}_quality")
     print(f"\n{report}")
 
 

@@ -1,11 +1,12 @@
 """Compares tuned schedules with the best that are set by hand, at few evaluations: bounds, and the judge's scores.
 
-    python benchmarks/tuned_schedule.py out/sawtooth-di/di-ladd out/sawtooth-di/mdlm --training_seconds 180 \
+    python benchmarks/tuned_schedule.py out/sawtooth-di/di-ladd out/sawtooth-di/mdlm \
         --json benchmarks/results/tuned_schedule.json
 
 For each saved pipeline a schedule is tuned on held-out texts, and then both the tuned run and those of hand-set paths
 are measured anew, at each number of evaluations: the bound on other held-out texts, with its standard error over them,
-and the judge's nats of samples, with theirs.
+and the judge's nats of samples, with theirs. What tuning costs is told as a share of the pipeline's own training, whose
+seconds and operations stand in its folder (`training_cost.json`); `--training_seconds` is for folders without.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from torch import Tensor
 
 from ladd_hf import LaddPipeline, LaddScheduler, tune_schedule
 from ladd_hf.data import load_corpus
+from ladd_hf.evaluation.models import short_names
 from ladd_hf.metrics import quality_by_evaluations
 from ladd_hf.tasks import SawtoothTask, Task, TextTask
+from ladd_hf.training.cost_files import load_cost
 
 BY_HAND: dict[str, dict[str, Any]] = {
     "joint": {"path": "joint"},
@@ -77,7 +80,25 @@ def judged(pipeline: LaddPipeline, scheduler: LaddScheduler, num_steps: int, tas
     return {"nats": score["nats"], "error": score["nats_stderr"]}
 
 
-def compare(pipeline: LaddPipeline, task: Task, options: argparse.Namespace) -> dict[str, Any]:
+def training_of(folder: Path, seconds: float | None) -> dict[str, float]:
+    """Returns the seconds and operations of a pipeline's training: those in its folder, if all of its steps were
+    counted, else the seconds given.
+
+    Raises `ValueError` if there are neither.
+    """
+    cost = load_cost(folder)
+    missing = cost.get("uncounted_steps", 0)
+    if cost and not missing:
+        return {"training_seconds": cost["seconds"], "training_flops": cost["flops"]}
+    if seconds is None:
+        lacking = f"{missing:,.0f} of its training's steps" if missing else "its training"
+        raise ValueError(f"{folder} does not say what {lacking} cost: give --training_seconds.")
+    return {"training_seconds": seconds}
+
+
+def compare(
+    pipeline: LaddPipeline, task: Task, training: dict[str, float], options: argparse.Namespace
+) -> dict[str, Any]:
     """Tunes a schedule and measures it beside those that are set by hand."""
     rows = task.eval_dataset(options.num_texts + options.num_bound_texts, 0)
     texts = torch.stack([torch.as_tensor(row["input_ids"]).long() for row in rows]).to(pipeline.device)
@@ -86,8 +107,12 @@ def compare(pipeline: LaddPipeline, task: Task, options: argparse.Namespace) -> 
         pipeline.model, texts[: options.num_texts], options.budgets, num_texts=options.num_texts, cells=options.cells
     )
     seconds, others = time.perf_counter() - start, texts[options.num_texts :]
-    print(f"  tuned in {seconds:.1f} s ({seconds / options.training_seconds:.1%} of the training)", flush=True)
-    result: dict[str, Any] = {"tuning_seconds": seconds, "training_seconds": options.training_seconds, "budgets": {}}
+    share = seconds / training["training_seconds"]
+    told = f"{training['training_seconds']:,.1f} s"
+    if "training_flops" in training:
+        told += f" and {training['training_flops']:.3g} operations"
+    print(f"  tuned in {seconds:.1f} s ({share:.1%} of the training of {told})", flush=True)
+    result: dict[str, Any] = {"tuning_seconds": seconds, "tuning_share": share, **training, "budgets": {}}
     for num_steps in options.budgets:
         schedulers = {"tuned": tuned, **hand_set(pipeline, num_steps)}
         scores = {
@@ -113,7 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("pipelines", nargs="+", type=Path, help="folders of saved pipelines")
     parser.add_argument("--data", choices=["sawtooth", "python-docs"], default="sawtooth")
-    parser.add_argument("--training_seconds", type=float, required=True, help="that the tuning is a share of")
+    parser.add_argument("--training_seconds", type=float, help="of pipelines whose folders do not hold them")
     parser.add_argument("--budgets", type=int, nargs="+", default=[2, 3, 4, 6, 8, 16])
     parser.add_argument("--num_texts", type=int, default=256, help="texts that the schedule is tuned on")
     parser.add_argument("--cells", type=int, default=8)
@@ -122,12 +147,19 @@ def main() -> None:
     parser.add_argument("--num_samples", type=int, default=4000)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    if options.training_seconds is not None and not options.training_seconds > 0:
+        parser.error(f"--training_seconds is {options.training_seconds:g}; give a number above 0.")
     results = {}
-    for folder in options.pipelines:
-        print(folder.name, flush=True)
+    try:  # before anything is tuned
+        trainings = [training_of(folder, options.training_seconds) for folder in options.pipelines]
+        names = short_names([str(folder) for folder in options.pipelines])
+    except ValueError as error:
+        parser.error(str(error))
+    for folder, name, training in zip(options.pipelines, names, trainings, strict=True):
+        print(name, flush=True)
         pipeline = LaddPipeline.from_pretrained(folder)
         pipeline.set_progress_bar_config(disable=True)
-        results[folder.name] = compare(pipeline, task_of(options.data, pipeline), options)
+        results[name] = compare(pipeline, task_of(options.data, pipeline), training, options)
         if options.json:
             options.json.write_text(json.dumps(results, indent=2) + "\n")
 

@@ -9,7 +9,8 @@ The bound in continuous time is computed on held-out texts: of the test split by
 Samples are drawn at some numbers of evaluations (`--budgets`) and scored by judges that read the corpus' training texts
 (docs/measuring.md); with `--num_samples 0` there are none, and no training texts are read. The folder `--results` gets
 bounds, scores and costs: JSON of each model, with which a run that was stopped goes on, a table, and a plot against
-evaluations, floating-point operations and seconds.
+evaluations, floating-point operations and seconds. Others are compared with the first model of `--beside`, or with the
+model and schedule of `--baseline`, such as `--baseline "mdlm tuned"`.
 
 MODEL is a folder or a repository of a pipeline, or of a model that was saved with its tokenizer. The corpus is one of
 `known_corpora()`, a data set of the Hub, or local files; its texts become blocks of the model's own tokens.
@@ -30,7 +31,8 @@ from evaluation_flags import EvaluationArguments, judges_of, parse_arguments, se
 from transformers.utils import logging as transformers_logging
 
 from ladd_hf.evaluation import Comparison, evaluate_models
-from ladd_hf.evaluation.models import TABLE
+from ladd_hf.evaluation.models import COMMAND, TABLE
+from ladd_hf.training.run_facts import running_command
 
 
 def evaluate(arguments: EvaluationArguments, accelerator: Accelerator) -> Comparison:
@@ -44,6 +46,7 @@ def evaluate(arguments: EvaluationArguments, accelerator: Accelerator) -> Compar
         torch.bfloat16 if arguments.bf16 else None,
         accelerator,
         tell=lambda line: print(line, flush=True),
+        baseline=arguments.baseline,
         **texts_of(arguments),
     )
 
@@ -58,10 +61,12 @@ def main(argv: list[str]) -> None:
         comparison = evaluate(arguments, accelerator)
     if not accelerator.is_main_process:
         return
+    command = running_command(accelerator.num_processes)
+    (Path(arguments.results) / COMMAND).write_text(f"{command}\n", encoding="utf-8")
     print(f"\n{(Path(arguments.results) / TABLE).read_text()}\nResults are in {arguments.results}.")
     if arguments.json is not None:
         with refusing():
-            Path(arguments.json).write_text(json.dumps(comparison.data(), indent=2) + "\n")
+            Path(arguments.json).write_text(json.dumps({"command": command, **comparison.data()}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -74,7 +74,14 @@ class EvaluationArguments:
         default_factory=lambda: [2, 4, 8, 16, 32], metadata={"help": "Numbers of evaluations of a sample."}
     )
     beside: list[str] = field(
-        default_factory=list, metadata={"help": "Further models, evaluated alike; the first is the baseline."}
+        default_factory=list, metadata={"help": "Further models, evaluated alike, which come first in tables."}
+    )
+    baseline: str | None = field(
+        default=None,
+        metadata={
+            "help": "The curve that others are compared with, a model's name in the tables and one of the schedules, "
+            "such as 'mdlm tuned'; if not given, the first model and schedule."
+        },
     )
     schedules: list[str] = field(
         default_factory=lambda: ["saved"],

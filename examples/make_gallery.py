@@ -2,38 +2,39 @@
 
     python examples/make_gallery.py out/sawtooth-di --data sawtooth --evaluations out/evaluation
     python examples/make_gallery.py out/sawtooth-di out/python-docs-di --data sawtooth python-docs \
-        --evaluations out/evaluation --pictures docs/pictures --page docs/gallery.md
+        --evaluations benchmarks/results/sawtooth_quality.json --pictures docs/pictures --page docs/gallery.md
 
-A run is an output folder of `train_ladd.py`, an evaluation the folder `--results` of `evaluate_ladd.py`. Of each run
-there are: the terms of the loss, the losses over the time square with paths and tuned schedules, the usage of codes,
-the latents in a plane, and a sample's way from masks to text, of LADD and of its baseline.
+A run is an output folder of `train_ladd.py`, an evaluation the folder `--results` of `evaluate_ladd.py`, or a file of
+its `--json` or of `benchmarks/quality_tables.py`, whose scores are means over several trainings. Of each run there are:
+the terms of the loss, the losses over the time square with paths and tuned schedules, the usage of codes, the latents
+in a plane, and a sample's way from masks to text, of LADD and of its baseline.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from textwrap import fill as wrap
 from typing import Any
 
 import datasets
 import torch
 from command_line import CommandLine, check_flags, check_output_file, check_output_folder, loading, refuse, refusing
 from diffusers.utils import logging as diffusers_logging
+from gallery_evaluations import DPI, comparison_of, of_evaluation, slug
+from gallery_page import Picture, Section, gallery_page, public
 from transformers.utils import logging as transformers_logging
 
 from ladd_hf import LaddPipeline, LaddTunedScheduler, tune_schedule
 from ladd_hf.data import LaddCollator
 from ladd_hf.diffusion.loss_table import LossTable
 from ladd_hf.diffusion.paths import JOINT, SEQUENTIAL
-from ladd_hf.evaluation import compared, quality_figure, task_for
-from ladd_hf.evaluation.models import results_in
+from ladd_hf.diffusion.process import NoiseProcess
+from ladd_hf.evaluation import task_for
 from ladd_hf.metrics.clean_batches import encoded_batches
 from ladd_hf.pictures import (
     code_usage_figure,
@@ -48,10 +49,6 @@ from ladd_hf.utils.number_ranges import COUNT, SEED
 RANGES = {**dict.fromkeys(("num_texts", "num_tuning_texts", "num_steps"), COUNT), "seed": SEED}
 MODELS = ("di-ladd", "co-ladd", "mdlm")  # folders of a run
 TUNED = (2, 4, 8)  # numbers of steps of the runs on the time square
-DPI = 80
-fill = partial(wrap, width=120, break_on_hyphens=False)
-
-Picture = tuple[str, str]  # file name and the sentence below it
 
 
 @dataclass
@@ -61,7 +58,11 @@ class GalleryArguments:
     runs: list[str] = field(metadata={"help": "Output folders of train_ladd.py; may be given as the first arguments."})
     data: list[str] = field(metadata={"help": "The corpus of each run, or one of all: 'sawtooth', a name, files."})
     evaluations: list[str] = field(
-        default_factory=list, metadata={"help": "Folders of results of evaluate_ladd.py; the baseline is the MDLM."}
+        default_factory=list,
+        metadata={
+            "help": "Folders of results of evaluate_ladd.py, whose baseline is the MDLM, or files of its --json or of "
+            "quality_tables.py."
+        },
     )
     pictures: str = field(default="out/gallery", metadata={"help": "Folder for the pictures."})
     page: str = field(default="out/gallery.md", metadata={"help": "Markdown file that shows them."})
@@ -84,35 +85,20 @@ def parse_arguments(argv: list[str]) -> GalleryArguments:
     for run in arguments.runs:
         if not (Path(run) / "results.json").is_file():
             refuse(f"{run} has no results.json; give an output folder of train_ladd.py.")
-    for folder in arguments.evaluations:
+    for given in arguments.evaluations:
         with refusing():
-            found = results_in(folder)
-        if not found:
-            refuse(f"--evaluations {folder} has no results; give a folder that evaluate_ladd.py has written.")
+            comparison = comparison_of(Path(given))
+        if not comparison.curves(temperature=comparison.temperatures[0]):
+            refuse(f"--evaluations {given} has no scores of samples; give one with them.")
     check_output_folder("--pictures", arguments.pictures)
     Path(arguments.page).parent.mkdir(parents=True, exist_ok=True)
     check_output_file("--page", arguments.page)
     return arguments
 
 
-def of_evaluation(folder: Path, target: Path) -> list[Picture]:
-    """Draws quality against costs; an MDLM, if there is one, is the baseline."""
-    results = sorted(
-        results_in(folder),
-        key=lambda one: (one.model["method"] != "MDLM", one.model["name"]),
-    )
-    comparison = compared(results)
-    name = f"{slug(comparison.results[0].task['name'])}-quality.png"
-    quality_figure(comparison, results[0].settings["temperatures"][0]).savefig(target / name, dpi=DPI)
-    samples = results[0].settings["num_samples"]
-    told = f"Samples of {results[0].task['name']}: {comparison.main['metric']} at equal evaluations, operations and "
-    return [(name, f"{told}seconds, with standard errors over {samples:,} samples.")]
-
-
-def of_run(folder: Path, data: str, arguments: GalleryArguments) -> Iterator[Picture]:
-    """Draws the pictures of a run, and yields each with its sentence."""
+def of_run(folder: Path, results: dict[str, Any], data: str, arguments: GalleryArguments) -> Iterator[Picture]:
+    """Draws the pictures of a run with these results, and yields each with its sentence."""
     target, name = Path(arguments.pictures), slug(folder.resolve().name)
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     stages = stages_of(results["facts"])
     if "ladd" in results["log"]:
         loss_figure(results["log"]["ladd"], stages).savefig(target / f"{name}-loss.png", dpi=DPI)
@@ -142,7 +128,7 @@ def of_model(folder: Path, name: str, label: str, data: str, arguments: GalleryA
     paths = {"joint": JOINT.vertices, "sequential": SEQUENTIAL.vertices} if table.has_latents else {}
     time_square_figure(table, paths, runs).savefig(target / f"{name}-losses.png", dpi=DPI)
     square = "over the time square, with paths on it" if table.has_latents else "over the time of its tokens"
-    yield f"{name}-losses.png", f"Losses of {label} {square}, and the runs of 2, 4 and 8 steps of the least bound."
+    yield f"{name}-losses.png", f"Losses of {label} {square}, and the tuned runs of 2, 4 and 8 steps."
 
     if model.config.latent_type != "none":
         yield from of_latents(pipeline, texts, name, label, target)
@@ -158,25 +144,28 @@ def of_model(folder: Path, name: str, label: str, data: str, arguments: GalleryA
 def of_latents(
     pipeline: LaddPipeline, texts: list[dict[str, Any]], name: str, label: str, target: Path
 ) -> Iterator[Picture]:
-    """Draws the usage of codes, and codes or vectors in a plane, with the first symbol of their texts."""
+    """Draws the usage of codes or anchors, and these or vectors in a plane, with the first symbol of their texts."""
     model, collate = pipeline.model.eval(), LaddCollator(pipeline.model.config.pad_token_id)
     batches = [collate(texts[start : start + 100]) for start in range(0, len(texts), 100)]
     encoded = list(encoded_batches(model, batches))
     clean = torch.cat([one.clean for one in encoded])
     ids = [int(row["input_ids"][0]) for row in texts]
     first = [str(one) if pipeline.tokenizer is None else repr(pipeline.tokenizer.decode([one])) for one in ids]
-    if model.config.latent_type == "continuous":
+    kind = "code"
+    if not NoiseProcess.of(model.config).latents_have_probabilities:
         latents_figure(clean[:, 0], first, "first symbol").savefig(target / f"{name}-latents.png", dpi=DPI)
-        yield (
-            f"{name}-latents.png",
-            f"First latents of {len(texts):,} held-out texts of {label}, by their first symbol.",
-        )
+        told = f"First latents of {len(texts):,} held-out texts of {label}, by their first symbol."
+        yield f"{name}-latents.png", told
         return
-    size = model.config.codebook_size
+    if model.config.latent_type == "continuous":
+        kind, vectors = "anchor", model.latent_anchors.points
+        clean = torch.cdist(clean.double(), vectors.double()).argmin(-1)
+    else:
+        with torch.no_grad():
+            vectors = model.quantizer.codes_to_vectors(torch.arange(model.config.codebook_size)[None])[0]
+    size = len(vectors)
     code_usage_figure(clean, size).savefig(target / f"{name}-codes.png", dpi=DPI)
-    yield f"{name}-codes.png", f"Frequencies of the codes of {label} on {len(texts):,} held-out texts."
-    with torch.no_grad():
-        vectors = model.quantizer.codes_to_vectors(torch.arange(size)[None])[0]
+    yield f"{name}-codes.png", f"Frequencies of the {kind}s of {label} on {len(texts):,} held-out texts."
     codes = clean[:, 0]
     uses = torch.bincount(codes, minlength=size)
     properties = [most_frequent([first[text] for text in (codes == code).nonzero()[:, 0]]) for code in range(size)]
@@ -184,7 +173,7 @@ def of_latents(
     figure.savefig(target / f"{name}-latents.png", dpi=DPI)
     yield (
         f"{name}-latents.png",
-        f"Codebook of {label}: each code as large as its use at the first position, coloured by the first symbol that "
+        f"The {kind}s of {label}, each as large as its use at the first position, coloured by the first symbol that "
         "its texts have most often.",
     )
 
@@ -200,31 +189,16 @@ def stages_of(facts: dict[str, str]) -> list[tuple[str, int]]:
     return [(name, int(steps.replace(",", ""))) for steps, name in found]
 
 
-def slug(name: str) -> str:
-    """Returns a name for a file."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-
-
-def page(pictures: list[Picture], arguments: GalleryArguments) -> str:
-    """Formats the page: the command, and each picture with its sentence."""
-    folder = Path(os.path.relpath(arguments.pictures, Path(arguments.page).parent)).as_posix()
-    runs = " ".join(f"out/{Path(run).resolve().name}" for run in arguments.runs)
-    parts = [f"python examples/make_gallery.py {runs}", f"--data {' '.join(arguments.data)}"]
+def command_line(arguments: GalleryArguments) -> str:
+    """Returns the command that draws the page."""
+    parts = ["python", "examples/make_gallery.py", *map(public, arguments.runs), "--data", *arguments.data]
     if arguments.evaluations:
-        parts[1] += f" --evaluations {' '.join(f'out/{Path(one).resolve().name}' for one in arguments.evaluations)}"
-    parts += [f"--pictures {arguments.pictures} --page {arguments.page}"]
-    command = " \\\n    ".join(parts)
-    lines = [
-        "# Gallery",
-        fill(
-            "Every picture is drawn by one command from trained runs (`examples/train_ladd.py`) and their evaluations "
-            "(`examples/evaluate_ladd.py`); its functions, in `ladd_hf.pictures` and `ladd_hf.evaluation`, take data "
-            "and return matplotlib figures."
-        ),
-        f"```bash\n{command}\n```",
-        *(f"![{file}]({folder}/{file})\n\n{fill(sentence)}" for file, sentence in pictures),
-    ]
-    return "\n\n".join(lines) + "\n"
+        parts += ["--evaluations", *map(public, arguments.evaluations)]
+    default = GalleryArguments(arguments.runs, arguments.data)
+    for name in RANGES:
+        if (value := getattr(arguments, name)) != getattr(default, name):
+            parts += [f"--{name}", str(value)]
+    return shlex.join([*parts, "--pictures", public(arguments.pictures), "--page", public(arguments.page)])
 
 
 def main(argv: list[str]) -> None:
@@ -232,18 +206,21 @@ def main(argv: list[str]) -> None:
     arguments = parse_arguments(argv)
     for library in (datasets, diffusers_logging, transformers_logging):
         library.disable_progress_bar()
-    target, pictures = Path(arguments.pictures), []
+    target, sections = Path(arguments.pictures), []
     target.mkdir(parents=True, exist_ok=True)
     corpora = arguments.data * (len(arguments.runs) if len(arguments.data) == 1 else 1)
     with refusing(ImportError):
-        for folder in arguments.evaluations:
-            pictures += of_evaluation(Path(folder), target)
+        for given in arguments.evaluations:
+            sections.append(of_evaluation(Path(given), target))
         for run, data in zip(arguments.runs, corpora, strict=True):
-            for picture in of_run(Path(run), data, arguments):
+            results = json.loads((Path(run) / "results.json").read_text(encoding="utf-8"))
+            sections.append(Section(Path(run).resolve().name, results.get("command")))
+            for picture in of_run(Path(run), results, data, arguments):
                 print(target / picture[0], flush=True)
-                pictures.append(picture)
-        Path(arguments.page).write_text(page(pictures, arguments), encoding="utf-8")
-    print(f"{len(pictures)} pictures on {arguments.page}")
+                sections[-1].pictures.append(picture)
+        page = gallery_page(sections, command_line(arguments), arguments.pictures, arguments.page)
+        Path(arguments.page).write_text(page, encoding="utf-8")
+    print(f"{sum(len(section.pictures) for section in sections)} pictures on {arguments.page}")
 
 
 if __name__ == "__main__":

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from ..metrics import gap_closed
-from ..tasks.base import relative_change
+from .changes import Change, Score, relative, share_closed, with_seeds
+from .equal_cost import EqualCost, interpolated
 from .results import EvaluationResults, Row, first_difference
 
 # Costs of a sample, by the name of the number of a row.
@@ -17,39 +15,23 @@ AXES = {"nfe": "denoiser evaluations", "flops": "floating-point operations", "se
 
 
 @dataclass(frozen=True)
-class EqualCost:
-    """A run, and the baseline at its cost.
-
-    Attributes:
-        num_steps: evaluations of the run.
-        cost: of a sample.
-        score: of its samples.
-        baseline: score of the baseline at this cost; `None` where it has no runs on both sides of it.
-        beyond: in which direction the baseline has none: `below` its cheapest run, or `above` its dearest.
-        score_stderr: standard error of the score, if it is known.
-        baseline_stderr: standard error of the baseline's score. Between two of its runs the score is (1 - w) a + w b,
-            and the error (1 - w) of a's and w of b's: the largest that there may be, since samples of two runs share
-            their seeds, so that their errors are not independent. `None` if one of the two is not known.
-    """
-
-    num_steps: int
-    cost: float
-    score: float
-    baseline: float | None
-    beyond: Literal["below", "above"] | None
-    score_stderr: float | None = None
-    baseline_stderr: float | None = None
-
-
-@dataclass(frozen=True)
 class Comparison:
     """Scores of several models on the same task with the same settings.
 
     Attributes:
-        results: of each model; the first is the baseline.
+        results: of each model.
+        named: label of the baseline, such as `mdlm tuned`; `None` for the first schedule of the first model.
+        by_seed: of means over several trainings, the comparison at each seed, with the same baseline.
     """
 
     results: Sequence[EvaluationResults]
+    named: str | None = None
+    by_seed: Sequence[Comparison] = ()
+
+    @property
+    def baseline_model(self) -> EvaluationResults:
+        """Results of the model whose curve is the baseline."""
+        return next((one for one in self.results if self.named in labels_of(one)), self.results[0])
 
     @property
     def main(self) -> dict[str, Any]:
@@ -64,15 +46,17 @@ class Comparison:
 
     @property
     def timed_apart(self) -> list[str]:
-        """Names of the timed models whose rows did not take turns with those of the first timed one."""
-        timed = [one for one in self.results if one.is_timed]
-        return [one.model["name"] for one in timed[1:] if not one.timing or one.timing != timed[0].timing]
+        """Names of the timed models whose rows did not take turns with the baseline's, or, if that was not timed, with
+        those of the first timed one."""
+        timed = [one for one in (self.baseline_model, *self.results) if one.is_timed]
+        others = [one for one in self.results if one.is_timed and one is not timed[0]]
+        return [one.model["name"] for one in others if not one.timing or one.timing != timed[0].timing]
 
     def curves(self, axis: str = "nfe", temperature: float = 1.0) -> dict[str, list[Row]]:
         """Returns the scored rows of each model and schedule in the order of their cost, by label.
 
         Rows without this cost, or with a cost of 0, of which operations could not be counted, are left out; over
-        seconds also models that were timed in another run than the first timed one ([`Comparison.timed_apart`]). Raises
+        seconds also models that were timed in another run than the baseline ([`Comparison.timed_apart`]). Raises
         `ValueError` for an unknown axis.
         """
         if axis not in AXES:
@@ -86,9 +70,9 @@ class Comparison:
         return {name: sorted(rows, key=lambda row: row[axis]) for name, rows in curves.items()}
 
     def baseline(self, axis: str = "nfe", temperature: float = 1.0) -> str | None:
-        """Returns the label of the baseline's curve: the first schedule of the first model; `None` if it has no such
-        rows."""
-        mine = {label(self.results[0], row["schedule"]): None for row in self.results[0].rows}
+        """Returns the label of the baseline's curve: the named one, else the first schedule of the first model; `None`
+        if it has no such rows."""
+        mine = labels_of(self.results[0]) if self.named is None else [self.named]
         return next((name for name in mine if name in self.curves(axis, temperature)), None)
 
     def at_equal_cost(
@@ -97,7 +81,8 @@ class Comparison:
         """Compares each run of a curve with the baseline at the run's cost.
 
         Between two runs of the baseline its score, and so its standard error, is taken as linear in the logarithm of
-        the cost; beyond its ends it is unknown.
+        the cost; beyond its ends it is unknown. Changes have the errors of [`Change`]: of several trainings those over
+        the seeds, each training compared with the baseline's at its seed and there at its cost.
 
         Args:
             axis: `flops`, `seconds` or `nfe`.
@@ -120,34 +105,54 @@ class Comparison:
         error = f"{name}_stderr"
         points = [(row[axis], row[name]) for row in curves[str(baseline)]]
         errors = [(row[axis], row.get(error)) for row in curves[str(baseline)]]
+        by_seed = [one._runs(axis, other, str(baseline), temperature) for one in self.by_seed]
         found = []
         for row in curves[other]:
-            cost = row[axis]
+            cost, num_steps = row[axis], row["num_steps"]
             beyond: Any = "below" if cost < points[0][0] else "above" if cost > points[-1][0] else None
-            there = interpolated(points, cost), beyond, row.get(error), interpolated(errors, cost)
-            found.append(EqualCost(row["num_steps"], cost, row[name], *there))
+            score, there = Score(row[name], row.get(error)), interpolated(points, cost)
+            numbers = num_steps, cost, score.value, there, beyond, score.stderr, interpolated(errors, cost)
+            changes: tuple[Change | None, ...] = ()
+            if there is not None:
+                seeds = [one.get(num_steps) for one in by_seed]
+                pair = Score(there, interpolated(errors, cost)), score
+                changes = (
+                    with_seeds(self.change(*pair), [None if one is None else one.change for one in seeds]),
+                    with_seeds(self.closed(*pair), [None if one is None else one.closed for one in seeds]),
+                )
+            found.append(EqualCost(*numbers, *changes))
         return found
 
+    def _runs(self, axis: str, other: str, baseline: str, temperature: float) -> dict[int, EqualCost]:
+        """Returns the comparisons of a curve by number of evaluations; none where there is no curve."""
+        if not {baseline, other} <= self.curves(axis, temperature).keys():
+            return {}
+        return {run.num_steps: run for run in self.at_equal_cost(axis, other, baseline, temperature)}
+
     def data(self) -> dict[str, Any]:
-        """Returns the results of all models, and their comparisons at equal cost, as JSON data."""
-        return {"models": [one.data() for one in self.results], "equal_cost": self.equal_cost_data()}
+        """Returns the results of all models, their comparisons at equal cost with the baseline, and what means are
+        over, as JSON data; see `comparison_files.py`."""
+        data: dict[str, Any] = {"baseline": self.baseline() if self.named is None else self.named}
+        data |= {"equal_cost": self.equal_cost_data(), "models": [one.data() for one in self.results]}
+        if self.by_seed:
+            of_models = zip(*(one.results for one in self.by_seed), strict=True)
+            data["by_seed"] = {found[0].model["name"]: [one.data() for one in found] for found in of_models}
+        return data
 
     def _labels_apart(self) -> list[str]:
         apart = self.timed_apart
         return [label(one, row["schedule"]) for one in self.results if one.model["name"] in apart for row in one.rows]
 
     def equal_cost_data(self) -> list[dict[str, Any]]:
-        """Returns all comparisons at equal operations and seconds with the baseline as JSON data, a mapping for each
-        run: its axis, temperature and label, what [`EqualCost`] holds, and the change that [`Comparison.change`]
-        tells."""
+        """Returns all comparisons at equal evaluations, operations and seconds with the baseline as JSON data, a
+        mapping for each run: its axis, temperature and label, that of the baseline, and what [`EqualCost`] holds."""
         found = []
-        for axis in ("flops", "seconds"):
+        for axis in AXES:
             for temperature in self.temperatures:
+                baseline = self.baseline(temperature=temperature)
                 for name, runs in self.all_at_equal_cost(axis, temperature).items():
-                    for run in runs:
-                        change = None if run.baseline is None else self.change(run.baseline, run.score)
-                        place = {"axis": axis, "temperature": temperature, "run": name}
-                        found.append({**place, **asdict(run), "change": change})
+                    place = {"axis": axis, "temperature": temperature, "run": name, "against": baseline}
+                    found += [{**place, **run.data()} for run in runs]
         return found
 
     def all_at_equal_cost(self, axis: str, temperature: float = 1.0) -> dict[str, list[EqualCost]]:
@@ -159,22 +164,34 @@ class Comparison:
         others = [name for name in curves if name != baseline]
         return {name: self.at_equal_cost(axis, name, baseline, temperature) for name in others}
 
-    def change(self, baseline: float, score: float) -> float | None:
+    def change(self, baseline: Score, score: Score) -> Change | None:
         """Returns the task's comparison of two scores: the share of the baseline's distance to the data's own score
         that is closed, if the judge is exact; else the relative difference, of nats that of the perplexities. `None`
         where the baseline has no distance, or a score of 0."""
-        task, name = self.results[0].task, self.main["name"]
-        floor = task["reference"][name] if task["exact"] else 0.0
-        if baseline == floor and (task["exact"] or name != "nats"):
+        exact = self.results[0].task["exact"]
+        return self.closed(baseline, score) if exact else relative(self.main["name"], baseline, score)
+
+    def closed(self, baseline: Score, score: Score) -> Change | None:
+        """Returns the share of the baseline's distance to the data's own score that is closed; `None` where that score
+        is not known, and where the baseline has no distance. Of several trainings the data's own score has no error:
+        it is the same at each seed."""
+        name, reference = self.main["name"], self.results[0].task["reference"]
+        if name not in reference:
             return None
-        return gap_closed(baseline, score, floor) if task["exact"] else relative_change(name, baseline, score)
+        error = 0.0 if self.by_seed or self.results[0].task["exact"] else reference.get(f"{name}_stderr")
+        return share_closed(baseline, score, Score(reference[name], error))
 
 
-def compared(results: Sequence[EvaluationResults]) -> Comparison:
+def compared(results: Sequence[EvaluationResults], baseline: str | None = None) -> Comparison:
     """Returns the comparison of models that were measured alike.
 
+    Args:
+        results: of each model.
+        baseline: label of the curve that others are compared with, a model's name and a schedule, such as `mdlm tuned`;
+            by default the first schedule of the first model.
+
     Raises `ValueError` for results of different tasks, judges, measures, settings, dtypes, hardware or versions, naming
-    the first difference; for two of one name; and for none.
+    the first difference; for two of one name; for none; and for a baseline that none of them is.
     """
     if not results:
         raise ValueError("There are no results to compare: give one or more files of results.")
@@ -194,7 +211,15 @@ def compared(results: Sequence[EvaluationResults]) -> Comparison:
     names = [one.model["name"] for one in results]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ValueError(f"Two results are of a model {twice!r}: evaluate them under different names.")
-    return Comparison(list(results))
+    check_baseline(baseline, [name for one in results for name in labels_of(one)])
+    return Comparison(list(results), baseline)
+
+
+def check_baseline(baseline: str | None, labels: Collection[str]) -> None:
+    """Raises `ValueError` for a baseline, if one is named, that is none of the labels."""
+    if baseline is not None and baseline not in labels:
+        known = list(dict.fromkeys(labels))
+        raise ValueError(f"The baseline {baseline!r} is no model with one of its schedules: give one of {known}.")
 
 
 def label(one: EvaluationResults, schedule: str) -> str:
@@ -202,13 +227,6 @@ def label(one: EvaluationResults, schedule: str) -> str:
     return f"{one.model['name']} {schedule}"
 
 
-def interpolated(points: Sequence[tuple[float, float | None]], cost: float) -> float | None:
-    """Returns the number at a cost above 0, linear in the cost's logarithm between points that are ordered by cost;
-    `None` beyond them, and where a number that it depends on is `None`."""
-    exact = next(((number,) for known, number in points if known == cost), None)
-    if exact is not None:
-        return exact[0]
-    for (low, before), (high, after) in itertools.pairwise(points):
-        if low < cost < high and before is not None and after is not None:
-            return before + math.log(cost / low) / math.log(high / low) * (after - before)
-    return None
+def labels_of(one: EvaluationResults) -> list[str]:
+    """Returns the labels of a model's rows, in their order."""
+    return list(dict.fromkeys(label(one, row["schedule"]) for row in one.rows))

@@ -18,17 +18,19 @@ from huggingface_hub import try_to_load_from_cache
 from ..pipelines import LaddPipeline
 from ..tasks.judges import JudgeSpec
 from ..training.cost_files import COST_FILE, load_cost
-from .comparison import Comparison, compared
+from .comparison import Comparison, check_baseline, compared
 from .evaluate import file_name, measure
 from .identity import not_yet_measured
 from .plots import quality_figure
 from .report import markdown_report
 from .results import EvaluationResults
+from .schedule_specs import ScheduleSpec
 from .settings import EvaluationSettings
 from .tasks import least_tokens, task_for
 from .timing import Measured, time_rows
 
 TABLE, PLOT, EQUAL_COST = "table.md", "quality.png", "equal-cost.json"
+COMMAND = "command.txt"  # that made the folder, where a script did
 
 
 def evaluate_models(
@@ -40,9 +42,10 @@ def evaluate_models(
     dtype: torch.dtype | None = None,
     accelerator: Accelerator | None = None,
     tell: Callable[[str], None] | None = None,
+    baseline: str | None = None,
     **options: Any,
 ) -> Comparison:
-    """Evaluates pipelines on the same data with the same settings, and compares them with the first one.
+    """Evaluates pipelines on the same data with the same settings, and compares them with one of them.
 
     The folder gets `<name>.json` for each model, with which a run that was stopped goes on, the table `table.md`, its
     comparisons at equal cost as `equal-cost.json`, and, where matplotlib is installed, the plot `quality.png`.
@@ -59,18 +62,24 @@ def evaluate_models(
         dtype: of the weights; as saved by default.
         accelerator: device and processes.
         tell: is called with a line about each row.
+        baseline: a model's name in the tables and one of the schedules, such as `mdlm tuned`; by default the first
+            model and its first schedule. Nothing that is measured depends on it.
         options: of [`task_for`].
 
-    Raises `ValueError` for no models, for a folder with results of another evaluation, for models that cannot be
-    compared on this data (before they are measured), and the errors of loading them.
+    Raises `ValueError` for no models, for a baseline that is none of them with one of the schedules, for a folder with
+    results of another evaluation, for models that cannot be compared on this data (before they are measured), and the
+    errors of loading them.
     """
     if isinstance(models, str) or not models:
-        raise ValueError(f"`models` is {models!r}; give a list of folders or repositories, the baseline first.")
+        raise ValueError(f"`models` is {models!r}; give a list of folders or repositories.")
     accelerator = accelerator or Accelerator()
     found: list[Measured] = []
     paths = [os.fspath(model) for model in models]
     load = partial(LaddPipeline.from_pretrained, **({} if dtype is None else {"dtype": dtype}))
     names = short_names(paths)
+    check_baseline(
+        baseline, [f"{name} {ScheduleSpec.parsed(one).name}" for name in names for one in settings.schedules]
+    )
     # padded texts that one of the models cannot read are left out for all: one after the other, as they may be large
     fewest = max(least_tokens(load(model).model.config) for model in paths)
     for model, name in zip(paths, names, strict=True):
@@ -84,7 +93,7 @@ def evaluate_models(
         compared([*(one.results for one in found), not_yet_measured(pipeline, task, settings, name)])
         found.append(measure(pipeline, task, settings, name, path, accelerator, tell, _training_cost(model)))
     time_rows(found, settings, accelerator)
-    comparison = compared([one.results for one in found])
+    comparison = compared([one.results for one in found], baseline)
     if accelerator.is_main_process:
         (Path(folder) / TABLE).write_text(markdown_report(comparison), encoding="utf-8")
         equal_cost = json.dumps(comparison.equal_cost_data(), indent=1) + "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 from ..pictures.drawing import BASELINE, LINES, MARKERS, colour, new_figure
@@ -11,8 +12,8 @@ from .comparison import AXES, Comparison, label
 def quality_figure(comparison: Comparison, temperature: float = 1.0) -> Any:
     """Draws the main measure against each cost that was measured, side by side, with standard errors.
 
-    A model has a colour, the baseline grey; a schedule has a kind of line and of marks. The dotted line is the score of
-    the data itself, with its standard error.
+    A model has a colour, that of the baseline grey; a schedule has a kind of line and of marks. The dotted line is the
+    score of the data itself, with its standard error.
 
     Returns a matplotlib `Figure`; needs the extra `plot`. Raises `ValueError` if no samples of that temperature were
     scored.
@@ -32,8 +33,13 @@ def quality_figure(comparison: Comparison, temperature: float = 1.0) -> Any:
     figure = new_figure(len(shown), sharey=True)
     schedules = list(dict.fromkeys(row["schedule"] for one in comparison.results for row in one.rows))
     reference = comparison.results[0].task["reference"]
+    base, numbers = comparison.baseline_model.model["name"], count()
+    shades = {
+        one.model["name"]: BASELINE if one.model["name"] == base else colour(next(numbers))
+        for one in comparison.results
+    }
     for axes, axis in zip(figure.axes, shown, strict=True):
-        for number, one in enumerate(comparison.results):
+        for one in comparison.results:
             for place, schedule in enumerate(schedules):
                 if rows := scored[axis].get(label(one, schedule)):
                     errors = [row.get(error, 0.0) for row in rows] if any(error in row for row in rows) else None
@@ -41,7 +47,7 @@ def quality_figure(comparison: Comparison, temperature: float = 1.0) -> Any:
                         [row[axis] for row in rows],
                         [row[name] for row in rows],
                         errors,
-                        color=colour(number - 1) if number else BASELINE,
+                        color=shades[one.model["name"]],
                         linestyle=LINES[place % len(LINES)],
                         marker=MARKERS[place % len(MARKERS)],
                         capsize=2,
@@ -56,7 +62,19 @@ def quality_figure(comparison: Comparison, temperature: float = 1.0) -> Any:
             budgets = sorted({row[axis] for rows in scored[axis].values() for row in rows})
             axes.set_xticks(budgets, [f"{one:g}" for one in budgets])
             axes.minorticks_off()
+        else:
+            _tell_ticks(axes.xaxis)
         axes.set_xlabel(f"{AXES[axis]} per sample")
     figure.axes[0].set_ylabel(f"{main['metric']} under the judge")
     figure.axes[0].legend()
     return figure
+
+
+def _tell_ticks(axis: Any) -> None:
+    """Labels 1, 2 and 5 of each decade, of which matplotlib's own labels run into each other within two of them."""
+    low, high = axis.get_view_interval()
+    if high < 100 * low:
+        places = [lead * 10.0**power for power in range(-9, 19) for lead in (1, 2, 5)]
+        ticks = [one for one in places if low <= one <= high]
+        axis.set_ticks(ticks, [f"{one:g}" for one in ticks])
+        axis.set_minor_formatter(lambda *_: "")

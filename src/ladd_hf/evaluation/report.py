@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..tasks.base import described_counts
-from .comparison import AXES, Comparison, EqualCost, label
-from .results import Row
+from .comparison import Comparison, label
+from .equal_cost_tables import COSTS, about_changes, equal_cost_tables
+from .markdown import number, score_cell, table
 
-_COSTS = {"nfe": ("evaluations", 1.0, "{:.0f}"), "flops": ("MFLOPs", 1e-6, "{:.1f}"), "seconds": ("ms", 1e3, "{:.2f}")}
 _BOUNDS = {"bound": "bound of the run", "marginal_bound": "marginalised bound"}
 
 
@@ -19,7 +19,7 @@ def markdown_report(comparison: Comparison) -> str:
     parts = [f"## {first.task['name']}", _models(comparison), *_training(comparison), *_bounds(comparison)]
     for temperature in comparison.temperatures:
         if comparison.curves(temperature=temperature):
-            parts += [_by_evaluations(comparison, temperature), *_at_equal_cost(comparison, temperature)]
+            parts += [_by_evaluations(comparison, temperature), *equal_cost_tables(comparison, temperature)]
     parts += _of_models(comparison)
     parts += ["### Every run", _every_run(comparison), _about(comparison)]
     return "\n\n".join(parts) + "\n"
@@ -32,7 +32,7 @@ def _models(comparison: Comparison) -> str:
         size = "" if parameters is None else f"{parameters:,}"
         saved = _scheduler(one.model.get("scheduler", {}))
         cells.append([one.model["name"], one.model["method"], size, saved, one.model.get("fingerprint", "")])
-    return _table(["model", "method", "parameters", "saved scheduler", "fingerprint"], cells)
+    return table(["model", "method", "parameters", "saved scheduler", "fingerprint"], cells)
 
 
 def _training(comparison: Comparison) -> list[str]:
@@ -53,7 +53,7 @@ def _training(comparison: Comparison) -> list[str]:
             flops, seconds = f"{part['flops'] * 1e-12:,.1f}", f"{part['seconds']:,.0f}"
             cells.append([name, part["stage"], steps, flops, seconds, part.get("hardware", "")])
     head = ["training of", "stage", "steps", "TFLOPs", "seconds", "hardware"]
-    return [f"### Training\n\n{_table(head, cells)}"]
+    return [f"### Training\n\n{table(head, cells)}"]
 
 
 def _bounds(comparison: Comparison) -> list[str]:
@@ -63,10 +63,10 @@ def _bounds(comparison: Comparison) -> list[str]:
         for path, bound in one.bounds.items():
             perplexity = "none" if bound["perplexity"] is None else f"{bound['perplexity']:.2f}"
             parts = [f"{bound[name]:.4f}" for name in ("token_nats", "latent_nats")]
-            whole = _number(bound["nats_per_token"], bound.get("nats_per_token_stderr"), 4)
+            whole = number(bound["nats_per_token"], bound.get("nats_per_token_stderr"), 4)
             cells.append([one.model["name"], path, whole, *parts, perplexity, f"{bound['texts']:,}"])
     head = ["bound in continuous time of", "path", "nats per token", "tokens", "latents", "perplexity", "texts"]
-    return [f"### Held-out texts\n\n{_table(head, cells)}"] if cells else []
+    return [f"### Held-out texts\n\n{table(head, cells)}"] if cells else []
 
 
 def _scheduler(saved: dict[str, Any]) -> str:
@@ -83,44 +83,9 @@ def _by_evaluations(comparison: Comparison, temperature: float) -> str:
     cells = []
     for name, rows in curves.items():
         by_budget = {row["num_steps"]: row for row in rows}
-        cells.append([name, *(_score(by_budget.get(budget), main) for budget in budgets)])
+        cells.append([name, *(score_cell(by_budget.get(budget), main) for budget in budgets)])
     title = f"### {main['metric'][:1].upper()}{main['metric'][1:]}, temperature {temperature:g}"
-    return f"{title}\n\n{_table(['evaluations', *map(str, budgets)], cells)}"
-
-
-def _at_equal_cost(comparison: Comparison, temperature: float) -> list[str]:
-    """Formats, for each curve but the baseline's, the baseline's score at the cost of its runs, and the change."""
-    main, parts = comparison.main, []
-    baseline = comparison.baseline(temperature=temperature)
-    for axis in ("flops", "seconds"):
-        if not (others := comparison.all_at_equal_cost(axis, temperature)):
-            continue
-        _, unit, shown = _COSTS[axis]
-        cells = []
-        for name, runs in others.items():
-            for run in runs:
-                cost, score = shown.format(run.cost * unit), _number(run.score, run.score_stderr, main["digits"])
-                cells.append([name, str(run.num_steps), cost, score, *_against(comparison, run)])
-        head = [
-            "model and schedule",
-            "evaluations",
-            _COSTS[axis][0],
-            main["name"],
-            f"{baseline} there",
-            _change(comparison),
-        ]
-        parts.append(f"#### At equal {AXES[axis]}, temperature {temperature:g}\n\n{_table(head, cells)}")
-    return parts
-
-
-def _against(comparison: Comparison, run: EqualCost) -> tuple[str, str]:
-    """Formats the baseline's score at a run's cost and the change, or why there is none."""
-    if run.baseline is None:
-        ends = {"below": "none: its cheapest run costs more", "above": "none: its dearest run costs less"}
-        return ends[str(run.beyond)], ""
-    change = comparison.change(run.baseline, run.score)
-    there = _number(run.baseline, run.baseline_stderr, comparison.main["digits"])
-    return there, "" if change is None else f"{change:+.1%}"
+    return f"{title}\n\n{table(['evaluations', *map(str, budgets)], cells)}"
 
 
 def _of_models(comparison: Comparison) -> list[str]:
@@ -132,7 +97,9 @@ def _of_models(comparison: Comparison) -> list[str]:
         if known is None:
             continue
         head = [name, *(one.model["name"] for one in comparison.results)]
-        cells = [[one["metric"], *(_score(entry.get("scores"), one) for entry in found)] for one in known["numbers"]]
+        cells = [
+            [one["metric"], *(score_cell(entry.get("scores"), one) for entry in found)] for one in known["numbers"]
+        ]
         told = [f"{name}, of {known['texts']:,} held-out texts: {known['about']}."]
         told += [
             f"{one.model['name']} has no {entry['lacking']}."
@@ -140,14 +107,14 @@ def _of_models(comparison: Comparison) -> list[str]:
             if "lacking" in entry
         ]
         listed = "\n".join(f"* {line}" for line in told)
-        parts.append(f"### Measures of the model: {name.replace('_', ' ')}\n\n{_table(head, cells)}\n\n{listed}")
+        parts.append(f"### Measures of the model: {name.replace('_', ' ')}\n\n{table(head, cells)}\n\n{listed}")
     return parts
 
 
 def _every_run(comparison: Comparison) -> str:
     """Formats every row with its costs, scores and bounds."""
     rows = [(one, row) for one in comparison.results for row in one.rows]
-    costs = {name: cost for name, cost in _COSTS.items() if any(name in row for _, row in rows)}
+    costs = {name: cost for name, cost in COSTS.items() if any(name in row for _, row in rows)}
     bounds = {name: about for name, about in _BOUNDS.items() if any(name in row for _, row in rows)}
     measures = [one for one in comparison.results[0].task["measures"] if any(one["name"] in row for _, row in rows)]
     head = ["model and schedule", "temperature", *(about for about, *_ in costs.values())]
@@ -156,10 +123,10 @@ def _every_run(comparison: Comparison) -> str:
     for one, row in rows:
         line = [label(one, row["schedule"]), f"{row['temperature']:g}"]
         line += [shown.format(row[name] * unit) if name in row else "" for name, (_, unit, shown) in costs.items()]
-        line += [_score(row, measure) for measure in measures]
-        line += [_score(row, {"name": name, "digits": 4}) for name in bounds]
+        line += [score_cell(row, measure) for measure in measures]
+        line += [score_cell(row, {"name": name, "digits": 4}) for name in bounds]
         cells.append(line)
-    return _table(head, cells)
+    return table(head, cells)
 
 
 def _about(comparison: Comparison) -> str:
@@ -171,7 +138,9 @@ def _about(comparison: Comparison) -> str:
     seeds = f"seeds {numbers}; ± is over trainings" if several else f"seed {numbers}; ± is a standard error"
     over = "trainings, each on the same texts" if several else "texts"
     told = [f"{measure['name']}: {measure['about']}." for measure in first.task["measures"]]
-    data = ", ".join(f"{m['name']} {_score(reference, m)}" for m in first.task["measures"] if m["name"] in reference)
+    data = ", ".join(
+        f"{m['name']} {score_cell(reference, m)}" for m in first.task["measures"] if m["name"] in reference
+    )
     counts = described_counts(first.task.get("reference_counts", {}), settings["num_samples"])
     told += [f"The data itself: {data}.{counts}"] if data else []
     told.append(
@@ -200,10 +169,7 @@ def _about(comparison: Comparison) -> str:
             "continuous latents the bound is that of DDPM steps, which keep some noise without anchors."
         )
     if len(comparison.curves()) > 1:
-        told.append(
-            "At equal cost: between two of its runs the baseline's score and its standard error are taken as linear in "
-            "the cost's logarithm."
-        )
+        told.append(about_changes(comparison))
     if any("seconds" in row for row in rows):
         rounds = settings["timing_rounds"]
         told.append(
@@ -216,26 +182,3 @@ def _about(comparison: Comparison) -> str:
                 "other model's: evaluate all models together."
             )
     return "\n".join(f"* {line}" for line in told)
-
-
-def _change(comparison: Comparison) -> str:
-    """Names what `Comparison.change` returns."""
-    if comparison.results[0].task["exact"]:
-        return "of its distance to the data, closed"
-    name = comparison.main["name"]
-    return f"change of {'perplexity' if name == 'nats' else name}"
-
-
-def _score(row: Row | None, measure: dict[str, Any]) -> str:
-    name, digits = measure["name"], measure["digits"]
-    if row is None or name not in row:
-        return ""
-    return _number(row[name], row.get(f"{name}_stderr"), digits)
-
-
-def _number(value: float, error: float | None, digits: int) -> str:
-    return f"{value:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -77,21 +77,21 @@ class EvaluationResults:
         """Reads a file of results. Raises `ValueError` for any other file."""
         file = Path(path)
         try:
-            data = json.loads(file.read_text(encoding="utf-8"))
-            if data["format"] != FORMAT:
-                raise ValueError(f"format {data['format']!r}")
-            names = ("model", "task", "settings", "circumstances", "rows")
-            return cls(
-                **{name: data[name] for name in names},
-                timing=data.get("timing", {}),
-                bounds=data.get("bounds", {}),
-                measures=data.get("measures", {}),
-                path=file,
-            )
+            return replace(cls.of_data(json.loads(file.read_text(encoding="utf-8"))), path=file)
         except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
             raise ValueError(
                 f"{file} does not hold results of an evaluation ({error}): give a file that one has written."
             ) from error
+
+    @classmethod
+    def of_data(cls, data: Mapping[str, Any]) -> EvaluationResults:
+        """Returns the results that `data` has given as JSON data. Raises `ValueError`, `KeyError` or `TypeError` for
+        other data."""
+        if data["format"] != FORMAT:
+            raise ValueError(f"format {data['format']!r}")
+        names = ("model", "task", "settings", "circumstances", "rows")
+        parts = {name: data.get(name, {}) for name in ("timing", "bounds", "measures")}
+        return cls(**{name: data[name] for name in names}, **parts)
 
     @property
     def is_timed(self) -> bool:

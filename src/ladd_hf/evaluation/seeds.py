@@ -9,9 +9,26 @@ from dataclasses import replace
 from numbers import Real
 from typing import Any
 
+from .comparison import Comparison, compared
 from .results import KEY, EvaluationResults, Row, first_difference, row_key
 
 _ERROR = "_stderr"
+
+
+def compared_over_seeds(results: Sequence[Sequence[EvaluationResults]], baseline: str | None = None) -> Comparison:
+    """Returns the comparison of the means of models that were trained at several seeds, which keeps that at each seed;
+    of models of one seed their comparison.
+
+    Args:
+        results: of each model, those of its trainings, in the same order of seeds.
+        baseline: see [`compared`].
+
+    Raises `ValueError` as `over_seeds` and `compared` do, and for models of other seeds.
+    """
+    if all(len(found) == 1 for found in results):
+        return compared([found[0] for found in results], baseline)
+    means = compared([over_seeds(found) for found in results], baseline)
+    return replace(means, by_seed=[compared(found, means.named) for found in zip(*results, strict=True)])
 
 
 def over_seeds(results: Sequence[EvaluationResults]) -> EvaluationResults:

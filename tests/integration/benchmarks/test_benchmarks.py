@@ -9,11 +9,14 @@ from pathlib import Path
 import datasets
 import pytest
 import torch
+from helpers.evaluations import results_of
 
 from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddJointScheduler, LaddPipeline, LaddSequentialScheduler
 from ladd_hf.data import character_tokenizer
+from ladd_hf.evaluation import compared
 from ladd_hf.metrics import CausalJudge
 from ladd_hf.metrics.generative_perplexity import text_nats
+from ladd_hf.training.cost_files import COST_FILE
 
 FOLDER = Path(__file__).resolve().parents[3] / "benchmarks"
 
@@ -93,23 +96,50 @@ def test_the_input_pipeline_is_timed_for_each_tokenizer_and_path(run, tmp_path):
         assert row["encoder_calls"] > 0 if row["path"] == "stream" else row["tokens_encoded"] == 0
 
 
-def test_a_tuned_schedule_is_compared_with_those_set_by_hand(run, tmp_path):
+def test_a_tuned_schedule_is_compared_with_those_set_by_hand(run, tmp_path, capsys):
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 8}
     latents = {"latent_type": "discrete", "latent_length": 1, "latent_dim": 2, "codebook_size": 4}
     for name, options in (("di", latents), ("mdlm", {})):
         model = LaddForDiffusionLM(LaddConfig(vocab_size=3, mask_token_id=2, **sizes, **options))
         LaddPipeline(model).save_pretrained(tmp_path / name)
-    sizes = "--budgets 1 2 --num_texts 8 --cells 2 --num_bound_texts 8 --num_samples 8 --training_seconds 10"
-    printed = run("tuned_schedule", tmp_path / "di", tmp_path / "mdlm", *sizes.split(), "--json", tmp_path / "x.json")
+    cost = {"steps": 3, "flops": 2e12, "seconds": 9.0, "uncounted_steps": 0, "hardware": "1 x CPU", "stages": []}
+    (tmp_path / "di" / COST_FILE).write_text(json.dumps(cost))
+    sizes = ["--budgets", "1", "2", "--num_texts", "8", "--cells", "2", "--num_bound_texts", "8", "--num_samples", "8"]
+    with pytest.raises(SystemExit):
+        run("tuned_schedule", tmp_path / "di", tmp_path / "mdlm", *sizes)
+    assert "mdlm does not say what its training cost: give --training_seconds" in capsys.readouterr().err
+    sizes += ["--training_seconds", "10"]
+    printed = run("tuned_schedule", tmp_path / "di", tmp_path / "mdlm", *sizes, "--json", tmp_path / "x.json")
     found = json.loads((tmp_path / "x.json").read_text())
-    assert list(found) == ["di", "mdlm"] and "of the training" in printed
+    assert list(found) == ["di", "mdlm"] and "of the training of 9.0 s and 2e+12 operations" in printed
+    assert "of the training of 10.0 s)" in printed and "training_flops" not in found["mdlm"]
+    assert (found["di"]["training_seconds"], found["di"]["training_flops"]) == (9.0, 2e12)
+    assert all(one["tuning_share"] == one["tuning_seconds"] / one["training_seconds"] for one in found.values())
     assert set(found["di"]["budgets"]["1"]) == {"tuned", "joint", "joint, cosine"}
     assert "sequential, in halves" in found["di"]["budgets"]["2"]
     assert set(found["mdlm"]["budgets"]["2"]) == {"tuned", "joint", "joint, cosine"}
     for score in found["di"]["budgets"]["2"].values():
         assert score["bound"]["nats"] > 0 and score["bound"]["error"] >= 0 and score["samples"]["nats"] > 0
         assert len(score["bound"]["run"]) == 3
+
+
+def test_tables_are_written_anew_against_another_baseline(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    file = tmp_path / "tiny_quality.json"
+    both = [results_of(name, [("saved", 2, 5.0, score)]) for name, score in (("a", 2.0), ("b", 1.5))]
+    file.write_text(json.dumps({"command": "python x.py", "training": {"a-0": {}}, **compared(both).data()}))
+    printed = run("redraw_tables", file)
+    before = json.loads(file.read_text())
+    assert "| a saved there |" in printed and (tmp_path / "tiny_quality.png").stat().st_size > 10_000
+    printed = run("redraw_tables", file, "--baseline", "b saved")
+    after = json.loads(file.read_text())
+    assert "| b saved there |" in printed and (tmp_path / "tiny_quality.md").read_text() in printed
+    assert after["baseline"] == "b saved" and after["command"] == "python x.py" and after["training"] == {"a-0": {}}
+    assert after["models"] == before["models"] and list(after) == list(before)
+    with pytest.raises(SystemExit):
+        run("redraw_tables", file, "--baseline", "c saved")
+    assert "give one of ['a saved', 'b saved']" in capsys.readouterr().err
 
 
 def test_a_small_judge_is_a_model_of_transformers_that_judges(run, tmp_path):

@@ -9,6 +9,7 @@ from helpers.examples import evaluate_ladd
 
 from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddJointScheduler, LaddPipeline, LaddSequentialScheduler
 from ladd_hf.data import character_tokenizer
+from ladd_hf.evaluation.comparison_files import load_comparison
 
 TOKENIZER = character_tokenizer()
 SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 12}
@@ -54,13 +55,13 @@ def test_models_side_by_side_with_judges_corners_and_bounds(measure, folder, tmp
     judges += ("--measures", "code_usage", "{name: latent_usefulness, token_times: [1]}", "--num_sequences", 4)
     measure("di-ladd", *flags, *bounds, *judges)
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"mdlm.json", "di-ladd.json", "table.md", "equal-cost.json", "quality.png"}
+    assert names == {"mdlm.json", "di-ladd.json", "table.md", "equal-cost.json", "quality.png", "command.txt"}
     rows = json.loads((tmp_path / "out" / "di-ladd.json").read_text())["rows"]
     schedules = ["saved", "1-1_1-0.5_0-0", "tuned"]
     assert [(row["schedule"], row["num_steps"]) for row in rows] == [(name, n) for name in schedules for n in (2, 3)]
     assert {"entropy", "memorized", "nats", "bound", "marginal_bound", "seconds", "flops"} < set(rows[0])
     costs = json.loads((tmp_path / "out" / "equal-cost.json").read_text())
-    assert {one["axis"] for one in costs} == {"flops", "seconds"} and costs[0]["score_stderr"] > 0
+    assert {one["axis"] for one in costs} == {"nfe", "flops", "seconds"} and costs[0]["score_stderr"] > 0
     table, said = (tmp_path / "out" / "table.md").read_text(), capsys.readouterr().out
     assert table in said and "tuned, 3 evaluations, temperature 1: entropy" in said
     assert "| code_usage | mdlm | di-ladd |" in table and "| codes that do not occur |  | " in table
@@ -71,6 +72,24 @@ def test_models_side_by_side_with_judges_corners_and_bounds(measure, folder, tmp
     assert (
         "temperature 1:" not in (again := capsys.readouterr().out) and "code_usage:" not in again
     )  # nothing is measured twice
+
+
+def test_the_baseline_may_be_named(measure, folder, tmp_path, capsys):
+    flags = ("--num_samples", 4, "--budgets", 2, "--num_sequences", 0, "--schedules", "saved", "joint")
+    flags += ("--beside", folder / "mdlm", "--judges", "entropy")
+    with pytest.raises(SystemExit):
+        measure("di-ladd", *flags, "--baseline", "mdlm tuned")
+    assert "give one of ['mdlm saved', 'mdlm joint', 'di-ladd saved'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()  # refused before anything is measured
+    one_file = tmp_path / "all.json"
+    measure("di-ladd", *flags, "--baseline", "di-ladd joint", "--json", one_file)
+    assert "| di-ladd joint there |" in (tmp_path / "out" / "table.md").read_text()
+    assert load_comparison(one_file).baseline() == "di-ladd joint"
+    assert json.loads(one_file.read_text())["command"] == (tmp_path / "out" / "command.txt").read_text().strip()
+    capsys.readouterr()
+    measure("di-ladd", *flags)  # another table of the same numbers
+    assert "evaluations, temperature 1:" not in capsys.readouterr().out
+    assert "| mdlm saved there |" in (tmp_path / "out" / "table.md").read_text()
 
 
 def test_the_cost_of_training_is_that_of_the_models_folder(measure, folder, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -36,8 +37,9 @@ def test_the_tables_of_quality_are_of_every_recipe_seed_and_axis(tmp_path):
     options = (
         "--data sawtooth --recipes sawtooth-mdlm sawtooth-128-mdlm --seeds 3 --budgets 2 4 --num_texts 4 --name tiny"
     )
+    options += " --baseline 'sawtooth-128-mdlm saved'"
     options += f" --num_samples 20 --num_proposals 2 --timing_rounds 2 --threads 1 --results {tmp_path} {tiny}"
-    command = [sys.executable, "benchmarks/quality_tables.py", str(tmp_path / "runs"), *options.split()]
+    command = [sys.executable, "benchmarks/quality_tables.py", str(tmp_path / "runs"), *shlex.split(options)]
     process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr[-3000:]
     found = json.loads((tmp_path / "tiny_quality.json").read_text())
@@ -48,6 +50,9 @@ def test_the_tables_of_quality_are_of_every_recipe_seed_and_axis(tmp_path):
         assert [row["num_steps"] for row in one["rows"]] == [2, 4] and one["settings"]["seed"] == 3
         assert all(row["nats_stderr"] > 0 and row["flops"] > 0 and row["seconds"] > 0 for row in one["rows"])
     report = (tmp_path / "tiny_quality.md").read_text()
+    assert found["baseline"] == "sawtooth-128-mdlm saved" and "| sawtooth-128-mdlm saved there |" in report
+    assert found["command"].startswith("python benchmarks/quality_tables.py ") and str(tmp_path) not in found["command"]
+    assert all(one["change_stderr"] > 0 for one in found["equal_cost"] if one["baseline"] is not None)
     assert report in process.stdout and "At equal seconds" in report and "At equal floating-point" in report
     assert (tmp_path / "tiny_quality.png").stat().st_size > 10_000
 

@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ladd_hf.evaluation import compared, markdown_report
-from ladd_hf.evaluation.comparison import interpolated
+from ladd_hf.evaluation.changes import Score
+from ladd_hf.evaluation.equal_cost import interpolated
 from ladd_hf.evaluation.plots import quality_figure
+from ladd_hf.pictures.drawing import BASELINE, colour
 
 MDLM = results_of("mdlm", [("joint", 2, 10.0e6, 2.0), ("joint", 4, 20.0e6, 1.6), ("joint", 8, 40.0e6, 1.5)])
 OURS = results_of(
@@ -49,7 +51,7 @@ def test_the_baseline_is_read_at_the_cost_of_each_run():
     assert [run.num_steps for run in runs] == [1, 2, 4, 8]
     assert [run.beyond for run in runs] == ["below", None, None, "above"]
     assert [run.baseline for run in runs] == [None, 1.6, pytest.approx(1.55), None]
-    assert comparison.change(1.6, 1.4) == pytest.approx(math.exp(-0.2) - 1)
+    assert runs[1].change.value == pytest.approx(math.exp(-0.2) - 1)
 
 
 def test_the_baselines_error_is_never_below_that_of_any_dependence_between_its_two_runs():
@@ -69,17 +71,46 @@ def test_the_baselines_error_is_never_below_that_of_any_dependence_between_its_t
 def test_the_comparisons_are_json_with_their_errors_and_changes():
     comparison = compared([MDLM, OURS])
     data = json.loads(json.dumps(comparison.equal_cost_data()))
-    runs = comparison.at_equal_cost("flops", "ours tuned")
-    assert [one["baseline_stderr"] for one in data] == [run.baseline_stderr for run in runs]
-    assert data[1]["run"] == "ours tuned" and data[1]["axis"] == "flops" and data[0]["change"] is None
-    assert data[1]["change"] == comparison.change(1.6, 1.4) and data[1]["score_stderr"] == 0.01
+    assert [one["axis"] for one in data] == ["nfe"] * 4 + ["flops"] * 4
+    of_flops, runs = data[4:], comparison.at_equal_cost("flops", "ours tuned")
+    assert [one["baseline_stderr"] for one in of_flops] == [run.baseline_stderr for run in runs]
+    assert {(one["run"], one["against"]) for one in data} == {("ours tuned", "mdlm joint")}
+    assert of_flops[0]["change"] is None and of_flops[0]["change_stderr"] is None
+    assert of_flops[1]["change"] == runs[1].change.value and of_flops[1]["score_stderr"] == 0.01
+    assert of_flops[1]["change_stderr"] == runs[1].change.stderr > 0
+    assert of_flops[1]["closed"] == pytest.approx(0.2 / 0.35)  # of the distance from 1.6 to 1.25
 
 
 def test_of_an_exact_judge_the_change_is_the_share_of_the_distance_that_is_closed():
     exact = compared([results_of("a", [("joint", 2, 5.0, 1.75)], exact=True)])
-    assert exact.change(1.75, 1.5) == pytest.approx(0.5) and exact.change(1.25, 1.5) is None
+    assert exact.change(Score(1.75), Score(1.5)).value == pytest.approx(0.5)
+    assert exact.change(Score(1.25), Score(1.5)) is None
     other = compared([results_of("a", [("joint", 2, 5.0, 1.75)], metric="entropy")])
-    assert other.change(2.0, 1.5) == pytest.approx(-0.25) and other.change(0.0, 1.5) is None
+    assert other.change(Score(2.0), Score(1.5)).value == pytest.approx(-0.25)
+    assert other.change(Score(0.0), Score(1.5)) is None
+
+
+def test_a_named_baseline_is_what_others_are_compared_with_wherever_it_stands():
+    comparison = compared([MDLM, OURS], "ours tuned")
+    assert comparison.baseline() == "ours tuned" and comparison.baseline_model is OURS
+    assert set(comparison.all_at_equal_cost("nfe")) == {"mdlm joint"}
+    (first, *_) = comparison.at_equal_cost("nfe", "mdlm joint")
+    assert (first.baseline, first.score) == (1.4, 2.0) and first.change.value == pytest.approx(math.exp(0.6) - 1)
+    assert "| ours tuned there |" in markdown_report(comparison)
+    assert {one["against"] for one in comparison.equal_cost_data()} == {"ours tuned"}
+    two = results_of("mdlm", [("joint", 2, 5.0, 2.0), ("tuned", 2, 5.0, 1.8)])
+    assert set(compared([two], "mdlm tuned").all_at_equal_cost("nfe")) == {"mdlm joint"}
+    with pytest.raises(ValueError, match=r"'mdlm tuned' is no model with one of its .* \['mdlm joint', 'ours tuned'\]"):
+        compared([MDLM, OURS], "mdlm tuned")
+
+
+def test_a_named_baseline_is_grey_in_the_plot():
+    def colours(comparison):
+        bars = quality_figure(comparison).axes[0].containers
+        return {bar.get_label(): bar.lines[0].get_color() for bar in bars}
+
+    assert colours(compared([MDLM, OURS])) == {"mdlm joint": BASELINE, "ours tuned": colour(0)}
+    assert colours(compared([MDLM, OURS], "ours tuned")) == {"mdlm joint": colour(0), "ours tuned": BASELINE}
 
 
 def test_rows_without_a_score_or_whose_operations_were_not_counted_are_on_no_curve():
@@ -164,10 +195,15 @@ def test_the_report_holds_every_number_and_says_where_the_baseline_has_none():
     assert equal[0][4:] == ["mdlm joint there", "change of perplexity"]
     assert [row[:1] + row[4:] for row in equal[2:]] == [
         ["ours tuned", "none: its cheapest run costs more", ""],
-        ["ours tuned", "1.6000 ± 0.0100", "-18.1%"],
-        ["ours tuned", "1.5500 ± 0.0100", "-22.1%"],
+        ["ours tuned", "1.6000 ± 0.0100", "-18.1% ± 1.2%"],
+        ["ours tuned", "1.5500 ± 0.0100", "-22.1% ± 1.1%"],
         ["ours tuned", "none: its dearest run costs less", ""],
     ]
+    changed = cells_of(report, "#### Change of perplexity from mdlm joint, at equal evaluations")
+    assert changed[0] == ["evaluations", "1", "2", "4", "8"]
+    assert changed[2:] == [["ours tuned", "", "-45.1% ± 0.8%", "-25.9% ± 1.0%", "-39.3% ± 0.9%"]]
+    closed = cells_of(report, "#### Share of the distance of mdlm joint to the data that is closed")
+    assert [cell.split(" ± ")[0] for cell in closed[2]] == ["ours tuned", "", "+80.0%", "+85.7%", "+200.0%"]
     assert len(cells_of(report, "### Every run")) == 2 + 7
     assert "equal seconds" not in report and "nats 1.25" in report
 

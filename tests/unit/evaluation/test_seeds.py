@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 
@@ -9,7 +10,8 @@ import pytest
 from helpers.evaluations import results_of
 
 from ladd_hf.evaluation import compared, markdown_report
-from ladd_hf.evaluation.seeds import over_seeds
+from ladd_hf.evaluation.comparison_files import load_comparison
+from ladd_hf.evaluation.seeds import compared_over_seeds, over_seeds
 
 
 def seeds(*scores):
@@ -29,6 +31,50 @@ def test_scores_are_means_with_the_error_of_the_mean_over_seeds():
     assert row["nats_stderr"] == pytest.approx(statistics.stdev(scores) / 3**0.5)
     assert found.settings["seed"] == [0, 1, 2] and "fingerprint" not in found.model
     assert f"{row['nats']:.4f} ± {row['nats_stderr']:.4f}" in markdown_report(compared([found]))
+
+
+def of_seeds(name, *scores, exact=True):
+    found = []
+    for seed, score in enumerate(scores):
+        found.append(results_of(name, [("saved", 2, 5.0, score)], exact=exact, settings={"seed": seed}))
+        found[-1].model["fingerprint"] = f"{name} {seed}"
+    return found
+
+
+def test_shares_are_told_for_each_seed_with_the_error_of_their_mean(tmp_path):
+    """The data itself scores 1.25."""
+    comparison = compared_over_seeds([of_seeds("a", 2.25, 3.25), of_seeds("b", 1.25, 2.25)], "a saved")
+    (run,) = comparison.at_equal_cost("nfe", "b saved")
+    assert run.change == run.closed and run.change.by_seed == pytest.approx((1.0, 0.5))
+    assert run.change.value == pytest.approx(1 / 1.5)  # of the means: from 2.75 to 1.75
+    assert run.change.stderr == pytest.approx(0.25)
+    report = markdown_report(comparison)
+    assert "| evaluations (at seeds 0, 1) | 2 |" in report and "| b saved | +66.7% ± 25.0% (+100%, +50%) |" in report
+    assert "Change of" not in report  # of an exact judge both are the same
+    path = tmp_path / "comparison.json"
+    path.write_text(json.dumps(comparison.data()))
+    again = load_comparison(path)
+    assert again.data() == comparison.data() and markdown_report(again) == report
+    turned = load_comparison(path, "b saved")
+    assert turned.baseline() == "b saved"
+    assert turned.at_equal_cost("nfe", "a saved")[0].change.by_seed == (None, -1.0)  # at the data's score: no distance
+
+
+def test_a_comparison_of_one_seed_is_read_as_it_was_and_other_files_are_refused(tmp_path):
+    comparison = compared_over_seeds([of_seeds("a", 2.25), of_seeds("b", 1.5)])
+    assert not comparison.by_seed and comparison.results[0].settings["seed"] == 0
+    path = tmp_path / "comparison.json"
+    path.write_text(json.dumps(comparison.data()))
+    assert markdown_report(load_comparison(path)) == markdown_report(comparison)
+    for wrong in ("{}", "[]", "no JSON", '{"models": [{"format": 0}]}'):
+        path.write_text(wrong)
+        with pytest.raises(ValueError, match="does not hold a comparison of models"):
+            load_comparison(path)
+
+
+def test_models_of_other_seeds_are_refused():
+    with pytest.raises(ValueError, match="differ in `seed"):
+        compared_over_seeds([of_seeds("a", 2.25, 3.25, 2.0), of_seeds("b", 1.25, 2.25)])
 
 
 def test_measures_of_the_model_are_means_too():
