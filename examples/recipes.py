@@ -290,6 +290,7 @@ _HELP_OF_SCHEDULES = {
     "timestep_spacing": "Grid of times: 'uniform' or 'cosine'.",
     "latent_solver": "'ddim' or 'ddpm', for continuous latents.",
     "unmasking": "Order of tokens: see docs/generation.md.",
+    "token_waiting": "'none', 'while_written' or 'until_known': tokens that wait for their latents.",
     "remasking": "'none', or {name: cap, rate: 0.02} or {name: rescale, rate: 0.1}: masks tokens again (ReMDM).",
 }
 

@@ -196,6 +196,20 @@ MUTATIONS = [
         "tests/unit/laws/test_unmasking_laws.py",
     ),
     Mutation(
+        "reveal tokens in the step that draws their code",
+        "diffusion/token_waiting.py",
+        "held = self.law.holding(channel.known(latents, t), channel.written(moves, s))",
+        "held = self.law.holding(channel.known(latents, t), moves) & ~moves",
+        "tests/unit/laws/test_waiting_laws.py",
+    ),
+    Mutation(
+        "let tokens wait in the last step of a bound",
+        "diffusion/marginal_bound.py",
+        "if self.waiting is not None and s_x > 0:",
+        "if self.waiting is not None:",
+        "tests/unit/test_marginal_bound.py",
+    ),
+    Mutation(
         "mask the prompt again",
         "schedulers/scheduling_ladd.py",
         "again if editable is None else again & editable",

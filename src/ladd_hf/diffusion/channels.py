@@ -119,6 +119,14 @@ class LatentChannel(ABC):
         """Draws the latents that the step t -> s changes, `(B, M)` bool, independent of the denoiser's output."""
 
     @abstractmethod
+    def known(self, noisy: Tensor, t: float) -> Tensor:
+        """Returns the latents that are clean at time t, `(B, M)` bool."""
+
+    @abstractmethod
+    def written(self, moves: Tensor, s: float) -> Tensor:
+        """Returns those of the changed latents `moves` `(B, M)` that a step to time s makes clean, `(B, M)` bool."""
+
+    @abstractmethod
     def step(
         self, prediction: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator, moves: Tensor
     ) -> Tensor:
@@ -236,6 +244,14 @@ class DiscreteLatents(MaskedChannel, LatentChannel):
     def draw_moves(self, noisy: Tensor, t: float, s: float, random: RowGenerator) -> Tensor:
         """Draws the codes to reveal, `(B, M)` bool."""
         return self.draw_unmask(noisy, t, s, random)
+
+    def known(self, noisy: Tensor, t: float) -> Tensor:
+        """Returns the codes that are not masked, `(B, M)` bool."""
+        return noisy != self.mask_id
+
+    def written(self, moves: Tensor, s: float) -> Tensor:
+        """Returns `moves`: codes that are revealed."""
+        return moves
 
     def step(
         self, prediction: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator, moves: Tensor
@@ -356,6 +372,14 @@ class ContinuousLatents(LatentChannel):
     def draw_moves(self, noisy: Tensor, t: float, s: float, random: RowGenerator) -> Tensor:
         """Returns True for all latents, `(B, M)` bool: every step denoises every latent."""
         return torch.ones(noisy.shape[:2], dtype=torch.bool, device=noisy.device)
+
+    def known(self, noisy: Tensor, t: float) -> Tensor:
+        """Returns True for all latents at time 0, and for none before, `(B, M)` bool."""
+        return torch.full(noisy.shape[:2], t <= 0, device=noisy.device)
+
+    def written(self, moves: Tensor, s: float) -> Tensor:
+        """Returns `moves` in the step to time 0, and none before."""
+        return moves & (s <= 0)
 
     def step(
         self, prediction: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator, moves: Tensor

@@ -272,7 +272,7 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
         total = scheduler.num_inference_steps
         with evaluation_mode(self.model), self.progress_bar(total=total) as progress:
             for index, timestep in enumerate(scheduler.timesteps.tolist()):
-                plan = scheduler.plan_step(timestep, tokens, latents, random, editable)
+                plan = scheduler.plan_step(timestep, tokens, latents, random, editable, attention_mask)
                 output = denoise(tokens, latents, plan)
                 if processors and plan.moves_tokens:
                     output.logits = process_logits(processors, output.logits, tokens, plan.unmask)

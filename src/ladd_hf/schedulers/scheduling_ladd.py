@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 
@@ -29,6 +29,8 @@ from ..diffusion.paths import (
 )
 from ..diffusion.process import NoiseProcess
 from ..diffusion.rng import RowGenerator
+from ..diffusion.token_waiting import Waiting
+from ..models.chunks import latents_of_tokens
 from ..models.configuration_ladd import LaddConfig
 from ..models.vocabulary import Vocabulary, unwritten_padding
 from ..utils.number_ranges import COUNT, COUNT_OR_ZERO, POSITIVE, check_ranges
@@ -78,15 +80,25 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
             equal number at random positions), or by confidence: `top_probability`, `margin` or `entropy`.
         remasking: `none`, or `{"name": "cap", "rate": eta}` or `{"name": "rescale", "rate": eta}` to remask visible
             tokens (ReMDM).
+        token_waiting: `none`, or `while_written`: a token stays masked in the step that makes its latent known, which
+            would otherwise draw the two independently; or `until_known`: it also stays masked before that. In the last
+            step that moves tokens none waits.
         noise_process: a [`NoiseProcess`] or a mapping of its fields; a pipeline sets its model's.
         pad_token_id, tokenizer_size: the padding token and all ids from `tokenizer_size` up are never written; a
             pipeline sets its model's.
+        latent_unpooling: `chunk` if a token belongs to the latent of its chunk, and waits for that alone; `none` if it
+            reads all latents, and waits for each of them. A pipeline sets its model's.
 
     Every option with named choices has a public `register_*` function. Raises `ValueError` for invalid options.
     """
 
     order = 1
-    OF_THE_MODEL = ("noise_process", "pad_token_id", "tokenizer_size")  # set from the model's configuration
+    OF_THE_MODEL = (
+        "noise_process",
+        "pad_token_id",
+        "tokenizer_size",
+        "latent_unpooling",
+    )  # set from the model's configuration
     _leg_weights: list[float] | None = None
 
     @register_to_config
@@ -98,9 +110,11 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         latent_solver: str | None = None,
         unmasking: Spec = "ancestral",
         remasking: Spec = "none",
+        token_waiting: Spec = "none",
         noise_process: NoiseProcess | Mapping[str, Any] | None = None,
         pad_token_id: int | None = None,
         tokenizer_size: int | None = None,
+        latent_unpooling: str = "none",
     ) -> None:
         walked = time_path(path)
         self._leg_weights = None if steps is None else leg_weights(steps, walked)
@@ -129,6 +143,12 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         self._vocabulary = Vocabulary(*ids)
         self._unmasking = unmasking(self.config.unmasking)
         self._remasking = remasking(self.config.remasking, self._unmasking)
+        self._waiting = Waiting.of(self.config.token_waiting)
+        if self.config.latent_unpooling not in ("none", "chunk"):
+            raise ValueError(
+                f"`latent_unpooling` is {described(self.config.latent_unpooling)}; give 'none' or 'chunk', as the "
+                "model's configuration does."
+            )
         self.num_inference_steps: int | None = None
         self.timesteps = torch.arange(0)
         self._grid: list[Point] = []
@@ -153,9 +173,20 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
     @property
     def is_ancestral(self) -> bool:
         """True if runs follow the model's own reverse process, whose bound is then that of their samples: `ancestral`
-        unmasking without remasking, and steps of `ddpm` to latents that are drawn from anchors."""
-        own = self._latents is None or self._latents.has_own_law
+        unmasking without remasking or waiting, and steps of `ddpm` to latents that are drawn from anchors."""
+        return self.has_marginal_bound and not self.waits
+
+    @property
+    def has_marginal_bound(self) -> bool:
+        """True if the marginalised bound, `nelbo` with `run`, `num_proposals` and `token_waiting`, is of the runs'
+        samples: as `is_ancestral`, but tokens may wait for latents that have probabilities."""
+        own = self._latents is None or (self._latents.has_own_law and not (self.waits and self._latents.ends_noisy))
         return own and isinstance(self._unmasking, AncestralUnmasking) and isinstance(self._remasking, NoRemasking)
+
+    @property
+    def waits(self) -> bool:
+        """True if tokens wait for latents (`token_waiting`), where there are any."""
+        return self._waiting is not None and self._latents is not None
 
     @property
     def is_first_hitting(self) -> bool:
@@ -192,13 +223,19 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
             "noise_process": NoiseProcess.of(config).data(),
             "pad_token_id": unwritten_padding(config),
             "tokenizer_size": getattr(config, "tokenizer_size", None),
+            "latent_unpooling": getattr(config, "latent_unpooling", "none"),
         }
 
     def for_model(self, config: LaddConfig) -> LaddScheduler:
         """Returns this scheduler, or a copy with the model's noise process and ids if they differ.
 
-        Raises `ValueError` if its `unmasking` does not suit a model conditioned on t_x.
+        Raises `ValueError` if its `unmasking` or `token_waiting` does not suit a model conditioned on t_x.
         """
+        if config.token_time_conditioning and self._waiting is not None:
+            raise ValueError(
+                f"The model is conditioned on t_x (`token_time_conditioning`), and with `token_waiting` "
+                f"{self.config.token_waiting!r} more tokens are masked than it was trained on at that time: use 'none'."
+            )
         if config.token_time_conditioning and not self._unmasking.exact_with_token_times:
             raise ValueError(
                 f"The model is conditioned on t_x (`token_time_conditioning`), which `unmasking` "
@@ -298,6 +335,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         latents: Tensor | None = None,
         generator: Generators = None,
         editable_mask: Tensor | None = None,
+        attention_mask: Tensor | None = None,
     ) -> StepPlan:
         """Draws the positions that a step changes, before the denoiser runs and independent of its output.
 
@@ -308,19 +346,50 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
             generator: one generator, a list with one per row, or a `RowGenerator` that serves a whole run.
             editable_mask: `(B, S)` bool, positions that the run writes, such as all after a prompt; other positions are
                 never remasked and not counted. All by default.
+            attention_mask: `(B, S)`, 0 at padding, on which depends which tokens wait for a latent. `None` without
+                padding.
 
         Raises `ValueError` for a step that does not exist, and if the mask token is unknown.
         """
         self._check_mask()
         index, (start, end) = self._index(timestep), self._interval(timestep)
         random = RowGenerator.from_generator(generator, len(sample), sample.device)
-        step, moves = self._token_steps[index], None
-        unmask = torch.zeros_like(sample, dtype=torch.bool)
-        if step is not None:
-            unmask = self._unmasking.candidates(self._tokens, sample, step, random, editable_mask)
-        if latents is not None and end[1] < start[1]:
-            moves = self._channel().draw_moves(latents, start[1], end[1], random)
-        return StepPlan(index, start, end, self.times(index), step, unmask, moves, editable_mask)
+        nothing = torch.zeros_like(sample, dtype=torch.bool)
+        plan = StepPlan(index, start, end, self.times(index), self._token_steps[index], nothing, None, editable_mask)
+        if self._waiting is None or latents is None:
+            return self._with_moves(self._with_tokens(plan, sample, random), latents, random)
+        plan = self._with_moves(plan, latents, random)  # before tokens, some of which wait for what moves
+        waiting = self._waiting_tokens(plan, sample, latents, attention_mask)
+        return self._with_tokens(replace(plan, waiting=waiting), sample, random)
+
+    def _with_tokens(self, plan: StepPlan, sample: Tensor, random: RowGenerator) -> StepPlan:
+        """Returns the plan with the positions that need logits."""
+        if plan.token_step is None:
+            return plan
+        if plan.waiting is not None:  # like visible tokens, they are neither revealed nor counted
+            sample = sample.masked_fill(plan.waiting, int(self._tokens.mask_id == 0))
+        unmask = self._unmasking.candidates(self._tokens, sample, plan.token_step, random, plan.counted_mask)
+        return replace(plan, unmask=unmask)
+
+    def _with_moves(self, plan: StepPlan, latents: Tensor | None, random: RowGenerator) -> StepPlan:
+        """Returns the plan with the latents that change."""
+        (_, t_y), (_, s_y) = plan.start, plan.end
+        if latents is None or t_y <= s_y:
+            return plan
+        return replace(plan, latent_moves=self._channel().draw_moves(latents, t_y, s_y, random))
+
+    def _waiting_tokens(
+        self, plan: StepPlan, sample: Tensor, latents: Tensor, attention_mask: Tensor | None
+    ) -> Tensor | None:
+        """Returns the tokens that wait in a step, `(B, S)` bool; `None` in the last one that moves tokens."""
+        if self._waiting is None or plan.token_step is None or plan.token_step.steps_left == 1:
+            return None
+        (_, t_y), (_, s_y), moves = plan.start, plan.end, plan.latent_moves
+        if moves is None:
+            moves = torch.zeros(latents.shape[:2], dtype=torch.bool, device=latents.device)
+        own = latents_of_tokens(self.config.latent_unpooling, latents.shape[1], sample, attention_mask)
+        waiting = replace(self._waiting, latent_of_token=own)
+        return waiting.tokens(self._channel(), latents, moves, t_y, s_y, sample.shape[1])
 
     def step(
         self,
@@ -385,7 +454,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
     ) -> Tensor:
         """Returns tokens `(B, S)` at s_x: the plan's chosen ones drawn from `logits` `(n, V)`, some others remasked."""
         editable = plan.editable_mask
-        chosen = self._unmasking.chosen(plan.unmask, logits, self._tokens, step, editable)
+        chosen = self._unmasking.chosen(plan.unmask, logits, self._tokens, step, plan.counted_mask)
         of_chosen = logits if chosen is plan.unmask else logits[chosen[plan.unmask]]
         uniform = random.uniform(sample.shape[1])
         revealed = self._tokens.reveal(sample, chosen, of_chosen, uniform, draw)
