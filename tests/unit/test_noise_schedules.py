@@ -16,7 +16,7 @@ MASK_SPECS = [
     {"name": "polynomial", "degree": 0.5},
     {"name": "geometric", "sigma_min": 1e-3, "sigma_max": 10.0},
 ]
-GAUSSIAN_SPECS = [*sorted(GAUSSIAN_SCHEDULES), {"name": "polynomial", "degree": 3}, {"name": "sqrt", "eps": 0.01}]
+GAUSSIAN_SPECS = [*sorted(GAUSSIAN_SCHEDULES), {"name": "polynomial", "degree": 3}, {"name": "sqrt", "eps": 0.01}, {"name": "tan", "d": 0.3}]
 
 
 def label(value):
@@ -144,6 +144,8 @@ def test_signal_falls_from_one_to_zero_squeezed_by_eps(spec):
         ("linear", lambda t: 1 - t),
         ("polynomial", lambda t: 1 - t**2),
         ({"name": "polynomial", "degree": 3}, lambda t: 1 - t**3),
+        ("tan", lambda t: 1 / (1 + 25 * torch.tan(math.pi / 2 * t) ** 2)),
+        ({"name": "tan", "d": 2}, lambda t: 1 / (1 + 4 * torch.tan(math.pi / 2 * t) ** 2)),
         ("cosine", lambda t: torch.cos(math.pi / 2 * (t + 0.008) / 1.008) ** 2),
     ],
     ids=label,
@@ -151,6 +153,20 @@ def test_signal_falls_from_one_to_zero_squeezed_by_eps(spec):
 def test_signal_variance_is_the_schedule_of_the_method_squeezed(spec, raw):
     t = torch.linspace(0, 1, 101, dtype=torch.float64)
     torch.testing.assert_close(gaussian_schedule(spec).signal_variance(t), 1e-4 + (1 - 2e-4) * raw(t))
+
+
+@pytest.mark.parametrize("d", [0.5, 2, 10])
+def test_tan_divides_the_ratio_of_signal_to_noise_by_the_square_of_d(d):
+    t = inside()
+    one, other = (gaussian_schedule({"name": "tan", "d": factor, "eps": 1e-12}).signal_variance(t) for factor in (1, d))
+    torch.testing.assert_close(other / (1 - other), one / (1 - one) / d**2, rtol=1e-6, atol=1e-10)
+    torch.testing.assert_close(one, torch.cos(math.pi / 2 * t) ** 2)
+
+
+@pytest.mark.parametrize("d", [0.5, 2, 10])
+def test_tan_has_as_much_signal_as_noise_where_the_tangent_is_one_over_d(d):
+    t = torch.tensor(2 / math.pi * math.atan(1 / d), dtype=torch.float64)
+    assert float(gaussian_schedule({"name": "tan", "d": d}).signal_variance(t)) == pytest.approx(0.5, abs=1e-12)
 
 
 # --- what is refused ---
@@ -186,6 +202,8 @@ def test_options_a_schedule_does_not_take_are_refused(build, spec):
         (mask_schedule, {"name": "geometric", "sigma_min": 0.0}),
         (gaussian_schedule, {"name": "polynomial", "degree": 0}),
         (gaussian_schedule, {"name": "polynomial", "degree": -1}),
+        (gaussian_schedule, {"name": "tan", "d": 0}),
+        (gaussian_schedule, {"name": "tan", "d": float("nan")}),
         (gaussian_schedule, {"name": "sqrt", "eps": 0.7}),
         (gaussian_schedule, {"name": "linear", "eps": -0.1}),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -155,6 +156,18 @@ def _linear_signal(t: Tensor) -> Tensor:
     return 1 - t
 
 
+@dataclass(frozen=True)
+class _TangentSignal:
+    """1 / (1 + d^2 tan^2(pi t / 2))."""
+
+    d: float
+
+    def __call__(self, t: Tensor) -> Tensor:
+        angle = math.pi / 2 * t
+        signal, noise = torch.cos(angle).square(), (self.d * torch.sin(angle)).square()
+        return signal / (signal + noise)  # without the infinite tangent at t = 1
+
+
 def _sqrt_schedule(eps: float = 1e-4) -> GaussianSchedule:
     return GaussianSchedule(_sqrt_signal, eps)
 
@@ -169,6 +182,14 @@ def _linear_schedule(eps: float = 1e-4) -> GaussianSchedule:
 
 def _polynomial_schedule(degree: float = 2.0, eps: float = 1e-4) -> GaussianSchedule:
     return GaussianSchedule(PolynomialMaskSchedule(degree).alpha, eps)
+
+
+def _tan_schedule(d: float = 5.0, eps: float = 1e-4) -> GaussianSchedule:
+    """a(t)^2 = 1 / (1 + d^2 tan^2(pi t / 2)), of signal-to-noise ratio 1 / (d tan(pi t / 2))^2: d = 1 is the cosine
+    without its offset, larger values spend more times on noise. Not the paper's: that of DiLaDiff, arXiv 2605.23605."""
+    if d not in POSITIVE:
+        raise ValueError(f"The tan schedule got d {d}; give a positive factor of the noise, such as 5.")
+    return GaussianSchedule(_TangentSignal(d), eps)
 
 
 MASK_SCHEDULES: Registry[Callable[..., MaskSchedule]] = Registry(
@@ -189,6 +210,7 @@ GAUSSIAN_SCHEDULES: Registry[Callable[..., GaussianSchedule]] = Registry(
         "cosine": _cosine_schedule,
         "linear": _linear_schedule,
         "polynomial": _polynomial_schedule,
+        "tan": _tan_schedule,
     },
 )
 # Each registers a schedule under a name, for use in `token_noise_schedule` and `latent_noise_schedule`.
@@ -206,6 +228,6 @@ def mask_schedule(spec: Spec) -> MaskSchedule:
 
 
 def gaussian_schedule(spec: Spec) -> GaussianSchedule:
-    """Builds the schedule of continuous latents (`sqrt`, `cosine`, `linear`, `polynomial`) as `mask_schedule` does."""
+    """Builds the schedule of continuous latents as `mask_schedule` does: `sqrt`, `cosine`, `linear`, `polynomial`, `tan`."""
     schedule: GaussianSchedule = GAUSSIAN_SCHEDULES.build(spec)
     return schedule
