@@ -16,7 +16,12 @@ MASK_SPECS = [
     {"name": "polynomial", "degree": 0.5},
     {"name": "geometric", "sigma_min": 1e-3, "sigma_max": 10.0},
 ]
-GAUSSIAN_SPECS = [*sorted(GAUSSIAN_SCHEDULES), {"name": "polynomial", "degree": 3}, {"name": "sqrt", "eps": 0.01}, {"name": "tan", "d": 0.3}]
+GAUSSIAN_SPECS = [
+    *sorted(GAUSSIAN_SCHEDULES),
+    {"name": "polynomial", "degree": 3},
+    {"name": "sqrt", "eps": 0.01},
+    {"name": "tan", "d": 0.3},
+]
 
 
 def label(value):

@@ -1,13 +1,14 @@
-"""Prediction targets of noisy continuous latents, by name: y_0, the noise, or which anchor y_0 is."""
+"""Prediction targets of noisy continuous latents, by name: y_0, the noise, v, or which anchor y_0 is."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..utils.number_ranges import whole
+from ..utils.number_ranges import POSITIVE, whole
 from ..utils.options import Options, option
 from ..utils.registry import Registry
+from .preconditioned_latents import Preconditioning
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,11 @@ class LatentPrediction(Options):
     setting: ClassVar[str] = "latent_prediction_type"
     solver: ClassVar[str] = "ddim"
 
+    @property
+    def preconditioning(self) -> Preconditioning | None:
+        """The shares of y_t and of the network's output in y_0; `None` if the output is y_0, the noise or neither."""
+        return None
+
 
 @dataclass(frozen=True)
 class SamplePrediction(LatentPrediction):
@@ -30,6 +36,34 @@ class SamplePrediction(LatentPrediction):
 @dataclass(frozen=True)
 class NoisePrediction(LatentPrediction):
     """The noise."""
+
+
+@dataclass(frozen=True)
+class VelocityPrediction(LatentPrediction):
+    """v = a(t) noise - s(t) y_0, so that y_0 = a(t) y_t - s(t) v: y_0 at pure noise, the noise at clean latents."""
+
+    @property
+    def preconditioning(self) -> Preconditioning:
+        """See [`LatentPrediction.preconditioning`]."""
+        return Preconditioning(sign=-1)
+
+
+@dataclass(frozen=True)
+class PreconditionedPrediction(LatentPrediction):
+    """F in y_0 = c_skip(t) y_t + c_out(t) F, with EDM's shares, for an input y_t scaled to unit variance.
+
+    For data of unit variance F is -v, and the input is not scaled.
+
+    Args:
+        data_std: standard deviation of a coordinate of y_0, EDM's sigma_data.
+    """
+
+    data_std: float = option(1.0, POSITIVE)
+
+    @property
+    def preconditioning(self) -> Preconditioning:
+        """See [`LatentPrediction.preconditioning`]."""
+        return Preconditioning(self.data_std)
 
 
 @dataclass(frozen=True)
@@ -54,5 +88,11 @@ class AnchorPrediction(LatentPrediction):
 
 LATENT_PREDICTIONS: Registry[type[LatentPrediction]] = Registry(
     "latent prediction type",
-    {"sample": SamplePrediction, "epsilon": NoisePrediction, "anchors": AnchorPrediction},
+    {
+        "sample": SamplePrediction,
+        "epsilon": NoisePrediction,
+        "v": VelocityPrediction,
+        "preconditioned": PreconditionedPrediction,
+        "anchors": AnchorPrediction,
+    },
 )

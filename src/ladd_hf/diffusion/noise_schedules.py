@@ -228,6 +228,9 @@ def mask_schedule(spec: Spec) -> MaskSchedule:
 
 
 def gaussian_schedule(spec: Spec) -> GaussianSchedule:
-    """Builds the schedule of continuous latents as `mask_schedule` does: `sqrt`, `cosine`, `linear`, `polynomial`, `tan`."""
+    """Builds the schedule of continuous latents as `mask_schedule` does.
+
+    Its names are `sqrt`, `cosine`, `linear`, `polynomial` and `tan`.
+    """
     schedule: GaussianSchedule = GAUSSIAN_SCHEDULES.build(spec)
     return schedule

@@ -15,6 +15,7 @@ from .channels import ContinuousLatents, DiscreteLatents, LatentChannel, MaskedC
 from .latent_predictions import LATENT_PREDICTIONS, AnchorPrediction, LatentPrediction, NoisePrediction
 from .noise_schedules import gaussian_schedule, mask_schedule
 from .paths import PathSpec, time_path
+from .preconditioned_latents import PreconditionedLatents
 
 LATENT_TYPES = ("none", "continuous", "discrete")
 
@@ -30,8 +31,8 @@ class NoiseProcess(Options):
         latent_dim: size of a continuous latent.
         codebook_size: number of codes.
         latent_noise_schedule: alpha(t) of codes or a(t)^2 of vectors, given as `token_noise_schedule` is.
-        latent_prediction_type: `sample`, `epsilon` or `anchors`, the target of the denoiser's prediction of continuous
-            latents, a name or a mapping with `name` and options.
+        latent_prediction_type: `sample`, `epsilon`, `v`, `preconditioned` or `anchors`, the target of the denoiser's
+            prediction of continuous latents, a name or a mapping with `name` and options.
 
     Raises `ValueError` for other values.
     """
@@ -109,6 +110,8 @@ class NoiseProcess(Options):
         gaussian, solver = gaussian_schedule(schedule), solver or prediction.solver
         if isinstance(prediction, AnchorPrediction):
             return AnchoredLatents(gaussian, self.latent_dim, solver)
+        if prediction.preconditioning is not None:
+            return PreconditionedLatents(gaussian, prediction.preconditioning, self.latent_dim, solver)
         return ContinuousLatents(gaussian, isinstance(prediction, NoisePrediction), self.latent_dim, solver)
 
 

@@ -107,7 +107,8 @@ class LaddConfig(PreTrainedConfig):
         token_noise_schedule, latent_noise_schedule (`str` or `dict`): see `noise_schedules`; by default linear for
             tokens, `sqrt` for continuous latents and `polynomial` of degree 2 for codes.
         latent_prediction_type (`str` or `dict`): prediction target of the network for continuous latents: `sample`,
-            `epsilon`, or `anchors`, the probabilities of `count` anchors, see [`AnchorPrediction`].
+            `epsilon`, `v`, `preconditioned` (EDM's, for latents of `data_std`, see [`PreconditionedPrediction`]), or
+            `anchors`, the probabilities of `count` anchors, see [`AnchorPrediction`].
         encoder (`str` or `dict`): `trained`, a transformer of our own ([`TrainedOptions`]: sizes, `readout`,
             `variance`), or `pretrained` ([`PretrainedOptions`]: `name_or_path`, `pooling`, `projection` and others).
         latent_normalization (`"none"`, `"l2"`, `"unit"`): `l2` scales each latent to length sqrt(D) (unit mean square),

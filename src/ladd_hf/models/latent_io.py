@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..diffusion.noise_schedules import GaussianSchedule, gaussian_schedule
 from .chunks import Chunks, chunk_middles, row_spans
 from .configuration_ladd import LaddConfig
 from .encoders.trained import LatentReadout, rope_theta
@@ -21,7 +22,10 @@ from .transformer import (
 
 
 class LatentInput(nn.Module):
-    """Maps latents to the stream: an MLP D -> 4H -> H, and learned slots if they have no rotary positions."""
+    """Maps latents to the stream: an MLP D -> 4H -> H, and learned slots if they have no rotary positions.
+
+    Preconditioned latents are scaled to unit variance before.
+    """
 
     def __init__(self, config: LaddConfig) -> None:
         super().__init__()
@@ -29,9 +33,19 @@ class LatentInput(nn.Module):
         self.down_proj = nn.Linear(4 * config.hidden_size, config.hidden_size)
         slots = config.latent_positions == "learned"
         self.slots = nn.Parameter(torch.zeros(config.latent_length, config.hidden_size)) if slots else None
+        preconditioning = config.latent_prediction.preconditioning
+        scales = preconditioning is not None and preconditioning.data_std != 1
+        self.preconditioning = preconditioning if scales else None
+        self.schedule = continuous_schedule(config)
 
-    def forward(self, vectors: Tensor) -> Tensor:
-        """`(B, M, D)` to `(B, M, hidden_size)`."""
+    def forward(self, vectors: Tensor, timesteps: Tensor | None = None) -> Tensor:
+        """`(B, M, D)` latents at times `(B,)` or `(1,)` to `(B, M, hidden_size)`.
+
+        Raises `ValueError` without times if the latents are scaled by them.
+        """
+        if self.preconditioning is not None and self.schedule is not None:
+            scale = self.preconditioning.input_scale(self.schedule, of_latents(timesteps))
+            vectors = vectors * scale.to(vectors.dtype)
         vectors = vectors.to(self.down_proj.bias.dtype)  # the bias is a float even where weights are quantised
         states = self.down_proj(nn.functional.silu(self.up_proj(vectors)))
         return states if self.slots is None else states + self.slots
@@ -112,13 +126,25 @@ class LatentDenoiser(nn.Module):
 
     def forward(self, latents: Tensor, timesteps: Tensor) -> Tensor:
         """`(B, M, D)` latents at `(B,)` times to `(B, M, D)`."""
-        states = self.latent_input(latents)
+        states = self.latent_input(latents, timesteps)
         positions = torch.arange(latents.shape[1], device=latents.device)[None]
         rotary = model_rotary(self.config, positions, states.dtype)
         conditioning = self.time_embedding(timesteps)
         for block in self.blocks:
             states, _ = block(states, None, conditioning, rotary)
         return self.head(states, conditioning)
+
+
+def continuous_schedule(config: LaddConfig) -> GaussianSchedule | None:
+    """Returns a(t)^2 of continuous latents, `None` for others."""
+    return gaussian_schedule(config.latent_noise_schedule or "") if config.latent_type == "continuous" else None
+
+
+def of_latents(timesteps: Tensor | None) -> Tensor:
+    """Returns times of latents, `(B, 1, 1)` or `(1, 1, 1)` float64. Raises `ValueError` if there are none."""
+    if timesteps is None:
+        raise ValueError("The noise level of the latents is an input of this model: give `latent_timesteps`.")
+    return timesteps.double()[:, None, None]
 
 
 def timestep_scale(config: LaddConfig) -> float:

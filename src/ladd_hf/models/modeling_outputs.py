@@ -35,7 +35,8 @@ class LaddOutput(ModelOutput):
         loss: scalar training loss, if `labels` were given.
         logits: `(B, S, V)`, or `(n, V)` in row-major order of `logits_mask`; tokens that are never generated, such as
             the mask token, are at minus infinity.
-        latent_prediction: `(B, M, D)` predicted y_0 or noise, or `(B, M, K)` logits over codes or anchors, or `None`.
+        latent_prediction: `(B, M, D)` predicted y_0, or the noise, or another target of `latent_prediction_type`, or
+            `(B, M, K)` logits over codes or anchors, or `None`.
         latent_anchors: `(K, D)`, the anchors that `latent_prediction` is about, or `None`.
         logits_positions: `(n,)` int64, indices of the logits among the batch's `B * S` tokens, if they are those of the
             loss's own evaluation.

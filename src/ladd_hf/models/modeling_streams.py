@@ -90,7 +90,8 @@ class LaddModel(LaddPreTrainedModel):
         if latent_vectors is not None:
             if self.latent_input is None:
                 raise ValueError("This model has no latents (`latent_type` 'none'): call it without `latent_vectors`.")
-            latent_states = self.latent_input(latent_vectors)
+            times = None if latent_timesteps is None else one_or_each(latent_timesteps, len(states))
+            latent_states = self.latent_input(latent_vectors, times)
             if self.latent_unpooling is not None:
                 states = states + self.latent_unpooling(
                     latent_states, *row_spans(attention_mask, states), states.shape[1]

@@ -129,7 +129,7 @@ def test_the_mean_gradient_of_the_training_loss_is_that_of_the_exact_bound(kind,
     assert 5 * error < 0.1 * abs(exact), "else nothing was shown"
 
 
-@pytest.mark.parametrize("predicts", ["sample", "epsilon"])
+@pytest.mark.parametrize("predicts", ["sample", "epsilon", "v", {"name": "preconditioned", "data_std": 0.5}], ids=str)
 @pytest.mark.parametrize("path", ["joint", "sequential"])
 def test_for_continuous_latents_it_is_that_of_the_estimated_bound(path, predicts):
     """Both ends of the difference have the same noise, and so little of it is left."""
