@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ladd_hf import LaddConfig
+from ladd_hf import LaddConfig, LaddForDiffusionLM
 from ladd_hf.models.chunks import Chunks, chunk_middles, even_chunks
 from ladd_hf.models.latent_io import LatentPooling, LatentUnpooling
 
@@ -122,3 +122,85 @@ def test_nor_are_its_tokens_left_out_where_they_are_read(tiny_config):
     pooling = LatentPooling(tiny_config("discrete", latent_pooling="chunk"))
     with pytest.raises(ValueError, match=r"13 tokens.*`max_position_embeddings` \(12\)"):
         pooling(torch.randn(1, 13, 32), torch.zeros(1, dtype=torch.int64), torch.tensor([13]))
+
+
+# --- unpooling that knows t_y ---
+
+
+def added_to_embeddings(model, tokens, latents, t):
+    """What the first block reads of the tokens, less their embeddings."""
+    seen = []
+    hook = model.model.blocks[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    model(tokens, latents, t, t)
+    hook.remove()
+    return seen[0] - model.model.embed_tokens(tokens)
+
+
+def noisy_inputs(rows=3):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(1, 10, (rows, 12), generator=generator), torch.randn(rows, 4, 3, generator=generator)
+
+
+@pytest.mark.parametrize("kind", ["continuous", "separate", "anchors"])
+def test_scaled_by_the_signal_noise_adds_next_to_nothing(kind, stirred_model):
+    model = stirred_model(kind, latent_unpooling="chunk", latent_unpooling_time="signal")
+    plain = stirred_model(kind, latent_unpooling="chunk")
+    plain.load_state_dict(model.state_dict())
+    (tokens, latents), times = noisy_inputs(), torch.tensor([0.0, 0.6, 1.0])
+    full, found = (added_to_embeddings(one, tokens, latents, times) for one in (plain, model))
+    signal = model.latent_channel.schedule.signal(times)
+    torch.testing.assert_close(found, signal[:, None, None] * full, atol=1e-5, rtol=1e-5)
+    assert full.abs().max() > 0.1 and found[2].abs().max() < 0.02 * full[2].abs().max()
+    one_time = added_to_embeddings(model, tokens[1:2], latents[1:2], times[1])
+    torch.testing.assert_close(one_time, found[1:2], atol=1e-6, rtol=1e-5)
+
+
+def test_a_modulation_starts_as_none_and_learns_from_the_time(tiny_model, stirred_model):
+    (tokens, latents), times = noisy_inputs(), torch.tensor([0.0, 0.6, 1.0])
+    settings = {"latent_unpooling": "chunk", "latent_unpooling_time": "modulation"}
+    fresh, plain = tiny_model("continuous", **settings), tiny_model("continuous", latent_unpooling="chunk")
+    plain.load_state_dict(fresh.state_dict(), strict=False)
+    found, expected = (added_to_embeddings(one, tokens, latents, times) for one in (fresh, plain))
+    torch.testing.assert_close(found, expected)
+    model = stirred_model("continuous", **settings)
+    early, late = (added_to_embeddings(model, tokens, latents, torch.full((3,), t)) for t in (0.1, 0.9))
+    assert (early - late).abs().max() > 1e-2
+    model(tokens, latents, times, times).logits[..., 1:10].sum().backward()
+    assert model.model.latent_unpooling.modulation.weight.grad.abs().sum() > 0
+
+
+def test_it_is_saved_with_the_model(stirred_model, tmp_path):
+    for told in ("signal", "modulation"):
+        model = stirred_model("continuous", latent_unpooling="chunk", latent_unpooling_time=told)
+        model.save_pretrained(tmp_path / told)
+        loaded = LaddForDiffusionLM.from_pretrained(tmp_path / told)
+        (tokens, latents), times = noisy_inputs(), torch.tensor([0.0, 0.6, 1.0])
+        assert loaded.config.latent_unpooling_time == told
+        assert torch.equal(loaded(tokens, latents, times, times).logits, model(tokens, latents, times, times).logits)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "message"),
+    [
+        ("continuous", {"latent_unpooling_time": "signal"}, "no latents are unpooled: set `latent_unpooling` 'chunk'"),
+        (
+            "continuous",
+            {"latent_unpooling": "chunk", "latent_unpooling_time": "modulation", "latent_time_conditioning": False},
+            "not conditioned on t_y: set `latent_time_conditioning`, or give 'signal'",
+        ),
+        (
+            "discrete",
+            {"latent_unpooling": "chunk", "latent_unpooling_time": "signal"},
+            "'discrete', but latent_unpooling_time is set",
+        ),
+    ],
+)
+def test_what_knows_of_no_noise_is_refused(kind, changes, message, tiny_config):
+    with pytest.raises(ValueError, match=message):
+        tiny_config(kind, **changes)
+
+
+def test_the_signal_needs_a_time(stirred_model):
+    settings = {"latent_unpooling": "chunk", "latent_unpooling_time": "signal", "latent_time_conditioning": False}
+    with pytest.raises(ValueError, match="give `latent_timesteps`"):
+        stirred_model("continuous", **settings)(*noisy_inputs())

@@ -40,7 +40,7 @@ MODEL_SIZES: dict[str, tuple[int, int, int, int]] = {
 FORMAT_VERSION = 2
 
 # Settings for only one type of latents, and for latents of any type.
-_OF_CONTINUOUS = ("latent_denoiser", "latent_prediction_type")
+_OF_CONTINUOUS = ("latent_denoiser", "latent_prediction_type", "latent_unpooling_time")
 _OF_CODES = ("codebook_size", "quantizer")
 _OF_LATENTS = (
     *("latent_length", "latent_dim", "latent_noise_schedule", "latent_head", "latent_normalization"),
@@ -98,6 +98,9 @@ class LaddConfig(PreTrainedConfig):
         latent_unpooling (`"none"`, `"chunk"`): `chunk` also adds to each token's embedding a learned map of the latent
             of its own chunk of text, a separate one for each position in the chunk: the reverse of the encoder's
             `chunk` readout. Ours, not the paper's: attention need not learn which latent belongs to which tokens.
+        latent_unpooling_time (`"none"`, `"signal"`, `"modulation"`): what unpooled continuous latents are told of their
+            noise: nothing; `signal`, the map is scaled by a(t_y), so that pure noise adds next to nothing to the
+            embeddings; `modulation`, the latents are shifted and scaled by learned vectors of t_y, which start at zero.
         token_time_conditioning, latent_time_conditioning (`bool`): condition the network on t_x, t_y. By default false
             for tokens and codes, whose number of masks is informative, and true for continuous latents.
         latent_head (`str` or `dict`): output layer of the latents: `linear`, or `mlp`, which adds a residual MLP of
@@ -165,6 +168,7 @@ class LaddConfig(PreTrainedConfig):
     latent_positions: Literal["aligned", "concatenated", "learned"] = "aligned"
     latent_pooling: Literal["none", "chunk"] = "none"
     latent_unpooling: Literal["none", "chunk"] = "none"
+    latent_unpooling_time: Literal["none", "signal", "modulation"] = "none"
     token_time_conditioning: bool = False
     latent_time_conditioning: bool | None = None
     latent_head: str | dict[str, Any] = "linear"
@@ -390,6 +394,7 @@ class LaddConfig(PreTrainedConfig):
                 f"`latent_pooling` is {self.latent_pooling!r}, but with `separate_latent_denoiser` latents are "
                 "predicted without tokens: leave one of them out."
             )
+        self._validate_unpooling()
         encoder = self.encoder_options
         encoder.check(self.latent_length, self.latent_dim, self.max_position_embeddings)
         LATENT_HEADS.build(self.latent_head)
@@ -405,6 +410,19 @@ class LaddConfig(PreTrainedConfig):
                 "the latent type 'continuous'."
             )
         self._validate_codes()
+
+    def _validate_unpooling(self) -> None:
+        told = self.latent_unpooling_time
+        if told != "none" and self.latent_unpooling == "none":
+            raise ValueError(
+                f"`latent_unpooling_time` is {told!r}, but no latents are unpooled: set `latent_unpooling` 'chunk', or "
+                "leave it out."
+            )
+        if told == "modulation" and not self.latent_time_conditioning:
+            raise ValueError(
+                "`latent_unpooling_time` is 'modulation', but the network is not conditioned on t_y: set "
+                "`latent_time_conditioning`, or give 'signal'."
+            )
 
     def _validate_codes(self) -> None:
         mask_schedule(self.latent_noise_schedule or "")

@@ -67,16 +67,44 @@ class LatentPooling(nn.Module):
 
 
 class LatentUnpooling(nn.Module):
-    """Adds to each token a map of the latent of its chunk, dependent on its position in the chunk."""
+    """Adds to each token a map of the latent of its chunk, dependent on its position in the chunk, and of its noise
+    as `latent_unpooling_time` says."""
 
     def __init__(self, config: LaddConfig) -> None:
         super().__init__()
         self.chunks = Chunks(config.latent_length, config.max_position_embeddings)
         self.proj = nn.Linear(config.hidden_size, self.chunks.size * config.hidden_size, bias=False)
+        told = config.latent_unpooling_time
+        self.schedule = continuous_schedule(config) if told == "signal" else None
+        modulated = told == "modulation"
+        self.modulation = Modulation(config.cond_hidden_size, config.hidden_size, count=2) if modulated else None
 
-    def forward(self, latent_states: Tensor, starts: Tensor, lengths: Tensor, length: int) -> Tensor:
-        """`(B, M, hidden_size)` states of the latents to `(B, length, hidden_size)`; 0 at padding."""
+    def forward(
+        self,
+        latent_states: Tensor,
+        starts: Tensor,
+        lengths: Tensor,
+        length: int,
+        timesteps: Tensor | None = None,
+        conditioning: Tensor | None = None,
+    ) -> Tensor:
+        """`(B, M, hidden_size)` states of the latents to `(B, length, hidden_size)`; 0 at padding.
+
+        Args:
+            latent_states: states of the latents.
+            starts, lengths: `(B,)` or `(1,)`, the rows' texts.
+            length: S.
+            timesteps: t_y, `(B,)` or `(1,)`, if the map is scaled by the signal.
+            conditioning: `(B, cond_hidden_size)` or `(1, ...)`, the embedded t_y, for a modulation.
+
+        Raises `ValueError` for longer texts than the chunks cover, and without times if they are needed.
+        """
         self.chunks.check(length)
+        if self.modulation is not None:
+            shift, scale = self.modulation(conditioning)
+            latent_states = torch.addcmul(shift, latent_states, 1 + scale)
+        elif self.schedule is not None:  # the map is linear
+            latent_states = latent_states * self.schedule.signal(of_latents(timesteps)).to(latent_states.dtype)
         size = self.chunks.size
         said = self.proj(latent_states).unflatten(-1, (size, -1)).flatten(1, 2)  # (B, M * size, H)
         chunk, place = self.chunks.places(starts, lengths, length)

@@ -86,17 +86,18 @@ class LaddModel(LaddPreTrainedModel):
         check_tokens(self.config, input_ids, inputs_embeds, attention_mask)
         states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         check_times(len(states), token_timesteps=token_timesteps, latent_timesteps=latent_timesteps)
-        latent_states = None
+        latent_states = times = None
         if latent_vectors is not None:
             if self.latent_input is None:
                 raise ValueError("This model has no latents (`latent_type` 'none'): call it without `latent_vectors`.")
             times = None if latent_timesteps is None else one_or_each(latent_timesteps, len(states))
             latent_states = self.latent_input(latent_vectors, times)
-            if self.latent_unpooling is not None:
-                states = states + self.latent_unpooling(
-                    latent_states, *row_spans(attention_mask, states), states.shape[1]
-                )
-        conditioning = self._conditioning(len(states), token_timesteps, latent_timesteps, latent_vectors is not None)
+        embedded = self._embedded_times(len(states), token_timesteps, latent_timesteps, latent_vectors is not None)
+        if latent_states is not None and self.latent_unpooling is not None:
+            spans = row_spans(attention_mask, states)
+            of_latents = times, embedded.get("latent_timesteps")
+            states = states + self.latent_unpooling(latent_states, *spans, states.shape[1], *of_latents)
+        conditioning = sum(list(embedded.values())[1:], next(iter(embedded.values()))) if embedded else None
 
         positions = stream_positions(self.config, states, latent_states, attention_mask)
         rotary = model_rotary(self.config, positions, states.dtype)
@@ -111,12 +112,12 @@ class LaddModel(LaddPreTrainedModel):
             states, latent_states = block(states, latent_states, of_blocks, rotary, mask, **kwargs)
         return LaddModelOutput(states, latent_states, conditioning)
 
-    def _conditioning(
+    def _embedded_times(
         self, batch_size: int, token_timesteps: Tensor | None, latent_timesteps: Tensor | None, with_latents: bool
-    ) -> Tensor | None:
-        """Returns emb(t_x) + emb(t_y), for the times the model is conditioned on: `(B, cond_hidden_size)`, or
-        `(1, ...)` if the batch has one time."""
-        embedded = []
+    ) -> dict[str, Tensor]:
+        """Returns emb(t_x) and emb(t_y) by the times' names, as far as the model is conditioned on them:
+        `(B, cond_hidden_size)`, or `(1, ...)` if the batch has one time."""
+        embedded = {}
         for name, embedding, timesteps in (
             ("token_timesteps", self.token_time_embedding, token_timesteps),
             ("latent_timesteps", self.latent_time_embedding if with_latents else None, latent_timesteps),
@@ -125,8 +126,8 @@ class LaddModel(LaddPreTrainedModel):
                 continue
             if timesteps is None:
                 raise ValueError(f"This model is conditioned on time: give `{name}` of shape ({batch_size},).")
-            embedded.append(embedding(one_or_each(timesteps, batch_size)))
-        return sum(embedded[1:], embedded[0]) if embedded else None
+            embedded[name] = embedding(one_or_each(timesteps, batch_size))
+        return embedded
 
 
 def one_or_each(timesteps: Tensor, batch_size: int) -> Tensor:
