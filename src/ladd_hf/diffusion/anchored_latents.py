@@ -153,6 +153,10 @@ class AnchoredLatents(ContinuousLatents):
         drawn = draw_categorical(prediction.flatten(0, 1), uniform.flatten()).view(noisy.shape[:2])
         return super().step(self.anchors.points[drawn], noisy, t, s, random, moves)
 
+    def estimate(self, prediction: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+        """See [`ContinuousLatents.estimate`]."""
+        return self.anchors.mean(prediction, noisy, self.schedule.signal_variance(t.double())).to(noisy)
+
     def forced_step(self, clean: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator) -> Tensor:
         """Draws latents at s > 0 from the posterior at the clean latents, `(B, M, D)`; at s = 0 they are these."""
         return clean.to(noisy) if s <= 0 else super().forced_step(clean, noisy, t, s, random)

@@ -418,10 +418,17 @@ class ContinuousLatents(LatentChannel):
 
     def predicted_sample(self, prediction: Tensor, noisy: Tensor, t: float) -> Tensor:
         """Returns the predicted y_0, computed from the predicted noise if the network predicts noise."""
+        return self._sample(prediction, noisy, torch.tensor(t, dtype=noisy.dtype, device=noisy.device))
+
+    def estimate(self, prediction: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+        """Returns the predicted mean of y_0 at times `t` `(B,)`, `(B, M, D)`: an input of the next evaluation."""
+        return self._sample(prediction, noisy, self._times(t, noisy))
+
+    def _sample(self, prediction: Tensor, noisy: Tensor, times: Tensor) -> Tensor:
+        """Returns the predicted y_0 at times that broadcast against the latents."""
         if not self.predicts_noise:
             return prediction.to(noisy)
-        time = torch.tensor(t, dtype=noisy.dtype, device=noisy.device)
-        return sample_from_noise(self.schedule, noisy, prediction.to(noisy), time)
+        return sample_from_noise(self.schedule, noisy, prediction.to(noisy), times)
 
     def check(self, latents: Tensor, batch_size: int, length: int) -> None:
         """Raises `ValueError` unless `latents` are `(batch_size, length, latent_dim)` of a floating dtype."""

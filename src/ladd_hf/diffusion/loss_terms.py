@@ -6,7 +6,7 @@ the objective's `extra_loss_terms`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -156,5 +156,6 @@ def conditional_independence_loss(inputs: LossInputs, latents: NoisyLatents) -> 
     batch = inputs.batch
     all_masked = torch.where(batch.maskable, inputs.denoiser.token_channel.mask_id, batch.clean)
     ones = torch.ones_like(batch.times.token_times)
+    latents = replace(latents, estimate=None)  # which knows of the visible tokens
     blind = denoised(inputs.denoiser, batch, latents, all_masked, ones).logits  # (n, V)
     return divergence(inputs.output.logits.detach(), blind).sum()

@@ -63,6 +63,9 @@ def nelbo(
 ) -> Nelbo:
     """Estimates the bound at `num_samples` points of the path per example, spread evenly from a random start.
 
+    Of a model with self-conditioning it is the bound of evaluations without an earlier estimate, and so is the
+    marginalised one, though its runs keep estimates.
+
     Args:
         denoiser: the model.
         tokens: `(B, S)` clean tokens.

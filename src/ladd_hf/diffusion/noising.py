@@ -30,11 +30,13 @@ class NoisyTokens:
 
 @dataclass
 class NoisyLatents:
-    """Latents of a batch at their times: encoded, noisy `(B, M)` or `(B, M, D)`, and the dropped examples `(B,)`."""
+    """Latents of a batch at their times: encoded, noisy `(B, M)` or `(B, M, D)`, and the dropped examples `(B,)`; and
+    of a model that has it as an input the estimate of y_0, `(B, M, D)`, zero where there is none."""
 
     encoded: EncodedLatents
     noisy: Tensor
     dropped: Tensor
+    estimate: Tensor | None = None
 
 
 def noise_tokens(
@@ -89,6 +91,8 @@ def denoised(
     of_latents: dict[str, Tensor] = {}
     if latents is not None:
         of_latents = {"latents": latents.noisy, "latent_timesteps": batch.times.latent_times}
+        if latents.estimate is not None:
+            of_latents["latent_estimate"] = latents.estimate
         if latents.encoded.codes is not None:
             of_latents["latent_vectors"] = latents.encoded.vectors
     return denoiser.denoise(

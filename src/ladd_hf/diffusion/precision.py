@@ -14,6 +14,16 @@ def at_least_float32(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
+def uncached_autocast(like: Tensor) -> AbstractContextManager:
+    """Context of an evaluation without gradient before one with it: autocast as it is, but for its memory of cast
+    weights, which in older versions of torch have no gradient in the second evaluation."""
+    kind = like.device.type
+    if not torch.amp.is_autocast_available(kind):
+        return nullcontext()
+    enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+    return torch.autocast(kind, enabled=enabled, dtype=dtype, cache_enabled=False)
+
+
 def full_precision(like: Tensor) -> AbstractContextManager:
     """Context in which products of tensors on the device of `like` keep their precision, within autocast too."""
     kind = like.device.type

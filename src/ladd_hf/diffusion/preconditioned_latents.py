@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from .channels import ContinuousLatents
@@ -72,11 +71,9 @@ class PreconditionedLatents(ContinuousLatents):
         """Returns the mean squared error of the network's output, `(B,)`, of which y_0's is c_out^2 times as much."""
         return self._output_error(prediction, clean, noisy, t).mean((1, 2))
 
-    def predicted_sample(self, prediction: Tensor, noisy: Tensor, t: float) -> Tensor:
-        """Returns the predicted y_0, c_skip y_t + c_out F."""
-        time = torch.tensor(t, dtype=noisy.dtype, device=noisy.device)
+    def _sample(self, prediction: Tensor, noisy: Tensor, times: Tensor) -> Tensor:
         shares = self.preconditioning
-        return shares.skip(self.schedule, time) * noisy + shares.out(self.schedule, time) * prediction.to(noisy)
+        return shares.skip(self.schedule, times) * noisy + shares.out(self.schedule, times) * prediction.to(noisy)
 
     def _squared_error(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
         error = self._output_error(prediction, clean, noisy, t)

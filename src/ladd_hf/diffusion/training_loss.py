@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from .channels import ContinuousLatents
 from .denoiser import Denoiser, Encode, Teacher
 from .loss_terms import LossInputs, loss_terms
 from .noising import denoised, noise_latents, noise_tokens
 from .objective import TrainingObjective
+from .self_conditioning import self_conditions, self_estimate
 from .step_counts import StepCounts
 from .time_sampling import TrainingNoise
 
@@ -71,6 +73,8 @@ def training_loss(
         counts = StepCounts.of_batch(maskable, dropped)
     if channel is not None:
         latents = noise_latents(denoiser, channel, batch, dropped, objective, random, encode)
+        if self_conditions(denoiser) and objective.latent_loss_weight:  # without weight nothing teaches the estimate
+            latents.estimate = self_estimate(denoiser, cast(ContinuousLatents, channel), batch, latents, random)
     output = denoised(denoiser, batch, latents, batch.noisy, batch.times.token_times)
     terms = loss_terms(LossInputs(denoiser, batch, latents, output, objective, counts, random, teacher or denoiser))
     parts = {name: term.total / term.divisor.to(term.total) for name, term in terms.items()}

@@ -115,6 +115,21 @@ def check_times(batch_size: int, **given: Tensor | None) -> None:
             )
 
 
+def check_estimate(config: LaddConfig, estimate: Tensor, latents: Tensor | None) -> None:
+    """Raises `ValueError` for an estimate of y_0 that does not fit the latents, or a model that does not read it."""
+    if not config.latent_self_conditioning:
+        raise ValueError(
+            "`latent_estimate` is given, which this model does not read: leave it out, or train a model with "
+            "`latent_self_conditioning`."
+        )
+    if latents is None or estimate.shape != latents.shape:
+        shape = None if latents is None else tuple(latents.shape)
+        raise ValueError(
+            f"`latent_estimate` has shape {tuple(estimate.shape)} and `latents` {shape}: give the y_0 predicted for "
+            "these latents, `scheduler.latent_estimate(...)`, or none."
+        )
+
+
 def check_logits_mask(logits_mask: Any, shape: torch.Size) -> None:
     """Raises `ValueError` unless there is a bool for each of `(B, S)` tokens."""
     check_kind("logits_mask", logits_mask, "bools")

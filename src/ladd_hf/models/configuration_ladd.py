@@ -40,7 +40,7 @@ MODEL_SIZES: dict[str, tuple[int, int, int, int]] = {
 FORMAT_VERSION = 2
 
 # Settings for only one type of latents, and for latents of any type.
-_OF_CONTINUOUS = ("latent_denoiser", "latent_prediction_type", "latent_unpooling_time")
+_OF_CONTINUOUS = ("latent_denoiser", "latent_prediction_type", "latent_unpooling_time", "latent_self_conditioning")
 _OF_CODES = ("codebook_size", "quantizer")
 _OF_LATENTS = (
     *("latent_length", "latent_dim", "latent_noise_schedule", "latent_head", "latent_normalization"),
@@ -112,6 +112,9 @@ class LaddConfig(PreTrainedConfig):
         latent_prediction_type (`str` or `dict`): prediction target of the network for continuous latents: `sample`,
             `epsilon`, `v`, `preconditioned` (EDM's, for latents of `data_std`, see [`PreconditionedPrediction`]), or
             `anchors`, the probabilities of `count` anchors, see [`AnchorPrediction`].
+        latent_self_conditioning (`bool`): the last predicted y_0 of continuous latents (of anchors, its mean) is a
+            further input of the latents. Ours: half of the training examples have it, from one more evaluation without
+            gradient, and the others zeros; samplers keep it from step to step; bounds are of evaluations without it.
         encoder (`str` or `dict`): `trained`, a transformer of our own ([`TrainedOptions`]: sizes, `readout`,
             `variance`), or `pretrained` ([`PretrainedOptions`]: `name_or_path`, `pooling`, `projection` and others).
         latent_normalization (`"none"`, `"l2"`, `"unit"`): `l2` scales each latent to length sqrt(D) (unit mean square),
@@ -177,6 +180,7 @@ class LaddConfig(PreTrainedConfig):
     token_noise_schedule: str | dict[str, Any] = "linear"
     latent_noise_schedule: str | dict[str, Any] | None = None
     latent_prediction_type: str | dict[str, Any] = "sample"
+    latent_self_conditioning: bool = False
 
     encoder: str | dict[str, Any] = "trained"
     quantizer: str | dict[str, Any] = "vector"

@@ -24,7 +24,8 @@ from .transformer import (
 class LatentInput(nn.Module):
     """Maps latents to the stream: an MLP D -> 4H -> H, and learned slots if they have no rotary positions.
 
-    Preconditioned latents are scaled to unit variance before.
+    Preconditioned latents are scaled to unit variance before. With `latent_self_conditioning` an estimate of y_0 enters
+    the MLP, too.
     """
 
     def __init__(self, config: LaddConfig) -> None:
@@ -37,9 +38,13 @@ class LatentInput(nn.Module):
         scales = preconditioning is not None and preconditioning.data_std != 1
         self.preconditioning = preconditioning if scales else None
         self.schedule = continuous_schedule(config)
+        self.estimate_proj: nn.Linear | None = None
+        if config.latent_self_conditioning:
+            self.estimate_proj = nn.Linear(config.latent_dim, 4 * config.hidden_size, bias=False)
 
-    def forward(self, vectors: Tensor, timesteps: Tensor | None = None) -> Tensor:
-        """`(B, M, D)` latents at times `(B,)` or `(1,)` to `(B, M, hidden_size)`.
+    def forward(self, vectors: Tensor, timesteps: Tensor | None = None, estimate: Tensor | None = None) -> Tensor:
+        """`(B, M, D)` latents at times `(B,)` or `(1,)` to `(B, M, hidden_size)`; without `estimate` `(B, M, D)` it is
+        zero.
 
         Raises `ValueError` without times if the latents are scaled by them.
         """
@@ -47,7 +52,10 @@ class LatentInput(nn.Module):
             scale = self.preconditioning.input_scale(self.schedule, of_latents(timesteps))
             vectors = vectors * scale.to(vectors.dtype)
         vectors = vectors.to(self.down_proj.bias.dtype)  # the bias is a float even where weights are quantised
-        states = self.down_proj(nn.functional.silu(self.up_proj(vectors)))
+        states = self.up_proj(vectors)
+        if self.estimate_proj is not None and estimate is not None:
+            states = states + self.estimate_proj(estimate.to(vectors.dtype))
+        states = self.down_proj(nn.functional.silu(states))
         return states if self.slots is None else states + self.slots
 
 
@@ -152,9 +160,9 @@ class LatentDenoiser(nn.Module):
         )
         self.head = LatentHead(config, cond)
 
-    def forward(self, latents: Tensor, timesteps: Tensor) -> Tensor:
-        """`(B, M, D)` latents at `(B,)` times to `(B, M, D)`."""
-        states = self.latent_input(latents, timesteps)
+    def forward(self, latents: Tensor, timesteps: Tensor, estimate: Tensor | None = None) -> Tensor:
+        """`(B, M, D)` latents at `(B,)` times, and an estimate of them if there is one, to `(B, M, D)`."""
+        states = self.latent_input(latents, timesteps, estimate)
         positions = torch.arange(latents.shape[1], device=latents.device)[None]
         rotary = model_rotary(self.config, positions, states.dtype)
         conditioning = self.time_embedding(timesteps)

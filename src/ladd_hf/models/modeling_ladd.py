@@ -28,6 +28,7 @@ from ..diffusion.training_loss import training_loss
 from ..utils.registry import Spec
 from .adapters import adapter_parameters, has_adapters
 from .call_checks import (
+    check_estimate,
     check_kind,
     check_labels,
     check_latents,
@@ -93,6 +94,16 @@ class LaddForDiffusionLM(GatheredLatents, LaddPreTrainedModel, PreTrainedModel):
             cast(PretrainedEncoder, self.encoder).load_pretrained()  # else a checkpoint provides the weights
 
     @property
+    def self_conditioning(self) -> bool:
+        """True if the last predicted y_0 is an input of the denoiser."""
+        return self.config.latent_self_conditioning
+
+    @property
+    def denoises_latents_alone(self) -> bool:
+        """True if the latents are predicted without tokens."""
+        return self.latent_denoiser is not None
+
+    @property
     def latent_channel(self) -> LatentChannel | None:
         """The channel of the latents, `None` without."""
         channel, anchors = self._latent_channel, self.latent_anchors
@@ -127,6 +138,7 @@ class LaddForDiffusionLM(GatheredLatents, LaddPreTrainedModel, PreTrainedModel):
         latent_vectors: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         predict_latents: bool = True,
+        latent_estimate: Tensor | None = None,
         objective: TrainingObjective | None = None,
         noise: TrainingNoise | None = None,
         loss_only: bool = False,
@@ -152,6 +164,8 @@ class LaddForDiffusionLM(GatheredLatents, LaddPreTrainedModel, PreTrainedModel):
                 an encoder.
             inputs_embeds: `(B, S, hidden_size)` instead of `input_ids`.
             predict_latents: with `separate_latent_denoiser`, run it as well; not needed for clean latents.
+            latent_estimate: `(B, M, D)`, with `latent_self_conditioning` the y_0 that the last evaluation of a run
+                predicted, see [`LaddScheduler.latent_estimate`]; zero by default.
             objective: settings of `loss`; the paper's by default.
             noise: the examples' random numbers; from torch's global generator by default.
             loss_only: return only the loss, so that training does not keep or convert large outputs.
@@ -166,7 +180,15 @@ class LaddForDiffusionLM(GatheredLatents, LaddPreTrainedModel, PreTrainedModel):
         """
         if labels is not None:
             check_labels(labels, input_ids)
-        asked = (latents, token_timesteps, latent_timesteps, logits_mask, latent_vectors, inputs_embeds)
+        asked = (
+            latents,
+            token_timesteps,
+            latent_timesteps,
+            logits_mask,
+            latent_vectors,
+            inputs_embeds,
+            latent_estimate,
+        )
         of_call = labels is None or kwargs or any(one is not None for one in asked)
         output = LaddOutput()
         if of_call and not loss_only:
@@ -180,6 +202,7 @@ class LaddForDiffusionLM(GatheredLatents, LaddPreTrainedModel, PreTrainedModel):
                 latent_vectors=latent_vectors,
                 inputs_embeds=inputs_embeds,
                 predict_latents=predict_latents,
+                latent_estimate=latent_estimate,
                 **kwargs,
             )
         if labels is not None:
@@ -216,6 +239,7 @@ class LaddForDiffusionLM(GatheredLatents, LaddPreTrainedModel, PreTrainedModel):
         latent_vectors: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         predict_latents: bool = True,
+        latent_estimate: Tensor | None = None,
         **kwargs: Any,
     ) -> LaddOutput:
         """Evaluates the denoiser once, like `forward` without a loss."""
@@ -226,13 +250,15 @@ class LaddForDiffusionLM(GatheredLatents, LaddPreTrainedModel, PreTrainedModel):
                 check_logits_mask(logits_mask, given.shape[:2])
         if latents is not None:
             check_latents(self.config, latents, None if given is None else len(given))
+        if latent_estimate is not None:
+            check_estimate(self.config, latent_estimate, latents)
         vectors = None if latents is None else self._latent_vectors(latents, latent_vectors)
         prediction = None
         if self.latent_denoiser is not None and vectors is not None and predict_latents:
             if latent_timesteps is None:
                 raise ValueError("The latent denoiser is conditioned on time: give `latent_timesteps`.")
             check_times(len(vectors), latent_timesteps=latent_timesteps)
-            prediction = self.latent_denoiser(vectors, one_or_each(latent_timesteps, len(vectors)))
+            prediction = self.latent_denoiser(vectors, one_or_each(latent_timesteps, len(vectors)), latent_estimate)
             prediction = self._latent_posterior(prediction, latents, latent_timesteps)
         if input_ids is None and inputs_embeds is None:
             if prediction is None:
@@ -248,6 +274,7 @@ class LaddForDiffusionLM(GatheredLatents, LaddPreTrainedModel, PreTrainedModel):
             latent_timesteps,
             attention_mask,
             inputs_embeds,
+            latent_estimate,
             **kwargs,
         )
         states = self.token_head.modulate(out.last_hidden_state, out.conditioning)

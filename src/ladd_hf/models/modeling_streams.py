@@ -71,6 +71,7 @@ class LaddModel(LaddPreTrainedModel):
         latent_timesteps: Tensor | None = None,
         attention_mask: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
+        latent_estimate: Tensor | None = None,
         **kwargs: Any,
     ) -> LaddModelOutput:
         """Runs both streams, or the token stream alone if `latent_vectors` is `None`.
@@ -80,6 +81,7 @@ class LaddModel(LaddPreTrainedModel):
             latent_vectors: `(B, M, D)`.
             token_timesteps, latent_timesteps: `(B,)` in [0, 1], if the model is conditioned on them.
             attention_mask: `(B, S)`, 0 at padding.
+            latent_estimate: `(B, M, D)`, with `latent_self_conditioning` the last predicted y_0; zero by default.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Give exactly one of `input_ids` and `inputs_embeds`.")
@@ -91,7 +93,7 @@ class LaddModel(LaddPreTrainedModel):
             if self.latent_input is None:
                 raise ValueError("This model has no latents (`latent_type` 'none'): call it without `latent_vectors`.")
             times = None if latent_timesteps is None else one_or_each(latent_timesteps, len(states))
-            latent_states = self.latent_input(latent_vectors, times)
+            latent_states = self.latent_input(latent_vectors, times, latent_estimate)
         embedded = self._embedded_times(len(states), token_timesteps, latent_timesteps, latent_vectors is not None)
         if latent_states is not None and self.latent_unpooling is not None:
             spans = row_spans(attention_mask, states)

@@ -35,18 +35,24 @@ class GuidedDenoiser:
     skip_idle_rows: bool = False
     count: int = field(default=0, init=False)
     row_count: int = field(default=0, init=False)
+    _estimate: Tensor | None = field(default=None, init=False)  # of y_0, from the last step that moved latents
 
     def __call__(self, tokens: Tensor, latents: Tensor | None, plan: StepPlan) -> Any:
         """Returns logits `(n, V)` at `plan.unmask`, in row-major order, and the prediction of the latents.
 
         The scheduler does not read the prediction of rows without `plan.latent_moves`.
         """
+        estimate = self._estimate
         if not self.skip_idle_rows or (busy := plan.busy_rows).all():
-            return self._denoise(tokens, latents, self.attention_mask, plan, plan.unmask)
+            output = self._denoise(tokens, latents, self.attention_mask, estimate, plan, plan.unmask)
+            if getattr(self.model.config, "latent_self_conditioning", False):
+                self._estimate = self.scheduler.latent_estimate(output, plan.timestep, latents, estimate)
+            return output
+        # Rows are idle only in steps that move no continuous latents, which keep their estimate.
         if not busy.any():
             return self._nothing(plan)
-        latents, mask = (None if x is None else x[busy] for x in (latents, self.attention_mask))
-        output = self._denoise(tokens[busy], latents, mask, plan, plan.unmask[busy])
+        latents, mask, estimate = (None if x is None else x[busy] for x in (latents, self.attention_mask, estimate))
+        output = self._denoise(tokens[busy], latents, mask, estimate, plan, plan.unmask[busy])
         if plan.latent_moves is not None:
             prediction = output.latent_prediction
             of_all = prediction.new_zeros((len(busy), *prediction.shape[1:]))
@@ -54,11 +60,19 @@ class GuidedDenoiser:
         return output
 
     def _denoise(
-        self, tokens: Tensor, latents: Tensor | None, mask: Tensor | None, plan: StepPlan, unmask: Tensor
+        self,
+        tokens: Tensor,
+        latents: Tensor | None,
+        mask: Tensor | None,
+        estimate: Tensor | None,
+        plan: StepPlan,
+        unmask: Tensor,
     ) -> Any:
         self.count, self.row_count = self.count + 1, self.row_count + len(unmask)
         t_x, t_y = plan.times
         options: dict[str, Any] = {"token_timesteps": t_x, "latent_timesteps": None if latents is None else t_y}
+        if estimate is not None:
+            options["latent_estimate"] = estimate
         if getattr(self.model.config, "separate_latent_denoiser", False):
             if not plan.moves_tokens:
                 return self.model(None, latents, **options)
@@ -74,6 +88,8 @@ class GuidedDenoiser:
         rows = len(tokens)
         self.row_count += rows
         doubled = {name: _twice(value, rows) for name, value in options.items()}
+        if (estimate := options.get("latent_estimate")) is not None:
+            doubled["latent_estimate"] = torch.cat([estimate, torch.zeros_like(estimate)])
         doubled["latent_timesteps"][rows:] = 1.0  # latents that are pure noise carry no information
         output = self.model(
             torch.cat([tokens, tokens]),

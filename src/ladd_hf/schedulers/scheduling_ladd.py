@@ -14,7 +14,7 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.utils import BaseOutput
 from torch import Tensor
 
-from ..diffusion.channels import LatentChannel
+from ..diffusion.channels import ContinuousLatents, LatentChannel
 from ..diffusion.gaussian import LATENT_SOLVERS
 from ..diffusion.masked import TokenSampler
 from ..diffusion.paths import (
@@ -434,6 +434,29 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         if not return_dict:
             return sample, latents
         return LaddSchedulerOutput(prev_sample=sample, prev_latents=latents)
+
+    def latent_estimate(
+        self, model_output: Any, timestep: int | Tensor, latents: Tensor | None, previous: Tensor | None = None
+    ) -> Tensor | None:
+        """Returns the predicted y_0 of continuous latents, `(B, M, D)`, which a model with `latent_self_conditioning`
+        is given as `latent_estimate` in the next step; `None` if they are clean by then.
+
+        Args:
+            model_output: the denoiser's output in this step.
+            timestep: index of the step, from `timesteps`.
+            latents: `(B, M, D)` at the step's start.
+            previous: the estimate that the step was given, returned if it does not move latents.
+        """
+        (_, t_y), (_, s_y) = self._interval(timestep)
+        if latents is None or s_y <= 0:
+            return None
+        if t_y <= s_y:
+            return previous
+        channel = self._channel().of_output(model_output)
+        if not isinstance(channel, ContinuousLatents):
+            return None
+        times = torch.full((len(latents),), t_y, dtype=torch.float64, device=latents.device)
+        return channel.estimate(model_output.latent_prediction, latents, times)
 
     def _planned_token_steps(self) -> list[TokenStep | None]:
         """Plans the tokens' part of all steps of the grid, in time linear in the number of steps."""

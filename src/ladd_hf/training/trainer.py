@@ -300,10 +300,12 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         self._record.add_flops(flops * self.args.world_size, self._stage_number())
         return round(flops)
 
-    def _kind_of_step(self) -> tuple[int, bool]:
-        """Returns what a step's cost depends on: its stage, and whether it has a teacher, which a ramp may begin with
-        later than the stage."""
-        return self._stage_number(), self.args.objective_at(self.state.global_step).consistency_weight > 0
+    def _kind_of_step(self) -> tuple[int, bool, bool]:
+        """Returns what a step's cost depends on: its stage, and whether it has a teacher and estimates, which
+        a ramp may begin with later than the stage."""
+        objective = self.args.objective_at(self.state.global_step)
+        estimates = self._ladd_model().self_conditioning and objective.latent_loss_weight > 0
+        return self._stage_number(), objective.consistency_weight > 0, estimates
 
     def _stage_number(self) -> int:
         return self.args.stage_plan.number_at(self.state.global_step)
