@@ -6,7 +6,7 @@ the objective's `extra_loss_terms`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -36,6 +36,8 @@ class LossInputs:
         counts: tokens and examples of the whole optimiser step, which sums over the batch are divided by.
         random: the examples' randomness.
         teacher: the denoiser that the consistency term aims at.
+        of_examples: with adaptive times, the examples' losses of both channels, `(B,)` each, filled by their terms.
+            A term of one's own weighs its examples by `batch.importance`.
     """
 
     denoiser: Denoiser
@@ -46,6 +48,7 @@ class LossInputs:
     counts: StepCounts
     random: RowGenerator
     teacher: Teacher
+    of_examples: list[Tensor] = field(default_factory=list)
 
 
 class Term(NamedTuple):
@@ -91,7 +94,13 @@ def token_loss(inputs: LossInputs) -> Tensor:
     """Sums L_x: cross-entropy at the masked positions."""
     channel, batch = inputs.denoiser.token_channel, inputs.batch
     cross_entropy = channel.cross_entropy(inputs.output.logits, batch.clean[batch.masked])  # (n,)
-    return (_weights_at(inputs, batch.masked).to(cross_entropy) * cross_entropy).sum()
+    losses = _weights_at(inputs, batch.masked).to(cross_entropy) * cross_entropy
+    if batch.importance is not None:
+        found = torch.zeros(batch.masked.shape, dtype=torch.float64, device=losses.device)
+        found = found.masked_scatter(batch.masked, losses.detach().double()).sum(1) / batch.importance
+        share = inputs.objective.token_loss_weight / batch.maskable.sum(1).clamp(min=1)
+        inputs.of_examples.append(share * found)
+    return losses.sum()
 
 
 def consistency_loss(inputs: LossInputs) -> Tensor:
@@ -113,10 +122,12 @@ def consistency_loss(inputs: LossInputs) -> Tensor:
 
 def _weights_at(inputs: LossInputs, places: Tensor) -> Tensor:
     """Returns the weights of the tokens at some places, `(B, S)` bool to `(n,)` float64: the bound's, or ones where the
-    tokens' time changes."""
+    tokens' time changes, times the examples' importance."""
     channel, times = inputs.denoiser.token_channel, inputs.batch.times
     elbo = inputs.objective.token_weighting == "elbo"
     weight = token_weights(channel, times) if elbo else (times.token_rates > 0).double()  # (B,)
+    if inputs.batch.importance is not None:
+        weight = weight * inputs.batch.importance
     return weight[:, None].expand(places.shape)[places]
 
 
@@ -131,7 +142,11 @@ def latent_loss(inputs: LossInputs, latents: NoisyLatents) -> Tensor:
         loss = latent_terms(channel, prediction, clean, latents.noisy, times) / clean.shape[1]
     else:
         loss = (times.latent_rates > 0) * channel.loss(prediction, clean, latents.noisy, times.latent_times)
-    total = (loss * ~latents.dropped).sum()
+    loss = loss * ~latents.dropped
+    if (importance := inputs.batch.importance) is not None:
+        inputs.of_examples.append(objective.latent_loss_weight * loss.detach().double())
+        loss = loss * importance
+    total = loss.sum()
     return total.to(at_least_float32(prediction).dtype)  # the bound's weights are float64
 
 
@@ -158,4 +173,8 @@ def conditional_independence_loss(inputs: LossInputs, latents: NoisyLatents) -> 
     ones = torch.ones_like(batch.times.token_times)
     latents = replace(latents, estimate=None)  # which knows of the visible tokens
     blind = denoised(inputs.denoiser, batch, latents, all_masked, ones).logits  # (n, V)
-    return divergence(inputs.output.logits.detach(), blind).sum()
+    divergences = divergence(inputs.output.logits.detach(), blind)
+    if batch.importance is not None:
+        importance = batch.importance[:, None].expand(batch.masked.shape)[batch.masked]  # (n,)
+        divergences = divergences * importance.to(divergences)[:, None]
+    return divergences.sum()

@@ -11,14 +11,16 @@ from torch import Tensor
 from .channels import EncodedLatents, LatentChannel, MaskedChannel
 from .denoiser import Denoiser, Encode, Teacher
 from .objective import TrainingObjective
-from .paths import TimePoints
+from .paths import INDEPENDENT, TimePoints
 from .rng import RowGenerator
+from .time_density import TimeDensity
 from .time_sampling import TrainingNoise, draw_times
 
 
 @dataclass
 class NoisyTokens:
-    """Tokens of a batch at their drawn times: ids and masks `(B, S)`."""
+    """Tokens of a batch at their drawn times: ids and masks `(B, S)`; with adaptive times also their density, the
+    positions that it gave, and the weights of the examples, `(B,)` each."""
 
     clean: Tensor
     maskable: Tensor
@@ -26,6 +28,9 @@ class NoisyTokens:
     noisy: Tensor
     masked: Tensor
     times: TimePoints
+    density: TimeDensity | None = None
+    positions: Tensor | None = None
+    importance: Tensor | None = None
 
 
 @dataclass
@@ -49,13 +54,22 @@ def noise_tokens(
     random: RowGenerator,
 ) -> NoisyTokens:
     """Draws the times of a batch and masks its tokens to them."""
-    times = draw_times(objective.time_distribution, noise.positions(), objective.min_time, objective.time_shift)
+    positions = noise.positions()
+    adapted: dict[str, Any] = {}
+    if objective.adaptive_times:
+        density = noise.density or TimeDensity.even(positions.device)
+        # the number that draws t_y, or both times
+        column = int(objective.time_distribution == INDEPENDENT and not objective.tokens_alone)
+        drawn, importance = density.warped(positions[:, column])
+        positions = torch.stack([drawn if place == column else positions[:, place] for place in range(2)], dim=1)
+        adapted = {"density": density, "positions": drawn, "importance": importance}
+    times = draw_times(objective.time_distribution, positions, objective.min_time, objective.time_shift)
     full = random.uniform() < objective.fully_masked_share  # (B,)
     token_times, token_rates = (torch.where(full, 1.0, one) for one in (times.token_times, times.token_rates))
     times = times._replace(token_times=token_times, token_rates=token_rates)
     masked = maskable & (channel.add_noise(tokens, times.token_times, random.branch()) == channel.mask_id)
     noisy = torch.where(masked, channel.mask_id, tokens)
-    return NoisyTokens(tokens, maskable, attention_mask, noisy, masked, times)
+    return NoisyTokens(tokens, maskable, attention_mask, noisy, masked, times, **adapted)
 
 
 def noise_latents(

@@ -79,6 +79,8 @@ class TrainingObjective:
         min_time: smallest time to draw.
         time_shift: a in t <- a t / (1 + (a - 1) t), applied to the latents' times, and to the tokens' if shared; in the
             paper sqrt(latent size / 4096); 1 does not change the times.
+        adaptive_times: draw more times where the loss is large, by a running histogram of it along the path (of the
+            latents' time, for `independent`), and weigh each draw so that the expected loss is the same.
         fully_masked_share: share of examples with all tokens masked (t_x = 1), so that only latents carry information.
         latent_dropout: share of examples with dropped latents (p_cfg); needed for classifier-free guidance.
         quantizer_dropout: share of examples whose visible codes enter the denoiser before quantisation, so that the
@@ -110,6 +112,7 @@ class TrainingObjective:
     latent_loss_weight: float = 1.0
     min_time: float = 1e-4
     time_shift: float = 1.0
+    adaptive_times: bool = False
     fully_masked_share: float = 0.0
     latent_dropout: float = 0.0
     quantizer_dropout: float = 0.0
@@ -139,6 +142,11 @@ class TrainingObjective:
             raise ValueError(
                 f"`consistency_min_jump` is {self.consistency_min_jump:g} and `consistency_max_jump` "
                 f"{self.consistency_max_jump:g}: give a least jump up to the largest."
+            )
+        if self.adaptive_times and self.encoder_corruption:
+            raise ValueError(
+                f"`adaptive_times` is set, and `encoder_corruption` is {self.encoder_corruption:g}, by which terms of "
+                "the encoder depend on times without being weighted: set one of them, in a stage of its own if need be."
             )
         extra = self.extra_loss_terms
         if extra is not None and not isinstance(extra, Mapping):

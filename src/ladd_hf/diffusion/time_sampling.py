@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .paths import INDEPENDENT, TIME_PATHS, PathSpec, TimePath, TimePoints, path_data, time_path
 from .rng import RowGenerator, bits_to_uniform
+from .time_density import TimeDensity
 
 # Inverse powers of the plastic number, for the R2 low-discrepancy sequence (Roberts 2018), in units of 2^-64: int64
 # products with an example's number wrap around at 1 and stay exact for any number.
@@ -26,10 +27,12 @@ class TrainingNoise:
     Attributes:
         seed: seed of the run.
         examples: `(B,)` int64, distinct numbers. Consecutive ones get low-discrepancy times.
+        density: of the times, for an objective with `adaptive_times`; even by default.
     """
 
     seed: int
     examples: Tensor
+    density: TimeDensity | None = None
 
     @classmethod
     def draw(cls, batch_size: int, device: torch.device) -> TrainingNoise:

@@ -28,6 +28,7 @@ class LossParts:
         masked: `(B, S)` bool.
         parts: the terms by name, without gradient.
         statistics: numbers to log beside them.
+        time_moments: `(2, K)`, with adaptive times the sums of [`TimeDensity.moments`].
     """
 
     total: Tensor
@@ -35,6 +36,7 @@ class LossParts:
     masked: Tensor
     parts: dict[str, Tensor] = field(default_factory=dict)
     statistics: dict[str, Tensor] = field(default_factory=dict)
+    time_moments: Tensor | None = None
 
 
 def training_loss(
@@ -76,7 +78,8 @@ def training_loss(
         if self_conditions(denoiser) and objective.latent_loss_weight:  # without weight nothing teaches the estimate
             latents.estimate = self_estimate(denoiser, cast(ContinuousLatents, channel), batch, latents, random)
     output = denoised(denoiser, batch, latents, batch.noisy, batch.times.token_times)
-    terms = loss_terms(LossInputs(denoiser, batch, latents, output, objective, counts, random, teacher or denoiser))
+    inputs = LossInputs(denoiser, batch, latents, output, objective, counts, random, teacher or denoiser)
+    terms = loss_terms(inputs)
     parts = {name: term.total / term.divisor.to(term.total) for name, term in terms.items()}
     # A term without weight is left out, so that what only it would teach gets no gradient and the optimiser no history.
     weights = {name: term.weight for name, term in terms.items() if term.weight}
@@ -85,7 +88,11 @@ def training_loss(
     statistics = {}
     if latents is not None and latents.encoded.codes is not None:
         statistics["codes_in_batch"] = _distinct(latents.encoded.codes)
-    return LossParts(loss, output, batch.masked, {name: part.detach() for name, part in parts.items()}, statistics)
+    moments = None
+    if batch.density is not None and batch.positions is not None:
+        moments = batch.density.moments(batch.positions, torch.stack(inputs.of_examples).sum(0))
+    parts = {name: part.detach() for name, part in parts.items()}
+    return LossParts(loss, output, batch.masked, parts, statistics, moments)
 
 
 def _distinct(codes: Tensor) -> Tensor:

@@ -143,7 +143,15 @@ class LaddConfig(PreTrainedConfig):
 
     model_type = "ladd"
     keys_to_ignore_at_inference = [
-        *("latent_prediction", "latent_anchors", "loss_parts", "statistics", "hidden_states", "attentions"),
+        *(
+            "latent_prediction",
+            "latent_anchors",
+            "loss_parts",
+            "statistics",
+            "time_moments",
+            "hidden_states",
+            "attentions",
+        ),
     ]
 
     vocab_size: int = 50258

@@ -223,6 +223,7 @@ class LaddForDiffusionLM(GatheredLatents, LaddPreTrainedModel, PreTrainedModel):
                 output = loss.evaluation
                 output.logits_positions = loss.masked.flatten().nonzero().squeeze(1)
             output.loss, output.loss_parts, output.statistics = loss.total, loss.parts, loss.statistics
+            output.time_moments = loss.time_moments
         elif loss_only:
             raise ValueError("`loss_only` needs `labels`, the clean tokens to noise and to score.")
         return output

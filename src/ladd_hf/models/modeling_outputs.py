@@ -42,6 +42,7 @@ class LaddOutput(ModelOutput):
             loss's own evaluation.
         loss_parts: each term of the loss by name, unweighted, detached.
         statistics: further quantities of the batch to monitor, such as the number of codes in use, by name.
+        time_moments: `(2, K)`, of a loss with `adaptive_times`: sums of squared losses by time, and counts.
         hidden_states, attentions: see [`LaddModelOutput`].
     """
 
@@ -52,6 +53,7 @@ class LaddOutput(ModelOutput):
     logits_positions: Tensor | None = None
     loss_parts: dict[str, Tensor] | None = None
     statistics: dict[str, Tensor] | None = None
+    time_moments: Tensor | None = None
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
 

@@ -6,7 +6,7 @@ from .stages import SETTINGS, Ramp, Stage, register_stage
 
 # The settings of a stage that trains the tokens alone; all others concern latents.
 _OF_TOKENS = (
-    *("token_weighting", "token_loss_weight", "min_time"),
+    *("token_weighting", "token_loss_weight", "min_time", "adaptive_times"),
     *("consistency_weight", "consistency_min_jump", "consistency_max_jump", "consistency_teacher"),
 )
 # Terms that shape the encoder end where it is fixed.

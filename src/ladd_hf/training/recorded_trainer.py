@@ -13,6 +13,7 @@ from transformers.utils import logging
 
 from ..models.adapters import base_model
 from ..models.modeling_ladd import LaddForDiffusionLM
+from .adaptive_times import AdaptiveTimes
 from .checkpointed_trainer import CheckpointedTrainer
 from .cost_files import save_cost, training_cost
 from .ema import EMA_FILE, EMACallback
@@ -29,6 +30,7 @@ class RecordedTrainer(CheckpointedTrainer):
     ema: EMACallback | None
     _record: RunRecord
     _monitor: LossMonitor
+    _times: AdaptiveTimes
 
     @property
     def trained_steps(self) -> int:
@@ -85,6 +87,7 @@ class RecordedTrainer(CheckpointedTrainer):
                 self.ema.save(output_dir, self.args.should_save)
             if self.args.should_save:
                 self._record.save(output_dir)
+                self._times.save(output_dir)
             return
         self._monitor.check()
         with self._averaged():
@@ -101,6 +104,7 @@ class RecordedTrainer(CheckpointedTrainer):
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
             self._record = RunRecord.load(checkpoint)
+            self._times = AdaptiveTimes.load(checkpoint)
         # here, since DeepSpeed loads the weights without a method of ours
         if self.ema is not None and checkpoint is not None:
             self.ema.load(checkpoint)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -27,6 +28,7 @@ from ..models.latent_anchors import LatentAnchors
 from ..models.modeling_ladd import LaddForDiffusionLM
 from ..models.vocabulary import Vocabulary, check_tokenizer
 from .adapters import check_trainable
+from .adaptive_times import AdaptiveTimes
 from .arguments import LaddTrainingArguments
 from .averaged_teacher import AveragedTeacher
 from .ema import EMACallback
@@ -150,7 +152,7 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         self._meet_average()
         self._record, self._cost = RunRecord(), TrainingCost()
         self._add_first(RunRecorder(self))
-        self._monitor, self._teacher = LossMonitor(), AveragedTeacher()
+        self._monitor, self._teacher, self._times = LossMonitor(), AveragedTeacher(), AdaptiveTimes()
         self._batch, self.current_gradient_accumulation_steps = 0, 1  # batch within an optimiser step
         self._held: list[dict[str, Any]] = []  # batches at a stream's end, kept for the next step
         self._stream: Any = None  # the last pass over the training data
@@ -182,7 +184,7 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         self._meet_samples()
         self._meet_average()
         self._teacher.meet(self._ladd_model(), self.args.stage_plan, self.ema, self.args.device)
-        self._cost = TrainingCost()
+        self._cost, self._times = TrainingCost(), AdaptiveTimes()
         self._monitor, self._held = LossMonitor(), []  # discard leftovers of an earlier run or a failed batch
         if self._ladd_model().needs_latent_statistics:  # every process reads the same texts
             self._ladd_model().gather_latent_statistics(cast(Iterable, self.train_dataset), _EXAMPLES_OF_STATISTICS)
@@ -290,6 +292,8 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         with self._cost.watching(self._kind_of_step(), inputs):
             loss = super().training_step(model, inputs, *args, **kwargs)
         self._batch += 1
+        if self._batch == self.current_gradient_accumulation_steps:
+            self._times.end_step(lambda sums: self.accelerator.reduce(sums, "sum"))
         return loss
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
@@ -326,18 +330,22 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         labels = inputs.get("labels")
         # 2. The loss, in one call of the wrapped model
         objective = self.args.objective_at(self.state.global_step)
+        noise = self._noise(self._batch, len(tokens), tokens.device)
+        if objective.adaptive_times:
+            noise = replace(noise, density=self._times.histogram.density(tokens.device))
         outputs = model(
             input_ids=tokens,
             labels=tokens if labels is None else labels,
             attention_mask=inputs.get("attention_mask"),
             objective=objective,
-            noise=self._noise(self._batch, len(tokens), tokens.device),
+            noise=noise,
             precomputed_latents=inputs.get("precomputed_latents"),
             counts=num_items_in_batch,
             loss_only=True,
             teacher=self._averaged_teacher(objective),
         )
         # 3. Its parts, for the log
+        self._times.collect(outputs.time_moments)
         share = 1 / self.current_gradient_accumulation_steps
         statistics = {name: share * value for name, value in outputs.statistics.items()}
         self._monitor.add({**outputs.loss_parts, **statistics, "loss": outputs.loss}, self.state.global_step)
@@ -373,6 +381,8 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         published."""
         model, step, plan = self._ladd_model(), self.state.global_step, self.args.stage_plan
         stage, begins = plan.at(step), plan.begins(step) and self._batch == 0
+        if begins:  # with losses of its own
+            self._times = AdaptiveTimes()
         if self.ema is not None and step and begins and stage.restart_average:
             self.ema.restart()
         if self.ema is not None and begins:
