@@ -46,6 +46,7 @@ Generators = torch.Generator | Sequence[torch.Generator] | RowGenerator | None
 
 # Ranges of the numeric options; `NoiseProcess` checks its own.
 ID_RANGES = {"pad_token_id": COUNT_OR_ZERO, "tokenizer_size": COUNT}
+TEMPERATURE_RANGES = dict.fromkeys(("temperature", "latent_temperature"), NOT_NEGATIVE)
 
 
 @dataclass
@@ -213,22 +214,26 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
 
         Raises `ValueError` for a temperature below 0 or a nucleus outside of (0, 1].
         """
-        own = self.config.get("temperature", 1.0)
-        return TokenSampler(own if temperature is None else temperature, top_p)
+        return TokenSampler(self._temperature("temperature", temperature), top_p)
 
     def latent_sampler(self, temperature: float | None = None) -> TokenSampler:
         """Returns what draws codes or anchors, by default at the scheduler's own `latent_temperature`.
 
         Raises `ValueError` for a temperature below 0, and for any but 1 where latents are computed, not drawn.
         """
-        temperature = self.config.get("latent_temperature", 1.0) if temperature is None else temperature
-        NOT_NEGATIVE.check("latent_temperature", temperature)
+        temperature = self._temperature("latent_temperature", temperature)
         if temperature != 1 and self._latents is not None and not self._latents.is_drawn:
             raise ValueError(
                 f"`latent_temperature` is {temperature}, but these latents are computed, not drawn: leave it at 1, or "
                 "train with codes or `latent_prediction_type` 'anchors'."
             )
         return TokenSampler(temperature)
+
+    def _temperature(self, name: str, given: float | None) -> float:
+        """Returns the temperature of a call, or else the scheduler's own."""
+        temperature: float = self.config.get(name, 1.0) if given is None else given
+        TEMPERATURE_RANGES[name].check(name, temperature)
+        return temperature
 
     def steps_per_leg(self, num_steps: int) -> list[int]:
         """Divides `num_steps` evaluations among the path's legs. Raises `ValueError` for too few."""
