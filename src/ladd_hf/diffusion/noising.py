@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .channels import EncodedLatents, LatentChannel, MaskedChannel
-from .denoiser import Denoiser, Encode
+from .denoiser import Denoiser, Encode, Teacher
 from .objective import TrainingObjective
 from .paths import TimePoints
 from .rng import RowGenerator
@@ -83,7 +83,7 @@ def noise_latents(
 
 
 def denoised(
-    denoiser: Denoiser, batch: NoisyTokens, latents: NoisyLatents | None, noisy_tokens: Tensor, token_times: Tensor
+    denoiser: Teacher, batch: NoisyTokens, latents: NoisyLatents | None, noisy_tokens: Tensor, token_times: Tensor
 ) -> Any:
     """Evaluates the denoiser once, with logits at the masked positions."""
     of_latents: dict[str, Tensor] = {}
