@@ -114,6 +114,7 @@ PRETRAINED = {"name": "pretrained", "name_or_path": "some/encoder"}
         ("continuous", {}, ["mdlm", "encoder", "prior"]),
         ("discrete", {"encoder": PRETRAINED}, ["mdlm", "encoder", "prior"]),
         ("continuous", {"encoder": PRETRAINED}, ["mdlm", "prior"]),
+        ("continuous", {"encoder": {**PRETRAINED, "projection": "learned"}}, ["mdlm", "encoder", "prior"]),
         ("continuous", {"encoder": {**PRETRAINED, "trained": True}}, ["mdlm", "encoder", "prior"]),
     ],
 )

@@ -113,8 +113,8 @@ class Stage:
         """Returns stages with which latents were seen to learn in short runs; see docs/ablations.md. Ours.
 
         First an MDLM (a third of the run), then the encoder (a tenth, or up to 300 steps of a short run), then the
-        prior. Without latents there are none. Continuous latents of a fixed encoder, which has nothing to learn, have
-        no stage `encoder`.
+        prior. Without latents there are none. Continuous latents cut from a fixed encoder's states, of which nothing is
+        to be learnt, have no stage `encoder`.
 
         Args:
             config: of the model, such as [`LaddConfig.recommended`] returns.
@@ -129,7 +129,8 @@ class Stage:
             return []
         options, discrete = config.encoder_options, config.latent_type == "discrete"
         stages = [cls("mdlm", steps=max_steps // 3)]
-        if discrete or not isinstance(options, PretrainedOptions) or options.trained:
+        fixed = isinstance(options, PretrainedOptions) and not options.trained and options.projection == "cut"
+        if discrete or not fixed:
             steps = max(max_steps // 10, min(_ENOUGH, max_steps // 3))
             stages.append(cls("encoder", steps=steps, objective=_OF_THE_ENCODER | (_OF_CODES if discrete else {})))
         return [*stages, cls("prior", objective=_OF_THE_PRIOR)]

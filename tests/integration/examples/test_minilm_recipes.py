@@ -50,7 +50,7 @@ def test_a_recipe_trains_on_latents_stored_before(kind, flags, stand_in, capsys)
     assert "Precomputed latents of" in capsys.readouterr().out
     results = json.loads((stand_in / "out" / "results.json").read_text())
     names = [stage["name"] for stage in results["stages"]["ladd"]]
-    assert names == (["mdlm", "prior"] if kind == "co" else ["mdlm", "encoder", "prior"])
+    assert names == ["mdlm", "encoder", "prior"]
     assert len(results["samples"]) == 2
 
 
