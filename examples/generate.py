@@ -56,7 +56,12 @@ class GenerationArguments:
     batch_size: int = field(default=64, metadata={"help": "Samples drawn at once by each process."})
     seed: int = 0
     length: int | None = field(default=None, metadata={"help": "Tokens per sample; by default as in training."})
-    temperature: float = field(default=1.0, metadata={"help": "Sampling temperature; 0 is greedy."})
+    temperature: float | None = field(
+        default=None, metadata={"help": "Temperature of the tokens; 0 is greedy. The scheduler's own by default."}
+    )
+    latent_temperature: float | None = field(
+        default=None, metadata={"help": "Temperature of codes or anchors. The scheduler's own by default."}
+    )
     top_p: float = field(default=1.0, metadata={"help": "Nucleus of token sampling."})
     schedule: str | None = field(
         default=None,
@@ -125,6 +130,7 @@ def samples(
             "length": arguments.length,
             "generator": RowGenerator.from_seed(arguments.seed, rows.to(pipeline.device)),
             "temperature": arguments.temperature,
+            "latent_temperature": arguments.latent_temperature,
             "top_p": arguments.top_p,
         }
         if arguments.watch and rows[0] == 0:

@@ -291,6 +291,8 @@ _HELP_OF_SCHEDULES = {
     "latent_solver": "'ddim' or 'ddpm', for continuous latents.",
     "unmasking": "Order of tokens: see docs/generation.md.",
     "token_waiting": "'none', 'while_written' or 'until_known': tokens that wait for their latents.",
+    "temperature": "Temperature of the tokens, saved with the pipeline; 1 is the model's own law.",
+    "latent_temperature": "The same of codes or anchors.",
     "remasking": "'none', or {name: cap, rate: 0.02} or {name: rescale, rate: 0.1}: masks tokens again (ReMDM).",
 }
 

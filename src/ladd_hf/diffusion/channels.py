@@ -69,12 +69,14 @@ class LatentChannel(ABC):
         ends_noisy: True if clean latents have no probability, so that a run over which they are averaged out ends
             before they are clean.
         has_own_law: False if the steps of a run draw another law than the one that bounds are of.
+        is_drawn: True if latents are drawn from a law over codes or anchors, which may be tempered.
         has_rate: False if the bound of a step is not its `rate` times the rise of `progress`, so that it has to be
             known for both of its times.
     """
 
     ends_noisy: bool = False
     has_own_law: bool = True
+    is_drawn: bool = True
     has_rate: bool = True
 
     @abstractmethod
@@ -128,9 +130,19 @@ class LatentChannel(ABC):
 
     @abstractmethod
     def step(
-        self, prediction: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator, moves: Tensor
+        self,
+        prediction: Tensor,
+        noisy: Tensor,
+        t: float,
+        s: float,
+        random: RowGenerator,
+        moves: Tensor,
+        draw: Draw = draw_categorical,
     ) -> Tensor:
-        """Returns latents at time s from those at time t > s, the denoiser's prediction at t and `draw_moves`."""
+        """Returns latents at time s from those at time t > s, the denoiser's prediction at t and `draw_moves`.
+
+        `draw` maps logits over codes or anchors `(n, K)` and uniform numbers `(n,)` to them, `(n,)`.
+        """
 
     @abstractmethod
     def start_log_ratio(self, clean: Tensor, noisy: Tensor, t: float) -> Tensor:
@@ -254,10 +266,17 @@ class DiscreteLatents(MaskedChannel, LatentChannel):
         return moves
 
     def step(
-        self, prediction: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator, moves: Tensor
+        self,
+        prediction: Tensor,
+        noisy: Tensor,
+        t: float,
+        s: float,
+        random: RowGenerator,
+        moves: Tensor,
+        draw: Draw = draw_categorical,
     ) -> Tensor:
         """Reveals the codes of `moves`, drawn from the predicted logits `(B, M, K)`; the others do not change."""
-        return self.reveal(noisy, moves, prediction[moves], random.uniform(noisy.shape[1]))
+        return self.reveal(noisy, moves, prediction[moves], random.uniform(noisy.shape[1]), draw)
 
     def start_log_ratio(self, clean: Tensor, noisy: Tensor, t: float) -> Tensor:
         """Returns zeros: which codes are masked does not depend on what they are."""
@@ -303,6 +322,7 @@ class ContinuousLatents(LatentChannel):
     """
 
     ends_noisy = True
+    is_drawn = False
 
     def __init__(self, schedule: GaussianSchedule, predicts_noise: bool, latent_dim: int, solver: str = "ddim") -> None:
         self.schedule = schedule
@@ -382,7 +402,14 @@ class ContinuousLatents(LatentChannel):
         return moves & (s <= 0)
 
     def step(
-        self, prediction: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator, moves: Tensor
+        self,
+        prediction: Tensor,
+        noisy: Tensor,
+        t: float,
+        s: float,
+        random: RowGenerator,
+        moves: Tensor,
+        draw: Draw = draw_categorical,
     ) -> Tensor:
         """Makes one step of the solver, `(B, M, D)`; the last one (s = 0) returns the predicted y_0."""
         clean = self.predicted_sample(prediction, noisy, t)

@@ -29,7 +29,7 @@ class EvaluationSettings:
         schedules: names of paths, or their corners; `saved` for the pipeline's scheduler, `tuned` for one that is tuned
             on texts which are not among those of the bound. Options of the scheduler stand beside the `path` in a
             mapping, such as `{"path": "joint", "token_waiting": "until_known"}`.
-        temperatures: of the tokens; bounds are those of temperature 1.
+        temperatures: of the tokens, times that of a schedule; bounds are those of temperature 1.
         num_samples: samples for each schedule, budget and temperature; 0 measures bounds and cost alone.
         batch_size: samples and texts at once, on which no number but seconds depends.
         num_texts: held-out texts for the bounds; 0 for no bounds.

@@ -33,7 +33,7 @@ from ..diffusion.token_waiting import Waiting
 from ..models.chunks import latents_of_tokens
 from ..models.configuration_ladd import LaddConfig
 from ..models.vocabulary import Vocabulary, unwritten_padding
-from ..utils.number_ranges import COUNT, COUNT_OR_ZERO, POSITIVE, check_ranges
+from ..utils.number_ranges import COUNT, COUNT_OR_ZERO, NOT_NEGATIVE, POSITIVE, check_ranges
 from ..utils.plain_data import plain
 from ..utils.registry import Spec
 from ..utils.wrong_objects import check_number, described
@@ -43,10 +43,10 @@ from .step_plan import StepPlan
 from .unmasking import AncestralUnmasking, FirstHittingUnmasking, TokenStep, unmasking
 
 Generators = torch.Generator | Sequence[torch.Generator] | RowGenerator | None
-_MODELS_OWN = TokenSampler()
 
 # Ranges of the numeric options; `NoiseProcess` checks its own.
 ID_RANGES = {"pad_token_id": COUNT_OR_ZERO, "tokenizer_size": COUNT}
+TEMPERATURE_RANGES = dict.fromkeys(("temperature", "latent_temperature"), NOT_NEGATIVE)
 
 
 @dataclass
@@ -83,6 +83,8 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         token_waiting: `none`, or `while_written`: a token stays masked in the step that makes its latent known, which
             would otherwise draw the two independently; or `until_known`: it also stays masked before that. In the last
             step that moves tokens none waits.
+        temperature, latent_temperature: divide the logits of tokens, and of codes or anchors, before they are drawn; 1
+            is the model's own law, 0 takes the most likely. A call's own temperatures replace them.
         noise_process: a [`NoiseProcess`] or a mapping of its fields; a pipeline sets its model's.
         pad_token_id, tokenizer_size: the padding token and all ids from `tokenizer_size` up are never written; a
             pipeline sets its model's.
@@ -111,6 +113,8 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         unmasking: Spec = "ancestral",
         remasking: Spec = "none",
         token_waiting: Spec = "none",
+        temperature: float = 1.0,
+        latent_temperature: float = 1.0,
         noise_process: NoiseProcess | Mapping[str, Any] | None = None,
         pad_token_id: int | None = None,
         tokenizer_size: int | None = None,
@@ -144,6 +148,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         self._unmasking = unmasking(self.config.unmasking)
         self._remasking = remasking(self.config.remasking, self._unmasking)
         self._waiting = Waiting.of(self.config.token_waiting)
+        self._token_sampler, self._latent_sampler = self.token_sampler(), self.latent_sampler()
         if self.config.latent_unpooling not in ("none", "chunk"):
             raise ValueError(
                 f"`latent_unpooling` is {described(self.config.latent_unpooling)}; give 'none' or 'chunk', as the "
@@ -173,7 +178,8 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
     @property
     def is_ancestral(self) -> bool:
         """True if runs follow the model's own reverse process, whose bound is then that of their samples: `ancestral`
-        unmasking without remasking or waiting, and steps of `ddpm` to latents that are drawn from anchors."""
+        unmasking without remasking or waiting, at temperature 1, and steps of `ddpm` to latents that are drawn from
+        anchors."""
         return self.has_marginal_bound and not self.waits
 
     @property
@@ -181,7 +187,15 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         """True if the marginalised bound, `nelbo` with `run`, `num_proposals` and `token_waiting`, is of the runs'
         samples: as `is_ancestral`, but tokens may wait for latents that have probabilities."""
         own = self._latents is None or (self._latents.has_own_law and not (self.waits and self._latents.ends_noisy))
-        return own and isinstance(self._unmasking, AncestralUnmasking) and isinstance(self._remasking, NoRemasking)
+        ancestral = isinstance(self._unmasking, AncestralUnmasking) and isinstance(self._remasking, NoRemasking)
+        return own and ancestral and not self.is_tempered
+
+    @property
+    def is_tempered(self) -> bool:
+        """True if tokens or latents are drawn at another temperature than 1, so not from the model's own law."""
+        return self._token_sampler.temperature != 1 or (
+            self._latents is not None and self._latent_sampler.temperature != 1
+        )
 
     @property
     def waits(self) -> bool:
@@ -190,9 +204,36 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
 
     @property
     def is_first_hitting(self) -> bool:
-        """True if runs reveal the same number of tokens in each step, at random places: `first_hitting` unmasking
-        without remasking."""
-        return isinstance(self._unmasking, FirstHittingUnmasking) and isinstance(self._remasking, NoRemasking)
+        """True if runs reveal the same number of tokens in each step, at random places, by the model's own law:
+        `first_hitting` unmasking without remasking, at temperature 1."""
+        first_hitting = isinstance(self._unmasking, FirstHittingUnmasking)
+        return first_hitting and isinstance(self._remasking, NoRemasking) and not self.is_tempered
+
+    def token_sampler(self, temperature: float | None = None, top_p: float = 1.0) -> TokenSampler:
+        """Returns what draws the tokens, by default at the scheduler's own `temperature`.
+
+        Raises `ValueError` for a temperature below 0 or a nucleus outside of (0, 1].
+        """
+        return TokenSampler(self._temperature("temperature", temperature), top_p)
+
+    def latent_sampler(self, temperature: float | None = None) -> TokenSampler:
+        """Returns what draws codes or anchors, by default at the scheduler's own `latent_temperature`.
+
+        Raises `ValueError` for a temperature below 0, and for any but 1 where latents are computed, not drawn.
+        """
+        temperature = self._temperature("latent_temperature", temperature)
+        if temperature != 1 and self._latents is not None and not self._latents.is_drawn:
+            raise ValueError(
+                f"`latent_temperature` is {temperature}, but these latents are computed, not drawn: leave it at 1, or "
+                "train with codes or `latent_prediction_type` 'anchors'."
+            )
+        return TokenSampler(temperature)
+
+    def _temperature(self, name: str, given: float | None) -> float:
+        """Returns the temperature of a call, or else the scheduler's own."""
+        temperature: float = self.config.get(name, 1.0) if given is None else given
+        TEMPERATURE_RANGES[name].check(name, temperature)
+        return temperature
 
     def steps_per_leg(self, num_steps: int) -> list[int]:
         """Divides `num_steps` evaluations among the path's legs. Raises `ValueError` for too few."""
@@ -400,6 +441,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         *,
         plan: StepPlan | None = None,
         sampler: TokenSampler | None = None,
+        latent_sampler: TokenSampler | None = None,
         generator: Generators = None,
         return_dict: bool = True,
     ) -> LaddSchedulerOutput | tuple[Tensor, Tensor | None]:
@@ -412,7 +454,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
             sample: `(B, S)` tokens at t_x.
             latents: `(B, M, D)` or `(B, M)` latents at t_y.
             plan: from `plan_step`, for the same step; drawn here by default.
-            sampler: draws the tokens; by default from the model's own distribution.
+            sampler, latent_sampler: draw the tokens, and codes or anchors; by default at the scheduler's temperatures.
             generator: one generator, a list with one per row, or a `RowGenerator` that serves a whole run.
             return_dict: return a [`LaddSchedulerOutput`] instead of a plain tuple.
 
@@ -426,11 +468,12 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         if plan.token_step is not None:
             logits = getattr(model_output, "logits", model_output)
             logits = self._vocabulary.without_unwritten(logits[plan.unmask] if logits.ndim == 3 else logits)  # (n, V)
-            sample = self._reveal(plan, plan.token_step, sample, logits, sampler or _MODELS_OWN, random)
+            sample = self._reveal(plan, plan.token_step, sample, logits, sampler or self._token_sampler, random)
         if latents is not None and plan.latent_moves is not None:
             prediction, (_, t_y), (_, s_y) = model_output.latent_prediction, plan.start, plan.end
             channel = self._channel().of_output(model_output)
-            latents = channel.step(prediction, latents, t_y, s_y, random, plan.latent_moves)
+            draw = latent_sampler or self._latent_sampler
+            latents = channel.step(prediction, latents, t_y, s_y, random, plan.latent_moves, draw)
         if not return_dict:
             return sample, latents
         return LaddSchedulerOutput(prev_sample=sample, prev_latents=latents)

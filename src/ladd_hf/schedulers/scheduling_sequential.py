@@ -30,8 +30,9 @@ class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks
         latent_share: share of the steps for the latents, rounded half up; latents and tokens get at least one step
             each.
         max_latent_steps: limit of the latents' steps; a single step is exact if the latent is a single code.
-        timestep_spacing, latent_solver, unmasking, remasking, token_waiting, noise_process, pad_token_id,
-            tokenizer_size, latent_unpooling: as in [`LaddScheduler`]. No token waits for latents that come first.
+        timestep_spacing, latent_solver, unmasking, remasking, token_waiting, temperature, latent_temperature,
+            noise_process, pad_token_id, tokenizer_size, latent_unpooling: as in [`LaddScheduler`]. No token waits for
+            latents that come first.
     """
 
     @register_to_config
@@ -44,6 +45,8 @@ class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks
         unmasking: Spec = "ancestral",
         remasking: Spec = "none",
         token_waiting: Spec = "none",
+        temperature: float = 1.0,
+        latent_temperature: float = 1.0,
         noise_process: NoiseProcess | Mapping[str, Any] | None = None,
         pad_token_id: int | None = None,
         tokenizer_size: int | None = None,
