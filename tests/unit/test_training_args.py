@@ -41,8 +41,12 @@ def test_every_argument_of_ours_explains_itself():
     assert len(mine) > 15 and all(field.metadata.get("help") for field in mine)
 
 
-def test_what_is_set_is_trained():
+@pytest.mark.parametrize(  # of which one excludes the other
+    "apart", [{"encoder_corruption": 0.3}, {"adaptive_times": True, "encoder_corruption": 0.0}], ids=str
+)
+def test_what_is_set_is_trained(apart):
     options = {
+        "adaptive_times": False,
         "time_distribution": "joint",
         "token_weighting": "elbo",
         "latent_weighting": "elbo",
@@ -53,7 +57,6 @@ def test_what_is_set_is_trained():
         "fully_masked_share": 0.1,
         "latent_dropout": 0.2,
         "quantizer_dropout": 0.9,
-        "encoder_corruption": 0.3,
         "encoder_mask_ratio": 0.35,
         "contrastive_weight": 0.4,
         "contrastive_mask_ratio": 0.5,
@@ -68,6 +71,7 @@ def test_what_is_set_is_trained():
         "latent_target_gradient": True,
         "tokens_alone": True,
         "extra_loss_terms": {"own": 0.3},
+        **apart,
     }
     assert set(options) == {field.name for field in dataclasses.fields(TrainingObjective)}
     with kept():
