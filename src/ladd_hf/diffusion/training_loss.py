@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .denoiser import Denoiser, Encode
 from .loss_terms import LossInputs, loss_terms
-from .noising import denoised, noise_latents, noise_tokens
+from .noising import denoised, latents_to_learn, noise_latents, noise_tokens
 from .objective import TrainingObjective
 from .step_counts import StepCounts
 from .time_sampling import TrainingNoise
@@ -69,7 +69,8 @@ def training_loss(
         counts = StepCounts.of_batch(maskable, dropped)
     if channel is not None:
         latents = noise_latents(denoiser, channel, batch, dropped, objective, random, encode)
-    output = denoised(denoiser, batch, latents, batch.noisy, batch.times.token_times)
+    learnt = latents_to_learn(denoiser, batch, latents)
+    output = denoised(denoiser, batch, latents, batch.noisy, batch.times.token_times, learnt)
     terms = loss_terms(LossInputs(denoiser, batch, latents, output, objective, counts, random))
     parts = {name: term.total / term.divisor.to(term.total) for name, term in terms.items()}
     # A term without weight is left out, so that what only it would teach gets no gradient and the optimiser no history.

@@ -1,0 +1,166 @@
+"""Evaluations of latents without tokens: the one place that decides which there are.
+
+Sampling, training, both bounds and the loss table evaluate a denoiser through [`LatentsAlone`], so that all of them are
+about the same model. A prediction depends on the state alone, not on the run that leads to it: latents that are noisy
+at t_x = 1, with no token visible, are predicted without tokens wherever they are met, also in a joint run, whose first
+step then takes a second evaluation, for its tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from .denoiser import Denoiser
+
+When = Literal["never", "masked", "always"]
+
+
+@dataclass(frozen=True)
+class LatentsAlone:
+    """When a denoiser predicts latents without tokens, and how it is then evaluated.
+
+    Attributes:
+        when: `never`; `masked`, by the network of both, in rows at t_x = 1 without a visible token; or `always`, by a
+            network of their own.
+        mask_id: id of the tokens' mask.
+    """
+
+    when: When
+    mask_id: int
+
+    @classmethod
+    def of(cls, denoiser: Denoiser) -> LatentsAlone:
+        """Returns those of a denoiser, which says when in `latents_alone`; one that says nothing never does."""
+        return cls(getattr(denoiser, "latents_alone", "never"), denoiser.token_channel.mask_id)
+
+    def rows(
+        self,
+        tokens: Tensor,
+        attention_mask: Tensor | None,
+        token_times: Tensor,
+        latent_times: Tensor,
+        latents_move: Tensor | bool = True,
+    ) -> Tensor:
+        """Returns the rows of a network of both whose latents are predicted without tokens, `(B,)` bool.
+
+        Args:
+            tokens: `(B, S)`, the mask where noised.
+            attention_mask: `(B, S)`, or `None` without padding, which is no visible token.
+            token_times, latent_times: `(B,)`, or `(1,)` for all rows.
+            latents_move: rows whose prediction is used.
+        """
+        visible = tokens != self.mask_id
+        if attention_mask is not None:
+            visible = visible & attention_mask.bool()
+        return (token_times == 1) & (latent_times > 0) & latents_move & ~visible.any(1)
+
+    def evaluate(
+        self,
+        denoise: Callable[..., Any],
+        tokens: Tensor,
+        latents: Tensor | None,
+        latents_move: Tensor | bool = True,
+        in_step: bool = False,
+        **options: Any,
+    ) -> Any:
+        """Evaluates a denoiser on a batch: rows with tokens in one call, those of latents alone in another.
+
+        A row is evaluated with its tokens unless its latents are predicted without them and `logits_mask` asks for
+        none of its logits.
+
+        Args:
+            denoise: the denoiser's call; `denoise(None, latents, ...)` is of latents alone.
+            tokens, latents: `(B, S)`, and `(B, M)` or `(B, M, D)`, or `None`.
+            latents_move: False if the prediction of the latents is not used, or the rows in which it is, `(B,)`.
+            in_step: make both calls, on the first row if there is none for one of them, as processes that share
+                weights or gradients have to.
+            options: of the call, among them the times, `attention_mask` and `logits_mask`; those of `(B, ...)` are
+                divided.
+
+        Returns the denoiser's output: `logits` in row-major order of `logits_mask`, `None` if no row was evaluated
+        with its tokens, and `latent_prediction` of all rows.
+        """
+        if self.when == "always" and latents is not None:
+            return self._by_two_networks(denoise, tokens, latents, latents_move, options)
+        if self.when == "never" or latents is None or latents_move is False:
+            return denoise(tokens, latents, **options)
+        times = options["token_timesteps"], options["latent_timesteps"]
+        alone = self.rows(tokens, options.get("attention_mask"), *times, latents_move)
+        logits_mask = options.get("logits_mask")
+        together = torch.ones_like(alone) if logits_mask is None else ~alone | logits_mask.any(1)
+        places = alone.nonzero().squeeze(1), together.nonzero().squeeze(1)
+        if not in_step and not len(places[0]):
+            return denoise(tokens, latents, **options)
+        of_alone, output = None, None
+        if in_step or len(places[0]):
+            of_alone = _without_tokens(denoise, tokens, latents, places[0], options)
+        if in_step or len(places[1]):
+            output = _with_tokens(denoise, tokens, latents, places[1], options)
+        return _joined(of_alone, output, *places, len(tokens))
+
+    @staticmethod
+    def _by_two_networks(
+        denoise: Callable[..., Any], tokens: Tensor, latents: Tensor, latents_move: Any, options: dict[str, Any]
+    ) -> Any:
+        """Evaluates the one network that is needed, if it is known to be one; else both."""
+        if latents_move is False:
+            return denoise(tokens, latents, predict_latents=False, **options)
+        logits_mask = options.get("logits_mask")
+        if latents_move is True and logits_mask is not None and not logits_mask.any():
+            times = {name: options[name] for name in ("token_timesteps", "latent_timesteps")}
+            return denoise(None, latents, **times)
+        return denoise(tokens, latents, **options)
+
+
+def together_with_others() -> bool:
+    """True if other processes may have to make the same calls: those that hold shards of the weights."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def _without_tokens(
+    denoise: Callable[..., Any], tokens: Tensor, latents: Tensor, rows: Tensor, options: dict[str, Any]
+) -> Any:
+    """Evaluates rows of latents alone; the attention mask says how long their texts are."""
+    count, rows = len(tokens), _at_least_one(rows)
+    given = {name: value for name, value in options.items() if name != "logits_mask"}
+    if given.get("attention_mask") is None:
+        given["attention_mask"] = torch.ones_like(tokens)
+    return denoise(None, latents[rows], **{name: _of_rows(value, rows, count) for name, value in given.items()})
+
+
+def _with_tokens(
+    denoise: Callable[..., Any], tokens: Tensor, latents: Tensor, rows: Tensor, options: dict[str, Any]
+) -> Any:
+    """Evaluates rows of tokens and latents."""
+    count, rows = len(tokens), _at_least_one(rows)
+    return denoise(
+        tokens[rows], latents[rows], **{name: _of_rows(value, rows, count) for name, value in options.items()}
+    )
+
+
+def _at_least_one(rows: Tensor) -> Tensor:
+    """Returns numbers of rows, that of the first one if there are none: kernels do not take empty batches."""
+    return rows if len(rows) else rows.new_zeros(1)
+
+
+def _of_rows(value: Any, rows: Tensor, count: int) -> Any:
+    """Returns the rows of a tensor of the batch; of anything else, such as one time for all, the whole."""
+    return value[rows] if isinstance(value, Tensor) and value.ndim and len(value) == count else value
+
+
+def _joined(of_alone: Any, output: Any, alone: Tensor, together: Tensor, count: int) -> Any:
+    """Returns the output of all `count` rows; where a row was evaluated twice, its latents are those without tokens."""
+    if output is None:
+        return of_alone
+    if of_alone is None:
+        return output
+    # where there were no rows, the first one stood in, of which nothing is taken
+    found, others = of_alone.latent_prediction[: len(alone)], output.latent_prediction[: len(together)]
+    prediction = others.new_zeros(count, *others.shape[1:])
+    output.latent_prediction = prediction.index_copy(0, together, others).index_copy(0, alone, found)
+    return output
