@@ -77,8 +77,8 @@ class LatentsAlone:
             denoise: the denoiser's call; `denoise(None, latents, ...)` is of latents alone.
             tokens, latents: `(B, S)`, and `(B, M)` or `(B, M, D)`, or `None`.
             latents_move: False if the prediction of the latents is not used, or the rows in which it is, `(B,)`.
-            in_step: make both calls, on the first row if there is none for one of them, as processes that share
-                weights or gradients have to.
+            in_step: make both calls, whatever the rows, as processes that share weights or gradients have to, and
+                compiled graphs. `logits_mask` must then be given.
             options: of the call, among them the times, `attention_mask` and `logits_mask`; those of `(B, ...)` are
                 divided.
 
@@ -96,11 +96,14 @@ class LatentsAlone:
         places = alone.nonzero().squeeze(1), together.nonzero().squeeze(1)
         if not in_step and not len(places[0]):
             return denoise(tokens, latents, **options)
-        of_alone, output = None, None
+        without = {name: value for name, value in options.items() if name != "logits_mask"}
+        if without.get("attention_mask") is None:
+            without["attention_mask"] = torch.ones_like(tokens)  # which says how long texts are
+        output = of_alone = None
         if in_step or len(places[0]):
-            of_alone = _without_tokens(denoise, tokens, latents, places[0], options)
+            of_alone = _of_rows(denoise, None, latents, places[0], without, in_step)
         if in_step or len(places[1]):
-            output = _with_tokens(denoise, tokens, latents, places[1], options)
+            output = _of_rows(denoise, tokens, latents, places[1], options, in_step)
         return _joined(of_alone, output, *places, len(tokens))
 
     @staticmethod
@@ -122,35 +125,31 @@ def together_with_others() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
-def _without_tokens(
-    denoise: Callable[..., Any], tokens: Tensor, latents: Tensor, rows: Tensor, options: dict[str, Any]
+def _of_rows(
+    denoise: Callable[..., Any],
+    tokens: Tensor | None,
+    latents: Tensor,
+    rows: Tensor,
+    options: dict[str, Any],
+    spare: bool,
 ) -> Any:
-    """Evaluates rows of latents alone; the attention mask says how long their texts are."""
-    count, rows = len(tokens), _at_least_one(rows)
-    given = {name: value for name, value in options.items() if name != "logits_mask"}
-    if given.get("attention_mask") is None:
-        given["attention_mask"] = torch.ones_like(tokens)
-    return denoise(None, latents[rows], **{name: _of_rows(value, rows, count) for name, value in given.items()})
+    """Evaluates some rows of a batch.
 
-
-def _with_tokens(
-    denoise: Callable[..., Any], tokens: Tensor, latents: Tensor, rows: Tensor, options: dict[str, Any]
-) -> Any:
-    """Evaluates rows of tokens and latents."""
-    count, rows = len(tokens), _at_least_one(rows)
-    return denoise(
-        tokens[rows], latents[rows], **{name: _of_rows(value, rows, count) for name, value in options.items()}
-    )
-
-
-def _at_least_one(rows: Tensor) -> Tensor:
-    """Returns numbers of rows, that of the first one if there are none: kernels do not take empty batches."""
-    return rows if len(rows) else rows.new_zeros(1)
-
-
-def _of_rows(value: Any, rows: Tensor, count: int) -> Any:
-    """Returns the rows of a tensor of the batch; of anything else, such as one time for all, the whole."""
-    return value[rows] if isinstance(value, Tensor) and value.ndim and len(value) == count else value
+    `spare` adds its first row once more, of which nothing is asked: kernels take no empty batches, and the number of
+    rows is not known in a compiled graph.
+    """
+    chosen = torch.cat([rows, rows.new_zeros(1)]) if spare else rows
+    given = {
+        name: value[chosen] if isinstance(value, Tensor) and value.ndim and len(value) == len(latents) else value
+        for name, value in options.items()
+    }
+    if spare and "logits_mask" in given:
+        asked = torch.arange(len(chosen), device=chosen.device) < len(rows)
+        given["logits_mask"] = given["logits_mask"] & asked[:, None]
+    output = denoise(None if tokens is None else tokens[chosen], latents[chosen], **given)
+    if spare:
+        output.latent_prediction = output.latent_prediction[: len(rows)]
+    return output
 
 
 def _joined(of_alone: Any, output: Any, alone: Tensor, together: Tensor, count: int) -> Any:
@@ -159,8 +158,7 @@ def _joined(of_alone: Any, output: Any, alone: Tensor, together: Tensor, count: 
         return of_alone
     if of_alone is None:
         return output
-    # where there were no rows, the first one stood in, of which nothing is taken
-    found, others = of_alone.latent_prediction[: len(alone)], output.latent_prediction[: len(together)]
+    found, others = of_alone.latent_prediction, output.latent_prediction
     prediction = others.new_zeros(count, *others.shape[1:])
     output.latent_prediction = prediction.index_copy(0, together, others).index_copy(0, alone, found)
     return output

@@ -405,6 +405,7 @@ class LaddConfig(PreTrainedConfig):
         encoder = self.encoder_options
         encoder.check(self.latent_length, self.latent_dim, self.max_position_embeddings)
         LATENT_HEADS.build(self.latent_head)
+        LATENT_DENOISERS.build(self.latent_denoiser)
         if kind == "continuous":
             self._refuse(kind, _OF_CODES, "'discrete'")
             gaussian_schedule(self.latent_noise_schedule or "")
