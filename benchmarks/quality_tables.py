@@ -30,8 +30,8 @@ from transformers.utils import logging as transformers_logging
 from ladd_hf.evaluation import Comparison, EvaluationResults, EvaluationSettings, evaluate_models, markdown_report
 from ladd_hf.evaluation.comparison import check_baseline
 from ladd_hf.evaluation.plots import quality_figure
+from ladd_hf.evaluation.schedule_specs import ScheduleSpec
 from ladd_hf.evaluation.seeds import compared_over_seeds
-from ladd_hf.evaluation.settings import schedule_name
 from ladd_hf.training.run_facts import running_command
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -112,7 +112,9 @@ def main() -> None:
     parser.add_argument("--no_training", action="store_true", help="evaluate the runs that are there")
     options, flags = parser.parse_known_args()
     try:  # before anything is trained
-        labels = [f"{one} {schedule_name(schedule)}" for one in options.recipes for schedule in options.schedules]
+        labels = [
+            f"{one} {ScheduleSpec.parsed(schedule).name}" for one in options.recipes for schedule in options.schedules
+        ]
         check_baseline(options.baseline, labels)
     except ValueError as error:
         parser.error(str(error))

@@ -4,9 +4,10 @@
         --json benchmarks/results/tuned_schedule.json
 
 For each saved pipeline a schedule is tuned on held-out texts, and then both the tuned run and those of hand-set paths
-are measured anew, at each number of evaluations: the bound on other held-out texts, with its standard error over them,
-and the judge's nats of samples, with theirs. What tuning costs is told as a share of the pipeline's own training, whose
-seconds and operations stand in its folder (`training_cost.json`); `--training_seconds` is for folders without.
+are measured anew, at each number of evaluations: the bound on other held-out texts (also with latents and orders
+averaged out), with its standard error over them, and the judge's nats of samples, with theirs. What tuning costs is
+told as a share of the pipeline's own training, whose seconds and operations stand in its folder
+(`training_cost.json`); `--training_seconds` is for folders without.
 """
 
 from __future__ import annotations
@@ -60,15 +61,13 @@ def hand_set(pipeline: LaddPipeline, num_steps: int) -> dict[str, LaddScheduler]
     return schedulers
 
 
-def bound_of(pipeline: LaddPipeline, scheduler: LaddScheduler, num_steps: int, texts: Tensor, draws: int) -> dict:
-    """Returns the bound of a run in nats per token, with its standard error over texts."""
-    scheduler.set_timesteps(num_steps)
-    times = (scheduler.token_times.double().tolist(), scheduler.latent_times.double().tolist())
-    run = list(zip(*times, strict=True))
-    # each step of the run is met `draws` times for every text
-    found = pipeline.model.nelbo(
-        texts, run=run, num_samples=draws * num_steps, generator=torch.Generator().manual_seed(0)
-    )
+def bound_of(pipeline: LaddPipeline, scheduler: LaddScheduler, num_steps: int, texts: Tensor, **options: Any) -> dict:
+    """Returns the bound of a run in nats per token, with its standard error over texts.
+
+    `options` are those of the model's `nelbo`: `num_samples`, or `num_proposals` of the marginalised bound.
+    """
+    run = scheduler.run(num_steps)
+    found = pipeline.model.nelbo(texts, run=run, generator=torch.Generator().manual_seed(0), **options)
     nats = found.total_nats / found.num_tokens
     return {"nats": float(nats.mean()), "error": float(nats.std() / math.sqrt(len(nats))), "run": run}
 
@@ -115,9 +114,12 @@ def compare(
     result: dict[str, Any] = {"tuning_seconds": seconds, "tuning_share": share, **training, "budgets": {}}
     for num_steps in options.budgets:
         schedulers = {"tuned": tuned, **hand_set(pipeline, num_steps)}
+        kinds = {"bound": {"num_samples": options.draws * num_steps}}  # each step is met `draws` times for every text
+        if options.num_proposals:
+            kinds["marginal bound"] = {"num_proposals": options.num_proposals}
         scores = {
             label: {
-                "bound": bound_of(pipeline, one, num_steps, others, options.draws),
+                **{kind: bound_of(pipeline, one, num_steps, others, **given) for kind, given in kinds.items()},
                 "samples": judged(pipeline, one, num_steps, task, options.num_samples),
             }
             for label, one in schedulers.items()
@@ -127,7 +129,7 @@ def compare(
         print(f"  {num_steps} evaluations", flush=True)
         for label, score in scores.items():
             numbers = "   ".join(
-                f"{kind} {score[kind]['nats']:.4f} ± {score[kind]['error']:.4f}" for kind in ("bound", "samples")
+                f"{kind} {score[kind]['nats']:.4f} ± {score[kind]['error']:.4f}" for kind in (*kinds, "samples")
             )
             print(f"    {label:<34} {numbers}", flush=True)
     return result
@@ -144,6 +146,9 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=8)
     parser.add_argument("--num_bound_texts", type=int, default=500)
     parser.add_argument("--draws", type=int, default=4, help="of each step, for the bound")
+    parser.add_argument(
+        "--num_proposals", type=int, default=0, help="of the bound with latents and orders averaged out"
+    )
     parser.add_argument("--num_samples", type=int, default=4000)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()

@@ -85,7 +85,10 @@ class EvaluationArguments:
     )
     schedules: list[str] = field(
         default_factory=lambda: ["saved"],
-        metadata={"help": "Schedules of samples: 'saved', 'tuned', and paths by name or by corners."},
+        metadata={
+            "help": "Schedules of samples: 'saved', 'tuned', and paths by name or by corners; with options of the "
+            "scheduler as '{path: joint, token_waiting: until_known}'."
+        },
     )
     temperatures: list[float] = field(default_factory=lambda: [1.0], metadata={"help": "Temperatures of the tokens."})
     judges: list[str] = field(
@@ -134,7 +137,7 @@ def settings_of(arguments: EvaluationArguments) -> EvaluationSettings:
     """Returns the settings of the evaluation. Raises `ValueError` for invalid ones."""
     return EvaluationSettings(
         **{name: getattr(arguments, name) for name in OF_SETTINGS},
-        schedules=tuple(map(_path, arguments.schedules)),
+        schedules=tuple(map(_schedule, arguments.schedules)),
         paths=tuple(map(_path, arguments.paths)),
         bound_samples=arguments.samples,
         measures=measures_of(arguments),
@@ -150,6 +153,10 @@ def texts_of(arguments: EvaluationArguments) -> dict[str, Any]:
 
 def _path(given: str) -> Any:
     return json.loads(given) if given.startswith("[") else given
+
+
+def _schedule(given: str) -> Any:
+    return yaml.safe_load(given) if given.startswith("{") else _path(given)
 
 
 def judges_of(arguments: EvaluationArguments) -> list[JudgeSpec]:

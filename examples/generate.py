@@ -28,6 +28,7 @@ from transformers.utils import logging as transformers_logging
 
 from ladd_hf import LaddJointScheduler, LaddPipeline, LaddScheduler, LaddSequentialScheduler
 from ladd_hf.diffusion.rng import RowGenerator
+from ladd_hf.diffusion.token_waiting import TOKEN_WAITINGS
 from ladd_hf.pictures import record, show
 from ladd_hf.utils.number_ranges import COUNT, SEED_OF_64_BITS
 
@@ -55,13 +56,25 @@ class GenerationArguments:
     batch_size: int = field(default=64, metadata={"help": "Samples drawn at once by each process."})
     seed: int = 0
     length: int | None = field(default=None, metadata={"help": "Tokens per sample; by default as in training."})
-    temperature: float = field(default=1.0, metadata={"help": "Sampling temperature; 0 is greedy."})
+    temperature: float | None = field(
+        default=None, metadata={"help": "Temperature of the tokens; 0 is greedy. The scheduler's own by default."}
+    )
+    latent_temperature: float | None = field(
+        default=None, metadata={"help": "Temperature of codes or anchors. The scheduler's own by default."}
+    )
     top_p: float = field(default=1.0, metadata={"help": "Nucleus of token sampling."})
     schedule: str | None = field(
         default=None,
         metadata={
             "help": "'joint', 'sequential' or corners, such as '[[1, 1], [1, 0.3], [0, 0]]'; the pipeline's own if not "
             "given."
+        },
+    )
+    token_waiting: str | None = field(
+        default=None,
+        metadata={
+            "help": "Whether tokens wait for their latents: 'none', 'while_written' or 'until_known'; as in the "
+            "pipeline's own schedule if not given."
         },
     )
     dtype: str = field(default="float32", metadata={"help": "'float32', 'bfloat16' or 'float16'."})
@@ -79,6 +92,8 @@ def parse_arguments(argv: list[str]) -> GenerationArguments:
             LaddScheduler(path=arguments.schedule)
         except ValueError as error:
             refuse(f"--schedule {arguments.schedule}: {error}")
+    if arguments.token_waiting is not None and arguments.token_waiting not in TOKEN_WAITINGS:
+        refuse(f"--token_waiting {arguments.token_waiting} is unknown; give one of {', '.join(TOKEN_WAITINGS)}.")
     if arguments.dtype not in ("float32", "bfloat16", "float16"):
         refuse(f"--dtype {arguments.dtype} is unknown; give float32, bfloat16 or float16.")
     if arguments.prompts is not None and not Path(arguments.prompts).is_file():
@@ -88,13 +103,17 @@ def parse_arguments(argv: list[str]) -> GenerationArguments:
 
 
 def load(arguments: GenerationArguments, device: torch.device) -> LaddPipeline:
-    """Returns the pipeline on its device, with the requested schedule, and the saved scheduler's other options."""
+    """Returns the pipeline on its device, with the requested schedule and waiting, and the saved scheduler's other
+    options."""
     with loading(f"--pipeline {arguments.pipeline}"):
         pipeline = LaddPipeline.from_pretrained(arguments.pipeline, dtype=getattr(torch, arguments.dtype))
     if arguments.schedule is not None:
         kind = SCHEDULERS.get(arguments.schedule, LaddScheduler)
         path = {"path": arguments.schedule} if kind is LaddScheduler else {}
         pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **path)
+    if arguments.token_waiting is not None:
+        own = pipeline.scheduler
+        pipeline.scheduler = type(own).from_config(own.config, token_waiting=arguments.token_waiting)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
 
@@ -111,6 +130,7 @@ def samples(
             "length": arguments.length,
             "generator": RowGenerator.from_seed(arguments.seed, rows.to(pipeline.device)),
             "temperature": arguments.temperature,
+            "latent_temperature": arguments.latent_temperature,
             "top_p": arguments.top_p,
         }
         if arguments.watch and rows[0] == 0:

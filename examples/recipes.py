@@ -290,6 +290,9 @@ _HELP_OF_SCHEDULES = {
     "timestep_spacing": "Grid of times: 'uniform' or 'cosine'.",
     "latent_solver": "'ddim' or 'ddpm', for continuous latents.",
     "unmasking": "Order of tokens: see docs/generation.md.",
+    "token_waiting": "'none', 'while_written' or 'until_known': tokens that wait for their latents.",
+    "temperature": "Temperature of the tokens, saved with the pipeline; 1 is the model's own law.",
+    "latent_temperature": "The same of codes or anchors.",
     "remasking": "'none', or {name: cap, rate: 0.02} or {name: rescale, rate: 0.1}: masks tokens again (ReMDM).",
 }
 
@@ -413,7 +416,7 @@ def baseline_arguments(training: LaddTrainingArguments, folder: Path) -> LaddTra
     arguments.encoder_corruption = arguments.encoder_mask_ratio = 0.0
     arguments.quantizer_dropout = arguments.contrastive_weight = arguments.latent_kl_weight = 0.0
     arguments.conditional_independence_weight = 0.0
-    arguments.latent_target_gradient = False
+    arguments.latent_target_gradient = arguments.consistency_clean_latents = False
     arguments.time_distribution = "independent"
     arguments.extra_loss_terms = None
     return arguments

@@ -142,8 +142,8 @@ MUTATIONS = [
     Mutation(
         "drop the weight of the training loss",
         "diffusion/loss_terms.py",
-        "token_weights(channel, batch.times) if elbo else",
-        "batch.times.token_rates if elbo else",
+        "token_weights(channel, times) if elbo else",
+        "times.token_rates if elbo else",
         "tests/unit/test_objective.py",
     ),
     Mutation(
@@ -196,6 +196,20 @@ MUTATIONS = [
         "tests/unit/laws/test_unmasking_laws.py",
     ),
     Mutation(
+        "reveal tokens in the step that draws their code",
+        "diffusion/token_waiting.py",
+        "held = self.law.holding(channel.known(latents, t), channel.written(moves, s))",
+        "held = self.law.holding(channel.known(latents, t), moves) & ~moves",
+        "tests/unit/laws/test_waiting_laws.py",
+    ),
+    Mutation(
+        "let tokens wait in the last step of a bound",
+        "diffusion/marginal_bound.py",
+        "if self.waiting is not None and s_x > 0:",
+        "if self.waiting is not None:",
+        "tests/unit/test_marginal_bound.py",
+    ),
+    Mutation(
         "mask the prompt again",
         "schedulers/scheduling_ladd.py",
         "again if editable is None else again & editable",
@@ -222,6 +236,27 @@ MUTATIONS = [
         "min(self.vertices[0][1], latent_time))], [], 0",
         "min(self.vertices[0][1], latent_time / 2))], [], 0",
         "tests/integration/pipelines/test_interpolation.py",
+    ),
+    Mutation(
+        "reverse the divergence of the consistency term",
+        "diffusion/consistency.py",
+        "F.kl_div(log, target_log,",
+        "F.kl_div(target_log, log,",
+        "tests/unit/diffusion/test_consistency.py",
+    ),
+    Mutation(
+        "mask for the teacher what the student sees",
+        "diffusion/consistency.py",
+        "masked = batch.masked & (",
+        "masked = batch.maskable & (",
+        "tests/unit/diffusion/test_consistency.py",
+    ),
+    Mutation(
+        "train the teacher of the consistency term",
+        "diffusion/loss_terms.py",
+        "with torch.no_grad():\n        target",
+        "with torch.enable_grad():\n        target",
+        "tests/unit/diffusion/test_consistency.py",
     ),
     Mutation(
         "guide towards the unconditional law",

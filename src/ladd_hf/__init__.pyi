@@ -13,6 +13,7 @@ from .diffusion.paths import register_timestep_spacing as register_timestep_spac
 from .diffusion.process import NoiseProcess as NoiseProcess
 from .diffusion.rng import RowGenerator as RowGenerator
 from .diffusion.time_sampling import TrainingNoise as TrainingNoise
+from .diffusion.token_waiting import register_token_waiting as register_token_waiting
 from .evaluation.evaluate import evaluate_pipeline as evaluate_pipeline
 from .evaluation.models import evaluate_models as evaluate_models
 from .evaluation.settings import EvaluationSettings as EvaluationSettings

@@ -10,6 +10,7 @@ from ladd_hf.diffusion.gaussian import LATENT_SOLVERS
 from ladd_hf.diffusion.noise_schedules import GAUSSIAN_SCHEDULES, MASK_SCHEDULES
 from ladd_hf.diffusion.objective import LOSS_TERMS
 from ladd_hf.diffusion.paths import TIME_PATHS, TIMESTEP_SPACINGS
+from ladd_hf.diffusion.token_waiting import TOKEN_WAITINGS
 from ladd_hf.metrics.model_measures import MODEL_MEASURES
 from ladd_hf.models.encoders.pooling import POOLINGS
 from ladd_hf.models.quantizers.quantizer_options import QUANTIZERS
@@ -19,7 +20,7 @@ from ladd_hf.tasks.judges import JUDGES
 
 REGISTRIES = (
     *(MASK_SCHEDULES, GAUSSIAN_SCHEDULES, LATENT_SOLVERS, TIME_PATHS, TIMESTEP_SPACINGS),
-    *(LOSS_TERMS, UNMASKINGS, REMASKINGS, QUANTIZERS, POOLINGS, CORPORA, JUDGES, MODEL_MEASURES),
+    *(LOSS_TERMS, UNMASKINGS, REMASKINGS, TOKEN_WAITINGS, QUANTIZERS, POOLINGS, CORPORA, JUDGES, MODEL_MEASURES),
 )
 
 

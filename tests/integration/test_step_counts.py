@@ -83,6 +83,8 @@ def test_an_update_does_not_depend_on_how_the_batch_is_cut(kind, prompts, make_t
         ),
         ("discrete", {"latent_dropout": 0.5, "conditional_independence_weight": 0.3, "quantizer_dropout": 0.5}),
         ("vector", {"latent_dropout": 0.5, "latent_weighting": "elbo", "fully_masked_share": 0.5}),
+        ("continuous", {"consistency_weight": 0.5, "consistency_clean_latents": True}),
+        ("vector", {"consistency_weight": 0.5, "token_weighting": "elbo", "latent_dropout": 0.5}),
     ],
 )
 def test_nor_does_any_term_of_it(kind, options, make_trainer, precise_model):

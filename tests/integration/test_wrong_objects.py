@@ -286,9 +286,10 @@ NUMBERS = (
     *("token_loss_weight", "latent_loss_weight", "min_time", "time_shift", "fully_masked_share", "latent_dropout"),
     *("quantizer_dropout", "encoder_corruption", "encoder_mask_ratio", "contrastive_weight", "contrastive_mask_ratio"),
     *("contrastive_temperature", "conditional_independence_weight", "latent_kl_weight"),
+    *("consistency_weight", "consistency_min_jump", "consistency_max_jump"),
     *("ema_decay", "nelbo_samples"),
 )
-CHOICES = ("time_distribution", "token_weighting", "latent_weighting")
+CHOICES = ("time_distribution", "token_weighting", "latent_weighting", "consistency_teacher")
 SETTINGS = {
     **{name: (f"`{name}`", "much", None, [1], -5, float("nan")) for name in NUMBERS},
     **{name: (f"{name}`", 3, None, "other") for name in CHOICES},

@@ -24,9 +24,14 @@ TWO_STAGES = {"stages": two_stages(2, fully_masked_share=0.5), "encoder_corrupti
 RUNS = {
     "none": {"save_strategy": "steps", "save_steps": 2},
     "discrete": {**TWO_STAGES, "gradient_accumulation_steps": 2},
-    "checkpointed": {**TWO_STAGES, "activation_checkpointing": True},
+    "checkpointed": {
+        **TWO_STAGES,
+        "activation_checkpointing": True,
+        "consistency_weight": 0.5,
+        "consistency_teacher": "model",
+    },
     "vector": TWO_STAGES,
-    "uneven": {"latent_dropout": 0.5, "gradient_accumulation_steps": 2},
+    "uneven": {"latent_dropout": 0.5, "gradient_accumulation_steps": 2, "consistency_weight": 0.5},
     "apart": {"average_tokens_across_devices": False},
 }
 RANKS = ((1, 0), (2, 0), (2, 1))
@@ -202,7 +207,9 @@ def results(stirred_model, tiny_model, tmp_path_factory):
 def test_two_processes_log_the_losses_of_one_with_twice_the_batch(name, results):
     one, two = (results[name][world, 0][1]["history"] for world in (1, 2))
     assert len(one) == len(two) == 4
-    for term in ("loss", "token_loss", *(() if name == "none" else ("latent_loss",))):
+    terms = {"token_loss", "latent_loss", "consistency_loss"} & set(one[0])
+    assert ("consistency_loss" in terms) == (name in ("checkpointed", "uneven"))
+    for term in ("loss", *sorted(terms)):
         assert [e[term] for e in two] == pytest.approx([e[term] for e in one], abs=1e-4), term
 
 

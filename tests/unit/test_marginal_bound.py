@@ -11,6 +11,7 @@ import pytest
 import torch
 from helpers.exact_denoiser import SEQUENCES, ExactDenoiser, random_table
 from helpers.exact_world import ExactWorld, joint_points, sequential_points
+from helpers.waiting_runs import chunked, waiting_law
 from scipy import stats
 
 from ladd_hf import RowGenerator
@@ -20,6 +21,7 @@ from ladd_hf.diffusion.nelbo import nelbo
 from ladd_hf.diffusion.noise_schedules import gaussian_schedule, mask_schedule
 from ladd_hf.diffusion.proposals import CodeProposals, EveryCode, NoProposals
 from ladd_hf.diffusion.runs import marginal_points
+from ladd_hf.diffusion.token_waiting import Waiting
 
 RUNS = {
     "sequential": sequential_points(1, 2),
@@ -319,3 +321,68 @@ def test_codes_that_are_masked_at_the_end_change_nothing_of_the_texts(world):
 def test_tokens_have_to_be_written():
     with pytest.raises(ValueError, match="is not accepted"):
         marginal_points([(1, 1), (0.2, 0.5)], None, WORLDS["codes"].latent_channel, 0.5)
+
+
+# --- runs whose tokens wait for their latents ---
+
+CHUNKED = chunked(Exact.at_random(vocab=2, length=3, codebook=2, codes=2, seed=3))
+CHUNKS = torch.tensor([0, 0, 1])
+ONES = torch.randint(1, 10, (4, 12), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("name", ["while_written", "until_known"])
+@pytest.mark.parametrize("run", ["joint", "stairs"])
+def test_the_mean_weight_is_the_likelihood_of_what_a_run_with_waiting_writes(run, name):
+    repeats, points = 4000, RUNS[run]
+    waiting = Waiting.of(name, CHUNKS.expand(repeats * len(CHUNKED.texts), -1))
+    _, nats = CHUNKED.bound(points, proposals_of(CHUNKED), 1, repeats=repeats, waiting=waiting)
+    law = waiting_law(CHUNKED, points, name)
+    error = close((-nats).exp(), law)
+    assert (error < 0.1 * law).all(), "an error that would show a mistake"
+    if run == "joint":
+        for other in ("none", "while_written", "until_known"):
+            apart = ((-nats).exp().mean(0) - waiting_law(CHUNKED, points, other)).abs() / error
+            assert (apart.max() > 5) == (other != name)
+
+
+def test_waiting_for_all_latents_is_waiting_for_each():
+    world, points = WORLDS["two codes"], joint_points(3)
+    _, nats = world.bound(points, proposals_of(world), 1, repeats=4000, waiting=Waiting.of("until_known"))
+    close((-nats).exp(), waiting_law(world, points, "until_known"))
+
+
+def test_several_proposals_of_a_text_wait_as_it_does():
+    waiting = Waiting.of("until_known", CHUNKS.expand(len(CHUNKED.texts), -1))
+    every = EveryCode(2, 2, len(CHUNKED.texts))
+    points = [(1, 1), (0.5, 0), (0, 0)]  # all tokens wait for the codes, and then there is one step
+    _, nats = CHUNKED.bound(points, lambda rows: every, every.count, waiting=waiting)
+    torch.testing.assert_close(nats[0], -CHUNKED.run_law(sequential_points(1, 1)).log(), rtol=1e-10, atol=1e-10)
+
+
+def test_a_models_bound_waits_by_its_chunks(stirred_model):
+    model = stirred_model("discrete", latent_unpooling="chunk")
+    given = {"run": joint_points(4), "num_proposals": 3}
+
+    def random():
+        return RowGenerator.from_seed(0, torch.arange(len(ONES)))
+
+    plain, late = (model.nelbo(ONES, generator=random(), token_waiting=one, **given) for one in ("none", "until_known"))
+    assert (plain.nats != late.nats).all()
+    mask = torch.ones_like(ONES)
+    padded = torch.cat([ONES, torch.zeros(4, 3, dtype=torch.int64)], 1)[:, :12]
+    padded[:, 8:], mask[:, 8:] = 0, 0  # texts of eight tokens, in a batch that is padded further or not
+    options = {**given, "token_waiting": "until_known"}
+    short = model.nelbo(ONES[:, :8], generator=random(), **options)
+    torch.testing.assert_close(model.nelbo(padded, mask, generator=random(), **options).nats, short.nats)
+    without = stirred_model("none")
+    same = [without.nelbo(ONES, generator=random(), token_waiting=one, **given) for one in ("none", "until_known")]
+    assert torch.equal(*(one.nats for one in same)), "nothing to wait for"
+
+
+def test_bounds_that_do_not_follow_waiting_are_refused(stirred_model):
+    with pytest.raises(ValueError, match=r"`token_waiting` changes what each step of a run reveals.*`num_proposals`"):
+        stirred_model("discrete").nelbo(ONES, run=4, token_waiting="until_known")
+    with pytest.raises(ValueError, match="Clean latents without anchors have no probability"):
+        stirred_model("continuous").nelbo(ONES, run=4, num_proposals=2, token_waiting="while_written")
+    with pytest.raises(ValueError, match="`token_waiting` 'soon' is unknown"):
+        stirred_model("discrete").nelbo(ONES, run=4, num_proposals=2, token_waiting="soon")

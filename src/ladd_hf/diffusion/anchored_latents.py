@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .channels import BOUND_STEP, ContinuousLatents
+from .channels import BOUND_STEP, ContinuousLatents, Draw
 from .gaussian import ddpm_mean, ddpm_step, ddpm_variance
 from .masked import draw_categorical
 from .noise_schedules import GaussianSchedule
@@ -83,6 +83,7 @@ class AnchoredLatents(ContinuousLatents):
     """
 
     ends_noisy = False
+    is_drawn = True
     has_rate = False
 
     def __init__(
@@ -145,12 +146,19 @@ class AnchoredLatents(ContinuousLatents):
         return torch.where(s < t, -self._log_ratio(prediction, clean, noisy, following, t, end), 0.0)
 
     def step(
-        self, prediction: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator, moves: Tensor
+        self,
+        prediction: Tensor,
+        noisy: Tensor,
+        t: float,
+        s: float,
+        random: RowGenerator,
+        moves: Tensor,
+        draw: Draw = draw_categorical,
     ) -> Tensor:
         """Draws an anchor for each latent and makes the solver's step to it, `(B, M, D)`; the last one (s = 0) returns
         the anchor."""
         uniform = random.uniform(noisy.shape[1])
-        drawn = draw_categorical(prediction.flatten(0, 1), uniform.flatten()).view(noisy.shape[:2])
+        drawn = draw(prediction.flatten(0, 1), uniform.flatten()).view(noisy.shape[:2])
         return super().step(self.anchors.points[drawn], noisy, t, s, random, moves)
 
     def forced_step(self, clean: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator) -> Tensor:

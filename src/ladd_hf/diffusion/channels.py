@@ -69,12 +69,14 @@ class LatentChannel(ABC):
         ends_noisy: True if clean latents have no probability, so that a run over which they are averaged out ends
             before they are clean.
         has_own_law: False if the steps of a run draw another law than the one that bounds are of.
+        is_drawn: True if latents are drawn from a law over codes or anchors, which may be tempered.
         has_rate: False if the bound of a step is not its `rate` times the rise of `progress`, so that it has to be
             known for both of its times.
     """
 
     ends_noisy: bool = False
     has_own_law: bool = True
+    is_drawn: bool = True
     has_rate: bool = True
 
     @abstractmethod
@@ -119,10 +121,28 @@ class LatentChannel(ABC):
         """Draws the latents that the step t -> s changes, `(B, M)` bool, independent of the denoiser's output."""
 
     @abstractmethod
+    def known(self, noisy: Tensor, t: float) -> Tensor:
+        """Returns the latents that are clean at time t, `(B, M)` bool."""
+
+    @abstractmethod
+    def written(self, moves: Tensor, s: float) -> Tensor:
+        """Returns those of the changed latents `moves` `(B, M)` that a step to time s makes clean, `(B, M)` bool."""
+
+    @abstractmethod
     def step(
-        self, prediction: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator, moves: Tensor
+        self,
+        prediction: Tensor,
+        noisy: Tensor,
+        t: float,
+        s: float,
+        random: RowGenerator,
+        moves: Tensor,
+        draw: Draw = draw_categorical,
     ) -> Tensor:
-        """Returns latents at time s from those at time t > s, the denoiser's prediction at t and `draw_moves`."""
+        """Returns latents at time s from those at time t > s, the denoiser's prediction at t and `draw_moves`.
+
+        `draw` maps logits over codes or anchors `(n, K)` and uniform numbers `(n,)` to them, `(n,)`.
+        """
 
     @abstractmethod
     def start_log_ratio(self, clean: Tensor, noisy: Tensor, t: float) -> Tensor:
@@ -237,11 +257,26 @@ class DiscreteLatents(MaskedChannel, LatentChannel):
         """Draws the codes to reveal, `(B, M)` bool."""
         return self.draw_unmask(noisy, t, s, random)
 
+    def known(self, noisy: Tensor, t: float) -> Tensor:
+        """Returns the codes that are not masked, `(B, M)` bool."""
+        return noisy != self.mask_id
+
+    def written(self, moves: Tensor, s: float) -> Tensor:
+        """Returns `moves`: codes that are revealed."""
+        return moves
+
     def step(
-        self, prediction: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator, moves: Tensor
+        self,
+        prediction: Tensor,
+        noisy: Tensor,
+        t: float,
+        s: float,
+        random: RowGenerator,
+        moves: Tensor,
+        draw: Draw = draw_categorical,
     ) -> Tensor:
         """Reveals the codes of `moves`, drawn from the predicted logits `(B, M, K)`; the others do not change."""
-        return self.reveal(noisy, moves, prediction[moves], random.uniform(noisy.shape[1]))
+        return self.reveal(noisy, moves, prediction[moves], random.uniform(noisy.shape[1]), draw)
 
     def start_log_ratio(self, clean: Tensor, noisy: Tensor, t: float) -> Tensor:
         """Returns zeros: which codes are masked does not depend on what they are."""
@@ -287,6 +322,7 @@ class ContinuousLatents(LatentChannel):
     """
 
     ends_noisy = True
+    is_drawn = False
 
     def __init__(self, schedule: GaussianSchedule, predicts_noise: bool, latent_dim: int, solver: str = "ddim") -> None:
         self.schedule = schedule
@@ -357,8 +393,23 @@ class ContinuousLatents(LatentChannel):
         """Returns True for all latents, `(B, M)` bool: every step denoises every latent."""
         return torch.ones(noisy.shape[:2], dtype=torch.bool, device=noisy.device)
 
+    def known(self, noisy: Tensor, t: float) -> Tensor:
+        """Returns True for all latents at time 0, and for none before, `(B, M)` bool."""
+        return torch.full(noisy.shape[:2], t <= 0, device=noisy.device)
+
+    def written(self, moves: Tensor, s: float) -> Tensor:
+        """Returns `moves` in the step to time 0, and none before."""
+        return moves & (s <= 0)
+
     def step(
-        self, prediction: Tensor, noisy: Tensor, t: float, s: float, random: RowGenerator, moves: Tensor
+        self,
+        prediction: Tensor,
+        noisy: Tensor,
+        t: float,
+        s: float,
+        random: RowGenerator,
+        moves: Tensor,
+        draw: Draw = draw_categorical,
     ) -> Tensor:
         """Makes one step of the solver, `(B, M, D)`; the last one (s = 0) returns the predicted y_0."""
         clean = self.predicted_sample(prediction, noisy, t)

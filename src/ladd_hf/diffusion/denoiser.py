@@ -23,7 +23,14 @@ class Encode(Protocol):
         """Encodes `(B, S)` tokens; `update_codebook` allows a codebook to learn from them."""
 
 
-class Denoiser(Protocol):
+class Teacher(Protocol):
+    """Interface of a denoiser that is only asked for predictions."""
+
+    def denoise(self, input_ids: Tensor | None, latents: Tensor | None = None, **kwargs: Any) -> Any:
+        """Evaluates the denoiser: returns `.logits` `(n, V)` at `logits_mask` and `.latent_prediction`."""
+
+
+class Denoiser(Teacher, Protocol):
     """Interface of a model for the loss and the bound: its call, its two channels and its encoder."""
 
     @property
@@ -33,9 +40,6 @@ class Denoiser(Protocol):
     @property
     def latent_channel(self) -> LatentChannel | None:
         """The channel of the latents, `None` without."""
-
-    def denoise(self, input_ids: Tensor | None, latents: Tensor | None = None, **kwargs: Any) -> Any:
-        """Evaluates the denoiser: returns `.logits` `(n, V)` at `logits_mask` and `.latent_prediction`."""
 
     @property
     def encode(self) -> Encode:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .denoiser import Denoiser
+from .consistency import clean_latents, divergence, tokens_further_along
+from .denoiser import Denoiser, Teacher
 from .noising import NoisyLatents, NoisyTokens, denoised
 from .objective import LOSS_TERMS, TrainingObjective
 from .precision import at_least_float32
@@ -34,6 +35,7 @@ class LossInputs:
         objective: the settings.
         counts: tokens and examples of the whole optimiser step, which sums over the batch are divided by.
         random: the examples' randomness.
+        teacher: the denoiser that the consistency term aims at.
     """
 
     denoiser: Denoiser
@@ -43,6 +45,7 @@ class LossInputs:
     objective: TrainingObjective
     counts: StepCounts
     random: RowGenerator
+    teacher: Teacher
 
 
 class Term(NamedTuple):
@@ -58,6 +61,8 @@ def loss_terms(inputs: LossInputs) -> dict[str, Term]:
     terms = {"token_loss": Term(token_loss(inputs), inputs.counts.tokens, inputs.objective.token_loss_weight)}
     if inputs.latents is not None:
         terms |= _terms_of_latents(inputs, inputs.latents)
+    if weight := inputs.objective.consistency_weight:
+        terms["consistency_loss"] = Term(consistency_loss(inputs), inputs.counts.tokens, weight)
     for name, weight in (inputs.objective.extra_loss_terms or {}).items():
         total, count = LOSS_TERMS[name](inputs)
         terms[name] = Term(total, count, weight)
@@ -86,10 +91,33 @@ def token_loss(inputs: LossInputs) -> Tensor:
     """Sums L_x: cross-entropy at the masked positions."""
     channel, batch = inputs.denoiser.token_channel, inputs.batch
     cross_entropy = channel.cross_entropy(inputs.output.logits, batch.clean[batch.masked])  # (n,)
+    return (_weights_at(inputs, batch.masked).to(cross_entropy) * cross_entropy).sum()
+
+
+def consistency_loss(inputs: LossInputs) -> Tensor:
+    """Sums the KL from the teacher's prediction at x_s, s < t, which the true text has led to, to that at x_t, at the
+    tokens masked in both, each weighted as its cross-entropy is."""
+    batch, latents, random = inputs.batch, inputs.latents, inputs.random.aside()
+    further = tokens_further_along(inputs.denoiser.token_channel, batch, inputs.objective, random)
+    if latents is not None and inputs.objective.consistency_clean_latents:
+        latents = clean_latents(latents)
+        times = further.times
+        further.times = times._replace(latent_times=torch.zeros_like(times.latent_times))
+    # After the student, for autocast keeps the weights that it casts: cast here, they would have no gradient.
+    with torch.no_grad():
+        target = denoised(inputs.teacher, further, latents, further.noisy, further.times.token_times).logits
+    student = inputs.output.logits[further.masked[batch.masked]]  # (m, V)
+    divergences = divergence(target, student).sum(-1)  # (m,)
+    return (_weights_at(inputs, further.masked).to(divergences) * divergences).sum()
+
+
+def _weights_at(inputs: LossInputs, places: Tensor) -> Tensor:
+    """Returns the weights of the tokens at some places, `(B, S)` bool to `(n,)` float64: the bound's, or ones where the
+    tokens' time changes."""
+    channel, times = inputs.denoiser.token_channel, inputs.batch.times
     elbo = inputs.objective.token_weighting == "elbo"
-    weight = token_weights(channel, batch.times) if elbo else (batch.times.token_rates > 0).double()  # (B,)
-    weight = weight[:, None].expand(batch.masked.shape)[batch.masked]  # (n,)
-    return (weight.to(cross_entropy) * cross_entropy).sum()
+    weight = token_weights(channel, times) if elbo else (times.token_rates > 0).double()  # (B,)
+    return weight[:, None].expand(places.shape)[places]
 
 
 def latent_loss(inputs: LossInputs, latents: NoisyLatents) -> Tensor:
@@ -129,7 +157,4 @@ def conditional_independence_loss(inputs: LossInputs, latents: NoisyLatents) -> 
     all_masked = torch.where(batch.maskable, inputs.denoiser.token_channel.mask_id, batch.clean)
     ones = torch.ones_like(batch.times.token_times)
     blind = denoised(inputs.denoiser, batch, latents, all_masked, ones).logits  # (n, V)
-    informed_log, blind_log = (at_least_float32(x).log_softmax(-1) for x in (inputs.output.logits.detach(), blind))
-    impossible = informed_log.isneginf()  # what is never written, such as the mask token, adds nothing: 0 log 0
-    informed_log, blind_log = (x.masked_fill(impossible, 0) for x in (informed_log, blind_log))
-    return F.kl_div(blind_log, informed_log, reduction="sum", log_target=True)
+    return divergence(inputs.output.logits.detach(), blind).sum()

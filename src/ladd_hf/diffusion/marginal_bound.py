@@ -10,7 +10,8 @@ to the same text.
 
 Continuous latents have a density only with some noise, so their run ends at a time t_y > 0, at which the tokens read
 them; their proposals are the forward process, and their steps those of the solver `ddpm`. Those that are drawn from
-anchors have probabilities, as codes do: proposals are anchors, and the run goes to its end. Paper, sections 2, 3, 7.
+anchors have probabilities, as codes do: proposals are anchors, and the run goes to its end. Tokens may wait for their
+latents (`token_waiting.py`), which changes the run's own law of orders alone. Paper, sections 2, 3, 7.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from .paths import PathSpec, Point
 from .proposals import EveryCode, NoProposals, Proposals, combinations, proposals_around
 from .rng import RowGenerator
 from .runs import LATENT_WIDTH, RunSpec, marginal_points
+from .token_waiting import Waiting
 
 # Logits of a call of the denoiser are at most so many numbers, of which a copy in float64 is made (256 MiB).
 _LOGITS_AT_ONCE = 1 << 25
@@ -66,8 +68,16 @@ class MarginalNelbo(Bound):
         return self.nats
 
 
-def check_proposals(run: RunSpec | None, num_proposals: int | None, width: float | None = None) -> None:
-    """Raises `ValueError` for proposals without a run, and for a width without a number of proposals."""
+def check_proposals(
+    run: RunSpec | None, num_proposals: int | None, width: float | None = None, waiting: Waiting | None = None
+) -> None:
+    """Raises `ValueError` for proposals without a run, and for a width or a law of waiting without a number of
+    proposals."""
+    if num_proposals is None and waiting is not None:
+        raise ValueError(
+            "`token_waiting` changes what each step of a run reveals, which the sum over single steps does not follow: "
+            "give `num_proposals`, such as 16, for the bound that walks the whole run."
+        )
     if num_proposals is None and width is not None:
         raise ValueError("`proposal_width` is the spread of proposals: give `num_proposals`, their number.")
     if num_proposals is not None and run is None:
@@ -90,6 +100,7 @@ def marginal_nelbo(
     encode: Encode | None = None,
     codebook: Tensor | None = None,
     rows_at_once: int = 256,
+    waiting: Waiting | None = None,
 ) -> MarginalNelbo:
     """Estimates the marginalised bound of a run, with proposals around the encoder's output.
 
@@ -109,13 +120,21 @@ def marginal_nelbo(
         codebook: `(K, D)` vectors of the codes, or the anchors; without vectors of codes `width` is the share of codes
             drawn from all.
         rows_at_once: rows per call of the denoiser.
+        waiting: the run's tokens that wait for their latents, `None` if none do.
 
-    Raises `ValueError` for an invalid run or path, one that starts with clean latents, and for numbers out of range.
+    Raises `ValueError` for an invalid run or path, one that starts with clean latents, for numbers out of range, and
+    for waiting for latents that never are clean.
     """
     COUNT.check("num_proposals", num_proposals)
     channel, rows = denoiser.latent_channel, len(tokens)
     if width is not None:
         POSITIVE.check("proposal_width", width)
+    if waiting is not None and channel is not None and channel.ends_noisy:
+        raise ValueError(
+            "Clean latents without anchors have no probability, so that the bound's run keeps noise on them, for whose "
+            "end tokens would wait in vain: give no `token_waiting`, or a model with the `latent_prediction_type` "
+            "'anchors'."
+        )
     points = marginal_points(run, path, channel, LATENT_WIDTH if width is None else width)
     random = random or RowGenerator.from_generator(None, rows, tokens.device)
     proposals: Proposals = NoProposals(None, rows)
@@ -125,7 +144,7 @@ def marginal_nelbo(
         proposals = proposals_around(encoded, codebook, size, num_proposals, width)
     num_proposals = combinations(proposals) or num_proposals
     return bound_with(
-        denoiser, tokens, maskable, attention_mask, points, proposals, num_proposals, random, rows_at_once
+        denoiser, tokens, maskable, attention_mask, points, proposals, num_proposals, random, rows_at_once, waiting
     )
 
 
@@ -139,6 +158,7 @@ def bound_with(
     num_proposals: int,
     random: RowGenerator,
     rows_at_once: int = 256,
+    waiting: Waiting | None = None,
 ) -> MarginalNelbo:
     """Estimates the marginalised bound of a run over `points` with any [`Proposals`]; see [`marginal_nelbo`].
 
@@ -146,7 +166,7 @@ def bound_with(
     """
     clean, log_law = proposals.draw(num_proposals, random)  # (K, B, ...), (K, B)
     rows = RowGenerator(random.bits(num_proposals).T.flatten())  # one stream for each proposal of each text
-    walk = _Walk(denoiser, tokens, maskable, attention_mask, num_proposals, rows_at_once)
+    walk = _Walk(denoiser, tokens, maskable, attention_mask, num_proposals, rows_at_once, waiting)
     log_weights = walk.along(points, None if clean is None else clean.flatten(0, 1), rows) - log_law
     mean = log_weights.logsumexp(0) - math.log(num_proposals)
     shares = log_weights.softmax(0)  # (K, B)
@@ -171,9 +191,19 @@ class _LatentStep:
     t: float
     s: float
 
+    @property
+    def moves(self) -> Tensor:
+        """The latents that change, `(R, M)` bool."""
+        apart = self.following != self.noisy
+        return apart if apart.ndim == 2 else apart.any(-1)
+
     def changed(self) -> Tensor:
         """Returns the rows in which a latent changes, `(R,)` bool."""
-        return (self.following != self.noisy).flatten(1).any(1)
+        return self.moves.any(1)
+
+    def holds(self, waiting: Waiting, length: int) -> Tensor:
+        """Returns the tokens that wait in the step, `(R, length)` bool."""
+        return waiting.tokens(self.channel, self.noisy, self.moves, self.t, self.s, length)
 
     def log_ratio(self, prediction: Tensor, rows: Tensor) -> Tensor:
         """Returns log p - log q of the step of some rows, `(n,)`, from their predictions."""
@@ -194,12 +224,14 @@ class _Walk:
         attention_mask: Tensor | None,
         num_proposals: int,
         rows_at_once: int,
+        waiting: Waiting | None = None,
     ) -> None:
         self.denoiser, self.alone, self.num_evaluations = denoiser, LatentsAlone.of(denoiser), 0
         self.rows_at_once, self._most_rows = 1, rows_at_once  # more once the size of the vocabulary is known
         self.shape = num_proposals, len(tokens)
         self.tokens, self.maskable = tokens.repeat(num_proposals, 1), maskable.repeat(num_proposals, 1)
         self.attention_mask = None if attention_mask is None else attention_mask.repeat(num_proposals, 1)
+        self.waiting = None if waiting is None else waiting.repeated(num_proposals)
 
     def along(self, run: Sequence[Point], clean: Tensor | None, random: RowGenerator) -> Tensor:
         """Returns log p(x, y | tau) of each proposal of each text, `(K, B)`, less log q of its noise."""
@@ -216,6 +248,8 @@ class _Walk:
             if channel is not None and clean is not None and noisy is not None:
                 following = channel.forced_step(clean, noisy, t_y, s_y, random) if s_y < t_y else noisy
                 latents, noisy = _LatentStep(channel, clean, noisy, following, t_y, s_y), following
+                if self.waiting is not None and s_x > 0:  # in the end nothing waits
+                    revealed &= ~latents.holds(self.waiting, tokens.shape[1])
             total += self._step(tokens, revealed, latents, t_x)
             tokens = torch.where(revealed, self.tokens, tokens)
         return total.view(self.shape)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from .channels import EncodedLatents, LatentChannel, MaskedChannel
-from .denoiser import Denoiser, Encode
+from .denoiser import Denoiser, Encode, Teacher
 from .latents_alone import LatentsAlone
 from .objective import TrainingObjective
 from .paths import TimePoints
@@ -102,7 +102,7 @@ def latents_to_learn(denoiser: Denoiser, batch: NoisyTokens, latents: NoisyLaten
 
 
 def denoised(
-    denoiser: Denoiser,
+    denoiser: Teacher,
     batch: NoisyTokens,
     latents: NoisyLatents | None,
     noisy_tokens: Tensor,
@@ -127,5 +127,5 @@ def denoised(
     noisy = None if latents is None else latents.noisy
     if latents_learnt is None:
         return denoiser.denoise(noisy_tokens, noisy, **options)
-    alone = LatentsAlone.of(denoiser)
+    alone = LatentsAlone.of(cast(Denoiser, denoiser))  # which has channels
     return alone.evaluate(denoiser.denoise, noisy_tokens, noisy, latents_learnt, in_step=True, **options)

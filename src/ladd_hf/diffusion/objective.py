@@ -20,7 +20,8 @@ LOSS_TERMS: Registry[LossTerm] = Registry("loss term")
 # Names of the paper's terms, and of what logs hold beside them.
 _TAKEN = (
     *("token_loss", "latent_loss", "commitment_loss", "latent_kl_loss", "contrastive_loss"),
-    *("conditional_independence_loss", "codes_in_batch", "loss", "grad_norm", "learning_rate", "epoch", "step"),
+    *("conditional_independence_loss", "consistency_loss"),
+    *("codes_in_batch", "loss", "grad_norm", "learning_rate", "epoch", "step"),
 )
 
 # Terms that need codes, vectors, or latents of any kind.
@@ -34,13 +35,23 @@ _OF_LATENTS = (
     "encoder_mask_ratio",
     "contrastive_weight",
     "conditional_independence_weight",
+    "consistency_clean_latents",
 )
 _SHARES = ("fully_masked_share", "latent_dropout", "quantizer_dropout", "encoder_corruption", "encoder_mask_ratio")
-_WEIGHTS = ("token_loss_weight", "latent_loss_weight", "contrastive_weight", "conditional_independence_weight")
+_WEIGHTS = (
+    *("token_loss_weight", "latent_loss_weight", "contrastive_weight", "conditional_independence_weight"),
+    *("latent_kl_weight", "consistency_weight"),
+)
+_JUMPS = ("consistency_min_jump", "consistency_max_jump")
+# Settings that are one of a few names.
+_CHOICES = {
+    **dict.fromkeys(("token_weighting", "latent_weighting"), ("plain", "elbo")),
+    "consistency_teacher": ("average", "model"),
+}
 # Ranges of the numeric settings.
 OBJECTIVE_RANGES: dict[str, NumberRange] = {
-    **dict.fromkeys((*_SHARES, "contrastive_mask_ratio"), SHARE),
-    **dict.fromkeys((*_WEIGHTS, "latent_kl_weight"), WEIGHT),
+    **dict.fromkeys((*_SHARES, *_JUMPS, "contrastive_mask_ratio"), SHARE),
+    **dict.fromkeys(_WEIGHTS, WEIGHT),
     "min_time": NumberRange("a time from 0 to below 1, such as 1e-4", least=0, most=1, without_ends=("most",)),
     **dict.fromkeys(("time_shift", "contrastive_temperature"), POSITIVE),
 }
@@ -78,6 +89,13 @@ class TrainingObjective:
         contrastive_weight, contrastive_mask_ratio, contrastive_temperature: InfoNCE between two maskings of the
             encoder's input.
         conditional_independence_weight: weight of the KL from the prediction given (x_t, y_t) to that given y_t alone.
+        consistency_weight: weight of the KL from a prediction further along a run, which the true text has led to, to
+            that at x_t, at the tokens masked in both. In expectation its minimum is that of the cross-entropy.
+        consistency_min_jump, consistency_max_jump: the further time is s = (1 - u) t with u drawn evenly between these:
+            0 is x_t itself, 1 the clean text, at which no token is left to predict.
+        consistency_teacher: `average`, the further prediction is that of the averaged weights (the present ones without
+            EMA or a trainer), or `model`, that of the present ones. Neither gets a gradient, nor has dropout.
+        consistency_clean_latents: the further prediction sees clean latents, instead of the same noisy ones.
         latent_kl_weight: weight of the KL from continuous latents to a standard normal.
         tokens_alone: leave out the latents, which trains the token stream as an MDLM.
         latent_target_gradient: let gradients flow through continuous latents as the target of L_y too, as in the bound.
@@ -101,6 +119,11 @@ class TrainingObjective:
     contrastive_mask_ratio: float = 0.3
     contrastive_temperature: float = 0.1
     conditional_independence_weight: float = 0.0
+    consistency_weight: float = 0.0
+    consistency_min_jump: float = 0.0
+    consistency_max_jump: float = 1.0
+    consistency_teacher: Literal["average", "model"] = "average"
+    consistency_clean_latents: bool = False
     latent_kl_weight: float = 0.0
     latent_target_gradient: bool = False
     tokens_alone: bool = False
@@ -108,10 +131,15 @@ class TrainingObjective:
 
     def __post_init__(self) -> None:
         check_distribution(self.time_distribution)
-        for name in ("token_weighting", "latent_weighting"):
-            if getattr(self, name) not in ("plain", "elbo"):
-                raise ValueError(f"`{name}` {getattr(self, name)!r} is unknown; give 'plain' or 'elbo'.")
+        for name, (one, other) in _CHOICES.items():
+            if getattr(self, name) not in (one, other):
+                raise ValueError(f"`{name}` {getattr(self, name)!r} is unknown; give {one!r} or {other!r}.")
         check_ranges(self, OBJECTIVE_RANGES)
+        if self.consistency_min_jump > self.consistency_max_jump:
+            raise ValueError(
+                f"`consistency_min_jump` is {self.consistency_min_jump:g} and `consistency_max_jump` "
+                f"{self.consistency_max_jump:g}: give a least jump up to the largest."
+            )
         extra = self.extra_loss_terms
         if extra is not None and not isinstance(extra, Mapping):
             raise ValueError(f"`extra_loss_terms` is {described(extra)}; give a mapping of names to weights.")

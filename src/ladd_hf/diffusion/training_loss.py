@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .denoiser import Denoiser, Encode
+from .denoiser import Denoiser, Encode, Teacher
 from .loss_terms import LossInputs, loss_terms
 from .noising import denoised, latents_to_learn, noise_latents, noise_tokens
 from .objective import TrainingObjective
@@ -44,6 +44,7 @@ def training_loss(
     noise: TrainingNoise,
     encode: Encode | None = None,
     counts: StepCounts | None = None,
+    teacher: Teacher | None = None,
 ) -> LossParts:
     """Draws the training loss once.
 
@@ -60,6 +61,7 @@ def training_loss(
         noise: the examples' randomness.
         encode: in place of the denoiser's own, such as one with precomputed latents bound into it.
         counts: of the optimiser step; of this batch alone, if not given.
+        teacher: what the consistency term aims at; the denoiser itself, if not given.
     """
     random, latents = noise.generator(), None
     channel = None if objective.tokens_alone else denoiser.latent_channel
@@ -71,7 +73,7 @@ def training_loss(
         latents = noise_latents(denoiser, channel, batch, dropped, objective, random, encode)
     learnt = latents_to_learn(denoiser, batch, latents)
     output = denoised(denoiser, batch, latents, batch.noisy, batch.times.token_times, learnt)
-    terms = loss_terms(LossInputs(denoiser, batch, latents, output, objective, counts, random))
+    terms = loss_terms(LossInputs(denoiser, batch, latents, output, objective, counts, random, teacher or denoiser))
     parts = {name: term.total / term.divisor.to(term.total) for name, term in terms.items()}
     # A term without weight is left out, so that what only it would teach gets no gradient and the optimiser no history.
     weights = {name: term.weight for name, term in terms.items() if term.weight}

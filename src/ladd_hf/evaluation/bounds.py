@@ -18,6 +18,7 @@ from ..diffusion.process import NoiseProcess
 from ..diffusion.rng import RowGenerator
 from ..metrics import Estimate
 from ..pipelines import LaddPipeline
+from ..schedulers import LaddScheduler
 from .settings import EvaluationSettings
 
 
@@ -30,7 +31,8 @@ def run_bounds(
 ) -> dict[str, float]:
     """Returns the plain bound of a run in nats per token, and the marginalised one, with standard errors over texts.
 
-    The bound is of runs in the model's own law: a scheduler that reveals tokens in another order, or remasks, has none.
+    The bound is of runs in the model's own law: a scheduler that reveals tokens in another order, or remasks, has none,
+    and one whose tokens wait for their latents has the marginalised one alone.
     Where `first_hitting` reveals one token at a time, all orders are as likely, and the plain bound is the mean over
     them, which is that of the tokens in continuous time. Continuous latents have the marginalised one alone, which is
     of the solver `ddpm`. Every process has to call it, and all get the same.
@@ -42,12 +44,11 @@ def run_bounds(
     bounds: dict[str, BoundOf] = {}
     if scheduler.is_ancestral:
         bounds["bound"] = partial(_plain, run=run, num_samples=settings.bound_samples)
-        if settings.num_proposals:
-            width: dict[str, Any] = (
-                {} if settings.proposal_width is None else {"proposal_width": settings.proposal_width}
-            )
-            bounds["marginal_bound"] = partial(_plain, run=run, num_proposals=settings.num_proposals, **width)
-    elif scheduler.is_first_hitting and reveals_one_at_a_time(run, max(map(_length, texts))):
+    if scheduler.has_marginal_bound and settings.num_proposals:
+        bounds["marginal_bound"] = partial(
+            _plain, num_proposals=settings.num_proposals, **walk_options(scheduler, num_steps, settings.proposal_width)
+        )
+    if scheduler.is_first_hitting and reveals_one_at_a_time(run, max(map(_length, texts))):
         of_latents = None if model.config.latent_type == "none" else run
         bounds["bound"] = partial(_over_orders, run=of_latents, num_samples=settings.bound_samples)
     if not NoiseProcess.of(model.config).bounds_texts("joint"):
@@ -58,6 +59,17 @@ def run_bounds(
         error = total.nats_per_token_stderr if len(texts) > 1 else None
         found |= Estimate(total.nats_per_token, error).named(name)
     return found
+
+
+def walk_options(scheduler: LaddScheduler, num_steps: int, proposal_width: float | None) -> dict[str, Any]:
+    """Returns the options of the model's `nelbo`, besides the number of proposals, for the marginalised bound of a
+    scheduler's runs; only those that differ from the defaults, which a denoiser of one's own may not have."""
+    options: dict[str, Any] = {"run": scheduler.run(num_steps)}
+    if proposal_width is not None:
+        options["proposal_width"] = proposal_width
+    if scheduler.waits:
+        options["token_waiting"] = scheduler.config.token_waiting
+    return options
 
 
 def bound_paths(pipeline: LaddPipeline, settings: EvaluationSettings) -> dict[str, PathSpec]:

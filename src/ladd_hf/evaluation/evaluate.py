@@ -187,7 +187,8 @@ def drawing_options(pipeline: LaddPipeline, task: Task, temperature: float) -> d
 
     Raises `ValueError` for a task that is shorter than the model's texts, where these have lengths of their own.
     """
-    config, options = pipeline.model.config, {"temperature": temperature}
+    own: float = pipeline.scheduler.config.get("temperature", 1.0)
+    config, options = pipeline.model.config, {"temperature": temperature * own}
     if task.length == config.max_position_embeddings:
         return options
     if getattr(config, "text_lengths", None) is not None:

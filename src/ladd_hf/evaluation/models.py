@@ -24,7 +24,8 @@ from .identity import not_yet_measured
 from .plots import quality_figure
 from .report import markdown_report
 from .results import EvaluationResults
-from .settings import EvaluationSettings, schedule_name
+from .schedule_specs import ScheduleSpec
+from .settings import EvaluationSettings
 from .tasks import least_tokens, task_for
 from .timing import Measured, time_rows
 
@@ -76,7 +77,9 @@ def evaluate_models(
     paths = [os.fspath(model) for model in models]
     load = partial(LaddPipeline.from_pretrained, **({} if dtype is None else {"dtype": dtype}))
     names = short_names(paths)
-    check_baseline(baseline, [f"{name} {schedule_name(one)}" for name in names for one in settings.schedules])
+    check_baseline(
+        baseline, [f"{name} {ScheduleSpec.parsed(one).name}" for name in names for one in settings.schedules]
+    )
     # padded texts that one of the models cannot read are left out for all: one after the other, as they may be large
     fewest = max(least_tokens(load(model).model.config) for model in paths)
     for model, name in zip(paths, names, strict=True):

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..pipelines import LaddPipeline
-from ..schedulers import LaddJointScheduler, LaddScheduler, LaddSequentialScheduler
-from .settings import SAVED, TUNED, EvaluationSettings, schedule_name
-
-_OF_PATHS = {"joint": LaddJointScheduler, "sequential": LaddSequentialScheduler}
+from ..schedulers import LaddScheduler
+from .schedule_specs import TUNED, ScheduleSpec
+from .settings import EvaluationSettings
 
 
 def evaluated_schedulers(
@@ -19,20 +18,17 @@ def evaluated_schedulers(
     Args:
         pipeline: whose scheduler is `saved`.
         settings: names of schedules.
-        tuned: function that returns the scheduler for `tuned`, called if that is named.
+        tuned: function that returns the scheduler for `tuned`, called once if that is named.
+
+    Raises `ValueError` for options that a scheduler does not have.
     """
-    own = pipeline.scheduler
+    found: list[LaddScheduler] = []
     schedulers: dict[str, LaddScheduler] = {}
     for schedule in settings.schedules:
-        name = schedule_name(schedule)
-        if schedule == SAVED:
-            schedulers[name] = own
-        elif schedule == TUNED:
-            schedulers[name] = tuned()
-        elif name in _OF_PATHS:
-            schedulers[name] = _OF_PATHS[name].from_config(own.config)
-        else:
-            schedulers[name] = LaddScheduler.from_config(own.config, path=schedule)
+        spec = ScheduleSpec.parsed(schedule)
+        if spec.path == TUNED and not found:
+            found.append(tuned())
+        schedulers[spec.name] = spec.over(found[0] if spec.path == TUNED else pipeline.scheduler)
     return schedulers
 
 

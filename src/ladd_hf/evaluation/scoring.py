@@ -17,6 +17,7 @@ from ..models.text_frame import TextFrame
 from ..pipelines import LaddPipeline
 from ..utils.number_ranges import COUNT, COUNT_OR_ZERO, POSITIVE, SEED, check_ranges
 from ..utils.padding import padded_texts
+from .bounds import walk_options
 from .schedules import smallest_budget
 
 RANGES = {
@@ -152,9 +153,8 @@ class TextScorer:
         scheduler = self.pipeline.scheduler
         options: dict[str, Any] = {"num_samples": self.num_samples, "path": scheduler.path}
         if self.num_proposals:
-            options = {"num_proposals": self.num_proposals, "run": scheduler.run(self.num_steps)}
-            if self.proposal_width is not None:
-                options["proposal_width"] = self.proposal_width
+            options = walk_options(scheduler, self.num_steps, self.proposal_width)
+            options["num_proposals"] = self.num_proposals
         bound: Bound = model.nelbo(ids, mask, generator=random, labels=labels, **options)
         return [-nats for nats in bound.total_nats.tolist()]
 

@@ -7,12 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..diffusion.nelbo import path_of_bound
-from ..diffusion.paths import path_data, path_name
+from ..diffusion.paths import path_data
 from ..metrics.model_measures import ModelMeasureSpec, model_measures
 from ..utils.number_ranges import COUNT, COUNT_OR_ZERO, NOT_NEGATIVE, POSITIVE, SEED, check_ranges
-
-# Schedules that are no paths: the pipeline's own scheduler, and one tuned on the task's held-out texts.
-SAVED, TUNED = "saved", "tuned"
+from .schedule_specs import SAVED, ScheduleSpec
 
 SETTINGS_RANGES = {
     **dict.fromkeys(("batch_size", "bound_samples"), COUNT),
@@ -29,8 +27,9 @@ class EvaluationSettings:
     Attributes:
         budgets: numbers of denoiser evaluations; those too small for a schedule's path are left out.
         schedules: names of paths, or their corners; `saved` for the pipeline's scheduler, `tuned` for one that is tuned
-            on texts which are not among those of the bound.
-        temperatures: of the tokens; bounds are those of temperature 1.
+            on texts which are not among those of the bound. Options of the scheduler stand beside the `path` in a
+            mapping, such as `{"path": "joint", "token_waiting": "until_known"}`.
+        temperatures: of the tokens, times that of a schedule; bounds are those of temperature 1.
         num_samples: samples for each schedule, budget and temperature; 0 measures bounds and cost alone.
         batch_size: samples and texts at once, on which no number but seconds depends.
         num_texts: held-out texts for the bounds; 0 for no bounds.
@@ -75,7 +74,7 @@ class EvaluationSettings:
         if isinstance(self.schedules, str) or not isinstance(self.schedules, Sequence) or not self.schedules:
             raise ValueError(f"`schedules` is {self.schedules!r}; give a list, such as ['saved', 'joint', 'tuned'].")
         for schedule in self.schedules:
-            schedule_name(schedule)
+            ScheduleSpec.parsed(schedule)
         if isinstance(self.paths, str) or not isinstance(self.paths, Sequence):
             raise ValueError(f"`paths` is {self.paths!r}; give a list, such as ['joint', 'sequential'].")
         for path in self.paths:
@@ -103,11 +102,6 @@ class EvaluationSettings:
         """Returns the settings as JSON holds them."""
         listed = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
         listed["measures"] = [one.name for one in model_measures(self.measures)]
-        listed["schedules"] = [one if one in (SAVED, TUNED) else path_data(one) for one in self.schedules]
+        listed["schedules"] = [ScheduleSpec.parsed(one).data() for one in self.schedules]
         listed["paths"] = [path_data(one) for one in self.paths]
         return listed
-
-
-def schedule_name(schedule: Any) -> str:
-    """Returns the short name of a schedule in tables. Raises `ValueError` for what is none."""
-    return schedule if schedule in (SAVED, TUNED) else path_name(schedule)

@@ -175,3 +175,15 @@ def check_length(longest: int, accepted: int) -> None:
             f"A text has {longest} tokens, more than the model's `max_position_embeddings` ({accepted}): cut texts "
             "into blocks, for instance by `token_blocks` of `ladd_hf.data`, or give a model of longer ones."
         )
+
+
+def check_teacher(teacher: Any, student: Any) -> None:
+    """Raises `ValueError` unless a model can predict the student's tokens from the student's inputs."""
+    if not callable(getattr(teacher, "denoise", None)):
+        raise ValueError(f"`teacher` is {described(teacher)}; give a LaddForDiffusionLM, or none.")
+    for name in ("vocab_size", "latent_type", "latent_length", "latent_dim", "codebook_size"):
+        theirs, ours = getattr(teacher.config, name), getattr(student.config, name)
+        if theirs != ours:
+            raise ValueError(
+                f"`teacher` has `{name}` {theirs}, and this model {ours}: give one of the same tokens and latents."
+            )

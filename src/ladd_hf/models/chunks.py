@@ -60,6 +60,21 @@ def check_shortest(shortest: int, latent_length: int) -> None:
         )
 
 
+def latents_of_tokens(unpooling: str, count: int, tokens: Tensor, attention_mask: Tensor | None) -> Tensor | None:
+    """Returns the number of the latent that each token is connected to, `(B, S)`; `None` if to none more than others.
+
+    Args:
+        unpooling: `latent_unpooling` of the model's configuration.
+        count: M, number of latents.
+        tokens: `(B, S)`.
+        attention_mask: `(B, S)`, or `None` without padding, which belongs to the nearest chunk.
+    """
+    if unpooling != "chunk":
+        return None
+    chunk, _ = Chunks(count, tokens.shape[1]).places(*row_spans(attention_mask, tokens), tokens.shape[1])
+    return chunk.expand(len(tokens), -1)
+
+
 @dataclass(frozen=True)
 class Chunks:
     """Division of texts of up to `longest` tokens among `count` latents, in chunks padded to the largest size."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,3 +44,16 @@ def evaluation_mode(model: Any) -> Iterator[None]:
                     del _HELD[id(model)]
                     for module, training in held.modes:  # some parts may have been in evaluation mode
                         module.training = training
+
+
+class InEvaluation:
+    """A model's token predictions in evaluation mode, whatever its own mode is."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def denoise(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluates the denoiser of the tokens once."""
+        # one that is in the mode already is traced without a graph break
+        with evaluation_mode(self.model) if self.model.training else nullcontext():
+            return self.model.denoise(*args, predict_latents=False, **kwargs)

@@ -24,7 +24,9 @@ from ..diffusion.rng import RowGenerator
 from ..diffusion.runs import RunSpec
 from ..diffusion.step_counts import IGNORED_LABEL, StepCounts, maskable_tokens
 from ..diffusion.time_sampling import TrainingNoise
+from ..diffusion.token_waiting import Waiting
 from ..diffusion.training_loss import training_loss
+from ..utils.registry import Spec
 from .adapters import adapter_parameters, has_adapters
 from .call_checks import (
     check_kind,
@@ -32,17 +34,18 @@ from .call_checks import (
     check_latents,
     check_logits_mask,
     check_longest,
+    check_teacher,
     check_times,
     check_tokens,
     check_whole_texts,
     readable,
 )
-from .chunks import row_spans
+from .chunks import latents_of_tokens, row_spans
 from .configuration_ladd import LaddConfig
 from .encoders.encoder_options import PretrainedOptions
 from .encoders.pretrained import PretrainedEncoder
 from .encoders.trained import LaddEncoder, check_finite, check_lengths
-from .eval_mode import evaluation_mode
+from .eval_mode import InEvaluation, evaluation_mode
 from .gathered_latents import GatheredLatents
 from .latent_anchors import LatentAnchors
 from .latent_io import LatentDenoiser, LatentHead, LatentPooling
@@ -131,6 +134,7 @@ class LaddForDiffusionLM(GatheredLatents, LaddPreTrainedModel, PreTrainedModel):
         loss_only: bool = False,
         precomputed_latents: Tensor | None = None,
         counts: StepCounts | None = None,
+        teacher: LaddForDiffusionLM | None = None,
         **kwargs: Any,
     ) -> LaddOutput:
         """Evaluates the denoiser once; with `labels`, also returns the training loss.
@@ -157,9 +161,11 @@ class LaddForDiffusionLM(GatheredLatents, LaddPreTrainedModel, PreTrainedModel):
             precomputed_latents: `(B, M * D)` or `(B, M, D)`, for `loss`: a fixed pretrained encoder's output for the
                 clean tokens, stored by `precompute_latents`, so that it is not run.
             counts: for `loss`, the counts of the whole optimiser step; by default those of this batch alone.
+            teacher: for `loss`, the model that its consistency term aims at; by default this one.
 
         Raises `ValueError` for latents that do not fit the model, for a missing time that the model is conditioned on,
-        and for precomputed latents together with terms that hide tokens from the encoder.
+        for a teacher of another vocabulary or kind of latents, and for precomputed latents together with terms that
+        hide tokens from the encoder.
         """
         if labels is not None:
             check_labels(labels, input_ids)
@@ -189,7 +195,10 @@ class LaddForDiffusionLM(GatheredLatents, LaddPreTrainedModel, PreTrainedModel):
             encode = partial(self.encode, precomputed_latents=precomputed_latents)
             if precomputed_latents is not None:
                 objective.check_precomputed()
-            loss = training_loss(self, tokens, maskable, attention_mask, objective, noise, encode, counts)
+            if teacher is not None:
+                check_teacher(teacher, self)
+            teaches = InEvaluation(self if teacher is None else teacher)
+            loss = training_loss(self, tokens, maskable, attention_mask, objective, noise, encode, counts, teaches)
             if not of_call and not loss_only:
                 output = loss.evaluation
                 output.logits_positions = loss.masked.flatten().nonzero().squeeze(1)
@@ -363,6 +372,7 @@ class LaddForDiffusionLM(GatheredLatents, LaddPreTrainedModel, PreTrainedModel):
         run: RunSpec | None = None,
         num_proposals: int | None = None,
         proposal_width: float | None = None,
+        token_waiting: Spec = "none",
     ) -> Nelbo | MarginalNelbo:
         """Estimates the bound on the negative log-likelihood of `(B, S)` tokens along a time path. Paper, section 7.
 
@@ -379,13 +389,16 @@ class LaddForDiffusionLM(GatheredLatents, LaddPreTrainedModel, PreTrainedModel):
             num_proposals: averages the latents out: K draws of latents around the encoder's output, and of the order in
                 which places are revealed, each N evaluations of a run, which must be given; see `marginal_bound.py`.
             proposal_width: spread of the proposals; see [`marginal_nelbo`].
+            token_waiting: of runs whose tokens wait for their latents, as a scheduler's option is; needs
+                `num_proposals`.
 
         Returns:
             [`Nelbo`]: separate token and latent parts, in nats, with standard errors; with `num_proposals`
             [`MarginalNelbo`], which has no parts.
 
         Raises `ValueError` for tokens that are not a batch of whole texts, for an invalid path or run, and for
-        `num_proposals` without a run.
+        `num_proposals` without a run, and for `token_waiting` without `num_proposals`, or for latents without
+        probabilities.
         """
         check_kind("input_ids", input_ids, "ids")
         if input_ids.ndim != 2:
@@ -398,13 +411,17 @@ class LaddForDiffusionLM(GatheredLatents, LaddPreTrainedModel, PreTrainedModel):
         random = RowGenerator.from_generator(generator, len(input_ids), input_ids.device)
         encode = partial(self.encode, precomputed_latents=precomputed_latents)
         text = self, tokens, maskable, attention_mask
-        check_proposals(run, num_proposals, proposal_width)
+        of_chunks = self.config.latent_unpooling, self.config.latent_length
+        waiting = Waiting.of(token_waiting, latents_of_tokens(*of_chunks, tokens, attention_mask))
+        waiting = None if self.latent_channel is None else waiting  # nothing to wait for
+        check_proposals(run, num_proposals, proposal_width, waiting)
         with evaluation_mode(self):
             if run is None or num_proposals is None:
                 return nelbo(*text, path, num_samples, random, encode, run)
             codebook = None if self.quantizer is None else self._codebook(self.quantizer)
             codebook = codebook if self.latent_anchors is None else self.latent_anchors.points
-            return marginal_nelbo(*text, run, num_proposals, path, proposal_width, random, encode, codebook)
+            latents = encode, codebook
+            return marginal_nelbo(*text, run, num_proposals, path, proposal_width, random, *latents, waiting=waiting)
 
     def _latent_posterior(self, prediction: Tensor, noisy: Tensor | None, t: Tensor | None) -> Tensor:
         """Returns the head's output as the prediction: of anchors with their frequencies and likelihoods."""

@@ -16,7 +16,6 @@ from huggingface_hub import snapshot_download
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from ..diffusion.masked import TokenSampler
 from ..diffusion.rng import RowGenerator
 from ..models.adapters import has_adapters, merged
 from ..models.eval_mode import evaluation_mode
@@ -182,7 +181,7 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
         batch_size: int | None = None,
         length: Length = None,
         generator: Generators = None,
-        temperature: float = 1.0,
+        temperature: float | None = None,
         top_p: float = 1.0,
         guidance_scale: float = 1.0,
         latents: Tensor | None = None,
@@ -196,6 +195,7 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
         logits_processor: Sequence[Any] | None = None,
         stop_at_eos: bool | None = None,
         skip_idle_rows: bool = False,
+        latent_temperature: float | None = None,
     ) -> LaddPipelineOutput | tuple[Any, ...]:
         """Generates `batch_size` sequences with exactly `num_steps` evaluations of the denoiser.
 
@@ -212,7 +212,7 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
                 each row's is drawn from the lengths of the training texts if the model has them (`text_lengths`), and
                 is the model's `max_position_embeddings` otherwise.
             generator: one generator, or a list with one per row; row i then equals the single run with generator i.
-            temperature: temperature of token sampling; 0 is greedy.
+            temperature: temperature of token sampling; 0 is greedy. By default the scheduler's, which is 1 unless set.
             top_p: nucleus of token sampling.
             guidance_scale: w in u + w (c - u), for the logits with latents (c) and without (u); 1 disables guidance.
                 Needs a model trained with `latent_dropout`. Both halves are computed in one doubled batch: one
@@ -236,17 +236,22 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
             skip_idle_rows: leave out of each evaluation the rows in which the step reveals nothing. The samples do not
                 change, and are faster if there are more steps than tokens; evaluations without rows are skipped and not
                 counted.
+            latent_temperature: temperature at which codes or anchors are drawn; by default the scheduler's. Below 1
+                texts are likelier, and as varied as their latents still are; see `docs/generation.md`.
 
         Raises `ValueError` for arguments that do not fit each other or the model.
         """
         # 1. Arguments
         steps = one_number_of_steps(num_steps, num_inference_steps)
-        sampler = TokenSampler(temperature, top_p)
-        self.check_inputs(prompt, guidance_scale, latents, output_type, strength)
+        self.check_inputs(prompt, guidance_scale, latents, output_type, strength, latent_temperature)
         check_callback(callback_on_step_end, callback_on_step_end_tensor_inputs)
         output_type = output_type or ("seq" if self.tokenizer is None else "text")
         config, device = self.model.config, self._execution_device
         self.scheduler = self.scheduler.for_model(config)
+        samplers = {
+            "sampler": self.scheduler.token_sampler(temperature, top_p),
+            "latent_sampler": self.scheduler.latent_sampler(latent_temperature),
+        }
         ends = eos_ids(config, stop_at_eos)
         processors = logits_processors(logits_processor, suppress_tokens, config)
 
@@ -272,12 +277,12 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
         total = scheduler.num_inference_steps
         with evaluation_mode(self.model), self.progress_bar(total=total) as progress:
             for index, timestep in enumerate(scheduler.timesteps.tolist()):
-                plan = scheduler.plan_step(timestep, tokens, latents, random, editable)
+                plan = scheduler.plan_step(timestep, tokens, latents, random, editable, attention_mask)
                 output = denoise(tokens, latents, plan)
                 if processors and plan.moves_tokens:
                     output.logits = process_logits(processors, output.logits, tokens, plan.unmask)
                 tokens, latents = scheduler.step(
-                    output, timestep, tokens, latents, plan=plan, sampler=sampler, generator=random, return_dict=False
+                    output, timestep, tokens, latents, plan=plan, **samplers, generator=random, return_dict=False
                 )
                 if callback_on_step_end is not None:
                     state = {"tokens": tokens, "latents": latents, "unmask": plan.unmask}
@@ -379,6 +384,7 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
         latents: Tensor | None,
         output_type: str | None,
         strength: float = 0.0,
+        latent_temperature: float | None = None,
     ) -> None:
         """Raises `ValueError` for options of a call that are invalid, alone or together."""
         if self.tokenizer is not None:  # the model may have been replaced
@@ -398,6 +404,10 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
         if guidance_scale != 1 and self.model.config.latent_type == "none":
             raise ValueError(
                 f"`guidance_scale` is {guidance_scale}, but the model has no latents to guide by: leave it at 1."
+            )
+        if latent_temperature not in (None, 1) and self.model.config.latent_type == "none":
+            raise ValueError(
+                f"`latent_temperature` is {latent_temperature}, but the model has no latents: give `temperature`."
             )
         if getattr(self.model.config, "separate_latent_denoiser", False) and (latents is None or strength):
             if prompt is not None:

@@ -18,8 +18,8 @@ class LaddJointScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks up t
     """Denoises tokens and latents at the same time t_x = t_y; without latents, MDLM's ancestral sampler.
 
     Args:
-        timestep_spacing, latent_solver, unmasking, remasking, noise_process, pad_token_id, tokenizer_size: as in
-            [`LaddScheduler`].
+        timestep_spacing, latent_solver, unmasking, remasking, token_waiting, temperature, latent_temperature,
+            noise_process, pad_token_id, tokenizer_size, latent_unpooling: as in [`LaddScheduler`].
     """
 
     @register_to_config
@@ -29,8 +29,12 @@ class LaddJointScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks up t
         latent_solver: str | None = None,
         unmasking: Spec = "ancestral",
         remasking: Spec = "none",
+        token_waiting: Spec = "none",
+        temperature: float = 1.0,
+        latent_temperature: float = 1.0,
         noise_process: NoiseProcess | Mapping[str, Any] | None = None,
         pad_token_id: int | None = None,
         tokenizer_size: int | None = None,
+        latent_unpooling: str = "none",
     ) -> None:
         self._walk(JOINT)

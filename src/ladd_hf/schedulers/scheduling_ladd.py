@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 
@@ -29,9 +29,11 @@ from ..diffusion.paths import (
 )
 from ..diffusion.process import NoiseProcess
 from ..diffusion.rng import RowGenerator
+from ..diffusion.token_waiting import Waiting
+from ..models.chunks import latents_of_tokens
 from ..models.configuration_ladd import LaddConfig
 from ..models.vocabulary import Vocabulary, unwritten_padding
-from ..utils.number_ranges import COUNT, COUNT_OR_ZERO, POSITIVE, check_ranges
+from ..utils.number_ranges import COUNT, COUNT_OR_ZERO, NOT_NEGATIVE, POSITIVE, check_ranges
 from ..utils.plain_data import plain
 from ..utils.registry import Spec
 from ..utils.wrong_objects import check_number, described
@@ -41,10 +43,10 @@ from .step_plan import StepPlan
 from .unmasking import AncestralUnmasking, FirstHittingUnmasking, TokenStep, unmasking
 
 Generators = torch.Generator | Sequence[torch.Generator] | RowGenerator | None
-_MODELS_OWN = TokenSampler()
 
 # Ranges of the numeric options; `NoiseProcess` checks its own.
 ID_RANGES = {"pad_token_id": COUNT_OR_ZERO, "tokenizer_size": COUNT}
+TEMPERATURE_RANGES = dict.fromkeys(("temperature", "latent_temperature"), NOT_NEGATIVE)
 
 
 @dataclass
@@ -78,15 +80,27 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
             equal number at random positions), or by confidence: `top_probability`, `margin` or `entropy`.
         remasking: `none`, or `{"name": "cap", "rate": eta}` or `{"name": "rescale", "rate": eta}` to remask visible
             tokens (ReMDM).
+        token_waiting: `none`, or `while_written`: a token stays masked in the step that makes its latent known, which
+            would otherwise draw the two independently; or `until_known`: it also stays masked before that. In the last
+            step that moves tokens none waits.
+        temperature, latent_temperature: divide the logits of tokens, and of codes or anchors, before they are drawn; 1
+            is the model's own law, 0 takes the most likely. A call's own temperatures replace them.
         noise_process: a [`NoiseProcess`] or a mapping of its fields; a pipeline sets its model's.
         pad_token_id, tokenizer_size: the padding token and all ids from `tokenizer_size` up are never written; a
             pipeline sets its model's.
+        latent_unpooling: `chunk` if a token belongs to the latent of its chunk, and waits for that alone; `none` if it
+            reads all latents, and waits for each of them. A pipeline sets its model's.
 
     Every option with named choices has a public `register_*` function. Raises `ValueError` for invalid options.
     """
 
     order = 1
-    OF_THE_MODEL = ("noise_process", "pad_token_id", "tokenizer_size")  # set from the model's configuration
+    OF_THE_MODEL = (
+        "noise_process",
+        "pad_token_id",
+        "tokenizer_size",
+        "latent_unpooling",
+    )  # set from the model's configuration
     _leg_weights: list[float] | None = None
 
     @register_to_config
@@ -98,9 +112,13 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         latent_solver: str | None = None,
         unmasking: Spec = "ancestral",
         remasking: Spec = "none",
+        token_waiting: Spec = "none",
+        temperature: float = 1.0,
+        latent_temperature: float = 1.0,
         noise_process: NoiseProcess | Mapping[str, Any] | None = None,
         pad_token_id: int | None = None,
         tokenizer_size: int | None = None,
+        latent_unpooling: str = "none",
     ) -> None:
         walked = time_path(path)
         self._leg_weights = None if steps is None else leg_weights(steps, walked)
@@ -129,6 +147,13 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         self._vocabulary = Vocabulary(*ids)
         self._unmasking = unmasking(self.config.unmasking)
         self._remasking = remasking(self.config.remasking, self._unmasking)
+        self._waiting = Waiting.of(self.config.token_waiting)
+        self._token_sampler, self._latent_sampler = self.token_sampler(), self.latent_sampler()
+        if self.config.latent_unpooling not in ("none", "chunk"):
+            raise ValueError(
+                f"`latent_unpooling` is {described(self.config.latent_unpooling)}; give 'none' or 'chunk', as the "
+                "model's configuration does."
+            )
         self.num_inference_steps: int | None = None
         self.timesteps = torch.arange(0)
         self._grid: list[Point] = []
@@ -153,15 +178,62 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
     @property
     def is_ancestral(self) -> bool:
         """True if runs follow the model's own reverse process, whose bound is then that of their samples: `ancestral`
-        unmasking without remasking, and steps of `ddpm` to latents that are drawn from anchors."""
-        own = self._latents is None or self._latents.has_own_law
-        return own and isinstance(self._unmasking, AncestralUnmasking) and isinstance(self._remasking, NoRemasking)
+        unmasking without remasking or waiting, at temperature 1, and steps of `ddpm` to latents that are drawn from
+        anchors."""
+        return self.has_marginal_bound and not self.waits
+
+    @property
+    def has_marginal_bound(self) -> bool:
+        """True if the marginalised bound, `nelbo` with `run`, `num_proposals` and `token_waiting`, is of the runs'
+        samples: as `is_ancestral`, but tokens may wait for latents that have probabilities."""
+        own = self._latents is None or (self._latents.has_own_law and not (self.waits and self._latents.ends_noisy))
+        ancestral = isinstance(self._unmasking, AncestralUnmasking) and isinstance(self._remasking, NoRemasking)
+        return own and ancestral and not self.is_tempered
+
+    @property
+    def is_tempered(self) -> bool:
+        """True if tokens or latents are drawn at another temperature than 1, so not from the model's own law."""
+        return self._token_sampler.temperature != 1 or (
+            self._latents is not None and self._latent_sampler.temperature != 1
+        )
+
+    @property
+    def waits(self) -> bool:
+        """True if tokens wait for latents (`token_waiting`), where there are any."""
+        return self._waiting is not None and self._latents is not None
 
     @property
     def is_first_hitting(self) -> bool:
-        """True if runs reveal the same number of tokens in each step, at random places: `first_hitting` unmasking
-        without remasking."""
-        return isinstance(self._unmasking, FirstHittingUnmasking) and isinstance(self._remasking, NoRemasking)
+        """True if runs reveal the same number of tokens in each step, at random places, by the model's own law:
+        `first_hitting` unmasking without remasking, at temperature 1."""
+        first_hitting = isinstance(self._unmasking, FirstHittingUnmasking)
+        return first_hitting and isinstance(self._remasking, NoRemasking) and not self.is_tempered
+
+    def token_sampler(self, temperature: float | None = None, top_p: float = 1.0) -> TokenSampler:
+        """Returns what draws the tokens, by default at the scheduler's own `temperature`.
+
+        Raises `ValueError` for a temperature below 0 or a nucleus outside of (0, 1].
+        """
+        return TokenSampler(self._temperature("temperature", temperature), top_p)
+
+    def latent_sampler(self, temperature: float | None = None) -> TokenSampler:
+        """Returns what draws codes or anchors, by default at the scheduler's own `latent_temperature`.
+
+        Raises `ValueError` for a temperature below 0, and for any but 1 where latents are computed, not drawn.
+        """
+        temperature = self._temperature("latent_temperature", temperature)
+        if temperature != 1 and self._latents is not None and not self._latents.is_drawn:
+            raise ValueError(
+                f"`latent_temperature` is {temperature}, but these latents are computed, not drawn: leave it at 1, or "
+                "train with codes or `latent_prediction_type` 'anchors'."
+            )
+        return TokenSampler(temperature)
+
+    def _temperature(self, name: str, given: float | None) -> float:
+        """Returns the temperature of a call, or else the scheduler's own."""
+        temperature: float = self.config.get(name, 1.0) if given is None else given
+        TEMPERATURE_RANGES[name].check(name, temperature)
+        return temperature
 
     def steps_per_leg(self, num_steps: int) -> list[int]:
         """Divides `num_steps` evaluations among the path's legs. Raises `ValueError` for too few."""
@@ -192,13 +264,19 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
             "noise_process": NoiseProcess.of(config).data(),
             "pad_token_id": unwritten_padding(config),
             "tokenizer_size": getattr(config, "tokenizer_size", None),
+            "latent_unpooling": getattr(config, "latent_unpooling", "none"),
         }
 
     def for_model(self, config: LaddConfig) -> LaddScheduler:
         """Returns this scheduler, or a copy with the model's noise process and ids if they differ.
 
-        Raises `ValueError` if its `unmasking` does not suit a model conditioned on t_x.
+        Raises `ValueError` if its `unmasking` or `token_waiting` does not suit a model conditioned on t_x.
         """
+        if config.token_time_conditioning and self._waiting is not None:
+            raise ValueError(
+                f"The model is conditioned on t_x (`token_time_conditioning`), and with `token_waiting` "
+                f"{self.config.token_waiting!r} more tokens are masked than it was trained on at that time: use 'none'."
+            )
         if config.token_time_conditioning and not self._unmasking.exact_with_token_times:
             raise ValueError(
                 f"The model is conditioned on t_x (`token_time_conditioning`), which `unmasking` "
@@ -298,6 +376,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         latents: Tensor | None = None,
         generator: Generators = None,
         editable_mask: Tensor | None = None,
+        attention_mask: Tensor | None = None,
     ) -> StepPlan:
         """Draws the positions that a step changes, before the denoiser runs and independent of its output.
 
@@ -308,19 +387,50 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
             generator: one generator, a list with one per row, or a `RowGenerator` that serves a whole run.
             editable_mask: `(B, S)` bool, positions that the run writes, such as all after a prompt; other positions are
                 never remasked and not counted. All by default.
+            attention_mask: `(B, S)`, 0 at padding, on which depends which tokens wait for a latent. `None` without
+                padding.
 
         Raises `ValueError` for a step that does not exist, and if the mask token is unknown.
         """
         self._check_mask()
         index, (start, end) = self._index(timestep), self._interval(timestep)
         random = RowGenerator.from_generator(generator, len(sample), sample.device)
-        step, moves = self._token_steps[index], None
-        unmask = torch.zeros_like(sample, dtype=torch.bool)
-        if step is not None:
-            unmask = self._unmasking.candidates(self._tokens, sample, step, random, editable_mask)
-        if latents is not None and end[1] < start[1]:
-            moves = self._channel().draw_moves(latents, start[1], end[1], random)
-        return StepPlan(index, start, end, self.times(index), step, unmask, moves, editable_mask)
+        nothing = torch.zeros_like(sample, dtype=torch.bool)
+        plan = StepPlan(index, start, end, self.times(index), self._token_steps[index], nothing, None, editable_mask)
+        if self._waiting is None or latents is None:
+            return self._with_moves(self._with_tokens(plan, sample, random), latents, random)
+        plan = self._with_moves(plan, latents, random)  # before tokens, some of which wait for what moves
+        waiting = self._waiting_tokens(plan, sample, latents, attention_mask)
+        return self._with_tokens(replace(plan, waiting=waiting), sample, random)
+
+    def _with_tokens(self, plan: StepPlan, sample: Tensor, random: RowGenerator) -> StepPlan:
+        """Returns the plan with the positions that need logits."""
+        if plan.token_step is None:
+            return plan
+        if plan.waiting is not None:  # like visible tokens, they are neither revealed nor counted
+            sample = sample.masked_fill(plan.waiting, int(self._tokens.mask_id == 0))
+        unmask = self._unmasking.candidates(self._tokens, sample, plan.token_step, random, plan.counted_mask)
+        return replace(plan, unmask=unmask)
+
+    def _with_moves(self, plan: StepPlan, latents: Tensor | None, random: RowGenerator) -> StepPlan:
+        """Returns the plan with the latents that change."""
+        (_, t_y), (_, s_y) = plan.start, plan.end
+        if latents is None or t_y <= s_y:
+            return plan
+        return replace(plan, latent_moves=self._channel().draw_moves(latents, t_y, s_y, random))
+
+    def _waiting_tokens(
+        self, plan: StepPlan, sample: Tensor, latents: Tensor, attention_mask: Tensor | None
+    ) -> Tensor | None:
+        """Returns the tokens that wait in a step, `(B, S)` bool; `None` in the last one that moves tokens."""
+        if self._waiting is None or plan.token_step is None or plan.token_step.steps_left == 1:
+            return None
+        (_, t_y), (_, s_y), moves = plan.start, plan.end, plan.latent_moves
+        if moves is None:
+            moves = torch.zeros(latents.shape[:2], dtype=torch.bool, device=latents.device)
+        own = latents_of_tokens(self.config.latent_unpooling, latents.shape[1], sample, attention_mask)
+        waiting = replace(self._waiting, latent_of_token=own)
+        return waiting.tokens(self._channel(), latents, moves, t_y, s_y, sample.shape[1])
 
     def step(
         self,
@@ -331,6 +441,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         *,
         plan: StepPlan | None = None,
         sampler: TokenSampler | None = None,
+        latent_sampler: TokenSampler | None = None,
         generator: Generators = None,
         return_dict: bool = True,
     ) -> LaddSchedulerOutput | tuple[Tensor, Tensor | None]:
@@ -343,7 +454,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
             sample: `(B, S)` tokens at t_x.
             latents: `(B, M, D)` or `(B, M)` latents at t_y.
             plan: from `plan_step`, for the same step; drawn here by default.
-            sampler: draws the tokens; by default from the model's own distribution.
+            sampler, latent_sampler: draw the tokens, and codes or anchors; by default at the scheduler's temperatures.
             generator: one generator, a list with one per row, or a `RowGenerator` that serves a whole run.
             return_dict: return a [`LaddSchedulerOutput`] instead of a plain tuple.
 
@@ -357,11 +468,12 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         if plan.token_step is not None:
             logits = getattr(model_output, "logits", model_output)
             logits = self._vocabulary.without_unwritten(logits[plan.unmask] if logits.ndim == 3 else logits)  # (n, V)
-            sample = self._reveal(plan, plan.token_step, sample, logits, sampler or _MODELS_OWN, random)
+            sample = self._reveal(plan, plan.token_step, sample, logits, sampler or self._token_sampler, random)
         if latents is not None and plan.latent_moves is not None:
             prediction, (_, t_y), (_, s_y) = model_output.latent_prediction, plan.start, plan.end
             channel = self._channel().of_output(model_output)
-            latents = channel.step(prediction, latents, t_y, s_y, random, plan.latent_moves)
+            draw = latent_sampler or self._latent_sampler
+            latents = channel.step(prediction, latents, t_y, s_y, random, plan.latent_moves, draw)
         if not return_dict:
             return sample, latents
         return LaddSchedulerOutput(prev_sample=sample, prev_latents=latents)
@@ -385,7 +497,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
     ) -> Tensor:
         """Returns tokens `(B, S)` at s_x: the plan's chosen ones drawn from `logits` `(n, V)`, some others remasked."""
         editable = plan.editable_mask
-        chosen = self._unmasking.chosen(plan.unmask, logits, self._tokens, step, editable)
+        chosen = self._unmasking.chosen(plan.unmask, logits, self._tokens, step, plan.counted_mask)
         of_chosen = logits if chosen is plan.unmask else logits[chosen[plan.unmask]]
         uniform = random.uniform(sample.shape[1])
         revealed = self._tokens.reveal(sample, chosen, of_chosen, uniform, draw)

@@ -30,8 +30,9 @@ class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks
         latent_share: share of the steps for the latents, rounded half up; latents and tokens get at least one step
             each.
         max_latent_steps: limit of the latents' steps; a single step is exact if the latent is a single code.
-        timestep_spacing, latent_solver, unmasking, remasking, noise_process, pad_token_id, tokenizer_size: as in
-            [`LaddScheduler`].
+        timestep_spacing, latent_solver, unmasking, remasking, token_waiting, temperature, latent_temperature,
+            noise_process, pad_token_id, tokenizer_size, latent_unpooling: as in [`LaddScheduler`]. No token waits for
+            latents that come first.
     """
 
     @register_to_config
@@ -43,9 +44,13 @@ class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks
         latent_solver: str | None = None,
         unmasking: Spec = "ancestral",
         remasking: Spec = "none",
+        token_waiting: Spec = "none",
+        temperature: float = 1.0,
+        latent_temperature: float = 1.0,
         noise_process: NoiseProcess | Mapping[str, Any] | None = None,
         pad_token_id: int | None = None,
         tokenizer_size: int | None = None,
+        latent_unpooling: str = "none",
     ) -> None:
         check_ranges(self.config, STEP_RANGES, optional=("max_latent_steps",))
         self._leg_weights = [float(self.config.latent_share), 1 - float(self.config.latent_share)]

@@ -24,6 +24,7 @@ class StepPlan:
         latent_moves: `(B, M)` bool, latents that change: the revealed codes, or all continuous latents; `None` if t_y
             does not change.
         editable_mask: `(B, S)` bool, positions that the run writes; `None` for all.
+        waiting: `(B, S)` bool, tokens that stay as they are, since they wait for their latents; `None` for none.
     """
 
     timestep: int
@@ -34,11 +35,20 @@ class StepPlan:
     unmask: Tensor
     latent_moves: Tensor | None = None
     editable_mask: Tensor | None = None
+    waiting: Tensor | None = None
 
     @property
     def moves_tokens(self) -> bool:
         """True if t_x decreases in the step."""
         return self.token_step is not None
+
+    @property
+    def counted_mask(self) -> Tensor | None:
+        """Positions among which the step reveals tokens, `(B, S)` bool: those that the run writes and that do not wait;
+        `None` for all."""
+        if self.waiting is None:
+            return self.editable_mask
+        return ~self.waiting if self.editable_mask is None else self.editable_mask & ~self.waiting
 
     @property
     def busy_rows(self) -> Tensor:

@@ -96,6 +96,16 @@ class EMACallback(TrainerCallback):
             if id(parameter) in chosen:
                 parameter.copy_(averaged)
 
+    @torch.no_grad()
+    def copy_to(self, module: nn.Module) -> None:
+        """Copies the averaged weights to the parameters with their names in another module, if it has them. With
+        sharded weights every process has to call it, and gathers them."""
+        theirs = dict(module.named_parameters())
+        for name, averaged in zip(self._parameters(), self.average.shadow_params, strict=True):
+            whole = full_tensor(averaged)
+            if name in theirs:
+                theirs[name].copy_(whole)
+
     def save(self, folder: str | Path, write: bool = True) -> None:
         """Writes the average to a checkpoint's folder. With sharded weights every process has to call it, though only
         one has `write` set."""

@@ -1,11 +1,14 @@
-"""Named stages: `mdlm`, which is ours, the paper's `encoder` and `prior`, and `joint`. Section 6."""
+"""Named stages: the paper's `encoder` and `prior`, `joint`, and `mdlm` and `consistency`, which are ours. Section 6."""
 
 from __future__ import annotations
 
 from .stages import SETTINGS, Ramp, Stage, register_stage
 
 # The settings of a stage that trains the tokens alone; all others concern latents.
-_OF_TOKENS = ("token_weighting", "token_loss_weight", "min_time")
+_OF_TOKENS = (
+    *("token_weighting", "token_loss_weight", "min_time"),
+    *("consistency_weight", "consistency_min_jump", "consistency_max_jump", "consistency_teacher"),
+)
 # Terms that shape the encoder end where it is fixed.
 _OF_THE_ENCODER = (
     *("encoder_corruption", "encoder_mask_ratio", "contrastive_weight", "latent_kl_weight"),
@@ -34,3 +37,11 @@ register_stage(
     Stage("prior", objective=dict.fromkeys(_OF_THE_ENCODER, 0.0), freeze=("encoder",), from_average=("encoder",))
 )
 register_stage(Stage("joint", restart_average=True))
+register_stage(
+    Stage(
+        "consistency",
+        objective={**dict.fromkeys(_OF_THE_ENCODER, 0.0), "consistency_weight": 1.0},
+        freeze=("encoder",),
+        from_average=("encoder",),
+    )
+)

@@ -1,7 +1,8 @@
 """The stages of a run as data: each one's length, objective, fixed parts and starting point. Section 6.
 
 A run without stages trains one objective from its first step to its last. With them, each stage has the run's
-objective with some settings of its own. The paper's two are `encoder` and `prior`; `mdlm` before them is ours.
+objective with some settings of its own. The paper's two are `encoder` and `prior`; `mdlm` before them and
+`consistency` after them are ours.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ class Stage:
 
     Attributes:
         name: `mdlm` (the tokens alone), `encoder` (the paper's stage 1: latents and tokens, no prior), `prior` (its
-            stage 2: tokens and latents, the encoder fixed), `joint` (all at once), or a registered one.
+            stage 2: tokens and latents, the encoder fixed), `joint` (all at once), `consistency` (as `prior`, with the
+            consistency term), or a registered one.
         steps: length in steps, or a share of the run if below 1. The last stage has none and lasts to the end.
         epochs: length in passes over the data, instead of `steps`.
         objective: settings of the objective that replace those of the run.
@@ -118,7 +120,9 @@ class Stage:
 
 
 STAGES: Registry[Stage] = Registry(
-    "stage", modules=dict.fromkeys(("mdlm", "encoder", "prior", "joint"), "named_stages"), package=__package__
+    "stage",
+    modules=dict.fromkeys(("mdlm", "encoder", "prior", "joint", "consistency"), "named_stages"),
+    package=__package__,
 )
 
 

@@ -17,6 +17,7 @@ from transformers.utils import logging
 from ..data.collator import LaddCollator
 from ..data.precompute import stores_latents
 from ..data.text_layout import adopt_layout
+from ..diffusion.objective import TrainingObjective
 from ..diffusion.runs import LATENT_WIDTH, marginal_run, run_path
 from ..diffusion.step_counts import StepCounts, batch_counts, maskable_tokens, total
 from ..diffusion.time_sampling import TrainingNoise
@@ -27,6 +28,7 @@ from ..models.modeling_ladd import LaddForDiffusionLM
 from ..models.vocabulary import Vocabulary, check_tokenizer
 from .adapters import check_trainable
 from .arguments import LaddTrainingArguments
+from .averaged_teacher import AveragedTeacher
 from .ema import EMACallback
 from .fsdp_checks import check_sharding
 from .length_sampling import EpochLengthGroupedSampler
@@ -148,7 +150,7 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         self._meet_average()
         self._record, self._cost = RunRecord(), TrainingCost()
         self._add_first(RunRecorder(self))
-        self._monitor = LossMonitor()
+        self._monitor, self._teacher = LossMonitor(), AveragedTeacher()
         self._batch, self.current_gradient_accumulation_steps = 0, 1  # batch within an optimiser step
         self._held: list[dict[str, Any]] = []  # batches at a stream's end, kept for the next step
         self._stream: Any = None  # the last pass over the training data
@@ -179,6 +181,7 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         self._meet_measures()
         self._meet_samples()
         self._meet_average()
+        self._teacher.meet(self._ladd_model(), self.args.stage_plan, self.ema, self.args.device)
         self._cost = TrainingCost()
         self._monitor, self._held = LossMonitor(), []  # discard leftovers of an earlier run or a failed batch
         if self._ladd_model().needs_latent_statistics:  # every process reads the same texts
@@ -286,7 +289,7 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
             if self._batch == 0:
                 quantizer.start_step()
             quantizer.accumulates = self._batch + 1 < self.current_gradient_accumulation_steps
-        with self._cost.watching(self._stage_number(), inputs):
+        with self._cost.watching(self._kind_of_step(), inputs):
             loss = super().training_step(model, inputs, *args, **kwargs)
         self._batch += 1
         return loss
@@ -295,10 +298,14 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         """Replaces `Trainer.floating_point_ops`: operations of the training step, forward and backward, as counted on
         the first batches of its stage, where transformers has six for each parameter and token. The run's sum is
         `state.total_flos`."""
-        stage = self._stage_number()
-        flops = self._cost.of(stage, inputs)
-        self._record.add_flops(flops * self.args.world_size, stage)
+        flops = self._cost.of(self._kind_of_step(), inputs)
+        self._record.add_flops(flops * self.args.world_size, self._stage_number())
         return round(flops)
+
+    def _kind_of_step(self) -> tuple[int, bool]:
+        """Returns what a step's cost depends on: its stage, and whether it has a teacher, which a ramp may begin with
+        later than the stage."""
+        return self._stage_number(), self.args.objective_at(self.state.global_step).consistency_weight > 0
 
     def _stage_number(self) -> int:
         return self.args.stage_plan.number_at(self.state.global_step)
@@ -318,15 +325,17 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         tokens = inputs["input_ids"]
         labels = inputs.get("labels")
         # 2. The loss, in one call of the wrapped model
+        objective = self.args.objective_at(self.state.global_step)
         outputs = model(
             input_ids=tokens,
             labels=tokens if labels is None else labels,
             attention_mask=inputs.get("attention_mask"),
-            objective=self.args.objective_at(self.state.global_step),
+            objective=objective,
             noise=self._noise(self._batch, len(tokens), tokens.device),
             precomputed_latents=inputs.get("precomputed_latents"),
             counts=num_items_in_batch,
             loss_only=True,
+            teacher=self._averaged_teacher(objective),
         )
         # 3. Its parts, for the log
         share = 1 / self.current_gradient_accumulation_steps
@@ -335,6 +344,12 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         if tokens.device.type == "cpu":
             self._monitor.check()  # free without a device to synchronise with
         return (outputs.loss, outputs) if return_outputs else outputs.loss
+
+    def _averaged_teacher(self, objective: TrainingObjective) -> LaddForDiffusionLM | None:
+        """Returns the model with the averaged weights, if the objective aims at its predictions and there is one."""
+        if self.ema is None or not objective.consistency_weight or objective.consistency_teacher != "average":
+            return None
+        return self._teacher.at(self.state.global_step, self.ema)
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm)

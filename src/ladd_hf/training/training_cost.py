@@ -17,17 +17,21 @@ _COUNTED = 4
 class TrainingCost:
     """Operations of a run's batches, forward and backward.
 
-    The first batches of a stage are counted while they run; the following ones cost their mean per position.
+    The first batches of a stage, and of it with the consistency term, are counted while they run; the following ones
+    cost their mean per position.
     """
 
     def __init__(self) -> None:
-        self._counted: dict[int, list[tuple[int, int]]] = {}  # by stage: positions and operations of each batch
+        # by stage and kind of step: positions and operations of each batch
+        self._counted: dict[tuple[int, bool], list[tuple[int, int]]] = {}
         self._seen: int | None = None  # operations of the present batch, if it was counted
 
     @contextmanager
-    def watching(self, stage: int, inputs: Mapping[str, Any]) -> Iterator[None]:
-        """Context of the forward and backward pass of a batch of `input_ids` `(B, S)` in a stage."""
-        counted, self._seen = self._counted.setdefault(stage, []), None
+    def watching(self, kind: tuple[int, bool], inputs: Mapping[str, Any]) -> Iterator[None]:
+        """Context of the forward and backward pass of a batch of `input_ids` `(B, S)`.
+
+        `kind` is the number of the stage, and whether the consistency term is on."""
+        counted, self._seen = self._counted.setdefault(kind, []), None
         if len(counted) == _COUNTED:
             yield
             return
@@ -37,9 +41,9 @@ class TrainingCost:
         self._seen = counter.flops
         counted.append((inputs["input_ids"].numel(), counter.flops))
 
-    def of(self, stage: int, inputs: Mapping[str, Any]) -> float:
+    def of(self, kind: tuple[int, bool], inputs: Mapping[str, Any]) -> float:
         """Returns the operations of the batch that was watched last."""
         if self._seen is not None:
             return self._seen
-        positions, flops = map(sum, zip(*self._counted[stage], strict=True))
+        positions, flops = map(sum, zip(*self._counted[kind], strict=True))
         return flops / positions * inputs["input_ids"].numel()

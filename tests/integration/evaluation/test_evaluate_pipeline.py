@@ -280,3 +280,14 @@ def test_all_rows_are_timed_when_any_are(pipeline_of, tmp_path):
     again = measured(pipeline_of("none"), path=path, budgets=(4,), batch_size=3, **more)
     assert [row.get("seconds") for row in again.rows] == [*(row["seconds"] for row in timed.rows), None]
     assert again.settings["timing_rounds"] == 2 and again.settings["batch_size"] == 12
+
+
+def test_schedules_with_waiting_have_the_marginalised_bound_alone(pipeline_of):
+    late = {"path": "joint", "token_waiting": "until_known"}
+    pipeline = pipeline_of("vector", latent_unpooling="chunk")
+    rows = measured(pipeline, schedules=("joint", late), budgets=(3,), num_proposals=3).rows
+    assert [row["schedule"] for row in rows] == ["joint", "joint, token_waiting until_known"]
+    bounds = [{name: value for name, value in row.items() if name.endswith("bound")} for row in rows]
+    assert bounds[0].keys() == {"bound", "marginal_bound"} and bounds[1].keys() == {"marginal_bound"}
+    assert bounds[0]["marginal_bound"] != bounds[1]["marginal_bound"] and rows[0]["nats"] != rows[1]["nats"]
+    assert pipeline.scheduler.config.token_waiting == "none"

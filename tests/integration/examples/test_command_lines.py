@@ -19,7 +19,7 @@ from helpers.examples import (
 )
 from helpers.sampling import tiny_tokenizer
 
-from ladd_hf import LaddConfig, LaddTrainingArguments
+from ladd_hf import LaddConfig, LaddJointScheduler, LaddPipeline, LaddScheduler, LaddTrainingArguments
 from ladd_hf.data import load_corpus
 
 SCRIPTS = {
@@ -252,3 +252,18 @@ def test_lines_that_are_cut_are_counted(tmp_path, capsys):
     file.write_text("abcdefgh\n")
     finetune_lora.texts(str(file), tiny_tokenizer(), config)
     assert "cut" not in capsys.readouterr().out
+
+
+def test_a_flag_makes_tokens_wait_under_the_saved_and_under_another_schedule(stirred_model, tmp_path):
+    LaddPipeline(stirred_model("discrete"), LaddJointScheduler(timestep_spacing="cosine")).save_pretrained(tmp_path)
+    for flags, kind in (([], LaddJointScheduler), (["--schedule", "[[1, 1], [0.2, 0], [0, 0]]"], LaddScheduler)):
+        flags = ["--pipeline", str(tmp_path), "--token_waiting", "until_known", "--output", str(tmp_path / "o"), *flags]
+        scheduler = generate.load(generate.parse_arguments(flags), "cpu").scheduler
+        assert type(scheduler) is kind and scheduler.config.timestep_spacing == "cosine"
+        assert scheduler.config.token_waiting == "until_known"
+
+
+def test_schedules_of_an_evaluation_may_have_options():
+    flags = ["./model", "--data", "sawtooth", "--schedules", "saved", "{path: joint, token_waiting: until_known}"]
+    settings = evaluate_ladd.settings_of(evaluate_ladd.parse_arguments(flags))
+    assert settings.schedules == ("saved", {"path": "joint", "token_waiting": "until_known"})

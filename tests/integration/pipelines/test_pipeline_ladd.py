@@ -283,3 +283,18 @@ def test_a_run_is_the_loop_over_the_schedulers_steps(build, scheduler):
         done = steps.step(output, step, tokens, latents, plan=plan, sampler=TokenSampler(0.8, 0.9), generator=random)
         tokens, latents = done.prev_sample, done.prev_latents
     assert torch.equal(result.sequences, tokens) and torch.equal(result.latents, latents)
+
+
+@pytest.mark.parametrize("waiting", ["while_written", "until_known"])
+def test_with_waiting_a_row_of_any_length_is_the_same_alone_and_takes_as_many_evaluations(build, waiting):
+    pipe = build("discrete", latent_unpooling="chunk", pad_token_id=0)
+    plain = pipe(num_steps=5, length=[8, 12, 9], generator=[torch.Generator().manual_seed(seed) for seed in (1, 2, 3)])
+    pipe.scheduler = LaddJointScheduler(token_waiting=waiting)
+    generators = [torch.Generator().manual_seed(seed) for seed in (1, 2, 3)]
+    together = pipe(num_steps=5, length=[8, 12, 9], generator=generators)
+    assert together.nfe == 5 and (together.latents < 9).all()
+    for row, length in enumerate([8, 12, 9]):
+        alone = pipe(num_steps=5, length=length, generator=torch.Generator().manual_seed(row + 1))
+        assert torch.equal(alone.sequences[0], together.sequences[row, :length])
+        assert (alone.sequences != MASK).all() and torch.equal(alone.latents[0], together.latents[row])
+    assert not torch.equal(plain.sequences, together.sequences)

@@ -59,7 +59,8 @@ args = LaddTrainingArguments(
     max_steps=2, stages=[{"name": "encoder", "steps": 1}, "prior"],
     per_device_train_batch_size=batch_size, per_device_eval_batch_size=2,
     optim="sgd", learning_rate=0.05, lr_scheduler_type="constant", ema_decay=0.9,
-    logging_steps=1, eval_on_start=True, measures=["code_usage", "latent_usefulness"], measured_texts=5,
+    consistency_weight=0.5, logging_steps=1, eval_on_start=True,
+    measures=["code_usage", "latent_usefulness"], measured_texts=5,
 )
 data = torch.load(f"{folder}/data.pt")
 model = LaddForDiffusionLM.from_pretrained(f"{folder}/model")

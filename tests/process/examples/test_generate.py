@@ -104,6 +104,7 @@ def test_another_schedule_keeps_the_options_of_the_saved_one(folder, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (("--token_waiting", "soon"), "--token_waiting soon is unknown; give one of none, until_known, while_written."),
         (("--schedule", "zigzag"), "--schedule zigzag: Path 'zigzag' is unknown"),
         (("--schedule", "[[1, 1], [0, 0.5]]"), "along which no time rises"),
         (("--num_samples", "0"), "--num_samples is 0"),

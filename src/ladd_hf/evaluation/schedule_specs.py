@@ -1,0 +1,93 @@
+"""Schedules of an evaluation as data: `saved`, `tuned` or a path, alone or with options of the scheduler."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..diffusion.paths import path_data, path_name
+from ..schedulers import LaddJointScheduler, LaddScheduler, LaddSequentialScheduler
+
+# Schedules that are no paths: the pipeline's own scheduler, and one tuned on the task's held-out texts.
+SAVED, TUNED = "saved", "tuned"
+
+_OF_PATHS = {"joint": LaddJointScheduler, "sequential": LaddSequentialScheduler}
+
+
+@dataclass(frozen=True)
+class ScheduleSpec:
+    """A schedule.
+
+    Attributes:
+        path: `saved`, `tuned`, or a path by name or corners.
+        options: of the scheduler, instead of those of the pipeline's own.
+    """
+
+    path: Any
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def parsed(cls, given: Any) -> ScheduleSpec:
+        """Returns the schedule of a name, of corners, or of a mapping of `path` (by default `saved`) and options.
+
+        Raises `ValueError` for what is no path, and for options that its scheduler does not have or take; those of
+        `saved` and `tuned` are checked by `over`.
+        """
+        options = dict(given) if isinstance(given, Mapping) else {}
+        path = options.pop("path", SAVED) if isinstance(given, Mapping) else given
+        if path in (SAVED, TUNED):
+            return cls(path, options)
+        spec = cls(path_data(path), options)
+        accepted = [name for name in inspect.signature(spec.kind).parameters if name not in _NOT_OPTIONS]
+        if unknown := [name for name in options if name not in accepted]:
+            raise ValueError(
+                f"The schedule {spec.name!r} has an option {unknown[0]!r}, which its scheduler does not take; give "
+                f"some of {', '.join(map(repr, accepted))}."
+            )
+        spec.kind(**options, **spec._path)  # raises for values
+        return spec
+
+    @property
+    def kind(self) -> type[LaddScheduler]:
+        """The class of the scheduler of a path."""
+        return _OF_PATHS.get(path_name(self.path), LaddScheduler)
+
+    @property
+    def _path(self) -> dict[str, Any]:
+        return {"path": self.path} if self.kind is LaddScheduler else {}
+
+    @property
+    def name(self) -> str:
+        """The short name in tables."""
+        path = self.path if self.path in (SAVED, TUNED) else path_name(self.path)
+        return ", ".join([path, *(f"{name} {_text(value)}" for name, value in self.options.items())])
+
+    def data(self) -> Any:
+        """Returns the schedule as JSON data."""
+        return {"path": self.path, **self.options} if self.options else self.path
+
+    def over(self, own: LaddScheduler) -> LaddScheduler:
+        """Returns the scheduler, with the options of `own` as far as they share them.
+
+        Raises `ValueError` for options that `own` does not have, where it is the one to change.
+        """
+        if self.path in (SAVED, TUNED):
+            if unknown := [name for name in self.options if name not in own.config]:
+                raise ValueError(
+                    f"The schedule {self.name!r} changes `{unknown[0]}`, which {type(own).__name__} does not have: "
+                    "give a path instead, or leave it out."
+                )
+            changed: LaddScheduler = type(own).from_config(own.config, **self.options) if self.options else own
+            return changed
+        scheduler: LaddScheduler = self.kind.from_config(own.config, **self._path, **self.options)
+        return scheduler
+
+
+_NOT_OPTIONS = ("path", *LaddScheduler.OF_THE_MODEL)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
