@@ -168,13 +168,6 @@ def test_examples_without_a_loss_of_tokens_are_evaluated_without_them(stirred_mo
     assert positions == [(20 + 1, 4), (20 + 1, 16)], "half of the examples each, and a spare one"
 
 
-def test_what_never_trains_latents_alone_is_refused(make_trainer):
-    with pytest.raises(ValueError, match=r"`skips_masked_tokens`, but no stage trains .* `fully_masked_share`"):
-        make_trainer("alone", time_distribution="joint").train()
-    make_trainer("alone", time_distribution="joint+sequential", max_steps=1)
-    make_trainer("alone", stages=[{"name": "encoder"}], latent_loss_weight=0.0, max_steps=1)
-
-
 # --- sampling ---
 
 
