@@ -5,9 +5,9 @@
 
 For each saved pipeline a schedule is tuned on held-out texts, and then both the tuned run and those of hand-set paths
 are measured anew, at each number of evaluations: the bound on other held-out texts (also with latents and orders
-averaged out), with its standard error over them, and the judge's nats of samples, with theirs. What tuning costs is
-told as a share of the pipeline's own training, whose seconds and operations stand in its folder
-(`training_cost.json`); `--training_seconds` is for folders without.
+averaged out), with its standard error over them, and the judge's nats of samples, with theirs. What tuning costs, in
+seconds of CPU time, is told as a share of the pipeline's own training, whose seconds and operations stand in its folder
+(`training_cost.json`); `--training_seconds` is for folders without. Give both one thread (`OMP_NUM_THREADS=1`).
 """
 
 from __future__ import annotations
@@ -101,16 +101,16 @@ def compare(
     """Tunes a schedule and measures it beside those that are set by hand."""
     rows = task.eval_dataset(options.num_texts + options.num_bound_texts, 0)
     texts = torch.stack([torch.as_tensor(row["input_ids"]).long() for row in rows]).to(pipeline.device)
-    start = time.perf_counter()
+    start = time.process_time()  # other processes do not count
     tuned = tune_schedule(
         pipeline.model, texts[: options.num_texts], options.budgets, num_texts=options.num_texts, cells=options.cells
     )
-    seconds, others = time.perf_counter() - start, texts[options.num_texts :]
+    seconds, others = time.process_time() - start, texts[options.num_texts :]
     share = seconds / training["training_seconds"]
     told = f"{training['training_seconds']:,.1f} s"
     if "training_flops" in training:
         told += f" and {training['training_flops']:.3g} operations"
-    print(f"  tuned in {seconds:.1f} s ({share:.1%} of the training of {told})", flush=True)
+    print(f"  tuned in {seconds:.1f} s of CPU time ({share:.1%} of the training of {told})", flush=True)
     result: dict[str, Any] = {"tuning_seconds": seconds, "tuning_share": share, **training, "budgets": {}}
     for num_steps in options.budgets:
         schedulers = {"tuned": tuned, **hand_set(pipeline, num_steps)}

@@ -23,6 +23,7 @@ from ..utils.number_ranges import (
 from .encoders.encoder_options import ENCODERS, EncoderOptions, check_heads, pooling_of
 from .latent_options import LATENT_DENOISERS, LATENT_HEADS, LinearHead, MlpHead, SeparateDenoiser
 from .quantizers.quantizer_options import QUANTIZERS
+from .recommended_settings import SIZES, latent_settings, vocabulary_of
 from .renamed_settings import refuse_old_name, with_current_names
 from .text_frame import TextFrame
 from .text_lengths import check_lengths
@@ -68,6 +69,9 @@ NUMBER_RANGES: dict[str, NumberRange] = {
 @strict
 class LaddConfig(PreTrainedConfig):
     r"""Configuration of [`LaddModel`] and [`LaddForDiffusionLM`]. Paper, sections 2 to 5.
+
+    The defaults are the paper's, which take long runs: of those for latents docs/ablations.md shows that they learn
+    nothing in 400 steps. For a model that is to be trained start from [`LaddConfig.recommended`].
 
     Args:
         vocab_size (`int`, defaults to 50258): size of the vocabulary, including the mask token.
@@ -222,6 +226,42 @@ class LaddConfig(PreTrainedConfig):
             )
         names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "cond_hidden_size")
         return cls(**{**dict(zip(names, MODEL_SIZES[size], strict=True)), **kwargs})
+
+    @classmethod
+    def recommended(
+        cls,
+        tokenizer: Any,
+        latent_type: str,
+        length: int,
+        num_tokens: int | None = None,
+        size: str | None = None,
+        **kwargs: Any,
+    ) -> "LaddConfig":
+        """Returns a configuration with which latents were seen to learn in short runs; see docs/ablations.md.
+
+        Latents are tied to the tokens of their chunks, in the encoder and in the denoiser, each of 4 characters, or 2
+        tokens of a larger vocabulary; the encoder has one layer; codes come from a learned codebook, and continuous
+        latents are drawn from anchors. [`Stage.recommended`] gives the stages of the training that go with it.
+
+        Args:
+            tokenizer: with a mask token (see `with_mask_token`); or a mapping of `vocab_size` and the ids of special
+                tokens, such as the `vocabulary` of a task.
+            latent_type: `none` (MDLM), `continuous` or `discrete`.
+            length: tokens of the longest text, `max_position_embeddings`.
+            num_tokens: tokens of the training texts, of which there are to be some 64 chunks for each code or anchor;
+                `None`: enough for 4,096.
+            size: one of the paper's (see [`LaddConfig.from_size`]); `None`: that of the ablations, for a CPU.
+            kwargs: settings that replace those recommended.
+
+        Raises `ValueError` for an argument out of its range, for a tokenizer without a mask token of its own, and as
+        the class does.
+        """
+        COUNT.check("length", length)
+        settings = {**vocabulary_of(tokenizer), "max_position_embeddings": length}
+        settings |= latent_settings(latent_type, settings, length, num_tokens, kwargs)
+        if size is None:
+            return cls(**{**SIZES, **settings, **kwargs})
+        return cls.from_size(size, **{**settings, **kwargs})
 
     @property
     def latent_mask_code(self) -> int:

@@ -13,7 +13,9 @@ from typing import Any
 
 from ..diffusion.objective import OBJECTIVE_RANGES, TrainingObjective
 from ..diffusion.time_sampling import distribution_data
-from ..utils.number_ranges import NOT_NEGATIVE, POSITIVE, SHARE
+from ..models.configuration_ladd import LaddConfig
+from ..models.encoders.encoder_options import PretrainedOptions
+from ..utils.number_ranges import NOT_NEGATIVE, POSITIVE, SHARE, whole
 from ..utils.registry import Registry
 from ..utils.wrong_objects import described
 from .stage_lengths import STEPS_OR_SHARE
@@ -23,6 +25,11 @@ _FREEZABLE = ("encoder",)
 _AVERAGED = ("encoder", "model")
 # The settings of the objective and their defaults.
 SETTINGS = {f.name: f.default for f in fields(TrainingObjective)}
+# Those of a recommended stage `encoder`, and those of its stage `prior`; see docs/ablations.md.
+_OF_THE_ENCODER, _OF_CODES = {"fully_masked_share": 0.6}, {"quantizer_dropout": 0.5}
+_OF_THE_PRIOR = {"fully_masked_share": 0.75}  # latents are drawn before any token is seen
+_ENOUGH = 300  # steps, after which an encoder was seen to tell texts apart
+_RUN = whole(3, "a number of steps of at least 3, one for each stage")
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,33 @@ class Stage:
             object.__setattr__(self, name, _parts(name, getattr(self, name), parts))
         if not isinstance(self.restart_average, bool | None):
             raise ValueError(f"`restart_average` is {described(self.restart_average)}; give true or false.")
+
+    @classmethod
+    def recommended(cls, config: LaddConfig, max_steps: int) -> list[Stage]:
+        """Returns stages with which latents were seen to learn in short runs; see docs/ablations.md. Ours.
+
+        First an MDLM (a third of the run), then the encoder (a tenth, or up to 300 steps of a short run), then the
+        prior. Without latents there are none. Continuous latents cut from a fixed encoder's states, of which nothing is
+        to be learnt, have no stage `encoder`.
+
+        Args:
+            config: of the model, such as [`LaddConfig.recommended`] returns.
+            max_steps: of the run, at least 3.
+
+        Raises `ValueError` for another kind of configuration, and for a shorter run.
+        """
+        if not isinstance(config, LaddConfig):
+            raise ValueError(f"`config` is {described(config)}; give a `LaddConfig`, such as a model's `config`.")
+        _RUN.check("max_steps", max_steps)
+        if config.latent_type == "none":
+            return []
+        options, discrete = config.encoder_options, config.latent_type == "discrete"
+        stages = [cls("mdlm", steps=max_steps // 3)]
+        fixed = isinstance(options, PretrainedOptions) and not options.trained and options.projection == "cut"
+        if discrete or not fixed:
+            steps = max(max_steps // 10, min(_ENOUGH, max_steps // 3))
+            stages.append(cls("encoder", steps=steps, objective=_OF_THE_ENCODER | (_OF_CODES if discrete else {})))
+        return [*stages, cls("prior", objective=_OF_THE_PRIOR)]
 
     def complete(self) -> Stage:
         """Fills in omitted fields from the named stage. Raises `ValueError` for an unknown name."""

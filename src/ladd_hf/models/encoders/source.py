@@ -15,6 +15,8 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.hub import cached_file
 
+from .installed import location
+
 # Errors of other libraries for files that are missing, damaged or foreign.
 _ERRORS = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError)
 
@@ -26,7 +28,7 @@ class EncoderSource:
     Raises `OSError` with one sentence if something cannot be loaded: unreachable, damaged or of an unknown kind.
 
     Args:
-        name: name on the Hub, or a folder.
+        name: name on the Hub, a folder, or a folder of an installed Python package (see [`location`]).
         revision: branch, tag or commit.
     """
 
@@ -45,8 +47,9 @@ class EncoderSource:
 
     def config(self) -> Any:
         """The encoder's configuration."""
+        place = location(self.name)
         with self._named("configuration"):
-            return AutoConfig.from_pretrained(self.name, revision=self.revision)
+            return AutoConfig.from_pretrained(place, revision=self.revision)
 
     def outline(self) -> PreTrainedModel:
         """Returns the network without weights, on the meta device."""
@@ -65,8 +68,9 @@ class EncoderSource:
     def load(self, dtype: torch.dtype) -> PreTrainedModel:
         """Loads the network with its pretrained weights. Raises `ValueError` for incomplete weights."""
         options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
+        place = location(self.name)
         with self._named("weights"):
-            whole, info = AutoModel.from_pretrained(self.name, revision=self.revision, **options)
+            whole, info = AutoModel.from_pretrained(place, revision=self.revision, **options)
         network = body(whole)
         used = {id(weight) for weight in network.state_dict(keep_vars=True).values()}
         named = whole.state_dict(keep_vars=True)
@@ -84,10 +88,11 @@ class EncoderSource:
         """Returns the encoder's tokenizer, or `None` if it has none."""
         if self._tokenizer is None:
             files = ("tokenizer.json", "tokenizer_config.json")
+            place = location(self.name)
             options = {"revision": self.revision, "_raise_exceptions_for_missing_entries": False}
             with self._named("tokenizer"):
-                if any(cached_file(self.name, file, **options) is not None for file in files):
-                    self._tokenizer = AutoTokenizer.from_pretrained(self.name, revision=self.revision)
+                if any(cached_file(place, file, **options) is not None for file in files):
+                    self._tokenizer = AutoTokenizer.from_pretrained(place, revision=self.revision)
         return self._tokenizer
 
     @contextmanager
