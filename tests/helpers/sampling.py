@@ -11,12 +11,11 @@ from transformers import PreTrainedTokenizerFast
 
 from ladd_hf import LaddJointScheduler, LaddSequentialScheduler
 
-KINDS = ("none", "continuous", "anchors", "discrete", "vector", "gumbel", "separate", "separate_codes", "alone")
+KINDS = ("none", "continuous", "anchors", "discrete", "vector", "gumbel", "separate", "separate_codes")
 WITH_LATENTS = KINDS[1:]
 GUIDED = (
-    *((kind, 1.0) for kind in ("none", "discrete", "alone", "continuous", "anchors", "separate", "separate_codes")),
+    *((kind, 1.0) for kind in ("none", "discrete", "continuous", "anchors", "separate", "separate_codes")),
     ("discrete", 2.0),
-    ("alone", 2.0),
     ("separate", 2.0),
 )
 SCHEDULERS = {"joint": LaddJointScheduler, "sequential": LaddSequentialScheduler}
