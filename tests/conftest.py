@@ -35,6 +35,16 @@ _KINDS = {
     "anchors": {"latent_type": "continuous", "latent_prediction_type": {"name": "anchors", "count": 6}, **_LATENTS},
     "separate": {"latent_type": "continuous", "latent_denoiser": "separate", **_LATENTS},
     "discrete": {"quantizer": {"name": "finite_scalar", "levels": [3, 3]}, **_DISCRETE},
+    "separate_codes": {
+        "quantizer": {"name": "finite_scalar", "levels": [3, 3]},
+        "latent_denoiser": "separate",
+        **_DISCRETE,
+    },
+    "alone": {
+        "quantizer": {"name": "finite_scalar", "levels": [3, 3]},
+        "latent_denoiser": {"name": "shared", "skips_masked_tokens": True},
+        **_DISCRETE,
+    },
     "vector": {"quantizer": "vector", "codebook_size": 8, **_DISCRETE},
     "gumbel": {"quantizer": "gumbel", "codebook_size": 8, **_DISCRETE},
 }
@@ -91,7 +101,8 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def tiny_config():
-    """`tiny_config(kind, **overrides)`: kinds none, continuous, anchors, separate, discrete, vector, gumbel.
+    """`tiny_config(kind, **overrides)`: kinds none, continuous, anchors, separate, separate_codes, discrete, alone,
+    vector, gumbel.
 
     Of the overrides `encoder_x` and `quantizer_x` are the option `x` of these choices.
     """

@@ -70,6 +70,27 @@ MUTATIONS = [
         "tests/integration/pipelines/test_pipeline_ladd.py",
     ),
     Mutation(
+        "leave masked tokens out at any time",
+        "diffusion/latents_alone.py",
+        "return (token_times == 1) & (latent_times > 0)",
+        "return (token_times > 0) & (latent_times > 0)",
+        "tests/unit/diffusion/test_latents_alone.py",
+    ),
+    Mutation(
+        "leave visible tokens out",
+        "diffusion/latents_alone.py",
+        " & latents_move & ~visible.any(1)",
+        " & latents_move",
+        "tests/unit/diffusion/test_latents_alone.py",
+    ),
+    Mutation(
+        "bound the latents of another evaluation than the sampler's",
+        "diffusion/nelbo.py",
+        "        output = alone.evaluate(\n            denoiser.denoise,\n",
+        '        output = LatentsAlone("never", masking.mask_id).evaluate(\n            denoiser.denoise,\n',
+        "tests/unit/laws/test_latents_alone_laws.py",
+    ),
+    Mutation(
         "let the mask token be written",
         "models/modeling_ladd.py",
         'head.bias.masked_fill(never, float("-inf"))',

@@ -84,6 +84,10 @@ class ExactWorld:
         codes = None if latents is None else marginals(self.values[:, self.length :], self.codebook)
         return marginals(self.values[:, : self.length], self.vocab), codes
 
+    def predictions_at(self, t_x, tokens, codes):
+        """The predictions at a time of the tokens, which they do not depend on."""
+        return self.predictions(tokens, codes)
+
     def run_law(self, points, token_alpha=lambda t: 1 - t, code_alpha=lambda t: 1 - t**2, remask=None, start=None):
         """Law `(V^S,)` of the tokens that a run over `points` (t_x, t_y) of the time square writes, by enumeration.
 
@@ -98,13 +102,13 @@ class ExactWorld:
             list(itertools.product(*[range(self.vocab + 1)] * self.length, *[range(self.codebook + 1)] * self.codes))
         )
         tokens, codes = states[:, : self.length], states[:, self.length :]
-        of_tokens, of_codes = self.predictions(tokens, codes if self.codes else None)
         mass = torch.zeros(len(states), dtype=torch.float64)
         if start is None:
             mass[-1] = 1.0  # all masked is the last state
         else:
             mass[-start.numel() :] = start.flatten()  # the last states have all tokens masked
         for (t_x, t_y), (s_x, s_y) in itertools.pairwise(points):
+            of_tokens, of_codes = self.predictions_at(t_x, tokens, codes if self.codes else None)
             sigma, reveal = 0.0, _reveal(token_alpha, t_x, s_x)
             if remask is not None and s_x < t_x:
                 alpha_t, alpha_s = token_alpha(t_x), 1.0 if s_x == 0 else token_alpha(s_x)

@@ -6,7 +6,7 @@ import torch
 
 from ladd_hf import TrainingNoise, TrainingObjective
 
-KINDS = ("none", "continuous", "anchors", "separate", "discrete", "vector", "gumbel")
+KINDS = ("none", "continuous", "anchors", "separate", "separate_codes", "discrete", "alone", "vector", "gumbel")
 LATENT_KINDS = KINDS[1:]
 MASK, TIMES = 10, torch.tensor([0.2, 0.9])
 WRITTEN = slice(1, MASK)  # ids with a probability: padding, which is 0, and the mask have none

@@ -11,10 +11,10 @@ from transformers import PreTrainedTokenizerFast
 
 from ladd_hf import LaddJointScheduler, LaddSequentialScheduler
 
-KINDS = ("none", "continuous", "anchors", "discrete", "vector", "gumbel", "separate")
+KINDS = ("none", "continuous", "anchors", "discrete", "vector", "gumbel", "separate", "separate_codes")
 WITH_LATENTS = KINDS[1:]
 GUIDED = (
-    *((kind, 1.0) for kind in ("none", "discrete", "continuous", "anchors", "separate")),
+    *((kind, 1.0) for kind in ("none", "discrete", "continuous", "anchors", "separate", "separate_codes")),
     ("discrete", 2.0),
     ("separate", 2.0),
 )

@@ -79,6 +79,14 @@ def test_the_encoder_and_the_latent_denoiser_are_as_large_as_the_denoiser_unless
     assert len(model.latent_denoiser.blocks) == 2 and len(model.model.blocks) == 1
 
 
+def test_latents_are_predicted_without_tokens_never_while_all_are_masked_or_always():
+    skips = {"name": "shared", "skips_masked_tokens": True}
+    for kind in ("continuous", "discrete"):
+        for denoiser, when in (("shared", "never"), (skips, "masked"), ("separate", "always")):
+            assert LaddConfig(**SMALL, **KINDS[kind], latent_denoiser=denoiser).latents_alone == when
+    assert LaddConfig(**SMALL).latents_alone == "never"
+
+
 def test_the_mask_code_comes_after_the_codes():
     assert LaddConfig(**SMALL, **KINDS["discrete"]).latent_mask_code == 5
 
@@ -257,9 +265,13 @@ CONTRADICTIONS = {
     ),
     "one code": (KINDS["discrete"] | {"codebook_size": 1}, "at least 2 codes"),
     "no codes": (KINDS["discrete"] | {"codebook_size": 0}, "at least 2 codes"),
-    "codes with a denoiser of their own": (
-        KINDS["discrete"] | {"latent_denoiser": "separate"},
-        "latent_denoiser is set",
+    "tokens that are skipped by half": (
+        KINDS["discrete"] | {"latent_denoiser": {"name": "shared", "skips_masked_tokens": 0.5}},
+        "`latent_denoiser.skips_masked_tokens` is .*0.5.*; give true or false",
+    ),
+    "layers of a shared denoiser": (
+        KINDS["discrete"] | {"latent_denoiser": {"name": "shared", "num_layers": 2}},
+        "'shared' has no option 'num_layers'",
     ),
     "codes with a variance": (trained(variance="fixed") | KINDS["discrete"], "`encoder.variance` is 'fixed'"),
     "levels whose product is not the codebook": (

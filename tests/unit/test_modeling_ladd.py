@@ -108,7 +108,7 @@ def test_latents_can_be_denoised_without_tokens_by_a_denoiser_of_their_own(stirr
     assert alone.logits is None
     together = model(tokens, latents, latent_timesteps=TIMES)
     assert torch.equal(alone.latent_prediction, together.latent_prediction)
-    with pytest.raises(ValueError, match="only a model with `separate_latent_denoiser` runs on latents alone"):
+    with pytest.raises(ValueError, match="or one that `skips_masked_tokens`, runs on latents alone"):
         stirred_model("continuous")(None, latents, latent_timesteps=TIMES)
 
 

@@ -232,7 +232,7 @@ def test_a_modulated_block_starts_as_the_identity_and_an_encoders_block_does_not
     assert not torch.allclose(plain(states, None, None, positions_of(5, config))[0], states, atol=1e-2)
 
 
-@pytest.mark.parametrize("kind", ["none", "continuous", "discrete", "vector", "gumbel", "separate"])
+@pytest.mark.parametrize("kind", ["none", "continuous", "discrete", "vector", "gumbel", "separate", "separate_codes"])
 def test_a_fresh_model_knows_nothing(kind, tiny_model):
     model = tiny_model(kind).eval()
     for module in model.modules():
@@ -315,7 +315,7 @@ def test_output_heads_start_at_zero_and_the_wide_head_keeps_its_width(tiny_model
 # --- activation checkpointing ---
 
 
-@pytest.mark.parametrize("kind", ["none", "continuous", "vector", "separate"])
+@pytest.mark.parametrize("kind", ["none", "continuous", "vector", "separate", "separate_codes", "alone"])
 def test_activation_checkpointing_recomputes_blocks_and_gives_the_same_gradients(kind, stirred_model):
     tokens = torch.randint(1, 10, (3, 12))
     calls, losses, gradients = [], [], []

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .channels import LatentChannel, MaskedChannel
 from .denoiser import Denoiser, Encode
+from .latents_alone import LatentsAlone
 from .masked import add_mask_noise, uniform_with_a_mask
 from .rng import RowGenerator
 from .time_axes import Numbers, TimeAxis
@@ -98,10 +99,8 @@ class TextLosses:
     Of continuous latents that is one walk of the forward process, on which all their times lie.
     """
 
-    def __init__(
-        self, denoiser: Denoiser, texts: HeldOutTexts, seed: int, latents_alone: bool, latent_axis: TimeAxis
-    ) -> None:
-        self._denoiser, self._texts, self._latents_alone = denoiser, texts, latents_alone
+    def __init__(self, denoiser: Denoiser, texts: HeldOutTexts, seed: int, latent_axis: TimeAxis) -> None:
+        self._denoiser, self._texts, self._alone = denoiser, texts, LatentsAlone.of(denoiser)
         self._latent_times = [*latent_axis.limits.tolist(), 0.0]
         self._walks: dict[int, list[Tensor]] = {}  # by the number of the draw
         self._channel: Any = denoiser.latent_channel
@@ -143,7 +142,7 @@ class TextLosses:
         noised, probability, t_x = self._noisy_tokens(draws, at_least_one=True)
         latents, _, t_y = self._noisy_latents(draws, at_least_one=False)
         scored = maskable & (noised == masking.mask_id)
-        output = self._denoise(draws, noised, latents, t_x, t_y, scored, predict_latents=False)
+        output = self._denoise(draws, noised, latents, t_x, t_y, scored, latents_move=False)
         nats = torch.zeros(tokens.shape, dtype=torch.float64, device=tokens.device)
         nats[scored] = masking.cross_entropy(output.logits.double(), tokens[scored])
         return probability * nats.sum(1) / (1 - masking.progress(t_x))
@@ -152,10 +151,7 @@ class TextLosses:
         """Returns the losses of the latents in one evaluation, `(draws * B,)` or `(draws * B, g_y)`."""
         latents, probability, t_y = self._noisy_latents(draws, at_least_one=True)
         noised, _, t_x = self._noisy_tokens(draws, at_least_one=False)
-        if self._latents_alone:
-            output = self._denoiser.denoise(None, latents, token_timesteps=t_x, latent_timesteps=t_y)
-        else:
-            output = self._denoise(draws, noised, latents, t_x, t_y, torch.zeros_like(noised, dtype=torch.bool))
+        output = self._denoise(draws, noised, latents, t_x, t_y, torch.zeros_like(noised, dtype=torch.bool))
         channel = self._channel.of_output(output)
         if not channel.has_rate:
             return self._steps(channel, draws, output.latent_prediction)
@@ -186,12 +182,18 @@ class TextLosses:
         t_x: Tensor,
         t_y: Tensor | None,
         logits_mask: Tensor,
-        predict_latents: bool = True,
+        latents_move: bool = True,
     ) -> Any:
-        mask = _repeated(self._texts.attention_mask, len(draws))
-        times = {"token_timesteps": t_x, "latent_timesteps": t_y}
-        options = {"predict_latents": predict_latents} if self._latents_alone else {}
-        return self._denoiser.denoise(tokens, latents, **times, attention_mask=mask, logits_mask=logits_mask, **options)
+        return self._alone.evaluate(
+            self._denoiser.denoise,
+            tokens,
+            latents,
+            latents_move,
+            token_timesteps=t_x,
+            latent_timesteps=t_y,
+            attention_mask=_repeated(self._texts.attention_mask, len(draws)),
+            logits_mask=logits_mask,
+        )
 
     def _noisy_tokens(self, draws: Sequence[LossDraw], at_least_one: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Returns noisy tokens, the probability of the condition that they fulfil, and their times."""

@@ -37,8 +37,7 @@ def measure_losses(
         num_draws: draws of noise per text and loss, up to 4 times as many where few tokens or codes are masked.
         rows_at_once: rows of an evaluation, into which several points of a small batch are put.
         seed: of the noise.
-        latents_first: measure only points of runs that write the latents before the tokens, with the denoiser of
-            latents alone (`input_ids=None`) at the noisy ones.
+        latents_first: measure only points of runs that write the latents before the tokens.
         latent_width: noise, as a share of their signal, with which continuous latents are known well enough, if clean
             ones have no probability.
 
@@ -54,7 +53,7 @@ def measure_losses(
     if num_texts < 2:
         raise ValueError(f"The losses of {num_texts} texts have no standard error: give at least 2, better hundreds.")
     num_tokens = sum(int(texts.maskable.sum()) for texts in batches) / num_texts
-    measured = [TextLosses(denoiser, texts, seed, latents_first, latent_axis) for texts in batches]
+    measured = [TextLosses(denoiser, texts, seed, latent_axis) for texts in batches]
     lengths = (num_tokens, float(measured[0].num_codes))
     nowhere_left = None if channel is None or channel.has_rate else len(latent_axis.measured) - 1  # no steps from here
     draws = [

@@ -29,6 +29,7 @@ from ..utils.number_ranges import COUNT, POSITIVE
 from .bounds import Bound
 from .channels import LatentChannel
 from .denoiser import Denoiser, Encode
+from .latents_alone import LatentsAlone
 from .paths import PathSpec, Point
 from .proposals import EveryCode, NoProposals, Proposals, combinations, proposals_around
 from .rng import RowGenerator
@@ -225,7 +226,7 @@ class _Walk:
         rows_at_once: int,
         waiting: Waiting | None = None,
     ) -> None:
-        self.denoiser, self.num_evaluations = denoiser, 0
+        self.denoiser, self.alone, self.num_evaluations = denoiser, LatentsAlone.of(denoiser), 0
         self.rows_at_once, self._most_rows = 1, rows_at_once  # more once the size of the vocabulary is known
         self.shape = num_proposals, len(tokens)
         self.tokens, self.maskable = tokens.repeat(num_proposals, 1), maskable.repeat(num_proposals, 1)
@@ -272,8 +273,9 @@ class _Walk:
             members = order[ends[low] : ends[high]]
             rows, of = places[members], state[members] - low
             output = self._evaluate(tokens, latents, first[low:high], asked[low:high], token_time)
-            total[rows] += self._token_log_probability(output.logits, asked[low:high], of, rows, revealed)
-            if latents is not None:
+            if output.logits is not None:  # else no token is revealed
+                total[rows] += self._token_log_probability(output.logits, asked[low:high], of, rows, revealed)
+            if latents is not None and output.latent_prediction is not None:
                 total[rows] += latents.log_ratio(output.latent_prediction[of], rows)
         return total
 
@@ -294,19 +296,28 @@ class _Walk:
         self, tokens: Tensor, latents: _LatentStep | None, rows: Tensor, asked: Tensor, token_time: float
     ) -> Any:
         """Evaluates the denoiser on the states of some rows, with logits where they are asked for."""
-        self.num_evaluations += len(rows)
         nothing = self._nothing(len(rows))
-        output = self.denoiser.denoise(
+        output = self.alone.evaluate(
+            self._counted,
             tokens[rows],
             None if latents is None else latents.noisy[rows],
+            latents_move=latents is not None and latents.s < latents.t,
             token_timesteps=nothing + token_time,
             latent_timesteps=None if latents is None else nothing + latents.t,
             attention_mask=None if self.attention_mask is None else self.attention_mask[rows],
             logits_mask=asked,
         )
-        numbers = tokens.shape[1] * output.logits.shape[-1]  # of a row, at most
-        self.rows_at_once = min(self._most_rows, max(1, _LOGITS_AT_ONCE // numbers))
+        if output.logits is not None:
+            numbers = tokens.shape[1] * output.logits.shape[-1]  # of a row, at most
+            self.rows_at_once = min(self._most_rows, max(1, _LOGITS_AT_ONCE // numbers))
         return output
+
+    def _counted(self, tokens: Tensor | None, latents: Tensor | None, **options: Any) -> Any:
+        """Evaluates the denoiser, and counts the rows."""
+        rows = tokens if tokens is not None else latents
+        assert rows is not None
+        self.num_evaluations += len(rows)
+        return self.denoiser.denoise(tokens, latents, **options)
 
     def _token_log_probability(
         self, logits: Tensor, asked: Tensor, of: Tensor, rows: Tensor, revealed: Tensor

@@ -14,6 +14,7 @@ from torch import Tensor
 from .bounds import Bound
 from .channels import LatentChannel, MaskedChannel
 from .denoiser import Denoiser, Encode
+from .latents_alone import LatentsAlone, together_with_others
 from .paths import JOINT, TOKENS_ONLY, PathSpec, TimePath, TimePoints, time_path
 from .rng import RowGenerator
 from .runs import RunSpec, from_noise, run_path
@@ -88,7 +89,7 @@ def nelbo(
     points_at = _route(path, run, with_latents=channel is not None)
     random = random or RowGenerator.from_generator(None, len(tokens), tokens.device)
     clean = (encode or denoiser.encode)(tokens, attention_mask, None).clean if channel is not None else tokens
-    start = random.uniform()
+    start, alone = random.uniform(), LatentsAlone.of(denoiser)
     token_draws, latent_draws = [], []
     for sample in range(num_samples):
         points = points_at(((start + sample) / num_samples).clamp(min=_SMALLEST_POSITION))
@@ -97,16 +98,19 @@ def nelbo(
         latents = channel.add_noise(clean, points.latent_times, random) if channel is not None else None
         weights = points.token_weights(masking)
         scored = masked & (weights > 0)[:, None]
-        output = denoiser.denoise(
+        output = alone.evaluate(
+            denoiser.denoise,
             torch.where(masked, masking.mask_id, tokens),
             latents,
+            in_step=together_with_others(),
             token_timesteps=points.token_times,
             latent_timesteps=None if latents is None else points.latent_times,
             attention_mask=attention_mask,
             logits_mask=scored,
         )
         cross_entropy = torch.zeros(tokens.shape, dtype=torch.float64, device=tokens.device)
-        cross_entropy[scored] = masking.cross_entropy(output.logits.double(), tokens[scored])
+        if output.logits is not None:  # else no token was asked for
+            cross_entropy[scored] = masking.cross_entropy(output.logits.double(), tokens[scored])
         token_draws.append(weights * cross_entropy.sum(1))
         if channel is not None and latents is not None:
             latent_draws.append(points.latent_terms(channel, output.latent_prediction, clean, latents, random))

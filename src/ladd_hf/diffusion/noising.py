@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from .channels import EncodedLatents, LatentChannel, MaskedChannel
 from .denoiser import Denoiser, Encode, Teacher
+from .latents_alone import LatentsAlone
 from .objective import TrainingObjective
 from .paths import INDEPENDENT, TimePoints
 from .rng import RowGenerator
@@ -20,7 +21,10 @@ from .time_sampling import TrainingNoise, draw_times
 @dataclass
 class NoisyTokens:
     """Tokens of a batch at their drawn times: ids and masks `(B, S)`; with adaptive times also their density, the
-    positions that it gave, and the weights of the examples, `(B,)` each."""
+    positions that it gave, and the weights of the examples, `(B,)` each.
+
+    `masked` are those that logits are asked for: the masked ones of all rows that are evaluated with their tokens.
+    """
 
     clean: Tensor
     maskable: Tensor
@@ -98,21 +102,48 @@ def noise_latents(
     return NoisyLatents(encoded, noisy, dropped)
 
 
+def latents_to_learn(denoiser: Denoiser, batch: NoisyTokens, latents: NoisyLatents | None) -> Tensor | None:
+    """Returns the rows whose prediction of latents has a loss, `(B,)` bool, `None` without latents.
+
+    Rows of latents alone, whose tokens have no loss, are taken out of `batch.masked`.
+    """
+    if latents is None:
+        return None
+    times, alone = batch.times, LatentsAlone.of(denoiser)
+    learnt = (times.latent_rates > 0) & ~latents.dropped
+    if alone.when == "masked":
+        rows = alone.rows(batch.noisy, batch.attention_mask, times.token_times, times.latent_times, learnt)
+        batch.masked = batch.masked & ~(rows & (times.token_rates == 0))[:, None]
+    return learnt
+
+
 def denoised(
-    denoiser: Teacher, batch: NoisyTokens, latents: NoisyLatents | None, noisy_tokens: Tensor, token_times: Tensor
+    denoiser: Teacher,
+    batch: NoisyTokens,
+    latents: NoisyLatents | None,
+    noisy_tokens: Tensor,
+    token_times: Tensor,
+    latents_learnt: Tensor | None = None,
 ) -> Any:
-    """Evaluates the denoiser once, with logits at the masked positions."""
+    """Evaluates the denoiser once, with logits at the masked positions.
+
+    `latents_learnt` `(B,)` are the rows whose prediction of latents is used; without it only tokens are asked for.
+    """
     of_latents: dict[str, Tensor] = {}
     if latents is not None:
-        of_latents = {"latents": latents.noisy, "latent_timesteps": batch.times.latent_times}
+        of_latents = {"latent_timesteps": batch.times.latent_times}
         if latents.estimate is not None:
             of_latents["latent_estimate"] = latents.estimate
         if latents.encoded.codes is not None:
             of_latents["latent_vectors"] = latents.encoded.vectors
-    return denoiser.denoise(
-        noisy_tokens,
-        token_timesteps=token_times,
-        attention_mask=batch.attention_mask,
-        logits_mask=batch.masked,
+    options = {
+        "token_timesteps": token_times,
+        "attention_mask": batch.attention_mask,
+        "logits_mask": batch.masked,
         **of_latents,
-    )
+    }
+    noisy = None if latents is None else latents.noisy
+    if latents_learnt is None:
+        return denoiser.denoise(noisy_tokens, noisy, **options)
+    alone = LatentsAlone.of(cast(Denoiser, denoiser))  # which has channels
+    return alone.evaluate(denoiser.denoise, noisy_tokens, noisy, latents_learnt, in_step=True, **options)

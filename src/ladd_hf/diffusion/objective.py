@@ -155,6 +155,15 @@ class TrainingObjective:
             LOSS_TERMS[name]  # which raises for an unknown one
             WEIGHT.check(f"extra_loss_terms[{name!r}]", weight)
 
+    @property
+    def draws_masked_texts(self) -> bool:
+        """True if some examples have all tokens masked (t_x = 1) where the loss of noisy latents is computed."""
+        paths = check_distribution(self.time_distribution)
+        moving = [leg for path in paths if path is not None for leg in path.legs if leg[0][1] > leg[1][1]]
+        if self.fully_masked_share and (moving or None in paths):
+            return True
+        return any(start[0] == end[0] == 1 for start, end in moving)
+
     def check_fits(self, latent_type: str) -> None:
         """Raises `ValueError` for terms that a model with this type of latents does not have."""
         missing = {"continuous": _OF_CODES, "discrete": _OF_VECTORS}.get(latent_type, _OF_LATENTS)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .channels import ContinuousLatents
 from .denoiser import Denoiser
+from .latents_alone import LatentsAlone
 from .noising import NoisyLatents, NoisyTokens
 from .precision import uncached_autocast
 from .rng import RowGenerator
@@ -38,13 +39,15 @@ def self_estimate(
         rows = torch.cat([chosen[:1] | ~chosen.any(), chosen[1:]]).nonzero().squeeze(1)
     noisy, times = latents.noisy[rows], times[rows]
     options: dict[str, Any] = {"token_timesteps": batch.times.token_times[rows], "latent_timesteps": times}
-    tokens = None
-    if not getattr(denoiser, "denoises_latents_alone", False):
-        tokens = batch.noisy[rows]
-        options["logits_mask"] = torch.zeros_like(tokens, dtype=torch.bool)
-        options["attention_mask"] = None if batch.attention_mask is None else batch.attention_mask[rows]
+    alone = LatentsAlone.of(denoiser)
     with torch.no_grad(), uncached_autocast(noisy):
-        prediction = denoiser.denoise(tokens, noisy, **options).latent_prediction
-        found = channel.estimate(prediction, noisy, times)
+        if alone.when == "always":
+            output = denoiser.denoise(None, noisy, **options)
+        else:
+            tokens = batch.noisy[rows]
+            options["logits_mask"] = torch.zeros_like(tokens, dtype=torch.bool)
+            options["attention_mask"] = None if batch.attention_mask is None else batch.attention_mask[rows]
+            output = alone.evaluate(denoiser.denoise, tokens, noisy, in_step=True, **options)
+        found = channel.estimate(output.latent_prediction, noisy, times)
     estimate = torch.zeros_like(latents.noisy).index_put((rows,), found.detach())
     return torch.where(chosen[:, None, None], estimate, 0)

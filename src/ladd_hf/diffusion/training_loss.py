@@ -11,7 +11,7 @@ from torch import Tensor
 from .channels import ContinuousLatents
 from .denoiser import Denoiser, Encode, Teacher
 from .loss_terms import LossInputs, loss_terms
-from .noising import denoised, noise_latents, noise_tokens
+from .noising import denoised, latents_to_learn, noise_latents, noise_tokens
 from .objective import TrainingObjective
 from .self_conditioning import self_conditions, self_estimate
 from .step_counts import StepCounts
@@ -77,7 +77,8 @@ def training_loss(
         latents = noise_latents(denoiser, channel, batch, dropped, objective, random, encode)
         if self_conditions(denoiser) and objective.latent_loss_weight:  # without weight nothing teaches the estimate
             latents.estimate = self_estimate(denoiser, cast(ContinuousLatents, channel), batch, latents, random)
-    output = denoised(denoiser, batch, latents, batch.noisy, batch.times.token_times)
+    learnt = latents_to_learn(denoiser, batch, latents)
+    output = denoised(denoiser, batch, latents, batch.noisy, batch.times.token_times, learnt)
     inputs = LossInputs(denoiser, batch, latents, output, objective, counts, random, teacher or denoiser)
     terms = loss_terms(inputs)
     parts = {name: term.total / term.divisor.to(term.total) for name, term in terms.items()}

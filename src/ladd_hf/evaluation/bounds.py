@@ -35,10 +35,11 @@ def run_bounds(
     and one whose tokens wait for their latents has the marginalised one alone.
     Where `first_hitting` reveals one token at a time, all orders are as likely, and the plain bound is the mean over
     them, which is that of the tokens in continuous time. Continuous latents have the marginalised one alone, which is
-    of the solver `ddpm`. Every process has to call it, and all get the same.
+    of the solver `ddpm`. Latents that see their own last estimate have none. Every process has to call it, and all get
+    the same.
     """
     model, scheduler = cast(Any, pipeline.model), pipeline.scheduler
-    if not hasattr(model, "nelbo"):
+    if not hasattr(model, "nelbo") or getattr(model.config, "latent_self_conditioning", False):
         return {}
     run = scheduler.run(num_steps)
     bounds: dict[str, BoundOf] = {}

@@ -53,7 +53,8 @@ def tune_schedule(
         budgets: numbers of steps to solve for now; any others are solved when they are asked for.
         cost: unit of the budgets. `evaluations`: the exact number of the denoiser's evaluations. `flops`: the
             operations of that many evaluations that write tokens, at most; steps of the latents alone are charged what
-            they take, which is less with a separate latent denoiser, and as much without one.
+            they take, which is less with a separate latent denoiser, or one that `skips_masked_tokens`, whose runs then
+            write latents before tokens, and as much for any other.
         num_texts: number of texts, the first of `data`.
         cells: gaps between measured times on each side of the square.
         num_draws: draws of noise per text and loss; see [`measure_losses`].
@@ -74,11 +75,13 @@ def tune_schedule(
         _AT_LEAST_TWO.check(name, value)
     config = getattr(model, "config", None)
     POSITIVE.check("latent_width", latent_width)
-    latents_first = bool(getattr(config, "separate_latent_denoiser", False))
+    alone = getattr(config, "latents_alone", "never")
+    # While all tokens are masked, latents alone are cheap; later on, they would cost as much as tokens.
+    latents_first = alone == "always" or (alone == "masked" and cost == "flops")
     with evaluation_mode(model), torch.no_grad():
         batches = list(_batches(model, data, num_texts, batch_size))
         table = measure_losses(model, batches, cells, num_draws, rows_at_once, seed, latents_first, latent_width)
-        latent_cost = latent_step_cost(model, batches[0], latents_first) if cost == "flops" else None
+        latent_cost = latent_step_cost(model, batches[0]) if cost == "flops" else None
     of_model = {} if config is None else LaddTunedScheduler.options_of(config)
     tuned = LaddTunedScheduler(table, latent_cost, budgets, **{**of_model, **options})
     return tuned if config is None else tuned.for_model(config)

@@ -7,37 +7,44 @@ from typing import Any
 import torch
 
 from ..diffusion.denoiser import Denoiser
+from ..diffusion.latents_alone import LatentsAlone
 from ..diffusion.loss_draws import HeldOutTexts
 from .flops import FlopCounter
 
 
 @torch.no_grad()
-def latent_step_cost(denoiser: Denoiser, texts: HeldOutTexts, latents_alone: bool = False) -> float:
+def latent_step_cost(denoiser: Denoiser, texts: HeldOutTexts) -> float:
     """Counts the operations of a step that moves latents alone, over those of a step that moves tokens.
 
-    Both without the projection to the vocabulary, of which a run makes one for each token, whatever its steps.
+    Both without the projection to the vocabulary, of which a run makes one for each token, whatever its steps. The cost
+    is 1 unless latents are predicted without tokens, as by a `separate` denoiser, or by one that `skips_masked_tokens`,
+    while all tokens are masked.
 
     Args:
         denoiser: the model; without latents the cost is 1.
         texts: a batch of texts.
-        latents_alone: True if the denoiser of latents is a network of its own, called with `input_ids=None`.
 
     Raises `ValueError` for a denoiser in whose steps no operation is counted.
     """
+    alone = LatentsAlone.of(denoiser)
     if denoiser.latent_channel is None:
         return 1.0
     ones = torch.ones(1, dtype=torch.float64, device=texts.tokens.device)
     latents = (texts.encode or denoiser.encode)(texts.tokens, texts.attention_mask, None).clean
-    times = {"token_timesteps": ones, "latent_timesteps": ones}
-    whole = {**times, "attention_mask": texts.attention_mask, "logits_mask": torch.zeros_like(texts.maskable)}
+    options: dict[str, Any] = {
+        "token_timesteps": ones,
+        "latent_timesteps": ones,
+        "attention_mask": texts.attention_mask,
+        "logits_mask": torch.zeros_like(texts.maskable),
+    }
 
-    def flops(*inputs: Any, **options: Any) -> int:
+    def flops(latents_move: bool) -> int:
+        masked = torch.full_like(texts.tokens, alone.mask_id)
         with FlopCounter() as counter:
-            denoiser.denoise(*inputs, **options)
+            alone.evaluate(denoiser.denoise, masked, latents, latents_move, **options)
         return counter.flops
 
-    of_tokens = flops(texts.tokens, latents, **whole, **({"predict_latents": False} if latents_alone else {}))
-    of_latents = flops(None, latents, **times) if latents_alone else of_tokens
+    of_tokens, of_latents = flops(False), flops(True)
     if not of_tokens or not of_latents:
         raise ValueError("No operation of the denoiser is counted: tune its schedule with `cost='evaluations'`.")
     return of_latents / of_tokens

@@ -130,6 +130,18 @@ def check_estimate(config: LaddConfig, estimate: Tensor, latents: Tensor | None)
         )
 
 
+def check_lengths_of_latents(attention_mask: Any, batch_size: int) -> None:
+    """Raises `ValueError` unless an attention mask, if any, says of each text of latents how long it is."""
+    if attention_mask is None:
+        return
+    check_kind("attention_mask", attention_mask, "mask")
+    if attention_mask.ndim != 2 or len(attention_mask) != batch_size:
+        raise ValueError(
+            f"`attention_mask` has shape {tuple(attention_mask.shape)} for latents of {batch_size} texts: give (batch, "
+            "length), a 1 for each token and a 0 for padding, or none for texts as long as can be."
+        )
+
+
 def check_logits_mask(logits_mask: Any, shape: torch.Size) -> None:
     """Raises `ValueError` unless there is a bool for each of `(B, S)` tokens."""
     check_kind("logits_mask", logits_mask, "bools")

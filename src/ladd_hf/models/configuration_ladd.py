@@ -8,6 +8,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from ..diffusion.latent_predictions import LATENT_PREDICTIONS, AnchorPrediction, LatentPrediction
+from ..diffusion.latents_alone import When
 from ..diffusion.noise_schedules import gaussian_schedule, mask_schedule
 from ..utils.number_ranges import (
     AT_LEAST_ONE,
@@ -41,11 +42,13 @@ MODEL_SIZES: dict[str, tuple[int, int, int, int]] = {
 FORMAT_VERSION = 2
 
 # Settings for only one type of latents, and for latents of any type.
-_OF_CONTINUOUS = ("latent_denoiser", "latent_prediction_type", "latent_unpooling_time", "latent_self_conditioning")
+_OF_CONTINUOUS = ("latent_prediction_type", "latent_unpooling_time", "latent_self_conditioning")
 _OF_CODES = ("codebook_size", "quantizer")
 _OF_LATENTS = (
-    *("latent_length", "latent_dim", "latent_noise_schedule", "latent_head", "latent_normalization"),
-    *("latent_pooling", "latent_unpooling", "encoder", "reference_layout", *_OF_CONTINUOUS, *_OF_CODES),
+    *("latent_length", "latent_dim", "latent_noise_schedule", "latent_head", "latent_denoiser"),
+    *("latent_normalization", "latent_pooling", "latent_unpooling", "encoder", "reference_layout"),
+    *_OF_CONTINUOUS,
+    *_OF_CODES,
 )
 
 _TOKEN_ID = whole(0, "an id of the vocabulary, from 0 to `vocab_size` - 1")
@@ -110,7 +113,9 @@ class LaddConfig(PreTrainedConfig):
         latent_head (`str` or `dict`): output layer of the latents: `linear`, or `mlp`, which adds a residual MLP of
             `layers` and `hidden_size` before it.
         latent_denoiser (`str` or `dict`): `shared`, one network for tokens and latents, or `separate`, a second network
-            without tokens and with `num_layers` layers, for sequential inference of continuous latents.
+            without tokens and with `num_layers` layers, for sequential inference. With `skips_masked_tokens` the shared
+            network evaluates its latents alone while all tokens of a text are masked (t_x = 1), at the cost of the
+            latents (ours, not the paper's); a model is to be trained with it.
         token_noise_schedule, latent_noise_schedule (`str` or `dict`): see `noise_schedules`; by default linear for
             tokens, `sqrt` for continuous latents and `polynomial` of degree 2 for codes.
         latent_prediction_type (`str` or `dict`): prediction target of the network for continuous latents: `sample`,
@@ -317,6 +322,14 @@ class LaddConfig(PreTrainedConfig):
         return isinstance(LATENT_DENOISERS.build(self.latent_denoiser), SeparateDenoiser)
 
     @property
+    def latents_alone(self) -> When:
+        """When latents are predicted without tokens: `never`, `masked` (while all tokens are) or `always`."""
+        denoiser = LATENT_DENOISERS.build(self.latent_denoiser)
+        if isinstance(denoiser, SeparateDenoiser):
+            return "always"
+        return "masked" if denoiser.skips_masked_tokens else "never"
+
+    @property
     def latent_denoiser_num_layers(self) -> int:
         """Number of layers of the separate latent denoiser."""
         return getattr(LATENT_DENOISERS.build(self.latent_denoiser), "num_layers", 0) or self.num_hidden_layers
@@ -450,6 +463,7 @@ class LaddConfig(PreTrainedConfig):
         encoder = self.encoder_options
         encoder.check(self.latent_length, self.latent_dim, self.max_position_embeddings)
         LATENT_HEADS.build(self.latent_head)
+        LATENT_DENOISERS.build(self.latent_denoiser)
         if kind == "continuous":
             self._refuse(kind, _OF_CODES, "'discrete'")
             gaussian_schedule(self.latent_noise_schedule or "")

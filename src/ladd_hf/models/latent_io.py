@@ -144,14 +144,19 @@ class LatentHead(nn.Module):
 
 
 class LatentDenoiser(nn.Module):
-    """The second network of sequential Co-LADD in the paper: maps y_t to its prediction, without tokens."""
+    """The second network of sequential Co-LADD in the paper: maps y_t to its prediction, without tokens.
+
+    Codes are read as their vectors. Those of a network that is not conditioned on t_y have no time embedding.
+    """
 
     def __init__(self, config: LaddConfig) -> None:
         super().__init__()
         self.config = config
-        hidden, cond = config.hidden_size, config.cond_hidden_size
+        hidden = config.hidden_size
+        with_time = config.latent_type == "continuous" or bool(config.latent_time_conditioning)
+        cond = config.cond_hidden_size if with_time else 0
         self.latent_input = LatentInput(config)
-        self.time_embedding = TimestepEmbedding(cond, timestep_scale(config))
+        self.time_embedding = TimestepEmbedding(cond, timestep_scale(config)) if with_time else None
         self.blocks = nn.ModuleList(
             [
                 LaddBlock(config, ("latent",), hidden, config.num_attention_heads, cond)
@@ -160,12 +165,19 @@ class LatentDenoiser(nn.Module):
         )
         self.head = LatentHead(config, cond)
 
-    def forward(self, latents: Tensor, timesteps: Tensor, estimate: Tensor | None = None) -> Tensor:
-        """`(B, M, D)` latents at `(B,)` times, and an estimate of them if there is one, to `(B, M, D)`."""
+    def forward(self, latents: Tensor, timesteps: Tensor | None, estimate: Tensor | None = None) -> Tensor:
+        """`(B, M, D)` latents at `(B,)` times, and an estimate of them if there is one, to `(B, M, D or K)`.
+
+        Raises `ValueError` for missing times.
+        """
         states = self.latent_input(latents, timesteps, estimate)
         positions = torch.arange(latents.shape[1], device=latents.device)[None]
         rotary = model_rotary(self.config, positions, states.dtype)
-        conditioning = self.time_embedding(timesteps)
+        conditioning = None
+        if self.time_embedding is not None:
+            if timesteps is None:
+                raise ValueError("The latent denoiser is conditioned on time: give `latent_timesteps`.")
+            conditioning = self.time_embedding(timesteps)
         for block in self.blocks:
             states, _ = block(states, None, conditioning, rotary)
         return self.head(states, conditioning)
@@ -194,26 +206,38 @@ def model_rotary(config: LaddConfig, positions: Tensor, dtype: torch.dtype) -> R
 
 
 def stream_positions(
-    config: LaddConfig, states: Tensor, latent_states: Tensor | None, attention_mask: Tensor | None
+    config: LaddConfig, states: Tensor | None, latent_states: Tensor | None, attention_mask: Tensor | None
 ) -> Tensor:
     """Returns rotary positions of tokens and latents, `(B, S + M)`, counted from the start of each row's text;
-    fractional for latents of chunks (`latent_positions`). Without latents `(1, S)`.
+    fractional for latents of chunks (`latent_positions`). Without latents `(1, S)`, without tokens `(B, M)`.
 
     Args:
         states, latent_states: `(B, S, hidden_size)` and `(B, M, hidden_size)` or `None`, for their shapes.
-        attention_mask: `(B, S)`, 0 at padding.
+        attention_mask: `(B, S)`, 0 at padding. Without it and without tokens, texts are as long as can be.
     """
+    if states is not None and latent_states is None:
+        # attention depends only on differences
+        return torch.arange(states.shape[1], device=states.device, dtype=torch.float32)[None]
+    assert latent_states is not None
+    if states is None and attention_mask is None:
+        lengths = torch.full((len(latent_states),), config.max_position_embeddings, device=latent_states.device)
+        return _latent_positions(config, lengths, latent_states)
+    starts, lengths = row_spans(attention_mask, latent_states if states is None else states)
+    slots = _latent_positions(config, lengths, latent_states)
+    if states is None:
+        return slots
     tokens = torch.arange(states.shape[1], device=states.device, dtype=torch.float32)
-    if latent_states is None:
-        return tokens[None]  # attention depends only on differences
-    starts, lengths = row_spans(attention_mask, states)
+    return torch.cat([tokens - starts[:, None], slots], dim=1)
+
+
+def _latent_positions(config: LaddConfig, lengths: Tensor, latent_states: Tensor) -> Tensor:
+    """Returns the latents' positions in texts of `lengths` `(B,)`, `(B, M)`."""
     count = latent_states.shape[1]
-    slots = torch.arange(count, device=states.device, dtype=torch.float32)
+    slots = torch.arange(count, device=latent_states.device, dtype=torch.float32)
     if config.latent_positions == "learned":
         slots = torch.zeros_like(slots)
     elif config.latent_positions == "concatenated":
         slots = slots + lengths[:, None]
     else:
         slots = chunk_middles(lengths, count)
-    slots = slots.expand(len(lengths), -1)
-    return torch.cat([tokens - starts[:, None], slots], dim=1)
+    return slots.expand(len(lengths), -1)

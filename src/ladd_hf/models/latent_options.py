@@ -33,14 +33,19 @@ class MlpHead(Options):
 
 @dataclass(frozen=True)
 class SharedDenoiser(Options):
-    """Denoising of tokens and latents by the same network."""
+    """Denoising of tokens and latents by the same network.
+
+    Args:
+        skips_masked_tokens: evaluate the latents' stream alone while every token of a text is masked (t_x = 1).
+    """
 
     setting = "latent_denoiser"
+    skips_masked_tokens: bool = option(False, bool)
 
 
 @dataclass(frozen=True)
 class SeparateDenoiser(Options):
-    """Denoising of continuous latents by a second network without tokens, for sequential inference.
+    """Denoising of latents by a second network without tokens, for sequential inference.
 
     Args:
         num_layers: number of its layers; 0 for that of the first network.

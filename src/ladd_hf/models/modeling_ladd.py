@@ -14,6 +14,7 @@ from transformers.utils.generic import can_return_tuple
 from ..diffusion.anchored_latents import AnchoredLatents
 from ..diffusion.channels import EncodedLatents, LatentChannel
 from ..diffusion.latent_predictions import AnchorPrediction
+from ..diffusion.latents_alone import When
 from ..diffusion.marginal_bound import MarginalNelbo, check_proposals, marginal_nelbo
 from ..diffusion.nelbo import Nelbo, nelbo
 from ..diffusion.objective import TrainingObjective
@@ -88,6 +89,7 @@ class LaddForDiffusionLM(GatheredLatents, LaddPreTrainedModel, PreTrainedModel):
         self.latent_anchors = LatentAnchors(config) if anchored else None
         process = NoiseProcess.of(config)
         self.token_channel, self._latent_channel = process.token_channel(), process.latent_channel()
+        self.latents_alone: When = config.latents_alone
         self.latent_encoder_frozen = False
         self.post_init()
         if getattr(config.encoder_options, "trained", False) and self.device.type != "meta":
@@ -97,11 +99,6 @@ class LaddForDiffusionLM(GatheredLatents, LaddPreTrainedModel, PreTrainedModel):
     def self_conditioning(self) -> bool:
         """True if the last predicted y_0 is an input of the denoiser."""
         return self.config.latent_self_conditioning
-
-    @property
-    def denoises_latents_alone(self) -> bool:
-        """True if the latents are predicted without tokens."""
-        return self.latent_denoiser is not None
 
     @property
     def latent_channel(self) -> LatentChannel | None:
@@ -150,11 +147,12 @@ class LaddForDiffusionLM(GatheredLatents, LaddPreTrainedModel, PreTrainedModel):
         """Evaluates the denoiser once; with `labels`, also returns the training loss.
 
         Args:
-            input_ids: `(B, S)` tokens, the mask token where noised. With `separate_latent_denoiser`, `None` denoises
-                the latents alone.
+            input_ids: `(B, S)` tokens, the mask token where noised. `None` denoises the latents alone, with a
+                `separate` latent denoiser, or one that `skips_masked_tokens`.
             latents: `(B, M, D)` noisy latents or `(B, M)` codes, the mask code where noised; `None` for tokens alone.
             token_timesteps, latent_timesteps: `(B,)` times in [0, 1], if the model is conditioned on them.
-            attention_mask: `(B, S)`, 0 at padding, before or after a text.
+            attention_mask: `(B, S)`, 0 at padding, before or after a text. Of latents alone it says how long texts are;
+                without it they are as long as can be.
             logits_mask: `(B, S)` bool: compute logits only there, in row-major order.
             labels: `(B, S)` clean tokens, -100 where a token is neither noised nor scored (its `input_ids` stay
                 visible). Times and noise are drawn, and `loss` is the training loss. If no times and no other inputs of
@@ -256,18 +254,17 @@ class LaddForDiffusionLM(GatheredLatents, LaddPreTrainedModel, PreTrainedModel):
         vectors = None if latents is None else self._latent_vectors(latents, latent_vectors)
         prediction = None
         if self.latent_denoiser is not None and vectors is not None and predict_latents:
-            if latent_timesteps is None:
-                raise ValueError("The latent denoiser is conditioned on time: give `latent_timesteps`.")
             check_times(len(vectors), latent_timesteps=latent_timesteps)
-            prediction = self.latent_denoiser(vectors, one_or_each(latent_timesteps, len(vectors)), latent_estimate)
+            times = None if latent_timesteps is None else one_or_each(latent_timesteps, len(vectors))
+            prediction = self.latent_denoiser(vectors, times, latent_estimate)
             prediction = self._latent_posterior(prediction, latents, latent_timesteps)
-        if input_ids is None and inputs_embeds is None:
-            if prediction is None:
-                raise ValueError(
-                    "Neither `input_ids` nor `inputs_embeds` is given: only a model with `separate_latent_denoiser` "
-                    "runs on latents alone."
-                )
+        if given is None and prediction is not None:
             return LaddOutput(latent_prediction=prediction, latent_anchors=self._anchor_points(prediction))
+        if given is None and (vectors is None or self.latents_alone != "masked"):
+            raise ValueError(
+                "Neither `input_ids` nor `inputs_embeds` is given: only a model with a `separate` latent denoiser, or "
+                "one that `skips_masked_tokens`, runs on latents alone."
+            )
         out = self.model(
             input_ids,
             vectors,
@@ -278,12 +275,14 @@ class LaddForDiffusionLM(GatheredLatents, LaddPreTrainedModel, PreTrainedModel):
             latent_estimate,
             **kwargs,
         )
-        states = self.token_head.modulate(out.last_hidden_state, out.conditioning)
-        logits = self._token_logits(states if logits_mask is None else states[logits_mask])
+        logits = None
+        if out.last_hidden_state is not None:
+            states = self.token_head.modulate(out.last_hidden_state, out.conditioning)
+            logits = self._token_logits(states if logits_mask is None else states[logits_mask])
         if self.latent_head is not None and out.latent_hidden_state is not None:
             latent_states = out.latent_hidden_state
-            if self.latent_pooling is not None:
-                tokens = out.last_hidden_state
+            tokens = out.last_hidden_state
+            if self.latent_pooling is not None and tokens is not None:
                 latent_states = latent_states + self.latent_pooling(tokens, *row_spans(attention_mask, tokens))
             prediction = self.latent_head(latent_states, out.conditioning)
             prediction = self._latent_posterior(prediction, latents, latent_timesteps)
@@ -291,7 +290,7 @@ class LaddForDiffusionLM(GatheredLatents, LaddPreTrainedModel, PreTrainedModel):
             logits=logits,
             latent_prediction=prediction,
             latent_anchors=self._anchor_points(prediction),
-            hidden_states=out.hidden_states,
+            hidden_states=None if logits is None else out.hidden_states,
             attentions=out.attentions,
         )
 

@@ -10,7 +10,7 @@ from transformers.masking_utils import create_bidirectional_mask
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
-from .call_checks import check_times, check_tokens
+from .call_checks import check_lengths_of_latents, check_times, check_tokens
 from .chunks import row_spans
 from .configuration_ladd import LaddConfig
 from .latent_io import LatentInput, LatentUnpooling, model_rotary, stream_positions, timestep_scale
@@ -50,6 +50,7 @@ class LaddModel(LaddPreTrainedModel):
                 for layer in range(config.num_hidden_layers)
             ]
         )
+        self.skips_masked_tokens = config.latents_alone == "masked"
         self.gradient_checkpointing = False
         self.post_init()
 
@@ -76,6 +77,8 @@ class LaddModel(LaddPreTrainedModel):
     ) -> LaddModelOutput:
         """Runs both streams, or the token stream alone if `latent_vectors` is `None`.
 
+        With `skips_masked_tokens`, without tokens the latents' alone; `attention_mask` then says how long texts are.
+
         Args:
             input_ids: `(B, S)`, or `inputs_embeds` `(B, S, hidden_size)` instead.
             latent_vectors: `(B, M, D)`.
@@ -83,28 +86,40 @@ class LaddModel(LaddPreTrainedModel):
             attention_mask: `(B, S)`, 0 at padding.
             latent_estimate: `(B, M, D)`, with `latent_self_conditioning` the last predicted y_0; zero by default.
         """
-        if (input_ids is None) == (inputs_embeds is None):
+        without_tokens = input_ids is None and inputs_embeds is None
+        skips = without_tokens and latent_vectors is not None and self.skips_masked_tokens
+        if (input_ids is None) == (inputs_embeds is None) and not skips:
             raise ValueError("Give exactly one of `input_ids` and `inputs_embeds`.")
-        check_tokens(self.config, input_ids, inputs_embeds, attention_mask)
-        states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
-        check_times(len(states), token_timesteps=token_timesteps, latent_timesteps=latent_timesteps)
-        latent_states = times = None
+        states, latent_states = inputs_embeds, None
+        if not skips:
+            check_tokens(self.config, input_ids, inputs_embeds, attention_mask)
+            states = self.embed_tokens(input_ids) if states is None else states
+        given = latent_vectors if states is None else states
+        assert given is not None  # or there would be neither tokens nor latents
+        batch_size = len(given)
+        check_times(batch_size, token_timesteps=token_timesteps, latent_timesteps=latent_timesteps)
+        times = None
         if latent_vectors is not None:
             if self.latent_input is None:
                 raise ValueError("This model has no latents (`latent_type` 'none'): call it without `latent_vectors`.")
-            times = None if latent_timesteps is None else one_or_each(latent_timesteps, len(states))
+            times = None if latent_timesteps is None else one_or_each(latent_timesteps, batch_size)
             latent_states = self.latent_input(latent_vectors, times, latent_estimate)
-        embedded = self._embedded_times(len(states), token_timesteps, latent_timesteps, latent_vectors is not None)
-        if latent_states is not None and self.latent_unpooling is not None:
+        embedded = self._embedded_times(batch_size, token_timesteps, latent_timesteps, latent_vectors is not None)
+        if latent_states is not None and states is None:
+            check_lengths_of_latents(attention_mask, batch_size)
+        elif latent_states is not None and states is not None and self.latent_unpooling is not None:
             spans = row_spans(attention_mask, states)
             of_latents = times, embedded.get("latent_timesteps")
             states = states + self.latent_unpooling(latent_states, *spans, states.shape[1], *of_latents)
         conditioning = sum(list(embedded.values())[1:], next(iter(embedded.values()))) if embedded else None
+        streams = [one for one in (states, latent_states) if one is not None]
+        everything = streams[0] if len(streams) == 1 else torch.cat(streams, dim=1)
 
         positions = stream_positions(self.config, states, latent_states, attention_mask)
-        rotary = model_rotary(self.config, positions, states.dtype)
-        everything = states if latent_states is None else torch.cat([states, latent_states], dim=1)
-        if attention_mask is not None and latent_states is not None:
+        rotary = model_rotary(self.config, positions, everything.dtype)
+        if states is None:
+            attention_mask = None  # no latent is padding
+        elif attention_mask is not None and latent_states is not None:
             attention_mask = nn.functional.pad(attention_mask, (0, latent_states.shape[1]), value=1)
         mask = create_bidirectional_mask(config=self.config, inputs_embeds=everything, attention_mask=attention_mask)
         of_blocks = conditioning

@@ -231,31 +231,37 @@ class LaddBlock(GradientCheckpointingLayer):
         )
         self.attention = JointAttention(config, num_heads)
 
-    def __call__(self, states: Tensor, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, states: Tensor | None, other_states: Tensor | None = None, *args: Any, **kwargs: Any) -> Any:
         """Enables gradients of the states for reentrant checkpointing, which passes gradients on only if an input
         requires them, unlike the states of fixed embeddings, as with adapters."""
-        if self.gradient_checkpointing and self.training and torch.is_grad_enabled() and not states.requires_grad:
-            states = states.detach().requires_grad_()
-        return super().__call__(states, *args, **kwargs)
+        if self.gradient_checkpointing and self.training and torch.is_grad_enabled():
+            if states is not None and not states.requires_grad:
+                states = states.detach().requires_grad_()
+            elif states is None and other_states is not None and not other_states.requires_grad:
+                other_states = other_states.detach().requires_grad_()
+        return super().__call__(states, other_states, *args, **kwargs)
 
     def forward(
         self,
-        states: Tensor,
+        states: Tensor | None,
         other_states: Tensor | None = None,
         conditioning: Tensor | None = None,
         rotary: Rotary | None = None,
         attention_mask: Tensor | None = None,
         **kwargs: Any,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Updates the states of the first (and second) stream, `(B, length, hidden)` each."""
-        inputs = [states] if other_states is None else [states, other_states]
-        streams = cast(list[Stream], list(self.streams.values()))[: len(inputs)]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Updates the states of the first stream, the second, or both, `(B, length, hidden)` each."""
+        of_block = cast(list[Stream], list(self.streams.values()))
+        given = [pair for pair in zip(of_block, (states, other_states), strict=False) if pair[1] is not None]
+        streams, inputs = [one for one, _ in given], [x for _, x in given if x is not None]
         modulations = [stream.modulate(conditioning) for stream in streams]
         projected = [s.project(x, m) for s, x, m in zip(streams, inputs, modulations, strict=True)]
         qkv = projected[0] if len(projected) == 1 else torch.cat(projected, dim=1)
         attended, _ = self.attention(qkv, rotary, attention_mask, **kwargs)
         parts = attended.split([x.shape[1] for x in inputs], dim=1)
         outputs = [s.update(x, a, m) for s, x, a, m in zip(streams, inputs, parts, modulations, strict=True)]
+        if states is None:
+            return None, outputs[0]
         return outputs[0], outputs[1] if len(outputs) == 2 else None
 
 

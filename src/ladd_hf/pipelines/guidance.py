@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..diffusion.latents_alone import LatentsAlone
 from ..models.modeling_ladd import LaddOutput
 from ..schedulers import LaddScheduler
 from ..schedulers.step_plan import StepPlan
@@ -25,7 +26,7 @@ class GuidedDenoiser:
         skip_idle_rows: skip rows in which the step changes nothing, and evaluations without remaining rows.
         count: number of evaluations so far: calls of the denoiser, one for each step, guided or not.
         row_count: rows evaluated so far: a guided evaluation is of twice the batch's rows, one of a row that is skipped
-            of none.
+            of none; a row whose latents are predicted without its tokens, in a step that writes both, is two.
     """
 
     model: Any
@@ -68,25 +69,35 @@ class GuidedDenoiser:
         plan: StepPlan,
         unmask: Tensor,
     ) -> Any:
-        self.count, self.row_count = self.count + 1, self.row_count + len(unmask)
+        self.count += 1
         t_x, t_y = plan.times
         options: dict[str, Any] = {"token_timesteps": t_x, "latent_timesteps": None if latents is None else t_y}
         if estimate is not None:
             options["latent_estimate"] = estimate
-        if getattr(self.model.config, "separate_latent_denoiser", False):
-            if not plan.moves_tokens:
-                return self.model(None, latents, **options)
-            options["predict_latents"] = False  # each evaluation runs one of the two networks
         if mask is not None:
             options["attention_mask"] = mask
-        if self.guidance_scale == 1 or latents is None or not plan.moves_tokens:
-            return self.model(tokens, latents, **options, logits_mask=unmask)
-        return self._guided(tokens, latents, options, unmask)
+        config = self.model.config
+        alone = LatentsAlone(getattr(config, "latents_alone", "never"), config.mask_token_id)
+        guided = self.guidance_scale != 1 and latents is not None and plan.moves_tokens
+        call = self._guided if guided else self._plain
+        latents_move = plan.latent_moves is not None
+        output = alone.evaluate(call, tokens, latents, latents_move, **options, logits_mask=unmask)
+        if output.logits is None and plan.moves_tokens:  # none was revealed
+            output.logits = output.latent_prediction.new_zeros(0, config.vocab_size)
+        return output
 
-    def _guided(self, tokens: Tensor, latents: Tensor, options: dict[str, Any], unmask: Tensor) -> Any:
+    def _plain(self, tokens: Tensor | None, latents: Tensor | None, **options: Any) -> Any:
+        rows = tokens if tokens is not None else latents
+        assert rows is not None
+        self.row_count += len(rows)
+        return self.model(tokens, latents, **options)
+
+    def _guided(self, tokens: Tensor | None, latents: Tensor, *, logits_mask: Any = None, **options: Any) -> Any:
         """Applies classifier-free guidance on the latents, with both halves in one batch."""
+        if tokens is None:
+            return self._plain(None, latents, **options)
         rows = len(tokens)
-        self.row_count += rows
+        self.row_count += 2 * rows
         doubled = {name: _twice(value, rows) for name, value in options.items()}
         if (estimate := options.get("latent_estimate")) is not None:
             doubled["latent_estimate"] = torch.cat([estimate, torch.zeros_like(estimate)])
@@ -95,7 +106,7 @@ class GuidedDenoiser:
             torch.cat([tokens, tokens]),
             torch.cat([latents, self.scheduler.dropped_latents(latents)]),
             **doubled,
-            logits_mask=torch.cat([unmask, unmask]),
+            logits_mask=torch.cat([logits_mask, logits_mask]),
         )
         given, without = output.logits.chunk(2)
         output.logits = torch.where(given.isneginf(), given, without + self.guidance_scale * (given - without))

@@ -56,6 +56,17 @@ def check_anchors_are_found(plan: StagePlan) -> None:
             )
 
 
+def check_latents_alone_are_trained(plan: StagePlan) -> None:
+    """Raises `ValueError` if latents that are predicted without tokens, while all of these are masked, are trained, but
+    never so."""
+    trains = [one for one in plan.objectives() if one.latent_loss_weight > 0 and not one.tokens_alone]
+    if trains and not any(one.draws_masked_texts for one in trains):
+        raise ValueError(
+            "The model `skips_masked_tokens`, but no stage trains its latents while all tokens are masked: give "
+            "`time_distribution` 'sequential', alone or joined to others by '+', or a `fully_masked_share`."
+        )
+
+
 def check_stages_kept(plan: StagePlan, step: int, before: Sequence[tuple[str, int]]) -> None:
     """Raises `ValueError` if the settings, or shares of a resumed run's new length, would put past steps into other
     stages.

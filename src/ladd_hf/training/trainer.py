@@ -40,7 +40,7 @@ from .run_facts import RunRecorder
 from .run_record import RunRecord
 from .sampling_trainer import SamplingTrainer
 from .searching_trainer import SearchingTrainer
-from .stage_checks import check_anchors_are_found
+from .stage_checks import check_anchors_are_found, check_latents_alone_are_trained
 from .trainer_arguments import check_model_to_train, check_trainer_arguments
 from .trainer_checks import check_optimizer, check_options, check_set
 from .training_cost import TrainingCost
@@ -222,6 +222,8 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
             objective.check_fits(model.config.latent_type)
         if model.needs_latent_anchors and trains_encoder(model):
             check_anchors_are_found(args.stage_plan)
+        if model.latents_alone == "masked":
+            check_latents_alone_are_trained(args.stage_plan)
         if args.nelbo_proposals and model.latent_channel is not None:
             width = LATENT_WIDTH if args.nelbo_proposal_width is None else args.nelbo_proposal_width
             for path in args.nelbo_paths:

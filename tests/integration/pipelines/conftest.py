@@ -18,7 +18,7 @@ def build(stirred_model):
     """`build(kind, scheduler="joint", tokenizer=None, **config overrides)`: a quiet pipeline around a tiny model."""
 
     def build(kind, scheduler="joint", tokenizer=None, **overrides):
-        if kind == "separate":  # its latents are denoised before the tokens: there is one schedule for it
+        if kind.startswith("separate"):  # its latents are denoised before the tokens: there is one schedule for it
             scheduler = "sequential"
         pipe = LaddPipeline(stirred_model(kind, **overrides), SCHEDULERS[scheduler](), tokenizer)
         pipe.set_progress_bar_config(disable=True)

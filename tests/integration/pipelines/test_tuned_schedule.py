@@ -10,7 +10,7 @@ from helpers.sampling import seeded
 from ladd_hf import LaddPipeline, LaddTunedScheduler, tune_schedule
 from ladd_hf.metrics import quality_by_evaluations
 
-KINDS = ["none", "discrete", "continuous", "separate"]
+KINDS = ["none", "discrete", "continuous", "separate", "separate_codes", "alone"]
 TEXTS = 1 + torch.arange(24 * 12).view(24, 12) % 9
 
 
@@ -54,19 +54,21 @@ def test_a_model_is_left_as_it_was(stirred_model):
     assert all(one.requires_grad for one in model.parameters())
 
 
-def test_the_cost_of_latents_alone_is_that_of_their_network(stirred_model):
+@pytest.mark.parametrize("kind", ["separate", "separate_codes", "alone"])
+def test_the_cost_of_latents_alone_is_that_of_what_is_evaluated(kind, stirred_model):
     assert tuned(stirred_model("discrete"), cost="flops").config.latent_cost == 1
-    model = stirred_model("separate")
+    model = stirred_model(kind)
     scheduler = tuned(model, cost="flops")
+    assert scheduler.table.latents_first, "only in those runs do latents alone cost so little"
     assert 0.05 < scheduler.config.latent_cost < 0.6
     pipe = quiet(LaddPipeline(model, scheduler))
     run = pipe(num_steps=4)
     assert run.nfe == len(pipe.scheduler.timesteps) > 4
     with pytest.raises(ValueError, match="the shortest run takes 2"):
-        tuned(model, budgets=[1])
+        tuned(model, budgets=[1], cost="flops")
 
 
-@pytest.mark.parametrize("kind", ["discrete", "separate"])
+@pytest.mark.parametrize("kind", ["discrete", "separate", "separate_codes", "alone"])
 def test_the_table_foresees_the_bound_of_its_runs(kind, stirred_model):
     model = stirred_model(kind)
     scheduler = tuned(model, num_draws=4, cells=12 if kind == "separate" else 4, latent_width=1e-3)  # all of the bound

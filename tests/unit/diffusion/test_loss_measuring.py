@@ -127,6 +127,8 @@ def test_the_denoiser_is_told_its_times_and_several_points_share_an_evaluation()
 
 def test_latents_first_measures_only_what_such_runs_meet():
     class Apart(ExactDenoiser):
+        latents_alone = "always"
+
         def denoise(self, input_ids, latents=None, logits_mask=None, predict_latents=True, **kwargs):
             if input_ids is None:
                 hidden = torch.full((len(latents), S), V)

@@ -30,13 +30,13 @@ def test_an_evaluation_costs_what_its_layers_cost(stirred_model):
     assert cost.head_flops == pytest.approx(2 * length * config.hidden_size * config.vocab_size)
 
 
-@pytest.mark.parametrize("kind", ["discrete", "continuous", "separate"])
+@pytest.mark.parametrize("kind", ["discrete", "alone", "continuous", "separate", "separate_codes"])
 def test_the_steps_of_the_latents_and_of_the_tokens_are_phases(stirred_model, kind):
     scheduler = LaddSequentialScheduler(latent_share=0.25)
     costs = {n: sampling_cost(pipe_of(stirred_model(kind), scheduler), n, 2, generator=seeded()) for n in (4, 8)}
     assert costs[4].nfe == 4 and costs[4].latent_flops > 0 and costs[4].head_flops > 0
     assert costs[8].latent_flops == 2 * costs[4].latent_flops and costs[8].token_flops == 2 * costs[4].token_flops
-    if kind == "separate":  # whose latents' network is smaller than its tokens', and sees no tokens
+    if kind == "alone" or kind.startswith("separate"):  # whose latents are fewer than its tokens, and see none
         assert costs[4].latent_flops < costs[4].token_flops / 3
 
 
