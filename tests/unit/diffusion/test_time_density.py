@@ -39,7 +39,7 @@ def test_each_bin_gets_its_share_of_the_draws():
     assert weights.unique().numel() == NUM_BINS
 
 
-@pytest.mark.parametrize("loss", [steep, torch.ones_like, lambda u: u, lambda u: torch.sin(9 * u)], ids=str)
+@pytest.mark.parametrize("loss", [steep, torch.ones_like, lambda u: u, lambda u: torch.sin(9 * u)], ids=["steep", "even", "linear", "waves"])
 def test_weighted_draws_have_the_expectation_of_even_ones(loss):
     numbers = even_numbers()
     positions, weights = uneven().warped(numbers)
