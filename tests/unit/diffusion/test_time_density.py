@@ -39,7 +39,10 @@ def test_each_bin_gets_its_share_of_the_draws():
     assert weights.unique().numel() == NUM_BINS
 
 
-@pytest.mark.parametrize("loss", [steep, torch.ones_like, lambda u: u, lambda u: torch.sin(9 * u)], ids=["steep", "even", "linear", "waves"])
+LOSSES = {"steep": steep, "even": torch.ones_like, "linear": lambda u: u, "waves": lambda u: torch.sin(9 * u)}
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 def test_weighted_draws_have_the_expectation_of_even_ones(loss):
     numbers = even_numbers()
     positions, weights = uneven().warped(numbers)
