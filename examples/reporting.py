@@ -147,9 +147,14 @@ def print_results(
 
 
 def sample_scores(
-    task: Task, quality: dict[str, dict[int, Judgement]], trainer: LaddTrainer, num_samples: int
+    task: Task,
+    quality: dict[str, dict[int, Judgement]],
+    trainer: LaddTrainer,
+    num_samples: int,
+    temperature: float = 1.0,
+    latent_temperature: float = 1.0,
 ) -> SampleScores:
-    """Returns the judgements of one model's samples, for its card."""
+    """Returns the judgements of one model's samples, for its card; the temperatures are those of its schedulers."""
     reference, (main, *others) = task.reference(num_samples), task.measures
     counts = described_counts(task.reference_counts(num_samples), num_samples)
     dtype = str(trainer.model.dtype).removeprefix("torch.")
@@ -166,6 +171,8 @@ def sample_scores(
         described_together(task.measures) + counts,
         Conditions(task.name, dtype, trainer.args.seed, hardware(trainer.args.device)),
         num_samples,
+        temperature,
+        latent_temperature,
         floor=reference[main.name],
         beside=[
             ScoresBeside(

@@ -258,7 +258,14 @@ def main(argv: list[str]) -> None:
             about,
             f"{task.name}, {run.num_eval_sequences:,} held-out sequences",
             command,
-            sample_scores(task, {schedule: quality[schedule] for schedule in plans[name]}, trainer, run.num_samples),
+            sample_scores(
+                task,
+                {schedule: quality[schedule] for schedule in plans[name]},
+                trainer,
+                run.num_samples,
+                schedulers.temperature,
+                1.0 if trainer.model.config.latent_type == "none" else schedulers.latent_temperature,
+            ),
         )
         card.save(folders[name] / "README.md")
     results = {

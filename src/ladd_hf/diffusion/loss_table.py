@@ -173,6 +173,9 @@ class LossTable:
         rise = self.token_axis.progress_at(next_x) - self.token_axis.progress_at(x)
         tokens: Numbers = rise * np.einsum("ng,gh,nh->n", rows, of_tokens, columns)
         if of_latents.ndim == 3:
+            if kind == "errors":  # with the sign of the step, so that one that goes nowhere has none
+                columns_of = np.arange(of_latents.shape[-1])
+                of_latents = of_latents * np.sign(columns_of - columns_of[:, None])
             ends = self.latent_axis.weights(next_y)
             latents: Numbers = np.einsum("ng,nj,nk,gjk->n", rows, columns, ends, of_latents)
         else:

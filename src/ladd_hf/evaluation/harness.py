@@ -134,7 +134,8 @@ class LaddHarness(_model.LM):  # type: ignore[name-defined]  # of an optional pa
                 f"The task generates with {unknown[0]!r}, which this model does not support; give "
                 f"some of {list(_GENERATION)}."
             )
-        temperature = options.get("temperature", 1.0) if options.get("do_sample", "temperature" in options) else 0.0
+        sampled = options.get("do_sample", "temperature" in options)
+        temperature = options.get("temperature") if sampled else 0.0  # `None` is the scheduler's own
         asked = next((options[name] for name in _LENGTHS if options.get(name) is not None), _DEFAULT_LENGTH)
         start, longest = TextFrame.of(self.pipeline.model.config).start, self.scorer.longest
         ids = self._ids(context)

@@ -163,7 +163,9 @@ def _about(comparison: Comparison) -> str:
         told.append(
             f"Bounds: nats per token of at most {settings['num_texts']:,} held-out texts under the run that wrote the "
             f"samples, at {settings['bound_samples']} of its points each{proposals}; ± is over {over}. Schedules that "
-            "choose the order of tokens by confidence, or remask, have none. `first_hitting` has one where tokens are "
+            "choose the order of tokens by confidence, remask, have a temperature of their own other than 1, or make "
+            "`ddim` steps to anchors have none, nor have models that see their last estimate of the latents; where "
+            "tokens wait for latents there is the marginalised one alone. `first_hitting` has one where tokens are "
             "written one by one after all latents, the mean over all orders, but none that is marginalised; with fewer "
             "steps it reveals a fixed number of tokens at once, and steps that reveal each alone bound another law. Of "
             "continuous latents the bound is that of DDPM steps, which keep some noise without anchors."

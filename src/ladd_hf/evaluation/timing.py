@@ -51,7 +51,8 @@ def time_rows(models: Sequence[Measured], settings: EvaluationSettings, accelera
         for row in one.results.rows:
             if (pipeline := pipelines.get(row["schedule"])) is not None:
                 pipeline.set_progress_bar_config(disable=True)
-                timed = TimedRun(pipeline, row["num_steps"], settings.batch_size, row["temperature"], one.length)
+                temperature = row["temperature"] * pipeline.scheduler.config.get("temperature", 1.0)
+                timed = TimedRun(pipeline, row["num_steps"], settings.batch_size, temperature, one.length)
                 runs[number, row_key(row)] = timed
     measured = sampling_seconds(runs, settings.timing_rounds) if accelerator.is_main_process else {}
     found, run = broadcast_object_list([measured, secrets.token_hex(8)])

@@ -28,7 +28,8 @@ class SamplingCost:
         latent_flops: of the steps in which latents alone change, without the heads.
         token_flops: of the steps in which tokens change, without the heads.
         head_flops: of the heads of all steps: the projection to the vocabulary, and the latents' prediction.
-        row_evaluations: rows that were evaluated, per sample: `nfe`, but for guided steps, which count twice.
+        row_evaluations: rows that were evaluated, per sample: `nfe`, but for guided steps, which count twice, and for
+            steps that write tokens and latents of which the latents are predicted without tokens.
     """
 
     nfe: int

@@ -467,7 +467,12 @@ class LaddConfig(PreTrainedConfig):
         if kind == "continuous":
             self._refuse(kind, _OF_CODES, "'discrete'")
             gaussian_schedule(self.latent_noise_schedule or "")
-            LATENT_PREDICTIONS.build(self.latent_prediction_type)
+            prediction = LATENT_PREDICTIONS.build(self.latent_prediction_type)
+            if self.latent_self_conditioning and not getattr(prediction, "snap", True):
+                raise ValueError(
+                    "`latent_self_conditioning` reads the mean of the anchors, beside which latents lie with `snap` "
+                    "false: snap them, or leave it out."
+                )
             return
         self._refuse(kind, _OF_CONTINUOUS, "'continuous'")
         if encoder.variance != "none":

@@ -22,7 +22,8 @@ def time_square_figure(
     """Draws the losses of tokens and of latents over (t_x, t_y), per token of a text, and paths and runs on both.
 
     The bound of a run is the sum over its steps of these losses times the rise of the share that is clean (of half the
-    signal-to-noise ratio, of continuous latents). Points at which no run of the model moves a channel are blank.
+    signal-to-noise ratio, of continuous latents); for latents from anchors it is shown what a step to clean ones costs.
+    Points at which no run of the model moves a channel are blank.
 
     Args:
         table: as `tune_schedule` measures it (`scheduler.table`); without latents, its losses are a curve over t_x.

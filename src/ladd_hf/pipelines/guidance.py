@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..diffusion.latents_alone import LatentsAlone
+from ..diffusion.latents_alone import LatentsAlone, together_with_others
+from ..models.fsdp import is_sharded
 from ..models.modeling_ladd import LaddOutput
 from ..schedulers import LaddScheduler
 from ..schedulers.step_plan import StepPlan
@@ -81,7 +82,8 @@ class GuidedDenoiser:
         guided = self.guidance_scale != 1 and latents is not None and plan.moves_tokens
         call = self._guided if guided else self._plain
         latents_move = plan.latent_moves is not None
-        output = alone.evaluate(call, tokens, latents, latents_move, **options, logits_mask=unmask)
+        in_step = together_with_others() and is_sharded(self.model)  # else a process waits for one without such rows
+        output = alone.evaluate(call, tokens, latents, latents_move, in_step, **options, logits_mask=unmask)
         if output.logits is None and plan.moves_tokens:  # none was revealed
             output.logits = output.latent_prediction.new_zeros(0, config.vocab_size)
         return output

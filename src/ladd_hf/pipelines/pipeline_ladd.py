@@ -62,8 +62,9 @@ class LaddPipelineOutput(BaseOutput):
         nfe: number of denoiser evaluations, including the steps of the latents: one for each step, also if it is
             guided, since both halves of guidance are one call of the denoiser, on twice the rows.
         lengths: `(B,)` number of tokens of each row, without padding.
-        row_evaluations: rows in all of these evaluations; over B, a sample's share, in which guided steps count twice
-            and idle rows that are skipped not at all.
+        row_evaluations: rows in all of these evaluations; over B, a sample's share, in which guided steps count twice,
+            idle rows that are skipped not at all, and rows whose latents are predicted without their tokens, in a step
+            that writes both, twice.
     """
 
     sequences: Tensor

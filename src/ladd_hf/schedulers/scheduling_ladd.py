@@ -207,6 +207,7 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         """True if runs reveal the same number of tokens in each step, at random places, by the model's own law:
         `first_hitting` unmasking without remasking, at temperature 1."""
         first_hitting = isinstance(self._unmasking, FirstHittingUnmasking)
+        first_hitting &= self._latents is None or self._latents.has_own_law
         return first_hitting and isinstance(self._remasking, NoRemasking) and not self.is_tempered
 
     def token_sampler(self, temperature: float | None = None, top_p: float = 1.0) -> TokenSampler:
@@ -272,7 +273,8 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
 
         Raises `ValueError` if its `unmasking` or `token_waiting` does not suit a model conditioned on t_x.
         """
-        if config.token_time_conditioning and self._waiting is not None:
+        waits = self._waiting is not None and config.latent_type != "none" and not self.path.latents_first
+        if config.token_time_conditioning and waits:
             raise ValueError(
                 f"The model is conditioned on t_x (`token_time_conditioning`), and with `token_waiting` "
                 f"{self.config.token_waiting!r} more tokens are masked than it was trained on at that time: use 'none'."

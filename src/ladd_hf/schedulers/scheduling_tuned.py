@@ -109,7 +109,7 @@ class LaddTunedScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks up t
         return self.run(num_steps, latent_time)
 
     def _check_noise(self) -> None:
-        """Raises `ValueError` unless the channels' progress is the table's."""
+        """Raises `ValueError` unless the channels' progress, and what their steps cost, is the table's."""
         for name, axis, channel in (
             ("token", self.table.token_axis, self._tokens),
             ("latent", self.table.latent_axis, self._latents),
@@ -119,6 +119,11 @@ class LaddTunedScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks up t
                     f"The schedule was tuned for another `{name}_noise_schedule` than that of the noise process: tune "
                     "it again with `tune_schedule`."
                 )
+        if self._latents is not None and self._latents.has_rate == (self.table.latent_losses.ndim == 3):
+            raise ValueError(
+                "The schedule was tuned for latents of another `latent_prediction_type`, or by an earlier version for "
+                "latents from anchors: tune it again with `tune_schedule`."
+            )
 
 
 def _fits(axis: TimeAxis, channel: Any) -> bool:

@@ -69,7 +69,7 @@ class SampleScores:
         measure: definition of the score, in a sentence.
         conditions: dataset, dtype, seed and hardware.
         num_samples: number of samples for each score.
-        temperature: sampling temperature.
+        temperature, latent_temperature: sampling temperatures of tokens, and of codes or anchors.
         floor: score of the data itself, if known.
         beside: further scores of these samples.
         exact: True if they are scored under the exact distribution of the data, so that the floor is its entropy.
@@ -84,6 +84,7 @@ class SampleScores:
     conditions: Conditions
     num_samples: int
     temperature: float = 1.0
+    latent_temperature: float = 1.0
     floor: float | None = None
     beside: Sequence[ScoresBeside] = ()
     exact: bool = True
@@ -111,6 +112,8 @@ class SampleScores:
     def results(self) -> list[EvalResult]:
         """Returns the scores as metadata for the Hub."""
         shared = {"temperature": self.temperature, "num_samples": self.num_samples}
+        if self.latent_temperature != 1:
+            shared["latent_temperature"] = self.latent_temperature
         tables: list[SampleScores | ScoresBeside] = [self, *self.beside]
         found = []
         for one in tables:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -127,6 +128,27 @@ def test_within_a_gap_costs_are_shared_in_proportion(table):
     parts = sum(table.step_nats(x, places[n : n + 1], x, places[n + 1 : n + 2]) for n in range(len(places) - 1))
     assert parts == pytest.approx(whole, abs=1e-5)
     assert table.step_nats(np.zeros(23), places, np.zeros(23), places) == pytest.approx(np.zeros(23), abs=1e-12)
+
+
+def test_steps_that_move_no_latents_have_no_error_of_them(table):
+    alone = replace(table, token_errors=0 * table.token_errors)
+    between = float(table.latent_axis.times_at(table.latent_axis.measured[1:3].mean()[None])[0])
+    once, twice = ([(1.0, between), *((t, between) for t in times), (0.0, 0.0)] for times in ([0.5], [0.7, 0.5, 0.3]))
+    later = alone.from_latent_time(between)
+    few, many = later.bound(once).stderr, later.bound(twice).stderr
+    assert 0 < many <= few * 1.01
+
+
+def test_a_table_of_other_latents_is_refused(table, tiny_config):
+    config = tiny_config(
+        "continuous", latent_prediction_type={"name": "anchors", "count": 4}, latent_noise_schedule="sqrt"
+    )
+    assert LaddTunedScheduler(table).for_model(config)
+    with pytest.raises(ValueError, match="another `latent_prediction_type`, or by an earlier version"):
+        LaddTunedScheduler(table).for_model(tiny_config("continuous", latent_noise_schedule="sqrt"))
+    flat = replace(table, latent_losses=table.latent_losses[..., -1], latent_errors=table.latent_errors[..., -1])
+    with pytest.raises(ValueError, match="another `latent_prediction_type`, or by an earlier version"):
+        LaddTunedScheduler(flat).for_model(config)
 
 
 def test_a_later_start_and_json_keep_the_costs(table):

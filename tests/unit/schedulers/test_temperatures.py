@@ -109,3 +109,10 @@ def test_a_model_without_latents_refuses_the_calls_temperature(tiny_model):
     pipe = LaddPipeline(tiny_model("none"), LaddJointScheduler())
     with pytest.raises(ValueError, match="the model has no latents: give `temperature`"):
         pipe(num_steps=2, latent_temperature=0.5)
+
+
+def test_steps_to_anchors_that_are_not_the_models_own_have_no_bound_in_any_order(tiny_config):
+    config = tiny_config("continuous", latent_prediction_type={"name": "anchors", "count": 3})
+    for solver, known in (("ddpm", True), ("ddim", False)):
+        scheduler = LaddScheduler(latent_solver=solver, unmasking="first_hitting").for_model(config)
+        assert scheduler.is_first_hitting == known
