@@ -16,6 +16,7 @@ import argparse
 import json
 import math
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from ladd_hf import LaddPipeline, LaddScheduler, tune_schedule
 from ladd_hf.data import load_corpus
 from ladd_hf.evaluation.models import short_names
 from ladd_hf.metrics import quality_by_evaluations
+from ladd_hf.metrics.flops import FlopCounter
 from ladd_hf.tasks import SawtoothTask, Task, TextTask
 from ladd_hf.training.cost_files import load_cost
 
@@ -80,12 +82,14 @@ def judged(pipeline: LaddPipeline, scheduler: LaddScheduler, num_steps: int, tas
 
 
 def training_of(folder: Path, seconds: float | None) -> dict[str, float]:
-    """Returns the seconds and operations of a pipeline's training: those in its folder, if all of its steps were
-    counted, else the seconds given.
+    """Returns the seconds and operations of a pipeline's training: those in its folder, or in the results of its run
+    beside it, if all of its steps were counted, else the seconds given.
 
     Raises `ValueError` if there are neither.
     """
-    cost = load_cost(folder)
+    cost, results = load_cost(folder), folder.parent / "results.json"
+    if not cost and results.is_file():
+        (cost,) = json.loads(results.read_text())["training"].values()
     missing = cost.get("uncounted_steps", 0)
     if cost and not missing:
         return {"training_seconds": cost["seconds"], "training_flops": cost["flops"]}
@@ -101,17 +105,21 @@ def compare(
     """Tunes a schedule and measures it beside those that are set by hand."""
     rows = task.eval_dataset(options.num_texts + options.num_bound_texts, 0)
     texts = torch.stack([torch.as_tensor(row["input_ids"]).long() for row in rows]).to(pipeline.device)
+    given = texts[: options.num_texts], options.budgets
+    tune = partial(tune_schedule, pipeline.model, *given, num_texts=options.num_texts, cells=options.cells)
     start = time.process_time()  # other processes do not count
-    tuned = tune_schedule(
-        pipeline.model, texts[: options.num_texts], options.budgets, num_texts=options.num_texts, cells=options.cells
-    )
+    tuned = tune()
     seconds, others = time.process_time() - start, texts[options.num_texts :]
+    with FlopCounter() as counter:  # apart, for counting takes time
+        tune()
     share = seconds / training["training_seconds"]
-    told = f"{training['training_seconds']:,.1f} s"
+    result: dict[str, Any] = {"tuning_seconds": seconds, "tuning_share": share, "tuning_flops": counter.flops}
+    told = f"{seconds:.1f} s of CPU time ({share:.1%} of the training of {training['training_seconds']:,.1f} s)"
     if "training_flops" in training:
-        told += f" and {training['training_flops']:.3g} operations"
-    print(f"  tuned in {seconds:.1f} s of CPU time ({share:.1%} of the training of {told})", flush=True)
-    result: dict[str, Any] = {"tuning_seconds": seconds, "tuning_share": share, **training, "budgets": {}}
+        of_flops = result["tuning_share_of_flops"] = counter.flops / training["training_flops"]
+        told += f", {counter.flops:.3g} operations ({of_flops:.1%} of {training['training_flops']:.3g})"
+    print(f"  tuned in {told}", flush=True)
+    result |= {**training, "budgets": {}}
     for num_steps in options.budgets:
         schedulers = {"tuned": tuned, **hand_set(pipeline, num_steps)}
         kinds = {"bound": {"num_samples": options.draws * num_steps}}  # each step is met `draws` times for every text

@@ -32,7 +32,7 @@ def tune_schedule(
     budgets: Sequence[int] = (2, 4, 8, 16, 32),
     cost: Literal["evaluations", "flops"] = "evaluations",
     *,
-    num_texts: int = 64,
+    num_texts: int = 48,
     cells: int = 8,
     num_draws: int = 1,
     latent_width: float = LATENT_WIDTH,
