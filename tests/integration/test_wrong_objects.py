@@ -143,7 +143,7 @@ CALL = {
     "batch_size": ("`batch_size`", "2", 2.5, 0, True, [2], OBJECT),
     "length": ("`length`", "long", 2.5, 0, [2.5], True, OBJECT),
     "generator": ("`generator`", 3, "seed", [3], OBJECT),
-    "temperature": ("`temperature`", "hot", None, [1.0], -1, OBJECT),
+    "temperature": ("`temperature`", "hot", [1.0], -1, OBJECT),
     "top_p": ("`top_p`", "most", None, [0.5], 2, OBJECT),
     "guidance_scale": ("`guidance_scale`", "much", None, [1.0], float("nan"), OBJECT),
     "latents": (

@@ -85,7 +85,7 @@ def test_each_channel_sees_the_other(kind, stirred_model):
     assert not torch.allclose(before.logits[..., WRITTEN], after.logits[..., WRITTEN], atol=1e-3)
     changed = call(model, torch.where(tokens == MASK, tokens, tokens % 9 + 1), latents=latents)
     sees = not torch.allclose(changed.latent_prediction, before.latent_prediction, atol=1e-4)
-    assert sees == (kind != "separate"), "a latent denoiser of its own has no tokens in it"
+    assert sees != kind.startswith("separate"), "a latent denoiser of its own has no tokens in it"
 
 
 @pytest.mark.parametrize("kind", ["discrete", "vector", "gumbel"])

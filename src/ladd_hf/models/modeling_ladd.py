@@ -255,7 +255,7 @@ class LaddForDiffusionLM(GatheredLatents, LaddPreTrainedModel, PreTrainedModel):
         prediction = None
         if self.latent_denoiser is not None and vectors is not None and predict_latents:
             check_times(len(vectors), latent_timesteps=latent_timesteps)
-            times = None if latent_timesteps is None else one_or_each(latent_timesteps, len(vectors))
+            times = None if latent_timesteps is None else one_or_each(latent_timesteps)
             prediction = self.latent_denoiser(vectors, times, latent_estimate)
             prediction = self._latent_posterior(prediction, latents, latent_timesteps)
         if given is None and prediction is not None:
@@ -453,7 +453,7 @@ class LaddForDiffusionLM(GatheredLatents, LaddPreTrainedModel, PreTrainedModel):
         if t is None or noisy is None:
             raise ValueError("The likelihood of the anchors depends on time: give `latent_timesteps`.")
         check_times(len(noisy), latent_timesteps=t)
-        return cast(Tensor, self.latent_anchors(prediction, noisy, one_or_each(t, len(noisy))))
+        return cast(Tensor, self.latent_anchors(prediction, noisy, one_or_each(t)))
 
     def _anchor_points(self, prediction: Tensor | None) -> Tensor | None:
         return None if self.latent_anchors is None or prediction is None else self.latent_anchors.points

@@ -102,7 +102,7 @@ class LaddModel(LaddPreTrainedModel):
         if latent_vectors is not None:
             if self.latent_input is None:
                 raise ValueError("This model has no latents (`latent_type` 'none'): call it without `latent_vectors`.")
-            times = None if latent_timesteps is None else one_or_each(latent_timesteps, batch_size)
+            times = None if latent_timesteps is None else one_or_each(latent_timesteps)
             latent_states = self.latent_input(latent_vectors, times, latent_estimate)
         embedded = self._embedded_times(batch_size, token_timesteps, latent_timesteps, latent_vectors is not None)
         if latent_states is not None and states is None:
@@ -143,14 +143,14 @@ class LaddModel(LaddPreTrainedModel):
                 continue
             if timesteps is None:
                 raise ValueError(f"This model is conditioned on time: give `{name}` of shape ({batch_size},).")
-            embedded[name] = embedding(one_or_each(timesteps, batch_size))
+            embedded[name] = embedding(one_or_each(timesteps))
         return embedded
 
 
-def one_or_each(timesteps: Tensor, batch_size: int) -> Tensor:
+def one_or_each(timesteps: Tensor) -> Tensor:
     """Returns `(1,)` or `(B,)` times. A common time is not expanded: it is embedded once, by the same kernels for any
     batch size, so that rounding does not depend on the batch."""
-    return timesteps.reshape(1) if timesteps.numel() == 1 else timesteps.expand(batch_size)
+    return timesteps.reshape(1) if timesteps.ndim == 0 else timesteps
 
 
 __all__ = ["LaddModel"]
