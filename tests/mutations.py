@@ -232,7 +232,7 @@ MUTATIONS = [
     ),
     Mutation(
         "mask the prompt again",
-        "schedulers/scheduling_ladd.py",
+        "schedulers/reverse_step.py",
         "again if editable is None else again & editable",
         "again",
         "tests/integration/pipelines/test_visible_tokens.py",

@@ -30,9 +30,9 @@ from .models.text_frame import TextFrame as TextFrame
 from .pipelines.pipeline_ladd import LaddPipeline as LaddPipeline
 from .pipelines.pipeline_ladd import LaddPipelineOutput as LaddPipelineOutput
 from .schedulers.remasking import register_remasking as register_remasking
+from .schedulers.reverse_step import LaddSchedulerOutput as LaddSchedulerOutput
 from .schedulers.scheduling_joint import LaddJointScheduler as LaddJointScheduler
 from .schedulers.scheduling_ladd import LaddScheduler as LaddScheduler
-from .schedulers.scheduling_ladd import LaddSchedulerOutput as LaddSchedulerOutput
 from .schedulers.scheduling_sequential import LaddSequentialScheduler as LaddSequentialScheduler
 from .schedulers.scheduling_tuned import LaddTunedScheduler as LaddTunedScheduler
 from .schedulers.step_plan import StepPlan as StepPlan

@@ -67,6 +67,14 @@ def save_encoder(folder, kind="bert", tokenizer=None, **overrides):
     return str(folder)
 
 
+def save_package(site, module, texts):
+    """Saves an encoder in the folder `model` of a package in the folder `site`, with word pieces of some texts."""
+    (site / module).mkdir(parents=True)
+    (site / module / "__init__.py").touch()
+    pieces = word_pieces(texts, vocab_size=80)
+    save_encoder(site / module / "model", tokenizer=pieces, vocab_size=len(pieces))
+
+
 def letters(text_of_alphabet="abcdefghijklmnopqrstuvwxyz ", mask_token="[MASK]"):
     """One token per character."""
     words = ["[PAD]", *text_of_alphabet, "[MASK]"]

@@ -22,7 +22,8 @@ from ladd_hf import (
 from ladd_hf.diffusion.noise_schedules import GAUSSIAN_SCHEDULES, MASK_SCHEDULES, gaussian_schedule, mask_schedule
 from ladd_hf.diffusion.objective import OBJECTIVE_RANGES
 from ladd_hf.models.configuration_ladd import NUMBER_RANGES
-from ladd_hf.schedulers.scheduling_ladd import ID_RANGES, TEMPERATURE_RANGES
+from ladd_hf.schedulers.run_law import TEMPERATURE_RANGES
+from ladd_hf.schedulers.scheduling_ladd import ID_RANGES
 from ladd_hf.schedulers.scheduling_sequential import STEP_RANGES
 from ladd_hf.training.arguments import ARGUMENT_RANGES, THEIR_RANGES
 from ladd_hf.utils.number_ranges import NumberRange

@@ -15,7 +15,6 @@ from torch.nn import functional as F
 
 from .channels import BOUND_STEP, ContinuousLatents, Draw
 from .gaussian import ddpm_mean, ddpm_step, ddpm_variance
-from .masked import draw_categorical
 from .noise_schedules import GaussianSchedule
 from .precision import at_least_float32, full_precision
 from .rng import RowGenerator
@@ -145,21 +144,11 @@ class AnchoredLatents(ContinuousLatents):
         following = ddpm_step(self.schedule, clean, noisy, self._times(t, noisy), self._times(end, noisy), noise)
         return torch.where(s < t, -self._log_ratio(prediction, clean, noisy, following, t, end), 0.0)
 
-    def step(
-        self,
-        prediction: Tensor,
-        noisy: Tensor,
-        t: float,
-        s: float,
-        random: RowGenerator,
-        moves: Tensor,
-        draw: Draw = draw_categorical,
-    ) -> Tensor:
-        """Draws an anchor for each latent and makes the solver's step to it, `(B, M, D)`; the last one (s = 0) returns
-        the anchor."""
+    def _step_target(self, prediction: Tensor, noisy: Tensor, t: float, random: RowGenerator, draw: Draw) -> Tensor:
+        """Draws an anchor for each latent, `(B, M, D)`."""
         uniform = random.uniform(noisy.shape[1])
         drawn = draw(prediction.flatten(0, 1), uniform.flatten()).view(noisy.shape[:2])
-        return super().step(self.anchors.points[drawn], noisy, t, s, random, moves)
+        return self.anchors.points[drawn].to(noisy)
 
     def estimate(self, prediction: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
         """See [`ContinuousLatents.estimate`]."""

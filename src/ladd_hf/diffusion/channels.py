@@ -412,11 +412,15 @@ class ContinuousLatents(LatentChannel):
         draw: Draw = draw_categorical,
     ) -> Tensor:
         """Makes one step of the solver, `(B, M, D)`; the last one (s = 0) returns the predicted y_0."""
-        clean = self.predicted_sample(prediction, noisy, t)
+        clean = self._step_target(prediction, noisy, t, random, draw)
         if s <= 0:
             return clean
         times = (torch.tensor(time, dtype=noisy.dtype, device=noisy.device) for time in (t, s))
         return self.solver(self.schedule, clean, noisy, *times, random.normal(*noisy.shape[1:]).to(noisy))
+
+    def _step_target(self, prediction: Tensor, noisy: Tensor, t: float, random: RowGenerator, draw: Draw) -> Tensor:
+        """Returns the y_0 that a step leads to, `(B, M, D)`."""
+        return self.predicted_sample(prediction, noisy, t)
 
     def start_log_ratio(self, clean: Tensor, noisy: Tensor, t: float) -> Tensor:
         """Returns the ratio of a standard normal density to that of the noised latents."""

@@ -147,3 +147,7 @@ class RowGenerator:
         """Draws standard normal numbers: `(batch_size, *shape)` float64, by inverting the cumulative distribution."""
         # Adding half a unit in the last place, with an upper limit, keeps the argument inside (0, 1).
         return torch.special.ndtri((self.uniform(*shape) + 2.0**-54).clamp(max=1 - 2.0**-53))
+
+
+# How callers state randomness: one generator, one per row, streams that serve a whole run, or torch's global one.
+Generators = torch.Generator | Sequence[torch.Generator] | RowGenerator | None

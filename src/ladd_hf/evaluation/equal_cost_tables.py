@@ -89,13 +89,13 @@ def _change_cell(change: Change | None, by_seed: bool = False) -> str:
 
 
 def _measure(comparison: Comparison) -> str:
-    """Names that of which a change is told, if the judge is not exact."""
+    """Returns the quantity whose change is reported under a judge that is not exact."""
     name = str(comparison.main["name"])
     return "perplexity" if name == "nats" else name
 
 
 def _change(comparison: Comparison) -> str:
-    """Names what `Comparison.change` returns."""
+    """Returns the heading of the changes that `Comparison.change` gives."""
     if comparison.results[0].task["exact"]:
         return "of its distance to the data, closed"
     return f"change of {_measure(comparison)}"

@@ -16,13 +16,12 @@ from huggingface_hub import snapshot_download
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from ..diffusion.rng import RowGenerator
+from ..diffusion.rng import Generators, RowGenerator
 from ..models.adapters import has_adapters, merged
 from ..models.eval_mode import evaluation_mode
 from ..models.modeling_ladd import LaddForDiffusionLM, LaddPreTrainedModel
 from ..models.vocabulary import check_tokenizer, has_tokens_of, take_vocabulary
 from ..schedulers import LaddJointScheduler, LaddScheduler, LaddSequentialScheduler, LaddTunedScheduler
-from ..schedulers.scheduling_ladd import Generators
 from ..utils.local_paths import refuse_file
 from ..utils.padding import padded_texts
 from ..utils.rounding import round_half_up
@@ -409,6 +408,11 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
         if latent_temperature not in (None, 1) and self.model.config.latent_type == "none":
             raise ValueError(
                 f"`latent_temperature` is {latent_temperature}, but the model has no latents: give `temperature`."
+            )
+        if latent_temperature not in (None, 1) and latents is not None and not strength:
+            raise ValueError(
+                f"`latent_temperature` is {latent_temperature}, but the given `latents` are clean and none is drawn: "
+                "leave it out, or give a `strength`."
             )
         if getattr(self.model.config, "separate_latent_denoiser", False) and (latents is None or strength):
             if prompt is not None:

@@ -1,7 +1,8 @@
 """Inference schedules: paths of the time square as diffusers schedulers."""
 
+from .reverse_step import LaddSchedulerOutput
 from .scheduling_joint import LaddJointScheduler
-from .scheduling_ladd import LaddScheduler, LaddSchedulerOutput
+from .scheduling_ladd import LaddScheduler
 from .scheduling_sequential import LaddSequentialScheduler
 from .scheduling_tuned import LaddTunedScheduler
 

