@@ -9,7 +9,7 @@ from transformers import PreTrainedConfig
 
 from ..diffusion.latent_predictions import LATENT_PREDICTIONS, AnchorPrediction, LatentPrediction
 from ..diffusion.latents_alone import When
-from ..diffusion.noise_schedules import gaussian_schedule, mask_schedule
+from ..diffusion.noise_schedules import mask_schedule
 from ..utils.number_ranges import (
     AT_LEAST_ONE,
     COUNT,
@@ -20,14 +20,13 @@ from ..utils.number_ranges import (
     check_ranges,
     whole,
 )
+from .architecture_checks import check_latent_settings, check_text_facts, check_vocabulary, refuse_latents
 from .encoders.encoder_options import ENCODERS, EncoderOptions, check_heads, pooling_of
 from .latent_options import LATENT_DENOISERS, LATENT_HEADS, LinearHead, MlpHead, SeparateDenoiser
 from .quantizers.quantizer_options import QUANTIZERS
 from .recommended_settings import SIZES, latent_settings, vocabulary_of
 from .renamed_settings import refuse_old_name, with_current_names
-from .text_frame import TextFrame
-from .text_lengths import check_lengths
-from .vocabulary import WRITTEN_ROLES, ids_of
+from .vocabulary import WRITTEN_ROLES
 
 # hidden size, layers, attention heads, size of the time conditioning. Paper, section 5.
 MODEL_SIZES: dict[str, tuple[int, int, int, int]] = {
@@ -40,16 +39,6 @@ MODEL_SIZES: dict[str, tuple[int, int, int, int]] = {
 }
 
 FORMAT_VERSION = 2
-
-# Settings for only one type of latents, and for latents of any type.
-_OF_CONTINUOUS = ("latent_prediction_type", "latent_unpooling_time", "latent_self_conditioning")
-_OF_CODES = ("codebook_size", "quantizer")
-_OF_LATENTS = (
-    *("latent_length", "latent_dim", "latent_noise_schedule", "latent_head", "latent_denoiser"),
-    *("latent_normalization", "latent_pooling", "latent_unpooling", "encoder", "reference_layout"),
-    *_OF_CONTINUOUS,
-    *_OF_CODES,
-)
 
 _TOKEN_ID = whole(0, "an id of the vocabulary, from 0 to `vocab_size` - 1")
 # Ranges of the numeric settings; other ids are checked against the size of the vocabulary.
@@ -337,8 +326,8 @@ class LaddConfig(PreTrainedConfig):
     def validate_architecture(self) -> None:
         """Raises `ValueError` if settings contradict each other; a part of the `@strict` validation."""
         self._validate_numbers()
-        self._validate_tokens()
-        self._validate_texts()
+        check_vocabulary(self)
+        check_text_facts(self)
         check_heads(self.hidden_size, self.num_attention_heads)
         mask_schedule(self.token_noise_schedule)
         rope = self.rope_parameters or {}
@@ -348,9 +337,9 @@ class LaddConfig(PreTrainedConfig):
                 '{"rope_type": "default", "rope_theta": a number of at least 1}.'
             )
         if self.latent_type == "none":
-            self._refuse("none", _OF_LATENTS, "'continuous' or 'discrete'")
+            refuse_latents(self)
         else:
-            self._validate_latents()
+            check_latent_settings(self)
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
@@ -386,128 +375,6 @@ class LaddConfig(PreTrainedConfig):
         """Raises `ValueError` for numbers out of range."""
         ranges = {name: allowed for name, allowed in NUMBER_RANGES.items() if allowed is not _TOKEN_ID}
         check_ranges(self, ranges, optional=ranges)  # required settings are checked by their types
-
-    def _validate_tokens(self) -> None:
-        if self.mask_token_id is None or not 0 <= self.mask_token_id < self.vocab_size:
-            raise ValueError(
-                f"`mask_token_id` {self.mask_token_id} lies outside the vocabulary: `vocab_size` counts the mask "
-                f"token, so give an id from 0 to {self.vocab_size - 1}, or a larger `vocab_size`."
-            )
-        if self.pad_token_id == self.mask_token_id:
-            raise ValueError(
-                f"`pad_token_id` and `mask_token_id` are both {self.mask_token_id}: padding would be denoised as if it "
-                "were noise, so give the mask token an id of its own."
-            )
-        if self.pad_token_id is not None and not 0 <= self.pad_token_id < self.vocab_size:
-            raise ValueError(
-                f"`pad_token_id` {self.pad_token_id} lies outside the vocabulary: give an id from 0 to "
-                f"{self.vocab_size - 1}, or none."
-            )
-        for role in WRITTEN_ROLES:
-            self._validate_written(role)
-        if self.tokenizer_size is not None and self.tokenizer_size > self.vocab_size:
-            raise ValueError(
-                f"`tokenizer_size` {self.tokenizer_size} is more than `vocab_size` {self.vocab_size}: the model has to "
-                "have all of the tokenizer's tokens, so give a larger vocabulary, or none."
-            )
-
-    def _validate_written(self, role: str) -> None:
-        for one in ids_of(self, role):
-            if one == self.mask_token_id:
-                raise ValueError(
-                    f"`{role}` and `mask_token_id` are both {one}: what tokenizers write into texts would stand for "
-                    "noise, so give the mask token an id of its own, such as a further one of a larger `vocab_size`."
-                )
-            if not 0 <= one < self.vocab_size:
-                raise ValueError(
-                    f"`{role}` {one} lies outside the vocabulary: give an id from 0 to {self.vocab_size - 1}, or none."
-                )
-
-    def _validate_texts(self) -> None:
-        frame, longest = TextFrame.of(self), self.max_position_embeddings
-        if not all(one < self.vocab_size and one != self.mask_token_id for one in frame.ids):
-            raise ValueError(
-                f"`text_frame` writes the ids {sorted(frame.ids)}; give tokens of the vocabulary of {self.vocab_size}, "
-                f"and not the mask token, {self.mask_token_id}."
-            )
-        if (frame.length or 0) > longest:
-            raise ValueError(
-                f"`text_frame` has texts of {frame.length} tokens, and `max_position_embeddings` is {longest}: give as "
-                "many positions, or shorter blocks."
-            )
-        if self.text_lengths is not None:
-            check_lengths(self.text_lengths, longest)
-
-    def _refuse(self, kind: str, names: tuple[str, ...], instead: str) -> None:
-        """Raises `ValueError` if settings for another type of latents have been changed."""
-        if given := [name for name in names if getattr(self, name) != getattr(LaddConfig, name)]:
-            raise ValueError(
-                f"`latent_type` is {kind!r}, but {', '.join(given)} is set: leave it out, or choose the latent type "
-                f"{instead}."
-            )
-
-    def _validate_latents(self) -> None:
-        kind = self.latent_type
-        if not 0 < self.latent_length <= self.max_position_embeddings or self.latent_dim < 1:
-            raise ValueError(
-                f"`latent_type` {kind!r} with `latent_length` {self.latent_length} and `latent_dim` "
-                f"{self.latent_dim}: give a length from 1 to `max_position_embeddings` "
-                f"({self.max_position_embeddings}) and a size of at least 1."
-            )
-        if self.latent_pooling != "none" and self.separate_latent_denoiser:
-            raise ValueError(
-                f"`latent_pooling` is {self.latent_pooling!r}, but with `separate_latent_denoiser` latents are "
-                "predicted without tokens: leave one of them out."
-            )
-        self._validate_unpooling()
-        encoder = self.encoder_options
-        encoder.check(self.latent_length, self.latent_dim, self.max_position_embeddings)
-        LATENT_HEADS.build(self.latent_head)
-        LATENT_DENOISERS.build(self.latent_denoiser)
-        if kind == "continuous":
-            self._refuse(kind, _OF_CODES, "'discrete'")
-            gaussian_schedule(self.latent_noise_schedule or "")
-            prediction = LATENT_PREDICTIONS.build(self.latent_prediction_type)
-            if self.latent_self_conditioning and not getattr(prediction, "snap", True):
-                raise ValueError(
-                    "`latent_self_conditioning` reads the mean of the anchors, beside which latents lie with `snap` "
-                    "false: snap them, or leave it out."
-                )
-            return
-        self._refuse(kind, _OF_CONTINUOUS, "'continuous'")
-        if encoder.variance != "none":
-            raise ValueError(
-                f"`latent_type` is 'discrete', but `encoder.variance` is {encoder.variance!r}: leave it out, or choose "
-                "the latent type 'continuous'."
-            )
-        self._validate_codes()
-
-    def _validate_unpooling(self) -> None:
-        told = self.latent_unpooling_time
-        if told != "none" and self.latent_unpooling == "none":
-            raise ValueError(
-                f"`latent_unpooling_time` is {told!r}, but no latents are unpooled: set `latent_unpooling` 'chunk', or "
-                "leave it out."
-            )
-        if told == "modulation" and not self.latent_time_conditioning:
-            raise ValueError(
-                "`latent_unpooling_time` is 'modulation', but the network is not conditioned on t_y: set "
-                "`latent_time_conditioning`, or give 'signal'."
-            )
-
-    def _validate_codes(self) -> None:
-        mask_schedule(self.latent_noise_schedule or "")
-        num_codes = QUANTIZERS.build(self.quantizer).num_codes
-        if num_codes not in (None, self.codebook_size):
-            raise ValueError(
-                f"`quantizer` is {self.quantizer}, which has {num_codes} codes, but `codebook_size` is "
-                f"{self.codebook_size}: change the one or the other, or leave `codebook_size` out."
-            )
-        if self.codebook_size < 2:
-            raise ValueError(
-                f"`latent_type` is 'discrete' with `codebook_size` {self.codebook_size}: give at least 2 codes, the "
-                "mask code not counted."
-            )
 
 
 __all__ = ["MODEL_SIZES", "LaddConfig"]

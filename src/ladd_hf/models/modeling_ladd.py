@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Any, cast, overload
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,22 +15,16 @@ from ..diffusion.anchored_latents import AnchoredLatents
 from ..diffusion.channels import EncodedLatents, LatentChannel
 from ..diffusion.latent_predictions import AnchorPrediction
 from ..diffusion.latents_alone import When
-from ..diffusion.marginal_bound import MarginalNelbo, check_proposals, marginal_nelbo
-from ..diffusion.nelbo import Nelbo, nelbo
 from ..diffusion.objective import TrainingObjective
-from ..diffusion.paths import PathSpec
 from ..diffusion.process import NoiseProcess
 from ..diffusion.rng import RowGenerator
-from ..diffusion.runs import RunSpec
-from ..diffusion.step_counts import IGNORED_LABEL, StepCounts, maskable_tokens
+from ..diffusion.step_counts import StepCounts
 from ..diffusion.time_sampling import TrainingNoise
-from ..diffusion.token_waiting import Waiting
 from ..diffusion.training_loss import training_loss
-from ..utils.registry import Spec
 from .adapters import adapter_parameters, has_adapters
+from .bounded_texts import BoundedTexts, clean_tokens
 from .call_checks import (
     check_estimate,
-    check_kind,
     check_labels,
     check_latents,
     check_logits_mask,
@@ -41,7 +35,7 @@ from .call_checks import (
     check_whole_texts,
     readable,
 )
-from .chunks import latents_of_tokens, row_spans
+from .chunks import row_spans
 from .configuration_ladd import LaddConfig
 from .encoders.encoder_options import PretrainedOptions
 from .encoders.pretrained import PretrainedEncoder
@@ -60,7 +54,7 @@ from .vocabulary import Vocabulary, take_vocabulary
 
 
 # `PreTrainedModel` is named here, since diffusers looks up this base by name when loading.
-class LaddForDiffusionLM(GatheredLatents, LaddPreTrainedModel, PreTrainedModel):
+class LaddForDiffusionLM(GatheredLatents, BoundedTexts, LaddPreTrainedModel, PreTrainedModel):
     """A latent-augmented masked diffusion language model: denoiser, encoder, training loss and bound.
 
     `latent_type` of the configuration chooses Co-LADD (`continuous`), Di-LADD (`discrete`) or MDLM (`none`).
@@ -205,7 +199,7 @@ class LaddForDiffusionLM(GatheredLatents, LaddPreTrainedModel, PreTrainedModel):
             )
         if labels is not None:
             noise = noise or TrainingNoise.draw(len(labels), labels.device)
-            tokens, maskable = self._clean_tokens(input_ids, labels, attention_mask)
+            tokens, maskable = clean_tokens(self.config, input_ids, labels, attention_mask)
             if readable(tokens):
                 Vocabulary.of(self.config).check_text(tokens, maskable, "`labels`")
                 check_longest(self.config, tokens, attention_mask)
@@ -376,76 +370,6 @@ class LaddForDiffusionLM(GatheredLatents, LaddPreTrainedModel, PreTrainedModel):
                     module.eval()
         return self
 
-    @overload
-    def nelbo(self, input_ids: Tensor, *args: Any, num_proposals: None = None, **options: Any) -> Nelbo: ...
-
-    @overload
-    def nelbo(self, input_ids: Tensor, *args: Any, num_proposals: int, **kwargs: Any) -> MarginalNelbo: ...
-
-    @torch.no_grad()  # type: ignore[misc]  # the overloads name only the argument that decides
-    def nelbo(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        path: PathSpec | None = None,
-        num_samples: int = 8,
-        generator: torch.Generator | list[torch.Generator] | RowGenerator | None = None,
-        labels: Tensor | None = None,
-        precomputed_latents: Tensor | None = None,
-        run: RunSpec | None = None,
-        num_proposals: int | None = None,
-        proposal_width: float | None = None,
-        token_waiting: Spec = "none",
-    ) -> Nelbo | MarginalNelbo:
-        """Estimates the bound on the negative log-likelihood of `(B, S)` tokens along a time path. Paper, section 7.
-
-        Args:
-            input_ids: `(B, S)` clean tokens.
-            attention_mask: `(B, S)`; padding is not scored.
-            path: `joint` (the default), `sequential`, corners `[[1, 1], [1, 0.3], [0, 0]]`, or a `TimePath`.
-            num_samples: points of the path per example, each one evaluation.
-            generator: one generator, a list with one per row, or `None` for the global one.
-            labels: `(B, S)`, -100 where a token is context that is neither noised nor scored.
-            precomputed_latents: see `encode`.
-            run: for the bound of what a run of N steps writes: N, divided evenly among the legs of `path`, or its
-                points, such as `time_path("joint").grid([8])`, instead of a path.
-            num_proposals: averages the latents out: K draws of latents around the encoder's output, and of the order in
-                which places are revealed, each N evaluations of a run, which must be given; see `marginal_bound.py`.
-            proposal_width: spread of the proposals; see [`marginal_nelbo`].
-            token_waiting: of runs whose tokens wait for their latents, as a scheduler's option is; needs
-                `num_proposals`.
-
-        Returns:
-            [`Nelbo`]: separate token and latent parts, in nats, with standard errors; with `num_proposals`
-            [`MarginalNelbo`], which has no parts.
-
-        Raises `ValueError` for tokens that are not a batch of whole texts, for an invalid path or run, and for
-        `num_proposals` without a run, and for `token_waiting` without `num_proposals`, or for latents without
-        probabilities.
-        """
-        check_kind("input_ids", input_ids, "ids")
-        if input_ids.ndim != 2:
-            raise ValueError(f"`input_ids` have shape {tuple(input_ids.shape)}; give (batch, length).")
-        labels = input_ids if labels is None else labels
-        check_labels(labels, input_ids)
-        tokens, maskable = self._clean_tokens(input_ids, labels, attention_mask)
-        Vocabulary.of(self.config).check_text(tokens, maskable, "`input_ids`")
-        check_longest(self.config, tokens, attention_mask)
-        random = RowGenerator.from_generator(generator, len(input_ids), input_ids.device)
-        encode = partial(self.encode, precomputed_latents=precomputed_latents)
-        text = self, tokens, maskable, attention_mask
-        of_chunks = self.config.latent_unpooling, self.config.latent_length
-        waiting = Waiting.of(token_waiting, latents_of_tokens(*of_chunks, tokens, attention_mask))
-        waiting = None if self.latent_channel is None else waiting  # nothing to wait for
-        check_proposals(run, num_proposals, proposal_width, waiting)
-        with evaluation_mode(self):
-            if run is None or num_proposals is None:
-                return nelbo(*text, path, num_samples, random, encode, run)
-            codebook = None if self.quantizer is None else self._codebook(self.quantizer)
-            codebook = codebook if self.latent_anchors is None else self.latent_anchors.points
-            latents = encode, codebook
-            return marginal_nelbo(*text, run, num_proposals, path, proposal_width, random, *latents, waiting=waiting)
-
     def _latent_posterior(self, prediction: Tensor, noisy: Tensor | None, t: Tensor | None) -> Tensor:
         """Returns the head's output as the prediction: of anchors with their frequencies and likelihoods."""
         if self.latent_anchors is None:
@@ -457,10 +381,6 @@ class LaddForDiffusionLM(GatheredLatents, LaddPreTrainedModel, PreTrainedModel):
 
     def _anchor_points(self, prediction: Tensor | None) -> Tensor | None:
         return None if self.latent_anchors is None or prediction is None else self.latent_anchors.points
-
-    def _codebook(self, quantizer: Quantizer) -> Tensor:
-        """Returns the vectors of all codes, `(K, D)`."""
-        return quantizer.codes_to_vectors(torch.arange(self.config.codebook_size, device=self.device)[None])[0]
 
     def _latent_vectors(self, latents: Tensor, clean_vectors: Tensor | None) -> Tensor:
         """Returns the input of the latent stream, `(B, M, D)`: codes as their vectors, the mask code as a learned
@@ -481,16 +401,6 @@ class LaddForDiffusionLM(GatheredLatents, LaddPreTrainedModel, PreTrainedModel):
         if not plain:  # with an adapter, quantised, or with weights gathered in its call
             return head(states).masked_fill(never, float("-inf"))
         return nn.functional.linear(states, head.weight, head.bias.masked_fill(never, float("-inf")))
-
-    def _clean_tokens(
-        self, input_ids: Tensor | None, labels: Tensor, attention_mask: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Returns clean tokens and a mask of those that may be noised, both `(B, S)`."""
-        maskable = maskable_tokens(labels, attention_mask)
-        if input_ids is None:
-            filler = self.config.pad_token_id or 0
-            return torch.where(labels == IGNORED_LABEL, filler, labels), maskable
-        return torch.where(labels == IGNORED_LABEL, input_ids, labels), maskable
 
 
 LaddPreTrainedModel._main_module = __name__
