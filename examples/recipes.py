@@ -289,6 +289,7 @@ _HELP_OF_SCHEDULES = {
     "max_latent_steps": "Sequential: at most so many of them.",
     "timestep_spacing": "Grid of times: 'uniform' or 'cosine'.",
     "latent_solver": "'ddim' or 'ddpm', for continuous latents.",
+    "latent_renoising": "Share of the noise that their steps draw anew.",
     "unmasking": "Order of tokens: see docs/generation.md.",
     "token_waiting": "'none', 'while_written' or 'until_known': tokens that wait for their latents.",
     "temperature": "Temperature of the tokens, saved with the pipeline; 1 is the model's own law.",
@@ -415,7 +416,7 @@ def baseline_arguments(training: LaddTrainingArguments, folder: Path) -> LaddTra
     arguments.fully_masked_share = arguments.latent_dropout = 0.0
     arguments.encoder_corruption = arguments.encoder_mask_ratio = 0.0
     arguments.quantizer_dropout = arguments.contrastive_weight = arguments.latent_kl_weight = 0.0
-    arguments.conditional_independence_weight = 0.0
+    arguments.conditional_independence_weight = arguments.meanflow_share = 0.0
     arguments.latent_target_gradient = arguments.consistency_clean_latents = False
     arguments.time_distribution = "independent"
     arguments.extra_loss_terms = None

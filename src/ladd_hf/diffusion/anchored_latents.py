@@ -78,6 +78,7 @@ class AnchoredLatents(ContinuousLatents):
         latent_dim: size D of a latent.
         solver: the reverse step at the drawn anchor; only `ddpm` follows the process whose bound this gives, if a run
             has more than one step of the latents.
+        renoising: see [`ContinuousLatents`].
         anchors: the anchors; a scheduler, which has none, takes those of each output.
     """
 
@@ -86,11 +87,16 @@ class AnchoredLatents(ContinuousLatents):
     has_rate = False
 
     def __init__(
-        self, schedule: GaussianSchedule, latent_dim: int, solver: str = "ddpm", anchors: Anchors | None = None
+        self,
+        schedule: GaussianSchedule,
+        latent_dim: int,
+        solver: str = "ddpm",
+        renoising: float = 0.0,
+        anchors: Anchors | None = None,
     ) -> None:
-        super().__init__(schedule, predicts_noise=False, latent_dim=latent_dim, solver=solver)
+        super().__init__(schedule, False, latent_dim, solver, renoising)
         self._anchors, self._solver_name = anchors, solver
-        self.has_own_law = solver == "ddpm"
+        self.has_own_law = solver == "ddpm" and not renoising
 
     @property
     def anchors(self) -> Anchors:
@@ -104,7 +110,7 @@ class AnchoredLatents(ContinuousLatents):
 
     def with_anchors(self, anchors: Anchors) -> AnchoredLatents:
         """Returns the channel of these anchors."""
-        return AnchoredLatents(self.schedule, self.latent_dim, self._solver_name, anchors)
+        return AnchoredLatents(self.schedule, self.latent_dim, self._solver_name, self.renoising, anchors)
 
     def of_output(self, output: Any) -> AnchoredLatents:
         """See [`LatentChannel.of_output`]."""

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from .gaussian import (
     LATENT_SOLVERS,
     add_gaussian_noise,
+    add_noise_between,
     ddpm_mean,
     ddpm_step,
     ddpm_variance,
@@ -25,6 +26,7 @@ from .gaussian import (
     noise_weight,
     sample_from_noise,
     sample_weight,
+    time_before_noise,
 )
 from .masked import add_mask_noise, draw_categorical, draw_unmask
 from .noise_schedules import GaussianSchedule, MaskSchedule
@@ -319,16 +321,26 @@ class ContinuousLatents(LatentChannel):
         predicts_noise: True if the network predicts the noise, False if it predicts y_0.
         latent_dim: size D of a latent.
         solver: the reverse step: `ddim`, `ddpm` or another registered solver.
+        renoising: share of the noise at a step's end that the step draws anew, from 0 to 1.
     """
 
     ends_noisy = True
     is_drawn = False
 
-    def __init__(self, schedule: GaussianSchedule, predicts_noise: bool, latent_dim: int, solver: str = "ddim") -> None:
+    def __init__(
+        self,
+        schedule: GaussianSchedule,
+        predicts_noise: bool,
+        latent_dim: int,
+        solver: str = "ddim",
+        renoising: float = 0.0,
+    ) -> None:
         self.schedule = schedule
         self.predicts_noise = predicts_noise
         self.latent_dim = latent_dim
         self.solver = LATENT_SOLVERS[solver]
+        self.renoising = renoising
+        self.has_own_law = not renoising
 
     def prior(self, length: int, random: RowGenerator) -> Tensor:
         """Draws standard normal latents, `(B, M, D)` float32."""
@@ -411,12 +423,24 @@ class ContinuousLatents(LatentChannel):
         moves: Tensor,
         draw: Draw = draw_categorical,
     ) -> Tensor:
-        """Makes one step of the solver, `(B, M, D)`; the last one (s = 0) returns the predicted y_0."""
+        """Makes one step of the solver, `(B, M, D)`; the last one (s = 0) returns the predicted y_0.
+
+        With `renoising` the solver goes on to the `jump_time` before s, and noise leads back to s. If the solver's
+        latents have the law of the process at that time, so have those at s, whatever the share.
+        """
         clean = self._step_target(prediction, noisy, t, random, draw)
         if s <= 0:
             return clean
-        times = (torch.tensor(time, dtype=noisy.dtype, device=noisy.device) for time in (t, s))
-        return self.solver(self.schedule, clean, noisy, *times, random.normal(*noisy.shape[1:]).to(noisy))
+        end, noise = self.jump_time(s), random.normal(*noisy.shape[1:]).to(noisy)
+        times = (torch.tensor(time, dtype=noisy.dtype, device=noisy.device) for time in (t, end))
+        moved = self.solver(self.schedule, clean, noisy, *times, noise) if end > 0 else clean
+        if end == s:
+            return moved
+        return add_noise_between(self.schedule, moved, end, s, random.normal(*noisy.shape[1:]).to(noisy))
+
+    def jump_time(self, s: float) -> float:
+        """Returns the time that the solver leads to in a step to time s: s itself, or before it with `renoising`."""
+        return time_before_noise(self.schedule, s, self.renoising)
 
     def _step_target(self, prediction: Tensor, noisy: Tensor, t: float, random: RowGenerator, draw: Draw) -> Tensor:
         """Returns the y_0 that a step leads to, `(B, M, D)`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -44,3 +45,12 @@ class Denoiser(Teacher, Protocol):
     @property
     def encode(self) -> Encode:
         """The model's encoder."""
+
+
+def tangents_of(denoiser: Denoiser) -> AbstractContextManager[None]:
+    """Context in which forward derivatives of a denoiser's evaluations can be computed, without dropout.
+
+    It is the denoiser's own `with_tangents()`; one without it is left as it is.
+    """
+    own = getattr(denoiser, "with_tangents", None)
+    return nullcontext() if own is None else own()

@@ -6,8 +6,10 @@ Times are tensors that broadcast against the latents, `(batch_size, 1, 1)` or sc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from ..utils.registry import Registry
@@ -72,6 +74,33 @@ def noise_weight(schedule: GaussianSchedule, t: Tensor, s: Tensor) -> Tensor:
 def _step_variance(schedule: GaussianSchedule, t: Tensor, s: Tensor) -> Tensor:
     """v = s(t)^2 - r^2 s(s)^2 = 1 - r^2, the variance that the forward process adds between s and t."""
     return 1 - schedule.signal_variance(t) / schedule.signal_variance(s)
+
+
+def time_before_noise(schedule: GaussianSchedule, s: float, share: float) -> float:
+    """Returns the time up to s at which s(t) / a(t) is sqrt(1 - share^2) of that at s: noise of `share` times the one
+    at s is what leads from there to s. It is 0 if there is no less noise before, and s for a share of 0."""
+    if share == 0:
+        return s
+    wanted = (1 - share**2) * _noise_to_signal(schedule, s)
+    low, high = 0.0, s
+    if _noise_to_signal(schedule, low) >= wanted:
+        return 0.0
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (middle, high) if _noise_to_signal(schedule, middle) < wanted else (low, middle)
+    return high
+
+
+def add_noise_between(schedule: GaussianSchedule, latents: Tensor, t: float, s: float, noise: Tensor) -> Tensor:
+    """Returns y_s from y_t at an earlier time t < s by the forward process; from y_0 for t = 0."""
+    start, end = (torch.tensor(time, dtype=torch.float64) for time in (t, s))
+    kept = float(schedule.signal_variance(end)) / (float(schedule.signal_variance(start)) if t > 0 else 1.0)
+    return math.sqrt(kept) * latents + math.sqrt(1 - kept) * noise
+
+
+def _noise_to_signal(schedule: GaussianSchedule, t: float) -> float:
+    """s(t)^2 / a(t)^2."""
+    signal = float(schedule.signal_variance(torch.tensor(t, dtype=torch.float64)))
+    return (1 - signal) / signal
 
 
 # Solvers take the arguments of `ddpm_step`. They are not called for the step to s = 0, which returns the predicted y_0.

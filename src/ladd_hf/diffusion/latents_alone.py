@@ -115,7 +115,7 @@ class LatentsAlone:
             return denoise(tokens, latents, predict_latents=False, **options)
         logits_mask = options.get("logits_mask")
         if latents_move is True and logits_mask is not None and not logits_mask.any():
-            of_latents = ("token_timesteps", "latent_timesteps", "latent_estimate")
+            of_latents = ("token_timesteps", "latent_timesteps", "latent_target_timesteps", "latent_estimate")
             return denoise(None, latents, **{name: options[name] for name in of_latents if name in options})
         return denoise(tokens, latents, **options)
 

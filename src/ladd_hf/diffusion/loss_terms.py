@@ -7,14 +7,17 @@ the objective's `extra_loss_terms`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .average_velocity import damped, velocity_error
+from .channels import ContinuousLatents
 from .consistency import clean_latents, divergence, tokens_further_along
 from .denoiser import Denoiser, Teacher
+from .meanflow import distilled, jump_rows
 from .noising import NoisyLatents, NoisyTokens, denoised
 from .objective import LOSS_TERMS, TrainingObjective
 from .precision import at_least_float32
@@ -35,7 +38,7 @@ class LossInputs:
         objective: the settings.
         counts: tokens and examples of the whole optimiser step, which sums over the batch are divided by.
         random: the examples' randomness.
-        teacher: the denoiser that the consistency term aims at.
+        teacher: the denoiser that the terms of consistency and MeanFlow aim at.
         of_examples: with adaptive times, the examples' losses of both channels, `(B,)` each, filled by their terms.
             A term of one's own weighs its examples by `batch.importance`.
     """
@@ -77,6 +80,9 @@ def _terms_of_latents(inputs: LossInputs, latents: NoisyLatents) -> dict[str, Te
     terms["latent_loss"] = Term(
         latent_loss(inputs, latents), counts.examples_with_latents, objective.latent_loss_weight
     )
+    if latents.targets is not None:
+        jumps = meanflow_loss(inputs, latents)
+        terms["meanflow_loss"] = Term(jumps, counts.examples_with_latents, objective.latent_loss_weight)
     if latents.encoded.codes is not None:
         commitment = latents.encoded.commitment_loss * len(inputs.batch.clean)
         terms["commitment_loss"] = Term(commitment, counts.examples, 1.0)
@@ -106,7 +112,8 @@ def token_loss(inputs: LossInputs) -> Tensor:
 def consistency_loss(inputs: LossInputs) -> Tensor:
     """Sums the KL from the teacher's prediction at x_s, s < t, which the true text has led to, to that at x_t, at the
     tokens masked in both, each weighted as its cross-entropy is."""
-    batch, latents, random = inputs.batch, inputs.latents, inputs.random.aside()
+    batch, random = inputs.batch, inputs.random.aside()
+    latents = None if inputs.latents is None else replace(inputs.latents, targets=None)
     further = tokens_further_along(inputs.denoiser.token_channel, batch, inputs.objective, random)
     if latents is not None and inputs.objective.consistency_clean_latents:
         latents = clean_latents(latents)
@@ -132,7 +139,8 @@ def _weights_at(inputs: LossInputs, places: Tensor) -> Tensor:
 
 
 def latent_loss(inputs: LossInputs, latents: NoisyLatents) -> Tensor:
-    """Sums L_y over the examples that keep their latents: squared error, or cross-entropy over masked codes."""
+    """Sums L_y over the examples that keep their latents, and do not jump: squared error, or cross-entropy over masked
+    codes."""
     channel, objective, times = inputs.denoiser.latent_channel, inputs.objective, inputs.batch.times
     assert channel is not None
     clean, prediction = latents.encoded.clean, inputs.output.latent_prediction
@@ -142,12 +150,24 @@ def latent_loss(inputs: LossInputs, latents: NoisyLatents) -> Tensor:
         loss = latent_terms(channel, prediction, clean, latents.noisy, times) / clean.shape[1]
     else:
         loss = (times.latent_rates > 0) * channel.loss(prediction, clean, latents.noisy, times.latent_times)
-    loss = loss * ~latents.dropped
+    loss = loss * ~latents.dropped * ~jump_rows(inputs.batch, latents)
     if (importance := inputs.batch.importance) is not None:
         inputs.of_examples.append(objective.latent_loss_weight * loss.detach().double())
         loss = loss * importance
     total = loss.sum()
     return total.to(at_least_float32(prediction).dtype)  # the bound's weights are float64
+
+
+def meanflow_loss(inputs: LossInputs, latents: NoisyLatents) -> Tensor:
+    """Sums the squared error of average velocities over the examples that jump, each damped by its own size."""
+    channel, batch, objective = inputs.denoiser.latent_channel, inputs.batch, inputs.objective
+    predicted = cast(ContinuousLatents, channel).estimate(
+        inputs.output.latent_prediction, latents.noisy, batch.times.latent_times
+    )
+    # After the student, for autocast keeps the weights that it casts: cast here, they would have no gradient.
+    rows, target, jump = distilled(inputs.denoiser, inputs.teacher, batch, latents, objective)
+    error = velocity_error(predicted[rows], target, jump)
+    return (damped(error, objective.meanflow_damping) * jump_rows(batch, latents)[rows]).sum()
 
 
 def contrastive_loss(inputs: LossInputs) -> Tensor:
@@ -171,7 +191,7 @@ def conditional_independence_loss(inputs: LossInputs, latents: NoisyLatents) -> 
     batch = inputs.batch
     all_masked = torch.where(batch.maskable, inputs.denoiser.token_channel.mask_id, batch.clean)
     ones = torch.ones_like(batch.times.token_times)
-    latents = replace(latents, estimate=None)  # which knows of the visible tokens
+    latents = latents.without_run()  # whose estimate knows of the visible tokens
     blind = denoised(inputs.denoiser, batch, latents, all_masked, ones).logits  # (n, V)
     divergences = divergence(inputs.output.logits.detach(), blind)
     if batch.importance is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -40,12 +40,18 @@ class NoisyTokens:
 @dataclass
 class NoisyLatents:
     """Latents of a batch at their times: encoded, noisy `(B, M)` or `(B, M, D)`, and the dropped examples `(B,)`; and
-    of a model that has it as an input the estimate of y_0, `(B, M, D)`, zero where there is none."""
+    of a model that has them as inputs the estimate of y_0, `(B, M, D)`, zero where there is none, and the times that
+    steps lead to, `(B,)`, the latents' own where there is no jump."""
 
     encoded: EncodedLatents
     noisy: Tensor
     dropped: Tensor
     estimate: Tensor | None = None
+    targets: Tensor | None = None
+
+    def without_run(self) -> NoisyLatents:
+        """Returns the latents as an evaluation has them that is no step of a run."""
+        return replace(self, estimate=None, targets=None)
 
 
 def noise_tokens(
@@ -134,6 +140,8 @@ def denoised(
         of_latents = {"latent_timesteps": batch.times.latent_times}
         if latents.estimate is not None:
             of_latents["latent_estimate"] = latents.estimate
+        if latents.targets is not None:
+            of_latents["latent_target_timesteps"] = latents.targets
         if latents.encoded.codes is not None:
             of_latents["latent_vectors"] = latents.encoded.vectors
     options = {
@@ -147,3 +155,27 @@ def denoised(
         return denoiser.denoise(noisy_tokens, noisy, **options)
     alone = LatentsAlone.of(cast(Denoiser, denoiser))  # which has channels
     return alone.evaluate(denoiser.denoise, noisy_tokens, noisy, latents_learnt, in_step=True, **options)
+
+
+def latents_at(
+    denoiser: Denoiser, batch: NoisyTokens, rows: Tensor, noisy: Tensor, times: Tensor, **options: Tensor
+) -> Any:
+    """Evaluates some rows of a batch for their latents alone, with the batch's noisy tokens.
+
+    Args:
+        denoiser: evaluated without tokens where it is trained so.
+        batch: whose tokens are seen.
+        rows: numbers of the rows, `(n,)`.
+        noisy, times: their latents, `(n, M, D)`, at times `(n,)`.
+        options: of the call, further inputs of the latents.
+    """
+    options = {"token_timesteps": batch.times.token_times[rows], "latent_timesteps": times, **options}
+    alone = LatentsAlone.of(denoiser)
+    if alone.when == "always":
+        return denoiser.denoise(None, noisy, **options)
+    tokens = batch.noisy[rows]
+    mask = None if batch.attention_mask is None else batch.attention_mask[rows]
+    nothing = torch.zeros_like(tokens, dtype=torch.bool)
+    return alone.evaluate(
+        denoiser.denoise, tokens, noisy, in_step=True, attention_mask=mask, logits_mask=nothing, **options
+    )

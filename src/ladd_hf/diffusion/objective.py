@@ -20,13 +20,13 @@ LOSS_TERMS: Registry[LossTerm] = Registry("loss term")
 # Names of the paper's terms, and of what logs hold beside them.
 _TAKEN = (
     *("token_loss", "latent_loss", "commitment_loss", "latent_kl_loss", "contrastive_loss"),
-    *("conditional_independence_loss", "consistency_loss"),
+    *("conditional_independence_loss", "consistency_loss", "meanflow_loss"),
     *("codes_in_batch", "loss", "grad_norm", "learning_rate", "epoch", "step"),
 )
 
 # Terms that need codes, vectors, or latents of any kind.
 _OF_CODES = ("quantizer_dropout",)
-_OF_VECTORS = ("latent_kl_weight", "latent_target_gradient")
+_OF_VECTORS = ("latent_kl_weight", "latent_target_gradient", "meanflow_share")
 _OF_LATENTS = (
     *_OF_CODES,
     *_OF_VECTORS,
@@ -47,13 +47,15 @@ _JUMPS = ("consistency_min_jump", "consistency_max_jump")
 _CHOICES = {
     **dict.fromkeys(("token_weighting", "latent_weighting"), ("plain", "elbo")),
     "consistency_teacher": ("average", "model"),
+    "meanflow_teacher": ("average", "model", "data"),
 }
 # Ranges of the numeric settings.
 OBJECTIVE_RANGES: dict[str, NumberRange] = {
-    **dict.fromkeys((*_SHARES, *_JUMPS, "contrastive_mask_ratio"), SHARE),
+    **dict.fromkeys((*_SHARES, *_JUMPS, "contrastive_mask_ratio", "meanflow_share", "meanflow_tangent"), SHARE),
     **dict.fromkeys(_WEIGHTS, WEIGHT),
     "min_time": NumberRange("a time from 0 to below 1, such as 1e-4", least=0, most=1, without_ends=("most",)),
-    **dict.fromkeys(("time_shift", "contrastive_temperature"), POSITIVE),
+    **dict.fromkeys(("time_shift", "contrastive_temperature", "meanflow_time_std", "meanflow_damping"), POSITIVE),
+    "meanflow_time_mean": NumberRange("a number, such as -1"),
 }
 
 
@@ -98,6 +100,15 @@ class TrainingObjective:
         consistency_teacher: `average`, the further prediction is that of the averaged weights (the present ones without
             EMA or a trainer), or `model`, that of the present ones. Neither gets a gradient, nor has dropout.
         consistency_clean_latents: the further prediction sees clean latents, instead of the same noisy ones.
+        meanflow_share: share of the examples whose latents are to jump: from y_t straight to the end of the flow's way
+            to a time r. Their loss of latents is that of MeanFlow, of weight `latent_loss_weight`; the others keep
+            theirs.
+        meanflow_time_mean, meanflow_time_std: of the logit-normal law from which t and r are drawn, the larger one t.
+        meanflow_damping: c in e / (1 + e / c), the loss of a mean squared error e of average velocities, in which the
+            divisor has no gradient.
+        meanflow_tangent: share of the derivative along the flow that counts. A ramp from 0 warms it up.
+        meanflow_teacher: what the flow's velocity is taken from: `average`, the averaged weights (the present ones
+            without EMA or a trainer), `model`, the present ones, or `data`, the example's own y_0.
         latent_kl_weight: weight of the KL from continuous latents to a standard normal.
         tokens_alone: leave out the latents, which trains the token stream as an MDLM.
         latent_target_gradient: let gradients flow through continuous latents as the target of L_y too, as in the bound.
@@ -127,6 +138,12 @@ class TrainingObjective:
     consistency_max_jump: float = 1.0
     consistency_teacher: Literal["average", "model"] = "average"
     consistency_clean_latents: bool = False
+    meanflow_share: float = 0.0
+    meanflow_time_mean: float = -1.0
+    meanflow_time_std: float = 1.0
+    meanflow_damping: float = 5.0
+    meanflow_tangent: float = 1.0
+    meanflow_teacher: Literal["average", "model", "data"] = "average"
     latent_kl_weight: float = 0.0
     latent_target_gradient: bool = False
     tokens_alone: bool = False
@@ -134,9 +151,10 @@ class TrainingObjective:
 
     def __post_init__(self) -> None:
         check_distribution(self.time_distribution)
-        for name, (one, other) in _CHOICES.items():
-            if getattr(self, name) not in (one, other):
-                raise ValueError(f"`{name}` {getattr(self, name)!r} is unknown; give {one!r} or {other!r}.")
+        for name, accepted in _CHOICES.items():
+            if getattr(self, name) not in accepted:
+                listed = " or ".join(repr(one) for one in accepted)
+                raise ValueError(f"`{name}` {getattr(self, name)!r} is unknown; give {listed}.")
         check_ranges(self, OBJECTIVE_RANGES)
         if self.consistency_min_jump > self.consistency_max_jump:
             raise ValueError(
@@ -148,12 +166,24 @@ class TrainingObjective:
                 f"`adaptive_times` is set, and `encoder_corruption` is {self.encoder_corruption:g}, by which terms of "
                 "the encoder depend on times without being weighted: set one of them, in a stage of its own if need be."
             )
+        if self.adaptive_times and self.meanflow_share:
+            raise ValueError(
+                f"`adaptive_times` is set, and `meanflow_share` is {self.meanflow_share:g}, whose jumps have times of "
+                "their own: set one of them, in a stage of its own if need be."
+            )
         extra = self.extra_loss_terms
         if extra is not None and not isinstance(extra, Mapping):
             raise ValueError(f"`extra_loss_terms` is {described(extra)}; give a mapping of names to weights.")
         for name, weight in (extra or {}).items():
             LOSS_TERMS[name]  # which raises for an unknown one
             WEIGHT.check(f"extra_loss_terms[{name!r}]", weight)
+
+    @property
+    def asks_average(self) -> bool:
+        """True if a term aims at predictions of the averaged weights."""
+        consistency = bool(self.consistency_weight) and self.consistency_teacher == "average"
+        distils = bool(self.meanflow_share) and not self.tokens_alone and self.meanflow_teacher == "average"
+        return consistency or distils
 
     @property
     def draws_masked_texts(self) -> bool:

@@ -58,13 +58,18 @@ class PreconditionedLatents(ContinuousLatents):
         schedule: a(t)^2.
         preconditioning: the shares.
         latent_dim: size D of a latent.
-        solver: the reverse step: `ddim`, `ddpm` or another registered solver.
+        solver, renoising: see [`ContinuousLatents`].
     """
 
     def __init__(
-        self, schedule: GaussianSchedule, preconditioning: Preconditioning, latent_dim: int, solver: str = "ddim"
+        self,
+        schedule: GaussianSchedule,
+        preconditioning: Preconditioning,
+        latent_dim: int,
+        solver: str = "ddim",
+        renoising: float = 0.0,
     ) -> None:
-        super().__init__(schedule, predicts_noise=False, latent_dim=latent_dim, solver=solver)
+        super().__init__(schedule, False, latent_dim, solver, renoising)
         self.preconditioning = preconditioning
 
     def loss(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:

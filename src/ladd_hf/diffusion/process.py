@@ -95,24 +95,33 @@ class NoiseProcess(Options):
         """Builds the channel of the tokens. Raises `ValueError` for an unknown noise schedule."""
         return MaskedChannel(mask_schedule(self.token_noise_schedule), self.mask_token_id)
 
-    def latent_channel(self, solver: str | None = None) -> LatentChannel | None:
-        """Builds the channel of the latents, `None` without latents; `solver` is the reverse step of continuous ones,
-        by default the one that suits their prediction.
+    def latent_channel(self, solver: str | None = None, renoising: float = 0.0) -> LatentChannel | None:
+        """Builds the channel of the latents, `None` without latents.
 
-        Raises `ValueError` for an unknown noise schedule or solver.
+        Args:
+            solver: the reverse step of continuous latents, by default the one that suits their prediction.
+            renoising: share of the noise that their steps draw anew, see [`ContinuousLatents`].
+
+        Raises `ValueError` for an unknown noise schedule or solver, and for codes with `renoising`.
         """
         if self.latent_type == "none":
             return None
         schedule = self.latent_noise_schedule or ""
         if self.latent_type == "discrete":
+            if renoising:
+                raise ValueError(
+                    f"`latent_renoising` is {renoising:g}, but these latents are codes, whose noise is the mask: leave "
+                    "it at 0."
+                )
             return DiscreteLatents(mask_schedule(schedule), self.codebook_size)
         prediction: LatentPrediction = LATENT_PREDICTIONS.build(self.latent_prediction_type)
         gaussian, solver = gaussian_schedule(schedule), solver or prediction.solver
         if isinstance(prediction, AnchorPrediction):
-            return AnchoredLatents(gaussian, self.latent_dim, solver)
+            return AnchoredLatents(gaussian, self.latent_dim, solver, renoising)
         if prediction.preconditioning is not None:
-            return PreconditionedLatents(gaussian, prediction.preconditioning, self.latent_dim, solver)
-        return ContinuousLatents(gaussian, isinstance(prediction, NoisePrediction), self.latent_dim, solver)
+            return PreconditionedLatents(gaussian, prediction.preconditioning, self.latent_dim, solver, renoising)
+        predicts_noise = isinstance(prediction, NoisePrediction)
+        return ContinuousLatents(gaussian, predicts_noise, self.latent_dim, solver, renoising)
 
 
 NOISE_FIELDS = tuple(one.name for one in fields(NoiseProcess))

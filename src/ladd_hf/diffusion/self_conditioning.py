@@ -4,15 +4,12 @@ gradient predicts as a further input. Chen et al., arXiv 2208.04202; not the pap
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from .channels import ContinuousLatents
 from .denoiser import Denoiser
-from .latents_alone import LatentsAlone
-from .noising import NoisyLatents, NoisyTokens
+from .noising import NoisyLatents, NoisyTokens, latents_at
 from .precision import uncached_autocast
 from .rng import RowGenerator
 
@@ -38,16 +35,8 @@ def self_estimate(
     else:  # one at least, for sharded weights need an evaluation on every process
         rows = torch.cat([chosen[:1] | ~chosen.any(), chosen[1:]]).nonzero().squeeze(1)
     noisy, times = latents.noisy[rows], times[rows]
-    options: dict[str, Any] = {"token_timesteps": batch.times.token_times[rows], "latent_timesteps": times}
-    alone = LatentsAlone.of(denoiser)
     with torch.no_grad(), uncached_autocast(noisy):
-        if alone.when == "always":
-            output = denoiser.denoise(None, noisy, **options)
-        else:
-            tokens = batch.noisy[rows]
-            options["logits_mask"] = torch.zeros_like(tokens, dtype=torch.bool)
-            options["attention_mask"] = None if batch.attention_mask is None else batch.attention_mask[rows]
-            output = alone.evaluate(denoiser.denoise, tokens, noisy, in_step=True, **options)
+        output = latents_at(denoiser, batch, rows, noisy, times)
         found = channel.estimate(output.latent_prediction, noisy, times)
     estimate = torch.zeros_like(latents.noisy).index_put((rows,), found.detach())
     return torch.where(chosen[:, None, None], estimate, 0)

@@ -11,6 +11,7 @@ from torch import Tensor
 from .channels import ContinuousLatents
 from .denoiser import Denoiser, Encode, Teacher
 from .loss_terms import LossInputs, loss_terms
+from .meanflow import check_jumps, draw_jumps
 from .noising import denoised, latents_to_learn, noise_latents, noise_tokens
 from .objective import TrainingObjective
 from .self_conditioning import self_conditions, self_estimate
@@ -65,7 +66,9 @@ def training_loss(
         noise: the examples' randomness.
         encode: in place of the denoiser's own, such as one with precomputed latents bound into it.
         counts: of the optimiser step; of this batch alone, if not given.
-        teacher: what the consistency term aims at; the denoiser itself, if not given.
+        teacher: what the terms of consistency and MeanFlow aim at; the denoiser itself, if not given.
+
+    Raises `ValueError` for `meanflow_share` with a denoiser that has no jumps.
     """
     random, latents = noise.generator(), None
     channel = None if objective.tokens_alone else denoiser.latent_channel
@@ -73,8 +76,13 @@ def training_loss(
     dropped = noise.drops_latents(objective.latent_dropout)
     if counts is None:
         counts = StepCounts.of_batch(maskable, dropped)
+    targets = None
+    if channel is not None and objective.meanflow_share:
+        check_jumps(denoiser, objective)
+        batch, targets = draw_jumps(batch, dropped, objective, random.aside())
     if channel is not None:
         latents = noise_latents(denoiser, channel, batch, dropped, objective, random, encode)
+        latents.targets = targets
         if self_conditions(denoiser) and objective.latent_loss_weight:  # without weight nothing teaches the estimate
             latents.estimate = self_estimate(denoiser, cast(ContinuousLatents, channel), batch, latents, random)
     learnt = latents_to_learn(denoiser, batch, latents)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..diffusion.latent_predictions import LATENT_PREDICTIONS
+from ..diffusion.latent_predictions import LATENT_PREDICTIONS, AnchorPrediction
 from ..diffusion.noise_schedules import gaussian_schedule, mask_schedule
 from .latent_options import LATENT_DENOISERS, LATENT_HEADS
 from .quantizers.quantizer_options import QUANTIZERS
@@ -13,7 +13,9 @@ from .text_lengths import check_lengths
 from .vocabulary import WRITTEN_ROLES, ids_of
 
 # Settings for only one type of latents, and for latents of any type.
-_OF_CONTINUOUS = ("latent_prediction_type", "latent_unpooling_time", "latent_self_conditioning")
+_OF_CONTINUOUS = (
+    *("latent_prediction_type", "latent_unpooling_time", "latent_self_conditioning", "latent_flow_map"),
+)
 _OF_CODES = ("codebook_size", "quantizer")
 _OF_LATENTS = (
     *("latent_length", "latent_dim", "latent_noise_schedule", "latent_head", "latent_denoiser"),
@@ -121,6 +123,8 @@ def check_latent_settings(config: Any) -> None:
                 "`latent_self_conditioning` reads the mean of the anchors, beside which latents lie with `snap` "
                 "false: snap them, or leave it out."
             )
+        if config.latent_flow_map:
+            _check_flow_map(config, prediction)
         return
     _refuse(config, kind, _OF_CONTINUOUS, "'continuous'")
     if encoder.variance != "none":
@@ -142,6 +146,24 @@ def _check_unpooling(config: Any) -> None:
         raise ValueError(
             "`latent_unpooling_time` is 'modulation', but the network is not conditioned on t_y: set "
             "`latent_time_conditioning`, or give 'signal'."
+        )
+
+
+def _check_flow_map(config: Any, prediction: Any) -> None:
+    if isinstance(prediction, AnchorPrediction):
+        raise ValueError(
+            "`latent_flow_map` learns where a flow leads, and of 'anchors' one is drawn in each step: give another "
+            "`latent_prediction_type`, or leave it out."
+        )
+    if config.latent_self_conditioning:
+        raise ValueError(
+            "`latent_flow_map` is for runs of very few steps, whose way depends on the latents alone, and "
+            "`latent_self_conditioning` makes it depend on the last step: leave one of them out."
+        )
+    if not config.latent_time_conditioning and not config.separate_latent_denoiser:
+        raise ValueError(
+            "`latent_flow_map` tells the network how far a step goes from t_y, on which it is not conditioned: set "
+            "`latent_time_conditioning`, or leave it out."
         )
 
 

@@ -130,6 +130,27 @@ def check_estimate(config: LaddConfig, estimate: Tensor, latents: Tensor | None)
         )
 
 
+def check_targets(config: LaddConfig, targets: Tensor, times: Tensor | None, latents: Tensor | None) -> None:
+    """Raises `ValueError` for times that steps lead to, if the model does not read them, or if they come after the
+    latents' own. Times on an accelerator are not compared."""
+    if not config.latent_flow_map:
+        raise ValueError(
+            "`latent_target_timesteps` is given, which this model does not read: leave it out, or load the model with "
+            "`latent_flow_map=True` and distil it."
+        )
+    if latents is None or times is None:
+        raise ValueError(
+            "`latent_target_timesteps` is given without `latents` at `latent_timesteps`, where a step begins: give "
+            "both, or leave it out."
+        )
+    check_times(len(latents), latent_target_timesteps=targets, latent_timesteps=times)
+    if readable(targets) and bool((targets > times).any()):
+        raise ValueError(
+            f"`latent_target_timesteps` holds {float(targets.max()):g} for latents at {float(times.min()):g}: a step "
+            "leads to less noise, so give times up to `latent_timesteps`."
+        )
+
+
 def check_lengths_of_latents(attention_mask: Any, batch_size: int) -> None:
     """Raises `ValueError` unless an attention mask, if any, says of each text of latents how long it is."""
     if attention_mask is None:

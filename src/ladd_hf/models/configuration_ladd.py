@@ -113,6 +113,9 @@ class LaddConfig(PreTrainedConfig):
         latent_self_conditioning (`bool`): the last predicted y_0 of continuous latents (of anchors, its mean) is a
             further input of the latents. Ours: half of the training examples have it, from one more evaluation without
             gradient, and the others zeros; samplers keep it from step to step; bounds are of evaluations without it.
+        latent_flow_map (`bool`): the time that a step of continuous latents leads to is a further input, so that the
+            denoiser can be distilled to take large steps without error (the stage `meanflow`). Until then it changes
+            nothing. Ours; not with `anchors`, nor with `latent_self_conditioning`.
         encoder (`str` or `dict`): `trained`, a transformer of our own ([`TrainedOptions`]: sizes, `readout`,
             `variance`), or `pretrained` ([`PretrainedOptions`]: `name_or_path`, `pooling`, `projection` and others).
         latent_normalization (`"none"`, `"l2"`, `"unit"`): `l2` scales each latent to length sqrt(D) (unit mean square),
@@ -187,6 +190,7 @@ class LaddConfig(PreTrainedConfig):
     latent_noise_schedule: str | dict[str, Any] | None = None
     latent_prediction_type: str | dict[str, Any] = "sample"
     latent_self_conditioning: bool = False
+    latent_flow_map: bool = False
 
     encoder: str | dict[str, Any] = "trained"
     quantizer: str | dict[str, Any] = "vector"

@@ -47,13 +47,16 @@ def evaluation_mode(model: Any) -> Iterator[None]:
 
 
 class InEvaluation:
-    """A model's token predictions in evaluation mode, whatever its own mode is."""
+    """A model's predictions in evaluation mode, whatever its own mode is; all else is the model's."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
 
-    def denoise(self, *args: Any, **kwargs: Any) -> Any:
-        """Evaluates the denoiser of the tokens once."""
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)
+
+    def denoise(self, input_ids: Any, *args: Any, **kwargs: Any) -> Any:
+        """Evaluates the denoiser of the tokens once, or without tokens that of the latents."""
         # one that is in the mode already is traced without a graph break
         with evaluation_mode(self.model) if self.model.training else nullcontext():
-            return self.model.denoise(*args, predict_latents=False, **kwargs)
+            return self.model.denoise(input_ids, *args, predict_latents=input_ids is None, **kwargs)

@@ -9,6 +9,7 @@ from ..diffusion.noise_schedules import GaussianSchedule, gaussian_schedule
 from .chunks import Chunks, chunk_middles, row_spans
 from .configuration_ladd import LaddConfig
 from .encoders.trained import LatentReadout, rope_theta
+from .flow_map import JumpEmbedding
 from .latent_options import MlpHead
 from .transformer import (
     LaddBlock,
@@ -157,6 +158,7 @@ class LatentDenoiser(nn.Module):
         cond = config.cond_hidden_size if with_time else 0
         self.latent_input = LatentInput(config)
         self.time_embedding = TimestepEmbedding(cond, timestep_scale(config)) if with_time else None
+        self.jump_embedding = JumpEmbedding(cond) if config.latent_flow_map else None
         self.blocks = nn.ModuleList(
             [
                 LaddBlock(config, ("latent",), hidden, config.num_attention_heads, cond)
@@ -165,8 +167,15 @@ class LatentDenoiser(nn.Module):
         )
         self.head = LatentHead(config, cond)
 
-    def forward(self, latents: Tensor, timesteps: Tensor | None, estimate: Tensor | None = None) -> Tensor:
-        """`(B, M, D)` latents at `(B,)` times, and an estimate of them if there is one, to `(B, M, D or K)`.
+    def forward(
+        self,
+        latents: Tensor,
+        timesteps: Tensor | None,
+        estimate: Tensor | None = None,
+        targets: Tensor | None = None,
+    ) -> Tensor:
+        """`(B, M, D)` latents at `(B,)` times, an estimate of them and the times that steps lead to, if there are any,
+        to `(B, M, D or K)`.
 
         Raises `ValueError` for missing times.
         """
@@ -178,6 +187,8 @@ class LatentDenoiser(nn.Module):
             if timesteps is None:
                 raise ValueError("The latent denoiser is conditioned on time: give `latent_timesteps`.")
             conditioning = self.time_embedding(timesteps)
+            if self.jump_embedding is not None and targets is not None:
+                conditioning = conditioning + self.jump_embedding(timesteps, targets, conditioning)
         for block in self.blocks:
             states, _ = block(states, None, conditioning, rotary)
         return self.head(states, conditioning)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
@@ -29,6 +30,7 @@ from .call_checks import (
     check_latents,
     check_logits_mask,
     check_longest,
+    check_targets,
     check_teacher,
     check_times,
     check_tokens,
@@ -41,6 +43,7 @@ from .encoders.encoder_options import PretrainedOptions
 from .encoders.pretrained import PretrainedEncoder
 from .encoders.trained import LaddEncoder, check_finite, check_lengths
 from .eval_mode import InEvaluation, evaluation_mode
+from .flow_map import tangent_mode
 from .gathered_latents import GatheredLatents
 from .latent_anchors import LatentAnchors
 from .latent_io import LatentDenoiser, LatentHead, LatentPooling
@@ -95,6 +98,15 @@ class LaddForDiffusionLM(GatheredLatents, BoundedTexts, LaddPreTrainedModel, Pre
         return self.config.latent_self_conditioning
 
     @property
+    def flow_map(self) -> bool:
+        """True if the time that a step of the latents leads to is an input of the denoiser."""
+        return self.config.latent_flow_map
+
+    def with_tangents(self) -> AbstractContextManager[None]:
+        """Context in which forward derivatives of the model can be computed: eager attention, no dropout."""
+        return tangent_mode(self)
+
+    @property
     def latent_channel(self) -> LatentChannel | None:
         """The channel of the latents, `None` without."""
         channel, anchors = self._latent_channel, self.latent_anchors
@@ -130,6 +142,7 @@ class LaddForDiffusionLM(GatheredLatents, BoundedTexts, LaddPreTrainedModel, Pre
         inputs_embeds: Tensor | None = None,
         predict_latents: bool = True,
         latent_estimate: Tensor | None = None,
+        latent_target_timesteps: Tensor | None = None,
         objective: TrainingObjective | None = None,
         noise: TrainingNoise | None = None,
         loss_only: bool = False,
@@ -158,13 +171,15 @@ class LaddForDiffusionLM(GatheredLatents, BoundedTexts, LaddPreTrainedModel, Pre
             predict_latents: with `separate_latent_denoiser`, run it as well; not needed for clean latents.
             latent_estimate: `(B, M, D)`, with `latent_self_conditioning` the y_0 that the last evaluation of a run
                 predicted, see [`LaddScheduler.latent_estimate`]; zero by default.
+            latent_target_timesteps: `(B,)` or one for all, with `latent_flow_map` the time that a step leads the
+                latents to, `plan.latent_target` of a scheduler; by default their own, which predicts the mean of y_0.
             objective: settings of `loss`; the paper's by default.
             noise: the examples' random numbers; from torch's global generator by default.
             loss_only: return only the loss, so that training does not keep or convert large outputs.
             precomputed_latents: `(B, M * D)` or `(B, M, D)`, for `loss`: a fixed pretrained encoder's output for the
                 clean tokens, stored by `precompute_latents`, so that it is not run.
             counts: for `loss`, the counts of the whole optimiser step; by default those of this batch alone.
-            teacher: for `loss`, the model that its consistency term aims at; by default this one.
+            teacher: for `loss`, the model that its terms of consistency and MeanFlow aim at; by default this one.
 
         Raises `ValueError` for latents that do not fit the model, for a missing time that the model is conditioned on,
         for a teacher of another vocabulary or kind of latents, and for precomputed latents together with terms that
@@ -180,6 +195,7 @@ class LaddForDiffusionLM(GatheredLatents, BoundedTexts, LaddPreTrainedModel, Pre
             latent_vectors,
             inputs_embeds,
             latent_estimate,
+            latent_target_timesteps,
         )
         of_call = labels is None or kwargs or any(one is not None for one in asked)
         output = LaddOutput()
@@ -195,6 +211,7 @@ class LaddForDiffusionLM(GatheredLatents, BoundedTexts, LaddPreTrainedModel, Pre
                 inputs_embeds=inputs_embeds,
                 predict_latents=predict_latents,
                 latent_estimate=latent_estimate,
+                latent_target_timesteps=latent_target_timesteps,
                 **kwargs,
             )
         if labels is not None:
@@ -233,6 +250,7 @@ class LaddForDiffusionLM(GatheredLatents, BoundedTexts, LaddPreTrainedModel, Pre
         inputs_embeds: Tensor | None = None,
         predict_latents: bool = True,
         latent_estimate: Tensor | None = None,
+        latent_target_timesteps: Tensor | None = None,
         **kwargs: Any,
     ) -> LaddOutput:
         """Evaluates the denoiser once, like `forward` without a loss."""
@@ -245,12 +263,16 @@ class LaddForDiffusionLM(GatheredLatents, BoundedTexts, LaddPreTrainedModel, Pre
             check_latents(self.config, latents, None if given is None else len(given))
         if latent_estimate is not None:
             check_estimate(self.config, latent_estimate, latents)
+        targets = latent_target_timesteps
+        if targets is not None:
+            check_targets(self.config, targets, latent_timesteps, latents)
+            targets = one_or_each(targets)
         vectors = None if latents is None else self._latent_vectors(latents, latent_vectors)
         prediction = None
         if self.latent_denoiser is not None and vectors is not None and predict_latents:
             check_times(len(vectors), latent_timesteps=latent_timesteps)
             times = None if latent_timesteps is None else one_or_each(latent_timesteps)
-            prediction = self.latent_denoiser(vectors, times, latent_estimate)
+            prediction = self.latent_denoiser(vectors, times, latent_estimate, targets)
             prediction = self._latent_posterior(prediction, latents, latent_timesteps)
         if given is None and prediction is not None:
             return LaddOutput(latent_prediction=prediction, latent_anchors=self._anchor_points(prediction))
@@ -267,6 +289,7 @@ class LaddForDiffusionLM(GatheredLatents, BoundedTexts, LaddPreTrainedModel, Pre
             attention_mask,
             inputs_embeds,
             latent_estimate,
+            targets,
             **kwargs,
         )
         logits = None

@@ -13,6 +13,7 @@ from transformers.utils.output_capturing import capture_outputs
 from .call_checks import check_lengths_of_latents, check_times, check_tokens
 from .chunks import row_spans
 from .configuration_ladd import LaddConfig
+from .flow_map import JumpEmbedding
 from .latent_io import LatentInput, LatentUnpooling, model_rotary, stream_positions, timestep_scale
 from .modeling_outputs import LaddModelOutput
 from .modeling_utils import LaddPreTrainedModel
@@ -39,6 +40,8 @@ class LaddModel(LaddPreTrainedModel):
         time_conditioned = config.token_time_conditioning, has_latents and config.latent_time_conditioning
         self.token_time_embedding = TimestepEmbedding(config.cond_hidden_size, scale) if time_conditioned[0] else None
         self.latent_time_embedding = TimestepEmbedding(config.cond_hidden_size, scale) if time_conditioned[1] else None
+        jumps = config.latent_flow_map and not config.separate_latent_denoiser
+        self.jump_embedding = JumpEmbedding(config.cond_hidden_size) if jumps else None
         self.cond_hidden_size = config.cond_hidden_size if any(time_conditioned) else 0
         streams = ("token", "latent") if has_latents else ("token",)
         # With a separate latent denoiser, the latents' states after the last block are not used.
@@ -73,6 +76,7 @@ class LaddModel(LaddPreTrainedModel):
         attention_mask: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         latent_estimate: Tensor | None = None,
+        latent_target_timesteps: Tensor | None = None,
         **kwargs: Any,
     ) -> LaddModelOutput:
         """Runs both streams, or the token stream alone if `latent_vectors` is `None`.
@@ -85,6 +89,8 @@ class LaddModel(LaddPreTrainedModel):
             token_timesteps, latent_timesteps: `(B,)` in [0, 1], if the model is conditioned on them.
             attention_mask: `(B, S)`, 0 at padding.
             latent_estimate: `(B, M, D)`, with `latent_self_conditioning` the last predicted y_0; zero by default.
+            latent_target_timesteps: `(B,)`, with `latent_flow_map` the times that a step leads the latents to; those
+                that they have by default.
         """
         without_tokens = input_ids is None and inputs_embeds is None
         skips = without_tokens and latent_vectors is not None and self.skips_masked_tokens
@@ -105,12 +111,15 @@ class LaddModel(LaddPreTrainedModel):
             times = None if latent_timesteps is None else one_or_each(latent_timesteps)
             latent_states = self.latent_input(latent_vectors, times, latent_estimate)
         embedded = self._embedded_times(batch_size, token_timesteps, latent_timesteps, latent_vectors is not None)
+        if self.jump_embedding is not None and times is not None and latent_target_timesteps is not None:
+            targets, of_latents = one_or_each(latent_target_timesteps), embedded["latent_timesteps"]
+            embedded["jump"] = self.jump_embedding(times, targets, of_latents)
         if latent_states is not None and states is None:
             check_lengths_of_latents(attention_mask, batch_size)
         elif latent_states is not None and states is not None and self.latent_unpooling is not None:
             spans = row_spans(attention_mask, states)
-            of_latents = times, embedded.get("latent_timesteps")
-            states = states + self.latent_unpooling(latent_states, *spans, states.shape[1], *of_latents)
+            noise = times, embedded.get("latent_timesteps")
+            states = states + self.latent_unpooling(latent_states, *spans, states.shape[1], *noise)
         conditioning = sum(list(embedded.values())[1:], next(iter(embedded.values()))) if embedded else None
         streams = [one for one in (states, latent_states) if one is not None]
         everything = streams[0] if len(streams) == 1 else torch.cat(streams, dim=1)

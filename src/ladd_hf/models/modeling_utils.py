@@ -20,6 +20,7 @@ from .adapters import has_adapters
 from .configuration_ladd import LaddConfig
 from .encoders.statistics import LatentStatistics
 from .encoders.trained import LatentReadout
+from .flow_map import without_jumps
 from .latent_anchors import LatentAnchors
 from .latent_io import LatentInput
 from .loading import check_index, clear_errors, refuse_other_sizes, refuse_partial, refuse_pickles
@@ -67,7 +68,8 @@ class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None, *args: Any, **kwargs: Any) -> Any:
         """Extends `from_pretrained` by strict checks: safetensors unless `use_safetensors=False`, and exactly the
-        model's weights.
+        model's weights. Those that `latent_flow_map` adds may be missing, in a model that is to be distilled: they
+        change nothing until they are trained.
 
         Raises `ValueError` for a checkpoint with missing or unexpected weights (with `output_loading_info=True` it
         loads those that fit and also returns what was missing), `OSError` for unreadable files.
@@ -84,7 +86,7 @@ class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
         if with_info:
             return model, info
         if from_files:
-            refuse_partial(pretrained_model_name_or_path, info, ignores_others=cls._is_part)
+            refuse_partial(pretrained_model_name_or_path, without_jumps(info), ignores_others=cls._is_part)
         return model
 
     @staticmethod
@@ -176,7 +178,8 @@ class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
             init.zeros_(module.bias)
         elif isinstance(module, ZeroInitLinear):
             init.zeros_(module.weight)
-            init.zeros_(module.bias)
+            if module.bias is not None:
+                init.zeros_(module.bias)
         elif isinstance(module, ModulatedNorm):  # transformers initialises only plain norms
             init.ones_(module.weight)
         elif isinstance(module, LatentReadout):

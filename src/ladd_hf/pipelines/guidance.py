@@ -78,6 +78,8 @@ class GuidedDenoiser:
         if mask is not None:
             options["attention_mask"] = mask
         config = self.model.config
+        if plan.latent_target is not None and getattr(config, "latent_flow_map", False):
+            options["latent_target_timesteps"] = plan.latent_target
         alone = LatentsAlone(getattr(config, "latents_alone", "never"), config.mask_token_id)
         guided = self.guidance_scale != 1 and latents is not None and plan.moves_tokens
         call = self._guided if guided else self._plain

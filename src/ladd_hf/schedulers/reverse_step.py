@@ -81,7 +81,8 @@ class ReverseStep:
         index, (start, end) = self._index(timestep), self._interval(timestep)
         random = RowGenerator.from_generator(generator, len(sample), sample.device)
         nothing = torch.zeros_like(sample, dtype=torch.bool)
-        plan = StepPlan(index, start, end, self.times(index), self._token_steps[index], nothing, None, editable_mask)
+        plan = StepPlan(index, start, end, self.times(index), self._token_steps[index], nothing)
+        plan = replace(plan, editable_mask=editable_mask)
         if self._waiting is None or latents is None:
             return self._with_moves(self._with_tokens(plan, sample, random), latents, random)
         plan = self._with_moves(plan, latents, random)  # before tokens, some of which wait for what moves
@@ -171,7 +172,10 @@ class ReverseStep:
         (_, t_y), (_, s_y) = plan.start, plan.end
         if latents is None or t_y <= s_y:
             return plan
-        return replace(plan, latent_moves=self._channel().draw_moves(latents, t_y, s_y, random))
+        channel, target = self._channel(), None
+        if isinstance(channel, ContinuousLatents):
+            target = torch.full_like(plan.times[1], channel.jump_time(s_y) if s_y > 0 else 0.0)
+        return replace(plan, latent_moves=channel.draw_moves(latents, t_y, s_y, random), latent_target=target)
 
     def _waiting_tokens(
         self, plan: StepPlan, sample: Tensor, latents: Tensor, attention_mask: Tensor | None

@@ -29,7 +29,7 @@ from ..diffusion.rng import Generators, RowGenerator
 from ..diffusion.token_waiting import Waiting
 from ..models.configuration_ladd import LaddConfig
 from ..models.vocabulary import Vocabulary, unwritten_padding
-from ..utils.number_ranges import COUNT, COUNT_OR_ZERO, POSITIVE, check_ranges
+from ..utils.number_ranges import COUNT, COUNT_OR_ZERO, POSITIVE, SHARE, check_ranges
 from ..utils.plain_data import plain
 from ..utils.registry import Spec
 from ..utils.wrong_objects import check_number, described
@@ -41,6 +41,7 @@ from .unmasking import TokenStep, unmasking
 
 # Ranges of the numeric options; `NoiseProcess` checks its own.
 ID_RANGES = {"pad_token_id": COUNT_OR_ZERO, "tokenizer_size": COUNT}
+_RENOISING = {"latent_renoising": SHARE}
 
 
 class LaddScheduler(RunLaw, ReverseStep, SchedulerMixin, ConfigMixin):
@@ -56,7 +57,10 @@ class LaddScheduler(RunLaw, ReverseStep, SchedulerMixin, ConfigMixin):
         steps: weights by which the path's legs share a run's evaluations, at least one each; equal by default.
         timestep_spacing: `uniform` or `cosine` grid of times on each leg.
         latent_solver: `ddim` or `ddpm`, the reverse step of continuous latents; by default the one that suits their
-            prediction: `ddpm` for anchors, otherwise `ddim`.
+            prediction: `ddpm` for anchors, otherwise `ddim`. A model with `latent_flow_map` is told where it leads.
+        latent_renoising: share of the noise that each step of continuous latents draws anew, from 0 to 1: the solver
+            goes on to less noise, sqrt(1 - share^2) of the step's end, and fresh noise leads back. At 1 it goes to the
+            predicted y_0. In the last step, which ends there, nothing is drawn.
         unmasking: selection of the tokens that a step reveals: `ancestral` (the model's own law), `first_hitting` (an
             equal number at random positions), or by confidence: `top_probability`, `margin` or `entropy`.
         remasking: `none`, or `{"name": "cap", "rate": eta}` or `{"name": "rescale", "rate": eta}` to remask visible
@@ -87,6 +91,7 @@ class LaddScheduler(RunLaw, ReverseStep, SchedulerMixin, ConfigMixin):
         steps: Sequence[float] | None = None,
         timestep_spacing: str = "uniform",
         latent_solver: str | None = None,
+        latent_renoising: float = 0.0,
         unmasking: Spec = "ancestral",
         remasking: Spec = "none",
         token_waiting: Spec = "none",
@@ -119,7 +124,9 @@ class LaddScheduler(RunLaw, ReverseStep, SchedulerMixin, ConfigMixin):
             LATENT_SOLVERS[self.config.latent_solver]
         TIMESTEP_SPACINGS[self._spacing]
         self._tokens = self.noise_process.token_channel()
-        self._latents = self.noise_process.latent_channel(self.config.latent_solver)
+        check_ranges(self.config, _RENOISING)
+        renoising = self.config.latent_renoising
+        self._latents = self.noise_process.latent_channel(self.config.latent_solver, renoising)
         ids = self.noise_process.mask_token_id, self.config.pad_token_id, self.config.tokenizer_size
         self._vocabulary = Vocabulary(*ids)
         self._unmasking = unmasking(self.config.unmasking)

@@ -1,4 +1,4 @@
-"""The averaged weights as the teacher of the consistency term."""
+"""The averaged weights as the teacher of the terms of consistency and MeanFlow."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class AveragedTeacher:
     def meet(self, model: LaddForDiffusionLM, plan: StagePlan, ema: EMACallback | None, device: torch.device) -> None:
         """Copies the model of a run, if its stages ask for its average, before the model is sharded."""
         self._step = -1
-        asked = any(one.consistency_weight and one.consistency_teacher == "average" for one in plan.objectives())
+        asked = any(one.asks_average for one in plan.objectives())
         if ema is None or not asked:
             self._copy = None
         elif not is_sharded(model):  # else it is that of an earlier run of the same trainer

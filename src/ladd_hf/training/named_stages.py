@@ -1,4 +1,4 @@
-"""Named stages: the paper's `encoder` and `prior`, `joint`, and `mdlm` and `consistency`, which are ours. Section 6."""
+"""Named stages: the paper's `encoder` and `prior`, `joint`, and ours: `mdlm`, `consistency`, `meanflow`. Section 6."""
 
 from __future__ import annotations
 
@@ -41,6 +41,14 @@ register_stage(
     Stage(
         "consistency",
         objective={**dict.fromkeys(_OF_THE_ENCODER, 0.0), "consistency_weight": 1.0},
+        freeze=("encoder",),
+        from_average=("encoder",),
+    )
+)
+register_stage(
+    Stage(
+        "meanflow",
+        objective={**dict.fromkeys(_OF_THE_ENCODER, 0.0), "meanflow_share": 0.75},
         freeze=("encoder",),
         from_average=("encoder",),
     )

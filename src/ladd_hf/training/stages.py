@@ -1,8 +1,8 @@
 """The stages of a run as data: each one's length, objective, fixed parts and starting point. Section 6.
 
 A run without stages trains one objective from its first step to its last. With them, each stage has the run's
-objective with some settings of its own. The paper's two are `encoder` and `prior`; `mdlm` before them and
-`consistency` after them are ours.
+objective with some settings of its own. The paper's two are `encoder` and `prior`; `mdlm` before them, and
+`consistency` and `meanflow` after them are ours.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Stage:
     Attributes:
         name: `mdlm` (the tokens alone), `encoder` (the paper's stage 1: latents and tokens, no prior), `prior` (its
             stage 2: tokens and latents, the encoder fixed), `joint` (all at once), `consistency` (as `prior`, with the
-            consistency term), or a registered one.
+            consistency term), `meanflow` (as `prior`, with latents that jump), or a registered one.
         steps: length in steps, or a share of the run if below 1. The last stage has none and lasts to the end.
         epochs: length in passes over the data, instead of `steps`.
         objective: settings of the objective that replace those of the run.
@@ -155,7 +155,7 @@ class Stage:
 
 STAGES: Registry[Stage] = Registry(
     "stage",
-    modules=dict.fromkeys(("mdlm", "encoder", "prior", "joint", "consistency"), "named_stages"),
+    modules=dict.fromkeys(("mdlm", "encoder", "prior", "joint", "consistency", "meanflow"), "named_stages"),
     package=__package__,
 )
 

@@ -18,6 +18,7 @@ from transformers.utils import logging
 from ..data.collator import LaddCollator
 from ..data.precompute import stores_latents
 from ..data.text_layout import adopt_layout
+from ..diffusion.meanflow import check_jumps
 from ..diffusion.objective import TrainingObjective
 from ..diffusion.runs import LATENT_WIDTH, marginal_run, run_path
 from ..diffusion.step_counts import StepCounts, batch_counts, maskable_tokens, total
@@ -220,6 +221,8 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         check_sharding(self.accelerator, stages, wrapped=hasattr(self.model, "get_base_model"))
         for objective in args.stage_plan.objectives():
             objective.check_fits(model.config.latent_type)
+            if not objective.tokens_alone:
+                check_jumps(model, objective)
         if model.needs_latent_anchors and trains_encoder(model):
             check_anchors_are_found(args.stage_plan)
         if model.latents_alone == "masked":
@@ -306,12 +309,12 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         self._record.add_flops(flops * self.args.world_size, self._stage_number())
         return round(flops)
 
-    def _kind_of_step(self) -> tuple[int, bool, bool]:
-        """Returns what a step's cost depends on: its stage, and whether it has a teacher and estimates, which
+    def _kind_of_step(self) -> tuple[int, bool, bool, bool]:
+        """Returns what a step's cost depends on: its stage, and whether it has a teacher, estimates and jumps, which
         a ramp may begin with later than the stage."""
         objective = self.args.objective_at(self.state.global_step)
         estimates = self._ladd_model().self_conditioning and objective.latent_loss_weight > 0
-        return self._stage_number(), objective.consistency_weight > 0, estimates
+        return self._stage_number(), objective.consistency_weight > 0, estimates, objective.meanflow_share > 0
 
     def _stage_number(self) -> int:
         return self.args.stage_plan.number_at(self.state.global_step)
@@ -357,7 +360,7 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
 
     def _averaged_teacher(self, objective: TrainingObjective) -> LaddForDiffusionLM | None:
         """Returns the model with the averaged weights, if the objective aims at its predictions and there is one."""
-        if self.ema is None or not objective.consistency_weight or objective.consistency_teacher != "average":
+        if self.ema is None or not objective.asks_average:
             return None
         return self._teacher.at(self.state.global_step, self.ema)
 

@@ -23,14 +23,14 @@ class TrainingCost:
 
     def __init__(self) -> None:
         # by stage and kind of step: positions and operations of each batch
-        self._counted: dict[tuple[int, bool, bool], list[tuple[int, int]]] = {}
+        self._counted: dict[tuple[int, bool, bool, bool], list[tuple[int, int]]] = {}
         self._seen: int | None = None  # operations of the present batch, if it was counted
 
     @contextmanager
-    def watching(self, kind: tuple[int, bool, bool], inputs: Mapping[str, Any]) -> Iterator[None]:
+    def watching(self, kind: tuple[int, bool, bool, bool], inputs: Mapping[str, Any]) -> Iterator[None]:
         """Context of the forward and backward pass of a batch of `input_ids` `(B, S)`.
 
-        `kind` is the number of the stage, and whether the consistency term and self-conditioning are on."""
+        `kind` is the number of the stage, and whether the consistency term, self-conditioning and jumps are on."""
         counted, self._seen = self._counted.setdefault(kind, []), None
         if len(counted) == _COUNTED:
             yield
@@ -41,7 +41,7 @@ class TrainingCost:
         self._seen = counter.flops
         counted.append((inputs["input_ids"].numel(), counter.flops))
 
-    def of(self, kind: tuple[int, bool, bool], inputs: Mapping[str, Any]) -> float:
+    def of(self, kind: tuple[int, bool, bool, bool], inputs: Mapping[str, Any]) -> float:
         """Returns the operations of the batch that was watched last."""
         if self._seen is not None:
             return self._seen
