@@ -18,7 +18,7 @@ that of the example's own y_0.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -29,7 +29,7 @@ from .precision import at_least_float32, full_precision
 
 
 class Jump(NamedTuple):
-    """Jumps from times t to r <= t, with tau of both and the angle of t's signal and noise, `(B,)` float64 each."""
+    """Jumps from times t to r <= t, with tau of both, `(B,)` float64 each."""
 
     start: Tensor
     end: Tensor
@@ -63,7 +63,9 @@ def motion(schedule: GaussianSchedule, noisy: Tensor, sample: Tensor, jump: Jump
     by a noise - s y_0 per radian, and tau by 1 / (a + s)^2.)
     """
     t = jump.start
-    variance, slope = torch.func.jvp(schedule.signal_variance, (t,), (torch.ones_like(t),))
+    variance, slope = cast(
+        tuple[Tensor, Tensor], torch.func.jvp(schedule.signal_variance, (t,), (torch.ones_like(t),))
+    )
     signal, noise = variance.sqrt(), (1 - variance).sqrt()
     angle = (jump.start_line - jump.end_line) * (signal + noise).square()
     a, s, radians = (one.to(noisy)[:, None, None] for one in (signal, noise, angle))
@@ -84,8 +86,9 @@ def with_change(
         moved: their tangents.
     """
     with torch.no_grad(), full_precision(noisy), forward_ad.dual_level():
-        duals = (forward_ad.make_dual(one, by) for one, by in zip((noisy, t), moved, strict=True))
-        prediction, change = forward_ad.unpack_dual(predict(*duals))
+        noisy, t = (forward_ad.make_dual(one, by) for one, by in zip((noisy, t), moved, strict=True))
+        found = forward_ad.unpack_dual(predict(noisy, t))
+        prediction, change = found.primal, found.tangent
         return prediction, torch.zeros_like(prediction) if change is None else change
 
 

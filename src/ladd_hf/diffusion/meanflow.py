@@ -19,6 +19,8 @@ from .objective import TrainingObjective
 from .precision import at_least_float32, uncached_autocast
 from .rng import RowGenerator
 
+_FIRST = 0.98  # above it, times are where runs begin
+
 
 def check_jumps(denoiser: Any, objective: TrainingObjective) -> None:
     """Raises `ValueError` for an objective with jumps, if the time that a step leads to is no input of the denoiser."""
@@ -34,16 +36,21 @@ def draw_jumps(
 ) -> tuple[NoisyTokens, Tensor]:
     """Draws the times of jumps, t and r <= t, for a share of the examples that learn latents.
 
-    Both are logit-normal. The tokens keep their times, and all other examples both of theirs.
+    Both are logit-normal, but for the jumps from where runs begin, of which such a law has next to none: these lead to
+    any time, evenly. The tokens keep their times, and all other examples both of theirs.
 
-    Returns the batch with t as the latents' times of these examples, and r, `(B,)`; for the others the latents' time.
+    Returns the batch with t as the latents' times of these examples, and r, `(B,)`; for the others the latents' time,
+    which is 1 if they are dropped.
     """
     times = batch.times
     jump = (random.uniform() < objective.meanflow_share) & (times.latent_rates > 0) & ~dropped
     drawn = torch.sigmoid(objective.meanflow_time_mean + objective.meanflow_time_std * random.normal(2))  # (B, 2)
-    start = drawn.amax(1).clamp(min=objective.min_time)
+    first = random.uniform() < objective.meanflow_start_share
+    even = random.uniform(2)  # (B, 2)
+    start = torch.where(first, 1 - (1 - _FIRST) * even[:, 0], drawn.amax(1)).clamp(min=objective.min_time)
+    end = torch.where(first, even[:, 1], drawn.amin(1))
     latent_times = torch.where(jump, start, times.latent_times)
-    targets = torch.where(jump, torch.minimum(drawn.amin(1), start), latent_times)
+    targets = torch.where(jump, torch.minimum(end, start), torch.where(dropped, 1.0, latent_times))
     return replace(batch, times=times._replace(latent_times=latent_times)), targets
 
 
@@ -80,9 +87,7 @@ def distilled(
         if objective.meanflow_teacher != "data":
             clean = _taught(teacher, batch, rows, noisy, jump.start)
         with tangents_of(denoiser):
-            prediction, change = with_change(
-                predict, noisy, jump.start, motion(channel.schedule, noisy, clean, jump)
-            )
+            prediction, change = with_change(predict, noisy, jump.start, motion(channel.schedule, noisy, clean, jump))
     return rows, jump_target(clean, prediction, change, jump, objective.meanflow_tangent), jump
 
 

@@ -51,7 +51,8 @@ _CHOICES = {
 }
 # Ranges of the numeric settings.
 OBJECTIVE_RANGES: dict[str, NumberRange] = {
-    **dict.fromkeys((*_SHARES, *_JUMPS, "contrastive_mask_ratio", "meanflow_share", "meanflow_tangent"), SHARE),
+    **dict.fromkeys((*_SHARES, *_JUMPS, "contrastive_mask_ratio"), SHARE),
+    **dict.fromkeys(("meanflow_share", "meanflow_start_share", "meanflow_tangent"), SHARE),
     **dict.fromkeys(_WEIGHTS, WEIGHT),
     "min_time": NumberRange("a time from 0 to below 1, such as 1e-4", least=0, most=1, without_ends=("most",)),
     **dict.fromkeys(("time_shift", "contrastive_temperature", "meanflow_time_std", "meanflow_damping"), POSITIVE),
@@ -104,6 +105,8 @@ class TrainingObjective:
             to a time r. Their loss of latents is that of MeanFlow, of weight `latent_loss_weight`; the others keep
             theirs.
         meanflow_time_mean, meanflow_time_std: of the logit-normal law from which t and r are drawn, the larger one t.
+        meanflow_start_share: share of the jumps that begin where runs begin, with t above 0.98, and lead to any time,
+            evenly.
         meanflow_damping: c in e / (1 + e / c), the loss of a mean squared error e of average velocities, in which the
             divisor has no gradient.
         meanflow_tangent: share of the derivative along the flow that counts. A ramp from 0 warms it up.
@@ -140,7 +143,8 @@ class TrainingObjective:
     consistency_clean_latents: bool = False
     meanflow_share: float = 0.0
     meanflow_time_mean: float = -1.0
-    meanflow_time_std: float = 1.0
+    meanflow_time_std: float = 2.0
+    meanflow_start_share: float = 0.25
     meanflow_damping: float = 5.0
     meanflow_tangent: float = 1.0
     meanflow_teacher: Literal["average", "model", "data"] = "average"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .eval_mode import evaluation_mode
-from .transformer import ZeroInitLinear
+from .transformer import TimestepEmbedding, ZeroInitLinear
 
 _NAME = "jump_embedding"  # of the embedding in a denoiser
 
@@ -42,16 +42,22 @@ class JumpEmbedding(nn.Module):
 
 @contextmanager
 def tangent_mode(model: Any) -> Iterator[None]:
-    """Context in which a model is in evaluation mode and computes attention eagerly, which has forward derivatives:
-    fused kernels have none."""
-    config = model.config
+    """Context in which a model is in evaluation mode and has forward derivatives.
+
+    Attention is computed eagerly, for fused kernels have none, and times are embedded with smooth ones.
+    """
+    config, embeddings = model.config, [one for one in model.modules() if isinstance(one, TimestepEmbedding)]
     before = config._attn_implementation
     with evaluation_mode(model):
         config._attn_implementation = "eager"
+        for one in embeddings:
+            one.smooth = True
         try:
             yield
         finally:
             config._attn_implementation = before
+            for one in embeddings:
+                one.smooth = False
 
 
 def without_jumps(info: Mapping[str, Any]) -> dict[str, Any]:
