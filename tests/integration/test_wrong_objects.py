@@ -287,9 +287,10 @@ NUMBERS = (
     *("quantizer_dropout", "encoder_corruption", "encoder_mask_ratio", "contrastive_weight", "contrastive_mask_ratio"),
     *("contrastive_temperature", "conditional_independence_weight", "latent_kl_weight"),
     *("consistency_weight", "consistency_min_jump", "consistency_max_jump"),
+    *("meanflow_share", "meanflow_time_std", "meanflow_start_share", "meanflow_damping", "meanflow_tangent"),
     *("ema_decay", "nelbo_samples"),
 )
-CHOICES = ("time_distribution", "token_weighting", "latent_weighting", "consistency_teacher")
+CHOICES = ("time_distribution", "token_weighting", "latent_weighting", "consistency_teacher", "meanflow_teacher")
 SETTINGS = {
     **{name: (f"`{name}`", "much", None, [1], -5, float("nan")) for name in NUMBERS},
     **{name: (f"{name}`", 3, None, "other") for name in CHOICES},

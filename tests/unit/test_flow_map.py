@@ -1,4 +1,4 @@
-"""A model with `latent_flow_map` is told where steps lead: nothing changes until it is distilled; runs and losses tell."""
+"""A model with `latent_flow_map` is told where steps lead: nothing changes until it is distilled."""
 
 from __future__ import annotations
 
@@ -91,9 +91,9 @@ def test_a_model_saved_without_it_is_the_same_bit_for_bit_until_it_is_distilled(
 
 def test_only_its_own_weights_may_be_missing(stirred_model, tmp_path):
     stirred_model("continuous").save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="it lacks model.latent_input.estimate_proj.weight"):
+    with pytest.raises(ValueError, match=r"it lacks model.latent_input.estimate_proj.weight"):
         LaddForDiffusionLM.from_pretrained(tmp_path, latent_self_conditioning=True)
-    with pytest.raises(ValueError, match="has .*jump_embedding.* besides"):
+    with pytest.raises(ValueError, match=r"has .*jump_embedding.* besides"):
         stirred_model("continuous", latent_flow_map=True).save_pretrained(tmp_path)
         LaddForDiffusionLM.from_pretrained(tmp_path, latent_flow_map=False)
 
@@ -117,7 +117,7 @@ def test_targets_that_are_not_read_or_do_not_fit_are_refused(model, stirred_mode
     with pytest.raises(ValueError, match="which this model does not read: leave it out, or load"):
         called(stirred_model("continuous"), tokens, latents, t, t)
     one = model()
-    with pytest.raises(ValueError, match="holds 0.6 for latents at 0.5: a step leads to less noise"):
+    with pytest.raises(ValueError, match=r"holds 0.6 for latents at 0.5: a step leads to less noise"):
         called(one, tokens, latents, t, t + 0.1)
     with pytest.raises(ValueError, match=r"`latent_target_timesteps` has shape \(2,\) for a batch of 3"):
         called(one, tokens, latents, t, t[:2])
@@ -228,13 +228,11 @@ def test_derivatives_by_time_are_those_of_averaged_sinusoids(model):
 
 
 def test_objectives_that_do_not_go_with_it_are_refused(stirred_model):
-    with pytest.raises(
-        ValueError, match="`meanflow_share` is 0.75, but this model does not have .*latent_flow_map=True"
-    ):
+    with pytest.raises(ValueError, match=r"`meanflow_share` is 0.75, but this model does not .*`latent_flow_map=True`"):
         loss_of(stirred_model("continuous"), texts())
-    with pytest.raises(ValueError, match="`meanflow_share` is 0.5, which does nothing for a model whose `latent_type`"):
+    with pytest.raises(ValueError, match=r"`meanflow_share` is 0.5, which does nothing for a model"):
         TrainingObjective(meanflow_share=0.5).check_fits("discrete")
-    with pytest.raises(ValueError, match="`adaptive_times` is set, and `meanflow_share` is 0.5"):
+    with pytest.raises(ValueError, match=r"`adaptive_times` is set, and `meanflow_share` is 0.5"):
         TrainingObjective(meanflow_share=0.5, adaptive_times=True)
     with pytest.raises(ValueError, match="give 'average' or 'model' or 'data'"):
         TrainingObjective(meanflow_teacher="ema")

@@ -42,7 +42,12 @@ def test_every_argument_of_ours_explains_itself():
 
 
 @pytest.mark.parametrize(  # of which one excludes the other
-    "apart", [{"encoder_corruption": 0.3}, {"adaptive_times": True, "encoder_corruption": 0.0}], ids=str
+    "apart",
+    [
+        {"encoder_corruption": 0.3, "meanflow_share": 0.7},
+        {"adaptive_times": True, "encoder_corruption": 0.0, "meanflow_share": 0.0},
+    ],
+    ids=str,
 )
 def test_what_is_set_is_trained(apart):
     options = {
@@ -67,6 +72,12 @@ def test_what_is_set_is_trained(apart):
         "consistency_max_jump": 0.8,
         "consistency_teacher": "model",
         "consistency_clean_latents": True,
+        "meanflow_time_mean": -0.5,
+        "meanflow_time_std": 1.5,
+        "meanflow_start_share": 0.2,
+        "meanflow_damping": 3.0,
+        "meanflow_tangent": 0.9,
+        "meanflow_teacher": "data",
         "latent_kl_weight": 0.8,
         "latent_target_gradient": True,
         "tokens_alone": True,

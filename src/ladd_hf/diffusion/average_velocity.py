@@ -2,8 +2,8 @@
 
 Any process that preserves variance runs along straight lines once it is rescaled: with z = y_t / (a + s) and
 tau = s / (a + s), z = (1 - tau) y_0 + tau noise. Its flow has the velocity v(z, tau) = E[noise - y_0 | z]
-= (z - E[y_0 | z]) / tau, and MeanFlow (Geng et al., arXiv 2505.13447) learns its average u between two times, with which
-one step goes from t to r without error: z_r = z_t - (tau_t - tau_r) u(z_t, t, r).
+= (z - E[y_0 | z]) / tau, and MeanFlow (Geng et al., arXiv 2505.13447) learns its average u between two times, with
+which one step goes from t to r without error: z_r = z_t - (tau_t - tau_r) u(z_t, t, r).
 
 Here a network keeps predicting a y_0, from which u = (z_t - y_0(t, r)) / tau_t. At r = t that is the mean of y_0, the
 ordinary prediction; for r < t it is the point in which the chord from z_t through z_r ends, so that `ddim`, whose step

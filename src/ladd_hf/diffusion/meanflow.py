@@ -48,7 +48,7 @@ def draw_jumps(
     first = random.uniform() < objective.meanflow_start_share
     even = random.uniform(2)  # (B, 2)
     start = torch.where(first, 1 - (1 - _FIRST) * even[:, 0], drawn.amax(1)).clamp(min=objective.min_time)
-    end = torch.where(first, even[:, 1], drawn.amin(1))
+    end = torch.where(first, even[:, 1] * start, drawn.amin(1))
     latent_times = torch.where(jump, start, times.latent_times)
     targets = torch.where(jump, torch.minimum(end, start), torch.where(dropped, 1.0, latent_times))
     return replace(batch, times=times._replace(latent_times=latent_times)), targets

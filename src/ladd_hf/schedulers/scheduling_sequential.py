@@ -31,8 +31,8 @@ class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks
             each.
         max_latent_steps: limit of the latents' steps; a single step is exact if the latent is a single code.
         timestep_spacing, latent_solver, latent_renoising, unmasking, remasking, token_waiting, temperature,
-            latent_temperature, noise_process, pad_token_id, tokenizer_size, latent_unpooling: as in [`LaddScheduler`]. No token waits for
-            latents that come first.
+            latent_temperature, noise_process, pad_token_id, tokenizer_size, latent_unpooling: as in [`LaddScheduler`].
+            No token waits for latents that come first.
     """
 
     @register_to_config

@@ -34,8 +34,8 @@ class LaddTunedScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks up t
         budgets: numbers of steps that are solved, and thus checked, here; others are solved on demand.
         latent_solver, latent_renoising, unmasking, remasking, token_waiting, temperature, latent_temperature,
             noise_process, pad_token_id, tokenizer_size, latent_unpooling: as in [`LaddScheduler`]; `unmasking` cannot
-            be `first_hitting`, which does not look at times. The bound that is the least is that of runs at temperature 1
-            in which no token waits.
+            be `first_hitting`, which does not look at times. The bound that is the least is that of runs at temperature
+            1 in which no token waits.
 
     Raises `ValueError` for a table that is none or of other noise schedules, and for budgets that have no run.
     """
