@@ -63,9 +63,7 @@ def motion(schedule: GaussianSchedule, noisy: Tensor, sample: Tensor, jump: Jump
     by a noise - s y_0 per radian, and tau by 1 / (a + s)^2.)
     """
     t = jump.start
-    variance, slope = cast(
-        tuple[Tensor, Tensor], torch.func.jvp(schedule.signal_variance, (t,), (torch.ones_like(t),))
-    )
+    variance, slope = cast(tuple[Tensor, Tensor], torch.func.jvp(schedule.signal_variance, (t,), (torch.ones_like(t),)))
     signal, noise = variance.sqrt(), (1 - variance).sqrt()
     angle = (jump.start_line - jump.end_line) * (signal + noise).square()
     a, s, radians = (one.to(noisy)[:, None, None] for one in (signal, noise, angle))
