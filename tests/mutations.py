@@ -259,6 +259,27 @@ MUTATIONS = [
         "tests/integration/pipelines/test_interpolation.py",
     ),
     Mutation(
+        "leave the derivative out of a jump's target",
+        "diffusion/average_velocity.py",
+        "(prediction - sample) - change)",
+        "(prediction - sample))",
+        "tests/unit/diffusion/test_average_velocity.py",
+    ),
+    Mutation(
+        "draw less noise anew than the share says",
+        "diffusion/gaussian.py",
+        "(1 - share**2) *",
+        "(1 - share**3) *",
+        "tests/unit/diffusion/test_average_velocity.py",
+    ),
+    Mutation(
+        "let dropped latents jump",
+        "diffusion/meanflow.py",
+        "torch.where(dropped, 1.0, latent_times)",
+        "latent_times",
+        "tests/unit/test_flow_map.py",
+    ),
+    Mutation(
         "reverse the divergence of the consistency term",
         "diffusion/consistency.py",
         "F.kl_div(log, target_log,",

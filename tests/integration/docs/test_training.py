@@ -14,7 +14,7 @@ PAGE = (Path(__file__).resolve().parents[3] / "docs" / "training.md").read_text(
 def test_the_examples_run_in_order(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     examples = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    assert len(examples) == 9
+    assert len(examples) == 10
     exec("\n".join(examples), {})
     out = capsys.readouterr().out
     assert out.startswith("[('mdlm', 0), ('encoder', 1000), ('prior', 1300)]\n0.25\n16 4096\n0.5\n0.0 1.0\n")
