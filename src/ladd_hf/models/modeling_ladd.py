@@ -402,7 +402,7 @@ class LaddForDiffusionLM(GatheredLatents, BoundedTexts, LaddPreTrainedModel, Pre
         check_times(len(noisy), latent_timesteps=t)
         return cast(Tensor, self.latent_anchors(prediction, noisy, one_or_each(t)))
 
-    def _anchors_of(self, prediction: Tensor | None) -> dict[str, Tensor]:
+    def _anchors_of(self, prediction: Tensor | None) -> dict[str, Any]:
         """Returns what the output of a prediction of anchors says about them."""
         if self.latent_anchors is None or prediction is None:
             return {}
