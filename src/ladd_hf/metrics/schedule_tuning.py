@@ -79,7 +79,7 @@ def tune_schedule(
     # While all tokens are masked, latents alone are cheap; later on, they would cost as much as tokens.
     latents_first = alone == "always" or (alone == "masked" and cost == "flops")
     with evaluation_mode(model), torch.no_grad():
-        batches = list(_batches(model, data, num_texts, batch_size))
+        batches = list(held_out_batches(model, data, num_texts, batch_size))
         table = measure_losses(model, batches, cells, num_draws, rows_at_once, seed, latents_first, latent_width)
         latent_cost = latent_step_cost(model, batches[0]) if cost == "flops" else None
     of_model = {} if config is None else LaddTunedScheduler.options_of(config)
@@ -87,8 +87,18 @@ def tune_schedule(
     return tuned if config is None else tuned.for_model(config)
 
 
-def _batches(model: Any, data: Any, num_texts: int, batch_size: int) -> Iterator[HeldOutTexts]:
-    """Yields the first texts as batches on the model's device."""
+def held_out_batches(model: Any, data: Any, num_texts: int, batch_size: int) -> Iterator[HeldOutTexts]:
+    """Yields the first texts as batches on the model's device.
+
+    Args:
+        model: a denoiser, with a `config` and a `device` if it is a model.
+        data: `(N, S)` ids, or examples with `input_ids` (and perhaps `attention_mask`, `labels` and
+            `precomputed_latents`).
+        num_texts: number of texts, the first of `data`.
+        batch_size: texts at once.
+
+    Raises `ValueError` for anything else, and for texts that the model does not take.
+    """
     config = getattr(model, "config", None)
     if isinstance(data, str) or not isinstance(data, Iterable):
         raise ValueError(f"`data` is {described(data)}; give `(N, S)` ids, or examples with `input_ids`.")
