@@ -413,7 +413,8 @@ def baseline_arguments(training: LaddTrainingArguments, folder: Path) -> LaddTra
     arguments.output_dir = str(folder)
     arguments.stages, arguments.measures = [], []
     arguments.fully_masked_share = arguments.latent_dropout = 0.0
-    arguments.encoder_corruption = arguments.encoder_mask_ratio = 0.0
+    arguments.encoder_corruption = arguments.encoder_mask_ratio = arguments.encoder_noise = 0.0
+    arguments.latent_noise_time = arguments.latent_mask_share = arguments.latent_replacement_share = 0.0
     arguments.quantizer_dropout = arguments.contrastive_weight = arguments.latent_kl_weight = 0.0
     arguments.conditional_independence_weight = 0.0
     arguments.latent_target_gradient = arguments.consistency_clean_latents = False

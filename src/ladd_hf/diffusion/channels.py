@@ -87,6 +87,14 @@ class LatentChannel(ABC):
     def dropped(self, latents: Tensor) -> Tensor:
         """Returns latents without information, in the shape of `latents`: zeros or mask codes. Paper, section 6."""
 
+    def unrelated(self, latents: Tensor, random: RowGenerator) -> Tensor:
+        """Draws latents that are of no text, in the shape of `latents`: by default pure noise."""
+        return self.prior(latents.shape[1], random).to(latents)
+
+    def seen(self, noisy: Tensor) -> Tensor:
+        """Returns the latents that say anything, `(B, M)` bool: by default all of them."""
+        return torch.ones(noisy.shape[:2], dtype=torch.bool, device=noisy.device)
+
     @abstractmethod
     def add_noise(self, clean: Tensor, t: Tensor, random: RowGenerator) -> Tensor:
         """Noises clean latents to times `t` `(B,)`."""
@@ -234,6 +242,14 @@ class DiscreteLatents(MaskedChannel, LatentChannel):
     def dropped(self, latents: Tensor) -> Tensor:
         """Returns mask codes in the shape of `latents`."""
         return torch.full_like(latents, self.mask_id)
+
+    def unrelated(self, latents: Tensor, random: RowGenerator) -> Tensor:
+        """Draws codes evenly from the codebook, `(B, M)`."""
+        return (random.uniform(latents.shape[1]) * self.mask_id).long()
+
+    def seen(self, noisy: Tensor) -> Tensor:
+        """Returns the codes that are not masked, `(B, M)` bool."""
+        return noisy != self.mask_id
 
     def loss(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
         """Returns the cross-entropy at masked codes over the number of codes, `(B,)` nats, from `(B, M, K)` logits."""

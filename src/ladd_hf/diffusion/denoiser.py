@@ -19,8 +19,10 @@ class Encode(Protocol):
         attention_mask: Tensor | None = None,
         random: RowGenerator | None = None,
         update_codebook: bool = True,
+        feature_noise: float = 0.0,
     ) -> EncodedLatents:
-        """Encodes `(B, S)` tokens; `update_codebook` allows a codebook to learn from them."""
+        """Encodes `(B, S)` tokens; `update_codebook` allows a codebook to learn from them, `feature_noise` is noise on
+        the encoder's input, relative to it. It is given only where it is set."""
 
 
 class Teacher(Protocol):
@@ -44,3 +46,6 @@ class Denoiser(Teacher, Protocol):
     @property
     def encode(self) -> Encode:
         """The model's encoder."""
+
+    def code_vectors(self, codes: Tensor) -> Tensor:
+        """Returns the vectors of codes, `(B, M)` to `(B, M, D)`; asked for only by `latent_replacement_share`."""

@@ -1,9 +1,9 @@
 """The noise schedule of continuous latents whose times are spread evenly over what noise costs the texts.
 
 A schedule decides how many of a run's steps, and of training's examples, are spent on each level of noise. What matters
-of a level is how much it changes of the text that is decoded, so that is measured: the loss of all tokens of a text, all
-of them masked, given its latents with that much noise. Not the paper's; after DiLaDiff, arXiv 2605.23605, which
-searches its schedule to this end.
+of a level is how much it changes of the text that is decoded, so that is measured: the loss of a text's tokens, all of
+them masked, given its latents with that much noise. Not the paper's; after DiLaDiff, arXiv 2605.23605, which searches
+its schedule to this end.
 """
 
 from __future__ import annotations

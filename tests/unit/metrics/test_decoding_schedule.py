@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from types import SimpleNamespace
 
@@ -91,7 +92,7 @@ def test_dips_of_a_noisy_measurement_are_levelled():
     np.testing.assert_allclose(curve.errors("loss"), [0, 0.3, 0.3, 0.3, 0.95, 0.95])
     np.testing.assert_allclose(curve.errors("accuracy"), curve.errors("loss"))
     values = curve.schedule(num_points=100)["signal_variance"]
-    assert all(late < early for early, late in zip(values[:-1], values[1:], strict=True))
+    assert all(late < early for early, late in itertools.pairwise(values))
 
 
 @pytest.mark.parametrize("name", ["sqrt", "cosine", {"name": "tan", "d": 10}], ids=str)

@@ -18,6 +18,7 @@ from ..chunks import Chunks, check_shortest, row_spans
 from ..configuration_ladd import LaddConfig
 from ..transformer import LaddBlock, rotary_embedding
 from .encoder_options import EncoderOptions, TrainedOptions
+from .feature_noise import with_noise
 from .pooling import POOLINGS
 
 
@@ -106,23 +107,29 @@ class LaddEncoder(nn.Module):
         self.log_variance = nn.Linear(width, config.latent_dim) if self.options.variance == "learned" else None
 
     def forward(
-        self, tokens: Tensor, attention_mask: Tensor | None = None, random: RowGenerator | None = None
+        self,
+        tokens: Tensor,
+        attention_mask: Tensor | None = None,
+        random: RowGenerator | None = None,
+        feature_noise: float = 0.0,
     ) -> EncodedLatents:
         """Encodes `(B, S)` tokens, some of them possibly masked; each text has at least M (see `check_lengths`).
 
-        `random` supplies the noise of an encoder with a variance; without it, the latents are its mean.
+        `random` supplies the noise of an encoder with a variance; without it, the latents are its mean. It supplies
+        that on the embeddings, too, see [`with_noise`].
         """
-        states = self._read(self._hidden_states(tokens, attention_mask), *row_spans(attention_mask, tokens))
+        embedded = with_noise(self.embed_tokens(tokens), feature_noise, random)
+        states = self._read(self._hidden_states(embedded, attention_mask), *row_spans(attention_mask, tokens))
         if self.mix is not None:  # nonlinear, so that a chunk can be more than the sum of its tokens
             states = F.silu(self.mix(states))
         vectors = normalized(self.readout(states), self.config)
         return drawn_latents(vectors, self._log_variance(states), random)
 
-    def _hidden_states(self, tokens: Tensor, attention_mask: Tensor | None) -> Tensor:
+    def _hidden_states(self, states: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """Returns the last states from the embeddings, `(B, S, H)` each."""
         config = self.config
-        states = self.embed_tokens(tokens)  # (B, S, H)
         mask = create_bidirectional_mask(config=config, inputs_embeds=states, attention_mask=attention_mask)
-        positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
+        positions = torch.arange(states.shape[1], device=states.device)[None]
         head_dim = self.options.hidden_size // self.options.num_attention_heads
         rotary = rotary_embedding(positions, head_dim, rope_theta(config), states.dtype)
         for block in self.blocks:
