@@ -6,6 +6,7 @@ from typing import Any
 
 from ..diffusion.latent_predictions import LATENT_PREDICTIONS
 from ..diffusion.noise_schedules import gaussian_schedule, mask_schedule
+from .encoders.encoder_options import ENCODERS
 from .latent_options import LATENT_DENOISERS, LATENT_HEADS
 from .quantizers.quantizer_options import QUANTIZERS
 from .text_frame import TextFrame
@@ -127,6 +128,11 @@ def check_latent_settings(config: Any) -> None:
         raise ValueError(
             f"`latent_type` is 'discrete', but `encoder.variance` is {encoder.variance!r}: leave it out, or choose "
             "the latent type 'continuous'."
+        )
+    if getattr(encoder, "standardization", False) and ENCODERS.parsed(config.encoder)[0] == "trained":
+        raise ValueError(
+            "`latent_type` is 'discrete', but `encoder.standardization` is set for a trained encoder, whose codebook "
+            "is learnt with it and fits no other vectors: leave it out, or choose the latent type 'continuous'."
         )
     _check_codes(config)
 

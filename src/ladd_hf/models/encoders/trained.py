@@ -4,6 +4,7 @@ Paper, section 4."""
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -20,6 +21,7 @@ from ..transformer import LaddBlock, rotary_embedding
 from .encoder_options import EncoderOptions, TrainedOptions
 from .feature_noise import with_noise
 from .pooling import POOLINGS
+from .statistics import LatentStatistics
 
 
 def check_lengths(config: LaddConfig, tokens: Tensor, attention_mask: Tensor | None = None, wait: bool = False) -> None:
@@ -87,7 +89,12 @@ class LatentReadout(nn.Linear):
 
 
 class LaddEncoder(nn.Module):
-    """A bidirectional transformer over the clean tokens, read out into M vectors of size D."""
+    """A bidirectional transformer over the clean tokens, read out into M vectors of size D.
+
+    With `standardization` they are standardised once there are statistics.
+    """
+
+    _keep_in_fp32_modules_strict = ["encoder.statistics"]  # the model reads it under this name
 
     def __init__(self, config: LaddConfig) -> None:
         super().__init__()
@@ -105,6 +112,7 @@ class LaddEncoder(nn.Module):
         width = width if self.mix is None else 4 * hidden
         self.readout = LatentReadout(width, config.latent_dim)
         self.log_variance = nn.Linear(width, config.latent_dim) if self.options.variance == "learned" else None
+        self.statistics = LatentStatistics(config.latent_dim) if self.options.standardization else None
 
     def forward(
         self,
@@ -118,6 +126,19 @@ class LaddEncoder(nn.Module):
         `random` supplies the noise of an encoder with a variance; without it, the latents are its mean. It supplies
         that on the embeddings, too, see [`with_noise`].
         """
+        encoded = self.as_read(tokens, attention_mask, random, feature_noise)
+        if self.statistics is None or not self.statistics.gathered:
+            return encoded
+        return replace(encoded, vectors=self.statistics(encoded.vectors).to(encoded.vectors))
+
+    def as_read(
+        self,
+        tokens: Tensor,
+        attention_mask: Tensor | None = None,
+        random: RowGenerator | None = None,
+        feature_noise: float = 0.0,
+    ) -> EncodedLatents:
+        """Encodes like `forward`, without standardisation."""
         embedded = with_noise(self.embed_tokens(tokens), feature_noise, random)
         states = self._read(self._hidden_states(embedded, attention_mask), *row_spans(attention_mask, tokens))
         if self.mix is not None:  # nonlinear, so that a chunk can be more than the sum of its tokens
