@@ -56,9 +56,10 @@ CHANGES: dict[str, dict[str, str]] = {
     "samples": {
         "MDLM": "python-docs-mdlm.yaml",
         "recipe": "",
-        "Co-LADD": "python-docs-co.yaml",
-        "Co-LADD, more noise around latents": "python-docs-co.yaml --encoder '{std: 0.7}'",
-        "Co-LADD, latents' loss times 8": "python-docs-co.yaml --latent_loss_weight 8",
+        "Co-LADD": "python-docs-co.yaml --latent_prediction_type sample",
+        "Co-LADD, more noise around latents": "python-docs-co.yaml --latent_prediction_type sample "
+        "--encoder '{std: 0.7}'",
+        "Co-LADD, latents' loss times 8": "python-docs-co.yaml --latent_prediction_type sample --latent_loss_weight 8",
         "no MDLM before": """--stages '{"mdlm":null}'""",
         "no pooling": "--latent_pooling none",
         "codes alone: no loss on tokens beside them": "--time_distribution sequential --fully_masked_share 0",

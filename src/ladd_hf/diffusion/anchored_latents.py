@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .channels import BOUND_STEP, ContinuousLatents, Draw
+from .channels import BOUND_STEP, ContinuousLatents
 from .gaussian import ddpm_mean, ddpm_step, ddpm_variance
+from .masked import TokenSampler
 from .noise_schedules import GaussianSchedule
 from .precision import at_least_float32, full_precision
 from .rng import RowGenerator
@@ -26,7 +27,7 @@ class Anchors:
 
     Attributes:
         points: `(K, D)`.
-        spread: variance of each coordinate around the nearest point, a number; 0 if latents are at the points.
+        spread: variance of each coordinate around the nearest point, a scalar; 0 if latents are at the points.
     """
 
     points: Tensor
@@ -108,8 +109,8 @@ class AnchoredLatents(ContinuousLatents):
 
     def of_output(self, output: Any) -> AnchoredLatents:
         """See [`LatentChannel.of_output`]."""
-        points = getattr(output, "latent_anchors", None)
-        return self if points is None else self.with_anchors(Anchors(points))
+        points, spread = getattr(output, "latent_anchors", None), getattr(output, "latent_anchor_spread", None)
+        return self if points is None else self.with_anchors(Anchors(points, 0.0 if spread is None else spread))
 
     def loss(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
         """Returns the cross-entropy of the nearest anchors, averaged over the latents, `(B,)` nats."""
@@ -144,10 +145,20 @@ class AnchoredLatents(ContinuousLatents):
         following = ddpm_step(self.schedule, clean, noisy, self._times(t, noisy), self._times(end, noisy), noise)
         return torch.where(s < t, -self._log_ratio(prediction, clean, noisy, following, t, end), 0.0)
 
-    def _step_target(self, prediction: Tensor, noisy: Tensor, t: float, random: RowGenerator, draw: Draw) -> Tensor:
-        """Draws an anchor for each latent, `(B, M, D)`."""
-        uniform = random.uniform(noisy.shape[1])
-        drawn = draw(prediction.flatten(0, 1), uniform.flatten()).view(noisy.shape[:2])
+    def _step_target(
+        self, prediction: Tensor, noisy: Tensor, t: float, random: RowGenerator, draw: TokenSampler
+    ) -> Tensor:
+        """Draws an anchor for each latent, `(B, M, D)`.
+
+        A temperature is that of the anchors' law, not of the noise's: a latent by itself has then the same tempered law
+        after any number of steps. Tempered as a whole, the posterior would take noise for signal.
+        """
+        uniform, evidence = random.uniform(noisy.shape[1]), None
+        if draw.temperature != 1:
+            times = torch.full((len(noisy),), t, dtype=torch.float64, device=noisy.device)
+            share = self.schedule.signal_variance(times).float()
+            evidence = self.anchors.log_likelihoods(noisy.float(), share).flatten(0, 1)
+        drawn = draw(prediction.flatten(0, 1), uniform.flatten(), evidence).view(noisy.shape[:2])
         return self.anchors.points[drawn].to(noisy)
 
     def estimate(self, prediction: Tensor, noisy: Tensor, t: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,12 +26,10 @@ from .gaussian import (
     sample_from_noise,
     sample_weight,
 )
-from .masked import add_mask_noise, draw_categorical, draw_unmask
+from .masked import OWN_LAW, TokenSampler, add_mask_noise, draw_unmask
 from .noise_schedules import GaussianSchedule, MaskSchedule
 from .precision import at_least_float32
 from .rng import RowGenerator
-
-Draw = Callable[[Tensor, Tensor], Tensor]
 
 # The bound of continuous latents depends on the smallest noise; it is taken over steps of this length in time.
 BOUND_STEP = 1e-3
@@ -145,7 +143,7 @@ class LatentChannel(ABC):
         s: float,
         random: RowGenerator,
         moves: Tensor,
-        draw: Draw = draw_categorical,
+        draw: TokenSampler = OWN_LAW,
     ) -> Tensor:
         """Returns latents at time s from those at time t > s, the denoiser's prediction at t and `draw_moves`.
 
@@ -200,7 +198,7 @@ class MaskedChannel:
         return draw_unmask(ids == self.mask_id, alpha_t, alpha_s, random.uniform(ids.shape[1]), remask)
 
     def reveal(
-        self, ids: Tensor, places: Tensor, logits: Tensor, uniform: Tensor, draw: Draw = draw_categorical
+        self, ids: Tensor, places: Tensor, logits: Tensor, uniform: Tensor, draw: TokenSampler = OWN_LAW
     ) -> Tensor:
         """Returns `(B, length)` ids: those at `places` drawn from the denoiser's logits, the others unchanged.
 
@@ -209,7 +207,7 @@ class MaskedChannel:
             places: `(B, length)` bool, such as `draw_unmask` returns.
             logits: `(n, K)` at the places, in row-major order.
             uniform: `(B, length)` uniform numbers in [0, 1); those at the places are used.
-            draw: maps logits and uniform numbers `(n,)` to ids `(n,)`, such as a [`TokenSampler`].
+            draw: draws from the logits.
         """
         return ids.masked_scatter(places, draw(logits, uniform[places]).to(ids.dtype))
 
@@ -289,7 +287,7 @@ class DiscreteLatents(MaskedChannel, LatentChannel):
         s: float,
         random: RowGenerator,
         moves: Tensor,
-        draw: Draw = draw_categorical,
+        draw: TokenSampler = OWN_LAW,
     ) -> Tensor:
         """Reveals the codes of `moves`, drawn from the predicted logits `(B, M, K)`; the others do not change."""
         return self.reveal(noisy, moves, prediction[moves], random.uniform(noisy.shape[1]), draw)
@@ -425,7 +423,7 @@ class ContinuousLatents(LatentChannel):
         s: float,
         random: RowGenerator,
         moves: Tensor,
-        draw: Draw = draw_categorical,
+        draw: TokenSampler = OWN_LAW,
     ) -> Tensor:
         """Makes one step of the solver, `(B, M, D)`; the last one (s = 0) returns the predicted y_0."""
         clean = self._step_target(prediction, noisy, t, random, draw)
@@ -434,7 +432,9 @@ class ContinuousLatents(LatentChannel):
         times = (torch.tensor(time, dtype=noisy.dtype, device=noisy.device) for time in (t, s))
         return self.solver(self.schedule, clean, noisy, *times, random.normal(*noisy.shape[1:]).to(noisy))
 
-    def _step_target(self, prediction: Tensor, noisy: Tensor, t: float, random: RowGenerator, draw: Draw) -> Tensor:
+    def _step_target(
+        self, prediction: Tensor, noisy: Tensor, t: float, random: RowGenerator, draw: TokenSampler
+    ) -> Tensor:
         """Returns the y_0 that a step leads to, `(B, M, D)`."""
         return self.predicted_sample(prediction, noisy, t)
 

@@ -98,9 +98,18 @@ class TokenSampler:
         if not 0 < self.top_p <= 1:
             raise ValueError(f"`top_p` is {self.top_p}; give a mass above 0 and up to 1 (everything).")
 
-    def __call__(self, logits: Tensor, uniform: Tensor) -> Tensor:
-        """Draws one token per row: logits `(n, V)` and uniform numbers `(n,)` in [0, 1) to `(n,)` int64."""
+    def __call__(self, logits: Tensor, uniform: Tensor, evidence: Tensor | None = None) -> Tensor:
+        """Draws one token per row: logits `(n, V)` and uniform numbers `(n,)` in [0, 1) to `(n,)` int64.
+
+        `evidence` `(n, V)` is a part of the logits that the temperature leaves as it is: the log-likelihood of what has
+        been observed of each category, where the rest is a law to be tempered.
+        """
+        if evidence is not None and self.temperature != 1:
+            logits = logits - (1 - self.temperature) * evidence
         return draw_categorical(logits, uniform, self.temperature, self.top_p)
+
+
+OWN_LAW = TokenSampler()
 
 
 def draw_categorical(logits: Tensor, uniform: Tensor, temperature: float = 1.0, top_p: float = 1.0) -> Tensor:

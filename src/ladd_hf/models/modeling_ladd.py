@@ -253,7 +253,7 @@ class LaddForDiffusionLM(GatheredLatents, BoundedTexts, LaddPreTrainedModel, Pre
             prediction = self.latent_denoiser(vectors, times, latent_estimate)
             prediction = self._latent_posterior(prediction, latents, latent_timesteps)
         if given is None and prediction is not None:
-            return LaddOutput(latent_prediction=prediction, latent_anchors=self._anchor_points(prediction))
+            return LaddOutput(latent_prediction=prediction, **self._anchors_of(prediction))
         if given is None and (vectors is None or self.latents_alone != "masked"):
             raise ValueError(
                 "Neither `input_ids` nor `inputs_embeds` is given: only a model with a `separate` latent denoiser, or "
@@ -283,7 +283,7 @@ class LaddForDiffusionLM(GatheredLatents, BoundedTexts, LaddPreTrainedModel, Pre
         return LaddOutput(
             logits=logits,
             latent_prediction=prediction,
-            latent_anchors=self._anchor_points(prediction),
+            **self._anchors_of(prediction),
             hidden_states=None if logits is None else out.hidden_states,
             attentions=out.attentions,
         )
@@ -389,8 +389,14 @@ class LaddForDiffusionLM(GatheredLatents, BoundedTexts, LaddPreTrainedModel, Pre
         check_times(len(noisy), latent_timesteps=t)
         return cast(Tensor, self.latent_anchors(prediction, noisy, one_or_each(t)))
 
-    def _anchor_points(self, prediction: Tensor | None) -> Tensor | None:
-        return None if self.latent_anchors is None or prediction is None else self.latent_anchors.points
+    def _anchors_of(self, prediction: Tensor | None) -> dict[str, Tensor]:
+        """Returns what the output of a prediction of anchors says about them."""
+        if self.latent_anchors is None or prediction is None:
+            return {}
+        found = {"latent_anchors": self.latent_anchors.points}
+        return (
+            found if self.latent_anchors.options.snap else found | {"latent_anchor_spread": self.latent_anchors.spread}
+        )
 
     def _latent_vectors(self, latents: Tensor, clean_vectors: Tensor | None) -> Tensor:
         """Returns the input of the latent stream, `(B, M, D)`: codes as their vectors, the mask code as a learned

@@ -38,6 +38,7 @@ class LaddOutput(ModelOutput):
         latent_prediction: `(B, M, D)` predicted y_0, or the noise, or another target of `latent_prediction_type`, or
             `(B, M, K)` logits over codes or anchors, or `None`.
         latent_anchors: `(K, D)`, the anchors that `latent_prediction` is about, or `None`.
+        latent_anchor_spread: scalar, variance of clean latents' coordinates around them; `None`: they are at anchors.
         logits_positions: `(n,)` int64, indices of the logits among the batch's `B * S` tokens, if they are those of the
             loss's own evaluation.
         loss_parts: each term of the loss by name, unweighted, detached.
@@ -50,6 +51,7 @@ class LaddOutput(ModelOutput):
     logits: Tensor | None = None
     latent_prediction: Tensor | None = None
     latent_anchors: Tensor | None = None
+    latent_anchor_spread: Tensor | None = None
     logits_positions: Tensor | None = None
     loss_parts: dict[str, Tensor] | None = None
     statistics: dict[str, Tensor] | None = None

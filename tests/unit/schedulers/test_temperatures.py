@@ -9,6 +9,8 @@ import torch
 from helpers.exact_world import ExactWorld, p_value, sample_counts
 
 from ladd_hf import LaddJointScheduler, LaddPipeline, LaddScheduler, LaddSequentialScheduler, RowGenerator
+from ladd_hf.diffusion.anchored_latents import Anchors
+from ladd_hf.diffusion.noise_schedules import gaussian_schedule
 
 ALMOST_NEVER = 1e-4
 COUNT = 20_000
@@ -60,6 +62,40 @@ def test_anchors_are_tempered_too(tiny_config):
     _, drawn = scheduler.step(output, 0, tokens, latents, generator=random, return_dict=False)
     counts = (drawn == anchors).all(-1).sum(0)
     assert counts.sum() == COUNT and p_value(counts, tempered(law, 0.5)) > ALMOST_NEVER
+
+
+def anchors_drawn(config, law, points, spread, temperature, steps):
+    """Latents `(COUNT, 1, D)` of runs whose exact posterior, of these anchors, is tempered."""
+    scheduler = LaddSequentialScheduler(latent_temperature=temperature, latent_share=0.9).for_model(config)
+    scheduler.set_timesteps(steps)
+    random = RowGenerator.from_seed(0, torch.arange(COUNT))
+    tokens = torch.full((COUNT, config.max_position_embeddings), config.mask_token_id)
+    latents, anchors = scheduler.prior_latents(1, random, COUNT), Anchors(points, spread)
+    for step in range(steps - 1):
+        (time,) = set(scheduler.times(step)[1].tolist())
+        share = gaussian_schedule(config.latent_noise_schedule).signal_variance(torch.full((COUNT,), time).double())
+        output = SimpleNamespace(
+            logits=None,
+            latent_prediction=law.log().float() + anchors.log_likelihoods(latents, share.float()),
+            latent_anchors=points,
+            latent_anchor_spread=torch.tensor(spread),
+        )
+        tokens, latents = scheduler.step(output, step, tokens, latents, generator=random, return_dict=False)
+    return latents
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.3])
+@pytest.mark.parametrize("steps", [2, 3, 6])
+def test_what_is_tempered_is_the_anchors_law_and_not_their_noise(tiny_config, steps, spread):
+    config = tiny_config("continuous", latent_prediction_type={"name": "anchors", "count": 3}, latent_length=1)
+    points, law = torch.randn(3, config.latent_dim), torch.tensor([0.6, 0.3, 0.1]).double()
+    drawn = anchors_drawn(config, law, points, spread, 0.4, steps)
+    of_tempered = anchors_drawn(config, tempered(law, 0.4), points, spread, 1.0, steps)
+    same = (drawn == of_tempered).all(-1).float().mean()
+    assert same > 1 - 1e-3  # but for rounding in the cumulative law
+    if not spread:  # then it is the law of what is drawn, after any number of steps
+        counts = (drawn == points).all(-1).sum(0)
+        assert counts.sum() == COUNT and p_value(counts, tempered(law, 0.4)) > ALMOST_NEVER
 
 
 def test_latents_that_are_computed_have_no_temperature(tiny_config):
