@@ -289,6 +289,7 @@ _HELP_OF_SCHEDULES = {
     "max_latent_steps": "Sequential: at most so many of them.",
     "timestep_spacing": "Grid of times: 'uniform' or 'cosine'.",
     "latent_solver": "'ddim' or 'ddpm', for continuous latents.",
+    "latent_rescaling": "'none', or 'l2' or 'unit', as `latent_normalization`: length of predicted continuous latents.",
     "unmasking": "Order of tokens: see docs/generation.md.",
     "token_waiting": "'none', 'while_written' or 'until_known': tokens that wait for their latents.",
     "temperature": "Temperature of the tokens, saved with the pipeline; 1 is the model's own law.",

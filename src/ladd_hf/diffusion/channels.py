@@ -333,10 +333,14 @@ class ContinuousLatents(LatentChannel):
         predicts_noise: True if the network predicts the noise, False if it predicts y_0.
         latent_dim: size D of a latent.
         solver: the reverse step: `ddim`, `ddpm` or another registered solver.
+
+    Attributes:
+        known_length: length of each clean latent, to which a step scales the predicted one; `None` if it is not known.
     """
 
     ends_noisy = True
     is_drawn = False
+    known_length: float | None = None
 
     def __init__(self, schedule: GaussianSchedule, predicts_noise: bool, latent_dim: int, solver: str = "ddim") -> None:
         self.schedule = schedule
@@ -436,7 +440,8 @@ class ContinuousLatents(LatentChannel):
         self, prediction: Tensor, noisy: Tensor, t: float, random: RowGenerator, draw: TokenSampler
     ) -> Tensor:
         """Returns the y_0 that a step leads to, `(B, M, D)`."""
-        return self.predicted_sample(prediction, noisy, t)
+        clean = self.predicted_sample(prediction, noisy, t)
+        return clean if self.known_length is None else F.normalize(clean, dim=-1) * self.known_length
 
     def start_log_ratio(self, clean: Tensor, noisy: Tensor, t: float) -> Tensor:
         """Returns the ratio of a standard normal density to that of the noised latents."""

@@ -18,8 +18,8 @@ class LaddJointScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks up t
     """Denoises tokens and latents at the same time t_x = t_y; without latents, MDLM's ancestral sampler.
 
     Args:
-        timestep_spacing, latent_solver, unmasking, remasking, token_waiting, temperature, latent_temperature,
-            noise_process, pad_token_id, tokenizer_size, latent_unpooling: as in [`LaddScheduler`].
+        timestep_spacing, latent_solver, latent_rescaling, unmasking, remasking, token_waiting, temperature,
+            latent_temperature, noise_process, pad_token_id, tokenizer_size, latent_unpooling: as in [`LaddScheduler`].
     """
 
     @register_to_config
@@ -27,6 +27,7 @@ class LaddJointScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks up t
         self,
         timestep_spacing: str = "uniform",
         latent_solver: str | None = None,
+        latent_rescaling: str = "none",
         unmasking: Spec = "ancestral",
         remasking: Spec = "none",
         token_waiting: Spec = "none",

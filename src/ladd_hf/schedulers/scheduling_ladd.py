@@ -33,6 +33,7 @@ from ..utils.number_ranges import COUNT, COUNT_OR_ZERO, POSITIVE, check_ranges
 from ..utils.plain_data import plain
 from ..utils.registry import Spec
 from ..utils.wrong_objects import check_number, described
+from .latent_rescaling import check_rescaling, rescale
 from .remasking import remasking
 from .renamed_settings import with_current_names
 from .reverse_step import ReverseStep
@@ -57,6 +58,8 @@ class LaddScheduler(RunLaw, ReverseStep, SchedulerMixin, ConfigMixin):
         timestep_spacing: `uniform` or `cosine` grid of times on each leg.
         latent_solver: `ddim` or `ddpm`, the reverse step of continuous latents; by default the one that suits their
             prediction: `ddpm` for anchors, otherwise `ddim`.
+        latent_rescaling: `none`, or the model's `latent_normalization`, `l2` or `unit`: each predicted y_0 of a
+            regression is scaled to that length before a step.
         unmasking: selection of the tokens that a step reveals: `ancestral` (the model's own law), `first_hitting` (an
             equal number at random positions), or by confidence: `top_probability`, `margin` or `entropy`.
         remasking: `none`, or `{"name": "cap", "rate": eta}` or `{"name": "rescale", "rate": eta}` to remask visible
@@ -87,6 +90,7 @@ class LaddScheduler(RunLaw, ReverseStep, SchedulerMixin, ConfigMixin):
         steps: Sequence[float] | None = None,
         timestep_spacing: str = "uniform",
         latent_solver: str | None = None,
+        latent_rescaling: str = "none",
         unmasking: Spec = "ancestral",
         remasking: Spec = "none",
         token_waiting: Spec = "none",
@@ -120,6 +124,7 @@ class LaddScheduler(RunLaw, ReverseStep, SchedulerMixin, ConfigMixin):
         TIMESTEP_SPACINGS[self._spacing]
         self._tokens = self.noise_process.token_channel()
         self._latents = self.noise_process.latent_channel(self.config.latent_solver)
+        rescale(self._latents, self.config.latent_rescaling)
         ids = self.noise_process.mask_token_id, self.config.pad_token_id, self.config.tokenizer_size
         self._vocabulary = Vocabulary(*ids)
         self._unmasking = unmasking(self.config.unmasking)
@@ -187,8 +192,10 @@ class LaddScheduler(RunLaw, ReverseStep, SchedulerMixin, ConfigMixin):
     def for_model(self, config: LaddConfig) -> LaddScheduler:
         """Returns this scheduler, or a copy with the model's noise process and ids if they differ.
 
-        Raises `ValueError` if its `unmasking` or `token_waiting` does not suit a model conditioned on t_x.
+        Raises `ValueError` if its `unmasking` or `token_waiting` does not suit a model conditioned on t_x, and if its
+        `latent_rescaling` is not the length of the model's latents.
         """
+        check_rescaling(self.config.latent_rescaling, config)
         waits = self._waiting is not None and config.latent_type != "none" and not self.path.latents_first
         if config.token_time_conditioning and waits:
             raise ValueError(

@@ -30,9 +30,9 @@ class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks
         latent_share: share of the steps for the latents, rounded half up; latents and tokens get at least one step
             each.
         max_latent_steps: limit of the latents' steps; a single step is exact if the latent is a single code.
-        timestep_spacing, latent_solver, unmasking, remasking, token_waiting, temperature, latent_temperature,
-            noise_process, pad_token_id, tokenizer_size, latent_unpooling: as in [`LaddScheduler`]. No token waits for
-            latents that come first.
+        timestep_spacing, latent_solver, latent_rescaling, unmasking, remasking, token_waiting, temperature,
+            latent_temperature, noise_process, pad_token_id, tokenizer_size, latent_unpooling: as in [`LaddScheduler`].
+            No token waits for latents that come first.
     """
 
     @register_to_config
@@ -42,6 +42,7 @@ class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks
         max_latent_steps: int | None = None,
         timestep_spacing: str = "uniform",
         latent_solver: str | None = None,
+        latent_rescaling: str = "none",
         unmasking: Spec = "ancestral",
         remasking: Spec = "none",
         token_waiting: Spec = "none",
