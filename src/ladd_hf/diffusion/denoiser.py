@@ -19,6 +19,7 @@ class Encode(Protocol):
         attention_mask: Tensor | None = None,
         random: RowGenerator | None = None,
         update_codebook: bool = True,
+        *,
         feature_noise: float = 0.0,
     ) -> EncodedLatents:
         """Encodes `(B, S)` tokens; `update_codebook` allows a codebook to learn from them, `feature_noise` is noise on
@@ -47,5 +48,9 @@ class Denoiser(Teacher, Protocol):
     def encode(self) -> Encode:
         """The model's encoder."""
 
+
+class CodedDenoiser(Denoiser, Protocol):
+    """Interface of a model with codes, where `latent_replacement_share` draws others."""
+
     def code_vectors(self, codes: Tensor) -> Tensor:
-        """Returns the vectors of codes, `(B, M)` to `(B, M, D)`; asked for only by `latent_replacement_share`."""
+        """Returns the vectors of codes, `(B, M)` to `(B, M, D)`."""

@@ -96,7 +96,7 @@ def noise_latents(
         unseen = random.branch().uniform(batch.clean.shape[1]) < objective.encoder_mask_ratio
         hidden = hidden | (batch.maskable & unseen)
     encoder_input = torch.where(hidden, denoiser.token_channel.mask_id, batch.clean)
-    noise = {"feature_noise": objective.encoder_noise} if objective.encoder_noise else {}
+    noise: dict[str, Any] = {"feature_noise": objective.encoder_noise} if objective.encoder_noise else {}
     encoded = (encode or denoiser.encode)(encoder_input, batch.attention_mask, random, **noise)
     noisy = channel.add_noise(encoded.clean, batch.times.latent_times, random)
     noisy = torch.where(dropped.view(-1, *(1 for _ in noisy.shape[1:])), channel.dropped(noisy), noisy)

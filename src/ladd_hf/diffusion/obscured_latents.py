@@ -11,12 +11,13 @@ second leg of a sequential run: elsewhere it would change what the prior over la
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from .channels import EncodedLatents, LatentChannel
-from .denoiser import Denoiser
+from .denoiser import CodedDenoiser, Denoiser
 from .objective import TrainingObjective
 from .paths import TimePoints
 from .rng import RowGenerator
@@ -61,7 +62,7 @@ def obscured(
         places = others[:, None] & channel.seen(noisy)
         noisy = _where(places, drawn, noisy)
         if encoded.codes is not None:
-            vectors = denoiser.code_vectors(drawn).detach().to(encoded.vectors)
+            vectors = cast(CodedDenoiser, denoiser).code_vectors(drawn).detach().to(encoded.vectors)
             encoded = replace(encoded, vectors=_where(places, vectors, encoded.vectors))
     return encoded, _where(hidden, channel.dropped(noisy), noisy)
 

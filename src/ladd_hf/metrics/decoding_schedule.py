@@ -37,7 +37,7 @@ _HALVINGS = 60  # of an interval, after which no double lies inside
 
 @dataclass(frozen=True)
 class DecodingCurve:
-    """How well texts are decoded in one evaluation, all tokens masked, from latents with noise.
+    """Quality of texts that are decoded in one evaluation, all tokens masked, from latents with noise.
 
     Attributes:
         angles: `(L + 1,)` levels of noise, from 0 to pi / 2: the signal's share a is the cosine, the noise's the sine.

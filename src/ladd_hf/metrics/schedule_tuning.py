@@ -15,6 +15,7 @@ from ..diffusion.loss_draws import HeldOutTexts
 from ..diffusion.loss_measuring import measure_losses
 from ..diffusion.runs import LATENT_WIDTH
 from ..diffusion.step_counts import maskable_tokens
+from ..models.chunks import least_length
 from ..models.eval_mode import evaluation_mode
 from ..models.vocabulary import Vocabulary
 from ..schedulers import LaddTunedScheduler
@@ -106,7 +107,7 @@ def held_out_batches(model: Any, data: Any, num_texts: int, batch_size: int) -> 
     collate = LaddCollator()
     if config is not None:
         vocabulary = Vocabulary.of(config)
-        collate = LaddCollator(config.pad_token_id, config.latent_length, config.max_position_embeddings, vocabulary)
+        collate = LaddCollator(config.pad_token_id, least_length(config), config.max_position_embeddings, vocabulary)
     device = getattr(model, "device", "cpu")
     for start in range(0, len(examples), batch_size):
         batch = {name: column.to(device) for name, column in collate(examples[start : start + batch_size]).items()}

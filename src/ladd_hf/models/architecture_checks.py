@@ -18,7 +18,7 @@ _OF_CONTINUOUS = ("latent_prediction_type", "latent_unpooling_time", "latent_sel
 _OF_CODES = ("codebook_size", "quantizer")
 _OF_LATENTS = (
     *("latent_length", "latent_dim", "latent_noise_schedule", "latent_head", "latent_denoiser"),
-    *("latent_normalization", "latent_pooling", "latent_unpooling", "encoder", "reference_layout"),
+    *("global_latents", "latent_normalization", "latent_pooling", "latent_unpooling", "encoder", "reference_layout"),
     *_OF_CONTINUOUS,
     *_OF_CODES,
 )
@@ -111,6 +111,7 @@ def check_latent_settings(config: Any) -> None:
     _check_unpooling(config)
     encoder = config.encoder_options
     encoder.check(config.latent_length, config.latent_dim, config.max_position_embeddings)
+    _check_global_latents(config, encoder)
     LATENT_HEADS.build(config.latent_head)
     LATENT_DENOISERS.build(config.latent_denoiser)
     if kind == "continuous":
@@ -135,6 +136,20 @@ def check_latent_settings(config: Any) -> None:
             "is learnt with it and fits no other vectors: leave it out, or choose the latent type 'continuous'."
         )
     _check_codes(config)
+
+
+def _check_global_latents(config: Any, encoder: Any) -> None:
+    count = config.global_latents
+    if count and count >= config.latent_length:
+        raise ValueError(
+            f"`global_latents` is {count} of `latent_length` {config.latent_length}: leave at least one latent to the "
+            "chunks of the text."
+        )
+    if count and getattr(encoder, "readout", "last") == "last":
+        raise ValueError(
+            f"`global_latents` is {count}, but the encoder does not read single latents from chunks: give a trained "
+            "one with `encoder.readout` 'chunk' or 'chunk_mlp', or leave them out."
+        )
 
 
 def _check_unpooling(config: Any) -> None:

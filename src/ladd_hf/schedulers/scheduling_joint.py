@@ -36,6 +36,6 @@ class LaddJointScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks up t
         noise_process: NoiseProcess | Mapping[str, Any] | None = None,
         pad_token_id: int | None = None,
         tokenizer_size: int | None = None,
-        latent_unpooling: str = "none",
+        latent_unpooling: Spec = "none",
     ) -> None:
         self._walk(JOINT)

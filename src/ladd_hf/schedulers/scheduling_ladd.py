@@ -27,6 +27,7 @@ from ..diffusion.paths import (
 from ..diffusion.process import NoiseProcess
 from ..diffusion.rng import Generators, RowGenerator
 from ..diffusion.token_waiting import Waiting
+from ..models.chunks import parsed_unpooling, unpooling_spec
 from ..models.configuration_ladd import LaddConfig
 from ..models.vocabulary import Vocabulary, unwritten_padding
 from ..utils.number_ranges import COUNT, COUNT_OR_ZERO, POSITIVE, check_ranges
@@ -72,7 +73,8 @@ class LaddScheduler(RunLaw, ReverseStep, SchedulerMixin, ConfigMixin):
         noise_process: a [`NoiseProcess`] or a mapping of its fields; a pipeline sets its model's.
         pad_token_id, tokenizer_size: the padding token and all ids from `tokenizer_size` up are never written; a
             pipeline sets its model's.
-        latent_unpooling: `chunk` if a token belongs to the latent of its chunk, and waits for that alone; `none` if it
+        latent_unpooling: `chunk` if a token belongs to the latent of its chunk, and waits for that alone, or with
+            `global_latents` (`{"name": "chunk", "global_latents": 2}`) for those of the whole text, too; `none` if it
             reads all latents, and waits for each of them. A pipeline sets its model's.
 
     Every option with named choices has a public `register_*` function. Raises `ValueError` for invalid options.
@@ -99,7 +101,7 @@ class LaddScheduler(RunLaw, ReverseStep, SchedulerMixin, ConfigMixin):
         noise_process: NoiseProcess | Mapping[str, Any] | None = None,
         pad_token_id: int | None = None,
         tokenizer_size: int | None = None,
-        latent_unpooling: str = "none",
+        latent_unpooling: Spec = "none",
     ) -> None:
         walked = time_path(path)
         self._leg_weights = None if steps is None else leg_weights(steps, walked)
@@ -131,11 +133,7 @@ class LaddScheduler(RunLaw, ReverseStep, SchedulerMixin, ConfigMixin):
         self._remasking = remasking(self.config.remasking, self._unmasking)
         self._waiting = Waiting.of(self.config.token_waiting)
         self._token_sampler, self._latent_sampler = self.token_sampler(), self.latent_sampler()
-        if self.config.latent_unpooling not in ("none", "chunk"):
-            raise ValueError(
-                f"`latent_unpooling` is {described(self.config.latent_unpooling)}; give 'none' or 'chunk', as the "
-                "model's configuration does."
-            )
+        parsed_unpooling(self.config.latent_unpooling)  # raises for anything else
         self.num_inference_steps: int | None = None
         self.timesteps = torch.arange(0)
         self._grid: list[Point] = []
@@ -186,7 +184,7 @@ class LaddScheduler(RunLaw, ReverseStep, SchedulerMixin, ConfigMixin):
             "noise_process": NoiseProcess.of(config).data(),
             "pad_token_id": unwritten_padding(config),
             "tokenizer_size": getattr(config, "tokenizer_size", None),
-            "latent_unpooling": getattr(config, "latent_unpooling", "none"),
+            "latent_unpooling": unpooling_spec(config),
         }
 
     def for_model(self, config: LaddConfig) -> LaddScheduler:

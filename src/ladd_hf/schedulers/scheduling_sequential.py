@@ -51,7 +51,7 @@ class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks
         noise_process: NoiseProcess | Mapping[str, Any] | None = None,
         pad_token_id: int | None = None,
         tokenizer_size: int | None = None,
-        latent_unpooling: str = "none",
+        latent_unpooling: Spec = "none",
     ) -> None:
         check_ranges(self.config, STEP_RANGES, optional=("max_latent_steps",))
         self._leg_weights = [float(self.config.latent_share), 1 - float(self.config.latent_share)]

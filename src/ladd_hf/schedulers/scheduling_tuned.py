@@ -56,7 +56,7 @@ class LaddTunedScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks up t
         noise_process: NoiseProcess | Mapping[str, Any] | None = None,
         pad_token_id: int | None = None,
         tokenizer_size: int | None = None,
-        latent_unpooling: str = "none",
+        latent_unpooling: Spec = "none",
     ) -> None:
         self.table = LossTable.parsed(table)  # type: ignore[arg-type]
         if latent_cost is not None:

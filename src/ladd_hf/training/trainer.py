@@ -22,6 +22,7 @@ from ..diffusion.objective import TrainingObjective
 from ..diffusion.runs import LATENT_WIDTH, marginal_run, run_path
 from ..diffusion.step_counts import StepCounts, batch_counts, maskable_tokens, total
 from ..diffusion.time_sampling import TrainingNoise
+from ..models.chunks import least_length
 from ..models.encoders.pretrained import PretrainedEncoder
 from ..models.fsdp import full_tensor
 from ..models.latent_anchors import LatentAnchors
@@ -201,7 +202,7 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         adopt_layout(model.config, self.train_dataset)
         if isinstance(self.data_collator, LaddCollator):
             self.data_collator = copy.copy(self.data_collator)
-            self.data_collator.min_tokens = max(self.data_collator.min_tokens, model.config.latent_length)
+            self.data_collator.min_tokens = max(self.data_collator.min_tokens, least_length(model.config))
             self.data_collator.max_tokens = model.config.max_position_embeddings
             self.data_collator.vocabulary = Vocabulary.of(model.config)
 

@@ -21,13 +21,14 @@ from ...utils.padding import padded
 from ..call_checks import check_whole_texts
 from ..chunks import check_shortest, even_chunks, range_mask, row_spans
 from ..configuration_ladd import LaddConfig
+from ..readouts import LatentReadout
 from .encoder_options import PretrainedOptions
 from .feature_noise import with_noise
 from .pooling import POOLINGS, mean_states
 from .source import EncoderSource, body, longest_text, settings_of
 from .statistics import LatentStatistics
 from .text_alignment import align, check_tells_places, mask_substitute
-from .trained import LatentReadout, check_lengths, drawn_latents, fixed_log_variance, normalized
+from .trained import check_lengths, drawn_latents, fixed_log_variance, normalized
 
 _COLUMNS = ("input_ids", "attention_mask", "precomputed_latents")  # columns of a data set that are used here
 

@@ -15,8 +15,9 @@ from transformers.masking_utils import create_bidirectional_mask
 
 from ...diffusion.channels import EncodedLatents
 from ...diffusion.rng import RowGenerator
-from ..chunks import Chunks, check_shortest, row_spans
+from ..chunks import Chunks, check_shortest, least_length, row_spans
 from ..configuration_ladd import LaddConfig
+from ..readouts import GlobalReadout, LatentReadout
 from ..transformer import LaddBlock, rotary_embedding
 from .encoder_options import EncoderOptions, TrainedOptions
 from .feature_noise import with_noise
@@ -37,7 +38,7 @@ def check_lengths(config: LaddConfig, tokens: Tensor, attention_mask: Tensor | N
     else:
         lengths = attention_mask.bool().sum(1)
         shortest, longest = int(lengths.min()), int(lengths.max())
-    check_shortest(shortest, config.latent_length)
+    check_shortest(shortest, least_length(config), config.global_latents)
     pooling = config.encoder_pooling
     if pooling is not None:
         POOLINGS[pooling].check_longest(pooling, longest, config.latent_length)
@@ -84,12 +85,9 @@ def drawn_latents(means: Tensor, log_variance: Tensor | None, random: RowGenerat
     return EncodedLatents(vectors, kl)
 
 
-class LatentReadout(nn.Linear):
-    """A map from states to latents; its type makes the model's `_init_weights` initialise it for unit variance."""
-
-
 class LaddEncoder(nn.Module):
-    """A bidirectional transformer over the clean tokens, read out into M vectors of size D.
+    """A bidirectional transformer over the clean tokens, read out into M vectors of size D, those of the whole text
+    (`global_latents`) before those of chunks.
 
     With `standardization` they are standardised once there are statistics.
     """
@@ -100,7 +98,7 @@ class LaddEncoder(nn.Module):
         super().__init__()
         self.config, self.options = config, cast(TrainedOptions, config.encoder_options)
         hidden, heads = self.options.hidden_size, self.options.num_attention_heads
-        self.chunks = Chunks(config.latent_length, config.max_position_embeddings)
+        self.chunks = Chunks(least_length(config), config.max_position_embeddings)
         self.embed_tokens = nn.Embedding(config.vocab_size, hidden)
         cond = 0 if config.reference_layout else None
         self.blocks = nn.ModuleList(
@@ -108,6 +106,8 @@ class LaddEncoder(nn.Module):
         )
         self.norm = nn.LayerNorm(hidden, eps=config.layer_norm_eps, bias=False)
         width = hidden * self.chunks.size if self.options.readout != "last" else hidden
+        count, eps = config.global_latents, config.layer_norm_eps
+        self.global_readout = GlobalReadout(count, hidden, heads, width, eps) if count else None
         self.mix = LatentReadout(width, 4 * hidden) if self.options.readout == "chunk_mlp" else None
         width = width if self.mix is None else 4 * hidden
         self.readout = LatentReadout(width, config.latent_dim)
@@ -160,7 +160,10 @@ class LaddEncoder(nn.Module):
     def _read(self, states: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
         if self.options.readout != "last":
             self.chunks.check(states.shape[1])
-            return self.chunks.read(states, starts, lengths)
+            of_chunks = self.chunks.read(states, starts, lengths)
+            if self.global_readout is None:
+                return of_chunks
+            return torch.cat([self.global_readout(states, starts, lengths), of_chunks], dim=1)
         return read_last(states, starts, lengths, self.config.latent_length)
 
     def _log_variance(self, states: Tensor) -> Tensor | None:
