@@ -69,13 +69,36 @@ CHANGES: dict[str, dict[str, str]] = {
         "2 characters a code": "--latent_length 32",
         "8,192 codes": "--codebook_size 8192",
     },
+    "continuous": {
+        "MDLM": "python-docs-mdlm.yaml",
+        "y_0": "python-docs-co.yaml --latent_prediction_type sample",
+        "v": "python-docs-co.yaml --latent_prediction_type v",
+        "preconditioned": "python-docs-co.yaml --latent_prediction_type preconditioned",
+        "preconditioned, self-conditioning": "python-docs-co.yaml --latent_prediction_type preconditioned "
+        "--latent_self_conditioning true",
+        "preconditioned, tan 3": "python-docs-co.yaml --latent_prediction_type preconditioned "
+        "--latent_noise_schedule '{name: tan, d: 3}'",
+        "anchors": "python-docs-co.yaml",
+        "anchors, not snapped": "python-docs-co.yaml "
+        "--latent_prediction_type '{name: anchors, count: 4096, snap: false}'",
+        "1,024 anchors": "python-docs-co.yaml --latent_prediction_type '{name: anchors, count: 1024}'",
+        "anchors, self-conditioning": "python-docs-co.yaml --latent_self_conditioning true",
+        "anchors, tan 2": "python-docs-co.yaml --latent_noise_schedule '{name: tan, d: 2}'",
+        "anchors, tan 5": "python-docs-co.yaml --latent_noise_schedule '{name: tan, d: 5}'",
+        "anchors, unpooling modulated": "python-docs-co.yaml --latent_unpooling_time modulation",
+        "anchors, adaptive times": "python-docs-co.yaml --adaptive_times true",
+    },
 }
 FIXED = {
     "latents": '--stages {"mdlm":null,"encoder":{"steps":null},"prior":null} --max_steps 400 '
     "--latent_loss_weight 0 --logging_steps 50 "
     "--budgets 2 --num_samples 2 --num_eval_sequences 256 --nelbo_samples 1",
     "samples": "--budgets 2 4 8 16 32",
+    "continuous": "--hidden_size 64 --num_hidden_layers 3 --max_steps 1800 --budgets 2 4 8 16 --num_samples 200 "
+    "--nelbo_proposals 0",
 }
+# Of MDLM alone there are no stages.
+_SHORT_STAGES = '{"mdlm":{"steps":500},"encoder":{"steps":200}}'
 
 
 def run(question: str, row: str, flags: list[str], threads: int, keep: Path | None = None) -> dict[str, Any]:
@@ -86,6 +109,8 @@ def run(question: str, row: str, flags: list[str], threads: int, keep: Path | No
         command = [sys.executable, "-m", "accelerate.commands.launch", "examples/train_ladd.py"]
         output_dir = Path(folder) if keep is None else (keep / row).absolute()
         command += ["--config", str(CONFIGS / recipe), "--baseline", "false", "--output_dir", str(output_dir)]
+        if question == "continuous" and recipe != CHANGES[question]["MDLM"]:
+            command += ["--stages", _SHORT_STAGES]
         command += ["--cpu_threads", str(threads), *FIXED[question].split(), *changes, *flags]
         process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         if process.returncode:
@@ -96,8 +121,8 @@ def run(question: str, row: str, flags: list[str], threads: int, keep: Path | No
     return {
         "flags": CHANGES[question][row],
         "log": [{name: round(entry[name], 4) for name in names if name in entry} for entry in history],
-        "quality": results["quality"] if question == "samples" else {},
-        "bounds": results["bounds"] if question == "samples" else {},
+        "quality": {} if question == "latents" else results["quality"],
+        "bounds": {} if question == "latents" else results["bounds"],
         "reference": results["reference"],
         "seconds": round(time.time() - start),
         "facts": results["facts"],
@@ -107,6 +132,9 @@ def run(question: str, row: str, flags: list[str], threads: int, keep: Path | No
 HEADS = {
     "latents": "| row | flags | true latents | another text's | none | codes in a batch |\n" + "| --- " * 6 + "|",
     "samples": "| row | flags | 2 | 4 | 8 | 16 | 32 | entropy at 4 | codes' loss | decoded |\n" + "| --- " * 10 + "|",
+    "continuous": "| row | flags | 2 | 4 | 8 | 16 | entropy at 4 | latents' loss | decoded | bound |\n"
+    + "| --- " * 10
+    + "|",
 }
 
 
@@ -121,9 +149,12 @@ def table_row(question: str, row: str, outcome: dict[str, Any]) -> str:
     else:
         _, scores = list(outcome["quality"].items())[-1]
         cells += [f"{score['nats']:.2f}" for score in scores.values()] + [f"{scores['4']['entropy']:.2f}"]
-        discrete = "codes_in_batch" in last
-        cells.append(f"{last['latent_loss']:.2f}" if discrete else "")
+        named = "codes_in_batch" in last or question == "continuous"
+        cells.append(f"{last['latent_loss']:.2f}" if named and "latent_loss" in last else "")
         cells.append(f"{last['decoded_true']:.1%}" if "decoded_true" in last else "")
+        if question == "continuous":
+            (bounds,) = outcome["bounds"].values()
+            cells.append(f"{bounds['eval_sequential_nelbo']:.2f}" if "eval_sequential_nelbo" in bounds else "")
     return f"| {' | '.join(cells)} |".replace("|  |", "| |").replace("|  |", "| |")
 
 

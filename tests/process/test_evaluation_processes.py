@@ -16,7 +16,7 @@ from ladd_hf.tasks import SawtoothTask
 
 # with numbers of samples and texts that two processes cannot share evenly
 SETTINGS = {"num_samples": 7, "num_texts": 5, "bound_samples": 2, "num_proposals": 3, "schedules": ("saved", "tuned")}
-SETTINGS["measures"] = ("code_usage", "latent_usefulness")
+SETTINGS |= {"measures": ("code_usage", "latent_usefulness"), "num_sequences": 15}
 
 
 def evaluated(folder: Path, name: str, **changes: object) -> list[dict]:
