@@ -23,6 +23,7 @@ from typing import Any
 
 import datasets
 import torch
+import yaml
 from diffusers.utils import logging as diffusers_logging
 from text_table import ROOT, Run, there, trained
 from transformers.utils import logging as transformers_logging
@@ -59,11 +60,15 @@ def evaluated(results: dict[Run, dict[str, Any]], options: argparse.Namespace, s
     )
     models = [str(pipeline_of(run)) for run in runs]
     folder = options.folder / f"evaluation-{options.name}-{seed}"
-    judges = [json.loads(one) if one.startswith("{") else one for one in options.judges]
-    found = evaluate_models(models, options.data, settings, folder, judges or None, tell=print).results
+    found = evaluate_models(models, options.data, settings, folder, options.judges or None, tell=print).results
     for run, one in zip(runs, found, strict=True):
         one.model = {"training": known_cost(results[run]), **one.model, "name": run.recipe}
     return list(found)
+
+
+def choice(given: str) -> Any:
+    """Reads a name, corners of a path, or a mapping with options."""
+    return yaml.safe_load(given) if given[:1] in ("{", "[") else given
 
 
 def known_cost(results: dict[str, Any]) -> dict[str, Any]:
@@ -98,9 +103,9 @@ def main() -> None:
     parser.add_argument("--recipes", nargs="+", required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--budgets", type=int, nargs="+", default=[2, 4, 8, 16, 32])
-    parser.add_argument("--schedules", nargs="+", default=["saved"])
+    parser.add_argument("--schedules", type=choice, nargs="+", default=["saved"])
     parser.add_argument("--baseline", help="a recipe and one of the schedules; by default the first of both")
-    parser.add_argument("--judges", nargs="+", default=[])
+    parser.add_argument("--judges", type=choice, nargs="+", default=[])
     parser.add_argument("--num_samples", type=int, default=300)
     parser.add_argument("--num_texts", type=int, default=0)
     parser.add_argument("--num_proposals", type=int, default=0)

@@ -37,7 +37,7 @@ def test_the_tables_of_quality_are_of_every_recipe_seed_and_axis(tmp_path):
     options = (
         "--data sawtooth --recipes sawtooth-mdlm sawtooth-128-mdlm --seeds 3 --budgets 2 4 --num_texts 4 --name tiny"
     )
-    options += " --baseline 'sawtooth-128-mdlm saved'"
+    options += " --baseline 'sawtooth-128-mdlm saved' --schedules saved '{path: saved, temperature: 0.5}'"
     options += f" --num_samples 20 --num_proposals 2 --timing_rounds 2 --threads 1 --results {tmp_path} {tiny}"
     command = [sys.executable, "benchmarks/quality_tables.py", str(tmp_path / "runs"), *shlex.split(options)]
     process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -47,7 +47,9 @@ def test_the_tables_of_quality_are_of_every_recipe_seed_and_axis(tmp_path):
     assert set(found["training"]) == {f"{name}-3" for name in names}
     assert [one["model"]["name"] for one in found["models"]] == names
     for one in found["models"]:
-        assert [row["num_steps"] for row in one["rows"]] == [2, 4] and one["settings"]["seed"] == 3
+        runs = [(row["schedule"], row["num_steps"]) for row in one["rows"]]
+        assert runs == [(name, steps) for name in ("saved", "saved, temperature 0.5") for steps in (2, 4)]
+        assert one["settings"]["seed"] == 3
         assert all(row["nats_stderr"] > 0 and row["flops"] > 0 and row["seconds"] > 0 for row in one["rows"])
     report = (tmp_path / "tiny_quality.md").read_text()
     assert found["baseline"] == "sawtooth-128-mdlm saved" and "| sawtooth-128-mdlm saved there |" in report
