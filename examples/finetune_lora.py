@@ -98,7 +98,7 @@ def texts(path: str, tokenizer: PreTrainedTokenizerBase | None, config: LaddConf
     if cut := int((encoded.lengths > room).sum()):
         print(f"{cut:,} of {len(lines):,} texts have more than {longest} tokens, and are cut there.")
     ids = [frame.whole(line[:room].tolist()) for line in np.split(encoded.ids, encoded.lengths.cumsum()[:-1])]
-    least = 1 if config.latent_type == "none" else config.latent_length
+    least = 1 if config.latent_type == "none" else config.latent_length - config.global_latents
     kept = [line for line in ids if len(line) >= least]
     if len(kept) < len(ids):
         print(f"{len(ids) - len(kept):,} of {len(ids):,} texts have fewer than {least} tokens, and are left out.")

@@ -290,6 +290,7 @@ _HELP_OF_SCHEDULES = {
     "timestep_spacing": "Grid of times: 'uniform' or 'cosine'.",
     "latent_solver": "'ddim' or 'ddpm', for continuous latents.",
     "latent_renoising": "Share of the noise that their steps draw anew.",
+    "latent_rescaling": "'none', or 'l2' or 'unit', as `latent_normalization`: length of predicted continuous latents.",
     "unmasking": "Order of tokens: see docs/generation.md.",
     "token_waiting": "'none', 'while_written' or 'until_known': tokens that wait for their latents.",
     "temperature": "Temperature of the tokens, saved with the pipeline; 1 is the model's own law.",
@@ -414,7 +415,8 @@ def baseline_arguments(training: LaddTrainingArguments, folder: Path) -> LaddTra
     arguments.output_dir = str(folder)
     arguments.stages, arguments.measures = [], []
     arguments.fully_masked_share = arguments.latent_dropout = 0.0
-    arguments.encoder_corruption = arguments.encoder_mask_ratio = 0.0
+    arguments.encoder_corruption = arguments.encoder_mask_ratio = arguments.encoder_noise = 0.0
+    arguments.latent_noise_time = arguments.latent_mask_share = arguments.latent_replacement_share = 0.0
     arguments.quantizer_dropout = arguments.contrastive_weight = arguments.latent_kl_weight = 0.0
     arguments.conditional_independence_weight = arguments.meanflow_share = 0.0
     arguments.latent_target_gradient = arguments.consistency_clean_latents = False

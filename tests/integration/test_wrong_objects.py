@@ -286,6 +286,7 @@ NUMBERS = (
     *("token_loss_weight", "latent_loss_weight", "min_time", "time_shift", "fully_masked_share", "latent_dropout"),
     *("quantizer_dropout", "encoder_corruption", "encoder_mask_ratio", "contrastive_weight", "contrastive_mask_ratio"),
     *("contrastive_temperature", "conditional_independence_weight", "latent_kl_weight"),
+    *("encoder_noise", "latent_noise_time", "latent_mask_share", "latent_replacement_share"),
     *("consistency_weight", "consistency_min_jump", "consistency_max_jump"),
     *("meanflow_share", "meanflow_time_std", "meanflow_start_share", "meanflow_damping", "meanflow_tangent"),
     *("ema_decay", "nelbo_samples"),

@@ -186,7 +186,7 @@ CONTRADICTIONS = {
             trained(**{name: value}),
             f"'trained' has no option '{name}'; it takes",
         )
-        for name, value in {"revision": "main", "pooling": "mean", "trained": True, "standardization": True}.items()
+        for name, value in {"revision": "main", "pooling": "mean", "trained": True}.items()
     },
     **{
         f"{name} of a pretrained encoder": (

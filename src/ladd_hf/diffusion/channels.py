@@ -87,6 +87,14 @@ class LatentChannel(ABC):
     def dropped(self, latents: Tensor) -> Tensor:
         """Returns latents without information, in the shape of `latents`: zeros or mask codes. Paper, section 6."""
 
+    def unrelated(self, latents: Tensor, random: RowGenerator) -> Tensor:
+        """Draws latents that are of no text, in the shape of `latents`: by default pure noise."""
+        return self.prior(latents.shape[1], random).to(latents)
+
+    def seen(self, noisy: Tensor) -> Tensor:
+        """Returns the latents that say anything, `(B, M)` bool: by default all of them."""
+        return torch.ones(noisy.shape[:2], dtype=torch.bool, device=noisy.device)
+
     @abstractmethod
     def add_noise(self, clean: Tensor, t: Tensor, random: RowGenerator) -> Tensor:
         """Noises clean latents to times `t` `(B,)`."""
@@ -235,6 +243,14 @@ class DiscreteLatents(MaskedChannel, LatentChannel):
         """Returns mask codes in the shape of `latents`."""
         return torch.full_like(latents, self.mask_id)
 
+    def unrelated(self, latents: Tensor, random: RowGenerator) -> Tensor:
+        """Draws codes evenly from the codebook, `(B, M)`."""
+        return (random.uniform(latents.shape[1]) * self.mask_id).long()
+
+    def seen(self, noisy: Tensor) -> Tensor:
+        """Returns the codes that are not masked, `(B, M)` bool."""
+        return noisy != self.mask_id
+
     def loss(self, prediction: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
         """Returns the cross-entropy at masked codes over the number of codes, `(B,)` nats, from `(B, M, K)` logits."""
         return self._masked_cross_entropy(prediction, clean, noisy).mean(1)
@@ -320,10 +336,14 @@ class ContinuousLatents(LatentChannel):
         latent_dim: size D of a latent.
         solver: the reverse step: `ddim`, `ddpm` or another registered solver.
         renoising: share of the noise at a step's end that the step draws anew, from 0 to 1.
+
+    Attributes:
+        known_length: length of each clean latent, to which a step scales the predicted one; `None` if it is not known.
     """
 
     ends_noisy = True
     is_drawn = False
+    known_length: float | None = None
 
     def __init__(
         self,
@@ -444,7 +464,8 @@ class ContinuousLatents(LatentChannel):
         self, prediction: Tensor, noisy: Tensor, t: float, random: RowGenerator, draw: TokenSampler
     ) -> Tensor:
         """Returns the y_0 that a step leads to, `(B, M, D)`."""
-        return self.predicted_sample(prediction, noisy, t)
+        clean = self.predicted_sample(prediction, noisy, t)
+        return clean if self.known_length is None else F.normalize(clean, dim=-1) * self.known_length
 
     def start_log_ratio(self, clean: Tensor, noisy: Tensor, t: float) -> Tensor:
         """Returns the ratio of a standard normal density to that of the noised latents."""

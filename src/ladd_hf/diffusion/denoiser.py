@@ -20,8 +20,11 @@ class Encode(Protocol):
         attention_mask: Tensor | None = None,
         random: RowGenerator | None = None,
         update_codebook: bool = True,
+        *,
+        feature_noise: float = 0.0,
     ) -> EncodedLatents:
-        """Encodes `(B, S)` tokens; `update_codebook` allows a codebook to learn from them."""
+        """Encodes `(B, S)` tokens; `update_codebook` allows a codebook to learn from them, `feature_noise` is noise on
+        the encoder's input, relative to it. It is given only where it is set."""
 
 
 class Teacher(Protocol):
@@ -54,3 +57,10 @@ def tangents_of(denoiser: Denoiser) -> AbstractContextManager[None]:
     """
     own = getattr(denoiser, "with_tangents", None)
     return nullcontext() if own is None else own()
+
+
+class CodedDenoiser(Denoiser, Protocol):
+    """Interface of a model with codes, where `latent_replacement_share` draws others."""
+
+    def code_vectors(self, codes: Tensor) -> Tensor:
+        """Returns the vectors of codes, `(B, M)` to `(B, M, D)`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..utils.number_ranges import POSITIVE, NumberRange
 from ..utils.registry import Registry, Spec
+from .tabulated_signal import TabulatedSignal
 
 _SQUEEZE = NumberRange("a share between 0 and 0.5", least=0, most=0.5, without_ends=("least", "most"))
 
@@ -192,6 +193,12 @@ def _tan_schedule(d: float = 5.0, eps: float = 1e-4) -> GaussianSchedule:
     return GaussianSchedule(_TangentSignal(d), eps)
 
 
+def _table_schedule(signal_variance: Sequence[float] = (1.0, 0.0), eps: float = 1e-4) -> GaussianSchedule:
+    """a(t)^2 through given values at even times, from 1 to 0, such as `decoding_schedule` measures; of the two ends
+    alone it is the cosine without its offset. Not the paper's."""
+    return GaussianSchedule(TabulatedSignal.of(signal_variance), eps)
+
+
 MASK_SCHEDULES: Registry[Callable[..., MaskSchedule]] = Registry(
     "mask noise schedule",
     {
@@ -211,6 +218,7 @@ GAUSSIAN_SCHEDULES: Registry[Callable[..., GaussianSchedule]] = Registry(
         "linear": _linear_schedule,
         "polynomial": _polynomial_schedule,
         "tan": _tan_schedule,
+        "table": _table_schedule,
     },
 )
 # Each registers a schedule under a name, for use in `token_noise_schedule` and `latent_noise_schedule`.
@@ -230,7 +238,7 @@ def mask_schedule(spec: Spec) -> MaskSchedule:
 def gaussian_schedule(spec: Spec) -> GaussianSchedule:
     """Builds the schedule of continuous latents as `mask_schedule` does.
 
-    Its names are `sqrt`, `cosine`, `linear`, `polynomial` and `tan`.
+    Its names are `sqrt`, `cosine`, `linear`, `polynomial`, `tan` and `table`.
     """
     schedule: GaussianSchedule = GAUSSIAN_SCHEDULES.build(spec)
     return schedule

@@ -12,6 +12,7 @@ from .channels import EncodedLatents, LatentChannel, MaskedChannel
 from .denoiser import Denoiser, Encode, Teacher
 from .latents_alone import LatentsAlone
 from .objective import TrainingObjective
+from .obscured_latents import later_latents, obscured, obscures
 from .paths import INDEPENDENT, TimePoints
 from .rng import RowGenerator
 from .time_density import TimeDensity
@@ -91,20 +92,27 @@ def noise_latents(
     random: RowGenerator,
     encode: Encode | None,
 ) -> NoisyLatents:
-    """Encodes the batch's tokens, some of them hidden, and noises or drops the latents (t_y = 1)."""
+    """Encodes the batch's tokens, some of them hidden, and noises or drops the latents (t_y = 1), or makes them less
+    reliable to tokens."""
+    aside = random.aside()  # so that what is off changes no other draw
+    batch.times = later_latents(batch.times, objective, aside)
     hiding = objective.encoder_corruption * random.uniform(1)  # (B, 1)
     hidden = batch.masked & (random.branch().uniform(batch.clean.shape[1]) < hiding)
     if objective.encoder_mask_ratio:
         unseen = random.branch().uniform(batch.clean.shape[1]) < objective.encoder_mask_ratio
         hidden = hidden | (batch.maskable & unseen)
     encoder_input = torch.where(hidden, denoiser.token_channel.mask_id, batch.clean)
-    encoded = (encode or denoiser.encode)(encoder_input, batch.attention_mask, random)
+    noise: dict[str, Any] = {"feature_noise": objective.encoder_noise} if objective.encoder_noise else {}
+    encoded = (encode or denoiser.encode)(encoder_input, batch.attention_mask, random, **noise)
     noisy = channel.add_noise(encoded.clean, batch.times.latent_times, random)
     noisy = torch.where(dropped.view(-1, *(1 for _ in noisy.shape[1:])), channel.dropped(noisy), noisy)
     batch.times = batch.times._replace(latent_times=torch.where(dropped, 1.0, batch.times.latent_times))
     if encoded.unquantized is not None and objective.quantizer_dropout:
         unrounded = random.uniform(1, 1) < objective.quantizer_dropout  # (B, 1, 1)
         encoded.vectors = torch.where(unrounded, encoded.unquantized, encoded.vectors)
+    if obscures(objective):
+        resting = (batch.times.latent_rates == 0) & ~dropped
+        encoded, noisy = obscured(denoiser, channel, encoded, noisy, resting, objective, aside)
     return NoisyLatents(encoded, noisy, dropped)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from ..utils.number_ranges import POSITIVE, SHARE, WEIGHT, NumberRange, check_ranges
+from ..utils.number_ranges import NOT_NEGATIVE, POSITIVE, SHARE, WEIGHT, NumberRange, check_ranges
 from ..utils.registry import Registry
 from ..utils.wrong_objects import described
 from .paths import PathSpec
@@ -27,17 +27,23 @@ _TAKEN = (
 # Terms that need codes, vectors, or latents of any kind.
 _OF_CODES = ("quantizer_dropout",)
 _OF_VECTORS = ("latent_kl_weight", "latent_target_gradient", "meanflow_share")
+_OF_RESTING = ("latent_noise_time", "latent_mask_share", "latent_replacement_share")  # without a loss of their own
 _OF_LATENTS = (
     *_OF_CODES,
     *_OF_VECTORS,
     "latent_dropout",
     "encoder_corruption",
     "encoder_mask_ratio",
+    "encoder_noise",
+    *_OF_RESTING,
     "contrastive_weight",
     "conditional_independence_weight",
     "consistency_clean_latents",
 )
-_SHARES = ("fully_masked_share", "latent_dropout", "quantizer_dropout", "encoder_corruption", "encoder_mask_ratio")
+_SHARES = (
+    *("fully_masked_share", "latent_dropout", "quantizer_dropout", "encoder_corruption", "encoder_mask_ratio"),
+    *_OF_RESTING,
+)
 _WEIGHTS = (
     *("token_loss_weight", "latent_loss_weight", "contrastive_weight", "conditional_independence_weight"),
     *("latent_kl_weight", "consistency_weight"),
@@ -54,6 +60,7 @@ OBJECTIVE_RANGES: dict[str, NumberRange] = {
     **dict.fromkeys((*_SHARES, *_JUMPS, "contrastive_mask_ratio"), SHARE),
     **dict.fromkeys(("meanflow_share", "meanflow_start_share", "meanflow_tangent"), SHARE),
     **dict.fromkeys(_WEIGHTS, WEIGHT),
+    "encoder_noise": NOT_NEGATIVE,
     "min_time": NumberRange("a time from 0 to below 1, such as 1e-4", least=0, most=1, without_ends=("most",)),
     **dict.fromkeys(("time_shift", "contrastive_temperature", "meanflow_time_std", "meanflow_damping"), POSITIVE),
     "meanflow_time_mean": NumberRange("a number, such as -1"),
@@ -91,6 +98,13 @@ class TrainingObjective:
         encoder_corruption: each example draws p from U[0, this], and each token that is masked in x_t is hidden from
             the encoder with probability p (p_r; the reference uses 0.9).
         encoder_mask_ratio: share of tokens hidden from the encoder, masked in x_t or not.
+        encoder_noise: standard deviation of Gaussian noise on the encoder's input features, in units of each one's root
+            mean square: the embeddings of the tokens, or a pretrained encoder's states before a learned projection.
+        latent_noise_time: in examples in which only tokens move, t_y is drawn evenly up to this, so that they are
+            trained on latents with noise, and their encoder against it; the network is told t_y.
+        latent_mask_share: in the same examples, share of latents that are replaced by zeros, or codes by the mask code.
+        latent_replacement_share: share of the same examples whose latents are all replaced by Gaussian noise, or the
+            visible codes by others, drawn evenly. The network is told neither.
         contrastive_weight, contrastive_mask_ratio, contrastive_temperature: InfoNCE between two maskings of the
             encoder's input.
         conditional_independence_weight: weight of the KL from the prediction given (x_t, y_t) to that given y_t alone.
@@ -132,6 +146,10 @@ class TrainingObjective:
     quantizer_dropout: float = 0.0
     encoder_corruption: float = 0.0
     encoder_mask_ratio: float = 0.0
+    encoder_noise: float = 0.0
+    latent_noise_time: float = 0.0
+    latent_mask_share: float = 0.0
+    latent_replacement_share: float = 0.0
     contrastive_weight: float = 0.0
     contrastive_mask_ratio: float = 0.3
     contrastive_temperature: float = 0.1
@@ -198,13 +216,27 @@ class TrainingObjective:
             return True
         return any(start[0] == end[0] == 1 for start, end in moving)
 
+    @property
+    def rests_latents(self) -> bool:
+        """True if in some examples tokens move and latents rest."""
+        paths = [path for path in check_distribution(self.time_distribution) if path is not None]
+        return any(start[0] > end[0] and start[1] == end[1] for path in paths for start, end in path.legs)
+
     def check_fits(self, latent_type: str) -> None:
-        """Raises `ValueError` for terms that a model with this type of latents does not have."""
+        """Raises `ValueError` for terms that a model with this type of latents does not have, and for those of examples
+        that there are none of."""
         missing = {"continuous": _OF_CODES, "discrete": _OF_VECTORS}.get(latent_type, _OF_LATENTS)
         if given := [name for name in missing if getattr(self, name)]:
             raise ValueError(
                 f"`{given[0]}` is {getattr(self, given[0])}, which does nothing for a model whose `latent_type` is "
                 f"{latent_type!r}: leave it at its default."
+            )
+        given = [name for name in _OF_RESTING if getattr(self, name)]
+        if given and not self.rests_latents:
+            raise ValueError(
+                f"`{given[0]}` is {getattr(self, given[0])}, which is for examples in which only tokens move, and "
+                f"`time_distribution` {self.time_distribution!r} has none: give 'tokens' or 'sequential', alone or "
+                "joined to others by '+', as the stage 'encoder' does."
             )
 
     def check_precomputed(self) -> None:

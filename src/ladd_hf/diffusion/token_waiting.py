@@ -71,19 +71,21 @@ class Waiting:
         law: the law.
         latent_of_token: `(B, S)` number of the latent that each token belongs to; `None` if all tokens read all
             latents, and so wait for each of them.
+        shared: number of the first latents, which belong to the whole text: all tokens wait for these as well.
     """
 
     law: TokenWaiting
     latent_of_token: Tensor | None = None
+    shared: int = 0
 
     @classmethod
-    def of(cls, spec: Spec, latent_of_token: Tensor | None = None) -> Waiting | None:
+    def of(cls, spec: Spec, latent_of_token: Tensor | None = None, shared: int = 0) -> Waiting | None:
         """Returns the law of a name, or of a mapping of `name` and options; `None` if no token waits.
 
         Raises `ValueError` for an unknown name and for invalid options.
         """
         law: TokenWaiting = TOKEN_WAITINGS.build(spec)
-        return None if isinstance(law, NoWaiting) else cls(law, latent_of_token)
+        return None if isinstance(law, NoWaiting) else cls(law, latent_of_token, shared)
 
     def tokens(self, channel: LatentChannel, latents: Tensor, moves: Tensor, t: float, s: float, length: int) -> Tensor:
         """Returns the tokens that wait in a step, `(B, length)` bool; that it is not the last one is the caller's.
@@ -98,7 +100,8 @@ class Waiting:
         held = self.law.holding(channel.known(latents, t), channel.written(moves, s))
         if self.latent_of_token is None:
             return held.any(1, keepdim=True).expand(-1, length)
-        return held.gather(1, self.latent_of_token)
+        own = held.gather(1, self.latent_of_token)
+        return own | held[:, : self.shared].any(1, keepdim=True) if self.shared else own
 
     def repeated(self, count: int) -> Waiting:
         """Returns the law for `count` copies of the batch, one after the other."""

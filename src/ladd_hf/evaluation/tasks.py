@@ -8,6 +8,7 @@ from typing import Any
 
 from ..data import load_corpus
 from ..data.corpora import is_own_file, separator_of
+from ..models.chunks import least_length
 from ..models.configuration_ladd import LaddConfig
 from ..models.text_frame import TextFrame
 from ..pipelines import LaddPipeline
@@ -98,8 +99,8 @@ def task_for(
 
 
 def least_tokens(config: LaddConfig) -> int:
-    """Returns the number of tokens that a text of a model has at least: one for each latent."""
-    return 1 if config.latent_type == "none" else config.latent_length
+    """Returns the number of tokens that a text of a model has at least: one for each latent of a chunk."""
+    return 1 if config.latent_type == "none" else least_length(config)
 
 
 def _splits(data: str, split: str | None, alone: bool, options: dict[str, Any]) -> tuple[dict[str, Any], str]:

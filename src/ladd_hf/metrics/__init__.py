@@ -5,6 +5,7 @@ from .bootstrap import Estimate, bootstrap_ratio, bootstrap_statistic
 from .causal_lm import CausalJudge
 from .code_usage import CodebookUsage, CodeUsage, code_usage, usage_of_codes
 from .cost import SamplingCost, sampling_cost
+from .decoding_schedule import DecodingCurve, decoding_curve, decoding_schedule
 from .distribution_distance import DistributionDistance, sliced_wasserstein, token_kl
 from .diversity import Diversity, distinct, self_bleu
 from .generative_perplexity import GenerativePerplexity
@@ -25,6 +26,7 @@ __all__ = [
     "CausalJudge",
     "CodeUsage",
     "CodebookUsage",
+    "DecodingCurve",
     "DistributionDistance",
     "Diversity",
     "Estimate",
@@ -46,6 +48,8 @@ __all__ = [
     "bootstrap_ratio",
     "bootstrap_statistic",
     "code_usage",
+    "decoding_curve",
+    "decoding_schedule",
     "distinct",
     "gap_closed",
     "latent_usefulness",

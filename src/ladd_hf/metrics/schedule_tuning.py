@@ -15,6 +15,7 @@ from ..diffusion.loss_draws import HeldOutTexts
 from ..diffusion.loss_measuring import measure_losses
 from ..diffusion.runs import LATENT_WIDTH
 from ..diffusion.step_counts import maskable_tokens
+from ..models.chunks import least_length
 from ..models.eval_mode import evaluation_mode
 from ..models.vocabulary import Vocabulary
 from ..schedulers import LaddTunedScheduler
@@ -79,7 +80,7 @@ def tune_schedule(
     # While all tokens are masked, latents alone are cheap; later on, they would cost as much as tokens.
     latents_first = alone == "always" or (alone == "masked" and cost == "flops")
     with evaluation_mode(model), torch.no_grad():
-        batches = list(_batches(model, data, num_texts, batch_size))
+        batches = list(held_out_batches(model, data, num_texts, batch_size))
         table = measure_losses(model, batches, cells, num_draws, rows_at_once, seed, latents_first, latent_width)
         latent_cost = latent_step_cost(model, batches[0]) if cost == "flops" else None
     of_model = {} if config is None else LaddTunedScheduler.options_of(config)
@@ -87,8 +88,18 @@ def tune_schedule(
     return tuned if config is None else tuned.for_model(config)
 
 
-def _batches(model: Any, data: Any, num_texts: int, batch_size: int) -> Iterator[HeldOutTexts]:
-    """Yields the first texts as batches on the model's device."""
+def held_out_batches(model: Any, data: Any, num_texts: int, batch_size: int) -> Iterator[HeldOutTexts]:
+    """Yields the first texts as batches on the model's device.
+
+    Args:
+        model: a denoiser, with a `config` and a `device` if it is a model.
+        data: `(N, S)` ids, or examples with `input_ids` (and perhaps `attention_mask`, `labels` and
+            `precomputed_latents`).
+        num_texts: number of texts, the first of `data`.
+        batch_size: texts at once.
+
+    Raises `ValueError` for anything else, and for texts that the model does not take.
+    """
     config = getattr(model, "config", None)
     if isinstance(data, str) or not isinstance(data, Iterable):
         raise ValueError(f"`data` is {described(data)}; give `(N, S)` ids, or examples with `input_ids`.")
@@ -96,7 +107,7 @@ def _batches(model: Any, data: Any, num_texts: int, batch_size: int) -> Iterator
     collate = LaddCollator()
     if config is not None:
         vocabulary = Vocabulary.of(config)
-        collate = LaddCollator(config.pad_token_id, config.latent_length, config.max_position_embeddings, vocabulary)
+        collate = LaddCollator(config.pad_token_id, least_length(config), config.max_position_embeddings, vocabulary)
     device = getattr(model, "device", "cpu")
     for start in range(0, len(examples), batch_size):
         batch = {name: column.to(device) for name, column in collate(examples[start : start + batch_size]).items()}

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..diffusion.latent_predictions import LATENT_PREDICTIONS, AnchorPrediction
 from ..diffusion.noise_schedules import gaussian_schedule, mask_schedule
+from .encoders.encoder_options import ENCODERS
 from .latent_options import LATENT_DENOISERS, LATENT_HEADS
 from .quantizers.quantizer_options import QUANTIZERS
 from .text_frame import TextFrame
@@ -17,7 +18,7 @@ _OF_CONTINUOUS = (*("latent_prediction_type", "latent_unpooling_time", "latent_s
 _OF_CODES = ("codebook_size", "quantizer")
 _OF_LATENTS = (
     *("latent_length", "latent_dim", "latent_noise_schedule", "latent_head", "latent_denoiser"),
-    *("latent_normalization", "latent_pooling", "latent_unpooling", "encoder", "reference_layout"),
+    *("global_latents", "latent_normalization", "latent_pooling", "latent_unpooling", "encoder", "reference_layout"),
     *_OF_CONTINUOUS,
     *_OF_CODES,
 )
@@ -110,6 +111,7 @@ def check_latent_settings(config: Any) -> None:
     _check_unpooling(config)
     encoder = config.encoder_options
     encoder.check(config.latent_length, config.latent_dim, config.max_position_embeddings)
+    _check_global_latents(config, encoder)
     LATENT_HEADS.build(config.latent_head)
     LATENT_DENOISERS.build(config.latent_denoiser)
     if kind == "continuous":
@@ -130,7 +132,26 @@ def check_latent_settings(config: Any) -> None:
             f"`latent_type` is 'discrete', but `encoder.variance` is {encoder.variance!r}: leave it out, or choose "
             "the latent type 'continuous'."
         )
+    if getattr(encoder, "standardization", False) and ENCODERS.parsed(config.encoder)[0] == "trained":
+        raise ValueError(
+            "`latent_type` is 'discrete', but `encoder.standardization` is set for a trained encoder, whose codebook "
+            "is learnt with it and fits no other vectors: leave it out, or choose the latent type 'continuous'."
+        )
     _check_codes(config)
+
+
+def _check_global_latents(config: Any, encoder: Any) -> None:
+    count = config.global_latents
+    if count and count >= config.latent_length:
+        raise ValueError(
+            f"`global_latents` is {count} of `latent_length` {config.latent_length}: leave at least one latent to the "
+            "chunks of the text."
+        )
+    if count and getattr(encoder, "readout", "last") == "last":
+        raise ValueError(
+            f"`global_latents` is {count}, but the encoder does not read single latents from chunks: give a trained "
+            "one with `encoder.readout` 'chunk' or 'chunk_mlp', or leave them out."
+        )
 
 
 def _check_unpooling(config: Any) -> None:

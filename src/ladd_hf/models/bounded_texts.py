@@ -20,7 +20,7 @@ from ..diffusion.step_counts import IGNORED_LABEL, maskable_tokens
 from ..diffusion.token_waiting import Waiting
 from ..utils.registry import Spec
 from .call_checks import check_kind, check_labels, check_longest
-from .chunks import latents_of_tokens
+from .chunks import latents_of_tokens, parsed_unpooling, unpooling_spec
 from .eval_mode import evaluation_mode
 from .latent_anchors import LatentAnchors
 from .quantizers.quantizer import Quantizer
@@ -98,8 +98,9 @@ class BoundedTexts:
         random = RowGenerator.from_generator(generator, len(input_ids), input_ids.device)
         encode = partial(self.encode, precomputed_latents=precomputed_latents)
         text = cast(Denoiser, self), tokens, maskable, attention_mask
-        of_chunks = self.config.latent_unpooling, self.config.latent_length
-        waiting = Waiting.of(token_waiting, latents_of_tokens(*of_chunks, tokens, attention_mask))
+        unpooling, shared = parsed_unpooling(unpooling_spec(self.config))
+        own = latents_of_tokens(unpooling, self.config.latent_length, tokens, attention_mask, shared)
+        waiting = Waiting.of(token_waiting, own, shared)
         waiting = None if self.latent_channel is None else waiting  # nothing to wait for
         check_proposals(run, num_proposals, proposal_width, waiting)
         with evaluation_mode(self):

@@ -6,10 +6,16 @@ pooling of a pretrained encoder's states.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from ..utils.number_ranges import COUNT_OR_ZERO
+from ..utils.registry import Spec
+from ..utils.wrong_objects import described
 
 Ranges = tuple[Tensor, Tensor]  # first rank and end of each range, (B, M) each
 
@@ -51,28 +57,62 @@ def range_mask(first: Tensor, end: Tensor, starts: Tensor, size: int) -> Tensor:
     return (ranks[:, None] >= first[..., None]) & (ranks[:, None] < end[..., None])
 
 
-def check_shortest(shortest: int, latent_length: int) -> None:
-    """Raises `ValueError` for texts with fewer tokens than latents."""
+def least_length(config: Any) -> int:
+    """Returns the number of tokens that a text of a model has at least: one for each latent of a chunk."""
+    least: int = config.latent_length - getattr(config, "global_latents", 0)
+    return least
+
+
+def check_shortest(shortest: int, latent_length: int, global_latents: int = 0) -> None:
+    """Raises `ValueError` for texts with fewer tokens than latents, without those of the whole text."""
     if shortest < latent_length:
+        name = "`latent_length` without `global_latents`" if global_latents else "`latent_length`"
         raise ValueError(
-            f"A text has {shortest} tokens, fewer than `latent_length` ({latent_length}), and each latent reads at "
+            f"A text has {shortest} tokens, fewer than {name} ({latent_length}), and each latent reads at "
             "least one: give longer texts, such as packed ones, or a model with fewer latents."
         )
 
 
-def latents_of_tokens(unpooling: str, count: int, tokens: Tensor, attention_mask: Tensor | None) -> Tensor | None:
+def latents_of_tokens(
+    unpooling: str, count: int, tokens: Tensor, attention_mask: Tensor | None, global_latents: int = 0
+) -> Tensor | None:
     """Returns the number of the latent that each token is connected to, `(B, S)`; `None` if to none more than others.
 
     Args:
-        unpooling: `latent_unpooling` of the model's configuration.
+        unpooling: name of the `latent_unpooling` of the model's configuration.
         count: M, number of latents.
         tokens: `(B, S)`.
         attention_mask: `(B, S)`, or `None` without padding, which belongs to the nearest chunk.
+        global_latents: number of the first latents, which belong to the whole text.
     """
     if unpooling != "chunk":
         return None
-    chunk, _ = Chunks(count, tokens.shape[1]).places(*row_spans(attention_mask, tokens), tokens.shape[1])
-    return chunk.expand(len(tokens), -1)
+    chunks = Chunks(count - global_latents, tokens.shape[1])
+    chunk, _ = chunks.places(*row_spans(attention_mask, tokens), tokens.shape[1])
+    return global_latents + chunk.expand(len(tokens), -1)
+
+
+def unpooling_spec(config: Any) -> Spec:
+    """Returns how a model's tokens are connected to its latents, as schedulers are told: `none`, `chunk`, or with
+    latents of the whole text `chunk` and their number."""
+    unpooling: str = getattr(config, "latent_unpooling", "none")
+    count = getattr(config, "global_latents", 0)
+    return {"name": unpooling, "global_latents": count} if count and unpooling == "chunk" else unpooling
+
+
+def parsed_unpooling(spec: Any) -> tuple[str, int]:
+    """Returns the name in such a setting, and the number of latents of the whole text. Raises `ValueError` for anything
+    else."""
+    options: dict[str, Any] = (
+        {"name": spec} if isinstance(spec, str) else dict(spec) if isinstance(spec, Mapping) else {}
+    )
+    name, count = options.pop("name", None), options.pop("global_latents", 0)
+    if name not in ("none", "chunk") or count not in COUNT_OR_ZERO or options or (count and name == "none"):
+        raise ValueError(
+            f"`latent_unpooling` is {dict(spec) if isinstance(spec, Mapping) else described(spec)}; give 'none' or "
+            "'chunk', as the model's configuration does, or a mapping of 'chunk' as `name` and its `global_latents`."
+        )
+    return name, count
 
 
 @dataclass(frozen=True)

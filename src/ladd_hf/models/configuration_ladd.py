@@ -51,7 +51,7 @@ NUMBER_RANGES: dict[str, NumberRange] = {
     "attention_dropout": SHARE_BELOW_ONE,
     "layer_norm_eps": POSITIVE,
     "initializer_range": POSITIVE,
-    **dict.fromkeys(("latent_length", "latent_dim", "codebook_size"), COUNT_OR_ZERO),
+    **dict.fromkeys(("latent_length", "latent_dim", "codebook_size", "global_latents"), COUNT_OR_ZERO),
 }
 
 
@@ -87,6 +87,9 @@ class LaddConfig(PreTrainedConfig):
         latent_length (`int`): number M of latents.
         latent_dim (`int`): size D of a latent, or of a codebook vector.
         codebook_size (`int`): number K of codes, without the mask code, whose id is `codebook_size`.
+        global_latents (`int`, defaults to 0): number of the first latents that stand for the whole text, beside those
+            of chunks, which share it evenly. The encoder reads them by attention (its `readout` has to be of chunks),
+            and so does `latent_pooling`; `latent_unpooling` adds them to every token. Ours, not the paper's.
         latent_positions (`"aligned"`, `"concatenated"`, `"learned"`): rotary positions of the latents: at the middle of
             each latent's chunk of text, after the last token (the reference), or none, with learned slots instead.
         latent_pooling (`"none"`, `"chunk"`): `chunk` also predicts each latent from the denoiser's last states of the
@@ -177,6 +180,7 @@ class LaddConfig(PreTrainedConfig):
     latent_length: int = 0
     latent_dim: int = 0
     codebook_size: int = 0
+    global_latents: int = 0
     latent_positions: Literal["aligned", "concatenated", "learned"] = "aligned"
     latent_pooling: Literal["none", "chunk"] = "none"
     latent_unpooling: Literal["none", "chunk"] = "none"

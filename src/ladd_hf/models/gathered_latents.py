@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch import Tensor
 
 from ..diffusion.channels import EncodedLatents
+from ..diffusion.rng import RowGenerator
+from .call_checks import check_whole_texts
 from .encoders.pretrained import PretrainedEncoder, batches_of, feature_batches
 from .encoders.statistics import LatentStatistics
+from .encoders.trained import LaddEncoder, check_finite, check_lengths
 from .eval_mode import evaluation_mode
 from .latent_anchors import LatentAnchors
 
@@ -28,6 +32,8 @@ class GatheredLatents:
     def gather_latent_statistics(self, data: Iterable[Mapping[str, Any]], num_examples: int | None = None) -> int:
         """Gathers the statistics of `encoder.standardization`, and returns the number of vectors.
 
+        An encoder of our own must not change any more; of one with a variance they are those of drawn latents.
+
         Args:
             data: examples with `input_ids` (and perhaps `attention_mask`), such as a dataset's, or batches of them as
                 tensors. Those with `precomputed_latents` are not encoded.
@@ -37,12 +43,14 @@ class GatheredLatents:
         encoder.
         """
         encoder = self.encoder
-        if not isinstance(encoder, PretrainedEncoder) or encoder.statistics is None:
+        if encoder is None or encoder.statistics is None:
             raise ValueError("This model standardises no latents: set `encoder.standardization` in its configuration.")
         with evaluation_mode(self), torch.no_grad():
             batches = batches_of(data, num_examples, self.config.pad_token_id or 0, self.device)
-            features = feature_batches(encoder, batches, self.dtype)
-            return encoder.statistics.gather(features, encoder.options.name_or_path)
+            if isinstance(encoder, PretrainedEncoder):
+                features = feature_batches(encoder, batches, self.dtype)
+                return encoder.statistics.gather(features, encoder.options.name_or_path)
+            return cast(LatentStatistics, encoder.statistics).gather(_outputs(encoder, batches))
 
     def gather_latent_anchors(
         self, data: Iterable[Mapping[str, Any]], num_examples: int | None = None, seed: int = 0
@@ -77,6 +85,11 @@ class GatheredLatents:
         return len(vectors)
 
     @property
+    def standardises_when_fixed(self) -> bool:
+        """True if latents are to be standardised by statistics of a trained encoder, which have not been gathered."""
+        return isinstance(self.encoder, LaddEncoder) and self.needs_latent_statistics
+
+    @property
     def needs_latent_anchors(self) -> bool:
         """True if latents are predicted as anchors, which have not been found yet."""
         return self.latent_anchors is not None and not self.latent_anchors.found
@@ -86,3 +99,17 @@ class GatheredLatents:
         """True if latents are to be standardised and no statistics have been gathered yet."""
         statistics = getattr(self.encoder, "statistics", None)
         return isinstance(statistics, LatentStatistics) and not statistics.gathered
+
+
+def _outputs(encoder: LaddEncoder, batches: Iterable[Mapping[str, Tensor]]) -> Iterator[Tensor]:
+    """Yields the latents of batches of tokens as they will be diffused, `(B, M, D)`, before they are standardised."""
+    first = 0
+    for batch in batches:
+        tokens, mask = batch["input_ids"], batch.get("attention_mask")
+        check_whole_texts(encoder.config, tokens, mask)
+        check_lengths(encoder.config, tokens, mask, wait=True)
+        random = RowGenerator.from_seed(0, torch.arange(first, first + len(tokens), device=tokens.device))
+        vectors = encoder.as_read(tokens, mask, random).vectors
+        check_finite(vectors)
+        yield vectors
+        first += len(tokens)

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from ..diffusion.noise_schedules import GaussianSchedule, gaussian_schedule
-from .chunks import Chunks, chunk_middles, row_spans
+from .chunks import Chunks, chunk_middles, least_length, range_mask, row_spans
 from .configuration_ladd import LaddConfig
-from .encoders.trained import LatentReadout, rope_theta
+from .encoders.trained import rope_theta
 from .flow_map import JumpEmbedding
 from .latent_options import MlpHead
+from .readouts import GlobalReadout, LatentReadout
 from .transformer import (
     LaddBlock,
     Modulation,
@@ -23,7 +24,8 @@ from .transformer import (
 
 
 class LatentInput(nn.Module):
-    """Maps latents to the stream: an MLP D -> 4H -> H, and learned slots if they have no rotary positions.
+    """Maps latents to the stream: an MLP D -> 4H -> H, and learned slots for those without rotary positions of their
+    own: all of them, or those of the whole text.
 
     Preconditioned latents are scaled to unit variance before. With `latent_self_conditioning` an estimate of y_0 enters
     the MLP, too.
@@ -34,7 +36,8 @@ class LatentInput(nn.Module):
         self.up_proj = nn.Linear(config.latent_dim, 4 * config.hidden_size)
         self.down_proj = nn.Linear(4 * config.hidden_size, config.hidden_size)
         slots = config.latent_positions == "learned"
-        self.slots = nn.Parameter(torch.zeros(config.latent_length, config.hidden_size)) if slots else None
+        count = config.latent_length if slots else config.global_latents
+        self.slots = nn.Parameter(torch.zeros(count, config.hidden_size)) if count else None
         preconditioning = config.latent_prediction.preconditioning
         scales = preconditioning is not None and preconditioning.data_std != 1
         self.preconditioning = preconditioning if scales else None
@@ -57,32 +60,44 @@ class LatentInput(nn.Module):
         if self.estimate_proj is not None and estimate is not None:
             states = states + self.estimate_proj(estimate.to(vectors.dtype))
         states = self.down_proj(nn.functional.silu(states))
-        return states if self.slots is None else states + self.slots
+        if self.slots is None:
+            return states
+        return states + nn.functional.pad(self.slots, (0, 0, 0, states.shape[1] - len(self.slots)))
 
 
 class LatentPooling(nn.Module):
-    """Adds to each latent's output the states of the tokens in its chunk, concatenated and projected."""
+    """Adds to each latent's output the states of the tokens in its chunk, concatenated and projected, or for latents of
+    the whole text what attention reads of all of them."""
 
     def __init__(self, config: LaddConfig) -> None:
         super().__init__()
-        self.chunks = Chunks(config.latent_length, config.max_position_embeddings)
+        self.chunks = Chunks(least_length(config), config.max_position_embeddings)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps, bias=False)
         self.proj = LatentReadout(self.chunks.size * config.hidden_size, config.hidden_size)
+        count, hidden, heads = config.global_latents, config.hidden_size, config.num_attention_heads
+        self.global_readout = GlobalReadout(count, hidden, heads, hidden, config.layer_norm_eps) if count else None
 
     def forward(self, states: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
         """`(B, S, hidden_size)` states of the tokens to `(B, M, hidden_size)`."""
         self.chunks.check(states.shape[1])
-        return self.proj(self.chunks.read(self.norm(states), starts, lengths))
+        states = self.norm(states)
+        of_chunks: Tensor = self.proj(self.chunks.read(states, starts, lengths))
+        if self.global_readout is None:
+            return of_chunks
+        return torch.cat([self.global_readout(states, starts, lengths), of_chunks], dim=1)
 
 
 class LatentUnpooling(nn.Module):
     """Adds to each token a map of the latent of its chunk, dependent on its position in the chunk, and of its noise
-    as `latent_unpooling_time` says."""
+    as `latent_unpooling_time` says; and a map of those of the whole text, the same for all tokens."""
 
     def __init__(self, config: LaddConfig) -> None:
         super().__init__()
-        self.chunks = Chunks(config.latent_length, config.max_position_embeddings)
+        self.chunks = Chunks(least_length(config), config.max_position_embeddings)
         self.proj = nn.Linear(config.hidden_size, self.chunks.size * config.hidden_size, bias=False)
+        self.count = config.global_latents
+        of_text = nn.Linear(self.count * config.hidden_size, config.hidden_size, bias=False) if self.count else None
+        self.global_proj = of_text
         told = config.latent_unpooling_time
         self.schedule = continuous_schedule(config) if told == "signal" else None
         modulated = told == "modulation"
@@ -115,11 +130,16 @@ class LatentUnpooling(nn.Module):
         elif self.schedule is not None:  # the map is linear
             latent_states = latent_states * self.schedule.signal(of_latents(timesteps)).to(latent_states.dtype)
         size = self.chunks.size
+        of_text, latent_states = latent_states.tensor_split([self.count], dim=1)
         said = self.proj(latent_states).unflatten(-1, (size, -1)).flatten(1, 2)  # (B, M * size, H)
         chunk, place = self.chunks.places(starts, lengths, length)
         inside = (place >= 0) & (place < size)
         index = (chunk * size + place).where(inside, 0).expand(len(said), -1)
-        return said.gather(1, index[..., None].expand(-1, -1, said.shape[-1])) * inside[..., None]
+        of_chunks = said.gather(1, index[..., None].expand(-1, -1, said.shape[-1])) * inside[..., None]
+        if self.global_proj is None:
+            return of_chunks
+        real = range_mask(torch.zeros_like(lengths)[:, None], lengths[:, None], starts, length)  # (B or 1, 1, length)
+        return of_chunks + self.global_proj(of_text.flatten(1))[:, None] * real.transpose(1, 2)
 
 
 class LatentHead(nn.Module):
@@ -220,7 +240,8 @@ def stream_positions(
     config: LaddConfig, states: Tensor | None, latent_states: Tensor | None, attention_mask: Tensor | None
 ) -> Tensor:
     """Returns rotary positions of tokens and latents, `(B, S + M)`, counted from the start of each row's text;
-    fractional for latents of chunks (`latent_positions`). Without latents `(1, S)`, without tokens `(B, M)`.
+    fractional for latents of chunks, in the middle for those of the whole text (`latent_positions`). Without latents
+    `(1, S)`, without tokens `(B, M)`.
 
     Args:
         states, latent_states: `(B, S, hidden_size)` and `(B, M, hidden_size)` or `None`, for their shapes.
@@ -250,5 +271,6 @@ def _latent_positions(config: LaddConfig, lengths: Tensor, latent_states: Tensor
     elif config.latent_positions == "concatenated":
         slots = slots + lengths[:, None]
     else:
-        slots = chunk_middles(lengths, count)
+        of_text = chunk_middles(lengths, 1).expand(-1, config.global_latents)
+        slots = torch.cat([of_text, chunk_middles(lengths, count - config.global_latents)], dim=1)
     return slots.expand(len(lengths), -1)

@@ -318,10 +318,12 @@ class LaddForDiffusionLM(GatheredLatents, BoundedTexts, LaddPreTrainedModel, Pre
         random: RowGenerator | None = None,
         update_codebook: bool = True,
         precomputed_latents: Tensor | None = None,
+        feature_noise: float = 0.0,
     ) -> EncodedLatents:
         """Encodes `(B, S)` tokens to clean latents for training; see [`EncodedLatents`].
 
         `precomputed_latents` are a fixed pretrained encoder's output for the tokens, used instead of running it.
+        `feature_noise` is the standard deviation of noise on the encoder's input, in units of its root mean square.
 
         The codebook is updated only if gradients are computed and `update_codebook` allows it, and neither in stage 2
         nor with adapters or other fixed weights of the encoder. Raises `ValueError` for a model without latents, for
@@ -339,9 +341,10 @@ class LaddForDiffusionLM(GatheredLatents, BoundedTexts, LaddPreTrainedModel, Pre
         check_lengths(self.config, tokens, attention_mask, wait=not torch.is_grad_enabled())
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.latent_encoder_frozen):
             if isinstance(self.encoder, PretrainedEncoder):
-                encoded = self.encoder(tokens, attention_mask, random, precomputed_latents, self.dtype)
+                given = precomputed_latents, self.dtype
+                encoded = self.encoder(tokens, attention_mask, random, *given, feature_noise)
             else:
-                encoded = self.encoder(tokens, attention_mask, random)
+                encoded = self.encoder(tokens, attention_mask, random, feature_noise)
             if not torch.is_grad_enabled():  # training does not synchronise; there the loss becomes nan
                 check_finite(encoded.vectors)
             if self.quantizer is not None:
@@ -354,6 +357,13 @@ class LaddForDiffusionLM(GatheredLatents, BoundedTexts, LaddPreTrainedModel, Pre
                 snapped = self.latent_anchors.snapped(encoded.vectors)
                 encoded = replace(encoded, vectors=snapped, unquantized=encoded.vectors)
         return encoded
+
+    def code_vectors(self, codes: Tensor) -> Tensor:
+        """Returns the codebook's vectors of clean codes, `(B, M)` to `(B, M, D)`. Raises `ValueError` for a model
+        without codes."""
+        if self.quantizer is None:
+            raise ValueError(f"This model has no codes (`latent_type` {self.config.latent_type!r}).")
+        return self.quantizer.codes_to_vectors(codes)
 
     @torch.no_grad()
     def encode_latents(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:

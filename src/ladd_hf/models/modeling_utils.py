@@ -19,12 +19,12 @@ from .adapter_loading import AdapterLoading
 from .adapters import has_adapters
 from .configuration_ladd import LaddConfig
 from .encoders.statistics import LatentStatistics
-from .encoders.trained import LatentReadout
 from .flow_map import without_jumps
 from .latent_anchors import LatentAnchors
 from .latent_io import LatentInput
 from .loading import check_index, clear_errors, refuse_other_sizes, refuse_partial, refuse_pickles
 from .quantizers.quantizer import reset_if_of_quantizer
+from .readouts import LatentReadout
 from .remote_code import code_included, write_code
 from .transformer import JointAttention, LaddBlock, ModulatedNorm, Modulation, ZeroInitLinear
 from .vocabulary import check_resize

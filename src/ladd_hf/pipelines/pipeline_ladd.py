@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..diffusion.rng import Generators, RowGenerator
 from ..models.adapters import has_adapters, merged
+from ..models.chunks import least_length
 from ..models.eval_mode import evaluation_mode
 from ..models.modeling_ladd import LaddForDiffusionLM, LaddPreTrainedModel
 from ..models.vocabulary import check_tokenizer, has_tokens_of, take_vocabulary
@@ -332,7 +333,7 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
         if not rows or not all(1 <= len(ids) <= config.max_position_embeddings for ids in rows):
             raise ValueError(
                 f"The texts have {[len(ids) for ids in rows]} tokens; the encoder takes "
-                f"{max(config.latent_length, 1)} to {config.max_position_embeddings} each."
+                f"{max(least_length(config), 1)} to {config.max_position_embeddings} each."
             )
         for number, ids in enumerate(rows):
             check_ids(ids, config, f"Text {number}", masked=False)

@@ -14,7 +14,7 @@ from ..diffusion.masked import TokenSampler
 from ..diffusion.paths import Point
 from ..diffusion.rng import Generators, RowGenerator
 from ..diffusion.token_waiting import Waiting
-from ..models.chunks import latents_of_tokens
+from ..models.chunks import latents_of_tokens, parsed_unpooling
 from ..models.vocabulary import Vocabulary
 from .remasking import NoRemasking
 from .step_plan import StepPlan
@@ -186,8 +186,9 @@ class ReverseStep:
         (_, t_y), (_, s_y), moves = plan.start, plan.end, plan.latent_moves
         if moves is None:
             moves = torch.zeros(latents.shape[:2], dtype=torch.bool, device=latents.device)
-        own = latents_of_tokens(self.config.latent_unpooling, latents.shape[1], sample, attention_mask)
-        waiting = replace(self._waiting, latent_of_token=own)
+        unpooling, shared = parsed_unpooling(self.config.latent_unpooling)
+        own = latents_of_tokens(unpooling, latents.shape[1], sample, attention_mask, shared)
+        waiting = replace(self._waiting, latent_of_token=own, shared=shared)
         return waiting.tokens(self._channel(), latents, moves, t_y, s_y, sample.shape[1])
 
     def _reveal(

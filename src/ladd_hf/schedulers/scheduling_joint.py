@@ -18,8 +18,9 @@ class LaddJointScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks up t
     """Denoises tokens and latents at the same time t_x = t_y; without latents, MDLM's ancestral sampler.
 
     Args:
-        timestep_spacing, latent_solver, latent_renoising, unmasking, remasking, token_waiting, temperature,
-            latent_temperature, noise_process, pad_token_id, tokenizer_size, latent_unpooling: as in [`LaddScheduler`].
+        timestep_spacing, latent_solver, latent_renoising, latent_rescaling, unmasking, remasking, token_waiting,
+            temperature, latent_temperature, noise_process, pad_token_id, tokenizer_size, latent_unpooling: as in
+            [`LaddScheduler`].
     """
 
     @register_to_config
@@ -28,6 +29,7 @@ class LaddJointScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks up t
         timestep_spacing: str = "uniform",
         latent_solver: str | None = None,
         latent_renoising: float = 0.0,
+        latent_rescaling: str = "none",
         unmasking: Spec = "ancestral",
         remasking: Spec = "none",
         token_waiting: Spec = "none",
@@ -36,6 +38,6 @@ class LaddJointScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks up t
         noise_process: NoiseProcess | Mapping[str, Any] | None = None,
         pad_token_id: int | None = None,
         tokenizer_size: int | None = None,
-        latent_unpooling: str = "none",
+        latent_unpooling: Spec = "none",
     ) -> None:
         self._walk(JOINT)

@@ -27,12 +27,14 @@ from ..diffusion.paths import (
 from ..diffusion.process import NoiseProcess
 from ..diffusion.rng import Generators, RowGenerator
 from ..diffusion.token_waiting import Waiting
+from ..models.chunks import parsed_unpooling, unpooling_spec
 from ..models.configuration_ladd import LaddConfig
 from ..models.vocabulary import Vocabulary, unwritten_padding
 from ..utils.number_ranges import COUNT, COUNT_OR_ZERO, POSITIVE, SHARE, check_ranges
 from ..utils.plain_data import plain
 from ..utils.registry import Spec
 from ..utils.wrong_objects import check_number, described
+from .latent_rescaling import check_rescaling, rescale
 from .remasking import remasking
 from .renamed_settings import with_current_names
 from .reverse_step import ReverseStep
@@ -61,6 +63,8 @@ class LaddScheduler(RunLaw, ReverseStep, SchedulerMixin, ConfigMixin):
         latent_renoising: share of the noise that each step of continuous latents draws anew, from 0 to 1: the solver
             goes on to less noise, sqrt(1 - share^2) of the step's end, and fresh noise leads back. At 1 it goes to the
             predicted y_0. In the last step, which ends there, nothing is drawn.
+        latent_rescaling: `none`, or the model's `latent_normalization`, `l2` or `unit`: each predicted y_0 of a
+            regression is scaled to that length before a step.
         unmasking: selection of the tokens that a step reveals: `ancestral` (the model's own law), `first_hitting` (an
             equal number at random positions), or by confidence: `top_probability`, `margin` or `entropy`.
         remasking: `none`, or `{"name": "cap", "rate": eta}` or `{"name": "rescale", "rate": eta}` to remask visible
@@ -73,7 +77,8 @@ class LaddScheduler(RunLaw, ReverseStep, SchedulerMixin, ConfigMixin):
         noise_process: a [`NoiseProcess`] or a mapping of its fields; a pipeline sets its model's.
         pad_token_id, tokenizer_size: the padding token and all ids from `tokenizer_size` up are never written; a
             pipeline sets its model's.
-        latent_unpooling: `chunk` if a token belongs to the latent of its chunk, and waits for that alone; `none` if it
+        latent_unpooling: `chunk` if a token belongs to the latent of its chunk, and waits for that alone, or with
+            `global_latents` (`{"name": "chunk", "global_latents": 2}`) for those of the whole text, too; `none` if it
             reads all latents, and waits for each of them. A pipeline sets its model's.
 
     Every option with named choices has a public `register_*` function. Raises `ValueError` for invalid options.
@@ -92,6 +97,7 @@ class LaddScheduler(RunLaw, ReverseStep, SchedulerMixin, ConfigMixin):
         timestep_spacing: str = "uniform",
         latent_solver: str | None = None,
         latent_renoising: float = 0.0,
+        latent_rescaling: str = "none",
         unmasking: Spec = "ancestral",
         remasking: Spec = "none",
         token_waiting: Spec = "none",
@@ -100,7 +106,7 @@ class LaddScheduler(RunLaw, ReverseStep, SchedulerMixin, ConfigMixin):
         noise_process: NoiseProcess | Mapping[str, Any] | None = None,
         pad_token_id: int | None = None,
         tokenizer_size: int | None = None,
-        latent_unpooling: str = "none",
+        latent_unpooling: Spec = "none",
     ) -> None:
         walked = time_path(path)
         self._leg_weights = None if steps is None else leg_weights(steps, walked)
@@ -127,17 +133,14 @@ class LaddScheduler(RunLaw, ReverseStep, SchedulerMixin, ConfigMixin):
         check_ranges(self.config, _RENOISING)
         renoising = self.config.latent_renoising
         self._latents = self.noise_process.latent_channel(self.config.latent_solver, renoising)
+        rescale(self._latents, self.config.latent_rescaling)
         ids = self.noise_process.mask_token_id, self.config.pad_token_id, self.config.tokenizer_size
         self._vocabulary = Vocabulary(*ids)
         self._unmasking = unmasking(self.config.unmasking)
         self._remasking = remasking(self.config.remasking, self._unmasking)
         self._waiting = Waiting.of(self.config.token_waiting)
         self._token_sampler, self._latent_sampler = self.token_sampler(), self.latent_sampler()
-        if self.config.latent_unpooling not in ("none", "chunk"):
-            raise ValueError(
-                f"`latent_unpooling` is {described(self.config.latent_unpooling)}; give 'none' or 'chunk', as the "
-                "model's configuration does."
-            )
+        parsed_unpooling(self.config.latent_unpooling)  # raises for anything else
         self.num_inference_steps: int | None = None
         self.timesteps = torch.arange(0)
         self._grid: list[Point] = []
@@ -188,14 +191,16 @@ class LaddScheduler(RunLaw, ReverseStep, SchedulerMixin, ConfigMixin):
             "noise_process": NoiseProcess.of(config).data(),
             "pad_token_id": unwritten_padding(config),
             "tokenizer_size": getattr(config, "tokenizer_size", None),
-            "latent_unpooling": getattr(config, "latent_unpooling", "none"),
+            "latent_unpooling": unpooling_spec(config),
         }
 
     def for_model(self, config: LaddConfig) -> LaddScheduler:
         """Returns this scheduler, or a copy with the model's noise process and ids if they differ.
 
-        Raises `ValueError` if its `unmasking` or `token_waiting` does not suit a model conditioned on t_x.
+        Raises `ValueError` if its `unmasking` or `token_waiting` does not suit a model conditioned on t_x, and if its
+        `latent_rescaling` is not the length of the model's latents.
         """
+        check_rescaling(self.config.latent_rescaling, config)
         waits = self._waiting is not None and config.latent_type != "none" and not self.path.latents_first
         if config.token_time_conditioning and waits:
             raise ValueError(

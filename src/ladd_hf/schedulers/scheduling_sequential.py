@@ -30,9 +30,9 @@ class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks
         latent_share: share of the steps for the latents, rounded half up; latents and tokens get at least one step
             each.
         max_latent_steps: limit of the latents' steps; a single step is exact if the latent is a single code.
-        timestep_spacing, latent_solver, latent_renoising, unmasking, remasking, token_waiting, temperature,
-            latent_temperature, noise_process, pad_token_id, tokenizer_size, latent_unpooling: as in [`LaddScheduler`].
-            No token waits for latents that come first.
+        timestep_spacing, latent_solver, latent_renoising, latent_rescaling, unmasking, remasking, token_waiting,
+            temperature, latent_temperature, noise_process, pad_token_id, tokenizer_size, latent_unpooling: as in
+            [`LaddScheduler`]. No token waits for latents that come first.
     """
 
     @register_to_config
@@ -43,6 +43,7 @@ class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks
         timestep_spacing: str = "uniform",
         latent_solver: str | None = None,
         latent_renoising: float = 0.0,
+        latent_rescaling: str = "none",
         unmasking: Spec = "ancestral",
         remasking: Spec = "none",
         token_waiting: Spec = "none",
@@ -51,7 +52,7 @@ class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks
         noise_process: NoiseProcess | Mapping[str, Any] | None = None,
         pad_token_id: int | None = None,
         tokenizer_size: int | None = None,
-        latent_unpooling: str = "none",
+        latent_unpooling: Spec = "none",
     ) -> None:
         check_ranges(self.config, STEP_RANGES, optional=("max_latent_steps",))
         self._leg_weights = [float(self.config.latent_share), 1 - float(self.config.latent_share)]

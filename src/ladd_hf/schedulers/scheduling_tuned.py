@@ -32,10 +32,10 @@ class LaddTunedScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks up t
         latent_cost: cost of a step that moves latents alone, where one that moves tokens costs 1. A number of steps is
             then what a run costs at most, and it may make more steps than that. `None`: the exact number of steps.
         budgets: numbers of steps that are solved, and thus checked, here; others are solved on demand.
-        latent_solver, latent_renoising, unmasking, remasking, token_waiting, temperature, latent_temperature,
-            noise_process, pad_token_id, tokenizer_size, latent_unpooling: as in [`LaddScheduler`]; `unmasking` cannot
-            be `first_hitting`, which does not look at times. The bound that is the least is that of runs at temperature
-            1 in which no token waits.
+        latent_solver, latent_renoising, latent_rescaling, unmasking, remasking, token_waiting, temperature,
+            latent_temperature, noise_process, pad_token_id, tokenizer_size, latent_unpooling: as in [`LaddScheduler`];
+            `unmasking` cannot be `first_hitting`, which does not look at times. The bound that is the least is that of
+            runs at temperature 1 in which no token waits.
 
     Raises `ValueError` for a table that is none or of other noise schedules, and for budgets that have no run.
     """
@@ -48,6 +48,7 @@ class LaddTunedScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks up t
         budgets: Sequence[int] = (),
         latent_solver: str | None = None,
         latent_renoising: float = 0.0,
+        latent_rescaling: str = "none",
         unmasking: Spec = "ancestral",
         remasking: Spec = "none",
         token_waiting: Spec = "none",
@@ -56,7 +57,7 @@ class LaddTunedScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks up t
         noise_process: NoiseProcess | Mapping[str, Any] | None = None,
         pad_token_id: int | None = None,
         tokenizer_size: int | None = None,
-        latent_unpooling: str = "none",
+        latent_unpooling: Spec = "none",
     ) -> None:
         self.table = LossTable.parsed(table)  # type: ignore[arg-type]
         if latent_cost is not None:

@@ -11,8 +11,8 @@ _OF_TOKENS = (
 )
 # Terms that shape the encoder end where it is fixed.
 _OF_THE_ENCODER = (
-    *("encoder_corruption", "encoder_mask_ratio", "contrastive_weight", "latent_kl_weight"),
-    "quantizer_dropout",
+    *("encoder_corruption", "encoder_mask_ratio", "encoder_noise", "contrastive_weight", "latent_kl_weight"),
+    *("quantizer_dropout", "latent_noise_time", "latent_mask_share", "latent_replacement_share"),
 )
 
 register_stage(

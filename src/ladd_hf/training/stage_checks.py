@@ -42,16 +42,20 @@ def check_prior_is_trained(plan: StagePlan, length: str) -> None:
     )
 
 
-def check_anchors_are_found(plan: StagePlan) -> None:
-    """Raises `ValueError` if a stage trains latents that are predicted as anchors before it or an earlier one fixes
-    the encoder, in whose outputs anchors are found."""
+def check_fixed_before_prior(plan: StagePlan, reason: str) -> None:
+    """Raises `ValueError` if a stage trains the prior over latents before it or an earlier one fixes the encoder.
+
+    Args:
+        plan: the stages.
+        reason: the setting and what of it is gathered in the outputs of a fixed encoder, in words.
+    """
     for number, (stage, objective) in enumerate(zip(plan.stages, plan.objectives(), strict=True)):
         if "encoder" in (stage.freeze or ()):
             return
         if objective.latent_loss_weight > 0 and not objective.tokens_alone:
             raise ValueError(
-                f"`latent_prediction_type` is 'anchors', which are found once the encoder is fixed, but "
-                f"`stages[{number}]`, {stage.name!r}, trains it together with the prior over latents: give `stages` "
+                f"{reason} once the encoder is fixed, but `stages[{number}]`, {stage.name!r}, trains it together with "
+                "the prior over latents: give `stages` "
                 "[{'name': 'encoder', 'steps': ...}, 'prior']."
             )
 

@@ -23,6 +23,7 @@ from ..diffusion.objective import TrainingObjective
 from ..diffusion.runs import LATENT_WIDTH, marginal_run, run_path
 from ..diffusion.step_counts import StepCounts, batch_counts, maskable_tokens, total
 from ..diffusion.time_sampling import TrainingNoise
+from ..models.chunks import least_length
 from ..models.encoders.pretrained import PretrainedEncoder
 from ..models.fsdp import full_tensor
 from ..models.latent_anchors import LatentAnchors
@@ -41,7 +42,7 @@ from .run_facts import RunRecorder
 from .run_record import RunRecord
 from .sampling_trainer import SamplingTrainer
 from .searching_trainer import SearchingTrainer
-from .stage_checks import check_anchors_are_found, check_latents_alone_are_trained
+from .stage_checks import check_fixed_before_prior, check_latents_alone_are_trained
 from .trainer_arguments import check_model_to_train, check_trainer_arguments
 from .trainer_checks import check_optimizer, check_options, check_set
 from .training_cost import TrainingCost
@@ -86,8 +87,9 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
     * `evaluate` computes the bound along `args.nelbo_paths`, separately for tokens and latents; `eval_loss` is the
       first path's sum, in nats per token. For continuous latents without anchors, and along a path of the tokens alone,
       that sum is not a bound on the texts' likelihood (see [`Nelbo`]), and no perplexity is reported.
-    * Latents are standardised by statistics of the first 4,096 texts, if configured and not yet gathered; anchors are
-      found in the latents of the first 20,000 texts at the beginning of the first stage that fixes the encoder.
+    * Latents are standardised by statistics of the first 4,096 texts, if configured and not yet gathered; those of an
+      encoder of our own are gathered, and anchors found in the latents of the first 20,000 texts, at the beginning of
+      the first stage that fixes the encoder.
     * A model without a `text_frame` gets it from blocks of `token_blocks`; see [`text_layout`].
     * Evaluation and saved models use the averaged weights; checkpoints hold both.
     * Evaluation counts each text once, even if training drops some, and does not affect the training.
@@ -187,8 +189,9 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         self._teacher.meet(self._ladd_model(), self.args.stage_plan, self.ema, self.args.device)
         self._cost, self._times = TrainingCost(), AdaptiveTimes()
         self._monitor, self._held = LossMonitor(), []  # discard leftovers of an earlier run or a failed batch
-        if self._ladd_model().needs_latent_statistics:  # every process reads the same texts
-            self._ladd_model().gather_latent_statistics(cast(Iterable, self.train_dataset), _EXAMPLES_OF_STATISTICS)
+        model = self._ladd_model()
+        if model.needs_latent_statistics and not model.standardises_when_fixed:
+            self._gather_statistics(model)
         return super()._inner_training_loop(*args, **kwargs)
 
     def _meet_model(self) -> None:
@@ -200,7 +203,7 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         adopt_layout(model.config, self.train_dataset)
         if isinstance(self.data_collator, LaddCollator):
             self.data_collator = copy.copy(self.data_collator)
-            self.data_collator.min_tokens = max(self.data_collator.min_tokens, model.config.latent_length)
+            self.data_collator.min_tokens = max(self.data_collator.min_tokens, least_length(model.config))
             self.data_collator.max_tokens = model.config.max_position_embeddings
             self.data_collator.vocabulary = Vocabulary.of(model.config)
 
@@ -224,7 +227,9 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
             if not objective.tokens_alone:
                 check_jumps(model, objective)
         if model.needs_latent_anchors and trains_encoder(model):
-            check_anchors_are_found(args.stage_plan)
+            check_fixed_before_prior(args.stage_plan, "`latent_prediction_type` is 'anchors', which are found")
+        if model.standardises_when_fixed and trains_encoder(model):
+            check_fixed_before_prior(args.stage_plan, "`encoder.standardization` is set, whose statistics are gathered")
         if model.latents_alone == "masked":
             check_latents_alone_are_trained(args.stage_plan)
         if args.nelbo_proposals and model.latent_channel is not None:
@@ -396,8 +401,14 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         frozen = "encoder" in (stage.freeze or ())
         if plan.freezes and model.encoder is not None and model.latent_encoder_frozen != frozen:
             model.freeze_latent_encoder(frozen)
-        if model.needs_latent_anchors and not trains_encoder(model):
+        if model.standardises_when_fixed and not trains_encoder(model):
+            self._gather_statistics(model)
+        if model.needs_latent_anchors and not trains_encoder(model):  # of latents that are standardised
             self._find_anchors(model)
+
+    def _gather_statistics(self, model: LaddForDiffusionLM) -> None:
+        """Gathers the statistics that standardise latents; every process reads the same texts."""
+        model.gather_latent_statistics(cast(Iterable, self.train_dataset), _EXAMPLES_OF_STATISTICS)
 
     def _find_anchors(self, model: LaddForDiffusionLM) -> None:
         """Finds the anchors of the fixed encoder's outputs; every process takes those of the first."""

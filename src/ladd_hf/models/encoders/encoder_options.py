@@ -54,11 +54,14 @@ class TrainedOptions(EncoderOptions):
         num_hidden_layers, num_attention_heads: its sizes; 0 for the denoiser's.
         readout: latents are read at the `last` M positions (the reference), or each from the hidden states of its own
             chunk of text, concatenated, by a linear map (`chunk`) or an MLP (`chunk_mlp`).
+        standardization: shift and scale continuous latents to mean 0 and variance 1 in each dimension, last of all, by
+            statistics that are gathered once the encoder is fixed; until then they are as the encoder gives them.
     """
 
     num_hidden_layers: int = option(0, COUNT_OR_ZERO)
     num_attention_heads: int = option(0, COUNT_OR_ZERO)
     readout: str = option("last", ("last", "chunk", "chunk_mlp"))
+    standardization: bool = option(False, bool)
 
     def for_denoiser(self, hidden_size: int, num_hidden_layers: int, num_attention_heads: int) -> TrainedOptions:
         """See [`EncoderOptions.for_denoiser`]. Raises `ValueError` for heads that do not divide the size evenly."""

@@ -21,12 +21,14 @@ from ...utils.padding import padded
 from ..call_checks import check_whole_texts
 from ..chunks import check_shortest, even_chunks, range_mask, row_spans
 from ..configuration_ladd import LaddConfig
+from ..readouts import LatentReadout
 from .encoder_options import PretrainedOptions
+from .feature_noise import with_noise
 from .pooling import POOLINGS, mean_states
 from .source import EncoderSource, body, longest_text, settings_of
 from .statistics import LatentStatistics
 from .text_alignment import align, check_tells_places, mask_substitute
-from .trained import LatentReadout, check_lengths, drawn_latents, fixed_log_variance, normalized
+from .trained import check_lengths, drawn_latents, fixed_log_variance, normalized
 
 _COLUMNS = ("input_ids", "attention_mask", "precomputed_latents")  # columns of a data set that are used here
 
@@ -123,18 +125,26 @@ class PretrainedEncoder(nn.Module):
         random: RowGenerator | None = None,
         precomputed: Tensor | None = None,
         dtype: torch.dtype = torch.float32,
+        feature_noise: float = 0.0,
     ) -> EncodedLatents:
         """Encodes `(B, S)` tokens, some of them possibly masked, or continues from their `precomputed` features.
 
-        `random` supplies the noise of an encoder with a variance; `dtype` is the latents', and a fixed network's.
-        Raises `ValueError` for texts that the encoder does not read, and for features of another shape.
+        `random` supplies the noise of an encoder with a variance; `dtype` is the latents', and a fixed network's;
+        `feature_noise` is that before a learned projection, see [`with_noise`]. Raises `ValueError` for texts that the
+        encoder does not read, for features of another shape, and for noise without a learned projection.
         """
+        if feature_noise and self.projection is None:
+            raise ValueError(
+                f"The noise on the encoder's features (`encoder_noise`) is {feature_noise:g}, and nothing is learnt "
+                "from them, they are cut to latents: leave it at 0, or set `encoder.projection` 'learned'."
+            )
         if precomputed is None:
             features = self.features(tokens, attention_mask, dtype)
         else:
             features = self.stored_features(precomputed, len(tokens))
         if self.statistics is not None:
             features = self.statistics(features)
+        features = with_noise(features, feature_noise, random)
         if self.projection is None:
             vectors = features.to(dtype)
         else:

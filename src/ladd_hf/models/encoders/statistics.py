@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,7 +27,8 @@ class LatentStatistics(Float32Buffers):
         super().__init__()
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("std", torch.zeros(size))
-        self._gathered = False
+        self._gathered: bool | None = None  # not known: looked at once, since that waits for the device
+        self.register_load_state_dict_post_hook(_forget)
 
     def forward(self, features: Tensor) -> Tensor:
         """Standardises `(B, M, size)` features to mean 0 and variance 1. Raises `ValueError` before anything was
@@ -41,8 +43,9 @@ class LatentStatistics(Float32Buffers):
     @property
     def gathered(self) -> bool:
         """True if there are statistics."""
-        self._gathered = self._gathered or bool(self.std.any())
-        return self._gathered
+        if self._gathered is None and not self.std.is_meta:
+            self._gathered = bool(self.std.any())
+        return bool(self._gathered)
 
     @torch.no_grad()
     def gather(self, batches: Iterable[Tensor], source: str | None = None) -> int:
@@ -76,3 +79,7 @@ class LatentStatistics(Float32Buffers):
         self.std.copy_(torch.where(std > 1e-6 * scale, std, 1.0))
         self._gathered = True
         return count
+
+
+def _forget(statistics: LatentStatistics, _: Any) -> None:
+    statistics._gathered = None

@@ -4,6 +4,7 @@ Paper, section 4."""
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -14,11 +15,14 @@ from transformers.masking_utils import create_bidirectional_mask
 
 from ...diffusion.channels import EncodedLatents
 from ...diffusion.rng import RowGenerator
-from ..chunks import Chunks, check_shortest, row_spans
+from ..chunks import Chunks, check_shortest, least_length, row_spans
 from ..configuration_ladd import LaddConfig
+from ..readouts import GlobalReadout, LatentReadout
 from ..transformer import LaddBlock, rotary_embedding
 from .encoder_options import EncoderOptions, TrainedOptions
+from .feature_noise import with_noise
 from .pooling import POOLINGS
+from .statistics import LatentStatistics
 
 
 def check_lengths(config: LaddConfig, tokens: Tensor, attention_mask: Tensor | None = None, wait: bool = False) -> None:
@@ -34,7 +38,7 @@ def check_lengths(config: LaddConfig, tokens: Tensor, attention_mask: Tensor | N
     else:
         lengths = attention_mask.bool().sum(1)
         shortest, longest = int(lengths.min()), int(lengths.max())
-    check_shortest(shortest, config.latent_length)
+    check_shortest(shortest, least_length(config), config.global_latents)
     pooling = config.encoder_pooling
     if pooling is not None:
         POOLINGS[pooling].check_longest(pooling, longest, config.latent_length)
@@ -81,18 +85,20 @@ def drawn_latents(means: Tensor, log_variance: Tensor | None, random: RowGenerat
     return EncodedLatents(vectors, kl)
 
 
-class LatentReadout(nn.Linear):
-    """A map from states to latents; its type makes the model's `_init_weights` initialise it for unit variance."""
-
-
 class LaddEncoder(nn.Module):
-    """A bidirectional transformer over the clean tokens, read out into M vectors of size D."""
+    """A bidirectional transformer over the clean tokens, read out into M vectors of size D, those of the whole text
+    (`global_latents`) before those of chunks.
+
+    With `standardization` they are standardised once there are statistics.
+    """
+
+    _keep_in_fp32_modules_strict = ["encoder.statistics"]  # the model reads it under this name
 
     def __init__(self, config: LaddConfig) -> None:
         super().__init__()
         self.config, self.options = config, cast(TrainedOptions, config.encoder_options)
         hidden, heads = self.options.hidden_size, self.options.num_attention_heads
-        self.chunks = Chunks(config.latent_length, config.max_position_embeddings)
+        self.chunks = Chunks(least_length(config), config.max_position_embeddings)
         self.embed_tokens = nn.Embedding(config.vocab_size, hidden)
         cond = 0 if config.reference_layout else None
         self.blocks = nn.ModuleList(
@@ -100,29 +106,51 @@ class LaddEncoder(nn.Module):
         )
         self.norm = nn.LayerNorm(hidden, eps=config.layer_norm_eps, bias=False)
         width = hidden * self.chunks.size if self.options.readout != "last" else hidden
+        count, eps = config.global_latents, config.layer_norm_eps
+        self.global_readout = GlobalReadout(count, hidden, heads, width, eps) if count else None
         self.mix = LatentReadout(width, 4 * hidden) if self.options.readout == "chunk_mlp" else None
         width = width if self.mix is None else 4 * hidden
         self.readout = LatentReadout(width, config.latent_dim)
         self.log_variance = nn.Linear(width, config.latent_dim) if self.options.variance == "learned" else None
+        self.statistics = LatentStatistics(config.latent_dim) if self.options.standardization else None
 
     def forward(
-        self, tokens: Tensor, attention_mask: Tensor | None = None, random: RowGenerator | None = None
+        self,
+        tokens: Tensor,
+        attention_mask: Tensor | None = None,
+        random: RowGenerator | None = None,
+        feature_noise: float = 0.0,
     ) -> EncodedLatents:
         """Encodes `(B, S)` tokens, some of them possibly masked; each text has at least M (see `check_lengths`).
 
-        `random` supplies the noise of an encoder with a variance; without it, the latents are its mean.
+        `random` supplies the noise of an encoder with a variance; without it, the latents are its mean. It supplies
+        that on the embeddings, too, see [`with_noise`].
         """
-        states = self._read(self._hidden_states(tokens, attention_mask), *row_spans(attention_mask, tokens))
+        encoded = self.as_read(tokens, attention_mask, random, feature_noise)
+        if self.statistics is None or not self.statistics.gathered:
+            return encoded
+        return replace(encoded, vectors=self.statistics(encoded.vectors).to(encoded.vectors))
+
+    def as_read(
+        self,
+        tokens: Tensor,
+        attention_mask: Tensor | None = None,
+        random: RowGenerator | None = None,
+        feature_noise: float = 0.0,
+    ) -> EncodedLatents:
+        """Encodes like `forward`, without standardisation."""
+        embedded = with_noise(self.embed_tokens(tokens), feature_noise, random)
+        states = self._read(self._hidden_states(embedded, attention_mask), *row_spans(attention_mask, tokens))
         if self.mix is not None:  # nonlinear, so that a chunk can be more than the sum of its tokens
             states = F.silu(self.mix(states))
         vectors = normalized(self.readout(states), self.config)
         return drawn_latents(vectors, self._log_variance(states), random)
 
-    def _hidden_states(self, tokens: Tensor, attention_mask: Tensor | None) -> Tensor:
+    def _hidden_states(self, states: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """Returns the last states from the embeddings, `(B, S, H)` each."""
         config = self.config
-        states = self.embed_tokens(tokens)  # (B, S, H)
         mask = create_bidirectional_mask(config=config, inputs_embeds=states, attention_mask=attention_mask)
-        positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
+        positions = torch.arange(states.shape[1], device=states.device)[None]
         head_dim = self.options.hidden_size // self.options.num_attention_heads
         rotary = rotary_embedding(positions, head_dim, rope_theta(config), states.dtype)
         for block in self.blocks:
@@ -132,7 +160,10 @@ class LaddEncoder(nn.Module):
     def _read(self, states: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
         if self.options.readout != "last":
             self.chunks.check(states.shape[1])
-            return self.chunks.read(states, starts, lengths)
+            of_chunks = self.chunks.read(states, starts, lengths)
+            if self.global_readout is None:
+                return of_chunks
+            return torch.cat([self.global_readout(states, starts, lengths), of_chunks], dim=1)
         return read_last(states, starts, lengths, self.config.latent_length)
 
     def _log_variance(self, states: Tensor) -> Tensor | None:

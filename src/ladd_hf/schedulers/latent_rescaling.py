@@ -1,0 +1,62 @@
+"""The length of predicted latents put back where it is known: a mean of vectors of one length is shorter than they are.
+
+A regression predicts the mean of y_0. Where all latents have one length (`latent_normalization`), that mean lies inside
+of their sphere, the more so the noisier y_t is, and a step towards it leads to latents that training has not seen. Not
+the paper's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..diffusion.anchored_latents import AnchoredLatents
+from ..diffusion.channels import ContinuousLatents, LatentChannel
+from ..utils.wrong_objects import described
+
+_NAMES = ("none", "l2", "unit")
+
+
+def rescale(channel: LatentChannel | None, normalization: str) -> None:
+    """Makes a scheduler's channel rescale each predicted y_0 before a step, as `latent_rescaling` says; a run without
+    latents has none to rescale.
+
+    Raises `ValueError` for an unknown name, and for codes and anchors, which are drawn as they are.
+    """
+    if not isinstance(normalization, str) or normalization not in _NAMES:
+        raise ValueError(
+            f"`latent_rescaling` is {described(normalization)}; give 'none', 'l2' or 'unit', as the model's "
+            "`latent_normalization` is."
+        )
+    if normalization == "none" or channel is None:
+        return
+    if not isinstance(channel, ContinuousLatents) or isinstance(channel, AnchoredLatents):
+        raise ValueError(
+            f"`latent_rescaling` is {normalization!r}, but these latents are drawn as they are, not predicted as a "
+            "mean: leave it at 'none'."
+        )
+    channel.known_length = 1.0 if normalization == "unit" else channel.latent_dim**0.5
+    channel.has_own_law = False
+
+
+def check_rescaling(normalization: str, config: Any) -> None:
+    """Raises `ValueError` if the clean latents of a model with this configuration do not have the length that their
+    predictions are scaled to, or if these are of jumps."""
+    if normalization == "none" or config.latent_type == "none":
+        return
+    found, encoder = config.latent_normalization, config.encoder_options
+    if found != normalization:
+        raise ValueError(
+            f"`latent_rescaling` is {normalization!r}, but the model's `latent_normalization` is {found!r}: leave it "
+            "at 'none', or train with the same."
+        )
+    if config.latent_flow_map:
+        raise ValueError(
+            f"`latent_rescaling` is {normalization!r}, but with `latent_flow_map` the model predicts the end of a jump, "
+            "which has no length of its own: leave it at 'none'."
+        )
+    changed = "standardization" if getattr(encoder, "standardization", False) else "variance"
+    if changed == "standardization" or encoder.variance != "none":
+        raise ValueError(
+            f"`latent_rescaling` is {normalization!r}, but with `encoder.{changed}` of the model its latents do not "
+            "keep that length: leave it at 'none'."
+        )
