@@ -51,7 +51,7 @@ def check_rescaling(normalization: str, config: Any) -> None:
         )
     if config.latent_flow_map:
         raise ValueError(
-            f"`latent_rescaling` is {normalization!r}, but with `latent_flow_map` the model predicts the end of a jump, "
+            f"`latent_rescaling` is {normalization!r}, but with `latent_flow_map` the model predicts a jump's end, "
             "which has no length of its own: leave it at 'none'."
         )
     changed = "standardization" if getattr(encoder, "standardization", False) else "variance"

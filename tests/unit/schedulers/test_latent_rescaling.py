@@ -95,7 +95,7 @@ def test_a_pipelines_samples_are_written_with_it(stirred_model):
             "with `encoder.standardization`",
         ),
         ("continuous", {"latent_normalization": "l2", "encoder_variance": "fixed"}, "with `encoder.variance`"),
-        ("continuous", {"latent_normalization": "l2", "latent_flow_map": True}, "predicts the end of a jump"),
+        ("continuous", {"latent_normalization": "l2", "latent_flow_map": True}, "predicts a jump's end"),
         ("discrete", {"latent_normalization": "l2"}, "drawn as they are, not predicted as a mean"),
         ("anchors", {"latent_normalization": "l2"}, "drawn as they are, not predicted as a mean"),
     ],
