@@ -49,6 +49,22 @@ def test_the_table_of_sampling_holds_what_was_found():
     assert all(o["settings"] == sampling.CHANGES[name.split(" | ")[1]] for name, o in found["rows"].items())
 
 
+def test_the_table_of_temperatures_holds_what_was_found():
+    head = "| model | temperatures | 2 | 4 | 8 | 16 | 32 | entropy at 2 | from 4 on |\n" + "| --- " * 9 + "|"
+    rows = []
+    for name in ("mdlm", "di", "di-joint", "co"):
+        (model,) = json.loads((ROOT / "benchmarks" / "results" / f"temperatures-{name}.json").read_text())["models"]
+        assert model["settings"]["seed"] == 42
+        for number, schedule in enumerate(model["settings"]["schedules"]):
+            runs = model["rows"][5 * number : 5 * number + 5]
+            assert [run["num_steps"] for run in runs] == [2, 4, 8, 16, 32]
+            assert schedule.get("latent_temperature", schedule["temperature"]) == schedule["temperature"]
+            first, *later = (run["entropy"] for run in runs)
+            ends = [f"{first:.2f}", f"{min(later):.2f} to {max(later):.2f}"]
+            rows.append([str(schedule["temperature"]), *(f"{run['nats']:.2f}" for run in runs), *ends])
+    assert [row.strip("| ").split(" | ")[1:] for row in table(head)] == rows
+
+
 def test_the_table_of_the_gpu_holds_what_was_found():
     found = json.loads((ROOT / "benchmarks" / "results" / "python-docs-gpu-di-seed42.json").read_text())["quality"]
     budgets = list(found["MDLM"])
