@@ -37,9 +37,10 @@ def tokens_further_along(
 
 
 def clean_latents(latents: NoisyLatents) -> NoisyLatents:
-    """Returns the latents of the whole batch without noise, dropped ones too, and without inputs of a run."""
+    """Returns the latents of the whole batch without noise, dropped and replaced ones too, and without inputs of a
+    run."""
     clean = latents.encoded.clean.to(latents.noisy.dtype)
-    return replace(latents.without_run(), noisy=clean, dropped=torch.zeros_like(latents.dropped))
+    return replace(latents.without_run(), noisy=clean, dropped=torch.zeros_like(latents.dropped), vectors=None)
 
 
 def divergence(target: Tensor, logits: Tensor) -> Tensor:

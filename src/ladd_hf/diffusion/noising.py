@@ -42,13 +42,15 @@ class NoisyTokens:
 class NoisyLatents:
     """Latents of a batch at their times: encoded, noisy `(B, M)` or `(B, M, D)`, and the dropped examples `(B,)`; and
     of a model that has them as inputs the estimate of y_0, `(B, M, D)`, zero where there is none, and the times that
-    steps lead to, `(B,)`, the latents' own where there is no jump."""
+    steps lead to, `(B,)`, the latents' own where there is no jump; where codes are replaced for tokens also the vectors
+    of what they see, `(B, M, D)`."""
 
     encoded: EncodedLatents
     noisy: Tensor
     dropped: Tensor
     estimate: Tensor | None = None
     targets: Tensor | None = None
+    vectors: Tensor | None = None
 
     def without_run(self) -> NoisyLatents:
         """Returns the latents as an evaluation has them that is no step of a run."""
@@ -110,10 +112,11 @@ def noise_latents(
     if encoded.unquantized is not None and objective.quantizer_dropout:
         unrounded = random.uniform(1, 1) < objective.quantizer_dropout  # (B, 1, 1)
         encoded.vectors = torch.where(unrounded, encoded.unquantized, encoded.vectors)
+    vectors = None
     if obscures(objective):
         resting = (batch.times.latent_rates == 0) & ~dropped
-        encoded, noisy = obscured(denoiser, channel, encoded, noisy, resting, objective, aside)
-    return NoisyLatents(encoded, noisy, dropped)
+        noisy, vectors = obscured(denoiser, channel, encoded, noisy, resting, objective, aside)
+    return NoisyLatents(encoded, noisy, dropped, vectors=vectors)
 
 
 def latents_to_learn(denoiser: Denoiser, batch: NoisyTokens, latents: NoisyLatents | None) -> Tensor | None:
@@ -151,7 +154,8 @@ def denoised(
         if latents.targets is not None:
             of_latents["latent_target_timesteps"] = latents.targets
         if latents.encoded.codes is not None:
-            of_latents["latent_vectors"] = latents.encoded.vectors
+            seen = latents.encoded.vectors if latents.vectors is None else latents.vectors
+            of_latents["latent_vectors"] = seen
     options = {
         "token_timesteps": token_times,
         "attention_mask": batch.attention_mask,

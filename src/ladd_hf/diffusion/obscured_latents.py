@@ -10,7 +10,6 @@ second leg of a sequential run: elsewhere it would change what the prior over la
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import cast
 
 import torch
@@ -40,7 +39,7 @@ def obscured(
     resting: Tensor,
     objective: TrainingObjective,
     random: RowGenerator,
-) -> tuple[EncodedLatents, Tensor]:
+) -> tuple[Tensor, Tensor | None]:
     """Replaces the latents of some examples, `latent_replacement_share` of them, by others of no text, and hides single
     ones of the rest, each with probability `latent_mask_share`. The network is not told.
 
@@ -53,18 +52,19 @@ def obscured(
         objective: the shares.
         random: the examples' randomness.
 
-    Returns the clean latents, with the vectors of codes that were replaced, and what the tokens see.
+    Returns what the tokens see, and the vectors of its codes, `(B, M, D)`, `None` where no codes are replaced.
     """
     others = resting & (random.uniform() < objective.latent_replacement_share)  # (B,)
     hidden = (resting & ~others)[:, None] & (random.uniform(noisy.shape[1]) < objective.latent_mask_share)  # (B, M)
+    vectors = None
     if objective.latent_replacement_share:
         drawn = channel.unrelated(noisy, random)
         places = others[:, None] & channel.seen(noisy)
         noisy = _where(places, drawn, noisy)
         if encoded.codes is not None:
-            vectors = cast(CodedDenoiser, denoiser).code_vectors(drawn).detach().to(encoded.vectors)
-            encoded = replace(encoded, vectors=_where(places, vectors, encoded.vectors))
-    return encoded, _where(hidden, channel.dropped(noisy), noisy)
+            unrelated = cast(CodedDenoiser, denoiser).code_vectors(drawn).detach().to(encoded.vectors)
+            vectors = _where(places, unrelated, encoded.vectors)
+    return _where(hidden, channel.dropped(noisy), noisy), vectors
 
 
 def obscures(objective: TrainingObjective) -> bool:

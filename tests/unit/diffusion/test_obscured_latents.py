@@ -94,6 +94,15 @@ def test_visible_codes_are_replaced_by_even_draws_with_their_own_vectors():
     assert (call["latents"] == K).any(), "masked codes stay masked"
 
 
+def test_the_clean_latents_of_a_consistency_teacher_are_the_texts_own():
+    options = {"latent_replacement_share": 1.0, "consistency_weight": 1.0, "consistency_clean_latents": True}
+    stub, student, _ = run(discrete=True, **options)
+    teacher = stub.calls[1]
+    assert not torch.equal(student["vectors"], stub.clean), "tokens see the replaced ones"
+    assert torch.equal(teacher["vectors"], stub.clean)
+    assert torch.equal(stub.table[teacher["latents"]], stub.clean)
+
+
 def test_an_example_is_hidden_or_replaced_never_both():
     _, plain, _ = run()
     _, call, _ = run(latent_mask_share=0.5, latent_replacement_share=0.5)
