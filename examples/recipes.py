@@ -202,6 +202,11 @@ class _Model:
         return 0 if self.latent_type == "none" else self.given().get("latent_length", 0)
 
     @property
+    def least_tokens(self) -> int:
+        """The number of tokens that each text has at least: one for each latent of a chunk, and at least one."""
+        return max(1, self.num_latents - self.given().get("global_latents", 0))
+
+    @property
     def pooling(self) -> str | None:
         """The name of the pooling of a pretrained encoder, `None` without one."""
         return pooling_of(self.given().get("encoder", "trained")) if self.num_latents else None
@@ -348,10 +353,11 @@ def check_fit(run: RunArguments, model: _Model, training: LaddTrainingArguments)
             f"`encoder.pooling` {pooling!r} reads exactly {run.length} tokens of each text, and padded "
             "ones have fewer: set `packing` to 'pack' or 'wrap', or choose another pooling."
         )
-    if run.min_tokens is not None and run.min_tokens < model.num_latents:
+    if run.min_tokens is not None and run.min_tokens < model.least_tokens:
+        of_chunks = "" if model.least_tokens == model.num_latents else " of chunks"
         raise ValueError(
-            f"`min_tokens` is {run.min_tokens}, but each of the {model.num_latents} latents reads at least one token "
-            "of a text: give at least as many, or leave it out."
+            f"`min_tokens` is {run.min_tokens}, but each of the {model.least_tokens} latents{of_chunks} reads at least "
+            "one token of a text: give at least as many, or leave it out."
         )
 
 

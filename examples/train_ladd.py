@@ -161,7 +161,7 @@ def main(argv: list[str]) -> None:
     first = nullcontext() if run.streaming else training.main_process_first(desc="reading texts")
     with refusing(StrictDataclassError):
         with first:
-            task = make_task(run, max(1, model_arguments.num_latents))  # the baseline is trained on the same texts
+            task = make_task(run, model_arguments.least_tokens)  # the baseline is trained on the same texts
             configs = {"ladd": model_arguments.config(task, latents=True)}
             configs["mdlm"] = model_arguments.config(task, latents=False)
             check_pretrained_encoder(configs["ladd"], task.tokenizer, task.length)

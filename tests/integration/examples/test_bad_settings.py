@@ -114,6 +114,17 @@ def test_a_line_of_a_recipe_that_can_not_work_is_refused(refusal, recipe, line, 
     assert said in refusal(recipe)
 
 
+def test_latents_of_the_whole_text_need_no_token_each(refusal, recipe):
+    recipe.write_text(
+        recipe.read_text() + "encoder: {name: trained, readout: chunk_mlp}\nglobal_latents: 2\nmin_tokens: 2\n"
+    )
+    assert example.parse_arguments([str(recipe)])[1].least_tokens == 2
+    recipe.write_text(recipe.read_text().replace("min_tokens: 2", "min_tokens: 1"))
+    assert "`min_tokens` is 1, but each of the 2 latents of chunks reads at least one token" in refusal(recipe)
+    recipe.write_text(recipe.read_text().replace("latent_type: continuous", "latent_type: none"))
+    assert example.parse_arguments([str(recipe)])[1].least_tokens == 1
+
+
 def test_a_single_number_of_evaluations_is_a_list_of_one(recipe):
     recipe.write_text(recipe.read_text() + "budgets: 8\n")
     assert example.parse_arguments([str(recipe)])[0].budgets == [8]
