@@ -43,19 +43,24 @@ def check_rescaling(normalization: str, config: Any) -> None:
     predictions are scaled to, or if these are of jumps."""
     if normalization == "none" or config.latent_type == "none":
         return
-    found, encoder = config.latent_normalization, config.encoder_options
+    found, encoder = getattr(config, "latent_normalization", None), getattr(config, "encoder_options", None)
+    if found is None:
+        raise ValueError(
+            f"`latent_rescaling` is {normalization!r}, but the model's `config` has no `latent_normalization`, the "
+            f"length of its latents: leave it at 'none', or set that to {normalization!r} there."
+        )
     if found != normalization:
         raise ValueError(
             f"`latent_rescaling` is {normalization!r}, but the model's `latent_normalization` is {found!r}: leave it "
             "at 'none', or train with the same."
         )
-    if config.latent_flow_map:
+    if getattr(config, "latent_flow_map", False):
         raise ValueError(
             f"`latent_rescaling` is {normalization!r}, but with `latent_flow_map` the model predicts a jump's end, "
             "which has no length of its own: leave it at 'none'."
         )
     changed = "standardization" if getattr(encoder, "standardization", False) else "variance"
-    if changed == "standardization" or encoder.variance != "none":
+    if changed == "standardization" or getattr(encoder, "variance", "none") != "none":
         raise ValueError(
             f"`latent_rescaling` is {normalization!r}, but with `encoder.{changed}` of the model its latents do not "
             "keep that length: leave it at 'none'."

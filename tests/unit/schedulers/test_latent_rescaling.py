@@ -111,3 +111,14 @@ def test_unknown_names_are_refused_and_a_model_without_latents_has_none_to_scale
         with pytest.raises(ValueError, match=r"`latent_rescaling` is .*; give 'none', 'l2' or 'unit'"):
             LaddJointScheduler(latent_rescaling=wrong)
     assert LaddJointScheduler(latent_rescaling="l2").for_model(tiny_config("none"))
+
+
+def test_a_denoiser_of_ones_own_says_its_length_and_nothing_else():
+    attributes = {"vocab_size": 11, "max_position_embeddings": 12, "latent_length": 4, "token_time_conditioning": False}
+    process = {"mask_token_id": 10, "latent_type": "continuous", "latent_dim": 3, "latent_noise_schedule": "sqrt"}
+    config = SimpleNamespace(**attributes, **vars(NoiseProcess(**process)))
+    made = LaddSequentialScheduler(latent_rescaling="l2")
+    with pytest.raises(ValueError, match=r"`latent_rescaling` is 'l2', but .* has no `latent_normalization`"):
+        made.for_model(config)
+    config.latent_normalization = "l2"
+    assert made.for_model(config).config.latent_rescaling == "l2"
