@@ -26,7 +26,7 @@ class TabulatedSignal:
     Args:
         values: n + 1 >= 2 numbers that fall from 1 to 0.
 
-    Raises `ValueError` for anything else.
+    Raises `ValueError` for anything else, and for neighbours that are too close to have different angles.
     """
 
     values: tuple[float, ...]
@@ -38,6 +38,12 @@ class TabulatedSignal:
                 f"`signal_variance` of the table has {len(self.values)} values, {_shown(self.values)}; give at least "
                 "two, the share of the signal's variance at even times, each below the one before, from 1 to 0."
             )
+        for place, (one, next_one) in enumerate(itertools.pairwise(self._angles)):
+            if not one < next_one:
+                raise ValueError(
+                    f"`signal_variance` of the table has {self.values[place]!r} and {self.values[place + 1]!r} beside "
+                    "each other, whose angles are the same number: give values that are further apart."
+                )
 
     @classmethod
     def of(cls, values: Any) -> TabulatedSignal:
@@ -60,10 +66,14 @@ class TabulatedSignal:
         return torch.cos(start + along * (slope + along * (curve + along * bend))).square()
 
     @cached_property
+    def _angles(self) -> list[float]:
+        """The angles arccos a at the points."""
+        return [math.atan2(math.sqrt(1 - one), math.sqrt(one)) for one in self.values]
+
+    @cached_property
     def _pieces(self) -> list[tuple[float, float, float, float]]:
         """Coefficients of each piece's cubic on [0, 1], the lowest first."""
-        angles = [math.atan2(math.sqrt(1 - one), math.sqrt(one)) for one in self.values]
-        rises = [b - a for a, b in itertools.pairwise(angles)]
+        angles, rises = self._angles, [b - a for a, b in itertools.pairwise(self._angles)]
         inner = [2 / (1 / a + 1 / b) for a, b in itertools.pairwise(rises)]
         slopes = [_slope_at_end(rises), *inner, _slope_at_end(rises[::-1])]
         return [

@@ -82,3 +82,9 @@ def test_it_is_saved_with_a_configuration_and_a_scheduler(tmp_path):
 def test_what_is_not_a_way_from_clean_to_noise_is_refused(values):
     with pytest.raises(ValueError, match=r"`signal_variance` of the table .*; give .* from 1 to 0"):
         gaussian_schedule({"name": "table", "signal_variance": values})
+
+
+@pytest.mark.parametrize("values", [[1, 0.3, math.nextafter(0.3, 0), 0], [1, 0.5, 1e-37, 0]], ids=str)
+def test_neighbours_with_the_same_angle_are_refused(values):
+    with pytest.raises(ValueError, match=r"has (0.3 and 0.29.*|1e-37 and 0.0) beside each other, .*: give"):
+        TabulatedSignal.of(values)
