@@ -15,6 +15,7 @@ from .encoders.pretrained import PretrainedEncoder, batches_of, feature_batches
 from .encoders.statistics import LatentStatistics
 from .encoders.trained import LaddEncoder, check_finite, check_lengths
 from .eval_mode import evaluation_mode
+from .fsdp import gathered_for
 from .latent_anchors import LatentAnchors
 
 
@@ -39,18 +40,18 @@ class GatheredLatents:
                 tensors. Those with `precomputed_latents` are not encoded.
             num_examples: number of examples to read; some thousands suffice.
 
-        Raises `ValueError` for a model without standardisation, for too few examples, and for non-finite outputs of the
-        encoder.
+        If the model's weights are sharded, every process has to call this, with the same texts. Raises `ValueError` for
+        a model without standardisation, for too few examples, and for non-finite outputs of the encoder.
         """
         encoder = self.encoder
         if encoder is None or encoder.statistics is None:
             raise ValueError("This model standardises no latents: set `encoder.standardization` in its configuration.")
-        with evaluation_mode(self), torch.no_grad():
+        with evaluation_mode(self), torch.no_grad(), gathered_for(self, "latents_as_read"):
             batches = batches_of(data, num_examples, self.config.pad_token_id or 0, self.device)
             if isinstance(encoder, PretrainedEncoder):
                 features = feature_batches(encoder, batches, self.dtype)
                 return encoder.statistics.gather(features, encoder.options.name_or_path)
-            return cast(LatentStatistics, encoder.statistics).gather(_outputs(encoder, batches))
+            return cast(LatentStatistics, encoder.statistics).gather(self._outputs(batches))
 
     def gather_latent_anchors(
         self, data: Iterable[Mapping[str, Any]], num_examples: int | None = None, seed: int = 0
@@ -62,7 +63,8 @@ class GatheredLatents:
             data, num_examples: as in `gather_latent_statistics`; some ten latents for each anchor suffice.
             seed: of the k-means.
 
-        Raises `ValueError` for a model without anchors, and for fewer different outputs than anchors.
+        If the model's weights are sharded, every process has to call this, with the same texts. Raises `ValueError` for
+        a model without anchors, and for fewer different outputs than anchors.
         """
         if self.latent_anchors is None:
             raise ValueError(
@@ -70,7 +72,7 @@ class GatheredLatents:
                 "`latent_type` 'continuous'."
             )
         outputs = []
-        with evaluation_mode(self), torch.no_grad():
+        with evaluation_mode(self), torch.no_grad(), gathered_for(self, "encode"):
             for batch in batches_of(data, num_examples, self.config.pad_token_id or 0, self.device, size=256):
                 encoded = self.encode(
                     batch["input_ids"],
@@ -83,6 +85,26 @@ class GatheredLatents:
         vectors = torch.cat(outputs).flatten(0, 1)
         self.latent_anchors.find(vectors, seed)
         return len(vectors)
+
+    def latents_as_read(
+        self, tokens: Tensor, attention_mask: Tensor | None = None, random: RowGenerator | None = None
+    ) -> Tensor:
+        """Encodes `(B, S)` tokens with an encoder of our own to `(B, M, D)` latents as they will be diffused, before
+        they are standardised."""
+        return cast(LaddEncoder, self.encoder).as_read(tokens, attention_mask, random).vectors
+
+    def _outputs(self, batches: Iterable[Mapping[str, Tensor]]) -> Iterator[Tensor]:
+        """Yields `latents_as_read` of batches of tokens."""
+        first = 0
+        for batch in batches:
+            tokens, mask = batch["input_ids"], batch.get("attention_mask")
+            check_whole_texts(self.config, tokens, mask)
+            check_lengths(self.config, tokens, mask, wait=True)
+            random = RowGenerator.from_seed(0, torch.arange(first, first + len(tokens), device=tokens.device))
+            vectors = self.latents_as_read(tokens, mask, random)
+            check_finite(vectors)
+            yield vectors
+            first += len(tokens)
 
     @property
     def standardises_when_fixed(self) -> bool:
@@ -99,17 +121,3 @@ class GatheredLatents:
         """True if latents are to be standardised and no statistics have been gathered yet."""
         statistics = getattr(self.encoder, "statistics", None)
         return isinstance(statistics, LatentStatistics) and not statistics.gathered
-
-
-def _outputs(encoder: LaddEncoder, batches: Iterable[Mapping[str, Tensor]]) -> Iterator[Tensor]:
-    """Yields the latents of batches of tokens as they will be diffused, `(B, M, D)`, before they are standardised."""
-    first = 0
-    for batch in batches:
-        tokens, mask = batch["input_ids"], batch.get("attention_mask")
-        check_whole_texts(encoder.config, tokens, mask)
-        check_lengths(encoder.config, tokens, mask, wait=True)
-        random = RowGenerator.from_seed(0, torch.arange(first, first + len(tokens), device=tokens.device))
-        vectors = encoder.as_read(tokens, mask, random).vectors
-        check_finite(vectors)
-        yield vectors
-        first += len(tokens)

@@ -55,6 +55,12 @@ _EXAMPLES_OF_STATISTICS = 4096
 _EXAMPLES_OF_ANCHORS = 20_000
 
 
+def _share(gathered: nn.Module) -> None:
+    """Gives every process the first one's buffers: sums over texts may round differently."""
+    for buffer in gathered.buffers():
+        buffer.copy_(broadcast(buffer.clone()))
+
+
 def _evaluation_sets(given: Any) -> dict[str, Any]:
     """Returns the evaluation sets by the names used in messages."""
     if isinstance(given, dict):
@@ -407,15 +413,14 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
             self._find_anchors(model)
 
     def _gather_statistics(self, model: LaddForDiffusionLM) -> None:
-        """Gathers the statistics that standardise latents; every process reads the same texts."""
+        """Gathers the statistics that standardise latents; every process takes those of the first."""
         model.gather_latent_statistics(cast(Iterable, self.train_dataset), _EXAMPLES_OF_STATISTICS)
+        _share(cast(Any, model.encoder).statistics)
 
     def _find_anchors(self, model: LaddForDiffusionLM) -> None:
         """Finds the anchors of the fixed encoder's outputs; every process takes those of the first."""
         model.gather_latent_anchors(cast(Iterable, self.train_dataset), _EXAMPLES_OF_ANCHORS)
-        anchors = cast(LatentAnchors, model.latent_anchors)
-        for buffer in anchors.buffers():
-            buffer.copy_(broadcast(buffer.clone()))
+        _share(cast(LatentAnchors, model.latent_anchors))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the parts of the loss, averaged over batches and processes since the last log."""
