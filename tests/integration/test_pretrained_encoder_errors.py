@@ -45,6 +45,17 @@ def test_states_too_small_for_the_latents_are_refused(options, encoder_model):
         encoder_model(latent_dim=17, **options).encode_latents(some_tokens())
 
 
+def test_noise_on_features_from_which_nothing_is_learnt_is_refused_before_training(encoder_model, make_trainer):
+    said = r"\(`encoder_noise`\) is 0.5, and nothing is learnt from them"
+    with pytest.raises(ValueError, match=said):
+        make_trainer(encoder_model(), "cut", encoder_noise=0.5)
+    stages = [{"name": "joint", "steps": 1}, {"name": "joint", "objective": {"encoder_noise": 0.5}}]
+    with pytest.raises(ValueError, match=said):
+        make_trainer(encoder_model(), "in a stage", stages=stages)
+    make_trainer(encoder_model(encoder_projection="learned"), "learned", encoder_noise=0.5)
+    make_trainer(encoder_model(), "unread", encoder_noise=0.5, tokens_alone=True)
+
+
 def test_states_of_another_size_than_configured_are_refused(encoder_model):
     model = encoder_model(encoder_projection="learned", encoder_hidden_size=24)
     with pytest.raises(ValueError, match=r"states of size 16, but `encoder.hidden_size` is 24"):

@@ -232,6 +232,9 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
             objective.check_fits(model.config.latent_type)
             if not objective.tokens_alone:
                 check_jumps(model, objective)
+        if isinstance(model.encoder, PretrainedEncoder):
+            for objective in args.stage_plan.objectives():
+                model.encoder.check_noise(0.0 if objective.tokens_alone else objective.encoder_noise)
         if model.needs_latent_anchors and trains_encoder(model):
             check_fixed_before_prior(args.stage_plan, "`latent_prediction_type` is 'anchors', which are found")
         if model.standardises_when_fixed and trains_encoder(model):

@@ -118,6 +118,14 @@ class PretrainedEncoder(nn.Module):
             self.hidden_id(network)
             self._check_longest(length or 0)
 
+    def check_noise(self, feature_noise: float) -> None:
+        """Raises `ValueError` for noise on features from which nothing is learnt."""
+        if feature_noise and self.projection is None:
+            raise ValueError(
+                f"The noise on the encoder's features (`encoder_noise`) is {feature_noise:g}, and nothing is learnt "
+                "from them, they are cut to latents: leave it at 0, or set `encoder.projection` 'learned'."
+            )
+
     def forward(
         self,
         tokens: Tensor,
@@ -133,11 +141,7 @@ class PretrainedEncoder(nn.Module):
         `feature_noise` is that before a learned projection, see [`with_noise`]. Raises `ValueError` for texts that the
         encoder does not read, for features of another shape, and for noise without a learned projection.
         """
-        if feature_noise and self.projection is None:
-            raise ValueError(
-                f"The noise on the encoder's features (`encoder_noise`) is {feature_noise:g}, and nothing is learnt "
-                "from them, they are cut to latents: leave it at 0, or set `encoder.projection` 'learned'."
-            )
+        self.check_noise(feature_noise)
         if precomputed is None:
             features = self.features(tokens, attention_mask, dtype)
         else:
