@@ -201,7 +201,7 @@ def test_a_resumed_run_does_not_put_steps_that_it_has_made_into_other_stages(mak
         (
             ["encodr"],
             r"`stages\[0\]`: The stage 'encodr' is unknown; give one of "
-            r"\['consistency', 'encoder', 'joint', 'mdlm', 'prior'\]",
+            r"\['consistency', 'encoder', 'joint', 'mdlm', 'meanflow', 'prior'\]",
         ),
         ([3], r"`stages\[0\]`: It is 3; give the name of a stage, or a mapping"),
         ([{"steps": 3}], r"`stages\[0\]`: It has no `name`"),

@@ -23,12 +23,13 @@ from ladd_hf.diffusion.noise_schedules import GAUSSIAN_SCHEDULES, MASK_SCHEDULES
 from ladd_hf.diffusion.objective import OBJECTIVE_RANGES
 from ladd_hf.models.configuration_ladd import NUMBER_RANGES
 from ladd_hf.schedulers.run_law import TEMPERATURE_RANGES
-from ladd_hf.schedulers.scheduling_ladd import ID_RANGES
+from ladd_hf.schedulers.scheduling_ladd import ID_RANGES, RENOISING_RANGES
 from ladd_hf.schedulers.scheduling_sequential import STEP_RANGES
 from ladd_hf.training.arguments import ARGUMENT_RANGES, THEIR_RANGES
 from ladd_hf.utils.number_ranges import NumberRange
 
 ODD = (math.nan, math.inf, -math.inf, -1, 0, 1, 1.5, 2, 2.0, 5e-324, 1e-300, 1e300, 10**30)
+OF_ANY_SIGN = ("meanflow_time_mean",)
 KIND = {"hidden_size": 8, "num_attention_heads": 2, "vocab_size": 7}
 SCHEDULERS = (LaddJointScheduler, LaddSequentialScheduler)
 
@@ -57,7 +58,7 @@ OF_SCHEDULERS = {
     kind: {name: one.annotation for name, one in inspect.signature(kind.__init__).parameters.items() if name != "self"}
     for kind in SCHEDULERS
 }
-RANGES_OF_SCHEDULERS = STEP_RANGES | ID_RANGES | TEMPERATURE_RANGES
+RANGES_OF_SCHEDULERS = STEP_RANGES | ID_RANGES | TEMPERATURE_RANGES | RENOISING_RANGES
 OPTIONS_OF_SCHEDULES = [
     (registry, name, option)
     for registry in (MASK_SCHEDULES, GAUSSIAN_SCHEDULES)
@@ -79,7 +80,8 @@ OPTIONS_OF_SCHEDULES = [
 def test_the_table_names_every_setting_that_is_a_number(annotations, ranges):
     assert sorted(numeric(annotations)) == sorted(ranges)
     for name, allowed in ranges.items():
-        assert not any(value in allowed for value in (math.nan, math.inf, -math.inf, -1)), name
+        assert not any(value in allowed for value in (math.nan, math.inf, -math.inf)), name
+        assert (-1 in allowed) == (name in OF_ANY_SIGN), name
 
 
 @pytest.mark.parametrize(("name", "value"), outside(NUMBER_RANGES))

@@ -43,7 +43,7 @@ from .unmasking import TokenStep, unmasking
 
 # Ranges of the numeric options; `NoiseProcess` checks its own.
 ID_RANGES = {"pad_token_id": COUNT_OR_ZERO, "tokenizer_size": COUNT}
-_RENOISING = {"latent_renoising": SHARE}
+RENOISING_RANGES = {"latent_renoising": SHARE}
 
 
 class LaddScheduler(RunLaw, ReverseStep, SchedulerMixin, ConfigMixin):
@@ -130,7 +130,7 @@ class LaddScheduler(RunLaw, ReverseStep, SchedulerMixin, ConfigMixin):
             LATENT_SOLVERS[self.config.latent_solver]
         TIMESTEP_SPACINGS[self._spacing]
         self._tokens = self.noise_process.token_channel()
-        check_ranges(self.config, _RENOISING)
+        check_ranges(self.config, RENOISING_RANGES)
         renoising = self.config.latent_renoising
         self._latents = self.noise_process.latent_channel(self.config.latent_solver, renoising)
         rescale(self._latents, self.config.latent_rescaling)

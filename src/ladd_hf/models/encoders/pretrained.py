@@ -47,8 +47,6 @@ class PretrainedEncoder(nn.Module):
     not fit the configuration.
     """
 
-    _keep_in_fp32_modules_strict = ["encoder.statistics"]  # the model reads it under this name
-
     def __init__(self, config: LaddConfig) -> None:
         super().__init__()
         self.config, self.options = config, cast(PretrainedOptions, config.encoder_options)
@@ -69,7 +67,10 @@ class PretrainedEncoder(nn.Module):
             self._check_size(self.pretrained.config())
         learned = self.options.projection == "learned"
         width = self.options.hidden_size if learned else config.latent_dim
-        self.statistics = LatentStatistics(width) if self.options.standardization else None
+        self.statistics: LatentStatistics | None = None
+        if self.options.standardization:
+            self.statistics = LatentStatistics(width)
+            self._keep_in_fp32_modules_strict = ["encoder.statistics"]  # the model reads it under this name
         self.projection = LatentReadout(width, config.latent_dim) if learned else None
 
     def _note(self, **found: Any) -> None:

@@ -92,8 +92,6 @@ class LaddEncoder(nn.Module):
     With `standardization` they are standardised once there are statistics.
     """
 
-    _keep_in_fp32_modules_strict = ["encoder.statistics"]  # the model reads it under this name
-
     def __init__(self, config: LaddConfig) -> None:
         super().__init__()
         self.config, self.options = config, cast(TrainedOptions, config.encoder_options)
@@ -112,7 +110,10 @@ class LaddEncoder(nn.Module):
         width = width if self.mix is None else 4 * hidden
         self.readout = LatentReadout(width, config.latent_dim)
         self.log_variance = nn.Linear(width, config.latent_dim) if self.options.variance == "learned" else None
-        self.statistics = LatentStatistics(config.latent_dim) if self.options.standardization else None
+        self.statistics: LatentStatistics | None = None
+        if self.options.standardization:
+            self.statistics = LatentStatistics(config.latent_dim)
+            self._keep_in_fp32_modules_strict = ["encoder.statistics"]  # the model reads it under this name
 
     def forward(
         self,
