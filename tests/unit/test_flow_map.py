@@ -11,6 +11,7 @@ from ladd_hf import (
     LaddPipeline,
     LaddScheduler,
     LaddSequentialScheduler,
+    Stage,
     TrainingNoise,
     TrainingObjective,
 )
@@ -225,6 +226,28 @@ def test_derivatives_by_time_are_those_of_averaged_sinusoids(model):
         values.append(value)
         slopes.append(float(slope.detach().abs().mean()))
     assert torch.equal(*values) and slopes[1] < 0.2 * slopes[0]
+
+
+@pytest.mark.parametrize("schedule", ["sqrt", "cosine", "linear", "polynomial", "tan", "table"])
+@pytest.mark.parametrize("teacher", ["average", "data"])
+@pytest.mark.parametrize("rest", [{"latent_dropout": 1.0}, {"time_distribution": "tokens"}], ids=["t = 1", "t = 0"])
+def test_a_batch_without_jumps_has_finite_gradients_and_no_loss_of_them(schedule, teacher, rest, model):
+    one = model("separate", latent_noise_schedule=schedule, latent_prediction_type="v")
+    found = loss_of(one, texts(1), meanflow_teacher=teacher, meanflow_share=1.0, **rest)
+    assert found.loss.isfinite() and found.loss_parts["meanflow_loss"] == 0
+    found.loss.backward()
+    assert all(weight.grad.isfinite().all() for weight in one.parameters() if weight.grad is not None)
+
+
+def test_without_a_weight_there_are_no_jumps(model):
+    one = model("separate")
+    found = loss_of(one, texts(), latent_loss_weight=0.0)
+    assert "meanflow_loss" not in found.loss_parts and len(one.calls) == 1
+    assert one.calls[0].get("latent_target_timesteps") is None
+    assert TrainingObjective(meanflow_share=0.5).asks_average
+    assert not TrainingObjective(meanflow_share=0.5, latent_loss_weight=0.0).asks_average
+    assert not TrainingObjective(meanflow_share=0.5, tokens_alone=True).asks_average
+    assert Stage("encoder").complete().objective["meanflow_share"] == 0
 
 
 def test_objectives_that_do_not_go_with_it_are_refused(stirred_model):

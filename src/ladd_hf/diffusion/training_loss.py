@@ -77,7 +77,7 @@ def training_loss(
     if counts is None:
         counts = StepCounts.of_batch(maskable, dropped)
     targets = None
-    if channel is not None and objective.meanflow_share:
+    if channel is not None and objective.has_jumps:
         check_jumps(denoiser, objective)
         batch, targets = draw_jumps(batch, dropped, objective, random.aside())
     if channel is not None:

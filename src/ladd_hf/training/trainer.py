@@ -224,8 +224,7 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         check_sharding(self.accelerator, stages, wrapped=hasattr(self.model, "get_base_model"))
         for objective in args.stage_plan.objectives():
             objective.check_fits(model.config.latent_type)
-            if not objective.tokens_alone:
-                check_jumps(model, objective)
+            check_jumps(model, objective)
         if model.needs_latent_anchors and trains_encoder(model):
             check_fixed_before_prior(args.stage_plan, "`latent_prediction_type` is 'anchors', which are found")
         if model.standardises_when_fixed and trains_encoder(model):
@@ -319,7 +318,7 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         a ramp may begin with later than the stage."""
         objective = self.args.objective_at(self.state.global_step)
         estimates = self._ladd_model().self_conditioning and objective.latent_loss_weight > 0
-        return self._stage_number(), objective.consistency_weight > 0, estimates, objective.meanflow_share > 0
+        return self._stage_number(), objective.consistency_weight > 0, estimates, objective.has_jumps
 
     def _stage_number(self) -> int:
         return self.args.stage_plan.number_at(self.state.global_step)
