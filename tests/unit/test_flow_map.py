@@ -15,6 +15,7 @@ from ladd_hf import (
     TrainingNoise,
     TrainingObjective,
 )
+from ladd_hf.diffusion import noising, training_loss
 
 ALONE = {"latent_denoiser": {"name": "shared", "skips_masked_tokens": True}}
 KINDS = {"shared": ("continuous", {}), "separate": ("separate", {}), "alone": ("continuous", ALONE)}
@@ -162,6 +163,26 @@ def test_the_draw_of_tokens_and_of_other_rows_stays(model):
     assert dropped.any() and not (dropped & jumps).any()
     logits = torch.logit(torch.stack([t, r])[:, jumps][:, ~first])
     assert logits.mean() == pytest.approx(-1, abs=0.3) and logits.std() == pytest.approx(1, abs=0.3)
+
+
+def test_resting_latents_with_noise_do_not_jump(model, monkeypatch):
+    one, keys = model(), {}
+
+    def watch(module, name):
+        call = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args: keys.update({name: args[-1].keys}) or call(*args))
+
+    watch(training_loss, "draw_jumps")
+    watch(noising, "later_latents")
+    settings = {"time_distribution": "sequential", "fully_masked_share": 0.0, "latent_noise_time": 0.5}
+    for share in (1.0, 0.0):
+        loss_of(one, texts(40), meanflow_share=share, meanflow_teacher="data", **settings)
+    told, plain = one.calls[0], one.calls[-1]
+    t, r = told["latent_timesteps"], told["latent_target_timesteps"]
+    rests = told["token_timesteps"] < 1
+    assert rests.any() and (t[rests] > 0).all() and torch.equal(t[rests], plain["latent_timesteps"][rests])
+    assert torch.equal(r[rests], t[rests]) and (r < t)[~rests].all()
+    assert not (keys["draw_jumps"] == keys["later_latents"]).any(), "numbers of their own"
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -67,8 +67,8 @@ def distilled(
     """Computes the targets of the jumps, without gradient.
 
     The denoiser is evaluated once, with a derivative and in evaluation mode, and the teacher once, unless the data give
-    the velocity. One row at least is evaluated, for sharded weights need an evaluation in every process; one that does not
-    jump has its own y_0 as the target, since a schedule may have no derivative where it rests.
+    the velocity. One row at least is evaluated, for sharded weights need an evaluation in every process; one that does
+    not jump has its own y_0 as the target, since a schedule may have no derivative where it rests.
 
     Returns numbers of rows `(n,)`, the y_0 to predict `(n, M, D)`, and their jumps.
     """
