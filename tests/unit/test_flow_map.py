@@ -18,7 +18,13 @@ from ladd_hf import (
 from ladd_hf.diffusion import noising, training_loss
 
 ALONE = {"latent_denoiser": {"name": "shared", "skips_masked_tokens": True}}
-KINDS = {"shared": ("continuous", {}), "separate": ("separate", {}), "alone": ("continuous", ALONE)}
+WHOLE = {"global_latents": 2, "encoder_readout": "chunk_mlp", "latent_pooling": "chunk", "latent_unpooling": "chunk"}
+KINDS = {
+    "shared": ("continuous", {}),
+    "separate": ("separate", {}),
+    "alone": ("continuous", ALONE),
+    "global": ("continuous", WHOLE),
+}
 PREDICTIONS = ["sample", "epsilon", "v", {"name": "preconditioned", "data_std": 0.7}]
 
 
