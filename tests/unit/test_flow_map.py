@@ -318,7 +318,9 @@ def test_guidance_and_idle_rows_keep_it(model):
     pipe = LaddPipeline(one, LaddScheduler(path="joint"))
     options = {"num_steps": 3, "batch_size": 2, "length": 12, "output_type": "seq"}
     pipe(**options, generator=seeded(), guidance_scale=1.5)
-    assert one.calls[0]["latent_target_timesteps"].shape == (4,)
+    guided = next(call for call in one.calls if call.get("latent_target_timesteps") is not None)
+    t, r = guided["latent_timesteps"], guided["latent_target_timesteps"]
+    assert r.shape == (4,) and (r[:2] < t[:2]).all() and (t[2:] == 1).all() and (r[2:] == 1).all()
     whole = pipe(**options, generator=seeded())
     idle = pipe(**options, generator=seeded(), skip_idle_rows=True)
     assert torch.equal(idle.sequences, whole.sequences)
