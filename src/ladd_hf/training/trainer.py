@@ -149,6 +149,7 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         self._meet_model()
         self._check_encoder()
         self._check_objective()
+        self._meet_processes()
         self._meet_measures()
         self._meet_samples()
         self.ema: EMACallback | None = None
@@ -183,6 +184,7 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         check_set(self.train_dataset, "train_dataset")
         self._meet_model()
         self._check_objective()
+        self._meet_processes()
         self._meet_measures()
         self._meet_samples()
         self._meet_average()
@@ -235,6 +237,12 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
             width = LATENT_WIDTH if args.nelbo_proposal_width is None else args.nelbo_proposal_width
             for path in args.nelbo_paths:
                 marginal_run(run_path(args.nelbo_run, path, with_latents=True), model.latent_channel, width)
+
+    def _meet_processes(self) -> None:
+        """Lets processes look for weights without gradient, which those of jumps are where an objective draws none."""
+        draws = all(objective.has_jumps for objective in self.args.stage_plan.objectives())
+        if self._ladd_model().flow_map and not draws and self.args.ddp_find_unused_parameters is None:
+            self.accelerator.ddp_handler.find_unused_parameters = True
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """Extends `Trainer.create_optimizer`; refuses an optimiser that averages weights where it conflicts with other
