@@ -97,6 +97,27 @@ def test_a_model_saved_without_it_is_the_same_bit_for_bit_until_it_is_distilled(
         assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("kind", ["shared", "separate"])
+def test_what_a_model_saved_without_it_is_given_is_always_the_same(kind, stirred_model, torch_seed, tmp_path):
+    base, settings = KINDS[kind]
+    stirred_model(base, **settings).save_pretrained(tmp_path / "plain")
+    loaded = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        loaded.append(LaddForDiffusionLM.from_pretrained(tmp_path / "plain", latent_flow_map=True))
+    one, other = (model.state_dict() for model in loaded)
+    assert all(torch.equal(weight, other[name]) for name, weight in one.items())
+    (name,) = (name for name in one if name.endswith("jump_embedding.up_proj.weight"))
+    assert one[name].std() == pytest.approx(loaded[0].config.initializer_range, rel=0.2)
+    torch.manual_seed(3)
+    assert torch.equal(LaddForDiffusionLM(loaded[0].config).state_dict()[name], one[name])
+    with torch.no_grad():
+        loaded[0].get_parameter(name).add_(1)
+    loaded[0].save_pretrained(tmp_path / "trained")
+    again = LaddForDiffusionLM.from_pretrained(tmp_path / "trained")
+    assert torch.equal(again.get_parameter(name), loaded[0].get_parameter(name)), "trained ones are kept"
+
+
 def test_only_its_own_weights_may_be_missing(stirred_model, tmp_path):
     stirred_model("continuous").save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"it lacks model.latent_input.estimate_proj.weight"):
