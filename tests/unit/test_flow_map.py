@@ -334,6 +334,16 @@ def test_a_run_tells_the_network_where_each_step_leads(kind, renoising, model):
     assert len(plain.calls) == 6 and all(call.get("latent_target_timesteps") is None for call in plain.calls)
 
 
+def test_solvers_that_are_not_the_jump_are_given_the_mean(model):
+    found = {}
+    for solver in ("ddim", "ddpm"):
+        one = model()
+        pipe = LaddPipeline(one, LaddSequentialScheduler(latent_solver=solver))
+        pipe(num_steps=6, batch_size=2, length=12, generator=seeded(), output_type="seq")
+        found[solver] = [call.get("latent_target_timesteps") is not None for call in one.calls]
+    assert any(found["ddim"]) and not any(found["ddpm"]) and len(found["ddpm"]) == 6
+
+
 def test_guidance_and_idle_rows_keep_it(model):
     one = model()
     pipe = LaddPipeline(one, LaddScheduler(path="joint"))
