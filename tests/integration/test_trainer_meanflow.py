@@ -101,6 +101,16 @@ def test_the_loss_does_not_depend_on_how_it_is_computed(options, jumping):
     assert logged(other, "meanflow_loss") == pytest.approx(logged(plain, "meanflow_loss"), rel=2e-3)
 
 
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [({}, True), (TERM, False), ({"ddp_find_unused_parameters": False}, False), ({"stages": STAGES}, True)],
+    ids=str,
+)
+def test_where_no_jumps_are_drawn_processes_look_for_weights_that_rest(settings, found, jumping):
+    trainer = jumping(gradient_checkpointing=True, **settings)  # without it transformers has them always look
+    assert trainer.accelerator.ddp_handler.find_unused_parameters is found
+
+
 def test_a_model_that_is_not_told_is_refused(make_trainer):
     with pytest.raises(ValueError, match=r"`meanflow_share` is 0.75, but this model does not have the time"):
         make_trainer("separate", stages=STAGES).train()

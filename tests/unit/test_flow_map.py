@@ -11,12 +11,20 @@ from ladd_hf import (
     LaddPipeline,
     LaddScheduler,
     LaddSequentialScheduler,
+    Stage,
     TrainingNoise,
     TrainingObjective,
 )
+from ladd_hf.diffusion import noising, training_loss
 
 ALONE = {"latent_denoiser": {"name": "shared", "skips_masked_tokens": True}}
-KINDS = {"shared": ("continuous", {}), "separate": ("separate", {}), "alone": ("continuous", ALONE)}
+WHOLE = {"global_latents": 2, "encoder_readout": "chunk_mlp", "latent_pooling": "chunk", "latent_unpooling": "chunk"}
+KINDS = {
+    "shared": ("continuous", {}),
+    "separate": ("separate", {}),
+    "alone": ("continuous", ALONE),
+    "global": ("continuous", WHOLE),
+}
 PREDICTIONS = ["sample", "epsilon", "v", {"name": "preconditioned", "data_std": 0.7}]
 
 
@@ -87,6 +95,27 @@ def test_a_model_saved_without_it_is_the_same_bit_for_bit_until_it_is_distilled(
         called(model, tokens, latents, t, t / 2), called(again, tokens, latents, t, t / 2), strict=True
     ):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("kind", ["shared", "separate"])
+def test_what_a_model_saved_without_it_is_given_is_always_the_same(kind, stirred_model, torch_seed, tmp_path):
+    base, settings = KINDS[kind]
+    stirred_model(base, **settings).save_pretrained(tmp_path / "plain")
+    loaded = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        loaded.append(LaddForDiffusionLM.from_pretrained(tmp_path / "plain", latent_flow_map=True))
+    one, other = (model.state_dict() for model in loaded)
+    assert all(torch.equal(weight, other[name]) for name, weight in one.items())
+    (name,) = (name for name in one if name.endswith("jump_embedding.up_proj.weight"))
+    assert one[name].std() == pytest.approx(loaded[0].config.initializer_range, rel=0.2)
+    torch.manual_seed(3)
+    assert torch.equal(LaddForDiffusionLM(loaded[0].config).state_dict()[name], one[name])
+    with torch.no_grad():
+        loaded[0].get_parameter(name).add_(1)
+    loaded[0].save_pretrained(tmp_path / "trained")
+    again = LaddForDiffusionLM.from_pretrained(tmp_path / "trained")
+    assert torch.equal(again.get_parameter(name), loaded[0].get_parameter(name)), "trained ones are kept"
 
 
 def test_only_its_own_weights_may_be_missing(stirred_model, tmp_path):
@@ -163,6 +192,26 @@ def test_the_draw_of_tokens_and_of_other_rows_stays(model):
     assert logits.mean() == pytest.approx(-1, abs=0.3) and logits.std() == pytest.approx(1, abs=0.3)
 
 
+def test_resting_latents_with_noise_do_not_jump(model, monkeypatch):
+    one, keys = model(), {}
+
+    def watch(module, name):
+        call = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args: keys.update({name: args[-1].keys}) or call(*args))
+
+    watch(training_loss, "draw_jumps")
+    watch(noising, "later_latents")
+    settings = {"time_distribution": "sequential", "fully_masked_share": 0.0, "latent_noise_time": 0.5}
+    for share in (1.0, 0.0):
+        loss_of(one, texts(40), meanflow_share=share, meanflow_teacher="data", **settings)
+    told, plain = one.calls[0], one.calls[-1]
+    t, r = told["latent_timesteps"], told["latent_target_timesteps"]
+    rests = told["token_timesteps"] < 1
+    assert rests.any() and (t[rests] > 0).all() and torch.equal(t[rests], plain["latent_timesteps"][rests])
+    assert torch.equal(r[rests], t[rests]) and (r < t)[~rests].all()
+    assert not (keys["draw_jumps"] == keys["later_latents"]).any(), "numbers of their own"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("teacher", ["average", "data"])
 def test_a_loss_does_not_depend_on_how_its_batch_is_cut(kind, teacher, model):
@@ -227,6 +276,28 @@ def test_derivatives_by_time_are_those_of_averaged_sinusoids(model):
     assert torch.equal(*values) and slopes[1] < 0.2 * slopes[0]
 
 
+@pytest.mark.parametrize("schedule", ["sqrt", "cosine", "linear", "polynomial", "tan", "table"])
+@pytest.mark.parametrize("teacher", ["average", "data"])
+@pytest.mark.parametrize("rest", [{"latent_dropout": 1.0}, {"time_distribution": "tokens"}], ids=["t = 1", "t = 0"])
+def test_a_batch_without_jumps_has_finite_gradients_and_no_loss_of_them(schedule, teacher, rest, model):
+    one = model("separate", latent_noise_schedule=schedule, latent_prediction_type="v")
+    found = loss_of(one, texts(1), meanflow_teacher=teacher, meanflow_share=1.0, **rest)
+    assert found.loss.isfinite() and found.loss_parts["meanflow_loss"] == 0
+    found.loss.backward()
+    assert all(weight.grad.isfinite().all() for weight in one.parameters() if weight.grad is not None)
+
+
+def test_without_a_weight_there_are_no_jumps(model):
+    one = model("separate")
+    found = loss_of(one, texts(), latent_loss_weight=0.0)
+    assert "meanflow_loss" not in found.loss_parts and len(one.calls) == 1
+    assert one.calls[0].get("latent_target_timesteps") is None
+    assert TrainingObjective(meanflow_share=0.5).asks_average
+    assert not TrainingObjective(meanflow_share=0.5, latent_loss_weight=0.0).asks_average
+    assert not TrainingObjective(meanflow_share=0.5, tokens_alone=True).asks_average
+    assert Stage("encoder").complete().objective["meanflow_share"] == 0
+
+
 def test_objectives_that_do_not_go_with_it_are_refused(stirred_model):
     with pytest.raises(ValueError, match=r"`meanflow_share` is 0.75, but this model does not .*`latent_flow_map=True`"):
         loss_of(stirred_model("continuous"), texts())
@@ -263,12 +334,24 @@ def test_a_run_tells_the_network_where_each_step_leads(kind, renoising, model):
     assert len(plain.calls) == 6 and all(call.get("latent_target_timesteps") is None for call in plain.calls)
 
 
+def test_solvers_that_are_not_the_jump_are_given_the_mean(model):
+    found = {}
+    for solver in ("ddim", "ddpm"):
+        one = model()
+        pipe = LaddPipeline(one, LaddSequentialScheduler(latent_solver=solver))
+        pipe(num_steps=6, batch_size=2, length=12, generator=seeded(), output_type="seq")
+        found[solver] = [call.get("latent_target_timesteps") is not None for call in one.calls]
+    assert any(found["ddim"]) and not any(found["ddpm"]) and len(found["ddpm"]) == 6
+
+
 def test_guidance_and_idle_rows_keep_it(model):
     one = model()
     pipe = LaddPipeline(one, LaddScheduler(path="joint"))
     options = {"num_steps": 3, "batch_size": 2, "length": 12, "output_type": "seq"}
     pipe(**options, generator=seeded(), guidance_scale=1.5)
-    assert one.calls[0]["latent_target_timesteps"].shape == (4,)
+    guided = next(call for call in one.calls if call.get("latent_target_timesteps") is not None)
+    t, r = guided["latent_timesteps"], guided["latent_target_timesteps"]
+    assert r.shape == (4,) and (r[:2] < t[:2]).all() and (t[2:] == 1).all() and (r[2:] == 1).all()
     whole = pipe(**options, generator=seeded())
     idle = pipe(**options, generator=seeded(), skip_idle_rows=True)
     assert torch.equal(idle.sequences, whole.sequences)

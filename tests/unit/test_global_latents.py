@@ -39,6 +39,24 @@ def padded(ids, before, after):
 # --- parts ---
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_readout_is_attention(dtype):
+    torch.manual_seed(0)
+    readout, states = GlobalReadout(2, 32, 2, 5, 1e-5).to(dtype), torch.randn(3, 12, 32).to(dtype)
+    starts, lengths = torch.tensor([0, 3, 5]), torch.tensor([12, 4, 0])
+    keys, values = (readout._heads(one) for one in readout.key_value(states).chunk(2, dim=-1))
+    places = torch.arange(12)[None]
+    read = (places >= starts[:, None]) & (places < (starts + lengths)[:, None])
+    queries = readout._heads(readout.queries.weight[None].expand(3, -1, -1))
+    fused = torch.nn.functional.scaled_dot_product_attention(queries, keys, values, attn_mask=read[:, None, None])
+    expected = readout.proj(readout.norm(fused.transpose(1, 2).flatten(2)))
+    found = readout(states, starts, lengths)
+    assert found.dtype == dtype and found.isfinite().all()
+    torch.testing.assert_close(
+        found, expected, rtol=0.02 if dtype == torch.bfloat16 else 1e-5, atol=0.05 if dtype == torch.bfloat16 else 1e-6
+    )
+
+
 def test_a_readout_reads_all_tokens_of_a_text_and_no_padding():
     torch.manual_seed(0)
     readout, states = GlobalReadout(2, 32, 2, 5, 1e-5), torch.randn(3, 12, 32).requires_grad_()

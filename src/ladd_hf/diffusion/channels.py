@@ -19,6 +19,7 @@ from .gaussian import (
     LATENT_SOLVERS,
     add_gaussian_noise,
     add_noise_between,
+    ddim_step,
     ddpm_mean,
     ddpm_step,
     ddpm_variance,
@@ -455,6 +456,11 @@ class ContinuousLatents(LatentChannel):
         if end == s:
             return moved
         return add_noise_between(self.schedule, moved, end, s, random.normal(*noisy.shape[1:]).to(noisy))
+
+    @property
+    def follows_jumps(self) -> bool:
+        """True if the solver runs along the chord to the predicted y_0, as jumps do; others need the mean of y_0."""
+        return self.solver is ddim_step
 
     def jump_time(self, s: float) -> float:
         """Returns the time that the solver leads to in a step to time s: s itself, or before it with `renoising`."""

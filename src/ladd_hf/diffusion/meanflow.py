@@ -24,7 +24,7 @@ _FIRST = 0.98  # above it, times are where runs begin
 
 def check_jumps(denoiser: Any, objective: TrainingObjective) -> None:
     """Raises `ValueError` for an objective with jumps, if the time that a step leads to is no input of the denoiser."""
-    if objective.meanflow_share and not getattr(denoiser, "flow_map", False):
+    if objective.has_jumps and not getattr(denoiser, "flow_map", False):
         raise ValueError(
             f"`meanflow_share` is {objective.meanflow_share:g}, but this model does not have the time that a step "
             "leads to as an input: load it with `latent_flow_map=True`, or leave the share at 0."
@@ -67,7 +67,8 @@ def distilled(
     """Computes the targets of the jumps, without gradient.
 
     The denoiser is evaluated once, with a derivative and in evaluation mode, and the teacher once, unless the data give
-    the velocity. One row at least is evaluated, for sharded weights need an evaluation in every process.
+    the velocity. One row at least is evaluated, for sharded weights need an evaluation in every process; one that does
+    not jump has its own y_0 as the target, since a schedule may have no derivative where it rests.
 
     Returns numbers of rows `(n,)`, the y_0 to predict `(n, M, D)`, and their jumps.
     """
@@ -88,7 +89,10 @@ def distilled(
             clean = _taught(teacher, batch, rows, noisy, jump.start)
         with tangents_of(denoiser):
             prediction, change = with_change(predict, noisy, jump.start, motion(channel.schedule, noisy, clean, jump))
-    return rows, jump_target(clean, prediction, change, jump, objective.meanflow_tangent), jump
+    target = jump_target(clean, prediction, change, jump, objective.meanflow_tangent)
+    jumps = chosen[rows]
+    jump = jump._replace(start_line=torch.where(jumps, jump.start_line, 1.0))  # errors are divided by it
+    return rows, torch.where(jumps[:, None, None], target, clean), jump
 
 
 def _taught(teacher: Any, batch: NoisyTokens, rows: Tensor, noisy: Tensor, t: Tensor) -> Tensor:

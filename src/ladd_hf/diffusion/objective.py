@@ -117,7 +117,7 @@ class TrainingObjective:
         consistency_clean_latents: the further prediction sees clean latents, instead of the same noisy ones.
         meanflow_share: share of the examples whose latents are to jump: from y_t straight to the end of the flow's way
             to a time r. Their loss of latents is that of MeanFlow, of weight `latent_loss_weight`; the others keep
-            theirs.
+            theirs. Without that weight there are no jumps.
         meanflow_time_mean, meanflow_time_std: of the logit-normal law from which t and r are drawn, the larger one t.
         meanflow_start_share: share of the jumps that begin where runs begin, with t above 0.98, and lead to any time,
             evenly.
@@ -204,8 +204,12 @@ class TrainingObjective:
     def asks_average(self) -> bool:
         """True if a term aims at predictions of the averaged weights."""
         consistency = bool(self.consistency_weight) and self.consistency_teacher == "average"
-        distils = bool(self.meanflow_share) and not self.tokens_alone and self.meanflow_teacher == "average"
-        return consistency or distils
+        return consistency or (self.has_jumps and self.meanflow_teacher == "average")
+
+    @property
+    def has_jumps(self) -> bool:
+        """True if jumps of latents are drawn: some examples have them, and their loss has a weight."""
+        return bool(self.meanflow_share and self.latent_loss_weight) and not self.tokens_alone
 
     @property
     def draws_masked_texts(self) -> bool:

@@ -76,13 +76,16 @@ def training_loss(
     dropped = noise.drops_latents(objective.latent_dropout)
     if counts is None:
         counts = StepCounts.of_batch(maskable, dropped)
-    targets = None
-    if channel is not None and objective.meanflow_share:
+    targets = jumps = None
+    if channel is not None and objective.has_jumps:
         check_jumps(denoiser, objective)
-        batch, targets = draw_jumps(batch, dropped, objective, random.aside())
+        aside = random.aside().aside()  # of the one that noising takes from here
+        batch, targets = draw_jumps(batch, dropped, objective, aside)
+        jumps = targets < batch.times.latent_times
     if channel is not None:
         latents = noise_latents(denoiser, channel, batch, dropped, objective, random, encode)
-        latents.targets = targets
+        if targets is not None and jumps is not None:  # noising may have moved the times of the others
+            latents.targets = torch.where(jumps, targets, batch.times.latent_times)
         if self_conditions(denoiser) and objective.latent_loss_weight:  # without weight nothing teaches the estimate
             latents.estimate = self_estimate(denoiser, cast(ContinuousLatents, channel), batch, latents, random)
     learnt = latents_to_learn(denoiser, batch, latents)

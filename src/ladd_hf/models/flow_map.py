@@ -9,11 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers import initialization as init
 
 from .eval_mode import evaluation_mode
 from .transformer import TimestepEmbedding, ZeroInitLinear
 
 _NAME = "jump_embedding"  # of the embedding in a denoiser
+_SEED = 0  # of initial weights
+
+
+class SeededLinear(nn.Linear):
+    """A linear map whose initial weights are always the same."""
+
+    def reset(self, std: float) -> None:
+        """Initialises the weights with normal numbers of a fixed seed, unless they were loaded."""
+        drawn = torch.randn(self.weight.shape, generator=torch.Generator().manual_seed(_SEED), device="cpu")
+        init.copy_(self.weight, std * drawn)
 
 
 class JumpEmbedding(nn.Module):
@@ -22,6 +33,9 @@ class JumpEmbedding(nn.Module):
 
     It is zero for a jump of no length, and for every other one until it is trained: the network is then the one that
     predicts the mean of y_0. The sines are slow, since the derivative by t is a part of what is learnt.
+
+    A fresh one is always the same, so that what was trained on it, such as an adapter, fits a model that is loaded anew
+    from a checkpoint without it.
     """
 
     frequencies = 32
@@ -29,7 +43,7 @@ class JumpEmbedding(nn.Module):
 
     def __init__(self, cond_hidden_size: int) -> None:
         super().__init__()
-        self.up_proj = nn.Linear(self.frequencies, cond_hidden_size, bias=False)
+        self.up_proj = SeededLinear(self.frequencies, cond_hidden_size, bias=False)
         self.down_proj = ZeroInitLinear(cond_hidden_size, cond_hidden_size, bias=False)
 
     def forward(self, timesteps: Tensor, targets: Tensor, like: Tensor) -> Tensor:

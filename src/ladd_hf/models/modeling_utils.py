@@ -19,7 +19,7 @@ from .adapter_loading import AdapterLoading
 from .adapters import has_adapters
 from .configuration_ladd import LaddConfig
 from .encoders.statistics import LatentStatistics
-from .flow_map import without_jumps
+from .flow_map import SeededLinear, without_jumps
 from .latent_anchors import LatentAnchors
 from .latent_io import LatentInput
 from .loading import check_index, clear_errors, refuse_other_sizes, refuse_partial, refuse_pickles
@@ -184,6 +184,8 @@ class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
             init.ones_(module.weight)
         elif isinstance(module, LatentReadout):
             init.normal_(module.weight, std=module.in_features**-0.5)
+        elif isinstance(module, SeededLinear):
+            module.reset(cast(float, self.config.initializer_range))
         elif isinstance(module, LatentStatistics):
             init.zeros_(module.mean)
             init.zeros_(module.std)

@@ -105,7 +105,9 @@ class GuidedDenoiser:
         doubled = {name: _twice(value, rows) for name, value in options.items()}
         if (estimate := options.get("latent_estimate")) is not None:
             doubled["latent_estimate"] = torch.cat([estimate, torch.zeros_like(estimate)])
-        doubled["latent_timesteps"][rows:] = 1.0  # latents that are pure noise carry no information
+        for times in ("latent_timesteps", "latent_target_timesteps"):
+            if times in doubled:  # latents that are pure noise, and stay so, carry no information
+                doubled[times][rows:] = 1.0
         output = self.model(
             torch.cat([tokens, tokens]),
             torch.cat([latents, self.scheduler.dropped_latents(latents)]),

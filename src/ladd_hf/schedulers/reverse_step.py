@@ -173,7 +173,7 @@ class ReverseStep:
         if latents is None or t_y <= s_y:
             return plan
         channel, target = self._channel(), None
-        if isinstance(channel, ContinuousLatents):
+        if isinstance(channel, ContinuousLatents) and channel.follows_jumps:
             target = torch.full_like(plan.times[1], channel.jump_time(s_y) if s_y > 0 else 0.0)
         return replace(plan, latent_moves=channel.draw_moves(latents, t_y, s_y, random), latent_target=target)
 

@@ -24,8 +24,8 @@ class StepPlan:
         latent_moves: `(B, M)` bool, latents that change: the revealed codes, or all continuous latents; `None` if t_y
             does not change.
         editable_mask: `(B, S)` bool, positions that the run writes; `None` for all.
-        latent_target: `(1,)`, the time that the solver of continuous latents leads to, which a model with
-            `latent_flow_map` is told; `None` if they do not change.
+        latent_target: `(1,)`, the time that `ddim` leads continuous latents to, which a model with `latent_flow_map` is
+            told; `None` if they do not change, and for other solvers, which need the mean of y_0.
         waiting: `(B, S)` bool, tokens that stay as they are, since they wait for their latents; `None` for none.
     """
 

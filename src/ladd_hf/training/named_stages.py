@@ -27,7 +27,7 @@ register_stage(
         objective={
             "latent_loss_weight": 0.0,
             "time_distribution": "tokens",
-            **dict.fromkeys(("fully_masked_share", "latent_dropout", "quantizer_dropout"), 0.0),
+            **dict.fromkeys(("fully_masked_share", "latent_dropout", "quantizer_dropout", "meanflow_share"), 0.0),
         },
         ramps={"quantizer_dropout": Ramp(1.0, 0.0)},  # the prior is trained on rounded codes
         restart_average=True,

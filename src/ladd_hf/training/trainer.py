@@ -155,6 +155,7 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         self._meet_model()
         self._check_encoder()
         self._check_objective()
+        self._meet_processes()
         self._meet_measures()
         self._meet_samples()
         self.ema: EMACallback | None = None
@@ -189,6 +190,7 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         check_set(self.train_dataset, "train_dataset")
         self._meet_model()
         self._check_objective()
+        self._meet_processes()
         self._meet_measures()
         self._meet_samples()
         self._meet_average()
@@ -230,8 +232,7 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         check_sharding(self.accelerator, stages, wrapped=hasattr(self.model, "get_base_model"))
         for objective in args.stage_plan.objectives():
             objective.check_fits(model.config.latent_type)
-            if not objective.tokens_alone:
-                check_jumps(model, objective)
+            check_jumps(model, objective)
         if isinstance(model.encoder, PretrainedEncoder):
             for objective in args.stage_plan.objectives():
                 model.encoder.check_noise(0.0 if objective.tokens_alone else objective.encoder_noise)
@@ -245,6 +246,12 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
             width = LATENT_WIDTH if args.nelbo_proposal_width is None else args.nelbo_proposal_width
             for path in args.nelbo_paths:
                 marginal_run(run_path(args.nelbo_run, path, with_latents=True), model.latent_channel, width)
+
+    def _meet_processes(self) -> None:
+        """Lets processes look for weights without gradient, which those of jumps are where an objective draws none."""
+        draws = all(objective.has_jumps for objective in self.args.stage_plan.objectives())
+        if self._ladd_model().flow_map and not draws and self.args.ddp_find_unused_parameters is None:
+            self.accelerator.ddp_handler.find_unused_parameters = True
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """Extends `Trainer.create_optimizer`; refuses an optimiser that averages weights where it conflicts with other
@@ -328,7 +335,7 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         a ramp may begin with later than the stage."""
         objective = self.args.objective_at(self.state.global_step)
         estimates = self._ladd_model().self_conditioning and objective.latent_loss_weight > 0
-        return self._stage_number(), objective.consistency_weight > 0, estimates, objective.meanflow_share > 0
+        return self._stage_number(), objective.consistency_weight > 0, estimates, objective.has_jumps
 
     def _stage_number(self) -> int:
         return self.args.stage_plan.number_at(self.state.global_step)
