@@ -1,0 +1,86 @@
+"""The README's tables of text are those that their scripts left."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+README = (ROOT / "README.md").read_text()
+BUDGETS = (2, 4, 8, 16, 32)
+MDLM, DI, CO = "python-docs-mdlm-flops", "python-docs-di", "python-docs-co"
+COOL = "saved, temperature 0.6, latent_temperature 0.6"
+WAITING = "1-1_0.5-0_0-0, steps [3, 1], token_waiting until_known, temperature 0.6, latent_temperature 0.6"
+# Rows by file: label, model and schedule of scores, and of changes of perplexity with their axis.
+SCORES = {
+    "python-docs": [
+        ("MDLM, as many training operations", MDLM, "saved"),
+        ("MDLM, as many weights", "python-docs-mdlm-parameters", "saved"),
+        ("Di-LADD sequential", DI, "saved"),
+    ],
+    "python-docs-tempered": [
+        ("MDLM, as many training operations", MDLM, "saved, temperature 0.8"),
+        ("Di-LADD sequential", DI, COOL),
+        ("Di-LADD joint, tokens wait for their codes", DI, WAITING),
+        ("Co-LADD sequential", CO, COOL),
+        ("Co-LADD joint, tokens wait for their latents", CO, WAITING),
+    ],
+}
+CHANGES = {
+    "python-docs": [
+        ("perplexity, equal evaluations", "nfe", [(DI, "saved")]),
+        ("perplexity, equal operations", "flops", [(DI, "saved")]),
+        ("perplexity, equal seconds", "seconds", [(DI, "saved")]),
+    ],
+    "python-docs-tempered": [
+        ("perplexity of Di-LADD sequential", "nfe", [(DI, COOL)]),
+        ("of Di-LADD joint", "nfe", [(DI, WAITING)]),
+        ("of Co-LADD sequential", "nfe", [(CO, COOL)]),
+        ("of Co-LADD joint", "nfe", [(CO, WAITING)]),
+        ("at equal operations, Di-LADD, Co-LADD sequential", "flops", [(DI, COOL), (CO, COOL)]),
+    ],
+}
+
+
+def result(name):
+    return json.loads((ROOT / "benchmarks" / "results" / f"{name}_quality.json").read_text())
+
+
+def row(label, cells):
+    return f"| {label} | {' | '.join(cells)} |".replace("|  |", "| |")
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_scores_are_those_of_the_result(name):
+    models = {one["model"]["name"]: one["rows"] for one in result(name)["models"]}
+    for label, model, schedule in SCORES[name]:
+        scores = {one["num_steps"]: one for one in models[model] if one["schedule"] == schedule}
+        cells = [f"{scores[n]['nats']:.2f} ± {scores[n]['nats_stderr']:.2f}" for n in BUDGETS]
+        assert row(label, cells) in README
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_changes_are_those_of_the_result(name):
+    found = {(one["axis"], one["run"], one["num_steps"]): one["change"] for one in result(name)["equal_cost"]}
+    for label, axis, runs in CHANGES[name]:
+        changes = [[found.get((axis, f"{model} {schedule}", n)) for model, schedule in runs] for n in BUDGETS]
+        cells = [
+            "" if None in at_once else ", ".join(f"{one:.0%}".replace("-0%", "0%").replace("-", "−") for one in at_once)
+            for at_once in changes
+        ]
+        assert row(label, cells) in README
+
+
+def test_the_samples_that_are_compared_are_equally_rich():
+    models = {one["model"]["name"]: one["rows"] for one in result("python-docs-tempered")["models"]}
+    for budget in BUDGETS:
+        entropies = [
+            one["entropy"]
+            for _, model, schedule in SCORES["python-docs-tempered"]
+            for one in models[model]
+            if one["schedule"] == schedule and one["num_steps"] == budget
+        ]
+        assert len(entropies) == 5 and max(entropies) / min(entropies) < 1.016
+    assert "entropies within 1.6% of each other" in README
