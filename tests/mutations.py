@@ -331,8 +331,8 @@ MUTATIONS = [
     Mutation(
         "cut the encoder's gradient through the codes",
         "diffusion/noising.py",
-        'of_latents["latent_vectors"] = latents.encoded.vectors',
-        'of_latents["latent_vectors"] = latents.encoded.vectors.detach()',
+        'of_latents["latent_vectors"] = seen',
+        'of_latents["latent_vectors"] = seen.detach()',
         "tests/integration/test_modeling_training.py",
     ),
     Mutation(

@@ -35,7 +35,7 @@ def test_text_ablations_tell_what_the_latents_give_away(tmp_path):
 def test_the_tables_of_quality_are_of_every_recipe_seed_and_axis(tmp_path):
     tiny = "--max_steps 3 --warmup_steps 1 --per_device_train_batch_size 8 --num_eval_sequences 10 --length 8"
     options = (
-        "--data sawtooth --recipes sawtooth-mdlm sawtooth-128-mdlm --seeds 3 --budgets 2 4 --num_texts 4 --name tiny"
+        "--data sawtooth --recipes sawtooth-mdlm sawtooth-128-mdlm --seeds 3 --budgets 2 --num_texts 4 --name tiny"
     )
     options += " --baseline 'sawtooth-128-mdlm saved' --schedules saved '{path: saved, temperature: 0.5}'"
     options += f" --num_samples 20 --num_proposals 2 --timing_rounds 2 --threads 1 --results {tmp_path} {tiny}"
@@ -48,7 +48,7 @@ def test_the_tables_of_quality_are_of_every_recipe_seed_and_axis(tmp_path):
     assert [one["model"]["name"] for one in found["models"]] == names
     for one in found["models"]:
         runs = [(row["schedule"], row["num_steps"]) for row in one["rows"]]
-        assert runs == [(name, steps) for name in ("saved", "saved, temperature 0.5") for steps in (2, 4)]
+        assert runs == [("saved", 2), ("saved, temperature 0.5", 2)]
         assert one["settings"]["seed"] == 3
         assert all(row["nats_stderr"] > 0 and row["flops"] > 0 and row["seconds"] > 0 for row in one["rows"])
     report = (tmp_path / "tiny_quality.md").read_text()
