@@ -176,14 +176,14 @@ MUTATIONS = [
     ),
     Mutation(
         "swap alpha_s and alpha_t in the bound of a run",
-        "diffusion/channels.py",
+        "diffusion/masked_channels.py",
         "(alpha_s - alpha_t) / (1 - alpha_t)",
         "(alpha_s - alpha_t) / (1 - alpha_s.clamp(max=1 - 1e-9))",
         "tests/integration/laws/test_bounds.py",
     ),
     Mutation(
         "score visible codes too",
-        "diffusion/channels.py",
+        "diffusion/masked_channels.py",
         "return self.cross_entropy(logits, clean) * (noisy == self.mask_id)",
         "return self.cross_entropy(logits, clean)",
         "tests/unit/test_latent_channels.py",

@@ -7,7 +7,8 @@ import itertools
 import torch
 from torch.nn import functional as F
 
-from ladd_hf.diffusion.channels import DiscreteLatents, EncodedLatents, MaskedChannel
+from ladd_hf.diffusion.channels import EncodedLatents
+from ladd_hf.diffusion.masked_channels import DiscreteLatents, MaskedChannel
 from ladd_hf.diffusion.noise_schedules import mask_schedule
 from ladd_hf.models.modeling_ladd import LaddOutput
 

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import torch
 
-from ladd_hf.diffusion.channels import ContinuousLatents, MaskedChannel
+from ladd_hf.diffusion.continuous_latents import ContinuousLatents
+from ladd_hf.diffusion.masked_channels import MaskedChannel
 from ladd_hf.diffusion.noise_schedules import gaussian_schedule, mask_schedule
 
 

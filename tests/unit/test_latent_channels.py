@@ -9,8 +9,9 @@ import torch
 from scipy import stats
 
 from ladd_hf import RowGenerator
-from ladd_hf.diffusion.channels import BOUND_STEP, ContinuousLatents, DiscreteLatents, MaskedChannel
+from ladd_hf.diffusion.continuous_latents import BOUND_STEP, ContinuousLatents
 from ladd_hf.diffusion.gaussian import add_gaussian_noise
+from ladd_hf.diffusion.masked_channels import DiscreteLatents, MaskedChannel
 from ladd_hf.diffusion.noise_schedules import GAUSSIAN_SCHEDULES, MASK_SCHEDULES, gaussian_schedule, mask_schedule
 from ladd_hf.diffusion.process import NoiseProcess
 

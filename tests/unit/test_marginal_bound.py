@@ -15,8 +15,9 @@ from helpers.waiting_runs import chunked, waiting_law
 from scipy import stats
 
 from ladd_hf import RowGenerator
-from ladd_hf.diffusion.channels import ContinuousLatents, DiscreteLatents, MaskedChannel
+from ladd_hf.diffusion.continuous_latents import ContinuousLatents
 from ladd_hf.diffusion.marginal_bound import bound_with
+from ladd_hf.diffusion.masked_channels import DiscreteLatents, MaskedChannel
 from ladd_hf.diffusion.nelbo import nelbo
 from ladd_hf.diffusion.noise_schedules import gaussian_schedule, mask_schedule
 from ladd_hf.diffusion.proposals import CodeProposals, EveryCode, NoProposals

@@ -12,7 +12,9 @@ from helpers.exact_denoiser import SEQUENCES, ExactDenoiser, K, M, S, V, random_
 from torch.nn import functional as F
 
 from ladd_hf import RowGenerator, TrainingNoise, TrainingObjective
-from ladd_hf.diffusion.channels import ContinuousLatents, EncodedLatents, MaskedChannel
+from ladd_hf.diffusion.channels import EncodedLatents
+from ladd_hf.diffusion.continuous_latents import ContinuousLatents
+from ladd_hf.diffusion.masked_channels import MaskedChannel
 from ladd_hf.diffusion.nelbo import nelbo
 from ladd_hf.diffusion.noise_schedules import gaussian_schedule, mask_schedule
 from ladd_hf.diffusion.time_sampling import draw_times

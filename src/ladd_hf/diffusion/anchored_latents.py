@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .channels import BOUND_STEP, ContinuousLatents
+from .continuous_latents import BOUND_STEP, ContinuousLatents
 from .gaussian import ddpm_mean, ddpm_step, ddpm_variance
 from .masked import TokenSampler
 from .noise_schedules import GaussianSchedule

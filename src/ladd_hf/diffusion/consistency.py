@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .channels import MaskedChannel
+from .masked_channels import MaskedChannel
 from .noising import NoisyLatents, NoisyTokens
 from .objective import TrainingObjective
 from .precision import at_least_float32

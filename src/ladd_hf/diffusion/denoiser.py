@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from .channels import EncodedLatents, LatentChannel, MaskedChannel
+from .channels import EncodedLatents, LatentChannel
+from .masked_channels import MaskedChannel
 from .rng import RowGenerator
 
 

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .channels import LatentChannel, MaskedChannel
+from .channels import LatentChannel
 from .denoiser import Denoiser, Encode
 from .latents_alone import LatentsAlone
 from .masked import add_mask_noise, uniform_with_a_mask
+from .masked_channels import MaskedChannel
 from .rng import RowGenerator
 from .time_axes import Numbers, TimeAxis
 

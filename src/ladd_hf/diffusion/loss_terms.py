@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .average_velocity import damped, velocity_error
-from .channels import ContinuousLatents
 from .consistency import clean_latents, divergence, tokens_further_along
+from .continuous_latents import ContinuousLatents
 from .denoiser import Denoiser, Teacher
 from .meanflow import distilled, jump_rows
 from .noising import NoisyLatents, NoisyTokens, denoised

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .average_velocity import Jump, jump_target, motion, with_change
-from .channels import ContinuousLatents
+from .continuous_latents import ContinuousLatents
 from .denoiser import Denoiser, Teacher, tangents_of
 from .noising import NoisyLatents, NoisyTokens, latents_at
 from .objective import TrainingObjective

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from .bounds import Bound
-from .channels import LatentChannel, MaskedChannel
+from .channels import LatentChannel
 from .denoiser import Denoiser, Encode
 from .latents_alone import LatentsAlone, together_with_others
+from .masked_channels import MaskedChannel
 from .paths import JOINT, TOKENS_ONLY, PathSpec, TimePath, TimePoints, time_path
 from .rng import RowGenerator
 from .runs import RunSpec, from_noise, run_path

@@ -8,9 +8,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from .channels import EncodedLatents, LatentChannel, MaskedChannel
+from .channels import EncodedLatents, LatentChannel
 from .denoiser import Denoiser, Encode, Teacher
 from .latents_alone import LatentsAlone
+from .masked_channels import MaskedChannel
 from .objective import TrainingObjective
 from .obscured_latents import later_latents, obscured, obscures
 from .paths import INDEPENDENT, TimePoints

@@ -101,10 +101,10 @@ class TrainingObjective:
         encoder_noise: standard deviation of Gaussian noise on the encoder's input features, in units of each one's root
             mean square: the embeddings of the tokens, or a pretrained encoder's states before a learned projection.
         latent_noise_time: in examples in which only tokens move, t_y is drawn evenly up to this, so that they are
-            trained on latents with noise, and their encoder against it; the network is told t_y.
+            trained on noisy latents, and the encoder to resist noise; the network is conditioned on t_y.
         latent_mask_share: in the same examples, share of latents that are replaced by zeros, or codes by the mask code.
         latent_replacement_share: share of the same examples whose latents are all replaced by Gaussian noise, or the
-            visible codes by others, drawn evenly. The network is told neither.
+            visible codes by uniformly drawn ones. The network is conditioned on neither replacement.
         contrastive_weight, contrastive_mask_ratio, contrastive_temperature: InfoNCE between two maskings of the
             encoder's input.
         conditional_independence_weight: weight of the KL from the prediction given (x_t, y_t) to that given y_t alone.

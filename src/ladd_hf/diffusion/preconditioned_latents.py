@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .channels import ContinuousLatents
+from .continuous_latents import ContinuousLatents
 from .gaussian import noise_from_sample
 from .noise_schedules import GaussianSchedule
 from .precision import at_least_float32

@@ -11,8 +11,10 @@ from ..utils.options import Options, option
 from ..utils.registry import Spec
 from ..utils.wrong_objects import described
 from .anchored_latents import AnchoredLatents
-from .channels import ContinuousLatents, DiscreteLatents, LatentChannel, MaskedChannel
+from .channels import LatentChannel
+from .continuous_latents import ContinuousLatents
 from .latent_predictions import LATENT_PREDICTIONS, AnchorPrediction, LatentPrediction, NoisePrediction
+from .masked_channels import DiscreteLatents, MaskedChannel
 from .noise_schedules import gaussian_schedule, mask_schedule
 from .paths import PathSpec, time_path
 from .preconditioned_latents import PreconditionedLatents

@@ -7,7 +7,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .channels import ContinuousLatents
+from .continuous_latents import ContinuousLatents
 from .denoiser import Denoiser
 from .noising import NoisyLatents, NoisyTokens, latents_at
 from .precision import uncached_autocast

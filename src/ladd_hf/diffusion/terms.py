@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .channels import LatentChannel, MaskedChannel
+from .channels import LatentChannel
+from .masked_channels import MaskedChannel
 from .paths import TimePoints
 
 

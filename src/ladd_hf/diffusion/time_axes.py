@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .channels import ContinuousLatents
+from .continuous_latents import ContinuousLatents
 
 Numbers = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from .channels import ContinuousLatents
+from .continuous_latents import ContinuousLatents
 from .denoiser import Denoiser, Encode, Teacher
 from .loss_terms import LossInputs, loss_terms
 from .meanflow import check_jumps, draw_jumps

@@ -13,7 +13,7 @@ import evaluate
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ladd_hf.diffusion.channels import DiscreteLatents
+from ladd_hf.diffusion.masked_channels import DiscreteLatents
 from ladd_hf.metrics.bootstrap import Estimate, bootstrap_counts, held_by_one, jackknife
 from ladd_hf.metrics.clean_batches import Batch, encoded_batches
 from ladd_hf.metrics.measurement_info import IDS, measurement_info

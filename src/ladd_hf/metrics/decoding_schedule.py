@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..diffusion.channels import ContinuousLatents
+from ..diffusion.continuous_latents import ContinuousLatents
 from ..diffusion.loss_draws import HeldOutTexts
 from ..diffusion.noise_schedules import GaussianSchedule
 from ..diffusion.rng import RowGenerator

@@ -91,7 +91,7 @@ class GatheredLatents:
     ) -> Tensor:
         """Encodes `(B, S)` tokens with an encoder of our own to `(B, M, D)` latents as they will be diffused, before
         they are standardised."""
-        return cast(LaddEncoder, self.encoder).as_read(tokens, attention_mask, random).vectors
+        return cast(Tensor, self.encoder(tokens, attention_mask, random, standardised=False).vectors)
 
     def _outputs(self, batches: Iterable[Mapping[str, Tensor]]) -> Iterator[Tensor]:
         """Yields `latents_as_read` of batches of tokens."""

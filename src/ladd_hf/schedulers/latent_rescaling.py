@@ -1,7 +1,7 @@
 """The length of predicted latents put back where it is known: a mean of vectors of one length is shorter than they are.
 
 A regression predicts the mean of y_0. Where all latents have one length (`latent_normalization`), that mean lies inside
-of their sphere, the more so the noisier y_t is, and a step towards it leads to latents that training has not seen. Not
+the sphere, further inside for noisier y_t, and a step towards it leads to latents that are not seen in training. Not
 the paper's.
 """
 
@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..diffusion.anchored_latents import AnchoredLatents
-from ..diffusion.channels import ContinuousLatents, LatentChannel
+from ..diffusion.channels import LatentChannel
+from ..diffusion.continuous_latents import ContinuousLatents
 from ..utils.wrong_objects import described
 
 _NAMES = ("none", "l2", "unit")

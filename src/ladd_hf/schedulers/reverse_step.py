@@ -9,8 +9,10 @@ import torch
 from diffusers.utils import BaseOutput
 from torch import Tensor
 
-from ..diffusion.channels import ContinuousLatents, LatentChannel, MaskedChannel
+from ..diffusion.channels import LatentChannel
+from ..diffusion.continuous_latents import ContinuousLatents
 from ..diffusion.masked import TokenSampler
+from ..diffusion.masked_channels import MaskedChannel
 from ..diffusion.paths import Point
 from ..diffusion.rng import Generators, RowGenerator
 from ..diffusion.token_waiting import Waiting

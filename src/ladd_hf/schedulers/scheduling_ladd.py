@@ -59,7 +59,8 @@ class LaddScheduler(RunLaw, ReverseStep, SchedulerMixin, ConfigMixin):
         steps: weights by which the path's legs share a run's evaluations, at least one each; equal by default.
         timestep_spacing: `uniform` or `cosine` grid of times on each leg.
         latent_solver: `ddim` or `ddpm`, the reverse step of continuous latents; by default the one that suits their
-            prediction: `ddpm` for anchors, otherwise `ddim`. A model with `latent_flow_map` is told where it leads.
+            prediction: `ddpm` for anchors, otherwise `ddim`. A model with `latent_flow_map` gets the end of each
+            `ddim` step as an input.
         latent_renoising: share of the noise that each step of continuous latents draws anew, from 0 to 1: the solver
             goes on to less noise, sqrt(1 - share^2) of the step's end, and fresh noise leads back. At 1 it goes to the
             predicted y_0. In the last step, which ends there, nothing is drawn.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..diffusion.channels import MaskedChannel
+from ..diffusion.masked_channels import MaskedChannel
 from ..diffusion.rng import RowGenerator
 from ..utils.registry import Registry, Spec
 

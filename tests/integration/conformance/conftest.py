@@ -26,7 +26,7 @@ RIGHTLY_SKIPPED = {
     r"No conversion found": "weights are saved by the names that the model has for them",
     r"No (decoder-only|sequence-to-sequence) language modeling head": "it is a masked language model",
     r"grouped_mm|sparse experts|output_router_logits": "there are no experts",
-    r"_keep_in_fp32_modules": "no weight needs more precision than the rest",
+    r"_keep_in_fp32_modules": "statistics and anchors alone stay in float32, which these models do not have",
     r"no `base_model_class`": "plain rotary positions: other kinds are refused by the configuration",
     r"does not have position embeddings": "positions are rotary, there is no table to resize",
     r"does not support sliding window": "attention is over everything",

@@ -11,9 +11,11 @@ from torch import nn
 
 from ladd_hf import RowGenerator, TrainingNoise, TrainingObjective
 from ladd_hf.diffusion.average_velocity import Jump, damped, jump_target, line_time, motion, velocity_error, with_change
-from ladd_hf.diffusion.channels import ContinuousLatents, EncodedLatents, MaskedChannel
+from ladd_hf.diffusion.channels import EncodedLatents
+from ladd_hf.diffusion.continuous_latents import ContinuousLatents
 from ladd_hf.diffusion.gaussian import ddim_step
 from ladd_hf.diffusion.latent_predictions import LATENT_PREDICTIONS
+from ladd_hf.diffusion.masked_channels import MaskedChannel
 from ladd_hf.diffusion.noise_schedules import gaussian_schedule, mask_schedule
 from ladd_hf.diffusion.preconditioned_latents import PreconditionedLatents
 from ladd_hf.diffusion.training_loss import training_loss

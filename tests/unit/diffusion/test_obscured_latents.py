@@ -7,7 +7,9 @@ import math
 import pytest
 import torch
 
-from ladd_hf.diffusion.channels import ContinuousLatents, DiscreteLatents, EncodedLatents, MaskedChannel
+from ladd_hf.diffusion.channels import EncodedLatents
+from ladd_hf.diffusion.continuous_latents import ContinuousLatents
+from ladd_hf.diffusion.masked_channels import DiscreteLatents, MaskedChannel
 from ladd_hf.diffusion.noise_schedules import gaussian_schedule, mask_schedule
 from ladd_hf.diffusion.objective import TrainingObjective
 from ladd_hf.diffusion.rng import RowGenerator

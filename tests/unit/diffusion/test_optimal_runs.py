@@ -11,9 +11,9 @@ from helpers.exact_denoiser import ExactDenoiser, random_table
 from helpers.exact_losses import enumerated_run, exact_table
 
 from ladd_hf import TimePath
-from ladd_hf.diffusion.channels import DiscreteLatents, MaskedChannel
 from ladd_hf.diffusion.grid_runs import RunsByCost, RunsBySteps
 from ladd_hf.diffusion.loss_table import LossTable
+from ladd_hf.diffusion.masked_channels import DiscreteLatents, MaskedChannel
 from ladd_hf.diffusion.noise_schedules import mask_schedule
 from ladd_hf.diffusion.optimal_runs import OptimalRuns
 from ladd_hf.diffusion.time_axes import TimeAxis

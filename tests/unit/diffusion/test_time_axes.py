@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from ladd_hf.diffusion.channels import ContinuousLatents, DiscreteLatents, MaskedChannel
+from ladd_hf.diffusion.continuous_latents import ContinuousLatents
+from ladd_hf.diffusion.masked_channels import DiscreteLatents, MaskedChannel
 from ladd_hf.diffusion.noise_schedules import GAUSSIAN_SCHEDULES, MASK_SCHEDULES, gaussian_schedule, mask_schedule
 from ladd_hf.diffusion.runs import time_of_width
 from ladd_hf.diffusion.time_axes import TimeAxis

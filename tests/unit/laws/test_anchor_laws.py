@@ -13,8 +13,8 @@ from torch.distributions import MultivariateNormal, Normal
 
 from ladd_hf import LaddConfig, LaddSequentialScheduler, RowGenerator
 from ladd_hf.diffusion.anchored_latents import AnchoredLatents, Anchors
-from ladd_hf.diffusion.channels import MaskedChannel
 from ladd_hf.diffusion.marginal_bound import bound_with
+from ladd_hf.diffusion.masked_channels import MaskedChannel
 from ladd_hf.diffusion.noise_schedules import gaussian_schedule, mask_schedule
 from ladd_hf.diffusion.proposals import AnchorProposals, CodeProposals, EveryCode
 

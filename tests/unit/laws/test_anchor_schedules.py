@@ -12,11 +12,12 @@ import torch
 
 from ladd_hf import LaddTunedScheduler, tune_schedule
 from ladd_hf.diffusion.anchored_latents import AnchoredLatents, Anchors
-from ladd_hf.diffusion.channels import EncodedLatents, MaskedChannel
+from ladd_hf.diffusion.channels import EncodedLatents
 from ladd_hf.diffusion.grid_runs import RunsBySteps
 from ladd_hf.diffusion.loss_draws import HeldOutTexts
 from ladd_hf.diffusion.loss_measuring import measure_losses
 from ladd_hf.diffusion.loss_table import LossTable
+from ladd_hf.diffusion.masked_channels import MaskedChannel
 from ladd_hf.diffusion.nelbo import nelbo
 from ladd_hf.diffusion.noise_schedules import gaussian_schedule, mask_schedule
 from ladd_hf.diffusion.optimal_runs import OptimalRuns

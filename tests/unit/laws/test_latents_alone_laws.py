@@ -12,10 +12,10 @@ from helpers.exact_world import ExactWorld, joint_points, p_value, sequential_po
 from helpers.latents_alone import TwoMinds
 
 from ladd_hf import LaddScheduler, RowGenerator, TrainingNoise, TrainingObjective
-from ladd_hf.diffusion.channels import DiscreteLatents, MaskedChannel
 from ladd_hf.diffusion.loss_draws import HeldOutTexts
 from ladd_hf.diffusion.loss_measuring import measure_losses
 from ladd_hf.diffusion.marginal_bound import bound_with
+from ladd_hf.diffusion.masked_channels import DiscreteLatents, MaskedChannel
 from ladd_hf.diffusion.nelbo import nelbo
 from ladd_hf.diffusion.noise_schedules import mask_schedule
 from ladd_hf.diffusion.proposals import CodeProposals

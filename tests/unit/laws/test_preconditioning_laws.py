@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from ladd_hf import LaddConfig, LaddSequentialScheduler, RowGenerator
-from ladd_hf.diffusion.channels import EncodedLatents, MaskedChannel
+from ladd_hf.diffusion.channels import EncodedLatents
 from ladd_hf.diffusion.gaussian import add_gaussian_noise
+from ladd_hf.diffusion.masked_channels import MaskedChannel
 from ladd_hf.diffusion.nelbo import nelbo
 from ladd_hf.diffusion.noise_schedules import mask_schedule
 from ladd_hf.diffusion.process import NoiseProcess

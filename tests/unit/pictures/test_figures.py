@@ -7,8 +7,8 @@ import pytest
 import torch
 from helpers.missing_packages import hide
 
-from ladd_hf.diffusion.channels import DiscreteLatents, MaskedChannel
 from ladd_hf.diffusion.loss_table import LossTable
+from ladd_hf.diffusion.masked_channels import DiscreteLatents, MaskedChannel
 from ladd_hf.diffusion.noise_schedules import mask_schedule
 from ladd_hf.diffusion.paths import JOINT, SEQUENTIAL
 from ladd_hf.diffusion.time_axes import TimeAxis

@@ -121,31 +121,23 @@ class LaddEncoder(nn.Module):
         attention_mask: Tensor | None = None,
         random: RowGenerator | None = None,
         feature_noise: float = 0.0,
+        standardised: bool = True,
     ) -> EncodedLatents:
         """Encodes `(B, S)` tokens, some of them possibly masked; each text has at least M (see `check_lengths`).
 
         `random` supplies the noise of an encoder with a variance; without it, the latents are its mean. It supplies
-        that on the embeddings, too, see [`with_noise`].
+        that on the embeddings, too, see [`with_noise`]. `standardised=False` returns them as statistics are
+        gathered from.
         """
-        encoded = self.as_read(tokens, attention_mask, random, feature_noise)
-        if self.statistics is None or not self.statistics.gathered:
-            return encoded
-        return replace(encoded, vectors=self.statistics(encoded.vectors).to(encoded.vectors))
-
-    def as_read(
-        self,
-        tokens: Tensor,
-        attention_mask: Tensor | None = None,
-        random: RowGenerator | None = None,
-        feature_noise: float = 0.0,
-    ) -> EncodedLatents:
-        """Encodes like `forward`, without standardisation."""
         embedded = with_noise(self.embed_tokens(tokens), feature_noise, random)
         states = self._read(self._hidden_states(embedded, attention_mask), *row_spans(attention_mask, tokens))
         if self.mix is not None:  # nonlinear, so that a chunk can be more than the sum of its tokens
             states = F.silu(self.mix(states))
         vectors = normalized(self.readout(states), self.config)
-        return drawn_latents(vectors, self._log_variance(states), random)
+        encoded = drawn_latents(vectors, self._log_variance(states), random)
+        if not standardised or self.statistics is None or not self.statistics.gathered:
+            return encoded
+        return replace(encoded, vectors=self.statistics(encoded.vectors).to(encoded.vectors))
 
     def _hidden_states(self, states: Tensor, attention_mask: Tensor | None) -> Tensor:
         """Returns the last states from the embeddings, `(B, S, H)` each."""
