@@ -23,6 +23,27 @@ def some_tokens(rows=2, length=12):
     return torch.randint(1, 10, (rows, length))
 
 
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def seeded_texts(rows=16, length=12):
+    return torch.randint(1, 10, (rows, length), generator=seeded())
+
+
+def watched(model):
+    """Keeps each evaluation of a model, arguments and output, in `model.calls`; returns the model."""
+    model.calls, denoise = [], model.denoise
+
+    def kept(input_ids, latents=None, **kwargs):
+        output = denoise(input_ids, latents, **kwargs)
+        model.calls.append({"input_ids": input_ids, "latents": latents, "output": output, **kwargs})
+        return output
+
+    model.denoise = kept
+    return model
+
+
 def noised(tokens):
     return torch.where(torch.rand(tokens.shape) < 0.5, MASK, tokens)
 

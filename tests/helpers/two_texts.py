@@ -11,11 +11,11 @@ from ladd_hf.diffusion.continuous_latents import ContinuousLatents
 from ladd_hf.diffusion.masked_channels import MaskedChannel
 from ladd_hf.diffusion.noise_schedules import gaussian_schedule, mask_schedule
 
+from .modeless import Modeless
 
-class TwoTexts:
+
+class TwoTexts(Modeless):
     """Tokens 0 or 1 whose latents are -1 and 1: their posterior given y_t is known."""
-
-    training = False
 
     def __init__(self, schedule="sqrt", says=1.0):
         self.token_channel = MaskedChannel(mask_schedule("linear"), 2)
@@ -31,12 +31,3 @@ class TwoTexts:
         ratio = self.says * signal.sqrt() / (1 - signal) * latents[..., 0]
         logits = torch.stack([-ratio, ratio, torch.full_like(ratio, -math.inf)], dim=-1)
         return SimpleNamespace(logits=logits[logits_mask])
-
-    def modules(self):
-        return []
-
-    def eval(self):
-        return self
-
-    def train(self, mode=True):
-        return self

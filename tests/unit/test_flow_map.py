@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers.model_calls import seeded, watched
+from helpers.model_calls import seeded_texts as texts
 
 from ladd_hf import (
     LaddConfig,
@@ -28,30 +30,13 @@ KINDS = {
 PREDICTIONS = ["sample", "epsilon", "v", {"name": "preconditioned", "data_std": 0.7}]
 
 
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def texts(rows=16):
-    return torch.randint(1, 10, (rows, 12), generator=seeded())
-
-
 @pytest.fixture
 def model(stirred_model):
     """`model(kind, **overrides)`, whose evaluations are kept in `calls`."""
 
     def build(kind="shared", **overrides):
         base, settings = KINDS[kind]
-        one = stirred_model(base, **{"latent_flow_map": True, **settings, **overrides})
-        one.calls, denoise = [], one.denoise
-
-        def watched(input_ids, latents=None, **kwargs):
-            output = denoise(input_ids, latents, **kwargs)
-            one.calls.append({"input_ids": input_ids, "latents": latents, "output": output, **kwargs})
-            return output
-
-        one.denoise = watched
-        return one
+        return watched(stirred_model(base, **{"latent_flow_map": True, **settings, **overrides}))
 
     return build
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers.model_calls import seeded, watched
+from helpers.model_calls import seeded_texts as texts
 
 from ladd_hf import (
     LaddForDiffusionLM,
@@ -18,29 +20,12 @@ KINDS = ["continuous", "separate", "anchors"]
 SPOKEN = slice(1, 10)  # neither padding nor the mask token
 
 
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def texts(rows=16):
-    return torch.randint(1, 10, (rows, 12), generator=seeded())
-
-
 @pytest.fixture
 def model(stirred_model):
     """`model(kind, **overrides)`, whose evaluations are kept in `calls`."""
 
     def build(kind="continuous", **overrides):
-        one = stirred_model(kind, **{"latent_self_conditioning": True, **overrides})
-        one.calls, denoise = [], one.denoise
-
-        def watched(input_ids, latents=None, **kwargs):
-            output = denoise(input_ids, latents, **kwargs)
-            one.calls.append({"input_ids": input_ids, "latents": latents, "output": output, **kwargs})
-            return output
-
-        one.denoise = watched
-        return one
+        return watched(stirred_model(kind, **{"latent_self_conditioning": True, **overrides}))
 
     return build
 

@@ -33,23 +33,14 @@ register_stage(
         restart_average=True,
     )
 )
-register_stage(
-    Stage("prior", objective=dict.fromkeys(_OF_THE_ENCODER, 0.0), freeze=("encoder",), from_average=("encoder",))
-)
 register_stage(Stage("joint", restart_average=True))
-register_stage(
-    Stage(
-        "consistency",
-        objective={**dict.fromkeys(_OF_THE_ENCODER, 0.0), "consistency_weight": 1.0},
-        freeze=("encoder",),
-        from_average=("encoder",),
+_AFTER_THE_ENCODER = {"prior": {}, "consistency": {"consistency_weight": 1.0}, "meanflow": {"meanflow_share": 0.75}}
+for _name, _own in _AFTER_THE_ENCODER.items():
+    register_stage(
+        Stage(
+            _name,
+            objective={**dict.fromkeys(_OF_THE_ENCODER, 0.0), **_own},
+            freeze=("encoder",),
+            from_average=("encoder",),
+        )
     )
-)
-register_stage(
-    Stage(
-        "meanflow",
-        objective={**dict.fromkeys(_OF_THE_ENCODER, 0.0), "meanflow_share": 0.75},
-        freeze=("encoder",),
-        from_average=("encoder",),
-    )
-)

@@ -6,11 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers.modeless import Modeless
 
 from ladd_hf.metrics import one_step_accuracy
 
 
-class CopyingModel:
+class CopyingModel(Modeless):
     """Latents are the tokens; the denoiser reads them off, and says 1 where they say nothing."""
 
     class config:
@@ -21,8 +22,6 @@ class CopyingModel:
         def dropped(latents):
             return torch.full_like(latents, 10)
 
-    training = False
-
     def encode(self, tokens, attention_mask=None, random=None, update_codebook=True):
         return SimpleNamespace(clean=tokens.clone())
 
@@ -30,15 +29,6 @@ class CopyingModel:
         assert (tokens[logits_mask] == 10).all() and (token_timesteps == 1).all(), "nothing is seen but the latents"
         guesses = torch.where(latents == 10, 1, latents)
         return type("Output", (), {"logits": torch.nn.functional.one_hot(guesses, 11).float()[logits_mask]})
-
-    def modules(self):
-        return []
-
-    def eval(self):
-        return self
-
-    def train(self, mode=True):
-        return self
 
 
 class ModelOfStoredLatents(CopyingModel):
