@@ -14,7 +14,7 @@ from .text_lengths import check_lengths
 from .vocabulary import WRITTEN_ROLES, ids_of
 
 # Settings for only one type of latents, and for latents of any type.
-_OF_CONTINUOUS = (*("latent_prediction_type", "latent_unpooling_time", "latent_self_conditioning", "latent_flow_map"),)
+_OF_CONTINUOUS = ("latent_prediction_type", "latent_unpooling_time", "latent_self_conditioning", "latent_flow_map")
 _OF_CODES = ("codebook_size", "quantizer")
 _OF_LATENTS = (
     *("latent_length", "latent_dim", "latent_noise_schedule", "latent_head", "latent_denoiser"),
