@@ -19,7 +19,6 @@ from setting_kinds import check_kinds
 from ladd_hf import (
     LaddConfig,
     LaddForDiffusionLM,
-    LaddJointScheduler,
     LaddScheduler,
     LaddSequentialScheduler,
     LaddTrainingArguments,
@@ -27,7 +26,8 @@ from ladd_hf import (
     tune_schedule,
 )
 from ladd_hf.data.held_out import check_share
-from ladd_hf.diffusion.paths import PathSpec, path_data, path_name
+from ladd_hf.diffusion.paths import PathSpec
+from ladd_hf.evaluation.schedule_specs import SAVED, TUNED, ScheduleSpec
 from ladd_hf.models.configuration_ladd import MODEL_SIZES
 from ladd_hf.models.encoders.encoder_options import pooling_of
 from ladd_hf.models.encoders.pooling import POOLINGS
@@ -228,65 +228,85 @@ _SETTINGS = [_flag(name, kind) for name, kind in LaddConfig.__annotations__.item
 ModelArguments = make_dataclass("ModelArguments", [("size", str | None, _SIZE), *_SETTINGS], bases=(_Model,))
 
 
-# In recipes a path may be written as corners, too, which a flag gives as JSON, and a judge or a measure as a mapping.
+# In recipes a path may be written as corners, too, which a flag gives as JSON, and a schedule, a judge or a measure as
+# a mapping.
 _LISTS_IN_RECIPES = {
     **dict.fromkeys(("schedules", "nelbo_paths", "judges", "measures"), list),
     "time_distribution": str | list,
 }
-TUNED = "tuned"  # the schedule that is no path, but the best one for each number of evaluations
-_SCHEDULERS = {"joint": LaddJointScheduler, "sequential": LaddSequentialScheduler}
 
 
 class _Schedules:
     """The inference schedules that are compared, the last of which is saved."""
 
     schedules: list[Any]
-    unmasking: Any
 
     def __post_init__(self) -> None:
-        """Raises `ValueError` for what is no path, and for an order of tokens that no schedule can be tuned to."""
+        """Raises `ValueError` for what is no schedule of a run, and an order of tokens that none can be tuned to."""
         if not isinstance(self.schedules, list) or not self.schedules:
             raise ValueError(f"`schedules` is {self.schedules!r}; give a list of paths, such as [joint, sequential].")
-        self.schedules = [path if path == TUNED else path_data(path) for path in self.schedules]
-        if self.tunes and unmasking(self.unmasking).one_evaluation_per_token:
+        self.schedules = [ScheduleSpec.parsed(_schedule(one)) for one in self.schedules]
+        names = [spec.name for spec in self.schedules]
+        if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(
-                f"`unmasking` {self.unmasking!r} does not look at times, so that no schedule can be tuned for it: "
-                "leave 'tuned' out of `schedules`, or give another `unmasking`."
+                f"`schedules` has two named {twice[0]!r}: give each a `label` of its own, or leave one out."
             )
+        if any(spec.path == SAVED for spec in self.schedules):
+            raise ValueError(f"`schedules` has {SAVED!r}, of which a run has none yet: give a path, or {TUNED!r}.")
+        for spec in self.to_tune:
+            order = self._tuning_options(spec)["unmasking"]
+            if unmasking(order).one_evaluation_per_token:
+                raise ValueError(
+                    f"`unmasking` {order!r} does not look at times, so that no schedule can be tuned for it: leave "
+                    "'tuned' out of `schedules`, or give another `unmasking`."
+                )
 
     @property
-    def tunes(self) -> bool:
-        """True if one of the schedules is tuned after training."""
-        return TUNED in self.schedules
+    def to_tune(self) -> list[ScheduleSpec]:
+        """Those that are tuned after training."""
+        return [spec for spec in self.schedules if spec.path == TUNED]
 
     def along(self, path: PathSpec) -> LaddScheduler:
         """Builds the scheduler of a path, with those of the options that it has."""
-        kind = _SCHEDULERS.get(path_name(path), LaddScheduler)
-        parameters = inspect.signature(kind).parameters
-        options = {name: value for name, value in vars(self).items() if name in parameters}
-        return kind(path=path, **options) if kind is LaddScheduler else kind(**options)
+        return ScheduleSpec.parsed(path).built(vars(self))
 
     def compared(self, config: LaddConfig) -> dict[str, LaddScheduler]:
         """Builds the schedulers of paths that a model can follow, by their names."""
-        paths = [path for path in self.schedules if path != TUNED]
-        schedulers = {path_name(path): self.along(path).for_model(config) for path in paths}
+        paths = [spec for spec in self.schedules if spec.path != TUNED]
+        schedulers = {spec.name: spec.built(vars(self)).for_model(config) for spec in paths}
         if not config.separate_latent_denoiser:
             return schedulers
         # latents whose network sees no tokens come before them
         return {name: one for name, one in schedulers.items() if one.path.latents_first}
 
-    def tuned(self, model: LaddForDiffusionLM, held_out: Any) -> LaddTunedScheduler:
-        """Tunes a schedule for a trained model on held-out texts."""
-        parameters = inspect.signature(LaddTunedScheduler).parameters
-        options = {name: value for name, value in vars(self).items() if name in parameters}
-        return tune_schedule(model, held_out, (), **options)
+    def tuned(self, model: LaddForDiffusionLM, held_out: Any) -> dict[str, LaddTunedScheduler]:
+        """Tunes schedules for a trained model on held-out texts, by their names."""
+        return {spec.name: tune_schedule(model, held_out, (), **self._tuning_options(spec)) for spec in self.to_tune}
+
+    def _tuning_options(self, spec: ScheduleSpec) -> dict[str, Any]:
+        shared = {name: value for name, value in vars(self).items() if name in _TUNED_OPTIONS}
+        if unknown := [name for name in spec.options if name not in shared]:
+            raise ValueError(
+                f"The schedule {spec.name!r} has an option {unknown[0]!r}, which its scheduler does not take; give "
+                f"some of {', '.join(map(repr, shared))}."
+            )
+        return {**shared, **spec.options}
+
+
+_TUNED_OPTIONS = inspect.signature(LaddTunedScheduler).parameters
+
+
+def _schedule(given: Any) -> Any:
+    """Returns a schedule of a recipe or a flag, whose mapping is text in YAML or JSON."""
+    return yaml.safe_load(given) if isinstance(given, str) and given.startswith("{") else given
 
 
 _PATHS = field(
     default_factory=lambda: ["joint", "sequential"],
     metadata={
         "help": "Paths whose samples are compared, by name or by their corners, or 'tuned': the best of each number of "
-        "evaluations, found after training on held-out texts; the last is saved."
+        "evaluations, found after training on held-out texts; with options of its own as '{path: joint, token_waiting: "
+        "until_known, label: joint that waits}'; the last is saved."
     },
 )
 _HELP_OF_SCHEDULES = {
@@ -404,7 +424,7 @@ def parse_arguments(
     with refusing():
         model.over(settings)
         check_fit(run, model, training)
-        if schedulers.tunes and run.num_eval_sequences < 2:
+        if schedulers.to_tune and run.num_eval_sequences < 2:
             raise ValueError(
                 f"`num_eval_sequences` is {run.num_eval_sequences}, and the schedule 'tuned' is found on held-out "
                 "sequences: give some hundred, or leave it out of `schedules`."

@@ -13,7 +13,7 @@ from ladd_hf.diffusion.paths import PathSpec, path_name, time_path
 from ladd_hf.diffusion.process import NoiseProcess
 from ladd_hf.tasks import Judgement, Measure, Task
 from ladd_hf.tasks.base import described_counts, described_together
-from ladd_hf.training.model_card import Conditions, SampleScores, ScoresBeside, with_error
+from ladd_hf.training.model_card import Conditions, SampleScores, ScoresBeside, Temperatures, with_error
 from ladd_hf.training.run_facts import hardware
 
 
@@ -151,10 +151,9 @@ def sample_scores(
     quality: dict[str, dict[int, Judgement]],
     trainer: LaddTrainer,
     num_samples: int,
-    temperature: float = 1.0,
-    latent_temperature: float = 1.0,
+    temperatures: dict[str, Temperatures] | None = None,
 ) -> SampleScores:
-    """Returns the judgements of one model's samples, for its card; the temperatures are those of its schedulers."""
+    """Returns the judgements of one model's samples, for its card; `temperatures` are those of its schedules."""
     reference, (main, *others) = task.reference(num_samples), task.measures
     counts = described_counts(task.reference_counts(num_samples), num_samples)
     dtype = str(trainer.model.dtype).removeprefix("torch.")
@@ -171,8 +170,7 @@ def sample_scores(
         described_together(task.measures) + counts,
         Conditions(task.name, dtype, trainer.args.seed, hardware(trainer.args.device)),
         num_samples,
-        temperature,
-        latent_temperature,
+        temperatures or {},
         floor=reference[main.name],
         beside=[
             ScoresBeside(

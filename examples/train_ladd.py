@@ -26,7 +26,7 @@ import torch
 from command_line import refuse, refusing
 from diffusers.utils import logging as diffusers_logging
 from huggingface_hub.errors import StrictDataclassError
-from recipes import TUNED, RunArguments, baseline_arguments, parse_arguments
+from recipes import RunArguments, baseline_arguments, parse_arguments
 from reporting import ProgressLines, describe_bound, plot, print_results, sample_scores
 from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerCallback, set_seed
 from transformers.utils import logging as transformers_logging
@@ -51,7 +51,7 @@ from ladd_hf.tasks import Judgement, SawtoothTask, Task, TextTask
 from ladd_hf.tasks.sawtooth import JUDGE_HELD_OUT as FRESH_SEQUENCES
 from ladd_hf.tasks.text import JUDGE_HELD_OUT
 from ladd_hf.training.hub import training_recipe
-from ladd_hf.training.model_card import METHODS
+from ladd_hf.training.model_card import METHODS, Temperatures
 from ladd_hf.training.run_facts import running_command
 from ladd_hf.training.run_folders import set_aside
 
@@ -141,6 +141,11 @@ def train(
     return trainer, time.time() - start
 
 
+def _temperatures(scheduler: LaddScheduler, model: LaddForDiffusionLM) -> Temperatures:
+    latents = 1.0 if model.config.latent_type == "none" else scheduler.config.latent_temperature
+    return Temperatures(scheduler.config.temperature, latents)
+
+
 def main(argv: list[str]) -> None:
     """Runs the whole job: data, training, samples, results."""
     run, model_arguments, schedulers, training = parse_arguments(argv, __doc__.split("\n")[0])
@@ -169,7 +174,7 @@ def main(argv: list[str]) -> None:
                 check_precomputable(configs["ladd"], run.streaming)
                 for objective in training.stage_plan.objectives():
                     objective.check_precomputed()
-            if not (compared := schedulers.compared(configs["ladd"])) and not schedulers.tunes:
+            if not (compared := schedulers.compared(configs["ladd"])) and not schedulers.to_tune:
                 raise ValueError(
                     "`schedules` has no path that a separate latent denoiser can follow: add 'sequential'."
                 )
@@ -207,15 +212,15 @@ def main(argv: list[str]) -> None:
     if training.process_index != 0:
         return
 
-    if schedulers.tunes:
+    if schedulers.to_tune:
         print("\nTuning the schedule on held-out sequences", flush=True)
         pipeline = LaddPipeline.from_pretrained(str(folders["ladd"])).to(training.device)
         tuned = schedulers.tuned(pipeline.model, trainers["ladd"].eval_dataset)
-        plans["ladd"][f"{method} {TUNED}"] = tuned
-        if schedulers.schedules[-1] == TUNED:
-            pipeline.scheduler = tuned
+        plans["ladd"] |= {f"{method} {name}": scheduler for name, scheduler in tuned.items()}
+        if schedulers.schedules[-1] in schedulers.to_tune:
+            pipeline.scheduler = tuned[schedulers.schedules[-1].name]
             pipeline.save_config(folders["ladd"])
-            tuned.save_pretrained(folders["ladd"] / "scheduler")
+            pipeline.scheduler.save_pretrained(folders["ladd"] / "scheduler")
 
     # 3. The quality of the pipelines' samples
     quality: dict[str, dict[int, Judgement]] = {}
@@ -263,8 +268,7 @@ def main(argv: list[str]) -> None:
                 {schedule: quality[schedule] for schedule in plans[name]},
                 trainer,
                 run.num_samples,
-                schedulers.temperature,
-                1.0 if trainer.model.config.latent_type == "none" else schedulers.latent_temperature,
+                {schedule: _temperatures(scheduler, trainer.model) for schedule, scheduler in plans[name].items()},
             ),
         )
         card.save(folders[name] / "README.md")

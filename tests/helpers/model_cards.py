@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ladd_hf.training.model_card import Conditions, SampleScores
+from ladd_hf.training.model_card import Conditions, SampleScores, Temperatures
 
 CONDITIONS = Conditions("letters of nothing", "bfloat16", 3, "an abacus")
 SAMPLES = SampleScores(
@@ -11,6 +11,6 @@ SAMPLES = SampleScores(
     "Nats per token, measured.",
     CONDITIONS,
     num_samples=1234,
-    temperature=0.5,
+    temperatures=Temperatures(0.5),
     floor=0.125,
 )

@@ -14,7 +14,7 @@ from helpers.sampling import tiny_tokenizer
 from huggingface_hub import ModelCard
 
 from ladd_hf import LaddPipeline
-from ladd_hf.training.model_card import Conditions, HeldOutBounds, Recipe, SampleScores, model_card
+from ladd_hf.training.model_card import Conditions, HeldOutBounds, Recipe, SampleScores, Temperatures, model_card
 from ladd_hf.training.run_facts import running_command
 from ladd_hf.utils.local_paths import public_name
 
@@ -42,6 +42,18 @@ def test_a_card_holds_every_fact_and_figure():
         "pip install ladd_hf",
     ):
         assert fact in text, fact
+
+
+def test_schedules_with_temperatures_of_their_own_are_named_with_them():
+    own = {"joint": Temperatures(0.8), "sequential": Temperatures(0.6, 0.5)}
+    scores = SampleScores(SAMPLES.scores, SAMPLES.metric, SAMPLES.measure, CONDITIONS, 9, own)
+    card = model_card("A tiny model", RECIPE, scores)
+    assert (
+        "9 samples for each figure, at temperature 0.8 (joint); 0.6, 0.5 of latents (sequential); letters" in card.text
+    )
+    found = {one.metric_name.split(",")[0].split("(")[-1]: one.metric_args for one in card.data.eval_results}
+    assert found["joint"]["temperature"] == 0.8 and "latent_temperature" not in found["joint"]
+    assert (found["sequential"]["temperature"], found["sequential"]["latent_temperature"]) == (0.6, 0.5)
 
 
 def test_its_metadata_are_the_figures_and_come_back_from_the_hubs_parser(tmp_path):

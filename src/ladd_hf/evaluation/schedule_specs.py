@@ -24,31 +24,43 @@ class ScheduleSpec:
     Attributes:
         path: `saved`, `tuned`, or a path by name or corners.
         options: of the scheduler, instead of those of the pipeline's own.
+        label: its name in tables; if not given, the path's, with the options.
     """
 
     path: Any
     options: Mapping[str, Any] = field(default_factory=dict)
+    label: str | None = None
 
     @classmethod
     def parsed(cls, given: Any) -> ScheduleSpec:
-        """Returns the schedule of a name, of corners, or of a mapping of `path` (by default `saved`) and options.
+        """Returns the schedule of a name, of corners, or of a mapping of `path` (by default `saved`), options and
+        perhaps a `label`.
 
-        Raises `ValueError` for what is no path, and for options that its scheduler does not have or take; those of
-        `saved` and `tuned` are checked by `over`.
+        Raises `ValueError` for what is no path, for a label that is no text, and for options that its scheduler does
+        not have or take; those of `saved` and `tuned` are checked by `over`.
         """
         options = dict(given) if isinstance(given, Mapping) else {}
         path = options.pop("path", SAVED) if isinstance(given, Mapping) else given
+        label = options.pop("label", None)
+        if label is not None and (not isinstance(label, str) or not label.strip()):
+            raise ValueError(f"`label` of a schedule is {label!r}; give a name for tables, or leave it out.")
         if path in (SAVED, TUNED):
-            return cls(path, options)
-        spec = cls(path_data(path), options)
+            return cls(path, options, label)
+        spec = cls(path_data(path), options, label)
         accepted = [name for name in inspect.signature(spec.kind).parameters if name not in _NOT_OPTIONS]
         if unknown := [name for name in options if name not in accepted]:
             raise ValueError(
                 f"The schedule {spec.name!r} has an option {unknown[0]!r}, which its scheduler does not take; give "
                 f"some of {', '.join(map(repr, accepted))}."
             )
-        spec.kind(**options, **spec._path)  # raises for values
+        spec.built({})  # raises for values
         return spec
+
+    def built(self, options: Mapping[str, Any]) -> LaddScheduler:
+        """Builds the scheduler of a path, with those of these options that it has, under its own ones."""
+        parameters = inspect.signature(self.kind).parameters
+        shared = {name: value for name, value in options.items() if name in parameters}
+        return self.kind(**{**shared, **self.options, **self._path})
 
     @property
     def kind(self) -> type[LaddScheduler]:
@@ -62,12 +74,15 @@ class ScheduleSpec:
     @property
     def name(self) -> str:
         """The short name in tables."""
+        if self.label is not None:
+            return self.label
         path = self.path if self.path in (SAVED, TUNED) else path_name(self.path)
         return ", ".join([path, *(f"{name} {_text(value)}" for name, value in self.options.items())])
 
     def data(self) -> Any:
         """Returns the schedule as JSON data."""
-        return {"path": self.path, **self.options} if self.options else self.path
+        label = {} if self.label is None else {"label": self.label}
+        return {**label, "path": self.path, **self.options} if label or self.options else self.path
 
     def over(self, own: LaddScheduler) -> LaddScheduler:
         """Returns the scheduler, with the options of `own` as far as they share them.

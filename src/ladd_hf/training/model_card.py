@@ -60,6 +60,21 @@ class ScoresBeside:
 
 
 @dataclass(frozen=True)
+class Temperatures:
+    """Sampling temperatures of tokens, and of codes or anchors."""
+
+    tokens: float = 1.0
+    latents: float = 1.0
+
+    def __str__(self) -> str:
+        return f"{self.tokens}" + ("" if self.latents == 1 else f", {self.latents} of latents")
+
+    def data(self) -> dict[str, float]:
+        """Returns them as metadata; those of the latents, where they are not 1."""
+        return {"temperature": self.tokens} | ({} if self.latents == 1 else {"latent_temperature": self.latents})
+
+
+@dataclass(frozen=True)
 class SampleScores:
     """Scores of samples by inference schedule and number of denoiser evaluations.
 
@@ -69,7 +84,7 @@ class SampleScores:
         measure: definition of the score, in a sentence.
         conditions: dataset, dtype, seed and hardware.
         num_samples: number of samples for each score.
-        temperature, latent_temperature: sampling temperatures of tokens, and of codes or anchors.
+        temperatures: those of the samples, or of each schedule's; 1 if not given.
         floor: score of the data itself, if known.
         beside: further scores of these samples.
         exact: True if they are scored under the exact distribution of the data, so that the floor is its entropy.
@@ -83,8 +98,7 @@ class SampleScores:
     measure: str
     conditions: Conditions
     num_samples: int
-    temperature: float = 1.0
-    latent_temperature: float = 1.0
+    temperatures: Temperatures | Mapping[str, Temperatures] = Temperatures()
     floor: float | None = None
     beside: Sequence[ScoresBeside] = ()
     exact: bool = True
@@ -109,15 +123,28 @@ class SampleScores:
             for label, (values, errors) in tables.items()
         }
 
+    def temperatures_of(self, schedule: str) -> Temperatures:
+        """Returns those of a schedule's samples."""
+        given = self.temperatures
+        return given if isinstance(given, Temperatures) else given.get(schedule, Temperatures())
+
+    @property
+    def described_temperatures(self) -> str:
+        """All temperatures, with the schedules that have them if these differ."""
+        named: dict[Temperatures, list[str]] = {}
+        for schedule in self.scores:
+            named.setdefault(self.temperatures_of(schedule), []).append(schedule)
+        if len(named) == 1:
+            return str(next(iter(named)))
+        return "; ".join(f"{one} ({', '.join(schedules)})" for one, schedules in named.items())
+
     def results(self) -> list[EvalResult]:
         """Returns the scores as metadata for the Hub."""
-        shared = {"temperature": self.temperature, "num_samples": self.num_samples}
-        if self.latent_temperature != 1:
-            shared["latent_temperature"] = self.latent_temperature
         tables: list[SampleScores | ScoresBeside] = [self, *self.beside]
         found = []
         for one in tables:
             for label, scores in one.scores.items():
+                shared = {**self.temperatures_of(label).data(), "num_samples": self.num_samples}
                 for n, score in scores.items():
                     error = one.errors.get(label, {}).get(n)
                     settings = {"num_steps": n, **shared} | ({} if error is None else {"stderr": error})

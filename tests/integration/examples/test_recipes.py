@@ -16,13 +16,18 @@ from helpers.examples import train_ladd as example
 from ladd_hf import LaddForDiffusionLM
 from ladd_hf.data import known_corpora, make_tokenizer
 from ladd_hf.data.corpora import separator_of
-from ladd_hf.diffusion.paths import path_name
 from ladd_hf.models.quantizers.quantizer_options import QUANTIZERS, VectorOptions
 from ladd_hf.tasks import SawtoothTask, TextTask
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFIGS = ROOT / "examples" / "configs"
 RECIPES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+# Those that are not the paper's experiments
+OURS = {name for name in RECIPES if name.startswith(("python-docs", "package-docs"))} | {
+    "sawtooth-co",
+    "sawtooth-di",
+    "sawtooth-mdlm",
+}
 
 # The tokenizer of Qwen/Qwen3-Embedding-0.6B has 151,669 tokens; a mask token is added.
 QWEN = {"vocab_size": 151_670, "mask_token_id": 151_669, "pad_token_id": 151_643}
@@ -195,8 +200,15 @@ def minilm(tmp_path_factory):
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_describes_a_model_and_a_training_that_fit_each_other(name):
     run, config, schedulers, training = describe(name)
-    given = [path_name(path) for path in schedulers.schedules]
-    assert given == (["joint"] if has_matched_costs(name) or name == "sawtooth-mdlm" else ["joint", "sequential"])
+    given = [spec.name for spec in schedulers.schedules]
+    if has_matched_costs(name) or name == "sawtooth-mdlm":
+        assert given == ["joint"]
+    elif name in OURS and config.latent_type != "none":
+        assert given == ["joint", "joint, tokens wait", "sequential"]
+        waiting = schedulers.compared(config)["joint, tokens wait"]
+        assert waiting.config.token_waiting == "until_known" and waiting.config.unmasking == schedulers.unmasking
+    else:
+        assert given == ["joint", "sequential"]
     assert list(schedulers.compared(config)) == (["sequential"] if config.separate_latent_denoiser else given)
     for step in (*training.stage_plan.starts, training.max_steps - 1):
         training.objective_at(step).check_fits(config.latent_type)
@@ -208,6 +220,34 @@ def test_a_recipe_describes_a_model_and_a_training_that_fit_each_other(name):
     model_on_meta(name)
 
 
+def test_schedules_of_a_run_may_have_options_over_those_of_all():
+    waits = "{label: waits, path: [[1, 1], [0.5, 0], [0, 0]], token_waiting: until_known, temperature: 0.5}"
+    _, _, schedulers, _ = parse("sawtooth-di", "--temperature", "0.75", "--schedules", "joint", waits, "sequential")
+    built = schedulers.compared(describe("sawtooth-di")[1])
+    assert list(built) == ["joint", "waits", "sequential"]
+    assert [one.config.token_waiting for one in built.values()] == ["none", "until_known", "none"]
+    assert [one.config.temperature for one in built.values()] == [0.75, 0.5, 0.75]
+    assert schedulers.along("joint").config.token_waiting == "none", "the baseline's"
+
+
+@pytest.mark.parametrize(
+    ("schedules", "said"),
+    [
+        (("joint", "{path: joint, label: joint}"), "has two named 'joint'"),
+        (("saved", "joint"), "has 'saved', of which a run has none yet"),
+        (("{path: joint, waiting: none}",), "has an option 'waiting'"),
+        (("joint", "{path: tuned, unmasking: first_hitting}"), "`unmasking` 'first_hitting' does not look at times"),
+        (("joint", "{path: tuned, latent_share: 0.5}"), "has an option 'latent_share'"),
+        (("zigzag",), "'zigzag' is unknown"),
+    ],
+    ids=str,
+)
+def test_what_is_no_schedule_of_a_run_is_refused(schedules, said, capsys):
+    with pytest.raises(SystemExit):
+        parse("sawtooth-di", "--schedules", *schedules)
+    assert said in capsys.readouterr().err
+
+
 def test_its_name_says_what_it_trains():
     kinds = {"mdlm": "none", "co": "continuous", "di": "discrete"}
     for name in RECIPES:
@@ -217,12 +257,7 @@ def test_its_name_says_what_it_trains():
 
 
 def test_every_row_has_a_recipe_and_every_recipe_on_the_papers_data_a_row():
-    ours = {name for name in RECIPES if name.startswith(("python-docs", "package-docs"))} | {
-        "sawtooth-co",
-        "sawtooth-di",
-        "sawtooth-mdlm",
-    }
-    assert set(RECIPES) - ours == set(ROWS)
+    assert set(RECIPES) - OURS == set(ROWS)
 
 
 # --- the model of a row ---

@@ -8,6 +8,7 @@ import pytest
 
 from ladd_hf import LaddJointScheduler, LaddScheduler, LaddSequentialScheduler
 from ladd_hf.evaluation import EvaluationSettings
+from ladd_hf.evaluation.schedule_specs import ScheduleSpec
 from ladd_hf.evaluation.schedules import evaluated_schedulers
 
 BENT = [[1, 1], [1, 0.3], [0, 0]]
@@ -28,6 +29,25 @@ def test_options_stand_beside_the_path_and_tell_schedules_apart():
     assert [type(one) for one in found.values()] == kinds
     assert [one.config.token_waiting for one in found.values()] == ["none", "none", "until_known", "none"]
     assert found[list(found)[3]].steps_per_leg(8) == [2, 6]
+
+
+def test_a_label_is_the_name_in_tables_and_is_kept():
+    waits = {"label": "tokens wait", "path": "joint", "token_waiting": "until_known"}
+    found = schedulers_of({"label": "as it is"}, waits, {"label": "bent", "path": BENT})
+    assert list(found) == ["as it is", "tokens wait", "bent"]
+    assert [one.config.token_waiting for one in found.values()] == ["none", "until_known", "none"]
+    data = EvaluationSettings(schedules=(waits, {"label": "as it is"})).data()["schedules"]
+    assert data == [waits, {"label": "as it is", "path": "saved"}]
+
+
+def test_a_path_is_built_with_the_options_that_its_scheduler_takes_under_its_own():
+    shared = {"temperature": 0.5, "latent_share": 0.5, "seed": 3}
+    joint = ScheduleSpec.parsed({"path": "joint", "token_waiting": "until_known"}).built(shared)
+    assert type(joint) is LaddJointScheduler
+    assert (joint.config.temperature, joint.config.token_waiting) == (0.5, "until_known")
+    sequential = ScheduleSpec.parsed({"path": "sequential", "temperature": 0.25}).built(shared)
+    assert (sequential.config.temperature, sequential.config.latent_share) == (0.25, 0.5)
+    assert [list(corner) for corner in ScheduleSpec.parsed(BENT).built(shared).path.vertices] == BENT
 
 
 def test_those_without_a_path_change_the_pipelines_own():
@@ -64,6 +84,8 @@ def test_they_are_saved_as_data():
         ({"path": "joint", "pad_token_id": 3}, r"has an option 'pad_token_id'"),
         ({"path": "sequential", "token_waiting": "long"}, r"`token_waiting` 'long' is unknown"),
         ({"path": [[1, 1], [0, 0.5]]}, r"along which no time rises"),
+        ({"path": "joint", "label": 3}, r"`label` of a schedule is 3"),
+        ({"path": "joint", "label": " "}, r"`label` of a schedule is ' '"),
     ],
     ids=str,
 )
