@@ -1,13 +1,16 @@
 """Ablations of the text recipes: runs of `python-docs-di.yaml`, each with one setting changed.
 
-Two experiments, since a prior over latents is useful only if the latents are informative:
+Three experiments, the first since a prior over latents is useful only if the latents are informative:
 
 * `latents`: stage 1 alone, from scratch. It measures how many tokens one evaluation recovers from a text's own latents,
   from another text's, and from none.
 * `samples`: a whole run, without the baseline. It measures the score of samples at each number of evaluations.
+* `continuous`: the same of `python-docs-co.yaml`, smaller and shorter. The row whose times are spread over what another
+  row's model decodes needs that one kept (`--keep`).
 
     python benchmarks/text_ablations.py latents --parallel 2 --json benchmarks/results/text_latents.json
     python benchmarks/text_ablations.py samples --parallel 2 --json benchmarks/results/text_samples.json
+    python benchmarks/text_ablations.py continuous --keep out/continuous --json benchmarks/results/text_continuous.json
     python benchmarks/text_ablations.py latents --rows recipe "8 characters a code" --seed 1
 
 Rows in parallel share the cores evenly; `--keep FOLDER` keeps each row's pipelines there, for further sampling. Other
@@ -30,8 +33,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from ladd_hf import LaddPipeline
+from ladd_hf.data import load_corpus
+from ladd_hf.metrics import decoding_schedule
+from ladd_hf.tasks import TextTask
+
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "examples" / "configs"
+
+# Settings of several rows of continuous latents
+_OBSCURED = "--latent_noise_time 0.3 --latent_mask_share 0.3 --latent_replacement_share 0.25"
+_SEPARATE = (
+    """--latent_prediction_type v --latent_denoiser '{"name":"separate","num_layers":2}' --latent_pooling none"""
+)
 
 # A row's flags, after the recipe if it is not python-docs-di.yaml
 CHANGES: dict[str, dict[str, str]] = {
@@ -86,7 +100,20 @@ CHANGES: dict[str, dict[str, str]] = {
         "anchors, tan 2": "python-docs-co.yaml --latent_noise_schedule '{name: tan, d: 2}'",
         "anchors, tan 5": "python-docs-co.yaml --latent_noise_schedule '{name: tan, d: 5}'",
         "anchors, unpooling modulated": "python-docs-co.yaml --latent_unpooling_time modulation",
+        "anchors, unpooling scaled": "python-docs-co.yaml --latent_unpooling_time signal",
         "anchors, adaptive times": "python-docs-co.yaml --adaptive_times true",
+        "anchors, times spread over decoding": "python-docs-co.yaml --latent_noise_schedule 'decoding of anchors'",
+        "anchors, noise on the encoder's input": "python-docs-co.yaml --encoder_noise 0.5",
+        "anchors, latents obscured": f"python-docs-co.yaml {_OBSCURED}",
+        "anchors, 2 latents more for the whole text": "python-docs-co.yaml --latent_length 18 --global_latents 2",
+        "y_0, latents obscured": f"python-docs-co.yaml --latent_prediction_type sample {_OBSCURED}",
+        "v, standardised by dimension": "python-docs-co.yaml --latent_prediction_type v "
+        "--latent_normalization none --encoder '{standardization: true}'",
+        "v, a network of its own": f"python-docs-co.yaml {_SEPARATE}",
+        "v, a network of its own, distilled": f"python-docs-co.yaml {_SEPARATE} --latent_flow_map true "
+        """--stages '[{"name":"mdlm","steps":500},"""
+        """{"name":"encoder","steps":200,"objective":{"fully_masked_share":0.6}},{"name":"prior","steps":550},"""
+        """{"name":"meanflow","ramps":{"meanflow_tangent":{"steps":200}}}]'""",
     },
 }
 FIXED = {
@@ -97,13 +124,30 @@ FIXED = {
     "continuous": "--hidden_size 64 --num_hidden_layers 3 --max_steps 1800 --budgets 2 4 8 16 --num_samples 200 "
     "--nelbo_proposals 0",
 }
+_DECODING = "decoding of "
 # Of MDLM alone there are no stages.
 _SHORT_STAGES = '{"mdlm":{"steps":500},"encoder":{"steps":200}}'
 
 
+def measured(flag: str, keep: Path | None) -> str:
+    """Returns a flag; for `decoding of ROW` the schedule that `decoding_schedule` measures on the kept model of a row.
+
+    Raises `SystemExit` if it has not been kept.
+    """
+    if not flag.startswith(_DECODING):
+        return flag
+    folder = None if keep is None else keep / flag.removeprefix(_DECODING) / "co-ladd"
+    if folder is None or not folder.is_dir():
+        raise SystemExit(f"A row needs the model of {flag.removeprefix(_DECODING)!r}: run that one first, with --keep.")
+    pipeline = LaddPipeline.from_pretrained(folder)
+    length = pipeline.model.config.max_position_embeddings
+    task = TextTask("python-docs", load_corpus("python-docs"), pipeline.tokenizer, length)
+    return json.dumps(decoding_schedule(pipeline.model, task.eval_dataset(500, seed=0)))
+
+
 def run(question: str, row: str, flags: list[str], threads: int, keep: Path | None = None) -> dict[str, Any]:
     """Runs the example in a separate process; returns its results. Raises `SystemExit` with the end of its output."""
-    start, changes = time.time(), shlex.split(CHANGES[question][row])
+    start, changes = time.time(), [measured(flag, keep) for flag in shlex.split(CHANGES[question][row])]
     recipe = changes.pop(0) if changes and changes[0].endswith(".yaml") else "python-docs-di.yaml"
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "accelerate.commands.launch", "examples/train_ladd.py"]

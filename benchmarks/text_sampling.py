@@ -32,15 +32,19 @@ CHANGES: dict[str, dict[str, Any]] = {
     "evenly many tokens a step": {"unmasking": "first_hitting"},
     "surest tokens first": {"unmasking": "top_probability"},
     "DDPM steps of the latents": {"latent_solver": "ddpm"},
+    "half of the latents' noise drawn anew": {"latent_renoising": 0.5},
+    "length of predicted latents put back": {"latent_rescaling": "l2"},
 }
+OF_VECTORS = {"latent_solver", "latent_renoising", "latent_rescaling"}
 
 
 def applies(pipeline: LaddPipeline, change: dict[str, Any]) -> bool:
     """True if the pipeline's scheduler has these settings, and the model something that they act on."""
-    of_vectors = "latent_solver" in change
-    return change.keys() <= pipeline.scheduler.config.keys() and (
-        not of_vectors or pipeline.model.config.latent_type == "continuous"
-    )
+    config = pipeline.model.config
+    if "latent_rescaling" in change and config.latent_normalization != change["latent_rescaling"]:
+        return False
+    of_vectors = bool(OF_VECTORS & change.keys())
+    return change.keys() <= pipeline.scheduler.config.keys() and (not of_vectors or config.latent_type == "continuous")
 
 
 def table_row(name: str, quality: dict[Any, dict[str, float]], budgets: list[int]) -> str:
