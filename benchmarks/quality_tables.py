@@ -68,7 +68,10 @@ def evaluated(results: dict[Run, dict[str, Any]], options: argparse.Namespace, s
 
 def choice(given: str) -> Any:
     """Reads a name, corners of a path, or a mapping with options."""
-    return yaml.safe_load(given) if given[:1] in ("{", "[") else given
+    try:
+        return yaml.safe_load(given) if given[:1] in ("{", "[") else given
+    except yaml.YAMLError as error:
+        raise argparse.ArgumentTypeError(f"{given!r} is not YAML") from error
 
 
 def known_cost(results: dict[str, Any]) -> dict[str, Any]:

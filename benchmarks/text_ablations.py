@@ -97,6 +97,9 @@ CHANGES: dict[str, dict[str, str]] = {
         "--latent_prediction_type '{name: anchors, count: 4096, snap: false}'",
         "1,024 anchors": "python-docs-co.yaml --latent_prediction_type '{name: anchors, count: 1024}'",
         "anchors, self-conditioning": "python-docs-co.yaml --latent_self_conditioning true",
+        "anchors, no noise around latents": "python-docs-co.yaml --encoder '{variance: none}'",
+        "y_0, no noise around latents": "python-docs-co.yaml --latent_prediction_type sample "
+        "--encoder '{variance: none}'",
         "anchors, tan 2": "python-docs-co.yaml --latent_noise_schedule '{name: tan, d: 2}'",
         "anchors, tan 5": "python-docs-co.yaml --latent_noise_schedule '{name: tan, d: 5}'",
         "anchors, unpooling modulated": "python-docs-co.yaml --latent_unpooling_time modulation",
@@ -130,12 +133,10 @@ _SHORT_STAGES = '{"mdlm":{"steps":500},"encoder":{"steps":200}}'
 
 
 def measured(flag: str, keep: Path | None) -> str:
-    """Returns a flag; for `decoding of ROW` the schedule that `decoding_schedule` measures on the kept model of a row.
+    """Returns the schedule that `decoding_schedule` measures on the kept model of a row, for a flag `decoding of ROW`.
 
     Raises `SystemExit` if it has not been kept.
     """
-    if not flag.startswith(_DECODING):
-        return flag
     folder = None if keep is None else keep / flag.removeprefix(_DECODING) / "co-ladd"
     if folder is None or not folder.is_dir():
         raise SystemExit(f"A row needs the model of {flag.removeprefix(_DECODING)!r}: run that one first, with --keep.")
@@ -147,7 +148,9 @@ def measured(flag: str, keep: Path | None) -> str:
 
 def run(question: str, row: str, flags: list[str], threads: int, keep: Path | None = None) -> dict[str, Any]:
     """Runs the example in a separate process; returns its results. Raises `SystemExit` with the end of its output."""
-    start, changes = time.time(), [measured(flag, keep) for flag in shlex.split(CHANGES[question][row])]
+    start, changes = time.time(), shlex.split(CHANGES[question][row])
+    found = {flag: measured(flag, keep) for flag in changes if flag.startswith(_DECODING)}
+    changes = [found.get(flag, flag) for flag in changes]
     recipe = changes.pop(0) if changes and changes[0].endswith(".yaml") else "python-docs-di.yaml"
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "accelerate.commands.launch", "examples/train_ladd.py"]
@@ -164,6 +167,7 @@ def run(question: str, row: str, flags: list[str], threads: int, keep: Path | No
     history = [entry for entry in results["log"]["ladd"] if "token_loss" in entry]
     return {
         "flags": CHANGES[question][row],
+        **({"measured": found} if found else {}),
         "log": [{name: round(entry[name], 4) for name in names if name in entry} for entry in history],
         "quality": {} if question == "latents" else results["quality"],
         "bounds": {} if question == "latents" else results["bounds"],
@@ -214,6 +218,8 @@ def main() -> None:
     rows = options.rows or list(CHANGES[options.question])
     if unknown := [row for row in rows if row not in CHANGES[options.question]]:
         parser.error(f"There are no rows {unknown}; give some of {list(CHANGES[options.question])}.")
+    if options.keep is None and any(_DECODING in CHANGES[options.question][row] for row in rows):
+        parser.error("A row measures the kept model of another one: give --keep FOLDER, or --rows without it.")
     threads = max(1, (os.cpu_count() or 1) // options.parallel)
 
     def one(row: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from ladd_hf import LaddPipeline
+from ladd_hf import LaddPipeline, LaddScheduler
 from ladd_hf.data import load_corpus
 from ladd_hf.metrics import quality_by_evaluations
 from ladd_hf.tasks import TextTask
@@ -38,13 +38,17 @@ CHANGES: dict[str, dict[str, Any]] = {
 OF_VECTORS = {"latent_solver", "latent_renoising", "latent_rescaling"}
 
 
-def applies(pipeline: LaddPipeline, change: dict[str, Any]) -> bool:
-    """True if the pipeline's scheduler has these settings, and the model something that they act on."""
+def changed(pipeline: LaddPipeline, saved: LaddScheduler, change: dict[str, Any]) -> LaddScheduler | None:
+    """Returns the saved scheduler with these settings; `None` if it has none of that name, or the model nothing that
+    they act on."""
     config = pipeline.model.config
-    if "latent_rescaling" in change and config.latent_normalization != change["latent_rescaling"]:
-        return False
-    of_vectors = bool(OF_VECTORS & change.keys())
-    return change.keys() <= pipeline.scheduler.config.keys() and (not of_vectors or config.latent_type == "continuous")
+    of_codes = config.latent_type != "continuous" and bool(OF_VECTORS & change.keys())
+    if of_codes or not change.keys() <= saved.config.keys():
+        return None
+    try:
+        return type(saved).from_config(saved.config, **change).for_model(config)
+    except ValueError:  # the setting is not for its latents
+        return None
 
 
 def table_row(name: str, quality: dict[Any, dict[str, float]], budgets: list[int]) -> str:
@@ -77,8 +81,10 @@ def main() -> None:
         task = TextTask(
             "python-docs", load_corpus("python-docs"), pipeline.tokenizer, pipeline.model.config.max_position_embeddings
         )
-        for row in (name for name in options.rows if applies(pipeline, CHANGES[name])):
-            pipeline.scheduler = type(saved).from_config(saved.config, **CHANGES[row])
+        for row in options.rows:
+            if (scheduler := changed(pipeline, saved, CHANGES[row])) is None:
+                continue
+            pipeline.scheduler = scheduler
             scores = quality_by_evaluations(
                 pipeline, options.budgets, task.judge, options.num_samples, options.num_samples, options.seed
             )

@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
 from command_line import CommandLine, check_flags, check_output_file, check_output_folder, refuse, refusing
+from recipe_files import yaml_of
 
 from ladd_hf.evaluation import EvaluationSettings
 from ladd_hf.metrics import MODEL_MEASURES, model_measures
@@ -156,7 +156,7 @@ def _path(given: str) -> Any:
 
 
 def _schedule(given: str) -> Any:
-    return yaml.safe_load(given) if given.startswith("{") else _path(given)
+    return yaml_of(given) if given.startswith("{") else _path(given)
 
 
 def judges_of(arguments: EvaluationArguments) -> list[JudgeSpec]:
@@ -179,9 +179,9 @@ def _choices(flag: str, given: list[str], registry: Registry[Any]) -> list[Spec]
     choices = []
     for one in given:
         try:
-            choice = yaml.safe_load(one)
+            choice = yaml_of(one)
             registry[registry.parsed(choice)[0]]  # raises for an unknown name
-        except (yaml.YAMLError, ValueError) as error:
+        except ValueError as error:
             refuse(f"{flag} {one}: {error}")
         choices.append(choice)
     return choices

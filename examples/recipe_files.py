@@ -47,6 +47,14 @@ def read_recipe(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
     return _over(merged, settings)
 
 
+def yaml_of(text: str) -> Any:
+    """Parses a flag's value as YAML, of which JSON is a part. Raises `ValueError` for text that is not YAML."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{text!r} is not YAML ({' '.join(str(error).split())}): mend it there.") from error
+
+
 def changed(before: Any, value: Any) -> Any:
     """Merges a setting over an earlier value: a mapping without `name` changes options of the earlier choice."""
     chosen = {"name": before} if isinstance(before, str) else before

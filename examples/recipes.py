@@ -10,9 +10,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-import yaml
 from command_line import CommandLine, check_output_folder, refuse, refusing
-from recipe_files import changed, read_recipe
+from recipe_files import changed, read_recipe, yaml_of
 from recipe_stages import stages_of_run
 from setting_kinds import check_kinds
 
@@ -27,7 +26,7 @@ from ladd_hf import (
 )
 from ladd_hf.data.held_out import check_share
 from ladd_hf.diffusion.paths import PathSpec
-from ladd_hf.evaluation.schedule_specs import SAVED, TUNED, ScheduleSpec
+from ladd_hf.evaluation.schedule_specs import SAVED, TUNED, ScheduleSpec, check_names
 from ladd_hf.models.configuration_ladd import MODEL_SIZES
 from ladd_hf.models.encoders.encoder_options import pooling_of
 from ladd_hf.models.encoders.pooling import POOLINGS
@@ -171,7 +170,7 @@ def choice(text: str) -> Any:
 
     A mapping without `name` changes options of the recipe's choice.
     """
-    given = yaml.safe_load(text)
+    given = yaml_of(text)
     return given if isinstance(given, dict) else text
 
 
@@ -246,11 +245,7 @@ class _Schedules:
         if not isinstance(self.schedules, list) or not self.schedules:
             raise ValueError(f"`schedules` is {self.schedules!r}; give a list of paths, such as [joint, sequential].")
         self.schedules = [ScheduleSpec.parsed(_schedule(one)) for one in self.schedules]
-        names = [spec.name for spec in self.schedules]
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise ValueError(
-                f"`schedules` has two named {twice[0]!r}: give each a `label` of its own, or leave one out."
-            )
+        check_names(self.schedules)
         if any(spec.path == SAVED for spec in self.schedules):
             raise ValueError(f"`schedules` has {SAVED!r}, of which a run has none yet: give a path, or {TUNED!r}.")
         for spec in self.to_tune:
@@ -271,7 +266,12 @@ class _Schedules:
         return ScheduleSpec.parsed(path).built(vars(self))
 
     def compared(self, config: LaddConfig) -> dict[str, LaddScheduler]:
-        """Builds the schedulers of paths that a model can follow, by their names."""
+        """Builds the schedulers of paths that a model can follow, by their names.
+
+        Raises `ValueError` for options that do not fit it, of those that are tuned later as well.
+        """
+        for spec in self.to_tune:
+            LaddScheduler(**self._tuning_options(spec)).for_model(config)
         paths = [spec for spec in self.schedules if spec.path != TUNED]
         schedulers = {spec.name: spec.built(vars(self)).for_model(config) for spec in paths}
         if not config.separate_latent_denoiser:
@@ -281,10 +281,13 @@ class _Schedules:
 
     def tuned(self, model: LaddForDiffusionLM, held_out: Any) -> dict[str, LaddTunedScheduler]:
         """Tunes schedules for a trained model on held-out texts, by their names."""
-        return {spec.name: tune_schedule(model, held_out, (), **self._tuning_options(spec)) for spec in self.to_tune}
+        measured = tune_schedule(model, held_out).config
+        return {
+            spec.name: LaddTunedScheduler.from_config(measured, **self._tuning_options(spec)) for spec in self.to_tune
+        }
 
     def _tuning_options(self, spec: ScheduleSpec) -> dict[str, Any]:
-        shared = {name: value for name, value in vars(self).items() if name in _TUNED_OPTIONS}
+        shared = {name: value for name, value in vars(self).items() if name in _SHARED_OPTIONS}
         if unknown := [name for name in spec.options if name not in shared]:
             raise ValueError(
                 f"The schedule {spec.name!r} has an option {unknown[0]!r}, which its scheduler does not take; give "
@@ -293,12 +296,17 @@ class _Schedules:
         return {**shared, **spec.options}
 
 
-_TUNED_OPTIONS = inspect.signature(LaddTunedScheduler).parameters
+# Options of tuned schedulers that those of paths have as well
+_SHARED_OPTIONS = [
+    name
+    for name in inspect.signature(LaddTunedScheduler).parameters
+    if name in inspect.signature(LaddScheduler).parameters
+]
 
 
 def _schedule(given: Any) -> Any:
     """Returns a schedule of a recipe or a flag, whose mapping is text in YAML or JSON."""
-    return yaml.safe_load(given) if isinstance(given, str) and given.startswith("{") else given
+    return yaml_of(given) if isinstance(given, str) and given.startswith("{") else given
 
 
 _PATHS = field(

@@ -9,6 +9,7 @@ import torch
 from helpers.training import texts, two_stages
 
 from ladd_hf import LaddForDiffusionLM, LaddPipeline, LaddSequentialScheduler
+from ladd_hf.diffusion.rng import RowGenerator
 
 
 @pytest.fixture
@@ -46,13 +47,39 @@ def test_the_likelihood_of_a_latents_own_noise_is_known_before_anything_is_learn
     assert len(losses) == 18 and sum(losses) / 18 < 0.6 * math.log(6)
 
 
-def test_they_do_not_change_afterwards(fresh, make_trainer):
-    trainer = make_trainer(fresh(), stages=two_stages(2))
+def test_they_do_not_change_while_the_encoder_does_not(fresh, make_trainer):
+    trainer = make_trainer(fresh(), "first", stages=two_stages(2))
     trainer.train()
     before = centres(trainer)
     trainer.evaluate(texts(8))
+    again = make_trainer(trainer.model, "second", stages=[{"name": "mdlm", "steps": 1}, "prior"])
+    again.train()
+    assert torch.equal(centres(again), before)
+
+
+def test_an_encoder_that_is_trained_again_gets_others(fresh, make_trainer):
+    trainer = make_trainer(fresh(), "first", stages=two_stages(2), learning_rate=0.05)
     trainer.train()
-    assert torch.equal(centres(trainer), before)
+    before = centres(trainer)
+    again = make_trainer(trainer.model, "second", stages=two_stages(2), learning_rate=0.05)
+    again.train()
+    found = centres(again)
+    assert not torch.equal(found, before)
+    again.model.forget_gathered_latents()
+    again.model.gather_latent_anchors(texts())
+    torch.testing.assert_close(centres(again), found)
+
+
+@pytest.mark.parametrize("snap", [True, False])
+def test_they_are_found_in_the_latents_that_are_trained_on(fresh, snap):
+    """Of an encoder with a variance those are draws; of snapped ones the means are as good, and the same every time."""
+    encoder = {"name": "trained", "readout": "last", "variance": "fixed", "std": 0.5}
+    model = fresh(latent_prediction_type={"name": "anchors", "count": 6, "snap": snap}, encoder=encoder)
+    model.gather_latent_anchors(texts(200))
+    drawn = model.encode(trainer_tokens(), random=RowGenerator.from_seed(1, torch.arange(20))).vectors.detach()
+    apart = torch.cdist(drawn.flatten(0, 1), model.latent_anchors.points).amin(1).square().mean() / drawn.shape[-1]
+    spread = float(model.latent_anchors.spread)
+    assert float(apart) < 1e-6 if snap else 0.5 < float(apart) / spread < 2
 
 
 def test_a_resumed_run_keeps_them(fresh, make_trainer):
@@ -68,7 +95,15 @@ def test_a_resumed_run_keeps_them(fresh, make_trainer):
         assert torch.equal(value, again.model.state_dict()[name]), name
 
 
-@pytest.mark.parametrize("stages", [None, ["joint"], [{"name": "mdlm", "steps": 2}, "joint"]])
+@pytest.mark.parametrize(
+    "stages",
+    [
+        None,
+        ["joint"],
+        [{"name": "mdlm", "steps": 2}, "joint"],
+        [{"name": "encoder", "steps": 1}, {"name": "prior", "steps": 1}, "joint"],
+    ],
+)
 def test_a_stage_that_trains_encoder_and_prior_at_once_is_refused(fresh, make_trainer, stages):
     with pytest.raises(ValueError, match=r"found once the encoder is fixed, but `stages\[\d\]`, 'joint', trains it"):
         make_trainer(fresh(), stages=stages)
@@ -96,9 +131,17 @@ def trainer_tokens():
     return torch.stack([torch.as_tensor(one["input_ids"]) for one in texts(20)])
 
 
+def test_fewer_latents_than_anchors_are_refused_before_anything_is_trained(fresh, make_trainer):
+    count = len(texts()) * fresh().config.latent_length + 1
+    model = fresh(latent_prediction_type={"name": "anchors", "count": count})
+    with pytest.raises(ValueError, match=rf"asks for {count:,} anchors, but the .* have {count - 1:,} latents"):
+        make_trainer(model, stages=two_stages(1))
+
+
 def test_fewer_different_latents_than_anchors_are_refused(fresh, make_trainer):
-    trainer = make_trainer(fresh(latent_prediction_type={"name": "anchors", "count": 5000}), stages=two_stages(1))
-    with pytest.raises(ValueError, match="different latents for 5000 anchors"):
+    model = fresh(latent_prediction_type={"name": "anchors", "count": 50})
+    trainer = make_trainer(model, stages=two_stages(1), data=texts(2) * 32)
+    with pytest.raises(ValueError, match="different latents for 50 anchors"):
         trainer.train()
 
 

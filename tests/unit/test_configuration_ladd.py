@@ -213,6 +213,10 @@ CONTRADICTIONS = {
         pretrained(pooling="adaptive_chunk_mean_eos") | {"latent_length": 1},
         "gives 2 to 6 latents",
     ),
+    "chunks of the denoiser beside others of the encoder": (
+        pretrained(pooling="adaptive_chunk_mean_eos") | {"latent_unpooling": "chunk"},
+        "`latent_unpooling` is 'chunk', by which the text is divided among all latents",
+    ),
     "a size that cannot be cut": (
         pretrained(hidden_size=2),
         "'some/encoder' has states of size 2, from which `latent_dim` 3 cannot be cut",

@@ -431,6 +431,8 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_parts_losses():
     [
         ({"time_distribution": "diagonal"}, "`time_distribution` 'diagonal' is unknown; give one of"),
         ({"time_distribution": "joint+diagonal"}, "'joint\\+diagonal' is unknown"),
+        ({"adaptive_times": "false"}, "`adaptive_times` is 'false'; give True or False"),
+        ({"consistency_clean_latents": 1}, "`consistency_clean_latents` is 1; give True or False"),
         ({"token_weighting": "bound"}, "`token_weighting` 'bound' is unknown"),
         ({"latent_weighting": None}, "`latent_weighting` None is unknown"),
         ({"fully_masked_share": 1.5}, "`fully_masked_share` is 1.5; give a share from 0 to 1"),

@@ -50,6 +50,16 @@ def test_codes_follow_the_size_of_the_corpus_and_the_chunks_there_are(kind):
     assert count_of(LaddConfig.recommended({"vocab_size": 3}, kind, 32, latent_length=16)) == 2**2
 
 
+@pytest.mark.parametrize("kind", TYPES[1:])
+def test_the_rest_follows_what_is_replaced(kind):
+    two_layers = LaddConfig.recommended(CHARACTERS, kind, 64, encoder={"num_hidden_layers": 2})
+    assert (two_layers.encoder_options.readout, two_layers.encoder_options.num_hidden_layers) == ("chunk_mlp", 2)
+    alone = LaddConfig.recommended(CHARACTERS, kind, 64, latent_denoiser="separate")
+    assert alone.separate_latent_denoiser and alone.latent_pooling == "none"
+    of_text = LaddConfig.recommended(CHARACTERS, kind, 64, global_latents=2)
+    assert of_text.latent_length == 18 and count_of(of_text) == count_of(LaddConfig.recommended(CHARACTERS, kind, 64))
+
+
 def test_the_vocabulary_is_the_tokenizers():
     config = LaddConfig.recommended(CHARACTERS, "none", 64)
     assert (config.vocab_size, config.mask_token_id, config.pad_token_id) == (29, 28, 27)

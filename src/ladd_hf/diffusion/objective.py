@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from torch import Tensor
@@ -178,6 +178,9 @@ class TrainingObjective:
                 listed = " or ".join(repr(one) for one in accepted)
                 raise ValueError(f"`{name}` {getattr(self, name)!r} is unknown; give {listed}.")
         check_ranges(self, OBJECTIVE_RANGES)
+        for one in fields(self):
+            if isinstance(one.default, bool) and not isinstance(value := getattr(self, one.name), bool):
+                raise ValueError(f"`{one.name}` is {described(value)}; give True or False.")
         if self.consistency_min_jump > self.consistency_max_jump:
             raise ValueError(
                 f"`consistency_min_jump` is {self.consistency_min_jump:g} and `consistency_max_jump` "

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from .schedule_specs import ScheduleSpec
+
 # Numbers of a schedule, budget and temperature, by name.
 Row: TypeAlias = dict[str, Any]
 KEY = ("schedule", "temperature", "num_steps")
@@ -111,12 +113,25 @@ class EvaluationResults:
             raise ValueError(
                 f"{self.path} holds results with another {difference}: give another file, or take it away."
             )
+        labelled = [{one.name: one for one in _schedules(results)} for results in (earlier, self)]
+        for name, spec in labelled[1].items():
+            if (other := labelled[0].get(name, spec)).data() != spec.data():
+                raise ValueError(
+                    f"{self.path} holds results of another schedule with the label {name!r} ({_short(other.data())}, "
+                    f"not {_short(spec.data())}): give another label, or another file."
+                )
+        listed = [one.data() for one in {**labelled[0], **labelled[1]}.values()]
+        self.settings |= {"schedules": listed}
         self.model = {**{name: earlier.model[name] for name in _OF_TRAINING if name in earlier.model}, **self.model}
         self.rows, self.timing, self.bounds = earlier.rows, earlier.timing, earlier.bounds
         self.measures = earlier.measures
         if self.is_timed and not self.settings["timing_rounds"]:
             self.settings |= {name: earlier.settings[name] for name in _OF_SECONDS}
         return self
+
+
+def _schedules(results: EvaluationResults) -> list[ScheduleSpec]:
+    return [ScheduleSpec.parsed(one) for one in results.settings.get("schedules", ())]
 
 
 def row_key(row: Mapping[str, Any]) -> tuple[Any, ...]:

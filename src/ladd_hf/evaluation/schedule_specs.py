@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,8 +64,8 @@ class ScheduleSpec:
 
     @property
     def kind(self) -> type[LaddScheduler]:
-        """The class of the scheduler of a path."""
-        return _OF_PATHS.get(path_name(self.path), LaddScheduler)
+        """The class of the scheduler of a path; with `steps` of each leg that of any path."""
+        return LaddScheduler if "steps" in self.options else _OF_PATHS.get(path_name(self.path), LaddScheduler)
 
     @property
     def _path(self) -> dict[str, Any]:
@@ -99,6 +99,16 @@ class ScheduleSpec:
             return changed
         scheduler: LaddScheduler = self.kind.from_config(own.config, **self._path, **self.options)
         return scheduler
+
+
+def check_names(specs: Iterable[ScheduleSpec]) -> None:
+    """Raises `ValueError` for different schedules of one name, by which their scores are kept."""
+    found: dict[str, Any] = {}
+    for spec in specs:
+        if found.setdefault(spec.name, spec.data()) != spec.data():
+            raise ValueError(
+                f"`schedules` has two named {spec.name!r}: give each a `label` of its own, or leave one out."
+            )
 
 
 _NOT_OPTIONS = ("path", *LaddScheduler.OF_THE_MODEL)

@@ -10,7 +10,7 @@ from ..diffusion.nelbo import path_of_bound
 from ..diffusion.paths import path_data
 from ..metrics.model_measures import ModelMeasureSpec, model_measures
 from ..utils.number_ranges import COUNT, COUNT_OR_ZERO, NOT_NEGATIVE, POSITIVE, SEED, check_ranges
-from .schedule_specs import SAVED, ScheduleSpec
+from .schedule_specs import SAVED, ScheduleSpec, check_names
 
 SETTINGS_RANGES = {
     **dict.fromkeys(("batch_size", "bound_samples"), COUNT),
@@ -73,8 +73,7 @@ class EvaluationSettings:
                 allowed.check(name, value)
         if isinstance(self.schedules, str) or not isinstance(self.schedules, Sequence) or not self.schedules:
             raise ValueError(f"`schedules` is {self.schedules!r}; give a list, such as ['saved', 'joint', 'tuned'].")
-        for schedule in self.schedules:
-            ScheduleSpec.parsed(schedule)
+        check_names(ScheduleSpec.parsed(schedule) for schedule in self.schedules)
         if isinstance(self.paths, str) or not isinstance(self.paths, Sequence):
             raise ValueError(f"`paths` is {self.paths!r}; give a list, such as ['joint', 'sequential'].")
         for path in self.paths:

@@ -7,6 +7,7 @@ from typing import Any
 from ..diffusion.latent_predictions import LATENT_PREDICTIONS, AnchorPrediction
 from ..diffusion.noise_schedules import gaussian_schedule, mask_schedule
 from .encoders.encoder_options import ENCODERS
+from .encoders.pooling import POOLINGS
 from .latent_options import LATENT_DENOISERS, LATENT_HEADS
 from .quantizers.quantizer_options import QUANTIZERS
 from .text_frame import TextFrame
@@ -111,6 +112,7 @@ def check_latent_settings(config: Any) -> None:
     _check_unpooling(config)
     encoder = config.encoder_options
     encoder.check(config.latent_length, config.latent_dim, config.max_position_embeddings)
+    _check_chunks(config, encoder)
     _check_global_latents(config, encoder)
     LATENT_HEADS.build(config.latent_head)
     LATENT_DENOISERS.build(config.latent_denoiser)
@@ -151,6 +153,18 @@ def _check_global_latents(config: Any, encoder: Any) -> None:
         raise ValueError(
             f"`global_latents` is {count}, but the encoder does not read single latents from chunks: give a trained "
             "one with `encoder.readout` 'chunk' or 'chunk_mlp', or leave them out."
+        )
+
+
+def _check_chunks(config: Any, encoder: Any) -> None:
+    """Refuses chunks of the denoiser beside others of a pretrained encoder, whose last latent is of the end alone."""
+    chunked = [name for name in ("latent_pooling", "latent_unpooling") if getattr(config, name) == "chunk"]
+    pooling = POOLINGS[encoder.pooling] if hasattr(encoder, "pooling") else None
+    if chunked and pooling is not None and pooling.has_chunks and pooling.whole is not None:
+        raise ValueError(
+            f"`{chunked[0]}` is 'chunk', by which the text is divided among all latents, but `encoder.pooling` is "
+            f"{encoder.pooling!r}, which divides it among all but the last: give 'adaptive_chunk_mean', or leave "
+            f"`{chunked[0]}` at 'none'."
         )
 
 

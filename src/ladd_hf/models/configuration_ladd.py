@@ -273,9 +273,9 @@ class LaddConfig(PreTrainedConfig):
         COUNT.check("length", length)
         settings = {**vocabulary_of(tokenizer), "max_position_embeddings": length}
         settings |= latent_settings(latent_type, settings, length, num_tokens, kwargs)
-        if size is None:
-            return cls(**{**SIZES, **settings, **kwargs})
-        return cls.from_size(size, **{**settings, **kwargs})
+        encoder = {name: settings[name] for name in ("encoder",) if name in settings}  # the given one is in it
+        settings = {**settings, **kwargs, **encoder}
+        return cls(**{**SIZES, **settings}) if size is None else cls.from_size(size, **settings)
 
     @property
     def latent_mask_code(self) -> int:

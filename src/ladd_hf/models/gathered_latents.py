@@ -57,7 +57,8 @@ class GatheredLatents:
         self, data: Iterable[Mapping[str, Any]], num_examples: int | None = None, seed: int = 0
     ) -> int:
         """Finds the anchors of `latent_prediction_type` "anchors": the k-means centres of the encoder's outputs, which
-        must not change any more. Returns the number of outputs.
+        must not change any more. Returns the number of outputs. Of an encoder with a variance they are its means if
+        latents are snapped to anchors, and drawn latents otherwise.
 
         Args:
             data, num_examples: as in `gather_latent_statistics`; some ten latents for each anchor suffice.
@@ -71,12 +72,13 @@ class GatheredLatents:
                 "This model has no anchors: set `latent_prediction_type` 'anchors' in its configuration, with "
                 "`latent_type` 'continuous'."
             )
-        outputs = []
+        outputs: list[Tensor] = []
         with evaluation_mode(self), torch.no_grad(), gathered_for(self, "encode"):
             for batch in batches_of(data, num_examples, self.config.pad_token_id or 0, self.device, size=256):
                 encoded = self.encode(
                     batch["input_ids"],
                     batch.get("attention_mask"),
+                    None if self.latent_anchors.options.snap else _random(sum(map(len, outputs)), batch["input_ids"]),
                     precomputed_latents=batch.get("precomputed_latents"),
                 )
                 outputs.append(encoded.vectors if encoded.unquantized is None else encoded.unquantized)
@@ -100,16 +102,29 @@ class GatheredLatents:
             tokens, mask = batch["input_ids"], batch.get("attention_mask")
             check_whole_texts(self.config, tokens, mask)
             check_lengths(self.config, tokens, mask, wait=True)
-            random = RowGenerator.from_seed(0, torch.arange(first, first + len(tokens), device=tokens.device))
-            vectors = self.latents_as_read(tokens, mask, random)
+            vectors = self.latents_as_read(tokens, mask, _random(first, tokens))
             check_finite(vectors)
             yield vectors
             first += len(tokens)
 
+    def forget_gathered_latents(self) -> None:
+        """Takes away the statistics and anchors of outputs of an encoder of our own, or a projection, that is trained
+        anew; those of a pretrained encoder's features, which do not change, stay."""
+        if self.standardises_by_own:
+            cast(LatentStatistics, self.encoder.statistics).forget()
+        if self.latent_anchors is not None:
+            self.latent_anchors.forget()
+
+    @property
+    def standardises_by_own(self) -> bool:
+        """True if latents are standardised by statistics of an encoder that is trained."""
+        statistics = getattr(self.encoder, "statistics", None)
+        return isinstance(self.encoder, LaddEncoder) and isinstance(statistics, LatentStatistics)
+
     @property
     def standardises_when_fixed(self) -> bool:
         """True if latents are to be standardised by statistics of a trained encoder, which have not been gathered."""
-        return isinstance(self.encoder, LaddEncoder) and self.needs_latent_statistics
+        return self.standardises_by_own and self.needs_latent_statistics
 
     @property
     def needs_latent_anchors(self) -> bool:
@@ -121,3 +136,8 @@ class GatheredLatents:
         """True if latents are to be standardised and no statistics have been gathered yet."""
         statistics = getattr(self.encoder, "statistics", None)
         return isinstance(statistics, LatentStatistics) and not statistics.gathered
+
+
+def _random(first: int, tokens: Tensor) -> RowGenerator:
+    """Returns the random numbers of the texts from number `first` on, those of `tokens`."""
+    return RowGenerator.from_seed(0, torch.arange(first, first + len(tokens), device=tokens.device))

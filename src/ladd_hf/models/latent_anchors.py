@@ -75,6 +75,13 @@ class LatentAnchors(Float32Buffers):
         return nearest + (vectors - vectors.detach()) if vectors.requires_grad else nearest
 
     @torch.no_grad()
+    def forget(self) -> None:
+        """Takes the anchors away: those of an encoder that is trained anew are none of its outputs."""
+        for buffer in (self.points, self.log_frequencies, self.spread):
+            buffer.zero_()
+        self._found = False
+
+    @torch.no_grad()
     def find(self, vectors: Tensor, seed: int = 0) -> None:
         """Finds the anchors of `(N, D)` outputs of the encoder. Raises `ValueError` for fewer different ones than
         anchors; earlier anchors are then kept."""

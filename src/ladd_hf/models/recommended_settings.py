@@ -12,13 +12,14 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from ..utils.number_ranges import COUNT
+from ..utils.number_ranges import COUNT, COUNT_OR_ZERO
 from ..utils.wrong_objects import described, is_one_of
 from .vocabulary import check_mask_is_its_own, tokenizer_size
 
 # The sizes of the ablations, for a run on two CPU cores.
 SIZES = {"hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, "cond_hidden_size": 32}
 
+_ENCODER = {"name": "trained", "readout": "chunk_mlp", "num_hidden_layers": 1}
 _TYPES = ("none", "continuous", "discrete")
 _ROLES = ("mask_token_id", "pad_token_id", "bos_token_id", "eos_token_id")
 _CHARACTERS = 128  # vocabularies of up to so many tokens are of characters
@@ -66,21 +67,38 @@ def latent_settings(
         COUNT.check("num_tokens", num_tokens)
     if latent_type == "none":
         return {"latent_type": latent_type}
-    number = given.get("latent_length", number_of_latents(length, vocabulary["vocab_size"]))
+    of_text = given.get("global_latents", 0)
+    COUNT_OR_ZERO.check("global_latents", of_text)
+    number = given.get("latent_length", number_of_latents(length, vocabulary["vocab_size"]) + of_text)
     COUNT.check("latent_length", number)
-    count = number_of_codes(max(1, length // number), tokens_of_texts(vocabulary), num_tokens)
+    count = number_of_codes(max(1, length // max(1, number - of_text)), tokens_of_texts(vocabulary), num_tokens)
     settings = {
         "latent_type": latent_type,
         "latent_length": number,
-        "latent_pooling": "chunk",
+        # a network of the latents' own has no states of tokens to predict them from
+        "latent_pooling": "none" if _name_of(given.get("latent_denoiser")) == "separate" else "chunk",
         "latent_unpooling": "chunk",
-        "encoder": {"name": "trained", "readout": "chunk_mlp", "num_hidden_layers": 1},
+        "encoder": _encoder_over(_ENCODER, given.get("encoder")),
     }
     if latent_type == "continuous":
         anchors = {"name": "anchors", "count": count}
         return settings | {"latent_dim": 8, "latent_normalization": "l2", "latent_prediction_type": anchors}
     codes = {} if "quantizer" in given else {"quantizer": "vector", "codebook_size": count}
     return settings | {"latent_dim": 16, "latent_noise_schedule": "linear"} | codes
+
+
+def _encoder_over(recommended: dict[str, Any], given: Any) -> Any:
+    """Returns the given encoder, with the recommended options that it does not set if it is of the recommended kind."""
+    if given is None:
+        return recommended
+    options = {"name": given} if isinstance(given, str) else given
+    if not isinstance(options, Mapping) or options.get("name", recommended["name"]) != recommended["name"]:
+        return given
+    return {**recommended, **options}
+
+
+def _name_of(choice: Any) -> Any:
+    return choice.get("name") if isinstance(choice, Mapping) else choice
 
 
 def number_of_latents(length: int, vocab_size: int) -> int:

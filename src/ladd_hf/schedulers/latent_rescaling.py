@@ -60,8 +60,10 @@ def check_rescaling(normalization: str, config: Any) -> None:
             f"`latent_rescaling` is {normalization!r}, but with `latent_flow_map` the model predicts a jump's end, "
             "which has no length of its own: leave it at 'none'."
         )
-    changed = "standardization" if getattr(encoder, "standardization", False) else "variance"
-    if changed == "standardization" or getattr(encoder, "variance", "none") != "none":
+    # of a learned projection the features before it are standardised, and its outputs have the length
+    standardised = getattr(encoder, "standardization", False) and getattr(encoder, "projection", None) != "learned"
+    changed = "standardization" if standardised else "variance"
+    if standardised or getattr(encoder, "variance", "none") != "none":
         raise ValueError(
             f"`latent_rescaling` is {normalization!r}, but with `encoder.{changed}` of the model its latents do not "
             "keep that length: leave it at 'none'."

@@ -43,16 +43,14 @@ def check_prior_is_trained(plan: StagePlan, length: str) -> None:
 
 
 def check_fixed_before_prior(plan: StagePlan, reason: str) -> None:
-    """Raises `ValueError` if a stage trains the prior over latents before it or an earlier one fixes the encoder.
+    """Raises `ValueError` if a stage trains the prior over latents together with the encoder.
 
     Args:
         plan: the stages.
         reason: the setting and what of it is gathered in the outputs of a fixed encoder, in words.
     """
     for number, (stage, objective) in enumerate(zip(plan.stages, plan.objectives(), strict=True)):
-        if "encoder" in (stage.freeze or ()):
-            return
-        if objective.latent_loss_weight > 0 and not objective.tokens_alone:
+        if "encoder" not in (stage.freeze or ()) and objective.latent_loss_weight > 0 and not objective.tokens_alone:
             raise ValueError(
                 f"{reason} once the encoder is fixed, but `stages[{number}]`, {stage.name!r}, trains it together with "
                 "the prior over latents: give `stages` "

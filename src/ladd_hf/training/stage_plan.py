@@ -77,6 +77,13 @@ class StagePlan:
         """True if any stage fixes a part of the model."""
         return any(stage.freeze for stage in self.stages)
 
+    @property
+    def frees_encoder(self) -> bool:
+        """True if some stages fix the encoder and others train it."""
+        frozen = ["encoder" in (stage.freeze or ()) for stage in self.stages]
+        trained = [not objective.tokens_alone for objective in self.objectives()]
+        return any(frozen) and any(t and not f for f, t in zip(frozen, trained, strict=True))
+
     def objective_at(self, step: int) -> TrainingObjective:
         """Returns the objective at step number `step`, from 0. Raises `ValueError` for settings it does not accept."""
         number = self.number_at(step)

@@ -44,7 +44,7 @@ from .sampling_trainer import SamplingTrainer
 from .searching_trainer import SearchingTrainer
 from .stage_checks import check_fixed_before_prior, check_latents_alone_are_trained
 from .trainer_arguments import check_model_to_train, check_trainer_arguments
-from .trainer_checks import check_optimizer, check_options, check_set
+from .trainer_checks import check_enough_latents, check_optimizer, check_options, check_set
 from .training_cost import TrainingCost
 
 logger = logging.get_logger(__name__)
@@ -228,6 +228,8 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
     def _check_objective(self) -> None:
         """Raises `ValueError` for settings that do not fit the model, or its distribution over processes."""
         args, model = self.args, self._ladd_model()
+        if model.latent_encoder_frozen and model.encoder is not None and args.stage_plan.frees_encoder:
+            model.freeze_latent_encoder(False)  # by an earlier run: the optimiser gets only weights that are free
         stages = len(args.stage_plan.stages) > 1 and model.encoder is not None
         check_sharding(self.accelerator, stages, wrapped=hasattr(self.model, "get_base_model"))
         for objective in args.stage_plan.objectives():
@@ -236,9 +238,11 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         if isinstance(model.encoder, PretrainedEncoder):
             for objective in args.stage_plan.objectives():
                 model.encoder.check_noise(0.0 if objective.tokens_alone else objective.encoder_noise)
-        if model.needs_latent_anchors and trains_encoder(model):
+        if model.latent_anchors is not None and trains_encoder(model):
             check_fixed_before_prior(args.stage_plan, "`latent_prediction_type` is 'anchors', which are found")
-        if model.standardises_when_fixed and trains_encoder(model):
+        if model.needs_latent_anchors:
+            check_enough_latents(model.config, self.train_dataset, _EXAMPLES_OF_ANCHORS)
+        if model.standardises_by_own and trains_encoder(model):
             check_fixed_before_prior(args.stage_plan, "`encoder.standardization` is set, whose statistics are gathered")
         if model.latents_alone == "masked":
             check_latents_alone_are_trained(args.stage_plan)
@@ -417,6 +421,8 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         frozen = "encoder" in (stage.freeze or ())
         if plan.freezes and model.encoder is not None and model.latent_encoder_frozen != frozen:
             model.freeze_latent_encoder(frozen)
+        if begins and trains_encoder(model) and not plan.objective_at(step).tokens_alone:
+            model.forget_gathered_latents()  # they are of the encoder as it was
         if model.standardises_when_fixed and not trains_encoder(model):
             self._gather_statistics(model)
         if model.needs_latent_anchors and not trains_encoder(model):  # of latents that are standardised

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 
+from ..diffusion.latent_predictions import AnchorPrediction
+from ..models.configuration_ladd import LaddConfig
 from .arguments import LaddTrainingArguments
 from .text_metrics import check_text_metrics
 
@@ -116,3 +118,16 @@ def check_set(dataset: Any, name: str) -> None:
     sized = hasattr(dataset, "__len__") and not isinstance(dataset, torch.utils.data.IterableDataset)
     if sized and len(dataset) == 0:
         raise ValueError(f"The data set `{name}` is empty: give one with at least one text, or none.")
+
+
+def check_enough_latents(config: LaddConfig, dataset: Any, most: int) -> None:
+    """Raises `ValueError` for a data set of known length whose texts, of which `most` are read, have fewer latents than
+    the model has anchors."""
+    if not hasattr(dataset, "__len__"):
+        return
+    count, texts = cast(AnchorPrediction, config.latent_prediction).count, min(len(dataset), most)
+    if texts * config.latent_length < count:
+        raise ValueError(
+            f"`latent_prediction_type` asks for {count:,} anchors, but the {texts:,} texts of `train_dataset` have "
+            f"{texts * config.latent_length:,} latents: give more texts, or a smaller `count`, some tenth of that."
+        )

@@ -204,8 +204,8 @@ def test_a_recipe_describes_a_model_and_a_training_that_fit_each_other(name):
     if has_matched_costs(name) or name == "sawtooth-mdlm":
         assert given == ["joint"]
     elif name in OURS and config.latent_type != "none":
-        assert given == ["joint", "joint, tokens wait", "sequential"]
-        waiting = schedulers.compared(config)["joint, tokens wait"]
+        assert given == ["joint", "joint that waits", "sequential"]
+        waiting = schedulers.compared(config)["joint that waits"]
         assert waiting.config.token_waiting == "until_known" and waiting.config.unmasking == schedulers.unmasking
     else:
         assert given == ["joint", "sequential"]
@@ -233,7 +233,8 @@ def test_schedules_of_a_run_may_have_options_over_those_of_all():
 @pytest.mark.parametrize(
     ("schedules", "said"),
     [
-        (("joint", "{path: joint, label: joint}"), "has two named 'joint'"),
+        (("joint", "{path: sequential, label: joint}"), "has two named 'joint'"),
+        (("{path: joint",), "is not YAML"),
         (("saved", "joint"), "has 'saved', of which a run has none yet"),
         (("{path: joint, waiting: none}",), "has an option 'waiting'"),
         (("joint", "{path: tuned, unmasking: first_hitting}"), "`unmasking` 'first_hitting' does not look at times"),
@@ -246,6 +247,21 @@ def test_what_is_no_schedule_of_a_run_is_refused(schedules, said, capsys):
     with pytest.raises(SystemExit):
         parse("sawtooth-di", "--schedules", *schedules)
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("token_waiting: long", "`token_waiting` 'long' is unknown"),
+        ("temperature: -1", "`temperature` is -1"),
+        ("latent_renoising: 0.5", "`latent_renoising` is 0.5"),
+    ],
+    ids=str,
+)
+def test_options_of_a_tuned_schedule_are_checked_before_anything_is_trained(option, said):
+    _, _, schedulers, _ = parse("sawtooth-di", "--schedules", "joint", f"{{path: tuned, {option}}}")
+    with pytest.raises(ValueError, match=said):
+        schedulers.compared(describe("sawtooth-di")[1])
 
 
 def test_its_name_says_what_it_trains():

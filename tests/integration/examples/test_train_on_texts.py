@@ -39,7 +39,7 @@ def test_texts_are_judged_by_an_n_gram_model_with_their_entropy_beside(text_outc
     assert process.returncode == 0, process.stderr[-3000:]
     of_table = re.compile(r"(MDLM|Di-LADD)[ a-zMDL]*  +[\d-]")
     rows = [line.split("  ")[0] for line in process.stdout.splitlines() if of_table.match(line)]
-    expected = ["MDLM", "Di-LADD joint", "Di-LADD sequential"]
+    expected = ["MDLM", "Di-LADD joint", "Di-LADD joint that waits", "Di-LADD sequential"]
     compared = [f"{name} perplexity vs MDLM" for name in expected[1:]]
     assert rows == [*expected, *compared, *(f"{name} entropy" for name in expected)]
     results = json.loads((folder / "results.json").read_text())

@@ -24,7 +24,8 @@ def test_the_main_job_prints_a_table_of_quality_against_evaluations(outcome):
     _, process = outcome
     assert process.returncode == 0, process.stderr[-3000:]
     rows = [line for line in process.stdout.splitlines() if re.match(r"(MDLM|Di-LADD)[ a-z]*  +[\d-]", line)]
-    labels = ["MDLM", "Di-LADD joint", "Di-LADD sequential", "Di-LADD joint closes", "Di-LADD sequential closes"]
+    schedules = ["joint", "joint that waits", "sequential"]
+    labels = ["MDLM", *(f"Di-LADD {one}{end}" for end in ("", " closes") for one in schedules)]
     assert [row.split("  ")[0] for row in rows] == labels
     assert all(len(row.split()) >= 4 for row in rows)
 
@@ -32,7 +33,7 @@ def test_the_main_job_prints_a_table_of_quality_against_evaluations(outcome):
 def test_its_results_are_written_as_json_and_as_a_plot(outcome):
     folder, _ = outcome
     results = json.loads((folder / "results.json").read_text())
-    assert set(results["quality"]) == {"MDLM", "Di-LADD joint", "Di-LADD sequential"}
+    assert set(results["quality"]) == {"MDLM", "Di-LADD joint", "Di-LADD joint that waits", "Di-LADD sequential"}
     assert set(results["quality"]["MDLM"]) == {"1", "2", "4"}
     assert set(results["quality"]["Di-LADD sequential"]) == {"2", "4"}  # one evaluation cannot walk two legs
     assert 0.5 < results["reference"]["nats"] < 0.6

@@ -18,5 +18,5 @@ def test_padded_texts_train_both_models_on_those_that_are_as_long_as_the_latents
     assert process.returncode == 0, process.stderr[-3000:]
     assert "have fewer than 4 tokens (`min_tokens`) and are left out" in process.stderr
     quality = json.loads((tmp_path / "out" / "results.json").read_text())["quality"]
-    assert quality.keys() == {"MDLM", "Di-LADD joint", "Di-LADD sequential"}
+    assert quality.keys() == {"MDLM", "Di-LADD joint", "Di-LADD joint that waits", "Di-LADD sequential"}
     assert all(math.isfinite(score["nats"]) for scores in quality.values() for score in scores.values())

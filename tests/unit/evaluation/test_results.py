@@ -59,6 +59,16 @@ def test_more_rows_may_be_asked_for_and_none_is_lost(tmp_path):
     assert [row["num_steps"] for row in more.resumed().rows] == [2, 4]
 
 
+def test_a_label_stays_that_of_its_schedule(tmp_path):
+    waits = {"label": "mine", "path": "joint", "token_waiting": "until_known"}
+    results_of("a", ROWS, tmp_path / "a.json", settings={"schedules": [waits]}).save()
+    other = results_of("a", [], tmp_path / "a.json", settings={"schedules": [{**waits, "token_waiting": "none"}]})
+    with pytest.raises(ValueError, match=r"another schedule with the label 'mine' .*: give another label"):
+        other.resumed()
+    more = results_of("a", [], tmp_path / "a.json", settings={"schedules": ["saved"]}).resumed()
+    assert more.settings["schedules"] == [waits, "saved"], "those of all rows"
+
+
 def test_seconds_are_kept_with_their_settings_until_rows_are_timed_again(tmp_path):
     timed = results_of("a", ROWS, tmp_path / "a.json", settings={"timing_rounds": 5, "batch_size": 10})
     timed.rows[0]["seconds"] = 0.1

@@ -76,6 +76,17 @@ def test_they_are_saved_as_data():
     assert EvaluationSettings(schedules=data).data()["schedules"] == data
 
 
+def test_two_of_one_name_are_refused():
+    with pytest.raises(ValueError, match=r"has two named 'joint': give each a `label`"):
+        EvaluationSettings(schedules=("joint", {"label": "joint", "path": "sequential"}))
+
+
+def test_the_legs_of_a_named_path_may_have_steps_of_their_own():
+    (scheduler,) = schedulers_of({"path": "sequential", "steps": [2, 6]}).values()
+    assert scheduler.steps_per_leg(8) == [2, 6]
+    assert scheduler.path == LaddSequentialScheduler().path
+
+
 @pytest.mark.parametrize(
     ("schedule", "said"),
     [

@@ -48,6 +48,13 @@ class LatentStatistics(Float32Buffers):
         return bool(self._gathered)
 
     @torch.no_grad()
+    def forget(self) -> None:
+        """Takes the statistics away: those of an encoder that is trained anew are none of its outputs."""
+        self.mean.zero_()
+        self.std.zero_()
+        self._gathered = False
+
+    @torch.no_grad()
     def gather(self, batches: Iterable[Tensor], source: str | None = None) -> int:
         """Computes mean and deviation over `(B, M, size)` features, and returns the number of vectors.
 
