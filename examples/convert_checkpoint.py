@@ -27,7 +27,8 @@ from ladd_hf.convert.lightning import convert_lightning
 
 # The types of the settings in a YAML file.
 KINDS = {"weights": Literal["averaged", "last"], "without_encoder": bool}
-_HINTS = get_type_hints(LaddConfig, localns={"torch": torch})  # imported by transformers only for type checkers
+# its module imports torch only for type checkers, as of transformers 5.23.0
+_HINTS = get_type_hints(LaddConfig, localns={"torch": torch})
 KINDS |= {field.name: _HINTS[field.name] for field in fields(LaddConfig)}
 
 

@@ -1,7 +1,8 @@
 """transformers' own conformance suite, out of its source distribution: fetched once, of the version that is installed.
 
 The package as installed leaves its tests out. pip fetches the source distribution, from wherever it installs from, into
-`.cache` of this repository. Three helper modules that the suite imports are in no distribution; small ones stand in.
+`.cache` of this repository. As of transformers 5.23.0 three helper modules that the suite imports are in no
+distribution; small ones stand in.
 """
 
 from __future__ import annotations

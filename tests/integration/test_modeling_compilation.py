@@ -61,7 +61,8 @@ def test_of_two_networks_each_has_a_graph(stirred_model, compiled):
     assert counter.graphs == 2
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "vector"])  # its library's code breaks graphs
+# a learned codebook breaks graphs in its library's code, as of vector-quantize-pytorch 1.32.0
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "vector"])
 @pytest.mark.parametrize("padded", [False, True])
 def test_training_is_one_graph_with_the_same_gradients(padded, kind, stirred_model, compiled):
     tokens = torch.randint(1, 10, (4, 12), generator=seeded())

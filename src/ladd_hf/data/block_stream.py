@@ -234,8 +234,8 @@ class BlockStream(torch.utils.data.IterableDataset):
             stream.set_epoch(epoch)
             if source is not None:
                 stream.load_state_dict(source)
-            # with `iter`: a plain loop would share this shard out among the data loader's workers once more; only a few
-            # rows at once, since a batch is bounded by size, not by number
+            # with `iter`: as of datasets 5.2.0 a plain loop would share this shard out among the data loader's workers
+            # once more; only a few rows at once, since a batch is bounded by size, not by number
             rows = (rows[self.column] for rows in stream.iter(batch_size=min(_READ, _DOCUMENTS)))
             for documents in batched_texts(rows, _DOCUMENTS):
                 blocks, carry = self.layout.cut(self.encoder(documents), carry, last=False)

@@ -142,7 +142,8 @@ class _CleanTexts:
 
     def __init__(self, clean: Callable[[str], str]) -> None:
         self.clean = clean
-        # `datasets` would fingerprint the function by its name only; a random fingerprint is never found again
+        # as of datasets 5.2.0 an imported function is fingerprinted by its name only (huggingface/datasets#3297); a
+        # random fingerprint is never found again
         self.code = code_of(clean) or datasets.fingerprint.generate_random_fingerprint()
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, Any]:

@@ -70,7 +70,8 @@ def motion(schedule: GaussianSchedule, noisy: Tensor, sample: Tensor, jump: Jump
     return radians * (a * noisy - sample) / s, -2 * signal * noise / slope * angle
 
 
-@torch.compiler.disable  # dual numbers are not traced; the rest of a compiled step is
+# dual numbers cannot be traced as of torch 2.13.0 (pytorch/pytorch#139756); the rest of a compiled step is
+@torch.compiler.disable
 def with_change(
     predict: Callable[[Tensor, Tensor], Tensor], noisy: Tensor, t: Tensor, moved: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:

@@ -119,7 +119,8 @@ def consistency_loss(inputs: LossInputs) -> Tensor:
         latents = clean_latents(latents)
         times = further.times
         further.times = times._replace(latent_times=torch.zeros_like(times.latent_times))
-    # After the student, for autocast keeps the weights that it casts: cast here, they would have no gradient.
+    # After the student: weights that autocast casts here first have no gradient there before torch 2.11
+    # (pytorch/pytorch#165068).
     with torch.no_grad():
         target = denoised(inputs.teacher, further, latents, further.noisy, further.times.token_times).logits
     student = inputs.output.logits[further.masked[batch.masked]]  # (m, V)
@@ -164,7 +165,8 @@ def meanflow_loss(inputs: LossInputs, latents: NoisyLatents) -> Tensor:
     predicted = cast(ContinuousLatents, channel).estimate(
         inputs.output.latent_prediction, latents.noisy, batch.times.latent_times
     )
-    # After the student, for autocast keeps the weights that it casts: cast here, they would have no gradient.
+    # After the student: weights that autocast casts here first have no gradient there before torch 2.11
+    # (pytorch/pytorch#165068).
     rows, target, jump = distilled(inputs.denoiser, inputs.teacher, batch, latents, objective)
     error = velocity_error(predicted[rows], target, jump)
     return (damped(error, objective.meanflow_damping) * jump_rows(batch, latents)[rows]).sum()

@@ -16,7 +16,7 @@ def at_least_float32(values: Tensor) -> Tensor:
 
 def uncached_autocast(like: Tensor) -> AbstractContextManager:
     """Context of an evaluation without gradient before one with it: autocast as it is, but for its memory of cast
-    weights, which in older versions of torch have no gradient in the second evaluation."""
+    weights, which before torch 2.11 have no gradient in the second evaluation (pytorch/pytorch#165068)."""
     kind = like.device.type
     if not torch.amp.is_autocast_available(kind):
         return nullcontext()

@@ -2,7 +2,8 @@
 
     python -m ladd_hf.evaluation.harness --model_args pretrained=out/di-ladd,num_samples=64 --tasks lambada_openai
 
-takes all flags of `lm-eval`, whose own command knows no models of other packages (as of 0.4.13, which has no plugins).
+takes all flags of `lm-eval`, whose own command knows no models of other packages as of lm-eval 0.4.13; a version with
+plugins (EleutherAI/lm-evaluation-harness#4013) needs no command of ours.
 `accelerate launch -m ladd_hf.evaluation.harness ...` shares the texts among processes. In Python, importing this module
 registers the name: `simple_evaluate("ladd", ...)`, or `simple_evaluate(LaddHarness(pretrained=pipeline), ...)`. Needs
 the extra `harness`.

@@ -20,7 +20,8 @@ def _attention_backward(
     return sdpa_backward_flop_count(gradient, query, key, value)
 
 
-# Kernels that torch's registry leaves out, as mappings of shapes to operations.
+# Kernels that torch's registry leaves out as of torch 2.13.0 (pytorch/pytorch#195460), as mappings of shapes to
+# operations.
 ATTENTION_ON_A_CPU: dict[Any, Callable[..., int]] = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,

@@ -68,7 +68,7 @@ class SawtoothLikelihood(evaluate.Measurement):
 
     def add_batch(self, *, data: ArrayLike, **kwargs: Any) -> None:
         """Adds `(n, S)` sequences to those that the next `compute()` measures."""
-        # Checked before evaluate opens its file: later, an error would be one of Arrow's or leave the file locked.
+        # Checked before evaluate opens its file: as of evaluate 0.4.6 a later error is of types, or leaves it locked.
         sequences = binary_sequences(data)
         SawtoothDistribution(sequences.shape[1])
         super().add_batch(data=sequences.tolist(), **kwargs)

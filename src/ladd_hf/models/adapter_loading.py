@@ -37,7 +37,8 @@ class AdapterLoading(PeftAdapterMixin):
             self._take_back(name, active)
             raise
         finally:
-            model._weight_conversions = renamed  # else the model would later be saved with an adapter's names
+            # else the model would later be saved with an adapter's names, as of transformers 5.23.0
+            model._weight_conversions = renamed
         return info
 
     def _take_back(self, name: str, active: list[str]) -> None:
@@ -53,13 +54,16 @@ class AdapterLoading(PeftAdapterMixin):
         self.set_adapter(active)
 
     def delete_adapter(self, adapter_names: list[str] | str) -> None:
-        """Extends `delete_adapter`: after the last adapter all layers are plain again, and trainable."""
+        """Extends `delete_adapter`: after the last adapter all layers are plain again, and trainable.
+
+        As of transformers 5.23.0 peft's layers stay around them.
+        """
         super().delete_adapter(adapter_names)
         if not self._hf_peft_config_loaded:
             remove_adapters(self)
 
     def enable_adapters(self) -> None:
-        """Extends `enable_adapters` to whole modules that an adapter has trained."""
+        """Extends `enable_adapters` to whole modules that an adapter trained, left out as of transformers 5.23.0."""
         super().enable_adapters()
         model: Any = self
         for layer in adapter_layers(model):

@@ -224,7 +224,8 @@ class LaddConfig(PreTrainedConfig):
             self.rope_parameters = {"rope_type": "default", "rope_theta": 10000.0}
         for role in kwargs.keys() & set(WRITTEN_ROLES):
             setattr(self, role, kwargs[role])  # no field of its own, checked with those that are
-        self.validate_architecture()  # also called here, where its ValueError is not wrapped
+        # also called here, where its ValueError is not wrapped, as `strict` does as of huggingface_hub 2.4.0
+        self.validate_architecture()
         super().__post_init__(**kwargs)
 
     @classmethod

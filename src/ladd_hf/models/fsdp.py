@@ -48,6 +48,8 @@ def gathered_for(model: Any, *methods: str) -> Iterator[None]:
     try:
         yield
     finally:
-        for name in added:  # `forward` calls such methods itself, and they would free weights that it still needs
+        # `forward` calls such methods itself, and they would free weights that it still needs; torch has no function
+        # that takes the registration back as of torch 2.13.0
+        for name in added:
             delattr(model, name)
         reshard(cast(nn.Module, model))

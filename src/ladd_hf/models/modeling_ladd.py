@@ -56,7 +56,7 @@ from .transformer import OutputHead, ZeroInitLinear
 from .vocabulary import Vocabulary, take_vocabulary
 
 
-# `PreTrainedModel` is named here, since diffusers looks up this base by name when loading.
+# `PreTrainedModel` is named here, since loading looks this base up by name as of diffusers 0.42.1.
 class LaddForDiffusionLM(GatheredLatents, BoundedTexts, LaddPreTrainedModel, PreTrainedModel):
     """A latent-augmented masked diffusion language model: denoiser, encoder, training loss and bound.
 
@@ -103,7 +103,8 @@ class LaddForDiffusionLM(GatheredLatents, BoundedTexts, LaddPreTrainedModel, Pre
         return self.config.latent_flow_map
 
     def with_tangents(self) -> AbstractContextManager[None]:
-        """Context in which forward derivatives of the model can be computed: eager attention, no dropout."""
+        """Context in which forward derivatives of the model can be computed: without dropout, and with eager attention,
+        for fused kernels have none as of torch 2.13.0 (pytorch/pytorch#128971)."""
         return tangent_mode(self)
 
     @property

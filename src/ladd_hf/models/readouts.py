@@ -40,7 +40,8 @@ class GlobalReadout(nn.Module):
         keys, values = map(self._heads, self.key_value(states).chunk(2, dim=-1))  # (B, heads, S, head size)
         queries = self._heads(self.queries.weight[None].expand(len(states), -1, -1))
         read = range_mask(torch.zeros_like(lengths)[:, None], lengths[:, None], starts, states.shape[1])  # (B, 1, S)
-        # written out, for fused attention has no forward derivative; in a row without tokens all weights are 0
+        # written out, for fused attention has no forward derivative as of torch 2.13.0 (pytorch/pytorch#128971); in a
+        # row without tokens all weights are 0
         scores = at_least_float32(queries.to(keys) * keys.shape[-1] ** -0.5 @ keys.mT)
         weights = scores.masked_fill(~read[:, None], torch.finfo(scores.dtype).min).softmax(-1) * read[:, None]
         vectors: Tensor = self.proj(self.norm((weights.to(values) @ values).transpose(1, 2).flatten(2)))

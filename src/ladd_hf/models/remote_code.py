@@ -63,7 +63,8 @@ def write_code(model: PreTrainedModel, auto_classes: Iterable[type], folder: Pat
     reached = _reached(start)
     for file in files.values():
         text = _flat(file)
-        if file == start:  # transformers fetches only modules imported by name, starting from this file
+        # as of transformers 5.23.0 only modules imported by name are fetched, starting from this file
+        if file == start:
             text += "".join(
                 f"\nfrom .{_base_name(layer.__module__)} import {layer.__name__}  # noqa: E402, F401\n"
                 for layer in sorted(layers, key=lambda one: one.__name__)

@@ -119,7 +119,8 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
         elif name == "tokenizer" and value is not None:
             check_tokenizer(value, self.model.config)
         if name == "tokenizer" and value is not None and self.__dict__.get(name, value) is None:
-            del self.__dict__[name]  # register again: a tokenizer that replaces `None` would not be saved otherwise
+            # register again: a tokenizer that replaces `None` would not be saved otherwise, as of diffusers 0.42.1
+            del self.__dict__[name]
             return self.register_modules(tokenizer=value)
         if name in ("model", "tokenizer"):
             parts = {part: self.__dict__.get(part) for part in ("model", "tokenizer")}
@@ -140,7 +141,8 @@ class LaddPipeline(LoraPipelineMixin, PlacementMixin, DiffusionPipeline):
         """Fetches a pipeline's repository from the Hub and returns its folder in the cache.
 
         Accepts `cache_dir`, `force_download`, `local_files_only`, `token` and `revision`. The repository's Python files
-        are not downloaded; the installed package is used instead.
+        are not downloaded; the installed package is used instead. (As of diffusers 0.42.1 its own method refuses
+        components of other packages whose code is not in the repository.)
         """
         options = {name: kwargs[name] for name in _DOWNLOAD_OPTIONS if name in kwargs}
         return snapshot_download(pretrained_model_name, ignore_patterns=["*.py"], **options)

@@ -14,7 +14,8 @@ from ..utils.registry import Spec
 from .scheduling_ladd import LaddScheduler
 
 
-class LaddJointScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks up this base by name when loading
+# loading looks the second base up by name, in this module, as of diffusers 0.42.1
+class LaddJointScheduler(LaddScheduler, SchedulerMixin):
     """Denoises tokens and latents at the same time t_x = t_y; without latents, MDLM's ancestral sampler.
 
     Args:

@@ -125,7 +125,8 @@ class LaddScheduler(RunLaw, ReverseStep, SchedulerMixin, ConfigMixin):
         self.noise_process = NoiseProcess.parsed(self.config.noise_process)
         saved = {name: plain(value) for name, value in self.config.items() if not name.startswith("_")}
         saved |= {"path": path_data(path), "steps": self._leg_weights, "noise_process": self.noise_process.data()}
-        # diffusers treats options given by position as defaults, which `from_config` would drop
+        # options given by position are taken for defaults, which `from_config` drops, as of diffusers 0.42.1
+        # (huggingface/diffusers#14460)
         self.register_to_config(**saved, _use_default_values=[])
         if self.config.latent_solver is not None:  # both lookups raise for an unknown name
             LATENT_SOLVERS[self.config.latent_solver]

@@ -23,7 +23,8 @@ STEP_RANGES = {
 }
 
 
-class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks up this base by name
+# loading looks the second base up by name, in this module, as of diffusers 0.42.1
+class LaddSequentialScheduler(LaddScheduler, SchedulerMixin):
     """Denoises the latents with every token masked (t_x = 1), then the tokens with clean latents (t_y = 0).
 
     Args:

@@ -20,7 +20,8 @@ from ..utils.wrong_objects import described
 from .scheduling_ladd import LaddScheduler
 
 
-class LaddTunedScheduler(LaddScheduler, SchedulerMixin):  # diffusers looks up this base by name
+# loading looks the second base up by name, in this module, as of diffusers 0.42.1
+class LaddTunedScheduler(LaddScheduler, SchedulerMixin):
     """Walks, for each number of steps, the path of the time square whose bound is the least under a model's losses.
 
     Paths are solved when they are asked for, by dynamic programming over the table that `tune_schedule` measured, which

@@ -162,7 +162,7 @@ class LaddTrainingArguments(ObjectiveArguments, TrainingArguments):
         check_ranges(self, ARGUMENT_RANGES, optional=_OURS_OPTIONAL)
         check_ranges(self, THEIR_RANGES, optional=_OPTIONAL)
         if "WORLD_SIZE" in os.environ and not torch.accelerator.is_available():
-            self.use_cpu = True  # else several processes would train independently
+            self.use_cpu = True  # else several processes would train independently, as of accelerate 1.15.0
         self.measures = measures_from(self.measures)
         metric = self.metric_for_best_model or ""
         if self.greater_is_better is None and (better := better_direction(metric, self.measures)) is not None:
@@ -171,7 +171,8 @@ class LaddTrainingArguments(ObjectiveArguments, TrainingArguments):
             self.greater_is_better = False  # for transformers, only names ending in "loss" are losses
         super().__post_init__()
         if self.data_seed is None:
-            self.data_seed = self.seed  # else the data's order depends on the last call of torch.manual_seed
+            # else the data's order depends on the last call of torch.manual_seed, as of accelerate 1.15.0
+            self.data_seed = self.seed
         if self.ddp_find_unused_parameters is None and (self.stages or self.tokens_alone):
             self.ddp_find_unused_parameters = True  # the latents' head before it is trained, the encoder of stage 2
         self._length = None  # type: ignore[misc]

@@ -1,7 +1,9 @@
 """Atomic writing of checkpoints: a checkpoint gets its name when it is complete.
 
 Everything is written to a separate folder, then the list of its files, and then that folder is renamed. A run that is
-killed before leaves a folder that does not count as a checkpoint, and that is deleted when the run starts again.
+killed before leaves a folder that does not count as a checkpoint, and that is deleted when the run starts again. (As of
+transformers 5.23.0 a checkpoint has its name from the start, and half of one may be chosen to go on from:
+huggingface/transformers#35782.)
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class EMACallback(TrainerCallback):
     def start(self) -> Any:
         """Starts the average at the current weights, on their device, and returns it."""
         self._names = learnable_names(self.model)
-        together = not is_sharded(self.model)  # torch has no foreach kernels for sharded weights
+        together = not is_sharded(self.model)  # `_foreach_copy_` does not take sharded weights as of torch 2.13.0
         self.average = EMAModel(self._parameters().values(), decay=self.decay, foreach=together)
         # In half precision a step of 1 - decay would round to zero, and the average would never change.
         self.average.shadow_params = [at_least_float32(averaged) for averaged in self.average.shadow_params]

@@ -8,7 +8,11 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 
 
 def check_resuming(accelerator: Any) -> None:
-    """Raises `ValueError` under FSDP, whose sharded optimiser state cannot be restored from a checkpoint."""
+    """Raises `ValueError` under FSDP, whose sharded optimiser state cannot be restored from a checkpoint.
+
+    As of accelerate 1.15.0 it is read strictly, and a parameter that no step has moved yet has no state: one of a later
+    stage, or of a part that takes no part in the loss.
+    """
     if getattr(accelerator.state, "fsdp_plugin", None) is not None:
         raise ValueError(
             "A run under FSDP cannot be resumed: torch does not put its optimiser back together. Go on from the saved "

@@ -211,7 +211,7 @@ def dataset_identity(dataset: Any) -> str:
 def training_dtype(trainer: RecordedTrainer) -> str:
     """Describes the dtypes of stored weights and of multiplications, as actually used."""
     stored, accelerator = str(trainer._ladd_model().dtype).removeprefix("torch."), trainer.accelerator
-    # on a CPU accelerate accepts fp16 and ignores it
+    # on a CPU fp16 is accepted and ignored as of accelerate 1.15.0
     mixes = accelerator.native_amp or accelerator.distributed_type == DistributedType.DEEPSPEED
     mixed = {"bf16": "bfloat16", "fp16": "float16"}.get(accelerator.mixed_precision) if mixes else None
     return stored if mixed is None else f"{mixed} mixed with {stored}"

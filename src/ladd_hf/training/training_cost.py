@@ -35,7 +35,7 @@ class TrainingCost:
         if len(counted) == _COUNTED:
             yield
             return
-        # compiled code is not dispatched; and a model first met under a counter would stay uncompiled
+        # compiled code is not dispatched; and a model first met under a counter stays uncompiled as of torch 2.13.0
         with torch.compiler.set_stance("force_eager"), FlopCounter() as counter:
             yield
         self._seen = counter.flops

@@ -86,7 +86,8 @@ class ModelSuite(suite.ModelTesterMixin, suite.TrainingTesterMixin):
     """The suite's tests for one kind of latents."""
 
     all_model_classes = (LaddModel, LaddForDiffusionLM)
-    test_can_init_all_missing_weights_before_2023 = True  # it reads the year off a notice that our files do not have
+    # as of transformers 5.23.0 it reads the year off a notice that our files do not have
+    test_can_init_all_missing_weights_before_2023 = True
     training_overfit_learning_rate = 3e-3
     additional_model_inputs = ("latents", "latent_timesteps")
     kind = "none"

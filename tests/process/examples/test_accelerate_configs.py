@@ -30,7 +30,7 @@ KINDS = {
     "deepspeed_zero2": DistributedType.DEEPSPEED,
 }
 
-# accelerate shards over GPUs alone, and says nothing: let it take these processes for some
+# as of accelerate 1.15.0 FSDP is for GPUs alone, and nothing says so: let it take these processes for some
 AS_GPUS = """
 import ladd_hf
 from accelerate.state import DistributedType, PartialState

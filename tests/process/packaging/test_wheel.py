@@ -1,8 +1,10 @@
-"""The wheel is the whole package: it holds every file of it, and works where there is no checkout."""
+"""The wheel is the whole package: it holds every file of it, and works where there is no checkout. The sdist is the
+whole project: the same wheel comes out of it."""
 
 import os
 import subprocess
 import sys
+import tarfile
 import venv
 from pathlib import Path
 from zipfile import ZipFile
@@ -45,14 +47,17 @@ def run(*command: str | Path, **kwargs: object) -> None:
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built without a network by the backend that is installed."""
-    folder = tmp_path_factory.mktemp("wheel")
+def wheel_of(project: Path, folder: Path) -> Path:
+    """The wheel of a folder with a project, built without a network by the backend that is installed."""
     options = ["--no-index", "--no-deps", "--no-build-isolation", "--wheel-dir", folder]
-    run(sys.executable, "-m", "pip", "wheel", *options, ROOT)
+    run(sys.executable, "-m", "pip", "wheel", *options, project)
     (path,) = folder.glob("*.whl")
     return path
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return wheel_of(ROOT, tmp_path_factory.mktemp("wheel"))
 
 
 def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(wheel: Path) -> None:
@@ -63,7 +68,24 @@ def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(wheel: Path)
 
     assert packed - metadata == {path.relative_to(SOURCE).as_posix() for path in files}
     assert {"ladd_hf/__init__.pyi", "ladd_hf/py.typed"} <= packed  # by which type checkers know the public names
+    assert "ladd_hf/training/model_card_template.md" in packed
     assert any(name.endswith("licenses/LICENSE") for name in metadata)
+
+
+def test_the_sdist_holds_the_project_and_gives_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    run(sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--directory", tmp_path, cwd=ROOT)
+    (path,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    (project,) = (tmp_path / "unpacked").iterdir()
+
+    parts = {one.name for one in project.iterdir()}
+    assert {"README.md", "LICENSE", "constraints.txt", "docs", "examples", "tests"} <= parts
+    assert not parts & {".git", ".cache", ".venv", "build", "dist", "out"}
+    with ZipFile(wheel) as first, ZipFile(wheel_of(project, tmp_path / "wheel")) as second:
+        assert {one.filename: one.CRC for one in first.infolist()} == {
+            one.filename: one.CRC for one in second.infolist()
+        }
 
 
 def test_every_module_of_the_installed_wheel_imports_without_the_checkout(wheel: Path, tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ class FiniteScalarQuantizer(Quantizer):
 
     def __init__(self, options: FiniteScalarOptions, latent_dim: int, codebook_size: int) -> None:
         super().__init__()
-        with torch.device("cpu"):  # its constructor reads values of buffers, which the meta device lacks
+        # its constructor reads values of buffers, which the meta device lacks, as of vector-quantize-pytorch 1.32.0
+        with torch.device("cpu"):
             self.quantize = FSQ(levels=list(options.levels), dim=latent_dim)
 
     def forward(self, latents: Tensor, frozen: bool, random: RowGenerator | None = None) -> QuantizedLatents:
