@@ -233,7 +233,7 @@ def distance(one, other):
 
 
 @pytest.mark.parametrize("teacher", ["average", "data"])
-def test_one_evaluation_of_a_distilled_network_does_what_64_do(teacher):
+def test_one_evaluation_of_a_distilled_network_is_much_nearer_to_64_than_one_of_its_teacher(teacher):
     student, exactly = Student(), Mixture()
     optimizer = torch.optim.Adam(student.network.parameters(), lr=3e-3)
     for step in range(400):
