@@ -49,14 +49,14 @@ def test_its_recipes_are_those_there_are():
 
 
 def test_every_setting_it_names_exists():
-    ours = (recipes.RunArguments, recipes.ModelArguments, evaluate_ladd.EvaluationArguments)
+    ours = (recipes.RunArguments, recipes.ModelArguments, recipes.SchedulerArguments, evaluate_ladd.EvaluationArguments)
     kinds = (LaddConfig, LaddTrainingArguments, *ours)
     known = {field.name for kind in kinds for field in fields(kind)}
     flags = {match.group(1) for code in CODE if (match := re.fullmatch(r"--(\w+) \S+", code))}
     settings = {match.group(1) for code in CODE if (match := re.fullmatch(r"(\w+_\w+)(: \w+)?", code))}
     assert flags and len(settings) > 10
     assert flags <= known
-    values = {"last_layer", *known_corpora()}
+    values = {"last_layer", "skips_masked_tokens", *known_corpora()}
     assert settings - values <= known
 
 
