@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ def main() -> None:
         )
         for row in options.rows:
             if (scheduler := changed(pipeline, saved, CHANGES[row])) is None:
+                print(f"{folder.name}: {row}: not for its latents", file=sys.stderr)
                 continue
             pipeline.scheduler = scheduler
             scores = quality_by_evaluations(

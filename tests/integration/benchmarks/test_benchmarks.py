@@ -51,23 +51,41 @@ def test_sampling_overhead_prints_a_ratio_for_each_schedule(run, tmp_path):
     assert all(row["ratio"] > 0 for row in rows)
 
 
-def test_sampling_of_texts_is_scored_with_each_setting_that_a_pipeline_has(run, tmp_path):
+LATENTS = {"latent_type": "continuous", "latent_length": 4, "latent_dim": 2}
+
+
+def save_writer(folder, options, scheduler):
+    """Saves a pipeline of texts whose weights are drawn: output projections start at zero, which no latent can
+    change."""
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 16}
     tokenizer = character_tokenizer()
     ids = {"vocab_size": len(tokenizer), "mask_token_id": tokenizer.mask_token_id}
-    latents = {"latent_type": "continuous", "latent_length": 4, "latent_dim": 2}
-    for name, options, scheduler in (
-        ("mdlm", {}, LaddJointScheduler()),
-        ("co", latents, LaddSequentialScheduler(latent_share=0.75)),
-    ):
-        model = LaddForDiffusionLM(LaddConfig(**sizes, **ids, **options))
-        for parameter in model.parameters():  # output projections start at zero, which no latent can change
-            torch.nn.init.normal_(parameter, std=0.2)
-        LaddPipeline(model, scheduler=scheduler, tokenizer=tokenizer).save_pretrained(tmp_path / name)
+    model = LaddForDiffusionLM(LaddConfig(**sizes, **ids, **options))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    LaddPipeline(model, scheduler=scheduler, tokenizer=tokenizer).save_pretrained(folder)
+
+
+def test_more_evaluations_of_the_latents_are_scored_beside_as_many_of_the_tokens(run, tmp_path):
+    save_writer(tmp_path / "a row" / "co-ladd", LATENTS, LaddSequentialScheduler())
+    flags = ["--latent_steps", "1", "3", "--token_steps", "2", "--renoising", "0", "0.5", "--num_samples", "16"]
+    printed = run("latent_steps", tmp_path / "a row" / "co-ladd", *flags, "--json", tmp_path / "x.json")
+    found = json.loads((tmp_path / "x.json").read_text())["pipelines"]["a row"]
+    assert {share: list(scores) for share, scores in found.items()} == {"0.0": ["1", "3"], "0.5": ["1", "3"]}
+    one, other = found.values()
+    assert one["1"] == other["1"], "a single step ends without noise"
+    assert len({one["1"]["nats"], one["3"]["nats"], other["3"]["nats"]}) == 3
+    assert [line.split(" | ")[:2] for line in printed.splitlines()[2:]] == [["| a row", "0.0"], ["| a row", "0.5"]]
+
+
+def test_sampling_of_texts_is_scored_with_each_setting_that_a_pipeline_has(run, tmp_path):
+    save_writer(tmp_path / "mdlm", {}, LaddJointScheduler())
+    save_writer(tmp_path / "co", LATENTS, LaddSequentialScheduler(latent_share=0.75))
     rows = ["as saved", "half of the steps for the latents", "DDPM steps of the latents"]
+    refused = "length of predicted latents put back"  # which these have not
     flags = ["--budgets", "1", "8", "--num_samples", "64", "--json", tmp_path / "x.json"]
-    printed = run("text_sampling", tmp_path / "mdlm", tmp_path / "co", "--rows", *rows, *flags)
+    printed = run("text_sampling", tmp_path / "mdlm", tmp_path / "co", "--rows", *rows, refused, *flags)
     found = json.loads((tmp_path / "x.json").read_text())["rows"]
     assert list(found) == ["mdlm | as saved", *(f"co | {row}" for row in rows)]
     assert set(found["mdlm | as saved"]["quality"]) == {"1", "8"}
