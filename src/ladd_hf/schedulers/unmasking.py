@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -37,9 +38,9 @@ class TokenStep:
 class Unmasking(ABC):
     """Selects the positions that a step reveals. All tensors are `(B, S)` bool unless stated otherwise."""
 
-    exact_with_token_times = True  # False: not exact for a denoiser conditioned on t_x
-    follows_times = True  # False: the number of tokens a step reveals does not depend on its times
-    one_evaluation_per_token = False  # True: steps beyond the number of masked tokens have no effect, and are not made
+    exact_with_token_times: ClassVar[bool] = True  # False: not exact for a denoiser conditioned on t_x
+    follows_times: ClassVar[bool] = True  # False: how many tokens a step reveals does not depend on its times
+    one_evaluation_per_token: ClassVar[bool] = False  # True: there are no more steps than masked tokens
 
     @abstractmethod
     def candidates(
