@@ -66,7 +66,8 @@ class CheckedParts:
         elif name == "tokenizer" and value is not None:
             check_tokenizer(value, self.model.config)
         if name == "tokenizer" and value is not None and self.__dict__.get(name, value) is None:
-            del self.__dict__[name]  # register again: a tokenizer that replaces `None` would not be saved otherwise
+            # register again: a tokenizer that replaces `None` would not be saved otherwise, as of diffusers 0.42.1
+            del self.__dict__[name]
             return self.register_modules(tokenizer=value)
         if name in ("model", "tokenizer"):
             parts = {part: self.__dict__.get(part) for part in ("model", "tokenizer")}

@@ -31,7 +31,8 @@ class SavedPipeline:
         """Fetches a pipeline's repository from the Hub and returns its folder in the cache.
 
         Accepts `cache_dir`, `force_download`, `local_files_only`, `token` and `revision`. The repository's Python files
-        are not downloaded; the installed package is used instead.
+        are not downloaded; the installed package is used instead. (As of diffusers 0.42.1 its own method refuses
+        components of other packages whose code is not in the repository.)
         """
         options = {name: kwargs[name] for name in _DOWNLOAD_OPTIONS if name in kwargs}
         return snapshot_download(pretrained_model_name, ignore_patterns=["*.py"], **options)
