@@ -63,6 +63,7 @@ class GenerationArguments:
         default=None, metadata={"help": "Temperature of codes or anchors. The scheduler's own by default."}
     )
     top_p: float = field(default=1.0, metadata={"help": "Nucleus of token sampling."})
+    top_k: int | None = field(default=None, metadata={"help": "Number of most likely tokens to draw from, or all."})
     schedule: str | None = field(
         default=None,
         metadata={
@@ -132,6 +133,7 @@ def samples(
             "temperature": arguments.temperature,
             "latent_temperature": arguments.latent_temperature,
             "top_p": arguments.top_p,
+            "top_k": arguments.top_k,
         }
         if arguments.watch and rows[0] == 0:
             output, trajectory = record(pipeline, **options)

@@ -250,7 +250,7 @@ class _Schedules:
             raise ValueError(f"`schedules` has {SAVED!r}, of which a run has none yet: give a path, or {TUNED!r}.")
         for spec in self.to_tune:
             order = self._tuning_options(spec)["unmasking"]
-            if unmasking(order).one_evaluation_per_token:
+            if not unmasking(order).follows_times:
                 raise ValueError(
                     f"`unmasking` {order!r} does not look at times, so that no schedule can be tuned for it: leave "
                     "'tuned' out of `schedules`, or give another `unmasking`."

@@ -245,6 +245,20 @@ MUTATIONS = [
         "tests/unit/laws/test_unmasking_laws.py",
     ),
     Mutation(
+        "count the largest entropy against the bound too",
+        "schedulers/adaptive_unmasking.py",
+        "shared = entropies.cumsum(1) - entropies.cummax(1).values",
+        "shared = entropies.cumsum(1)",
+        "tests/unit/schedulers/test_adaptive_unmasking.py",
+    ),
+    Mutation(
+        "reveal nothing where no token is above the threshold",
+        "schedulers/adaptive_unmasking.py",
+        "return above | none_above & ",
+        "return above | ~candidates & none_above & ",
+        "tests/unit/schedulers/test_adaptive_unmasking.py",
+    ),
+    Mutation(
         "unmask the first places instead of random ones",
         "schedulers/unmasking.py",
         "order = random.uniform(tokens.shape[1]).masked_fill",

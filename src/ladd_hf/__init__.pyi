@@ -28,7 +28,7 @@ from .models.modeling_outputs import LaddOutput as LaddOutput
 from .models.quantizers.quantizer_options import register_quantizer as register_quantizer
 from .models.text_frame import TextFrame as TextFrame
 from .pipelines.pipeline_ladd import LaddPipeline as LaddPipeline
-from .pipelines.pipeline_ladd import LaddPipelineOutput as LaddPipelineOutput
+from .pipelines.pipeline_output import LaddPipelineOutput as LaddPipelineOutput
 from .schedulers.remasking import register_remasking as register_remasking
 from .schedulers.reverse_step import LaddSchedulerOutput as LaddSchedulerOutput
 from .schedulers.scheduling_joint import LaddJointScheduler as LaddJointScheduler

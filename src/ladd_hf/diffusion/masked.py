@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..utils.wrong_objects import check_number
+from ..utils.number_ranges import COUNT
+from ..utils.wrong_objects import check_number, described
 
 # Rows of logits are processed in chunks of at most this many float64 numbers (128 MiB), to limit memory.
 _DRAW_CHUNK = 1 << 24
@@ -74,6 +75,13 @@ def nucleus(probabilities: Tensor, top_p: float) -> Tensor:
     return torch.zeros_like(probabilities).scatter(-1, order, ordered * (mass_before < top_p))
 
 
+def likeliest(logits: Tensor, top_k: int) -> Tensor:
+    """Sets all logits `(n, K)` to minus infinity but the `top_k` largest of each row, and those equal to the least of
+    them."""
+    least = logits.topk(min(top_k, logits.shape[-1]), dim=-1).values[:, -1:]
+    return logits.masked_fill(logits < least, -torch.inf)
+
+
 @dataclass(frozen=True)
 class TokenSampler:
     """Draws tokens from a denoiser's logits; one instance serves every step of a run.
@@ -81,12 +89,15 @@ class TokenSampler:
     Attributes:
         temperature: divides the logits; 0 takes the most likely token, 1 is the model's own distribution.
         top_p: nucleus of the tempered distribution to draw from; 1 keeps all of it.
+        top_k: number of most likely tokens to draw from, more if some are equally likely; `None` keeps all. The nucleus
+            is one of these alone, as in transformers.
 
-    Raises `ValueError` for a negative temperature or a `top_p` outside of (0, 1].
+    Raises `ValueError` for a negative temperature, a `top_p` outside of (0, 1] or a `top_k` below 1.
     """
 
     temperature: float = 1.0
     top_p: float = 1.0
+    top_k: int | None = None
 
     def __post_init__(self) -> None:
         check_number("`temperature`", self.temperature)
@@ -97,6 +108,11 @@ class TokenSampler:
             )
         if not 0 < self.top_p <= 1:
             raise ValueError(f"`top_p` is {self.top_p}; give a mass above 0 and up to 1 (everything).")
+        if self.top_k is not None and self.top_k not in COUNT:
+            raise ValueError(
+                f"`top_k` is {described(self.top_k)}; give a whole number of tokens of at least 1, or None for all of "
+                "them."
+            )
 
     def __call__(self, logits: Tensor, uniform: Tensor, evidence: Tensor | None = None) -> Tensor:
         """Draws one token per row: logits `(n, V)` and uniform numbers `(n,)` in [0, 1) to `(n,)` int64.
@@ -106,13 +122,15 @@ class TokenSampler:
         """
         if evidence is not None and self.temperature != 1:
             logits = logits - (1 - self.temperature) * evidence
-        return draw_categorical(logits, uniform, self.temperature, self.top_p)
+        return draw_categorical(logits, uniform, self.temperature, self.top_p, self.top_k)
 
 
 OWN_LAW = TokenSampler()
 
 
-def draw_categorical(logits: Tensor, uniform: Tensor, temperature: float = 1.0, top_p: float = 1.0) -> Tensor:
+def draw_categorical(
+    logits: Tensor, uniform: Tensor, temperature: float = 1.0, top_p: float = 1.0, top_k: int | None = None
+) -> Tensor:
     """Draws one category per row by inverting the cumulative distribution in float64: exact far into the tails.
 
     Args:
@@ -120,6 +138,7 @@ def draw_categorical(logits: Tensor, uniform: Tensor, temperature: float = 1.0, 
         uniform: `(n,)` float64 uniform numbers in [0, 1).
         temperature: divides the logits; 0 takes the most likely category.
         top_p: nucleus of the tempered distribution to draw from; 1 keeps all of it.
+        top_k: number of most likely categories that this is a distribution of; `None` keeps all.
 
     Returns:
         `(n,)` int64 categories.
@@ -129,11 +148,13 @@ def draw_categorical(logits: Tensor, uniform: Tensor, temperature: float = 1.0, 
         return logits.argmax(-1)
     rows = max(1, _DRAW_CHUNK // logits.shape[-1])
     pieces = zip(logits.split(rows), uniform.split(rows), strict=True)
-    return torch.cat([_draw_rows(part, u, temperature, top_p) for part, u in pieces])
+    return torch.cat([_draw_rows(part, u, temperature, top_p, top_k) for part, u in pieces])
 
 
-def _draw_rows(logits: Tensor, uniform: Tensor, temperature: float, top_p: float) -> Tensor:
+def _draw_rows(logits: Tensor, uniform: Tensor, temperature: float, top_p: float, top_k: int | None) -> Tensor:
     logits = logits.double()
+    if top_k is not None:
+        logits = likeliest(logits, top_k)
     if temperature != 1:
         logits = (logits - logits.amax(-1, keepdim=True)) / temperature  # finite at any small temperature
     probabilities = torch.softmax(logits, dim=-1)  # (n, K)

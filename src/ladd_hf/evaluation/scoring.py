@@ -118,7 +118,7 @@ class TextScorer:
             prompts = [list(one) for one in contexts[start : start + self.batch_size]]
             whole = [len(ids) + new for ids, new in zip(prompts, lengths[start : start + self.batch_size], strict=True)]
             tokens, mask = self._batch([[*ids, 0] for ids in prompts])  # a row of no tokens has no key of its own
-            drawn: Any = self.pipeline(
+            drawn = self.pipeline(
                 prompts if any(prompts) else None,
                 num_steps=num_steps,
                 batch_size=len(prompts),

@@ -69,7 +69,7 @@ def sampling_cost(pipeline: LaddPipeline, num_steps: int, batch_size: int = 1, *
         return {}
 
     with _without_gradients(pipeline.model), counter:
-        run: Any = pipeline(
+        run = pipeline(
             num_steps=num_steps, batch_size=batch_size, output_type="seq", callback_on_step_end=after_step, **options
         )
     per_sample = {phase: flops / batch_size for phase, flops in phases.items()}

@@ -1,5 +1,6 @@
 """Pipelines: a model, a scheduler and a tokenizer in one object."""
 
-from .pipeline_ladd import LaddPipeline, LaddPipelineOutput
+from .pipeline_ladd import LaddPipeline
+from .pipeline_output import LaddPipelineOutput
 
 __all__ = ["LaddPipeline", "LaddPipelineOutput"]

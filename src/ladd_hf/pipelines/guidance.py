@@ -13,6 +13,7 @@ from ..models.fsdp import is_sharded
 from ..models.modeling_ladd import LaddOutput
 from ..schedulers import LaddScheduler
 from ..schedulers.step_plan import StepPlan
+from ..utils.wrong_objects import check_number
 
 
 @dataclass
@@ -23,7 +24,8 @@ class GuidedDenoiser:
         model: the denoiser.
         scheduler: the scheduler of the run.
         attention_mask: `(B, S)`, 0 at padding, or `None`.
-        guidance_scale: w in u + w (c - u), for token logits with latents (c) and without (u); 1 disables guidance.
+        guidance_scale: w in u + w (c - u), for token logits with latents (c) and without (u); 1 disables guidance. It
+            may change from step to step.
         skip_idle_rows: skip rows in which the step changes nothing, and evaluations without remaining rows.
         count: number of evaluations so far: calls of the denoiser, one for each step, guided or not.
         row_count: rows evaluated so far: a guided evaluation is of twice the batch's rows, one of a row that is skipped
@@ -127,6 +129,13 @@ class GuidedDenoiser:
             logits=nothing.expand(0, config.vocab_size),
             latent_prediction=None if moves is None else nothing.expand(*moves.shape, config.codebook_size),
         )
+
+
+def check_guidance(scale: Any, config: Any) -> None:
+    """Raises `ValueError` for a scale that is no number, and for another than 1 if the model has no latents."""
+    check_number("`guidance_scale`", scale)
+    if scale != 1 and config.latent_type == "none":
+        raise ValueError(f"`guidance_scale` is {scale}, but the model has no latents to guide by: leave it at 1.")
 
 
 def _twice(value: Any, rows: int) -> Any:

@@ -16,6 +16,7 @@ from ..diffusion.rng import RowGenerator
 from ..models.configuration_ladd import LaddConfig
 from ..models.text_frame import TextFrame
 from ..models.text_lengths import draw_lengths
+from ..schedulers import LaddScheduler
 from ..utils.padding import padded_texts
 from .prompt_padding import without_padding
 from .text_reading import read_texts
@@ -54,6 +55,10 @@ def prompt_ids(
     tokenizer, for anything but text or ids, and for ids whose padding is ambiguous."""
     if prompt is None:
         return None
+    if isinstance(prompt, Integral):
+        raise ValueError(
+            f"`prompt` is {prompt!r}; give texts, or lists of token ids, and a number of steps by name (`num_steps=`)."
+        )
     if isinstance(prompt, Mapping):  # the output of a tokenizer, padded on either side or not at all
         if "input_ids" not in prompt:
             raise ValueError(f"`prompt` has {sorted(map(str, prompt))}; give `input_ids` in it, as tokenizers do.")
@@ -95,16 +100,24 @@ def _listed(ids: Any) -> list[Any]:
 
 
 def number_of_rows(
-    batch_size: int | None, prompts: list[list[int]] | None, latents: Tensor | None, length: Length = None
+    batch_size: int | None,
+    prompts: list[list[int]] | None,
+    latents: Tensor | None,
+    length: Length = None,
+    per_prompt: int = 1,
 ) -> int:
-    """Returns the batch size: as given, or the number of prompts, latents or lengths. Raises `ValueError` if they
-    differ."""
-    if batch_size is not None:
-        rows = whole_number(batch_size, "batch_size")
-    else:
-        given = length.tolist() if isinstance(length, Tensor | np.ndarray) else length
-        lengths = len(given) if isinstance(given, Sequence) and not isinstance(given, str) else 1
-        rows = max(len(prompts or [0]), 1 if latents is None or not latents.ndim else len(latents), lengths)
+    """Returns the number of rows of which each is written `per_prompt` times: the batch size, or the number of prompts,
+    latents or lengths. Raises `ValueError` if they differ."""
+    given = length.tolist() if isinstance(length, Tensor | np.ndarray) else length
+    lengths = len(given) if isinstance(given, Sequence) and not isinstance(given, str) else 1
+    rows = max(len(prompts or [0]), 1 if latents is None or not latents.ndim else len(latents), lengths)
+    if batch_size is not None and (batch_size := whole_number(batch_size, "batch_size")) != rows * per_prompt:
+        if per_prompt > 1:
+            raise ValueError(
+                f"`batch_size` is {batch_size}, the number of all sequences, but `num_samples_per_prompt` {per_prompt} "
+                f"makes {rows * per_prompt}: leave `batch_size` out."
+            )
+        rows = batch_size
     if prompts is not None and len(prompts) not in (1, rows):
         raise ValueError(
             f"`prompt` has {len(prompts)} rows for a batch of {rows}: give as many, or another `batch_size`."
@@ -115,6 +128,21 @@ def number_of_rows(
             "another `batch_size`."
         )
     return rows
+
+
+def repeated(
+    count: int, prompts: list[list[int]] | None, latents: Tensor | None, length: Length
+) -> tuple[list[list[int]] | None, Tensor | None, Length]:
+    """Returns prompts, latents and lengths with each line `count` times in a row; what serves all rows stays."""
+    if count == 1:
+        return prompts, latents, length
+    if prompts is not None and len(prompts) > 1:
+        prompts = [ids for ids in prompts for _ in range(count)]
+    latents = None if latents is None else latents.repeat_interleave(count, dim=0)
+    given = length.tolist() if isinstance(length, Tensor | np.ndarray) else length
+    if isinstance(given, Sequence) and not isinstance(given, str):
+        given = [one for one in given for _ in range(count)]
+    return prompts, latents, given
 
 
 def sequence_lengths(
@@ -139,7 +167,12 @@ def sequence_lengths(
     else:
         lengths = [cast(int, one) for one in given]
     if not all(isinstance(one, Integral) and 1 <= one <= longest for one in lengths):
-        raise ValueError(f"`length` is {length}; this model writes 1 to {longest} tokens.")
+        asked = f"'prompt', of {max(lengths)} tokens" if given == "prompt" else length
+        raise ValueError(
+            f"`length` is {asked}; this model writes 1 to {longest} tokens (`max_position_embeddings`), all in one "
+            "block: give a length within them, or write a longer text as several, each with the end of the one before "
+            "as its prompt."
+        )
     if len(set(lengths)) > 1 and getattr(config, "pad_token_id", None) is None:
         raise ValueError(
             "The rows differ in length, but the model has no `pad_token_id` to fill the shorter ones with: give one "
@@ -171,3 +204,24 @@ def start_tokens(
     rows = [ids + [cast(int, config.mask_token_id)] * (length - len(ids)) for ids, length in begun]
     tokens, mask = padded_texts(rows, getattr(config, "pad_token_id", None) or 0)
     return tokens.to(device), None if mask is None else mask.to(device)
+
+
+def start_latents(
+    given: Tensor | None,
+    strength: float,
+    length: int,
+    scheduler: LaddScheduler,
+    random: RowGenerator,
+    device: torch.device,
+) -> Tensor | None:
+    """Returns the latents of a run's start, `None` without any: noise, or the `given` ones noised to `strength`.
+
+    Raises `ValueError` for latents that are not the model's.
+    """
+    if given is None:
+        return scheduler.prior_latents(length, random, len(random))
+    scheduler.check_latents(given, len(random), length)
+    latents = given.to(device)
+    if not strength:
+        return latents
+    return scheduler.add_latent_noise(latents, torch.tensor(strength, dtype=torch.float64), random)

@@ -30,10 +30,17 @@ class LaddSchedulerOutput(BaseOutput):
     Attributes:
         prev_sample: `(B, S)` tokens, fewer of them masked.
         prev_latents: `(B, M, D)` or `(B, M)` less noisy latents, or `None`.
+        transfer_index: `(B, S)` bool, the masked tokens that the step has written.
+        sampled_tokens: `(B, S)` what it has written there, the mask token elsewhere.
+        sampled_probs: `(B, S)` probability of each by the denoiser, at temperature 1 and of all tokens, whatever the
+            sampler's `temperature`, `top_p` and `top_k`; 0 elsewhere.
     """
 
     prev_sample: Tensor
     prev_latents: Tensor | None = None
+    transfer_index: Tensor | None = None
+    sampled_tokens: Tensor | None = None
+    sampled_probs: Tensor | None = None
 
 
 class ReverseStep:
@@ -115,7 +122,8 @@ class ReverseStep:
             plan: from `plan_step`, for the same step; drawn here by default, as for rows without padding.
             sampler, latent_sampler: draw the tokens, and codes or anchors; by default at the scheduler's temperatures.
             generator: one generator, a list with one per row, or a `RowGenerator` that serves a whole run.
-            return_dict: return a [`LaddSchedulerOutput`] instead of a plain tuple.
+            return_dict: return a [`LaddSchedulerOutput`] instead of the plain tuple of its first two, for which the
+                probabilities are not computed.
 
         Raises `ValueError` if `plan` belongs to another step.
         """
@@ -124,10 +132,13 @@ class ReverseStep:
             plan = self.plan_step(timestep, sample, latents, random)
         elif plan.timestep != self._index(timestep):
             raise ValueError(f"`plan` is of step {plan.timestep}, but `timestep` is {int(timestep)}: plan each step.")
+        written, logits = plan.unmask, None  # nowhere, in a step that moves no tokens
         if plan.token_step is not None:
             logits = getattr(model_output, "logits", model_output)
             logits = self._vocabulary.without_unwritten(logits[plan.unmask] if logits.ndim == 3 else logits)  # (n, V)
-            sample = self._reveal(plan, plan.token_step, sample, logits, sampler or self._token_sampler, random)
+            written = self._unmasking.chosen(plan.unmask, logits, self._tokens, plan.token_step, plan.counted_mask)
+            logits = logits if written is plan.unmask else logits[written[plan.unmask]]
+            sample = self._reveal(plan, sample, written, logits, sampler or self._token_sampler, random)
         if latents is not None and plan.latent_moves is not None:
             prediction, (_, t_y), (_, s_y) = model_output.latent_prediction, plan.start, plan.end
             channel = self._channel().of_output(model_output)
@@ -135,7 +146,7 @@ class ReverseStep:
             latents = channel.step(prediction, latents, t_y, s_y, random, plan.latent_moves, draw)
         if not return_dict:
             return sample, latents
-        return LaddSchedulerOutput(prev_sample=sample, prev_latents=latents)
+        return LaddSchedulerOutput(sample, latents, *self._written(sample, written, logits))
 
     def latent_estimate(
         self, model_output: Any, timestep: int | Tensor, latents: Tensor | None, previous: Tensor | None = None
@@ -194,15 +205,24 @@ class ReverseStep:
         return waiting.tokens(self._channel(), latents, moves, t_y, s_y, sample.shape[1])
 
     def _reveal(
-        self, plan: StepPlan, step: TokenStep, sample: Tensor, logits: Tensor, draw: TokenSampler, random: RowGenerator
+        self, plan: StepPlan, sample: Tensor, places: Tensor, logits: Tensor, draw: TokenSampler, random: RowGenerator
     ) -> Tensor:
-        """Returns tokens `(B, S)` at s_x: the plan's chosen ones drawn from `logits` `(n, V)`, some others remasked."""
+        """Returns tokens `(B, S)` at s_x: those at `places` drawn from their `logits` `(n, V)`, others remasked."""
+        assert plan.token_step is not None
         editable = plan.editable_mask
-        chosen = self._unmasking.chosen(plan.unmask, logits, self._tokens, step, plan.counted_mask)
-        of_chosen = logits if chosen is plan.unmask else logits[chosen[plan.unmask]]
         uniform = random.uniform(sample.shape[1])
-        revealed = self._tokens.reveal(sample, chosen, of_chosen, uniform, draw)
+        revealed = self._tokens.reveal(sample, places, logits, uniform, draw)
         if isinstance(self._remasking, NoRemasking):
             return revealed
-        again = (sample != self._tokens.mask_id) & (random.uniform(sample.shape[1]) < step.remask)
+        again = (sample != self._tokens.mask_id) & (random.uniform(sample.shape[1]) < plan.token_step.remask)
         return revealed.masked_fill(again if editable is None else again & editable, self._tokens.mask_id)
+
+    def _written(self, sample: Tensor, places: Tensor, logits: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns where a step to `sample` `(B, S)` has written tokens, these, and their probabilities by the `logits`
+        `(n, V)` of these places, `(B, S)` each. They are not masked again in the same step."""
+        tokens = sample.masked_fill(~places, self._tokens.mask_id)
+        nothing = torch.zeros(sample.shape, device=sample.device)
+        if logits is None or not len(logits):
+            return places, tokens, nothing
+        probabilities = self._tokens.cross_entropy(logits, sample[places]).neg().exp()
+        return places, tokens, nothing.to(probabilities.dtype).masked_scatter(places, probabilities)

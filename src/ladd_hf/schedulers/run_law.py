@@ -61,12 +61,14 @@ class RunLaw:
         first_hitting &= self._latents is None or self._latents.has_own_law
         return first_hitting and isinstance(self._remasking, NoRemasking) and not self.is_tempered
 
-    def token_sampler(self, temperature: float | None = None, top_p: float = 1.0) -> TokenSampler:
+    def token_sampler(
+        self, temperature: float | None = None, top_p: float = 1.0, top_k: int | None = None
+    ) -> TokenSampler:
         """Returns what draws the tokens, by default at the scheduler's own `temperature`.
 
-        Raises `ValueError` for a temperature below 0 or a nucleus outside of (0, 1].
+        Raises `ValueError` for a temperature below 0, a nucleus outside of (0, 1] or a `top_k` below 1.
         """
-        return TokenSampler(self._temperature("temperature", temperature), top_p)
+        return TokenSampler(self._temperature("temperature", temperature), top_p, top_k)
 
     def latent_sampler(self, temperature: float | None = None) -> TokenSampler:
         """Returns what draws codes or anchors, by default at the scheduler's own `latent_temperature`.

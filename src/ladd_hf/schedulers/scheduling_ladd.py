@@ -1,31 +1,24 @@
-"""The scheduler of any path of the time square: its options, and the grid of points of a run."""
+"""The scheduler of any path of the time square: its options, and the objects that they name."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from numbers import Integral
 from typing import Any
 
 import torch
 from diffusers import ConfigMixin, SchedulerMixin
 from diffusers.configuration_utils import register_to_config
-from torch import Tensor
 
-from ..diffusion.channels import LatentChannel
 from ..diffusion.gaussian import LATENT_SOLVERS
 from ..diffusion.paths import (
     TIMESTEP_SPACINGS,
-    TOKENS_ONLY,
     PathSpec,
-    Point,
     TimePath,
     path_data,
     shared_steps,
     time_path,
 )
 from ..diffusion.process import NoiseProcess
-from ..diffusion.rng import Generators, RowGenerator
 from ..diffusion.token_waiting import Waiting
 from ..models.chunks import parsed_unpooling, unpooling_spec
 from ..models.configuration_ladd import LaddConfig
@@ -33,20 +26,22 @@ from ..models.vocabulary import Vocabulary, unwritten_padding
 from ..utils.number_ranges import COUNT, COUNT_OR_ZERO, POSITIVE, SHARE, check_ranges
 from ..utils.plain_data import plain
 from ..utils.registry import Spec
-from ..utils.wrong_objects import check_number, described
+from ..utils.wrong_objects import described
 from .latent_rescaling import check_rescaling, rescale
+from .noise_adding import NoiseAdding
 from .remasking import remasking
 from .renamed_settings import with_current_names
 from .reverse_step import ReverseStep
 from .run_law import RunLaw
-from .unmasking import TokenStep, unmasking
+from .time_grid import TimeGrid
+from .unmasking import unmasking
 
 # Ranges of the numeric options; `NoiseProcess` checks its own.
 ID_RANGES = {"pad_token_id": COUNT_OR_ZERO, "tokenizer_size": COUNT}
 RENOISING_RANGES = {"latent_renoising": SHARE}
 
 
-class LaddScheduler(RunLaw, ReverseStep, SchedulerMixin, ConfigMixin):
+class LaddScheduler(RunLaw, TimeGrid, ReverseStep, NoiseAdding, SchedulerMixin, ConfigMixin):
     """Walks any path of the time square, from (1, 1) to (0, 0).
 
     The step from (t_x, t_y) to (s_x, s_y) reveals each masked token with probability
@@ -67,7 +62,8 @@ class LaddScheduler(RunLaw, ReverseStep, SchedulerMixin, ConfigMixin):
         latent_rescaling: `none`, or the model's `latent_normalization`, `l2` or `unit`: each predicted y_0 of a
             regression is scaled to that length before a step.
         unmasking: selection of the tokens that a step reveals: `ancestral` (the model's own law), `first_hitting` (an
-            equal number at random positions), or by confidence: `top_probability`, `margin` or `entropy`.
+            equal number at random positions), by confidence (`top_probability`, `margin` or `entropy`), or as many as
+            the denoiser is sure of: `{"name": "threshold", "threshold": p}`, `{"name": "entropy_bound", "gamma": g}`.
         remasking: `none`, or `{"name": "cap", "rate": eta}` or `{"name": "rescale", "rate": eta}` to remask visible
             tokens (ReMDM).
         token_waiting: `none`, or `while_written`: a token stays masked in the step that makes its latent known, which
@@ -143,10 +139,9 @@ class LaddScheduler(RunLaw, ReverseStep, SchedulerMixin, ConfigMixin):
         self._waiting = Waiting.of(self.config.token_waiting)
         self._token_sampler, self._latent_sampler = self.token_sampler(), self.latent_sampler()
         parsed_unpooling(self.config.latent_unpooling)  # raises for anything else
-        self.num_inference_steps: int | None = None
+        self.num_inference_steps = None
         self.timesteps = torch.arange(0)
-        self._grid: list[Point] = []
-        self._token_steps: list[TokenStep | None] = []
+        self._grid, self._token_steps = [], []
         self.token_times = self.latent_times = torch.zeros(0)
 
     @property
@@ -218,146 +213,6 @@ class LaddScheduler(RunLaw, ReverseStep, SchedulerMixin, ConfigMixin):
         if all(self.config.get(name) == value for name, value in options.items()):
             return self
         return self.from_config(self.config, **options)
-
-    def set_timesteps(
-        self,
-        num_inference_steps: int,
-        device: torch.device | str | None = None,
-        latent_time: float = 1.0,
-        num_tokens: int | None = None,
-    ) -> None:
-        """Sets the time grid: `num_inference_steps` steps on the path, one denoiser evaluation each.
-
-        Args:
-            num_inference_steps: number of steps.
-            device: device of `timesteps`.
-            latent_time: t_y at which the latents start: 1 for noise, 0 for given latents, in between for given latents
-                with noise. At 0, or for a model without latents, all steps go to the tokens.
-            num_tokens: largest number of tokens to write in a row; on legs where only tokens change, `first_hitting`
-                makes no more steps than that.
-
-        Raises `ValueError` for fewer steps than 1 or than legs, and for a time outside [0, 1].
-        """
-        whole = isinstance(num_inference_steps, Integral) and not isinstance(num_inference_steps, bool)
-        if not whole or num_inference_steps < 1:
-            raise ValueError(
-                f"`num_steps` is {num_inference_steps!r}; give a whole number of denoiser evaluations, at least 1."
-            )
-        check_number("`latent_time`", latent_time)
-        if not 0 <= latent_time <= 1:
-            raise ValueError(f"`latent_time` is {latent_time}; give a time from 0 (clean) to 1 (pure noise).")
-        start = 0.0 if self._latents is None else float(latent_time)
-        self._grid = self._points(int(num_inference_steps), start, num_tokens)
-        self._token_steps = self._planned_token_steps()
-        self.num_inference_steps = len(self._grid) - 1
-        self.timesteps = torch.arange(self.num_inference_steps, device=device)
-        token_times, latent_times = zip(*self._grid, strict=True)
-        self.token_times = torch.tensor(token_times, dtype=torch.float32, device=device)
-        self.latent_times = torch.tensor(latent_times, dtype=torch.float32, device=device)
-
-    def run(self, num_steps: int, latent_time: float = 1.0) -> list[Point]:
-        """Returns the points (t_x, t_y) of a run, first to last, as `nelbo(run=...)` takes them.
-
-        `latent_time` is the time at which latents start. Raises `ValueError` for too few steps.
-        """
-        return self._points(num_steps, latent_time if self._latents is not None else 0.0, None)
-
-    def _points(self, num_steps: int, latent_time: float, num_tokens: int | None) -> list[Point]:
-        """Returns the points (t_x, t_y) of a run, first to last; `latent_time` is 0 without latents."""
-        path, steps = TOKENS_ONLY, [num_steps]
-        if latent_time > 0:
-            path, steps = self.path.starting_at(latent_time, self.steps_per_leg(num_steps))
-        if num_tokens is not None and self._unmasking.one_evaluation_per_token:
-            tokens_alone = [start[1] == end[1] for start, end in path.legs]
-            steps = [min(n, max(num_tokens, 1)) if alone else n for n, alone in zip(steps, tokens_alone, strict=True)]
-        return path.grid(steps, self._spacing)
-
-    def times(self, timestep: int | Tensor) -> tuple[Tensor, Tensor]:
-        """Returns t_x and t_y at the start of a step, `(1,)` each, broadcast over the batch by the model."""
-        index = self._index(timestep)
-        return self.token_times[index : index + 1], self.latent_times[index : index + 1]
-
-    def moves_tokens(self, timestep: int | Tensor) -> bool:
-        """Returns True if the step can reveal tokens: t_x decreases."""
-        (t_x, _), (s_x, _) = self._interval(timestep)
-        return s_x < t_x
-
-    def moves_latents(self, timestep: int | Tensor) -> bool:
-        """Returns True if the step changes latents: t_y decreases."""
-        (_, t_y), (_, s_y) = self._interval(timestep)
-        return s_y < t_y
-
-    def prior_latents(self, latent_length: int, generator: Generators, batch_size: int) -> Tensor | None:
-        """Returns latents at t_y = 1: normal noise `(B, M, D)`, mask codes `(B, M)`, or `None` without latents."""
-        if self._latents is None:
-            return None
-        return self._latents.prior(latent_length, RowGenerator.from_generator(generator, batch_size))
-
-    def dropped_latents(self, latents: Tensor) -> Tensor:
-        """Returns latents without information in the shape of `latents`, for guidance: zeros or mask codes."""
-        return self._channel().dropped(latents)
-
-    def check_latents(self, latents: Tensor, batch_size: int, latent_length: int) -> None:
-        """Raises `ValueError` unless `latents` are clean latents of this kind for the batch."""
-        self._channel().check(latents, batch_size, latent_length)
-
-    def _planned_token_steps(self) -> list[TokenStep | None]:
-        """Plans the tokens' part of all steps of the grid, in time linear in the number of steps."""
-        times = [t_x for t_x, _ in self._grid]
-        alphas = [self._tokens.alpha_at(time) for time in times]
-        left = sum(s_x < t_x for t_x, s_x in itertools.pairwise(times))  # steps in which tokens can still change
-        plan: list[TokenStep | None] = []
-        for (t_x, alpha_t), (s_x, alpha_s) in itertools.pairwise(zip(times, alphas, strict=True)):
-            if s_x == t_x:
-                plan.append(None)
-                continue
-            plan.append(TokenStep(t_x, s_x, left, self._remasking(alpha_t, alpha_s)))
-            left -= 1
-        return plan
-
-    def add_noise(self, original_samples: Tensor, timesteps: Tensor, generator: Generators = None) -> Tensor:
-        """Masks clean tokens `(B, S)` to the times `timesteps` in [0, 1], `(B,)` or a scalar."""
-        self._check_mask()
-        random, times = self._noising(original_samples, timesteps, generator)
-        return self._tokens.add_noise(original_samples, times, random)
-
-    def add_latent_noise(self, latents: Tensor, timesteps: Tensor, generator: Generators = None) -> Tensor:
-        """Noises clean latents to the times `timesteps` in [0, 1], `(B,)` or a scalar."""
-        random, times = self._noising(latents, timesteps, generator)
-        return self._channel().add_noise(latents, times, random)
-
-    def _channel(self) -> LatentChannel:
-        if self._latents is None:
-            raise ValueError("There are no latents here (`latent_type` 'none'): use a model that has them.")
-        return self._latents
-
-    def _check_mask(self) -> None:
-        if self._tokens.mask_id is None:
-            raise ValueError(
-                "The scheduler does not know the mask token: give a `noise_process` with `mask_token_id`, or take the "
-                "model's with `scheduler.for_model(model.config)`."
-            )
-
-    def _noising(self, clean: Tensor, timesteps: Tensor, generator: Generators) -> tuple[RowGenerator, Tensor]:
-        times = torch.as_tensor(timesteps, dtype=torch.float64, device=clean.device)
-        if times.numel() and not 0 <= float(times.min()) <= float(times.max()) <= 1:
-            raise ValueError(
-                f"`timesteps` run from {float(times.min())} to {float(times.max())}; noise is added at times from 0 "
-                "(clean) to 1 (pure noise)."
-            )
-        return RowGenerator.from_generator(generator, len(clean), clean.device), times.expand(len(clean))
-
-    def _interval(self, timestep: int | Tensor) -> tuple[Point, Point]:
-        index = self._index(timestep)
-        return self._grid[index], self._grid[index + 1]
-
-    def _index(self, timestep: int | Tensor) -> int:
-        index = int(timestep)
-        if not self._grid:
-            raise ValueError("The scheduler has no steps yet: call `set_timesteps(num_steps)` first.")
-        if not 0 <= index < len(self._grid) - 1:
-            raise ValueError(f"Step {index} does not exist; `timesteps` run from 0 to {len(self._grid) - 2}.")
-        return index
 
 
 def leg_weights(steps: Sequence[float], path: TimePath) -> list[float]:

@@ -35,8 +35,8 @@ class LaddTunedScheduler(LaddScheduler, SchedulerMixin):
         budgets: numbers of steps that are solved, and thus checked, here; others are solved on demand.
         latent_solver, latent_renoising, latent_rescaling, unmasking, remasking, token_waiting, temperature,
             latent_temperature, noise_process, pad_token_id, tokenizer_size, latent_unpooling: as in [`LaddScheduler`];
-            `unmasking` cannot be `first_hitting`, which does not look at times. The bound that is the least is that of
-            runs at temperature 1 in which no token waits.
+            `unmasking` cannot be `first_hitting`, `threshold` or `entropy_bound`, which do not look at times. The bound
+            that is the least is that of runs at temperature 1 in which no token waits.
 
     Raises `ValueError` for a table that is none or of other noise schedules, and for budgets that have no run.
     """
@@ -66,7 +66,7 @@ class LaddTunedScheduler(LaddScheduler, SchedulerMixin):
         self.register_to_config(table=self.table.data(), budgets=_checked(budgets))
         self._runs: dict[float, OptimalRuns] = {}  # by the time at which the latents start
         self._walk(SEQUENTIAL if self.table.latents_first else JOINT)
-        if self._unmasking.one_evaluation_per_token:
+        if not self._unmasking.follows_times:
             raise ValueError(
                 f"`unmasking` {self.config.unmasking!r} reveals as many tokens in each step, whatever its times: give "
                 "'ancestral', or walk a path with `LaddScheduler`."

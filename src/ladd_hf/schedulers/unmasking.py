@@ -1,6 +1,7 @@
 """Selection of the masked tokens that a step reveals: ancestral, in random order, or most confident first.
 
-The ancestral law is the model's own and the default. The docstrings of the others give their benefits and limits.
+The ancestral law is the model's own and the default. The docstrings of the others give their benefits and limits. Those
+that choose how many a step reveals by how sure the denoiser is are in `adaptive_unmasking.py`.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -36,8 +38,9 @@ class TokenStep:
 class Unmasking(ABC):
     """Selects the positions that a step reveals. All tensors are `(B, S)` bool unless stated otherwise."""
 
-    exact_with_token_times = True  # False: not exact for a denoiser conditioned on t_x
-    one_evaluation_per_token = False  # True: steps beyond the number of masked tokens have no effect
+    exact_with_token_times: ClassVar[bool] = True  # False: not exact for a denoiser conditioned on t_x
+    follows_times: ClassVar[bool] = True  # False: how many tokens a step reveals does not depend on its times
+    one_evaluation_per_token: ClassVar[bool] = False  # True: there are no more steps than masked tokens
 
     @abstractmethod
     def candidates(
@@ -79,6 +82,7 @@ class FirstHittingUnmasking(Unmasking):
     """
 
     exact_with_token_times = False
+    follows_times = False
     one_evaluation_per_token = True
 
     def candidates(
@@ -87,7 +91,7 @@ class FirstHittingUnmasking(Unmasking):
         """Returns the positions to reveal: a share 1 / steps_left of each row's masked tokens, rounded up."""
         masked = tokens == channel.mask_id
         order = random.uniform(tokens.shape[1]).masked_fill(~masked, torch.inf)
-        return _first(order, -(-masked.sum(1) // step.steps_left))
+        return first_places(order, -(-masked.sum(1) // step.steps_left))
 
 
 class ConfidenceUnmasking(Unmasking):
@@ -115,11 +119,8 @@ class ConfidenceUnmasking(Unmasking):
         self, candidates: Tensor, logits: Tensor, channel: MaskedChannel, step: TokenStep, editable: Tensor | None
     ) -> Tensor:
         """Returns the most confident candidates, as many as the schedule reveals on average; ties by position."""
-        scores = self.confidence(logits.double().log_softmax(-1))
-        scores = (scores * 1e5).round()  # ties, so that rounding in the network does not decide
-        order = torch.full(candidates.shape, torch.inf, dtype=torch.float64, device=candidates.device)
-        order[candidates] = -scores
-        return _first(order, self._number(candidates, channel, step, editable))
+        order = surest_first(candidates, self.confidence(logits.double().log_softmax(-1)))
+        return first_places(order, self._number(candidates, channel, step, editable))
 
     @staticmethod
     def _number(masked: Tensor, channel: MaskedChannel, step: TokenStep, editable: Tensor | None) -> Tensor:
@@ -131,7 +132,15 @@ class ConfidenceUnmasking(Unmasking):
         return masked.sum(1) - staying
 
 
-def _first(order: Tensor, count: Tensor) -> Tensor:
+def surest_first(candidates: Tensor, scores: Tensor) -> Tensor:
+    """Returns numbers `(B, S)`, least where the candidates' `scores` `(n,)` are highest, and infinite elsewhere."""
+    scores = (scores * 1e5).round()  # ties, so that rounding in the network does not decide
+    order = torch.full(candidates.shape, torch.inf, dtype=torch.float64, device=candidates.device)
+    order[candidates] = -scores
+    return order
+
+
+def first_places(order: Tensor, count: Tensor) -> Tensor:
     """Returns the `count` `(B,)` smallest entries of each row of `order` `(B, S)` as bool; ties by position."""
     rank = order.argsort(dim=1, stable=True).argsort(dim=1)
     return rank < count[:, None]
@@ -162,6 +171,8 @@ UNMASKINGS: Registry[Callable[..., Unmasking]] = Registry(
         "margin": lambda: ConfidenceUnmasking(probability_margin),
         "entropy": lambda: ConfidenceUnmasking(negative_entropy),
     },
+    modules=dict.fromkeys(("threshold", "entropy_bound"), "adaptive_unmasking"),
+    package=__package__,
 )
 register_unmasking = UNMASKINGS.register
 

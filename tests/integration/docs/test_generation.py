@@ -48,7 +48,7 @@ def test_its_calls_run(names, tmp_path, monkeypatch):
 
 def test_its_options_are_the_schedulers_own():
     options = re.findall(r"^\| `(\w+)=(.*?)`(?: \(default\))? \|", PAGE, re.MULTILINE)
-    assert len(options) == 11
+    assert len(options) == 13
     for name, text in options:
         value = literal_eval(text)
         for scheduler_class in (LaddScheduler, LaddJointScheduler, LaddSequentialScheduler):

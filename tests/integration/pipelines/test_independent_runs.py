@@ -69,6 +69,64 @@ def test_runs_of_several_threads_on_one_pipeline_are_those_of_one_after_the_othe
             assert all(module.training for module in pipe.model.modules())
 
 
+@pytest.mark.parametrize("kind", ["discrete", "continuous"])
+def test_callbacks_of_several_threads_change_the_guidance_of_their_own_run(build, kind):
+    """All at once: each waits for the others after every step, and then sets a scale of its own for the next."""
+    pipe = build(kind)
+    each_step = Barrier(4, timeout=60)
+
+    def run(number, wait):
+        seen = []
+
+        def callback(pipe, index, timestep, tensors):
+            wait()
+            seen.append((pipe.num_timesteps, pipe.guidance_scale, pipe.interrupt))
+            pipe.guidance_scale = float(number * (index + 1))
+            wait()
+            if number == 3 and index == 4:
+                pipe._interrupt = True
+            wait()
+
+        found = pipe(num_steps=6, batch_size=10, generator=seeded(number), callback_on_step_end=callback)
+        return seen, found.nfe, found.sequences, found.latents
+
+    serial = [run(number, lambda: None) for number in range(4)]
+    assert [nfe for _, nfe, *_ in serial] == [6, 6, 6, 5] and not torch.equal(serial[1][2], serial[2][2])
+
+    def alongside(number):
+        found = run(number, each_step.wait)
+        for _ in range(3 * (6 - found[1])):  # the others go on
+            each_step.wait()
+        return found
+
+    with ThreadPoolExecutor(4) as threads:
+        at_once = list(threads.map(alongside, range(4)))
+    for (seen, nfe, tokens, latents), expected in zip(at_once, serial, strict=True):
+        assert (seen, nfe) == expected[:2] and torch.equal(tokens, expected[2])
+        assert latents is expected[3] is None or torch.equal(latents, expected[3])
+
+
+def test_a_thread_that_runs_nothing_reads_the_latest_run_and_ends_all_that_are_in_progress(build):
+    pipe, begun, told = build("discrete"), Barrier(3, timeout=60), Barrier(3, timeout=60)
+
+    def run(number):
+        def callback(pipe, index, timestep, tensors):
+            if index == 1:
+                begun.wait()
+                told.wait()
+
+        return pipe(num_steps=4 + number, generator=seeded(number), callback_on_step_end=callback).nfe
+
+    with ThreadPoolExecutor(2) as threads:
+        running = [threads.submit(run, number) for number in range(2)]
+        begun.wait()
+        assert pipe.num_timesteps in (4, 5) and not pipe.interrupt
+        pipe._interrupt = True
+        told.wait()
+        assert [one.result() for one in running] == [2, 2] and pipe.interrupt
+    assert pipe(num_steps=4).nfe == 4
+
+
 def test_the_last_to_leave_a_model_puts_its_modes_back(stirred_model):
     model = stirred_model("discrete").train()
     model.encoder.eval()

@@ -36,6 +36,10 @@ USERS_SCRIPT = {
     "from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddPipeline, TimePath, from_mdlm": None,
     "from ladd_hf import LaddTransformer": 'Module "ladd_hf" has no attribute "LaddTransformer"',
     "reveal_type(LaddPipeline(LaddForDiffusionLM(LaddConfig())))": 'Revealed type is "ladd_hf.pipelines.pipeline_ladd.',
+    "output = LaddPipeline(LaddForDiffusionLM(LaddConfig()))(num_steps=2, top_k=3); reveal_type(output)": (
+        'Revealed type is "ladd_hf.pipelines.pipeline_output.LaddPipelineOutput"'
+    ),
+    "reveal_type(LaddPipeline(LaddForDiffusionLM(LaddConfig()))(return_dict=False))": 'Revealed type is "tuple[Any,',
     "path: int = TimePath(((1, 1), (0, 0)))": 'expression has type "TimePath"',
     "reveal_type(from_mdlm('source'))": 'Revealed type is "ladd_hf.models.modeling_ladd.LaddForDiffusionLM"',
 }

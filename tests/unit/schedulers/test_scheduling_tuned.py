@@ -121,6 +121,7 @@ def test_what_does_not_fit_is_refused(table, tokens_alone, tiny_config):
     for options, said in (
         ({}, "`table` is None; give the losses that `tune_schedule` measures"),
         ({"table": table, "unmasking": "first_hitting"}, "reveals as many tokens in each step"),
+        ({"table": table, "unmasking": {"name": "threshold", "threshold": 0.9}}, "reveals as many tokens in each step"),
         ({"table": table, "budgets": [0]}, "`budgets` is \\[0\\]; give whole numbers"),
         ({"table": table, "budgets": 3}, "`budgets` is 3"),
         ({"table": table, "latent_cost": 0}, "`latent_cost` is 0"),
