@@ -1,4 +1,4 @@
-"""What more evaluations of the latents are worth: pipelines of python-docs with N of them, and a few of the tokens.
+"""Evaluations of the latents and their worth: pipelines of python-docs with N of them, and a few of the tokens.
 
     python benchmarks/text_ablations.py continuous --keep out/continuous \\
         --rows "v, a network of its own" "v, a network of its own, distilled"
