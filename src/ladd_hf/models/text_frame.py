@@ -18,7 +18,7 @@ class TextFrame:
     without a frame nothing is added.
 
     Args:
-        packing: the mode of [`token_blocks`](data.token_blocks) for the examples: `pack`, `wrap`, `pad`.
+        packing: the mode of [`token_blocks`] for the examples: `pack`, `wrap`, `pad`.
         start, end: first and last ids of each example.
         fill: id that fills up an example after its end, scored like any other, or `None`.
         length: number of tokens of an example that is filled up; `None` without `fill`.
