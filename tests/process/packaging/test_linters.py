@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-FOLDERS = ("src", "tests", "examples", "benchmarks")
+FOLDERS = ("src", "tests", "examples", "benchmarks", "docs")
 REPAIRS = {
     "ruff check": "`ruff check --fix` repairs some of it",
     "ruff format --check": "`ruff format` rewrites these files",

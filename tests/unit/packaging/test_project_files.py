@@ -19,7 +19,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 WORKFLOWS = sorted((GITHUB / "workflows").iterdir())
 FORMS = sorted(path for path in (GITHUB / "ISSUE_TEMPLATE").iterdir() if path.name != "config.yml")
 FIELDS = {"input", "textarea", "dropdown", "checkboxes"}
-PAGES = [*sorted(ROOT.glob("*.md")), GITHUB / "pull_request_template.md"]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), GITHUB / "pull_request_template.md"]
 # Begins of paths of this repository, as pages name them between backticks.
 PLACES = r"(?:\.ci|\.github|benchmarks|docs|examples|src|tests)/|(?:constraints\.txt|pyproject\.toml|[A-Z_]+\.md)$"
 
