@@ -23,13 +23,21 @@ from typing import Any
 
 import datasets
 import torch
-from command_line import CommandLine, check_flags, check_output_file, check_output_folder, loading, refuse, refusing
 from diffusers.utils import logging as diffusers_logging
 from gallery_evaluations import DPI, comparison_of, of_evaluation, slug
 from gallery_page import Picture, Section, gallery_page, public
 from transformers.utils import logging as transformers_logging
 
 from ladd_hf import LaddPipeline, LaddTunedScheduler, tune_schedule
+from ladd_hf.cli.command_line import (
+    CommandLine,
+    check_flags,
+    check_output_file,
+    check_output_folder,
+    loading,
+    refuse,
+    refusing,
+)
 from ladd_hf.data import LaddCollator
 from ladd_hf.diffusion.loss_table import LossTable
 from ladd_hf.diffusion.paths import JOINT, SEQUENTIAL

@@ -11,33 +11,30 @@ from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
-from command_line import CommandLine, check_output_folder, refuse, refusing
-from recipe_files import changed, read_recipe
-from recipe_stages import stages_of_run
-from setting_kinds import check_kinds
 
-from ladd_hf import (
-    LaddConfig,
-    LaddForDiffusionLM,
-    LaddScheduler,
-    LaddSequentialScheduler,
-    LaddTrainingArguments,
-    LaddTunedScheduler,
-    tune_schedule,
-)
-from ladd_hf.data.held_out import check_share
-from ladd_hf.diffusion.paths import PathSpec
-from ladd_hf.evaluation.schedule_specs import SAVED, TUNED, ScheduleSpec
-from ladd_hf.models.configuration_ladd import MODEL_SIZES
-from ladd_hf.models.encoders.encoder_options import pooling_of
-from ladd_hf.models.encoders.pooling import POOLINGS
-from ladd_hf.schedulers.unmasking import unmasking
-from ladd_hf.tasks import Task
-from ladd_hf.training.renamed import check_renamed
-from ladd_hf.utils.number_ranges import whole
-from ladd_hf.utils.registry import Spec
+from ..data.held_out import check_share
+from ..diffusion.paths import PathSpec
+from ..evaluation.schedule_specs import SAVED, TUNED, ScheduleSpec
+from ..metrics.schedule_tuning import tune_schedule
+from ..models.configuration_ladd import MODEL_SIZES, LaddConfig
+from ..models.encoders.encoder_options import pooling_of
+from ..models.encoders.pooling import POOLINGS
+from ..models.modeling_ladd import LaddForDiffusionLM
+from ..schedulers.scheduling_ladd import LaddScheduler
+from ..schedulers.scheduling_sequential import LaddSequentialScheduler
+from ..schedulers.scheduling_tuned import LaddTunedScheduler
+from ..schedulers.unmasking import unmasking
+from ..tasks import Task
+from ..training.arguments import LaddTrainingArguments
+from ..training.renamed import check_renamed
+from ..utils.number_ranges import whole
+from ..utils.registry import Spec
+from .command_line import CommandLine, check_output_folder, refuse, refusing
+from .recipe_files import changed, read_recipe, recipe_path
+from .recipe_stages import stages_of_run
+from .setting_kinds import check_kinds
 
-DEFAULT_RECIPE = Path(__file__).parent / "configs" / "sawtooth-di.yaml"
+DEFAULT_RECIPE = "sawtooth-di"
 
 # Least values of the numeric settings.
 _LEAST = {
@@ -59,7 +56,10 @@ _LEAST = {
 class RunArguments:
     """Settings of a run besides training."""
 
-    config: str = field(default=str(DEFAULT_RECIPE), metadata={"help": "Recipe: a YAML file of these fields."})
+    config: str = field(
+        default=DEFAULT_RECIPE,
+        metadata={"help": "Recipe: a YAML file of these fields, or the name of an included one."},
+    )
     unset: list[str] = field(
         default_factory=list,
         metadata={"help": "Fields of the recipe to reset to their defaults.", "action": "extend"},
@@ -390,14 +390,12 @@ def parse_arguments(
     kinds = (RunArguments, ModelArguments, SchedulerArguments, LaddTrainingArguments)
     parser = CommandLine(kinds, description=description)
     parser.set_defaults(output_dir=None)
-    if argv and argv[0].endswith((".yaml", ".yml")):
+    if argv and not argv[0].startswith("-"):
         argv = ["--config", *argv]
     config_parser = CommandLine(RunArguments, add_help=False, conflict_handler="resolve")
     named = config_parser.parse_known_args(argv)[0]
-    recipe = Path(named.config)
-    if not recipe.is_file():
-        refuse(f"--config {recipe} is not a file; give a recipe such as {DEFAULT_RECIPE}.")
     with refusing():
+        recipe = recipe_path(named.config)
         settings = read_recipe(recipe)
         check_renamed(settings)
     known = {f.name for kind in kinds for f in fields(kind) if f.init} - {"config", "unset"}

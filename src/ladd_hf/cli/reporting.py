@@ -8,13 +8,13 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from ladd_hf import LaddTrainer
-from ladd_hf.diffusion.paths import PathSpec, path_name, time_path
-from ladd_hf.diffusion.process import NoiseProcess
-from ladd_hf.tasks import Judgement, Measure, Task
-from ladd_hf.tasks.base import described_counts, described_together
-from ladd_hf.training.model_card import Conditions, SampleScores, ScoresBeside, Temperatures, with_error
-from ladd_hf.training.run_facts import hardware
+from ..diffusion.paths import PathSpec, path_name, time_path
+from ..diffusion.process import NoiseProcess
+from ..tasks import Judgement, Measure, Task
+from ..tasks.base import described_counts, described_together
+from ..training.model_card import Conditions, SampleScores, ScoresBeside, Temperatures, with_error
+from ..training.run_facts import hardware
+from ..training.trainer import LaddTrainer
 
 
 class ProgressLines(TrainerCallback):

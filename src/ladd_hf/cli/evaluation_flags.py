@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
-from command_line import CommandLine, check_flags, check_output_file, check_output_folder, refuse, refusing
 
-from ladd_hf.evaluation import EvaluationSettings
-from ladd_hf.metrics import MODEL_MEASURES, model_measures
-from ladd_hf.tasks.judges import JUDGES, JudgeSpec
-from ladd_hf.utils.number_ranges import COUNT, COUNT_OR_ZERO, POSITIVE, SEED
-from ladd_hf.utils.registry import Registry, Spec
+from ..evaluation import EvaluationSettings
+from ..metrics import MODEL_MEASURES, model_measures
+from ..tasks.judges import JUDGES, JudgeSpec
+from ..utils.number_ranges import COUNT, COUNT_OR_ZERO, POSITIVE, SEED
+from ..utils.registry import Registry, Spec
+from .command_line import CommandLine, check_flags, check_output_file, check_output_folder, refuse, refusing
 
 # Ranges of the numeric flags.
 RANGES = {

@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 
 from transformers import HfArgumentParser
 
-from ladd_hf.utils.number_ranges import NumberRange
-from ladd_hf.utils.wrong_objects import described
+from ..utils.number_ranges import NumberRange
+from ..utils.wrong_objects import described
 
 
 class Refusal(SystemExit):
