@@ -34,9 +34,10 @@ def refuse(message: object) -> NoReturn:
 @contextmanager
 def refusing(*kinds: type[Exception]) -> Iterator[None]:
     """Context in which a `ValueError`, an `OSError`, or an error of `kinds` is the user's, and becomes a refusal."""
+    accepted: tuple[type[Exception], ...] = (ValueError, OSError, *kinds)
     try:
         yield
-    except (ValueError, OSError, *kinds) as error:
+    except accepted as error:
         raise _refused(error) from error
 
 

@@ -61,7 +61,7 @@ def main(argv: list[str]) -> None:
         if unknown := sorted(map(str, options.keys() - KINDS.keys())):
             refuse(f"{file} has unknown settings {unknown}; --help lists all that there are.")
         check_kinds(options, KINDS)
-        model = convert_lightning(checkpoint, **options)
+        model: Any = convert_lightning(checkpoint, **options)
         model.save_pretrained(output)
     size = sum(weight.numel() for weight in model.parameters())
     print(f"Saved in {output}: latents {model.config.latent_type}, {size:,} parameters.")

@@ -161,7 +161,7 @@ def _schedule(given: str) -> Any:
 
 def judges_of(arguments: EvaluationArguments) -> list[JudgeSpec]:
     """Returns the judges. Refuses what is neither the name of one nor a mapping with it."""
-    return _choices("--judges", arguments.judges, JUDGES)
+    return [*_choices("--judges", arguments.judges, JUDGES)]
 
 
 def measures_of(arguments: EvaluationArguments) -> list[Spec]:

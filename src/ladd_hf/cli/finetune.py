@@ -136,9 +136,10 @@ def data(run: FinetuneArguments, training: LaddTrainingArguments, pipeline: Ladd
 def adapted(model: Any, run: FinetuneArguments) -> Any:
     """Returns the model with a new adapter, which has no effect before it is trained."""
     names = run.target_modules
+    alpha: Any = run.alpha  # which peft declares as a whole number, and divides by the rank
     config = LoraConfig(
         r=run.rank,
-        lora_alpha=run.alpha,
+        lora_alpha=alpha,
         lora_dropout=run.adapter_dropout,
         target_modules=names[0] if len(names) == 1 and names[0] == "all-linear" else names,
         exclude_modules=None if run.train_encoder else _OF_LATENTS,
@@ -178,13 +179,13 @@ def main(argv: list[str]) -> None:
         bounds["before"] = trainer.evaluate()["eval_loss"]
     if training.start_anew:
         with training.main_process_first(local=False, desc="moving an earlier run aside"):
-            set_aside(training.output_dir, also=RESULTS)
+            set_aside(str(training.output_dir), also=RESULTS)
     with refusing():  # errors found only at the first step, such as a folder with another run
         trainer.train()
     bounds["after"] = trainer.evaluate()["eval_loss"]
 
     # 3. Saving
-    folder = Path(training.output_dir)
+    folder = Path(str(training.output_dir))
     saved = {}
     if not run.full:
         saved["adapter"] = folder / "adapter"

@@ -368,7 +368,8 @@ def check_fit(run: RunArguments, model: _Model, training: LaddTrainingArguments)
             "`packing` to 'pad'."
         )
     pooling = model.pooling
-    if padded and run.fill == "padding" and pooling in POOLINGS and POOLINGS[pooling].chunks_are_tokens:
+    chunks_are_tokens = pooling is not None and pooling in POOLINGS and POOLINGS[pooling].chunks_are_tokens
+    if padded and run.fill == "padding" and chunks_are_tokens:
         raise ValueError(
             f"`encoder.pooling` {pooling!r} reads exactly {run.length} tokens of each text, and padded "
             "ones have fewer: set `packing` to 'pack' or 'wrap', or choose another pooling."
@@ -383,7 +384,7 @@ def check_fit(run: RunArguments, model: _Model, training: LaddTrainingArguments)
 
 def parse_arguments(
     argv: list[str], description: str = ""
-) -> tuple[RunArguments, _Model, SchedulerArguments, LaddTrainingArguments]:
+) -> tuple[RunArguments, _Model, _Schedules, LaddTrainingArguments]:
     """Parses a recipe, and flags over it; if `--max_steps` is the only length among the flags, the recipe's stages are
     scaled, with a message. Exits with a message for a recipe that is missing or has unknown fields, and for invalid
     settings."""

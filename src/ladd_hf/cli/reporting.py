@@ -156,7 +156,7 @@ def sample_scores(
     """Returns the judgements of one model's samples, for its card; `temperatures` are those of its schedules."""
     reference, (main, *others) = task.reference(num_samples), task.measures
     counts = described_counts(task.reference_counts(num_samples), num_samples)
-    dtype = str(trainer.model.dtype).removeprefix("torch.")
+    dtype = str(trainer._ladd_model().dtype).removeprefix("torch.")
 
     def table(name: str) -> dict[str, dict[int, float]]:
         return {

@@ -19,7 +19,7 @@ import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import datasets
 import torch
@@ -71,8 +71,7 @@ def watch_latents(task: Task, held_out: Any) -> list[TrainerCallback]:
 def decoded(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
     """Decodes a sample with its special tokens, except for the padding after it."""
     real = [place for place, one in enumerate(ids) if one != tokenizer.pad_token_id]
-    text: str = tokenizer.decode(ids[: real[-1] + 1] if real else [])
-    return text
+    return cast(str, tokenizer.decode(ids[: real[-1] + 1] if real else []))
 
 
 def make_task(run: RunArguments, min_tokens: int = 1) -> Task:
@@ -109,7 +108,7 @@ def train(
     """Trains one model from the run's seed; returns its trainer and the seconds it took. Samples that `sample_budgets`
     asks for at evaluations follow `schedulers`."""
     set_seed(training.seed)
-    model = LaddForDiffusionLM(config)
+    model: Any = LaddForDiffusionLM(config)
     if precompute:
         model.set_tokenizer(task.tokenizer)
         model.to(training.device)
@@ -139,8 +138,8 @@ def train(
     return trainer, time.time() - start
 
 
-def _temperatures(scheduler: LaddScheduler, model: LaddForDiffusionLM) -> Temperatures:
-    latents = 1.0 if model.config.latent_type == "none" else scheduler.config.latent_temperature
+def _temperatures(scheduler: LaddScheduler, config: LaddConfig) -> Temperatures:
+    latents = 1.0 if config.latent_type == "none" else scheduler.config.latent_temperature
     return Temperatures(scheduler.config.temperature, latents)
 
 
@@ -154,7 +153,7 @@ def main(argv: list[str]) -> None:
     if training.device.type == "cpu":  # accelerate allows a process one thread unless told otherwise
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(run.cpu_threads or max(1, cores // training.world_size))
-    start, folder = time.time(), Path(training.output_dir)
+    start, folder = time.time(), Path(str(training.output_dir))
     if (folder / "results.json").exists() and not training.start_anew:
         refuse(f"{folder} already holds the results of a run: give another --output_dir, or --start_anew.")
 
@@ -183,9 +182,9 @@ def main(argv: list[str]) -> None:
     # 2. Training, of both models on the same data
     folders = {"ladd": folder / METHODS[model_arguments.latent_type].lower(), "mdlm": folder / "mdlm"}
     if training.start_anew:
-        results = ("results.json", "results.png", "checkpoints", *(one.name for one in folders.values()))
+        earlier = ("results.json", "results.png", "checkpoints", *(one.name for one in folders.values()))
         with training.main_process_first(local=False, desc="moving an earlier run aside"):
-            set_aside(folder, also=results)
+            set_aside(folder, also=earlier)
     trainers: dict[str, LaddTrainer] = {}
     seconds: dict[str, float] = {}
     if run.baseline and model_arguments.latent_type != "none":
@@ -203,7 +202,7 @@ def main(argv: list[str]) -> None:
     plans: dict[str, dict[str, LaddScheduler]] = {}
     for name, trainer in trainers.items():
         plans[name] = {"MDLM": schedulers.along("joint")}
-        if trainer.model.config.latent_type != "none":
+        if configs[name].latent_type != "none":
             plans[name] = {f"{method} {path}": scheduler for path, scheduler in compared.items()}
         best = next(reversed(plans[name].values()), None)
         trainer.save_pipeline(str(folders[name]), best)  # in all processes: each may hold a shard of the weights
@@ -249,12 +248,11 @@ def main(argv: list[str]) -> None:
     # 4. Results: table, samples, JSON, plot, cards
     print_results(task, quality, comparisons, samples, run.num_samples)
     for name, metrics in bounds.items():
-        config = trainers[name].model.config
-        label, process = METHODS[config.latent_type], NoiseProcess.of(config)
+        label, process = METHODS[configs[name].latent_type], NoiseProcess.of(configs[name])
         print(describe_bound(label, training.nelbo_paths[0], metrics, training.nelbo_run, process))
     command, about = running_command(training.world_size), f"{task.name} ({count:,} examples seen)"
     for name, trainer in trainers.items():
-        title = f"{METHODS[trainer.model.config.latent_type]} on {task.name}"
+        title = f"{METHODS[configs[name].latent_type]} on {task.name}"
         card = trainer.model_card(
             title,
             f"user/{re.sub('[^a-z0-9]+', '-', title.lower())}",
@@ -266,7 +264,7 @@ def main(argv: list[str]) -> None:
                 {schedule: quality[schedule] for schedule in plans[name]},
                 trainer,
                 run.num_samples,
-                {schedule: _temperatures(scheduler, trainer.model) for schedule, scheduler in plans[name].items()},
+                {schedule: _temperatures(scheduler, configs[name]) for schedule, scheduler in plans[name].items()},
             ),
         )
         card.save(folders[name] / "README.md")

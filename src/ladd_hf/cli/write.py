@@ -126,7 +126,7 @@ def samples(
 ) -> Iterator[dict[str, Any]]:
     """Yields the samples with these numbers, `(n,)`, batch by batch. With k prompts, sample i has prompt i modulo k."""
     for rows in numbers.split(arguments.batch_size):
-        options = {
+        options: dict[str, Any] = {
             "prompt": [prompts[row % len(prompts)] for row in rows.tolist()] if prompts else None,
             "num_steps": arguments.num_steps,
             "batch_size": len(rows),
