@@ -35,9 +35,7 @@ def recipe_path(given: str) -> Path:
         return included
     close = get_close_matches(name, recipe_names(), 1)
     meant = f"did you mean {close[0]}? " if close else ""
-    raise ValueError(
-        f"{given} is no recipe, neither a YAML file nor the name of an included one; {meant}`ladd recipes` lists these."
-    )
+    raise ValueError(f"{given} is not a file, nor the name of an included recipe; {meant}`ladd recipes` lists these.")
 
 
 def read_recipe(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
