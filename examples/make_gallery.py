@@ -35,6 +35,7 @@ from ladd_hf.cli.command_line import (
     check_output_file,
     check_output_folder,
     loading,
+    named,
     refuse,
     refusing,
 )
@@ -83,8 +84,7 @@ class GalleryArguments:
 def parse_arguments(argv: list[str]) -> GalleryArguments:
     """Parses the command line. Exits with a message for invalid settings, before anything is loaded."""
     parser = CommandLine(GalleryArguments, description=__doc__.split("\n")[0])
-    named = ["--runs", *argv] if argv and not argv[0].startswith("-") else argv
-    (arguments,) = parser.parse(named)
+    (arguments,) = parser.parse(named(argv, "--runs"))
     check_flags(arguments, RANGES)
     if len(arguments.data) not in (1, len(arguments.runs)):
         refuse(

@@ -1,4 +1,4 @@
-"""Command lines of the examples: no abbreviated flags, and one sentence with exit code 2 for an error."""
+"""Command lines of the jobs: no abbreviated flags, and one sentence with exit code 2 for an error."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from transformers import HfArgumentParser
 
 from ..utils.number_ranges import NumberRange
+from ..utils.own_command import leave_refusal, program
 from ..utils.wrong_objects import described
 
 
@@ -27,7 +28,9 @@ class Refusal(SystemExit):
 def refuse(message: object) -> NoReturn:
     """Ends the script with a sentence, on one line of standard error."""
     said = " ".join(str(message).split())
-    print(f"{Path(sys.argv[0]).name}: error: {said}", file=sys.stderr)
+    line = f"{program()}: error: {said}"
+    if not leave_refusal(line):
+        print(line, file=sys.stderr)
     raise Refusal(said)
 
 
@@ -84,6 +87,11 @@ def check_output_folder(flag: str, path: str | Path) -> None:
             refuse(f"{flag} {path}{inside} is a file, not a folder to save in: name another folder.")
 
 
+def named(argv: list[str], flag: str) -> list[str]:
+    """Returns a command line in which a first word without a flag is the value of `flag`."""
+    return [flag, *argv] if argv and not argv[0].startswith("-") else argv
+
+
 class CommandLine(HfArgumentParser):
     """A parser of dataclasses, if any, and of added arguments.
 
@@ -91,7 +99,7 @@ class CommandLine(HfArgumentParser):
     """
 
     def __init__(self, kinds: Any = (), **options: Any) -> None:
-        super().__init__(kinds, **{"allow_abbrev": False, **options})
+        super().__init__(kinds, **{"allow_abbrev": False, "prog": program(), **options})
 
     def error(self, message: str) -> NoReturn:
         """Exits with the message, without the usage."""

@@ -13,7 +13,15 @@ from ..metrics import MODEL_MEASURES, model_measures
 from ..tasks.judges import JUDGES, JudgeSpec
 from ..utils.number_ranges import COUNT, COUNT_OR_ZERO, POSITIVE, SEED
 from ..utils.registry import Registry, Spec
-from .command_line import CommandLine, check_flags, check_output_file, check_output_folder, refuse, refusing
+from .command_line import (
+    CommandLine,
+    check_flags,
+    check_output_file,
+    check_output_folder,
+    named,
+    refuse,
+    refusing,
+)
 
 # Ranges of the numeric flags.
 RANGES = {
@@ -119,8 +127,7 @@ class EvaluationArguments:
 def parse_arguments(argv: list[str], description: str = "") -> EvaluationArguments:
     """Parses the command line. Exits with a message for invalid settings, before anything is loaded."""
     parser = CommandLine(EvaluationArguments, description=description)
-    named = ["--model", *argv] if argv and not argv[0].startswith("-") else argv
-    (arguments,) = parser.parse(named)
+    (arguments,) = parser.parse(named(argv, "--model"))
     check_flags(arguments, RANGES)
     if arguments.packing not in (None, "pack", "wrap", "pad"):
         refuse(f"--packing {arguments.packing} is unknown; give 'pack', 'wrap' or 'pad'.")

@@ -32,7 +32,7 @@ from ..training.arguments import LaddTrainingArguments
 from ..training.run_folders import set_aside
 from ..training.trainer import LaddTrainer
 from ..utils.number_ranges import COUNT, POSITIVE, SHARE_BELOW_ONE
-from .command_line import CommandLine, check_flags, check_output_folder, loading, refuse, refusing
+from .command_line import CommandLine, check_flags, check_output_folder, loading, named, refuse, refusing
 from .local_texts import lines_of
 
 # The encoder and its quantiser, by the names of their modules.
@@ -47,7 +47,7 @@ RANGES = {"rank": COUNT, "alpha": POSITIVE, "adapter_dropout": SHARE_BELOW_ONE, 
 class FinetuneArguments:
     """Settings of a fine-tuning run."""
 
-    pipeline: str = field(metadata={"help": "Folder or repository of a pipeline."})
+    pipeline: str = field(metadata={"help": "Folder or repository of a pipeline; may be given as the first argument."})
     rank: int = field(default=8, metadata={"help": "Rank r of the adapter's matrices."})
     alpha: float = field(default=16.0, metadata={"help": "The adapter is scaled by alpha / rank."})
     adapter_dropout: float = field(default=0.0, metadata={"help": "Dropout before the adapter."})
@@ -65,7 +65,7 @@ def parse_arguments(argv: list[str]) -> tuple[FinetuneArguments, LaddTrainingArg
     """Parses the command line. Exits with a message for invalid settings, before anything is loaded."""
     parser = CommandLine((FinetuneArguments, LaddTrainingArguments), description=__doc__.split("\n")[0])
     parser.set_defaults(output_dir="out/lora", max_steps=500, learning_rate=1e-3, ema_decay=0.99, save_strategy="no")
-    run, training = parser.parse(argv)
+    run, training = parser.parse(named(argv, "--pipeline"))
     check_flags(run, RANGES)
     check_flags(training, {"max_steps": COUNT})
     check_output_folder("--output_dir", training.output_dir)

@@ -29,9 +29,10 @@ from ..training.arguments import LaddTrainingArguments
 from ..training.renamed import check_renamed
 from ..utils.number_ranges import whole
 from ..utils.registry import Spec
-from .command_line import CommandLine, check_output_folder, refuse, refusing
+from .command_line import CommandLine, check_output_folder, named, refuse, refusing
 from .recipe_files import changed, read_recipe, recipe_path
 from .recipe_stages import stages_of_run
+from .recommended import recommended_config
 from .setting_kinds import check_kinds
 
 DEFAULT_RECIPE = "sawtooth-di"
@@ -122,6 +123,13 @@ class RunArguments:
         metadata={
             "help": "Judges of samples, by name or as {name: ..., options}: see docs/measuring.md. By default 'ngram' "
             "and 'entropy' of texts; of the sawtooth, those beside its exact law."
+        },
+    )
+    recommended: bool = field(
+        default=False,
+        metadata={
+            "help": "Latents, sizes and stages that learn in short runs, as far as they are not given "
+            "(LaddConfig.recommended)."
         },
     )
     baseline: bool = field(default=True, metadata={"help": "Train MDLM with the same tokens, optimiser and steps."})
@@ -216,9 +224,14 @@ class _Model:
         for name, value in self.given().items():
             setattr(self, name, changed(recipe.get(name), value))
 
-    def config(self, task: Task, latents: bool) -> LaddConfig:
-        """Returns the model's configuration, or with `latents=False` the baseline's: the same token stream."""
+    def config(self, task: Task, latents: bool, recommended: bool = False, num_tokens: int | None = None) -> LaddConfig:
+        """Returns the model's configuration, or with `latents=False` the baseline's: the same token stream.
+
+        If `recommended`, what is not given is as `LaddConfig.recommended` has it for training texts of `num_tokens`.
+        """
         options = {name: value for name, value in self.given().items() if latents or not name.startswith(_OF_LATENTS)}
+        if recommended:
+            return recommended_config(options, self.size, task, num_tokens)
         options |= {**task.vocabulary, "max_position_embeddings": task.length}
         return LaddConfig.from_size(self.size, **options) if self.size else LaddConfig(**options)
 
@@ -356,6 +369,10 @@ def _whole(value: Any, least: int) -> bool:
 def check_fit(run: RunArguments, model: _Model, training: LaddTrainingArguments) -> None:
     """Raises `ValueError` for settings that contradict each other."""
     check_number("max_steps", training.max_steps)
+    if not run.data:
+        raise ValueError(
+            "The recipe is for texts of your own, and none are given: name a file or a folder of them with --data."
+        )
     padded = run.packing == "pad"
     if run.truncate and not padded:
         raise ValueError(
@@ -391,20 +408,19 @@ def parse_arguments(
     kinds = (RunArguments, ModelArguments, SchedulerArguments, LaddTrainingArguments)
     parser = CommandLine(kinds, description=description)
     parser.set_defaults(output_dir=None)
-    if argv and not argv[0].startswith("-"):
-        argv = ["--config", *argv]
+    argv = named(argv, "--config")
     config_parser = CommandLine(RunArguments, add_help=False, conflict_handler="resolve")
-    named = config_parser.parse_known_args(argv)[0]
+    given = config_parser.parse_known_args(argv)[0]
     with refusing():
-        recipe = recipe_path(named.config)
+        recipe = recipe_path(given.config)
         settings = read_recipe(recipe)
         check_renamed(settings)
     known = {f.name for kind in kinds for f in fields(kind) if f.init} - {"config", "unset"}
     if unknown := sorted(map(str, set(settings) - known)):
         refuse(f"{recipe} has unknown fields {unknown}; --help lists the fields of a recipe.")
-    if unknown := sorted(set(named.unset) - known):
+    if unknown := sorted(set(given.unset) - known):
         refuse(f"--unset names unknown fields {unknown}; --help lists the fields of a recipe.")
-    settings = {name: value for name, value in settings.items() if name not in named.unset}
+    settings = {name: value for name, value in settings.items() if name not in given.unset}
     with refusing():
         hints = {name: hint for kind in kinds for name, hint in get_type_hints(kind).items()}
         check_kinds(settings, {**hints, **_LISTS_IN_RECIPES}, texts_are_read=True)

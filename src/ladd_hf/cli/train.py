@@ -17,7 +17,9 @@ import os
 import re
 import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -51,6 +53,7 @@ from ..training.run_folders import set_aside
 from ..training.trainer import LaddTrainer
 from .command_line import refuse, refusing
 from .recipes import RunArguments, baseline_arguments, parse_arguments
+from .recommended import least_tokens, number_of_tokens, recommended_stages, told_choice, told_data
 from .reporting import ProgressLines, describe_bound, plot, print_results, sample_scores
 
 
@@ -74,9 +77,9 @@ def decoded(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
     return cast(str, tokenizer.decode(ids[: real[-1] + 1] if real else []))
 
 
-def make_task(run: RunArguments, min_tokens: int = 1) -> Task:
-    """Returns data and judge; padded texts have at least `min_tokens`. Raises `ValueError`, `OSError` for missing
-    data."""
+def make_task(run: RunArguments, min_tokens: int | Callable[[PreTrainedTokenizerBase], int] = 1) -> Task:
+    """Returns data and judge; padded texts have at least `min_tokens`, which may depend on the tokenizer. Raises
+    `ValueError`, `OSError` for missing data."""
     if run.data == "sawtooth":
         return SawtoothTask(run.length, run.judges or (), max(FRESH_SEQUENCES, 2 * run.num_samples))
     reading = {name: getattr(run, name) for name in ("streaming", "text_column", "sample_by", "held_out", "num_proc")}
@@ -93,7 +96,8 @@ def make_task(run: RunArguments, min_tokens: int = 1) -> Task:
     # a card must not show where files are
     name = Path(run.data).resolve().name if Path(run.data).exists() else run.data
     options["judge_held_out"] = max(JUDGE_HELD_OUT, 2 * run.num_samples)
-    return TextTask(name, splits, tokenizer, run.length, min_tokens=run.min_tokens or min_tokens, **options)
+    least = run.min_tokens or (min_tokens(tokenizer) if callable(min_tokens) else min_tokens)
+    return TextTask(name, splits, tokenizer, run.length, min_tokens=least, **options)
 
 
 def train(
@@ -163,9 +167,19 @@ def main(argv: list[str]) -> None:
     first = nullcontext() if run.streaming else training.main_process_first(desc="reading texts")
     with refusing(StrictDataclassError):
         with first:
-            task = make_task(run, model_arguments.least_tokens)  # the baseline is trained on the same texts
-            configs = {"ladd": model_arguments.config(task, latents=True)}
-            configs["mdlm"] = model_arguments.config(task, latents=False)
+            least: Any = model_arguments.least_tokens  # the baseline is trained on the same texts
+            if run.recommended:
+                least = partial(least_tokens, model_arguments.given(), length=run.length)
+            task = make_task(run, least)
+            chosen: dict[str, Any] = {}
+            if run.recommended:
+                blocks = task.train_dataset(count, training.seed)
+                chosen = {"recommended": True, "num_tokens": number_of_tokens(blocks, task.length)}
+            configs = {
+                name: model_arguments.config(task, latents=name == "ladd", **chosen) for name in ("ladd", "mdlm")
+            }
+            if run.recommended and not training.stages:
+                training.stages = recommended_stages(configs["ladd"], training.max_steps)
             check_pretrained_encoder(configs["ladd"], task.tokenizer, task.length)
             if run.precompute_latents:
                 check_precomputable(configs["ladd"], run.streaming)
@@ -177,6 +191,9 @@ def main(argv: list[str]) -> None:
                 )
             data = task.train_dataset(count, training.seed), task.eval_dataset(run.num_eval_sequences, training.seed)
         if training.process_index == 0:  # only this one judges
+            if run.recommended:
+                print(told_data(task, data[0]))
+                print(told_choice(configs["ladd"], training.stages, training.max_steps), flush=True)
             task.reference(run.num_samples)
 
     # 2. Training, of both models on the same data

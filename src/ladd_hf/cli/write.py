@@ -32,7 +32,7 @@ from ..schedulers.scheduling_joint import LaddJointScheduler
 from ..schedulers.scheduling_ladd import LaddScheduler
 from ..schedulers.scheduling_sequential import LaddSequentialScheduler
 from ..utils.number_ranges import COUNT, SEED_OF_64_BITS
-from .command_line import CommandLine, check_flags, check_output_file, loading, refuse, refusing
+from .command_line import CommandLine, check_flags, check_output_file, loading, named, refuse, refusing
 from .local_texts import lines_of
 
 SCHEDULERS = {"joint": LaddJointScheduler, "sequential": LaddSequentialScheduler}  # others are paths as data
@@ -47,7 +47,7 @@ RANGES = {
 class GenerationArguments:
     """Settings of a generation run."""
 
-    pipeline: str = field(metadata={"help": "Folder or repository of a pipeline."})
+    pipeline: str = field(metadata={"help": "Folder or repository of a pipeline; may be given as the first argument."})
     output: str = field(default="samples.jsonl", metadata={"help": "Output file, one line per sample."})
     num_samples: int | None = field(
         default=None, metadata={"help": "Total samples, or samples per prompt; 1 by default."}
@@ -88,7 +88,7 @@ class GenerationArguments:
 def parse_arguments(argv: list[str]) -> GenerationArguments:
     """Parses the command line. Exits with a message for invalid settings, before anything is loaded."""
     parser = CommandLine(GenerationArguments, description=__doc__.split("\n")[0])
-    (arguments,) = parser.parse(argv)
+    (arguments,) = parser.parse(named(argv, "--pipeline"))
     check_flags(arguments, RANGES)
     if arguments.schedule is not None:
         try:

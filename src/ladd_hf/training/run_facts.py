@@ -29,6 +29,7 @@ from ..diffusion.paths import path_data, path_name
 from ..models.adapters import has_adapters
 from ..models.eval_mode import evaluation_mode
 from ..models.modeling_ladd import LaddForDiffusionLM
+from ..utils import own_command
 from ..utils.local_paths import public_argument, public_name
 from .arguments import LaddTrainingArguments
 from .recorded_trainer import RecordedTrainer
@@ -177,12 +178,15 @@ def running_command(world_size: int = 1) -> str:
     """Returns the command line of this process as launched, without paths that lead to its working directory."""
     if Path(sys.argv[0]).name in ("-c", "") or not sys.argv[0]:
         return "(from an interactive session)"
-    launcher = "python"
+    words = shlex.join(map(public_argument, sys.argv))
+    if own_command.launched():
+        return words
+    launcher = "" if own_command.is_running() else "python"
     if "ACCELERATE_MIXED_PRECISION" in os.environ:  # set by `accelerate launch`
         launcher = "accelerate launch" + (f" --num_processes {world_size}" if world_size > 1 else "")
     elif "TORCHELASTIC_RUN_ID" in os.environ:
         launcher = f"torchrun --nproc_per_node {world_size}"
-    return f"{launcher} {shlex.join(map(public_argument, sys.argv))}"
+    return f"{launcher} {words}".strip()
 
 
 def dataset_name(dataset: Any) -> str:
