@@ -60,11 +60,12 @@ def _refused(error: Exception) -> Refusal:
         return refusal
 
 
-def check_flags(arguments: Any, ranges: Mapping[str, NumberRange]) -> None:
-    """Refuses the first flag whose value, if any, is outside of its range."""
+def check_flags(arguments: Any, ranges: Mapping[str, NumberRange], dashes: bool = False) -> None:
+    """Refuses the first flag whose value, if any, is outside of its range; with `dashes` flags are spelt with them."""
     for name, allowed in ranges.items():
         if (value := getattr(arguments, name)) is not None and value not in allowed:
-            refuse(f"--{name} is {described(value)}; give {allowed.accepted}.")
+            flag = name.replace("_", "-") if dashes else name
+            refuse(f"--{flag} is {described(value)}; give {allowed.accepted}.")
 
 
 def check_output_file(flag: str, path: str) -> None:

@@ -1,7 +1,7 @@
 """Converts a checkpoint of the LADD authors' research code (a Lightning .ckpt) to a model folder of ladd_hf.
 
-    python examples/convert_checkpoint.py last.ckpt my-model --latent_length 16 --max_position_embeddings 256
-    python examples/convert_checkpoint.py last.ckpt my-model --config settings.yaml --weights last
+    ladd convert last.ckpt my-model --latent_length 16 --max_position_embeddings 256
+    ladd convert last.ckpt my-model --config settings.yaml --weights last
 
 Settings of `LaddConfig` that the checkpoint does not contain are given as flags, or in the YAML file of `--config`;
 flags override it. `ladd_hf/convert/lightning.py` documents the settings that are read from the checkpoint.

@@ -1,9 +1,9 @@
 """Evaluates trained models on a corpus: their bounds, and the quality and cost of their samples.
 
-    python examples/evaluate_ladd.py out/python-docs-di/di-ladd --data python-docs
-    python examples/evaluate_ladd.py out/python-docs-di/di-ladd --beside out/python-docs-di/mdlm --data python-docs \
+    ladd evaluate out/python-docs-di/di-ladd --data python-docs
+    ladd evaluate out/python-docs-di/di-ladd --beside out/python-docs-di/mdlm --data python-docs \
         --budgets 2 4 8 --schedules saved tuned --judges ngram entropy memorization --timing_rounds 5 --results out/eval
-    accelerate launch examples/evaluate_ladd.py user/model --data lm1b --num_samples 0 --num_sequences 1000
+    ladd evaluate user/model --data lm1b --num_samples 0 --num_sequences 1000
 
 The bound in continuous time is computed on held-out texts: of the test split by default, or of the validation split.
 Samples are drawn at some numbers of evaluations (`--budgets`) and scored by judges that read the corpus' training texts
@@ -32,7 +32,8 @@ from ..evaluation import Comparison, evaluate_models
 from ..evaluation.models import COMMAND, TABLE
 from ..training.run_facts import running_command
 from .command_line import refusing
-from .evaluation_flags import EvaluationArguments, judges_of, parse_arguments, settings_of, texts_of
+from .evaluation_flags import TO_OUTPUT, EvaluationArguments, judges_of, parse_arguments, settings_of, texts_of
+from .output import nothing_else
 
 
 def evaluate(arguments: EvaluationArguments, accelerator: Accelerator) -> Comparison:
@@ -56,17 +57,21 @@ def main(argv: list[str]) -> None:
     arguments = parse_arguments(argv, __doc__.split("\n")[0])
     for library in (datasets, diffusers_logging, transformers_logging):
         library.disable_progress_bar()
-    with refusing(ImportError):  # of a judge's optional package
+    with refusing(ImportError), nothing_else(arguments.json == TO_OUTPUT):  # an error of a judge's optional package
         accelerator = Accelerator(cpu=arguments.cpu)
         comparison = evaluate(arguments, accelerator)
     if not accelerator.is_main_process:
         return
     command = running_command(accelerator.num_processes)
     (Path(arguments.results) / COMMAND).write_text(f"{command}\n", encoding="utf-8")
+    document = json.dumps({"command": command, **comparison.data()}, indent=2)
+    if arguments.json == TO_OUTPUT:
+        print(document)
+        return
     print(f"\n{(Path(arguments.results) / TABLE).read_text()}\nResults are in {arguments.results}.")
     if arguments.json is not None:
         with refusing():
-            Path(arguments.json).write_text(json.dumps({"command": command, **comparison.data()}, indent=2) + "\n")
+            Path(arguments.json).write_text(document + "\n")
 
 
 if __name__ == "__main__":

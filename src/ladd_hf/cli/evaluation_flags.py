@@ -30,6 +30,7 @@ RANGES = {
     "proposal_width": POSITIVE,
     "seed": SEED,
 }
+TO_OUTPUT = "-"  # a file name that stands for standard output
 # Flags of the texts, which `task_for` takes, and of the settings, under their own names.
 OF_TEXTS = ("split", "text_column", "length", "packing", "separator", "special_tokens", "judge_characters")
 OF_SETTINGS = (
@@ -121,7 +122,10 @@ class EvaluationArguments:
     bf16: bool = field(default=False, metadata={"help": "Evaluate in bfloat16."})
     cpu: bool = field(default=False, metadata={"help": "Run on the CPU, even with an accelerator."})
     results: str = field(default="out/evaluation", metadata={"help": "Folder for JSON, table and plot."})
-    json: str | None = field(default=None, metadata={"help": "A single file for the results of all models as JSON."})
+    json: str | None = field(
+        default=None,
+        metadata={"help": "A single file for the results of all models as JSON; '-' prints them, and nothing else."},
+    )
 
 
 def parse_arguments(argv: list[str], description: str = "") -> EvaluationArguments:
@@ -131,7 +135,7 @@ def parse_arguments(argv: list[str], description: str = "") -> EvaluationArgumen
     check_flags(arguments, RANGES)
     if arguments.packing not in (None, "pack", "wrap", "pad"):
         refuse(f"--packing {arguments.packing} is unknown; give 'pack', 'wrap' or 'pad'.")
-    if arguments.json is not None:
+    if arguments.json not in (None, TO_OUTPUT):
         check_output_file("--json", arguments.json)
     check_output_folder("--results", arguments.results)
     with refusing():

@@ -1,8 +1,8 @@
 """Fine-tunes a saved pipeline on other data: by a LoRA adapter, or with `--full` all of its weights.
 
-    accelerate launch examples/finetune_lora.py --pipeline out/sawtooth-di/di-ladd --output_dir out/lora
-    accelerate launch examples/finetune_lora.py --pipeline user/model --train_file texts.txt --merge --output_dir out/a
-    accelerate launch examples/finetune_lora.py --pipeline user/model --train_file texts.txt --full --output_dir out/b
+    ladd finetune out/sawtooth-di/di-ladd --output_dir out/lora
+    ladd finetune user/model --train_file texts.txt --merge --output_dir out/a
+    ladd finetune user/model --train_file texts.txt --full --output_dir out/b
 
 The data is a text per line, or by default sawtooths with their teeth at one place. As in stage 2 of the training, the
 encoder is fixed, so that the latents keep their meaning, unless `--train_encoder`. `--help` lists all arguments.

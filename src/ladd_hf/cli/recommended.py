@@ -50,8 +50,8 @@ def told_data(task: Task, blocks: Any) -> str:
     return f"{task.name}: {trained} to train on, {counted} held out."
 
 
-def told_choice(config: LaddConfig, stages: list[dict[str, Any]], max_steps: int) -> str:
-    """Tells which latents and stages were chosen."""
+def told_choice(config: LaddConfig, stages: Any, max_steps: int) -> str:
+    """Tells which latents and stages were chosen, these as data."""
     if config.latent_type == "none":
         return "Recommended: MDLM, without latents."
     tokens = config.max_position_embeddings / config.latent_length

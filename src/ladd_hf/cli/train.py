@@ -1,8 +1,9 @@
 """Trains LADD and its baseline MDLM alike, and compares their samples at few evaluations.
 
-    accelerate launch examples/train_ladd.py                                            # sawtooth, Di-LADD, minutes
-    accelerate launch examples/train_ladd.py --config examples/configs/python-docs-di.yaml      # text, half an hour
-    accelerate launch examples/train_ladd.py --max_steps 200 --seed 1 --output_dir out/quick
+    ladd train                                                  # sawtooth, Di-LADD, minutes
+    ladd train python-docs-di                                   # text, half an hour
+    ladd train --data my.txt                                    # your own, by the recipe own-texts
+    ladd train --max_steps 200 --seed 1 --output_dir out/quick
 
 A recipe is a YAML file of the fields in `recipes.py`, given with `--config` or as the first argument; flags override
 it, `--unset FIELD ...` takes fields out of it, and `--help` lists them all. Its `base` names a recipe, or a list of
@@ -15,11 +16,13 @@ import copy
 import json
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -51,6 +54,7 @@ from ..training.model_card import METHODS, Temperatures
 from ..training.run_facts import running_command
 from ..training.run_folders import set_aside
 from ..training.trainer import LaddTrainer
+from ..utils import own_command
 from .command_line import refuse, refusing
 from .recipes import RunArguments, baseline_arguments, parse_arguments
 from .recommended import least_tokens, number_of_tokens, recommended_stages, told_choice, told_data
@@ -303,12 +307,22 @@ def main(argv: list[str]) -> None:
         "seconds": {**seconds, "everything": time.time() - start},
     }
     (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
-    plot(task, quality, folder / "results.png", run.num_samples)
-    print(f"\nTable, plot and pipelines are in {folder} ({time.time() - start:.0f} s in all). Next, try:\n")
+    drawn = find_spec("matplotlib") is not None  # of the extra `plot`
+    if drawn:
+        plot(task, quality, folder / "results.png", run.num_samples)
+    left = "Table, plot and pipelines" if drawn else "Table and pipelines"
+    print(f"\n{left} are in {folder} ({time.time() - start:.0f} s in all). Next, try:\n")
+    print(f"  {_next_command(folders['ladd'], task)}\n")
+
+
+def _next_command(folder: Path, task: Task) -> str:
+    """Returns a command that writes with the trained pipeline."""
+    if own_command.is_running():
+        return f"ladd generate {shlex.quote(str(folder))} -n 4 --steps 2"
     written = "sequences" if task.tokenizer is None else "texts"
-    print(
-        f'  {sys.executable} -c "from ladd_hf import LaddPipeline; '
-        f"print(LaddPipeline.from_pretrained('{folders['ladd']}')(num_steps=2, batch_size=4).{written})\"\n"
+    return (
+        f'{sys.executable} -c "from ladd_hf import LaddPipeline; '
+        f"print(LaddPipeline.from_pretrained('{folder}')(num_steps=2, batch_size=4).{written})\""
     )
 
 

@@ -1,7 +1,7 @@
 """Writes many samples of a pipeline to one file, on any number of processes.
 
-    accelerate launch examples/generate.py --pipeline out/sawtooth-di/di-ladd --num_samples 1000 --num_steps 8
-    accelerate launch --num_processes 4 examples/generate.py --pipeline user/model --prompts prompts.txt --top_p 0.9
+    ladd write out/sawtooth-di/di-ladd --num_samples 1000 --num_steps 8
+    ladd write user/model --processes 4 --prompts prompts.txt --top_p 0.9
 
 Each line of the file is a sample: `{"index": 0, "text": ..., "nfe": 8}`, `"ids"` if the pipeline has no tokenizer.
 Sample `i` is drawn from random numbers of the seed and of `i` alone: the file is the same for any number of processes
@@ -21,21 +21,16 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from diffusers.utils import logging as diffusers_logging
-from transformers.utils import logging as transformers_logging
 
 from ..diffusion.rng import RowGenerator
-from ..diffusion.token_waiting import TOKEN_WAITINGS
 from ..pictures import record, show
 from ..pipelines.pipeline_ladd import LaddPipeline
-from ..schedulers.scheduling_joint import LaddJointScheduler
-from ..schedulers.scheduling_ladd import LaddScheduler
-from ..schedulers.scheduling_sequential import LaddSequentialScheduler
 from ..utils.number_ranges import COUNT, SEED_OF_64_BITS
-from .command_line import CommandLine, check_flags, check_output_file, loading, named, refuse, refusing
+from .command_line import CommandLine, check_flags, check_output_file, named, refuse, refusing
 from .local_texts import lines_of
+from .output import TimeLeft
+from .pipelines import check_sampling, loaded_pipeline, quiet_libraries
 
-SCHEDULERS = {"joint": LaddJointScheduler, "sequential": LaddSequentialScheduler}  # others are paths as data
 # Ranges of the numeric flags; the pipeline checks those that depend on the model.
 RANGES = {
     **dict.fromkeys(("num_samples", "num_steps", "batch_size", "length"), COUNT),
@@ -90,15 +85,7 @@ def parse_arguments(argv: list[str]) -> GenerationArguments:
     parser = CommandLine(GenerationArguments, description=__doc__.split("\n")[0])
     (arguments,) = parser.parse(named(argv, "--pipeline"))
     check_flags(arguments, RANGES)
-    if arguments.schedule is not None:
-        try:
-            LaddScheduler(path=arguments.schedule)
-        except ValueError as error:
-            refuse(f"--schedule {arguments.schedule}: {error}")
-    if arguments.token_waiting is not None and arguments.token_waiting not in TOKEN_WAITINGS:
-        refuse(f"--token_waiting {arguments.token_waiting} is unknown; give one of {', '.join(TOKEN_WAITINGS)}.")
-    if arguments.dtype not in ("float32", "bfloat16", "float16"):
-        refuse(f"--dtype {arguments.dtype} is unknown; give float32, bfloat16 or float16.")
+    check_sampling(arguments.schedule, arguments.token_waiting, arguments.dtype)
     if arguments.prompts is not None and not Path(arguments.prompts).is_file():
         refuse(f"--prompts {arguments.prompts} is not a file; give one with a prompt on each line.")
     check_output_file("--output", arguments.output)
@@ -108,17 +95,9 @@ def parse_arguments(argv: list[str]) -> GenerationArguments:
 def load(arguments: GenerationArguments, device: torch.device) -> LaddPipeline:
     """Returns the pipeline on its device, with the requested schedule and waiting, and the saved scheduler's other
     options."""
-    with loading(f"--pipeline {arguments.pipeline}"):
-        pipeline = LaddPipeline.from_pretrained(arguments.pipeline, dtype=getattr(torch, arguments.dtype))
-    if arguments.schedule is not None:
-        kind = SCHEDULERS.get(arguments.schedule, LaddScheduler)
-        path = {"path": arguments.schedule} if kind is LaddScheduler else {}
-        pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **path)
-    if arguments.token_waiting is not None:
-        own = pipeline.scheduler
-        pipeline.scheduler = type(own).from_config(own.config, token_waiting=arguments.token_waiting)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(device)
+    return loaded_pipeline(
+        arguments.pipeline, device, arguments.dtype, arguments.schedule, arguments.token_waiting, "--pipeline"
+    )
 
 
 def samples(
@@ -150,9 +129,7 @@ def samples(
 def main(argv: list[str]) -> None:
     """Writes each process's share beside the output; the first process joins them."""
     arguments = parse_arguments(argv)
-    for library in (transformers_logging, diffusers_logging):
-        library.set_verbosity_error()
-        library.disable_progress_bar()
+    quiet_libraries()
     state = PartialState(cpu=arguments.cpu or not torch.accelerator.is_available())
     with refusing():
         prompts = lines_of(arguments.prompts) if arguments.prompts else []
@@ -168,9 +145,12 @@ def main(argv: list[str]) -> None:
     with refusing(ImportError):
         try:
             pipeline = load(arguments, state.device)
+            tell = TimeLeft(f"{len(share):,} samples") if state.is_main_process and not arguments.watch else None
             with part.open("w", encoding="utf-8", newline="\n") as file:
-                for sample in samples(pipeline, share, prompts, arguments):
+                for number, sample in enumerate(samples(pipeline, share, prompts, arguments), 1):
                     file.write(json.dumps(sample, ensure_ascii=False) + "\n")
+                    if tell is not None:
+                        tell(number / len(share))
         except (ValueError, OSError, ImportError):
             part.unlink(missing_ok=True)
             raise

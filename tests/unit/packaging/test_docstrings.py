@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 SOURCES = [
-    path for folder in ("src/ladd_hf", "examples", "benchmarks") for path in sorted((ROOT / folder).rglob("*.py"))
+    path for folder in ("src", "examples", "benchmarks") for path in sorted((ROOT / folder).rglob("*.py"))
 ]
 TEXTS = [*SOURCES, *sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CHANGELOG.md"]
 QUESTION = re.compile(r"(What|Which|Where|How|Whether)\b")
