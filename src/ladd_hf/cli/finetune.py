@@ -34,6 +34,7 @@ from ..training.trainer import LaddTrainer
 from ..utils.number_ranges import COUNT, POSITIVE, SHARE_BELOW_ONE
 from .command_line import CommandLine, check_flags, check_output_folder, loading, named, refuse, refusing
 from .local_texts import lines_of
+from .pipelines import check_model
 
 # The encoder and its quantiser, by the names of their modules.
 _OF_LATENTS = r"(encoder|quantizer)\..*"
@@ -159,6 +160,7 @@ def main(argv: list[str]) -> None:
     # 1. The model and its data
     with refusing():
         with loading(f"--pipeline {run.pipeline}"):
+            check_model(run.pipeline)
             pipeline = LaddPipeline.from_pretrained(run.pipeline)
         model = pipeline.model
         train_set, eval_set = data(run, training, pipeline)
@@ -176,7 +178,8 @@ def main(argv: list[str]) -> None:
     # 2. Training, and the bound on held-out texts before and after it
     bounds = {}
     if not trainer.is_fsdp_enabled:  # FSDP2 prepares model and optimiser together, when training begins
-        bounds["before"] = trainer.evaluate()["eval_loss"]
+        with refusing():  # texts that the model cannot read
+            bounds["before"] = trainer.evaluate()["eval_loss"]
     if training.start_anew:
         with training.main_process_first(local=False, desc="moving an earlier run aside"):
             set_aside(str(training.output_dir), also=RESULTS)

@@ -13,7 +13,7 @@ from typing import Any
 def say(document: Any, lines: Iterable[str], as_json: bool) -> None:
     """Prints the document, or the lines that say the same to people."""
     if as_json:
-        print(json.dumps(document, ensure_ascii=False, indent=1))
+        print(json.dumps(document, ensure_ascii=not (sys.stdout.encoding or "").lower().startswith("utf")))
     else:
         for line in lines:
             print(line)

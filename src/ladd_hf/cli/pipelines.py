@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import torch
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
@@ -15,6 +18,7 @@ from .command_line import loading, refuse
 
 SCHEDULERS = {"joint": LaddJointScheduler, "sequential": LaddSequentialScheduler}  # others are paths as data
 DTYPES = ("float32", "bfloat16", "float16")
+_REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 def check_sampling(schedule: str | None, token_waiting: str | None, dtype: str) -> None:
@@ -30,6 +34,13 @@ def check_sampling(schedule: str | None, token_waiting: str | None, dtype: str) 
         refuse(f"--dtype {dtype} is unknown; give {', '.join(DTYPES[:-1])} or {DTYPES[-1]}.")
 
 
+def check_model(model: str) -> None:
+    """Raises `ValueError` for what is neither a folder nor the name of a repository, which the Hub need not be asked
+    for."""
+    if not Path(model).is_dir() and (Path(model).exists() or not _REPOSITORY.fullmatch(model)):
+        raise ValueError("there is no such folder: give one that holds a pipeline, or a repository as user/name.")
+
+
 def loaded_pipeline(
     model: str,
     device: torch.device,
@@ -41,6 +52,7 @@ def loaded_pipeline(
     """Returns a pipeline on its device, with the requested schedule and waiting, and the saved scheduler's other
     options. Raises `ValueError`, which names the model by its `flag`, if it cannot be loaded."""
     with loading(f"{flag} {model}".strip()):
+        check_model(model)
         pipeline = LaddPipeline.from_pretrained(model, dtype=getattr(torch, dtype))
     if schedule is not None:
         kind = SCHEDULERS.get(schedule, LaddScheduler)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -50,8 +50,8 @@ def told_data(task: Task, blocks: Any) -> str:
     return f"{task.name}: {trained} to train on, {counted} held out."
 
 
-def told_choice(config: LaddConfig, stages: Any, max_steps: int) -> str:
-    """Tells which latents and stages were chosen, these as data."""
+def told_choice(config: LaddConfig, stages: Sequence[tuple[str, int]]) -> str:
+    """Tells which latents and stages, with their numbers of steps, were chosen."""
     if config.latent_type == "none":
         return "Recommended: MDLM, without latents."
     tokens = config.max_position_embeddings / config.latent_length
@@ -61,10 +61,9 @@ def told_choice(config: LaddConfig, stages: Any, max_steps: int) -> str:
         kinds = f", out of {config.codebook_size:,} codes"
     if isinstance(prediction := config.latent_prediction_type, Mapping) and "count" in prediction:
         kinds = f", out of {prediction['count']:,} anchors"
-    rest = max_steps - sum(stage.get("steps", 0) for stage in stages)
-    lengths = ", ".join(f"{stage['name']} {stage.get('steps', rest):,}" for stage in stages)
+    lengths = ", ".join(f"{name} {steps:,}" for name, steps in stages)
     many = f"{config.latent_length} latents" if config.latent_length > 1 else "1 latent"
     return (
-        f"Recommended: {METHODS[config.latent_type]} with {many}, {each}{kinds}; stages of {max_steps:,} "
+        f"Recommended: {METHODS[config.latent_type]} with {many}, {each}{kinds}; stages, in "
         f"steps: {lengths}. Any flag of --help changes it."
     )

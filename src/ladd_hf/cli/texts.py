@@ -136,9 +136,10 @@ def _run(
         show(recorder.trajectory(output.lengths), pipeline.tokenizer)
     samples = _samples(output, prompts)
     told = [printable(one["text"]) if "text" in one else " ".join(map(str, one["ids"])) for one in samples]
-    about = f"({output.nfe} evaluations each, seed {writing.seed})"
     lines = told if len(told) == 1 else [f"{number}  {text}" for number, text in enumerate(told, 1)]
-    say({"model": model, "seed": writing.seed, "nfe": output.nfe, "samples": samples}, [*lines, about], writing.json)
+    say({"model": model, "seed": writing.seed, "nfe": output.nfe, "samples": samples}, lines, writing.json)
+    if not writing.json:  # beside the texts, which alone go into a file
+        print(f"({output.nfe} evaluations each, seed {writing.seed})", file=sys.stderr)
 
 
 def _samples(output: Any, prompts: Sequence[str]) -> list[dict[str, Any]]:

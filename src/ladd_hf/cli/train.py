@@ -197,7 +197,7 @@ def main(argv: list[str]) -> None:
         if training.process_index == 0:  # only this one judges
             if run.recommended:
                 print(told_data(task, data[0]))
-                print(told_choice(configs["ladd"], training.stages, training.max_steps), flush=True)
+                print(told_choice(configs["ladd"], training.stage_plan.lengths()), flush=True)
             task.reference(run.num_samples)
 
     # 2. Training, of both models on the same data
