@@ -193,7 +193,7 @@ def test_the_command_is_the_one_that_was_given(environment, world_size, expected
     [
         ({}, 1, "ladd train --seed 1"),
         ({"LADD_LAUNCH": "/somewhere", "ACCELERATE_MIXED_PRECISION": "no"}, 4, "ladd train --seed 1"),
-        ({"ACCELERATE_MIXED_PRECISION": "no"}, 4, "accelerate launch --num_processes 4 ladd train --seed 1"),
+        ({"ACCELERATE_MIXED_PRECISION": "no"}, 4, "accelerate launch --num_processes 4 -m ladd_command train --seed 1"),
     ],
 )
 def test_the_command_ladd_is_told_as_it_was_given(environment, world_size, expected, monkeypatch):

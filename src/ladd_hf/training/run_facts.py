@@ -178,15 +178,18 @@ def running_command(world_size: int = 1) -> str:
     """Returns the command line of this process as launched, without paths that lead to its working directory."""
     if Path(sys.argv[0]).name in ("-c", "") or not sys.argv[0]:
         return "(from an interactive session)"
-    words = shlex.join(map(public_argument, sys.argv))
-    if own_command.launched():
-        return words
-    launcher = "" if own_command.is_running() else "python"
+    words = list(map(public_argument, sys.argv))
+    launchers = ("ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID")
+    if own_command.launched() or (own_command.is_running() and not any(name in os.environ for name in launchers)):
+        return shlex.join(words)
+    if own_command.is_running():  # which others launch as a module
+        words = ["-m", own_command.MODULE, *words[1:]]
+    launcher = "python"
     if "ACCELERATE_MIXED_PRECISION" in os.environ:  # set by `accelerate launch`
         launcher = "accelerate launch" + (f" --num_processes {world_size}" if world_size > 1 else "")
     elif "TORCHELASTIC_RUN_ID" in os.environ:
         launcher = f"torchrun --nproc_per_node {world_size}"
-    return f"{launcher} {words}".strip()
+    return f"{launcher} {shlex.join(words)}"
 
 
 def dataset_name(dataset: Any) -> str:

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-NAME = "ladd"
+NAME, MODULE = "ladd", "ladd_command"
 # Environment variable of processes that `ladd` started: the folder in which they leave what it is to say.
 FOLDER = "LADD_LAUNCH"
 _REFUSAL = "refusal.txt"
