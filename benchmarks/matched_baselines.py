@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,18 +22,16 @@ from typing import Any
 
 import torch
 
+from ladd_hf import LaddForDiffusionLM
+from ladd_hf.cli.recipes import baseline_arguments, parse_arguments
+from ladd_hf.data import make_tokenizer
+from ladd_hf.diffusion.time_sampling import TrainingNoise
+from ladd_hf.metrics.flops import FlopCounter
+from ladd_hf.models.encoders.encoder_options import PretrainedOptions
+from ladd_hf.tasks import SawtoothTask, Task, TextTask
+
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "examples" / "configs"
-sys.path.insert(0, str(ROOT / "examples"))  # as where an example is run: its modules stand beside it
-
-from recipes import baseline_arguments, parse_arguments  # noqa: E402
-
-from ladd_hf import LaddForDiffusionLM  # noqa: E402
-from ladd_hf.data import make_tokenizer  # noqa: E402
-from ladd_hf.diffusion.time_sampling import TrainingNoise  # noqa: E402
-from ladd_hf.metrics.flops import FlopCounter  # noqa: E402
-from ladd_hf.models.encoders.encoder_options import PretrainedOptions  # noqa: E402
-from ladd_hf.tasks import SawtoothTask, Task, TextTask  # noqa: E402
 
 # Endings of baselines' names, and the number of a `Cost` in which each equals its recipe.
 MATCHES = {"flops": "flops", "longer": "flops", "parameters": "parameters", "blocks": "block_weights"}

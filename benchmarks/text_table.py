@@ -23,11 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from ladd_hf.cli.recipe_files import read_recipe
+
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "examples" / "configs"
-sys.path.insert(0, str(ROOT / "examples"))  # as where an example is run: its modules stand beside it
-
-from recipe_files import read_recipe  # noqa: E402
 
 RECIPES = ("python-docs-di", "python-docs-co", "python-docs-mdlm-flops", "python-docs-mdlm-longer")
 REQUEST = "request.json"  # beside a run's results: recipe and flags that they belong to

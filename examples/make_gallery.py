@@ -23,13 +23,22 @@ from typing import Any
 
 import datasets
 import torch
-from command_line import CommandLine, check_flags, check_output_file, check_output_folder, loading, refuse, refusing
 from diffusers.utils import logging as diffusers_logging
 from gallery_evaluations import DPI, comparison_of, of_evaluation, slug
 from gallery_page import Picture, Section, gallery_page, public
 from transformers.utils import logging as transformers_logging
 
 from ladd_hf import LaddPipeline, LaddTunedScheduler, tune_schedule
+from ladd_hf.cli.command_line import (
+    CommandLine,
+    check_flags,
+    check_output_file,
+    check_output_folder,
+    loading,
+    named,
+    refuse,
+    refusing,
+)
 from ladd_hf.data import LaddCollator
 from ladd_hf.diffusion.loss_table import LossTable
 from ladd_hf.diffusion.paths import JOINT, SEQUENTIAL
@@ -75,8 +84,7 @@ class GalleryArguments:
 def parse_arguments(argv: list[str]) -> GalleryArguments:
     """Parses the command line. Exits with a message for invalid settings, before anything is loaded."""
     parser = CommandLine(GalleryArguments, description=__doc__.split("\n")[0])
-    named = ["--runs", *argv] if argv and not argv[0].startswith("-") else argv
-    (arguments,) = parser.parse(named)
+    (arguments,) = parser.parse(named(argv, "--runs"))
     check_flags(arguments, RANGES)
     if len(arguments.data) not in (1, len(arguments.runs)):
         refuse(

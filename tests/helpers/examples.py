@@ -8,18 +8,17 @@ from pathlib import Path
 # as it is where the example is run: its modules stand beside it
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples"))
 
-import convert_checkpoint
-import evaluate_ladd
-import finetune_lora
 import gallery_evaluations
-import generate
 import make_gallery
-import recipe_stages
-import recipes
-import reporting
-import train_ladd
 from gallery_page import folded
-from local_texts import lines_of
+
+from ladd_hf.cli import convert as convert_checkpoint
+from ladd_hf.cli import evaluate as evaluate_ladd
+from ladd_hf.cli import finetune as finetune_lora
+from ladd_hf.cli import recipe_stages, recipes, reporting
+from ladd_hf.cli import train as train_ladd
+from ladd_hf.cli import write as generate
+from ladd_hf.cli.local_texts import lines_of
 
 __all__ = [
     "convert_checkpoint",

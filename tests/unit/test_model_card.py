@@ -188,6 +188,23 @@ def test_the_command_is_the_one_that_was_given(environment, world_size, expected
     assert running_command(world_size) == expected
 
 
+@pytest.mark.parametrize(
+    ("environment", "world_size", "expected"),
+    [
+        ({}, 1, "ladd train --seed 1"),
+        ({"LADD_LAUNCH": "/somewhere", "ACCELERATE_MIXED_PRECISION": "no"}, 4, "ladd train --seed 1"),
+        ({"ACCELERATE_MIXED_PRECISION": "no"}, 4, "accelerate launch --num_processes 4 -m ladd_command train --seed 1"),
+    ],
+)
+def test_the_command_ladd_is_told_as_it_was_given(environment, world_size, expected, monkeypatch):
+    for name in ("ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID", "LADD_LAUNCH"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.argv", ["ladd", "train", "--seed", "1"])
+    assert running_command(world_size) == expected
+
+
 @pytest.mark.parametrize("trained", [False, True])
 def test_a_card_names_the_pretrained_encoder_and_how_its_states_become_latents(
     trained, make_trainer, tiny_model, tmp_path

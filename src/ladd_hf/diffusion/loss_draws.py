@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -117,8 +117,11 @@ class TextLosses:
         """M, 0 without latents."""
         return 0 if self._clean is None else int(self._clean.shape[1])
 
-    def means(self, draws: Sequence[LossDraw], shape: tuple[int, int], rows_at_once: int) -> tuple[Numbers, Numbers]:
+    def means(
+        self, draws: Sequence[LossDraw], shape: tuple[int, int], rows_at_once: int, count: Callable[[int], None]
+    ) -> tuple[Numbers, Numbers]:
         """Returns the mean losses of each text over the draws: of the tokens `(B, *shape)`, and of the latents.
+        `count` is called with the number of draws of each evaluation.
 
         Those of the latents are `(B, *shape)` per unit of their progress, or `(B, *shape, g_y)` nats of the steps to
         each later time of the axis, if the channel has no rate.
@@ -134,6 +137,7 @@ class TextLosses:
                 of_draws = found.view(len(group), len(self._texts), *found.shape[1:]).cpu().numpy()
                 for draw, losses in zip(group, of_draws, strict=True):
                     means[int(of_latents)][:, draw.row, draw.column] += losses / draw.total
+                count(len(group))
         return means
 
     def _of_tokens(self, draws: Sequence[LossDraw]) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ def measure_losses(
     seed: int = 0,
     latents_first: bool = False,
     latent_width: float = 0.0,
+    tell: Callable[[float], None] | None = None,
 ) -> LossTable:
     """Measures a denoiser's mean losses at the points of a grid of the two times.
 
@@ -40,6 +41,7 @@ def measure_losses(
         latents_first: measure only points of runs that write the latents before the tokens.
         latent_width: noise, as a share of their signal, with which continuous latents are known well enough, if clean
             ones have no probability.
+        tell: is called with the share that is measured, from time to time.
 
     Raises `ValueError` for fewer than two texts, which have no standard error, and for losses that are not finite.
     """
@@ -63,7 +65,15 @@ def measure_losses(
         for draw in repeated_draws(loss, axes[loss.of_latents], lengths[loss.of_latents], num_draws)
     ]
     shape = (len(axes[0].measured), len(axes[1].measured))
-    parts = zip(*(texts.means(draws, shape, rows_at_once) for texts in measured), strict=True)
+    done = 0
+
+    def count(number: int) -> None:
+        nonlocal done
+        done += number
+        if tell is not None:
+            tell(done / (len(draws) * len(measured)))
+
+    parts = zip(*(texts.means(draws, shape, rows_at_once, count) for texts in measured), strict=True)
     token_losses, latent_losses = (np.concatenate(of_texts) for of_texts in parts)  # (texts, g_x, g_y, ...)
     if latent_losses.ndim > token_losses.ndim:
         latent_losses = latent_losses - latent_losses.swapaxes(-1, -2)  # a step back would give back what it cost

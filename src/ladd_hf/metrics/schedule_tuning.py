@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, Literal
@@ -40,6 +40,7 @@ def tune_schedule(
     batch_size: int = 64,
     rows_at_once: int = 512,
     seed: int = 0,
+    tell: Callable[[float], None] | None = None,
     **options: Any,
 ) -> LaddTunedScheduler:
     """Finds, for any number of steps, the path of the time square whose samples have the least bound.
@@ -64,6 +65,7 @@ def tune_schedule(
         batch_size: texts at once; the schedule does not depend on it.
         rows_at_once: rows of an evaluation, of several points of the grid.
         seed: of the noise.
+        tell: is called with the share of the losses that is measured, from time to time.
         options: `latent_solver`, `unmasking` and other options of [`LaddTunedScheduler`].
 
     Raises `ValueError` for texts that the model does not take, for fewer than two, and for budgets that have no run.
@@ -81,7 +83,7 @@ def tune_schedule(
     latents_first = alone == "always" or (alone == "masked" and cost == "flops")
     with evaluation_mode(model), torch.no_grad():
         batches = list(held_out_batches(model, data, num_texts, batch_size))
-        table = measure_losses(model, batches, cells, num_draws, rows_at_once, seed, latents_first, latent_width)
+        table = measure_losses(model, batches, cells, num_draws, rows_at_once, seed, latents_first, latent_width, tell)
         latent_cost = latent_step_cost(model, batches[0]) if cost == "flops" else None
     of_model = {} if config is None else LaddTunedScheduler.options_of(config)
     tuned = LaddTunedScheduler(table, latent_cost, budgets, **{**of_model, **options})

@@ -29,6 +29,7 @@ from ..diffusion.paths import path_data, path_name
 from ..models.adapters import has_adapters
 from ..models.eval_mode import evaluation_mode
 from ..models.modeling_ladd import LaddForDiffusionLM
+from ..utils import own_command
 from ..utils.local_paths import public_argument, public_name
 from .arguments import LaddTrainingArguments
 from .recorded_trainer import RecordedTrainer
@@ -177,12 +178,18 @@ def running_command(world_size: int = 1) -> str:
     """Returns the command line of this process as launched, without paths that lead to its working directory."""
     if Path(sys.argv[0]).name in ("-c", "") or not sys.argv[0]:
         return "(from an interactive session)"
+    words = list(map(public_argument, sys.argv))
+    launchers = ("ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID")
+    if own_command.launched() or (own_command.is_running() and not any(name in os.environ for name in launchers)):
+        return shlex.join(words)
+    if own_command.is_running():  # which others launch as a module
+        words = ["-m", own_command.MODULE, *words[1:]]
     launcher = "python"
     if "ACCELERATE_MIXED_PRECISION" in os.environ:  # set by `accelerate launch`
         launcher = "accelerate launch" + (f" --num_processes {world_size}" if world_size > 1 else "")
     elif "TORCHELASTIC_RUN_ID" in os.environ:
         launcher = f"torchrun --nproc_per_node {world_size}"
-    return f"{launcher} {shlex.join(map(public_argument, sys.argv))}"
+    return f"{launcher} {shlex.join(words)}"
 
 
 def dataset_name(dataset: Any) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from helpers.examples import recipes
 from helpers.examples import train_ladd as example
-from recipes import baseline_arguments
 
 RECIPE = """
 latent_type: discrete
@@ -27,7 +27,7 @@ def test_a_recipe_and_flags_over_it(tmp_path):
     assert [one.consistency_weight for one in objectives] == [0.5, 0.5, 2.0]
     assert all((one.consistency_min_jump, one.consistency_max_jump) == (0.5, 1.0) for one in objectives)
     assert all(one.consistency_teacher == "model" and one.consistency_clean_latents for one in objectives)
-    baseline = baseline_arguments(training, tmp_path / "mdlm").objective_at(7)
+    baseline = recipes.baseline_arguments(training, tmp_path / "mdlm").objective_at(7)
     assert baseline.consistency_weight == 0.5 and not baseline.consistency_clean_latents
     baseline.check_fits("none")
 

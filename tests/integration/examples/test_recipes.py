@@ -21,7 +21,7 @@ from ladd_hf.tasks import SawtoothTask, TextTask
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFIGS = ROOT / "examples" / "configs"
-RECIPES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+RECIPES = sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem != "own-texts")  # whose texts are the user's
 # Those that are not the paper's experiments
 OURS = {name for name in RECIPES if name.startswith(("python-docs", "package-docs"))} | {
     "sawtooth-co",

@@ -53,7 +53,8 @@ def test_its_commands_name_scripts_files_and_flags_that_exist():
     for line in lines:
         words = shlex.split(line)
         (script,) = [word for word in words if word.endswith(".py")]
-        source = (ROOT / script).read_text()
+        (job,) = re.findall(r"^from ladd_hf\.cli\.(\w+) import main$", (ROOT / script).read_text(), re.MULTILINE)
+        source = (ROOT / "src" / "ladd_hf" / "cli" / f"{job}.py").read_text()
         of_launch, of_script = words[: words.index(script)], words[words.index(script) + 1 :]
         for word in of_launch:
             assert not word.endswith(".yaml") or (ROOT / word).is_file(), word

@@ -24,7 +24,13 @@ sys.path = [entry for entry in sys.path if Path(entry).resolve() != source]
 
 import ladd_hf
 
-names = [module.name for module in pkgutil.walk_packages(ladd_hf.__path__, "ladd_hf.")]
+import ladd_command
+
+names = [
+    module.name
+    for package in (ladd_hf, ladd_command)
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+]
 for module in [ladd_hf, *(importlib.import_module(name) for name in names if not name.endswith("__main__"))]:
     assert Path(module.__file__).is_relative_to(target), f"{module.__name__} came from {module.__file__}"
 assert importlib.metadata.version("ladd_hf") == ladd_hf.__version__
@@ -92,15 +98,41 @@ def test_the_sdist_holds_the_project_and_gives_the_same_wheel(wheel: Path, tmp_p
         }
 
 
-def test_every_module_of_the_installed_wheel_imports_without_the_checkout(wheel: Path, tmp_path: Path) -> None:
-    target, elsewhere = tmp_path / "installed", tmp_path / "elsewhere"
-    elsewhere.mkdir()
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the package and its scripts."""
+    target = tmp_path_factory.mktemp("installed")
     run(sys.executable, "-m", "pip", "install", "--no-index", "--no-deps", "--target", target, wheel)
+    return target
+
+
+def test_every_module_of_the_installed_wheel_imports_without_the_checkout(installed: Path, tmp_path: Path) -> None:
     run(
-        *(sys.executable, "-c", IMPORT_EVERYTHING, SOURCE, target),
-        cwd=elsewhere,
-        env={**os.environ, "PYTHONPATH": str(target)},
+        *(sys.executable, "-c", IMPORT_EVERYTHING, SOURCE, installed),
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(installed)},
     )
+
+
+def test_the_installed_command_helps_at_once_and_trains_on_a_file(installed: Path, tmp_path: Path) -> None:
+    (script,) = (installed / "bin").glob("ladd*")
+    environment = {**os.environ, "PYTHONPATH": str(installed), "PYTHONPROFILEIMPORTTIME": "1"}
+    helped = subprocess.run([script, "--help"], env=environment, capture_output=True, text=True)
+    assert helped.returncode == 0 and "generate" in helped.stdout, helped.stderr
+    loaded = {line.split("|")[-1].strip().split(".")[0] for line in helped.stderr.splitlines() if "|" in line}
+    assert "typer" in loaded and loaded.isdisjoint({"ladd_hf", "torch", "transformers", "accelerate"})
+
+    environment.pop("PYTHONPROFILEIMPORTTIME")
+    words = {**environment, "_LADD_COMPLETE": "complete_bash", "COMP_WORDS": "ladd gen", "COMP_CWORD": "1"}
+    completed = subprocess.run([script], env=words, capture_output=True, text=True)
+    assert completed.stdout.split() == ["generate"], completed.stderr
+
+    lines = [f"On day {n} the cat saw {n * n} birds near the {('hill', 'lake', 'road')[n % 3]}." for n in range(200)]
+    (tmp_path / "my.txt").write_text("\n".join(lines))
+    tiny = "--length 16 --hidden_size 32 --num_hidden_layers 1 --max_steps 4 --warmup_steps 1 --use_cpu --cpu_threads 1"
+    tiny += " --per_device_train_batch_size 4 --num_samples 8 --budgets 2 --num_eval_sequences 4"
+    run(script, "train", "--data", "my.txt", *tiny.split(), cwd=tmp_path, env=environment)
+    assert (tmp_path / "out" / "own-texts" / "di-ladd" / "model_index.json").is_file()
 
 
 def test_a_type_checker_sees_the_public_types_of_the_installed_package(wheel: Path, tmp_path: Path) -> None:

@@ -170,3 +170,9 @@ def test_a_table_is_json_data_and_back():
             LossTable.parsed(wrong)
     with pytest.raises(ValueError, match="has shape"):
         LossTable.parsed({**table.data(), "token_losses": [[1.0]]})
+
+
+def test_the_share_that_is_measured_is_told_up_to_all_of_it():
+    shares: list[float] = []
+    measure_losses(ExactDenoiser(random_table()), batches(texts(10), 5), 2, rows_at_once=20, tell=shares.append)
+    assert len(shares) > 4 and shares == sorted(shares) and shares[0] > 0 and shares[-1] == pytest.approx(1)

@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-SOURCES = [
-    path for folder in ("src/ladd_hf", "examples", "benchmarks") for path in sorted((ROOT / folder).rglob("*.py"))
-]
+SOURCES = [path for folder in ("src", "examples", "benchmarks") for path in sorted((ROOT / folder).rglob("*.py"))]
 TEXTS = [*SOURCES, *sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*.md"))]
 QUESTION = re.compile(r"(What|Which|Where|How|Whether)\b")
 

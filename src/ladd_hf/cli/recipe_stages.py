@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from json import JSONDecodeError
-from typing import Any
+from typing import Any, TypeGuard
 
 Stages = list[Any]  # names, and mappings with `name`
 
@@ -129,5 +129,5 @@ def _values(flags: Sequence[str]) -> dict[str, str]:
     return values
 
 
-def _at_least_1(value: Any) -> bool:
+def _at_least_1(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and value >= 1

@@ -37,7 +37,7 @@ def _fits(value: Any, kind: Any, texts_are_read: bool) -> bool:
     if origin is Literal:
         return any(type(value) is type(one) and value == one for one in get_args(kind))
     if origin is list and isinstance(value, list):
-        return all(_fits(one, *get_args(kind), texts_are_read=False) for one in value)
+        return all(_fits(one, get_args(kind)[0], texts_are_read=False) for one in value)
     if kind == list[int]:
         return _fits(value, int, texts_are_read)
     if kind in (int, float, bool) and isinstance(value, str):

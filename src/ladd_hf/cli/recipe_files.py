@@ -3,15 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
-from local_texts import text_of
-from recipe_stages import changed_stages
+
+from .local_texts import text_of
+from .recipe_stages import changed_stages
 
 # The included recipes, which others may extend.
-CONFIGS = Path(__file__).resolve().parent / "configs"
+CONFIGS = Path(__file__).resolve().parents[1] / "recipes"
+
+
+def recipe_names() -> list[str]:
+    """Returns the names of the included recipes."""
+    return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+
+
+def recipe_path(given: str) -> Path:
+    """Returns the file of a recipe, given by its path or, if it is an included one, by its name.
+
+    Raises `ValueError` for what is neither.
+    """
+    if Path(given).is_file():
+        return Path(given)
+    name = Path(given).name.removesuffix(".yaml")
+    included = CONFIGS / f"{name}.yaml"
+    # `examples/configs/` is where a checkout shows the included ones
+    if included.is_file() and str(Path(given).parent) in (".", str(Path("examples", "configs"))):
+        return included
+    close = get_close_matches(name, recipe_names(), 1)
+    meant = f"did you mean {close[0]}? " if close else ""
+    raise ValueError(f"{given} is not a file, nor the name of an included recipe; {meant}`ladd recipes` lists these.")
 
 
 def read_recipe(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Command lines of the examples: no abbreviated flags, and one sentence with exit code 2 for an error."""
+"""Command lines of the jobs: no abbreviated flags, and one sentence with exit code 2 for an error."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Any, NoReturn
 
 from transformers import HfArgumentParser
 
-from ladd_hf.utils.number_ranges import NumberRange
-from ladd_hf.utils.wrong_objects import described
+from ..utils.number_ranges import NumberRange
+from ..utils.own_command import leave_refusal, program
+from ..utils.wrong_objects import described
 
 
 class Refusal(SystemExit):
@@ -27,16 +28,19 @@ class Refusal(SystemExit):
 def refuse(message: object) -> NoReturn:
     """Ends the script with a sentence, on one line of standard error."""
     said = " ".join(str(message).split())
-    print(f"{Path(sys.argv[0]).name}: error: {said}", file=sys.stderr)
+    line = f"{program()}: error: {said}"
+    if not leave_refusal(line):
+        print(line, file=sys.stderr)
     raise Refusal(said)
 
 
 @contextmanager
 def refusing(*kinds: type[Exception]) -> Iterator[None]:
     """Context in which a `ValueError`, an `OSError`, or an error of `kinds` is the user's, and becomes a refusal."""
+    accepted: tuple[type[Exception], ...] = (ValueError, OSError, *kinds)
     try:
         yield
-    except (ValueError, OSError, *kinds) as error:
+    except accepted as error:
         raise _refused(error) from error
 
 
@@ -56,11 +60,12 @@ def _refused(error: Exception) -> Refusal:
         return refusal
 
 
-def check_flags(arguments: Any, ranges: Mapping[str, NumberRange]) -> None:
-    """Refuses the first flag whose value, if any, is outside of its range."""
+def check_flags(arguments: Any, ranges: Mapping[str, NumberRange], dashes: bool = False) -> None:
+    """Refuses the first flag whose value, if any, is outside of its range; with `dashes` flags are spelt with them."""
     for name, allowed in ranges.items():
         if (value := getattr(arguments, name)) is not None and value not in allowed:
-            refuse(f"--{name} is {described(value)}; give {allowed.accepted}.")
+            flag = name.replace("_", "-") if dashes else name
+            refuse(f"--{flag} is {described(value)}; give {allowed.accepted}.")
 
 
 def check_output_file(flag: str, path: str) -> None:
@@ -83,6 +88,11 @@ def check_output_folder(flag: str, path: str | Path) -> None:
             refuse(f"{flag} {path}{inside} is a file, not a folder to save in: name another folder.")
 
 
+def named(argv: list[str], flag: str) -> list[str]:
+    """Returns a command line in which a first word without a flag is the value of `flag`."""
+    return [flag, *argv] if argv and not argv[0].startswith("-") else argv
+
+
 class CommandLine(HfArgumentParser):
     """A parser of dataclasses, if any, and of added arguments.
 
@@ -90,7 +100,7 @@ class CommandLine(HfArgumentParser):
     """
 
     def __init__(self, kinds: Any = (), **options: Any) -> None:
-        super().__init__(kinds, **{"allow_abbrev": False, **options})
+        super().__init__(kinds, **{"allow_abbrev": False, "prog": program(), **options})
 
     def error(self, message: str) -> NoReturn:
         """Exits with the message, without the usage."""

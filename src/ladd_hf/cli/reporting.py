@@ -8,13 +8,13 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from ladd_hf import LaddTrainer
-from ladd_hf.diffusion.paths import PathSpec, path_name, time_path
-from ladd_hf.diffusion.process import NoiseProcess
-from ladd_hf.tasks import Judgement, Measure, Task
-from ladd_hf.tasks.base import described_counts, described_together
-from ladd_hf.training.model_card import Conditions, SampleScores, ScoresBeside, Temperatures, with_error
-from ladd_hf.training.run_facts import hardware
+from ..diffusion.paths import PathSpec, path_name, time_path
+from ..diffusion.process import NoiseProcess
+from ..tasks import Judgement, Measure, Task
+from ..tasks.base import described_counts, described_together
+from ..training.model_card import Conditions, SampleScores, ScoresBeside, Temperatures, with_error
+from ..training.run_facts import hardware
+from ..training.trainer import LaddTrainer
 
 
 class ProgressLines(TrainerCallback):
@@ -156,7 +156,7 @@ def sample_scores(
     """Returns the judgements of one model's samples, for its card; `temperatures` are those of its schedules."""
     reference, (main, *others) = task.reference(num_samples), task.measures
     counts = described_counts(task.reference_counts(num_samples), num_samples)
-    dtype = str(trainer.model.dtype).removeprefix("torch.")
+    dtype = str(trainer._ladd_model().dtype).removeprefix("torch.")
 
     def table(name: str) -> dict[str, dict[int, float]]:
         return {

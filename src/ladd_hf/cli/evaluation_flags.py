@@ -6,14 +6,21 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from command_line import CommandLine, check_flags, check_output_file, check_output_folder, refuse, refusing
-from recipe_files import yaml_of
-
-from ladd_hf.evaluation import EvaluationSettings
-from ladd_hf.metrics import MODEL_MEASURES, model_measures
-from ladd_hf.tasks.judges import JUDGES, JudgeSpec
-from ladd_hf.utils.number_ranges import COUNT, COUNT_OR_ZERO, POSITIVE, SEED
-from ladd_hf.utils.registry import Registry, Spec
+from ..evaluation import EvaluationSettings
+from ..metrics import MODEL_MEASURES, model_measures
+from ..tasks.judges import JUDGES, JudgeSpec
+from ..utils.number_ranges import COUNT, COUNT_OR_ZERO, POSITIVE, SEED
+from ..utils.registry import Registry, Spec
+from .command_line import (
+    CommandLine,
+    check_flags,
+    check_output_file,
+    check_output_folder,
+    named,
+    refuse,
+    refusing,
+)
+from .recipe_files import yaml_of
 
 # Ranges of the numeric flags.
 RANGES = {
@@ -22,6 +29,7 @@ RANGES = {
     "proposal_width": POSITIVE,
     "seed": SEED,
 }
+TO_OUTPUT = "-"  # a file name that stands for standard output
 # Flags of the texts, which `task_for` takes, and of the settings, under their own names.
 OF_TEXTS = ("split", "text_column", "length", "packing", "separator", "special_tokens", "judge_characters")
 OF_SETTINGS = (
@@ -113,18 +121,20 @@ class EvaluationArguments:
     bf16: bool = field(default=False, metadata={"help": "Evaluate in bfloat16."})
     cpu: bool = field(default=False, metadata={"help": "Run on the CPU, even with an accelerator."})
     results: str = field(default="out/evaluation", metadata={"help": "Folder for JSON, table and plot."})
-    json: str | None = field(default=None, metadata={"help": "A single file for the results of all models as JSON."})
+    json: str | None = field(
+        default=None,
+        metadata={"help": "A single file for the results of all models as JSON; '-' prints them, and nothing else."},
+    )
 
 
 def parse_arguments(argv: list[str], description: str = "") -> EvaluationArguments:
     """Parses the command line. Exits with a message for invalid settings, before anything is loaded."""
     parser = CommandLine(EvaluationArguments, description=description)
-    named = ["--model", *argv] if argv and not argv[0].startswith("-") else argv
-    (arguments,) = parser.parse(named)
+    (arguments,) = parser.parse(named(argv, "--model"))
     check_flags(arguments, RANGES)
     if arguments.packing not in (None, "pack", "wrap", "pad"):
         refuse(f"--packing {arguments.packing} is unknown; give 'pack', 'wrap' or 'pad'.")
-    if arguments.json is not None:
+    if arguments.json not in (None, TO_OUTPUT):
         check_output_file("--json", arguments.json)
     check_output_folder("--results", arguments.results)
     with refusing():
@@ -161,7 +171,7 @@ def _schedule(given: str) -> Any:
 
 def judges_of(arguments: EvaluationArguments) -> list[JudgeSpec]:
     """Returns the judges. Refuses what is neither the name of one nor a mapping with it."""
-    return _choices("--judges", arguments.judges, JUDGES)
+    return [*_choices("--judges", arguments.judges, JUDGES)]
 
 
 def measures_of(arguments: EvaluationArguments) -> list[Spec]:

@@ -10,33 +10,30 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from command_line import CommandLine, check_output_folder, refuse, refusing
-from recipe_files import changed, read_recipe, yaml_of
-from recipe_stages import stages_of_run
-from setting_kinds import check_kinds
+from ..data.held_out import check_share
+from ..diffusion.paths import PathSpec
+from ..evaluation.schedule_specs import SAVED, TUNED, ScheduleSpec, check_names
+from ..metrics.schedule_tuning import tune_schedule
+from ..models.configuration_ladd import MODEL_SIZES, LaddConfig
+from ..models.encoders.encoder_options import pooling_of
+from ..models.encoders.pooling import POOLINGS
+from ..models.modeling_ladd import LaddForDiffusionLM
+from ..schedulers.scheduling_ladd import LaddScheduler
+from ..schedulers.scheduling_sequential import LaddSequentialScheduler
+from ..schedulers.scheduling_tuned import LaddTunedScheduler
+from ..schedulers.unmasking import unmasking
+from ..tasks import Task
+from ..training.arguments import LaddTrainingArguments
+from ..training.renamed import check_renamed
+from ..utils.number_ranges import whole
+from ..utils.registry import Spec
+from .command_line import CommandLine, check_output_folder, named, refuse, refusing
+from .recipe_files import changed, read_recipe, recipe_path, yaml_of
+from .recipe_stages import stages_of_run
+from .recommended import recommended_config
+from .setting_kinds import check_kinds
 
-from ladd_hf import (
-    LaddConfig,
-    LaddForDiffusionLM,
-    LaddScheduler,
-    LaddSequentialScheduler,
-    LaddTrainingArguments,
-    LaddTunedScheduler,
-    tune_schedule,
-)
-from ladd_hf.data.held_out import check_share
-from ladd_hf.diffusion.paths import PathSpec
-from ladd_hf.evaluation.schedule_specs import SAVED, TUNED, ScheduleSpec, check_names
-from ladd_hf.models.configuration_ladd import MODEL_SIZES
-from ladd_hf.models.encoders.encoder_options import pooling_of
-from ladd_hf.models.encoders.pooling import POOLINGS
-from ladd_hf.schedulers.unmasking import unmasking
-from ladd_hf.tasks import Task
-from ladd_hf.training.renamed import check_renamed
-from ladd_hf.utils.number_ranges import whole
-from ladd_hf.utils.registry import Spec
-
-DEFAULT_RECIPE = Path(__file__).parent / "configs" / "sawtooth-di.yaml"
+DEFAULT_RECIPE = "sawtooth-di"
 
 # Least values of the numeric settings.
 _LEAST = {
@@ -58,7 +55,10 @@ _LEAST = {
 class RunArguments:
     """Settings of a run besides training."""
 
-    config: str = field(default=str(DEFAULT_RECIPE), metadata={"help": "Recipe: a YAML file of these fields."})
+    config: str = field(
+        default=DEFAULT_RECIPE,
+        metadata={"help": "Recipe: a YAML file of these fields, or the name of an included one."},
+    )
     unset: list[str] = field(
         default_factory=list,
         metadata={"help": "Fields of the recipe to reset to their defaults.", "action": "extend"},
@@ -121,6 +121,13 @@ class RunArguments:
         metadata={
             "help": "Judges of samples, by name or as {name: ..., options}: see docs/measuring.md. By default 'ngram' "
             "and 'entropy' of texts; of the sawtooth, those beside its exact law."
+        },
+    )
+    recommended: bool = field(
+        default=False,
+        metadata={
+            "help": "Latents, sizes and stages that learn in short runs, as far as they are not given "
+            "(LaddConfig.recommended)."
         },
     )
     baseline: bool = field(default=True, metadata={"help": "Train MDLM with the same tokens, optimiser and steps."})
@@ -215,9 +222,14 @@ class _Model:
         for name, value in self.given().items():
             setattr(self, name, changed(recipe.get(name), value))
 
-    def config(self, task: Task, latents: bool) -> LaddConfig:
-        """Returns the model's configuration, or with `latents=False` the baseline's: the same token stream."""
+    def config(self, task: Task, latents: bool, recommended: bool = False, num_tokens: int | None = None) -> LaddConfig:
+        """Returns the model's configuration, or with `latents=False` the baseline's: the same token stream.
+
+        If `recommended`, what is not given is as `LaddConfig.recommended` has it for training texts of `num_tokens`.
+        """
         options = {name: value for name, value in self.given().items() if latents or not name.startswith(_OF_LATENTS)}
+        if recommended:
+            return recommended_config(options, self.size, task, num_tokens)
         options |= {**task.vocabulary, "max_position_embeddings": task.length}
         return LaddConfig.from_size(self.size, **options) if self.size else LaddConfig(**options)
 
@@ -364,6 +376,10 @@ def _whole(value: Any, least: int) -> bool:
 def check_fit(run: RunArguments, model: _Model, training: LaddTrainingArguments) -> None:
     """Raises `ValueError` for settings that contradict each other."""
     check_number("max_steps", training.max_steps)
+    if not run.data:
+        raise ValueError(
+            "The recipe is for texts of your own, and none are given: name a file or a folder of them with --data."
+        )
     padded = run.packing == "pad"
     if run.truncate and not padded:
         raise ValueError(
@@ -376,7 +392,8 @@ def check_fit(run: RunArguments, model: _Model, training: LaddTrainingArguments)
             "`packing` to 'pad'."
         )
     pooling = model.pooling
-    if padded and run.fill == "padding" and pooling in POOLINGS and POOLINGS[pooling].chunks_are_tokens:
+    chunks_are_tokens = pooling is not None and pooling in POOLINGS and POOLINGS[pooling].chunks_are_tokens
+    if padded and run.fill == "padding" and chunks_are_tokens:
         raise ValueError(
             f"`encoder.pooling` {pooling!r} reads exactly {run.length} tokens of each text, and padded "
             "ones have fewer: set `packing` to 'pack' or 'wrap', or choose another pooling."
@@ -391,29 +408,26 @@ def check_fit(run: RunArguments, model: _Model, training: LaddTrainingArguments)
 
 def parse_arguments(
     argv: list[str], description: str = ""
-) -> tuple[RunArguments, _Model, SchedulerArguments, LaddTrainingArguments]:
+) -> tuple[RunArguments, _Model, _Schedules, LaddTrainingArguments]:
     """Parses a recipe, and flags over it; if `--max_steps` is the only length among the flags, the recipe's stages are
     scaled, with a message. Exits with a message for a recipe that is missing or has unknown fields, and for invalid
     settings."""
     kinds = (RunArguments, ModelArguments, SchedulerArguments, LaddTrainingArguments)
     parser = CommandLine(kinds, description=description)
     parser.set_defaults(output_dir=None)
-    if argv and argv[0].endswith((".yaml", ".yml")):
-        argv = ["--config", *argv]
+    argv = named(argv, "--config")
     config_parser = CommandLine(RunArguments, add_help=False, conflict_handler="resolve")
-    named = config_parser.parse_known_args(argv)[0]
-    recipe = Path(named.config)
-    if not recipe.is_file():
-        refuse(f"--config {recipe} is not a file; give a recipe such as {DEFAULT_RECIPE}.")
+    given = config_parser.parse_known_args(argv)[0]
     with refusing():
+        recipe = recipe_path(given.config)
         settings = read_recipe(recipe)
         check_renamed(settings)
     known = {f.name for kind in kinds for f in fields(kind) if f.init} - {"config", "unset"}
     if unknown := sorted(map(str, set(settings) - known)):
         refuse(f"{recipe} has unknown fields {unknown}; --help lists the fields of a recipe.")
-    if unknown := sorted(set(named.unset) - known):
+    if unknown := sorted(set(given.unset) - known):
         refuse(f"--unset names unknown fields {unknown}; --help lists the fields of a recipe.")
-    settings = {name: value for name, value in settings.items() if name not in named.unset}
+    settings = {name: value for name, value in settings.items() if name not in given.unset}
     with refusing():
         hints = {name: hint for kind in kinds for name, hint in get_type_hints(kind).items()}
         check_kinds(settings, {**hints, **_LISTS_IN_RECIPES}, texts_are_read=True)

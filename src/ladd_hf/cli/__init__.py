@@ -1,0 +1,1 @@
+"""The jobs of the package on a command line: `ladd`, and the scripts in `examples/`."""

@@ -1,0 +1,138 @@
+"""Distils a saved pipeline's continuous latents, so that they are drawn in a few evaluations: `ladd distill`.
+
+The stage `meanflow` teaches the network jumps along the flow of the latents: docs/training.md. The encoder is
+fixed, and without jumps the model stays the one that it was.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import datasets
+from transformers import PrinterCallback, set_seed
+
+from ..evaluation.tasks import task_for
+from ..models.configuration_ladd import LaddConfig
+from ..models.modeling_ladd import LaddForDiffusionLM
+from ..pipelines.pipeline_ladd import LaddPipeline
+from ..training.arguments import LaddTrainingArguments
+from ..training.run_folders import set_aside
+from ..training.trainer import LaddTrainer
+from ..utils.number_ranges import COUNT, COUNT_OR_ZERO
+from .command_line import CommandLine, check_flags, check_output_folder, loading, named, refuse, refusing
+from .pipelines import check_model, quiet_libraries
+from .reporting import ProgressLines
+
+RESULTS = ("pipeline",)
+# A fifth of the run warms the derivative up.
+STAGE = {"name": "meanflow", "ramps": {"meanflow_tangent": {"steps": 0.2}}}
+_DEFAULTS = {
+    "output_dir": "out/distilled",
+    "max_steps": 1000,
+    "learning_rate": 1e-3,
+    "ema_decay": 0.99,
+    "fully_masked_share": 0.75,  # latents are drawn before any token is seen
+    "per_device_train_batch_size": 32,
+    "logging_steps": 100,
+    "save_strategy": "no",
+    "disable_tqdm": True,
+}
+
+
+@dataclass
+class DistillArguments:
+    """Settings of a distillation, besides those of its training."""
+
+    pipeline: str = field(metadata={"help": "Folder or repository of a pipeline; may be given as the first argument."})
+    data: str = field(metadata={"help": "A known corpus, 'user/name' on the Hub, or local files."})
+    text_column: str = field(default="text", metadata={"help": "The column with the texts, of files and the Hub."})
+    num_eval_sequences: int = field(default=0, metadata={"help": "Held-out sequences for the bound; 0: none."})
+
+
+def parse_arguments(argv: list[str]) -> tuple[DistillArguments, LaddTrainingArguments]:
+    """Parses the command line. Exits with a message for invalid settings, before anything is loaded."""
+    parser = CommandLine((DistillArguments, LaddTrainingArguments), description=(__doc__ or "").split("\n")[0])
+    parser.set_defaults(**_DEFAULTS)
+    run, training = parser.parse(named(argv, "--pipeline"))
+    check_flags(run, {"num_eval_sequences": COUNT_OR_ZERO})
+    check_flags(training, {"max_steps": COUNT})
+    check_output_folder("--output_dir", training.output_dir)
+    if (Path(training.output_dir) / RESULTS[0]).exists() and not training.start_anew:
+        refuse(
+            f"{training.output_dir} already holds a distilled pipeline: give another --output_dir, or --start_anew, "
+            "which moves it aside."
+        )
+    if not training.stages:
+        training.stages = [STAGE]
+    return run, training
+
+
+def check_kind(model: str, config: LaddConfig) -> None:
+    """Raises `ValueError` for a model whose latents cannot jump, with what helps it instead."""
+    if config.latent_type == "none":
+        raise ValueError(f"{model} is an MDLM, which has no latents to distil: give a Co-LADD.")
+    if config.latent_type == "discrete":
+        raise ValueError(
+            f"{model} has codes, which are drawn and do not flow: give a Co-LADD, or tune the schedule of this one "
+            "with `ladd tune`."
+        )
+    kind = config.latent_prediction_type
+    if (kind if isinstance(kind, str) else kind.get("name")) == "anchors":
+        raise ValueError(
+            f"{model} draws its latents from anchors, and does not flow to them: give a Co-LADD with another "
+            "`latent_prediction_type`, or tune the schedule of this one with `ladd tune`."
+        )
+
+
+def main(argv: list[str]) -> None:
+    """Runs the whole job: the saved model with jumps, its training, saving."""
+    run, training = parse_arguments(argv)
+    quiet_libraries()
+    datasets.disable_progress_bars()
+    set_seed(training.seed)
+    with refusing(ImportError):
+        with loading(run.pipeline):
+            check_model(run.pipeline)
+            pipeline = LaddPipeline.from_pretrained(run.pipeline)
+        check_kind(run.pipeline, pipeline.model.config)
+        pipeline = _jumping(pipeline)
+        of_texts: dict[str, Any] = {} if run.data == "sawtooth" else {"text_column": run.text_column}
+        task = task_for(pipeline, run.data, **of_texts)
+        count = training.max_steps * training.train_batch_size * training.world_size
+        held_out = task.eval_dataset(run.num_eval_sequences, training.seed) if run.num_eval_sequences else None
+        trainer = LaddTrainer(
+            pipeline.model,
+            training,
+            train_dataset=task.train_dataset(count * training.gradient_accumulation_steps, training.seed),
+            eval_dataset=held_out,
+            processing_class=pipeline.tokenizer,
+            callbacks=[ProgressLines()],
+        )
+    trainer.remove_callback(PrinterCallback)
+    folder = Path(str(training.output_dir))
+    if training.start_anew:
+        with training.main_process_first(local=False, desc="moving an earlier run aside"):
+            set_aside(folder, also=RESULTS)
+    with refusing():
+        trainer.train()
+    if held_out is not None:
+        trainer.evaluate()
+    trainer.save_pipeline(str(folder / RESULTS[0]), pipeline.scheduler)
+    if training.process_index == 0:
+        print(f"pipeline in {folder / RESULTS[0]}; next, try: ladd generate {folder / RESULTS[0]} --steps 2")
+
+
+def _jumping(pipeline: LaddPipeline) -> LaddPipeline:
+    """Returns the pipeline with a model that has an input for the time that a step leads to, the same until it is
+    trained."""
+    if pipeline.model.config.latent_flow_map:
+        return pipeline
+    model = LaddForDiffusionLM.from_pretrained(pipeline.model.name_or_path, latent_flow_map=True)
+    return LaddPipeline(model, pipeline.scheduler, pipeline.tokenizer)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,209 @@
+"""Fine-tunes a saved pipeline on other data: by a LoRA adapter, or with `--full` all of its weights.
+
+    ladd finetune out/sawtooth-di/di-ladd --output_dir out/lora
+    ladd finetune user/model --train_file texts.txt --merge --output_dir out/a
+    ladd finetune user/model --train_file texts.txt --full --output_dir out/b
+
+The data is a text per line, or by default sawtooths with their teeth at one place. As in stage 2 of the training, the
+encoder is fixed, so that the latents keep their meaning, unless `--train_encoder`. `--help` lists all arguments.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+from diffusers.utils import logging as diffusers_logging
+from peft import LoraConfig
+from transformers import PreTrainedTokenizerBase, PrinterCallback, set_seed
+from transformers.utils import logging as transformers_logging
+
+from ..data import SawtoothDistribution, length_histogram
+from ..data.encoding import TextEncoder
+from ..diffusion.paths import path_name
+from ..models.configuration_ladd import LaddConfig
+from ..models.text_frame import TextFrame
+from ..pipelines.pipeline_ladd import LaddPipeline
+from ..training.arguments import LaddTrainingArguments
+from ..training.run_folders import set_aside
+from ..training.trainer import LaddTrainer
+from ..utils.number_ranges import COUNT, POSITIVE, SHARE_BELOW_ONE
+from .command_line import CommandLine, check_flags, check_output_folder, loading, named, refuse, refusing
+from .local_texts import lines_of
+from .pipelines import check_model
+
+# The encoder and its quantiser, by the names of their modules.
+_OF_LATENTS = r"(encoder|quantizer)\..*"
+# Results of a run in its folder.
+RESULTS = ("adapter", "pipeline")
+# Ranges of the script's own numeric flags.
+RANGES = {"rank": COUNT, "alpha": POSITIVE, "adapter_dropout": SHARE_BELOW_ONE, "eval_sequences": COUNT}
+
+
+@dataclass
+class FinetuneArguments:
+    """Settings of a fine-tuning run."""
+
+    pipeline: str = field(metadata={"help": "Folder or repository of a pipeline; may be given as the first argument."})
+    rank: int = field(default=8, metadata={"help": "Rank r of the adapter's matrices."})
+    alpha: float = field(default=16.0, metadata={"help": "The adapter is scaled by alpha / rank."})
+    adapter_dropout: float = field(default=0.0, metadata={"help": "Dropout before the adapter."})
+    target_modules: list[str] = field(
+        default_factory=lambda: ["all-linear"], metadata={"help": "Names of layers, such as qkv_proj, or all-linear."}
+    )
+    train_encoder: bool = field(default=False, metadata={"help": "Train the latents' encoder as well."})
+    full: bool = field(default=False, metadata={"help": "Train all weights, without an adapter."})
+    merge: bool = field(default=False, metadata={"help": "Save a whole pipeline too, the adapter merged in."})
+    train_file: str | None = field(default=None, metadata={"help": "Texts, one per line; a sawtooth if not given."})
+    eval_sequences: int = field(default=200, metadata={"help": "Texts that are held out, for the bound."})
+
+
+def parse_arguments(argv: list[str]) -> tuple[FinetuneArguments, LaddTrainingArguments]:
+    """Parses the command line. Exits with a message for invalid settings, before anything is loaded."""
+    parser = CommandLine((FinetuneArguments, LaddTrainingArguments), description=__doc__.split("\n")[0])
+    parser.set_defaults(output_dir="out/lora", max_steps=500, learning_rate=1e-3, ema_decay=0.99, save_strategy="no")
+    run, training = parser.parse(named(argv, "--pipeline"))
+    check_flags(run, RANGES)
+    check_flags(training, {"max_steps": COUNT})
+    check_output_folder("--output_dir", training.output_dir)
+    if run.train_file is not None and not Path(run.train_file).is_file():
+        refuse(f"--train_file {run.train_file} is not a file; give one with a text on each line.")
+    results = [name for name in RESULTS if (Path(training.output_dir) / name).exists()]
+    if results and not (training.start_anew or training.resume_if_exists):
+        refuse(
+            f"{training.output_dir} already holds a fine-tuned {' and '.join(results)}: give another --output_dir, or "
+            "--start_anew, which moves it aside."
+        )
+    return run, training
+
+
+def shifted_sawtooths(count: int, length: int, seed: int) -> datasets.Dataset:
+    """Draws sawtooths whose shift is not uniform on [0, 1] but on [0, 1/8]: their teeth are at about the same place."""
+    random = np.random.default_rng(seed)
+    p = SawtoothDistribution(length).probabilities(random.random(count) / 8)  # (count, length)
+    return datasets.Dataset.from_dict({"input_ids": (random.random(p.shape) < p).astype(np.int64)}).with_format("torch")
+
+
+def texts(path: str, tokenizer: PreTrainedTokenizerBase | None, config: LaddConfig) -> datasets.Dataset:
+    """Returns the lines of a file as ids, framed and truncated like the model's texts; those with fewer tokens than the
+    model has latents are left out. Raises `ValueError` without a tokenizer."""
+    if tokenizer is None:
+        raise ValueError("--train_file is text, but the pipeline has no tokenizer: give a pipeline that has one.")
+    lines = lines_of(path)
+    if not lines:
+        raise ValueError(f"--train_file {path} holds no text: write one on each line.")
+    frame = TextFrame.of(config)
+    longest = frame.length or config.max_position_embeddings
+    room = longest - len(frame.start) - len(frame.end)
+    encoded = TextEncoder(tokenizer)(lines)
+    if cut := int((encoded.lengths > room).sum()):
+        print(f"{cut:,} of {len(lines):,} texts have more than {longest} tokens, and are cut there.")
+    ids = [frame.whole(line[:room].tolist()) for line in np.split(encoded.ids, encoded.lengths.cumsum()[:-1])]
+    least = 1 if config.latent_type == "none" else config.latent_length - config.global_latents
+    kept = [line for line in ids if len(line) >= least]
+    if len(kept) < len(ids):
+        print(f"{len(ids) - len(kept):,} of {len(ids):,} texts have fewer than {least} tokens, and are left out.")
+    return datasets.Dataset.from_dict({"input_ids": kept}).with_format("torch")
+
+
+def data(run: FinetuneArguments, training: LaddTrainingArguments, pipeline: LaddPipeline) -> tuple[Any, Any]:
+    """Returns training and held-out examples. Raises `ValueError` for too few, or if the model cannot read them."""
+    config, held_out = pipeline.model.config, run.eval_sequences
+    if run.train_file is None:
+        if config.vocab_size != SawtoothDistribution.vocab_size:
+            raise ValueError(
+                f"The model has {config.vocab_size} tokens, so it is none of sawtooths: give texts with --train_file."
+            )
+        batch = training.train_batch_size * training.gradient_accumulation_steps * training.world_size
+        everything = shifted_sawtooths(
+            held_out + training.max_steps * batch, config.max_position_embeddings, training.seed
+        )
+    else:
+        everything = texts(run.train_file, pipeline.tokenizer, config).shuffle(training.seed)
+        if config.text_lengths is not None:  # generated texts will be as long as these
+            config.text_lengths = length_histogram(everything)
+    if len(everything) <= held_out:
+        raise ValueError(
+            f"There are {len(everything)} texts, and {held_out} are to be held out: give more, or a smaller "
+            "--eval_sequences."
+        )
+    return everything.select(range(held_out, len(everything))), everything.select(range(held_out))
+
+
+def adapted(model: Any, run: FinetuneArguments) -> Any:
+    """Returns the model with a new adapter, which has no effect before it is trained."""
+    names = run.target_modules
+    alpha: Any = run.alpha  # which peft declares as a whole number, and divides by the rank
+    config = LoraConfig(
+        r=run.rank,
+        lora_alpha=alpha,
+        lora_dropout=run.adapter_dropout,
+        target_modules=names[0] if len(names) == 1 and names[0] == "all-linear" else names,
+        exclude_modules=None if run.train_encoder else _OF_LATENTS,
+    )
+    model.add_adapter(config)
+    return model
+
+
+def main(argv: list[str]) -> None:
+    """Runs the whole job: the bound before, training, the bound after, saving."""
+    run, training = parse_arguments(argv)
+    for library in (transformers_logging, diffusers_logging):
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+    set_seed(training.seed)
+
+    # 1. The model and its data
+    with refusing():
+        with loading(f"--pipeline {run.pipeline}"):
+            check_model(run.pipeline)
+            pipeline = LaddPipeline.from_pretrained(run.pipeline)
+        model = pipeline.model
+        train_set, eval_set = data(run, training, pipeline)
+        if not run.train_encoder:
+            model.freeze_latent_encoder()
+        trainer = LaddTrainer(
+            model if run.full else adapted(model, run),
+            training,
+            train_dataset=train_set,
+            eval_dataset=eval_set,
+            processing_class=pipeline.tokenizer,
+        )
+    trainer.remove_callback(PrinterCallback)
+
+    # 2. Training, and the bound on held-out texts before and after it
+    bounds = {}
+    if not trainer.is_fsdp_enabled:  # FSDP2 prepares model and optimiser together, when training begins
+        with refusing():  # texts that the model cannot read
+            bounds["before"] = trainer.evaluate()["eval_loss"]
+    if training.start_anew:
+        with training.main_process_first(local=False, desc="moving an earlier run aside"):
+            set_aside(str(training.output_dir), also=RESULTS)
+    with refusing():  # errors found only at the first step, such as a folder with another run
+        trainer.train()
+    bounds["after"] = trainer.evaluate()["eval_loss"]
+
+    # 3. Saving
+    folder = Path(str(training.output_dir))
+    saved = {}
+    if not run.full:
+        saved["adapter"] = folder / "adapter"
+        trainer.save_model(str(saved["adapter"]))
+    if run.full or run.merge:
+        saved["pipeline"] = folder / "pipeline"
+        trainer.save_pipeline(str(saved["pipeline"]), pipeline.scheduler)
+    if training.process_index == 0:
+        learnt = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        print(f"{learnt:,} weights trained, {training.max_steps:,} steps")
+        found = ", ".join(f"{bound:.4f} {when}" for when, bound in bounds.items())
+        print(f"held-out texts, nats per token along {path_name(training.nelbo_paths[0])}: {found}")
+        for name, place in saved.items():
+            print(f"{name} in {place}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

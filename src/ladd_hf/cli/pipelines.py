@@ -1,0 +1,78 @@
+"""Pipelines for the jobs: loaded from a folder or the Hub, on their device, with the schedule that was asked for."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
+
+from ..diffusion.token_waiting import TOKEN_WAITINGS
+from ..pipelines.pipeline_ladd import LaddPipeline
+from ..schedulers.scheduling_joint import LaddJointScheduler
+from ..schedulers.scheduling_ladd import LaddScheduler
+from ..schedulers.scheduling_sequential import LaddSequentialScheduler
+from .command_line import loading, refuse
+
+SCHEDULERS = {"joint": LaddJointScheduler, "sequential": LaddSequentialScheduler}  # others are paths as data
+DTYPES = ("float32", "bfloat16", "float16")
+_REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+
+
+def check_sampling(schedule: str | None, token_waiting: str | None, dtype: str) -> None:
+    """Refuses a schedule, a waiting or a type that does not exist, before anything is loaded."""
+    if schedule is not None:
+        try:
+            LaddScheduler(path=schedule)
+        except ValueError as error:
+            refuse(f"--schedule {schedule}: {error}")
+    if token_waiting is not None and token_waiting not in TOKEN_WAITINGS:
+        refuse(f"--token_waiting {token_waiting} is unknown; give one of {', '.join(TOKEN_WAITINGS)}.")
+    if dtype not in DTYPES:
+        refuse(f"--dtype {dtype} is unknown; give {', '.join(DTYPES[:-1])} or {DTYPES[-1]}.")
+
+
+def check_model(model: str) -> None:
+    """Raises `ValueError` for what is neither a folder nor the name of a repository, which the Hub need not be asked
+    for."""
+    if not Path(model).is_dir() and (Path(model).exists() or not _REPOSITORY.fullmatch(model)):
+        raise ValueError("there is no such folder: give one that holds a pipeline, or a repository as user/name.")
+
+
+def loaded_pipeline(
+    model: str,
+    device: torch.device,
+    dtype: str = "float32",
+    schedule: str | None = None,
+    token_waiting: str | None = None,
+    flag: str = "",
+) -> LaddPipeline:
+    """Returns a pipeline on its device, with the requested schedule and waiting, and the saved scheduler's other
+    options. Raises `ValueError`, which names the model by its `flag`, if it cannot be loaded."""
+    with loading(f"{flag} {model}".strip()):
+        check_model(model)
+        pipeline = LaddPipeline.from_pretrained(model, dtype=getattr(torch, dtype))
+    if schedule is not None:
+        kind = SCHEDULERS.get(schedule, LaddScheduler)
+        path = {"path": schedule} if kind is LaddScheduler else {}
+        pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **path)
+    if token_waiting is not None:
+        own = pipeline.scheduler
+        pipeline.scheduler = type(own).from_config(own.config, token_waiting=token_waiting)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
+
+
+def default_device(cpu: bool = False) -> torch.device:
+    """Returns the machine's accelerator if it has one with float64, in which categories are drawn, else the CPU."""
+    found = None if cpu else torch.accelerator.current_accelerator(check_available=True)
+    return torch.device("cpu") if found is None or found.type == "mps" else found
+
+
+def quiet_libraries() -> None:
+    """Keeps transformers and diffusers from telling of anything but errors."""
+    for library in (transformers_logging, diffusers_logging):
+        library.set_verbosity_error()
+        library.disable_progress_bar()

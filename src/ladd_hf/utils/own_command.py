@@ -1,0 +1,39 @@
+"""The command `ladd`: the name of the running one, and how it tells processes that they are its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+NAME, MODULE = "ladd", "ladd_command"
+# Environment variable of processes that `ladd` started: the folder in which they leave what it is to say.
+FOLDER = "LADD_LAUNCH"
+_REFUSAL = "refusal.txt"
+
+
+def is_running() -> bool:
+    """True if this process is the command `ladd`, which names itself so."""
+    return sys.argv[0] == NAME
+
+
+def program() -> str:
+    """Returns the name of what is running: `ladd` with its subcommand, or a script's file."""
+    return " ".join(sys.argv[:2]) if is_running() else Path(sys.argv[0]).name
+
+
+def launched() -> bool:
+    """True if the command `ladd` started this process, perhaps among others."""
+    return FOLDER in os.environ
+
+
+def leave_refusal(sentence: str) -> bool:
+    """Leaves a sentence with the command that started this process, which says it once for all of them; false if there
+    is none."""
+    if not launched():
+        return False
+    folder = Path(os.environ[FOLDER])
+    mine = folder / f"{os.getpid()}.txt"
+    mine.write_text(sentence, encoding="utf-8")
+    mine.replace(folder / _REFUSAL)
+    return True

@@ -1,0 +1,161 @@
+"""`ladd generate`, `infill`, `encode`, `vary` and `mix`: what the pipeline writes, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from ladd_hf import LaddJointScheduler, LaddPipeline, RowGenerator
+
+
+@pytest.fixture(scope="module")
+def pipe(models):
+    pipe = LaddPipeline.from_pretrained(models / "discrete")
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def rows(seed, count):
+    return RowGenerator.from_seed(seed, torch.arange(count))
+
+
+def texts_of(said):
+    return [one["text"] for one in said.document["samples"]]
+
+
+def test_people_read_the_texts_that_programs_read(ladd, models):
+    words = ("generate", models / "discrete", "-n", 3, "--steps", 4, "--seed", 5)
+    told, found = ladd(*words), ladd(*words, "--json")
+    assert [line.split("  ", 1) for line in told.lines] == [[f"{n}", text] for n, text in enumerate(texts_of(found), 1)]
+    assert "4 evaluations each, seed 5" in told.err
+    assert (found.document["seed"], found.document["nfe"]) == (5, 4)
+
+
+def test_a_single_text_stands_alone_on_standard_output(ladd, models):
+    said = ladd("generate", models / "discrete", "--steps", 2, "--seed", 5)
+    assert said.out.rstrip("\n") in texts_of(ladd("generate", models / "discrete", "--steps", 2, "--seed", 5, "--json"))
+
+
+@pytest.mark.parametrize("prompts", [(), ("ab", "cd")])
+def test_a_file_of_samples_has_the_same_ones(ladd, models, tmp_path, prompts):
+    (tmp_path / "prompts.txt").write_text("\n".join(prompts))
+    given = ("--prompts", tmp_path / "prompts.txt") if prompts else ()
+    where = ("--output", tmp_path / "samples.jsonl", "--cpu")
+    ladd("write", models / "discrete", "--num_samples", 3, "--num_steps", 4, "--seed", 5, *given, *where)
+    written = [json.loads(line)["text"] for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
+    found = texts_of(ladd("generate", models / "discrete", *prompts, "-n", 3, "--steps", 4, "--seed", 5, "--json"))
+    assert sorted(found) == sorted(written) and len(found) == 3 * max(1, len(prompts))
+
+
+def test_a_drawn_seed_is_told_and_gives_the_same_texts(ladd, models):
+    first = ladd("generate", models / "discrete", "-n", 2, "--steps", 3, "--json")
+    words = ("generate", models / "discrete", "-n", 2, "--steps", 3, "--seed", first.document["seed"], "--json")
+    assert texts_of(ladd(*words)) == texts_of(first)
+
+
+def test_each_text_begins_as_asked_for(ladd, models):
+    samples = ladd("generate", models / "none", "abc", "de", "-n", 2, "--steps", 3, "--json").document["samples"]
+    assert [one["prompt"] for one in samples] == ["abc", "abc", "de", "de"]
+    assert all(one["text"].startswith(one["prompt"]) for one in samples)
+
+
+def test_all_options_are_those_of_a_call(ladd, models, pipe):
+    flags = "--temperature 0.5 --latent-temperature 0.7 --top-p 0.8 --length 7 --schedule joint --steps 5 --seed 3"
+    found = texts_of(ladd("generate", models / "discrete", "a", "-n", 3, *flags.split(), "--json"))
+    joint = LaddPipeline(pipe.model, LaddJointScheduler.from_config(pipe.scheduler.config), pipe.tokenizer)
+    joint.set_progress_bar_config(disable=True)
+    options = {"temperature": 0.5, "latent_temperature": 0.7, "top_p": 0.8, "length": 7, "num_steps": 5}
+    assert found == joint("a", batch_size=3, generator=rows(3, 3), **options).texts
+
+
+def test_a_pipeline_without_a_tokenizer_gives_ids(ladd, models):
+    words = ("generate", models / "ids", "--length", 6, "--steps", 2, "--seed", 1)
+    (sample,) = ladd(*words, "--json").document["samples"]
+    assert len(sample["ids"]) == 6
+    assert ladd(*words).lines == [" ".join(map(str, sample["ids"]))]
+
+
+def test_the_way_from_masks_to_a_text_is_shown(ladd, models):
+    said = ladd("generate", models / "discrete", "--steps", 3, "--seed", 2, "--watch")
+    states = [line for line in said.lines if line.startswith("step ")]
+    assert [line.split("   ")[0] for line in states] == [f"step {n} of 3" for n in range(4)]
+    assert said.lines[-1] in said.lines[:-1], "the last state is the text"
+    refused = ladd("generate", models / "discrete", "--watch", "--json").refusal
+    assert "--watch shows states to people, and --json is for programs: give one of the two." in refused
+
+
+def test_only_mask_tokens_are_filled_in(ladd, models):
+    found = texts_of(ladd("infill", models / "none", "ab[MASK][MASK]ef", "-n", 8, "--steps", 2, "--json"))
+    assert all(len(text) == 6 and (text[:2], text[4:]) == ("ab", "ef") for text in found) and len(set(found)) > 1
+    refused = ladd("infill", models / "none", "abc").refusal
+    assert "nothing to fill in: write [MASK] in place of each token" in refused
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.6])
+def test_variations_are_those_of_the_pipeline(ladd, models, pipe, strength):
+    words = ("vary", models / "discrete", "abcdefgh", "-n", 3, "--strength", strength, "--steps", 4, "--seed", 3)
+    expected = pipe.variations("abcdefgh", strength, 3, num_steps=4, generator=rows(3, 3))
+    assert texts_of(ladd(*words, "--json")) == expected.texts
+
+
+def test_mixtures_are_those_of_the_pipeline(ladd, models, pipe):
+    words = ("mix", models / "discrete", "abcdefgh", "iiii", "-n", 3, "--steps", 4, "--seed", 3, "--json")
+    expected = pipe.interpolate("abcdefgh", "iiii", 3, num_steps=4, generator=rows(3, 3))
+    assert texts_of(ladd(*words)) == expected.texts and [len(text) for text in expected.texts] == [8, 6, 4]
+
+
+@pytest.mark.parametrize("kind", ["discrete", "continuous"])
+def test_latents_are_those_of_the_encoder(ladd, models, kind):
+    torch.manual_seed(0)
+    said = ladd("encode", models / kind, "abcdefgh", "ihgfed")
+    torch.manual_seed(0)  # continuous latents are drawn
+    document = ladd("encode", models / kind, "abcdefgh", "ihgfed", "--json").document
+    torch.manual_seed(0)
+    expected = LaddPipeline.from_pretrained(models / kind).encode(["abcdefgh", "ihgfed"]).tolist()
+    assert [one["latents"] for one in document["texts"]] == expected and document["latent_type"] == kind
+    shown = {
+        "discrete": lambda latents: [" ".join(map(str, latents))],
+        "continuous": lambda latents: [" ".join(f"{number:7.3f}" for number in one) for one in latents],
+    }[kind]
+    assert said.lines == ["abcdefgh", *shown(expected[0]), "ihgfed", *shown(expected[1])]
+
+
+def test_control_characters_do_nothing_to_a_terminal(ladd, models, monkeypatch):
+    monkeypatch.setattr(LaddPipeline, "__call__", _writes("red: \x1b[31m\nand\tmore\x00"))
+    said = ladd("generate", models / "discrete", "--seed", 1)
+    assert said.out == "red: \\x1b[31m\nand\tmore\\x00\n"
+    assert texts_of(ladd("generate", models / "discrete", "--seed", 1, "--json")) == ["red: \x1b[31m\nand\tmore\x00"]
+
+
+def _writes(text):
+    from ladd_hf import LaddPipelineOutput
+
+    def call(self, *args, **options):
+        return LaddPipelineOutput(sequences=torch.zeros(1, 4).long(), texts=[text], lengths=torch.tensor([4]), nfe=1)
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("generate {models}/discrete -n 0", "--num-samples is 0; give a whole number of at least 1."),
+        ("generate {models}/discrete --steps -3", "--steps is -3; give a whole number of at least 1."),
+        ("generate {models}/discrete --seed 99999999999999999999", "give a whole number that 64 bits hold"),
+        ("generate {models}/discrete --schedule spiral", "--schedule spiral: Path 'spiral' is unknown"),
+        ("generate {models}/discrete --dtype int4", "--dtype int4 is unknown; give float32, bfloat16 or float16."),
+        ("generate {models}/discrete --top-p 2", "`top_p` is 2.0"),
+        ("generate {models}/none --latent-temperature 0.5", "the model has no latents: give `temperature`"),
+        ("generate {models}/ids abc", "the pipeline has no tokenizer"),
+        ("vary {models}/discrete abcdefgh --strength 2", "`strength` is 2.0; give a time from 0 (clean) to 1 (noise)"),
+        ("vary {models}/none abcdefgh", "This model has no latents"),
+        ("encode {models}/discrete ab", "fewer than `latent_length` (4)"),
+        ("generate {models}/nowhere", "cannot be loaded: there is no such folder: give one that holds a pipeline"),
+        ("encode nowhere abc", "nowhere cannot be loaded: there is no such folder"),
+    ],
+)
+def test_a_wrong_value_is_refused_in_a_sentence(ladd, models, words, said):
+    refusal = ladd(*words.format(models=models).split()).refusal
+    assert refusal.startswith(f"ladd {words.split()[0]}: error: ") and said in refusal
