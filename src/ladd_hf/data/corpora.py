@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import datasets
 
 from ..utils.registry import Registry
+from ..utils.wrong_objects import described
 from .cleaning import clean_lambada, clean_lm1b, clean_ptb, clean_scientific_papers, clean_wikitext
 from .held_out import SHARE, check_share
 from .hub_corpora import HeldOutCorpus, HubCorpus
@@ -186,6 +187,7 @@ def load_corpus(
     split: str | None = None,
     streaming: bool = False,
     *,
+    config: str | None = None,
     text_column: str = "text",
     sample_by: str = "document",
     held_out: float = SHARE,
@@ -206,7 +208,9 @@ def load_corpus(
             for a folder that has the name of a corpus.
         split: "train", "validation" or "test", if the corpus has it; `None` for all.
         streaming: return an `IterableDataset`, which downloads and reads during iteration.
-        text_column: the column with the texts; for local files and data sets of the Hub without a name here.
+        config: the configuration of a data set of the Hub without a name here, if it has several.
+        text_column: the column with the texts; for a named corpus of the Hub one that is read in place of its own,
+            such as "abstract" of `pubmed`, and cleaned alike.
         sample_by: a row of a local text file: "document", "paragraph" or "line".
         held_out: the share of local files that becomes the split "validation" if they are training data only, so that
             one file is enough to train on: of many files every n-th, of many rows the last ones, of fewer the end of
@@ -218,8 +222,8 @@ def load_corpus(
         A `Dataset` or an `IterableDataset`, or a dict of them by split.
 
     Raises:
-        ValueError: an unknown name or split, local files that cannot be read as text, or a data set of the Hub that is
-            a script.
+        ValueError: an unknown name, split, configuration or column, local files that cannot be read as text, or a data
+            set of the Hub that is a script.
         FileNotFoundError: no such file, or no such data set on the Hub.
         ConnectionError: no network, and the data set of the Hub is not in the cache.
     """
@@ -231,7 +235,14 @@ def load_corpus(
             "several files into a folder, and give that."
         )
     check_share(held_out)
+    if config is not None and (not isinstance(config, str) or not config):
+        raise ValueError(f"`config` is {described(config)}; give the name of a configuration, or None.")
     name, path = os.fspath(name_or_path), Path(name_or_path).expanduser()
+    if config is not None and (name in CORPORA or path.exists()):
+        raise ValueError(
+            f"`config` is {config!r}, but only data sets of the Hub without a name here have configurations to choose, "
+            f"and {name!r} is a {'corpus with its own' if name in CORPORA else 'path'}: leave it out."
+        )
     if name not in CORPORA and path.exists() and not (path.is_file() and path.name in _TEXT8_FILES):
         if is_saved_dataset(path):
             return _of(load_saved_dataset(path, streaming, text_column, held_out), split, name, streaming)
@@ -240,7 +251,7 @@ def load_corpus(
         return _of(texts, split, name, streaming)
     if name not in CORPORA and not path.exists() and (isinstance(name_or_path, Path) or _is_path(name)):
         raise FileNotFoundError(f"There is no file or folder {name!r} (seen from {Path.cwd()}): give one that exists.")
-    corpus = _corpus(name, path, text_column)
+    corpus = _corpus(name, path, text_column, config)
     if isinstance(corpus, HubCorpus) and not corpus.splits:
         return _of(corpus.load_all(streaming, num_proc, **options), split, name, streaming)
     names = corpus.splits if split is None else (_checked(split, corpus.splits, name),)
@@ -264,16 +275,27 @@ def _is_path(name: str) -> bool:
     return ends or name.startswith((".", "/", "~", os.sep)) or name.count("/") > 1
 
 
-def _corpus(name: str, path: Path, text_column: str) -> Corpus:
+def _corpus(name: str, path: Path, text_column: str, config: str | None) -> Corpus:
     if name in CORPORA:
-        return CORPORA[name]
+        return _with_column(name, CORPORA[name], text_column)
     if path.is_file():
-        return Text8(path=path)
+        return _with_column(name, Text8(path=path), text_column)
     if name.count("/") == 1:
-        return HubCorpus(name, {}, text_column=text_column)
+        return HubCorpus(name, {}, config, text_column)
     raise ValueError(
         f"There is no corpus, file or folder {name!r}: known corpora are {', '.join(map(repr, CORPORA))}; "
         "give one of them, an existing path, or a data set of the Hub as 'user/name'."
+    )
+
+
+def _with_column(name: str, corpus: Corpus, text_column: str) -> Corpus:
+    """Returns the corpus, which reads another column than its own if that is not called `text`, as all texts are."""
+    if text_column == "text":
+        return corpus
+    if isinstance(corpus, HubCorpus):
+        return replace(corpus, text_column=text_column)
+    raise ValueError(
+        f"`text_column` is {text_column!r}, but the corpus {name!r} has texts and no other column: leave it out."
     )
 
 

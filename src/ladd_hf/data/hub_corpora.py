@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,10 @@ from .fingerprints import code_of
 from .missing_texts import present
 from .text_files import only_text
 
+# As `datasets` says that a configuration is missing or unknown, with those that there are.
+_CONFIGS = re.compile(
+    r"(?:Config name is missing|BuilderConfig '.*' not found).*?(?:configs|Available): \[(.*?)\]", re.S
+)
 _OFFLINE = "the corpus 'python-docs' needs no network, and a local file or folder of texts can be given by its path"
 
 
@@ -61,7 +66,7 @@ class HubCorpus:
         Raises:
             ConnectionError: no network, and the data set is not in the cache.
             FileNotFoundError: no such data set, revision or file.
-            ValueError: a data set that is a script, or an invalid name.
+            ValueError: a data set that is a script, an invalid name, or a missing or unknown configuration.
         """
         options = {"revision": self.revision, **hub_options}
         if self.data_files is not None:
@@ -88,6 +93,9 @@ class HubCorpus:
                 "or 'user/name'."
             ) from error
         except ValueError as error:
+            if configs := _CONFIGS.match(str(error)):
+                has = "has several configurations" if self.config is None else f"has no configuration {self.config!r}"
+                raise ValueError(f"The data set {name} {has}: give one of {configs[1]} as `config`.") from error
             if not str(error).startswith("Couldn't find cache"):
                 raise
             raise ConnectionError(

@@ -1,4 +1,4 @@
-"""Texts in local files: plain text, JSON lines or JSON, and parquet. Paths are taken literally, never as patterns."""
+"""Texts in local files: plain text, JSON, CSV, parquet, and others by `datasets`. Paths are literal, never patterns."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from typing import Any
 import datasets
 
 from .built_corpora import built_once
+from .csv_files import SEPARATORS, check_csv_file, csv_texts
 from .held_out import SHARE, Cut, check_share, cut_of, parted
 from .json_files import check_json_file, json_texts, missing_column
+from .other_files import check_other_file, other_texts
 from .parquet_files import check_parquet_file, parquet_texts
 
 _KINDS = {
@@ -23,8 +25,12 @@ _KINDS = {
     ".md": "text",
     ".json": "json",
     ".jsonl": "json",
+    ".ndjson": "json",
+    ".csv": "csv",
+    ".tsv": "tsv",
     ".parquet": "parquet",
 }
+_COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".zip")
 _SPLITS = {
     "train": "train",
     "training": "train",
@@ -52,17 +58,21 @@ def load_text_files(
 
     Byte order marks are removed, and the line ends of text files become "\\n".
 
+    Files of other kinds are read by the library `datasets`: Arrow, and compressed ones of any kind, such as
+    `.jsonl.gz`, among others.
+
     Unless they are streamed, the texts are cached by the contents of their files, which are read completely for that
     each time.
 
     Args:
-        path: a file, or a folder with files of one kind: text (`.txt`, `.text`, `.md`), JSON (`.json`, `.jsonl`) or
-            `.parquet`. In a folder, files with a word such as "train", "valid", "dev" or "test" in their own or their
+        path: a file, or a folder with files of one kind: text (`.txt`, `.text`, `.md`), JSON (`.json`,
+            `.jsonl`, `.ndjson`), `.csv`, `.tsv` or `.parquet`, or, if there is none of these, of one other kind. In a
+            folder, files with a word such as "train", "valid", "dev" or "test" in their own or their
             folder's name belong to that split; all others are training data, and so is a single file of any name. A
             folder's `README.md`, and other files of the Hub and of `datasets`, are ignored. A stream has one shard per
             file.
         streaming: read the files during iteration.
-        text_column: the field or column with the texts, of JSON and parquet.
+        text_column: the field or column with the texts, of all but text files.
         sample_by: a row of a text file: "document" (all of it), "paragraph" (up to an empty line) or "line", each
             with its line breaks.
         held_out: the share that becomes the split `validation` if all files are training data: every n-th file, or of
@@ -72,7 +82,7 @@ def load_text_files(
     Raises:
         FileNotFoundError: no file, or none of these kinds.
         ValueError: files of several kinds, an empty file, one that is not UTF-8 (with the offset of the first bad byte)
-            or damaged, or no such column. A stream of JSON or parquet raises it when it reaches the defect.
+            or damaged, or no such column. A stream of any but text files raises it when it reaches the defect.
     """
     if sample_by not in _SAMPLES:
         raise ValueError(f"`sample_by` is {sample_by!r}, but one of {', '.join(map(repr, _SAMPLES))} is accepted.")
@@ -84,10 +94,11 @@ def load_text_files(
     for file in files:
         split = _split(file, path)
         by_split.setdefault(split, []).append(TextFile(str(file), kind, text_column, sample_by))
-        digests.setdefault(split, []).append(_checked(file, kind, text_column, streaming))
+        digests.setdefault(split, []).append(_checked(file, kind, text_column, sample_by, streaming))
     if streaming:
         return {name: _stream(of_split, name) for name, of_split in _with_held_out(by_split, share).items()}
-    key = [_VERSION, kind, sample_by if kind == "text" else text_column, digests, share]
+    choices: Any = sample_by if kind == "text" else text_column if kind in _KINDS.values() else [text_column, sample_by]
+    key = [_VERSION, kind, choices, digests, share]
 
     def texts() -> dict[str, Iterator[str | None]]:
         return {name: _texts(of_split) for name, of_split in _with_held_out(by_split, share).items()}
@@ -101,7 +112,7 @@ class TextFile:
 
     Args:
         path: of the file.
-        kind: "text", "json" or "parquet".
+        kind: "text", "json", "csv", "tsv" or "parquet", or an ending such as ".arrow", which `datasets` reads.
         column: the field or column with the texts.
         sample_by: a row of a text file.
         cut: beginning of the held-out texts; `None`: the file is read completely.
@@ -128,11 +139,15 @@ class TextFile:
         return None if cut is None else (replace(self, cut=cut), replace(self, cut=cut, behind=True))
 
     def _rows(self) -> Iterator[str | None]:
+        if self.kind == "text":
+            return _plain_texts(self.path, self.sample_by)
         if self.kind == "json":
             return json_texts(self.path, self.column)
         if self.kind == "parquet":
             return parquet_texts(self.path, self.column)
-        return _plain_texts(self.path, self.sample_by)
+        if self.kind in SEPARATORS:
+            return csv_texts(self.path, self.column, SEPARATORS[self.kind])
+        return other_texts(self.path, self.column, self.sample_by)
 
     def _number_of_rows(self) -> int:
         if self.kind == "parquet":
@@ -176,14 +191,19 @@ def _with_held_out(by_split: dict[str, list[TextFile]], share: float) -> dict[st
     return {"train": kept, "validation": out} if out else by_split
 
 
-def _checked(file: Path, kind: str, column: str, streaming: bool) -> str:
+def _checked(file: Path, kind: str, column: str, sample_by: str, streaming: bool) -> str:
     """Returns a digest of the file's content, empty for a stream. Raises `ValueError` for an unreadable file."""
-    if kind != "parquet":
+    if kind in ("text", "json") or kind in SEPARATORS:
         digest = check_text_file(file)
         if kind == "json":
             check_json_file(str(file), column)
+        if kind in SEPARATORS:
+            check_csv_file(str(file), column, SEPARATORS[kind])
         return digest
-    check_parquet_file(file, column)
+    if kind == "parquet":
+        check_parquet_file(file, column)
+    else:
+        check_other_file(str(file), column, sample_by)
     if streaming:
         return ""
     with file.open("rb") as content:
@@ -223,8 +243,8 @@ def only_text(data: Any, column: str, source: str) -> Any:
 
 
 def is_text_file_name(name: str) -> bool:
-    """True if a file with this name is read."""
-    return Path(name).suffix.lower() in _KINDS
+    """True for the name of a file that is surely one of texts."""
+    return Path(name).suffix.lower() in (*_KINDS, *_COMPRESSED, ".arrow")
 
 
 def check_text_file(path: Path) -> str:
@@ -260,24 +280,34 @@ def _files(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise FileNotFoundError(f"There is no file or folder {path}.")
-    inside = (file for file in path.rglob("*") if file.is_file() and file.suffix.lower() in _KINDS)
-    return sorted(
+    inside = sorted(
         file
-        for file in inside
-        if file.name.lower() not in _NO_TEXTS and not any(part.startswith(".") for part in file.relative_to(path).parts)
+        for file in path.rglob("*")
+        if file.suffix and file.is_file() and file.name.lower() not in _NO_TEXTS
+        if not any(part.startswith(".") for part in file.relative_to(path).parts)
     )
+    return [file for file in inside if file.suffix.lower() in _KINDS] or inside
 
 
 def _kind(path: Path, files: list[Path]) -> str:
-    kinds = {_KINDS.get(file.suffix.lower()) for file in files}
-    if not kinds or None in kinds:
-        raise FileNotFoundError(f"{path} is or holds no file that is accepted: give {', '.join(_KINDS)}.")
+    """Returns the kind of all files; of one that is not read here, but perhaps by `datasets`, its ending."""
+    if not files:
+        raise FileNotFoundError(
+            f"{path} is or holds no file that is accepted: give {', '.join(_KINDS)}, or another kind that the library "
+            "`datasets` reads."
+        )
+    kinds = {_KINDS.get(file.suffix.lower()) or _ending(file) for file in files}
     if len(kinds) > 1:
         raise ValueError(
-            f"The folder {path} holds files of several kinds ({', '.join(sorted(map(str, kinds)))}): give a folder "
-            "with one kind."
+            f"The folder {path} holds files of several kinds ({', '.join(sorted(kinds))}): give a folder with one kind."
         )
-    return str(kinds.pop())
+    return kinds.pop()
+
+
+def _ending(file: Path) -> str:
+    """Returns the end of a file's name that tells its kind, such as `.arrow` or `.jsonl.gz`."""
+    suffixes = [suffix.lower() for suffix in file.suffixes]
+    return "".join(suffixes[-2:] if suffixes and suffixes[-1] in _COMPRESSED else suffixes[-1:]) or "no ending"
 
 
 def _split(file: Path, root: Path) -> str:

@@ -21,6 +21,7 @@ from .batching import batches_by_size, text_sizes
 from .block_stream import BlockStream
 from .encoding import Documents, TextEncoder, TokenArray
 from .packing import Blocks, Filled, Layout, Packed, Padded, left_out_message
+from .special_tokens import SpecialTokens
 from .text_layout import noted
 from .transforms import passing_file, with_transform_applied
 
@@ -98,7 +99,7 @@ def token_blocks(
             f"`separator` is {separator!r}, which is no token of this tokenizer, so documents would run into each "
             "other: give another text, or '' where they are pieces of one."
         )
-    special = _SpecialTokens(tokenizer, special_tokens, between)
+    special = SpecialTokens(tokenizer, special_tokens, between)
     layout = _layout(special, length, mode, remainder, truncate, min_tokens, fill)
     if isinstance(dataset, dict):
         kind = type(dataset) if all(isinstance(split, datasets.Dataset) for split in dataset.values()) else dict
@@ -117,7 +118,7 @@ def separator_between(tokenizer: PreTrainedTokenizerBase, mode: str, otherwise: 
     `None`, which uses the special tokens, for a tokenizer with an EOS token or a SEP token in its place, and in mode
     `"pad"`, which joins nothing; else `otherwise`.
     """
-    return None if mode == "pad" or _SpecialTokens(tokenizer, None, None).listed("eos") else otherwise
+    return None if mode == "pad" or SpecialTokens(tokenizer, None, None).listed("eos") else otherwise
 
 
 def _blocks_of(
@@ -310,31 +311,30 @@ class _Options(NamedTuple):
     fill: str
 
 
-def _packed(special: _SpecialTokens, options: _Options) -> Layout:
+def _packed(special: SpecialTokens, options: _Options) -> Layout:
     padding = special.padding(options.remainder)
     return Packed(options.length, special.separator(), [], [], padding, options.min_tokens)
 
 
-def _wrapped(special: _SpecialTokens, options: _Options) -> Layout:
+def _wrapped(special: SpecialTokens, options: _Options) -> Layout:
     start, end = special.needed("bos"), special.needed("eos")
     padding = special.padding(options.remainder)
     return Packed(options.length, special.separator(), [start], [end], padding, options.min_tokens)
 
 
-def _padded(special: _SpecialTokens, options: _Options) -> Layout:
+def _padded(special: SpecialTokens, options: _Options) -> Layout:
     kind, filler = (Filled, special.filling_end()) if options.fill == "eos" else (Padded, special.needed("pad"))
     ends = special.listed("bos"), special.listed("eos")
     return kind(options.length, filler, *ends, options.truncate, options.min_tokens)
 
 
-_MODES: dict[str, Callable[[_SpecialTokens, _Options], Layout]] = {"pack": _packed, "wrap": _wrapped, "pad": _padded}
+_MODES: dict[str, Callable[[SpecialTokens, _Options], Layout]] = {"pack": _packed, "wrap": _wrapped, "pad": _padded}
 _REMAINDERS = ("pad", "drop")
 _FILLS = ("padding", "eos")
-_STAND_INS = {"bos": "cls", "eos": "sep"}
 
 
 def _layout(
-    special: _SpecialTokens, length: int, mode: str, remainder: str, truncate: bool, min_tokens: int, fill: str
+    special: SpecialTokens, length: int, mode: str, remainder: str, truncate: bool, min_tokens: int, fill: str
 ) -> Layout:
     if not isinstance(length, Integral) or length < 1:
         raise ValueError(f"`length` is {length!r}, but an integer of 1 or more is accepted: give tokens per example.")
@@ -354,54 +354,3 @@ def _layout(
     if special.between is not None and mode == "pad":
         raise ValueError("`separator` stands between documents, which mode 'pad' does not join: leave it out.")
     return _MODES[mode](special, _Options(int(length), remainder, truncate, int(min_tokens), fill))
-
-
-class _SpecialTokens:
-    """The special tokens of a tokenizer, `wanted` by a mode or not (`None`: those that it has).
-
-    `between`: ids that separate documents instead.
-    """
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, wanted: bool | None, between: list[int] | None) -> None:
-        self.tokenizer, self.wanted, self.between = tokenizer, wanted, between
-
-    def needed(self, name: str) -> int:
-        token = self._find(name)
-        if token is None:
-            raise ValueError(
-                f"The tokenizer has no {name.upper()} token, which this mode writes: "
-                + (
-                    "make it fit by `with_mask_token`, or choose `remainder='drop'`."
-                    if name == "pad"
-                    else f"name one of its tokens (`{name}_token` of `make_tokenizer`), or choose mode 'pack' or 'pad' "
-                    "with `special_tokens=False`."
-                )
-            )
-        return token
-
-    def filling_end(self) -> int:
-        """Returns the end-of-sequence token for blocks that are filled with it."""
-        if self.wanted is False:
-            raise ValueError(
-                "`fill` is 'eos', and `special_tokens` is False: a text that has no end-of-sequence token at its end "
-                "is not filled up with them, so leave one of the two out."
-            )
-        return self.needed("eos")
-
-    def listed(self, name: str) -> list[int]:
-        if self.wanted is False:
-            return []
-        if self.wanted:
-            return [self.needed(name)]
-        token = self._find(name)
-        return [] if token is None else [token]
-
-    def separator(self) -> list[int]:
-        return self.listed("eos") if self.between is None else self.between
-
-    def padding(self, remainder: str) -> int | None:
-        return self.needed("pad") if remainder == "pad" else None
-
-    def _find(self, name: str) -> int | None:
-        token: int | None = getattr(self.tokenizer, f"{name}_token_id")
-        return self._find(_STAND_INS[name]) if token is None and name in _STAND_INS else token

@@ -221,6 +221,24 @@ def test_any_data_set_of_the_hub_is_taken(hub, streaming):
     assert fake.asked[0][3] == {"revision": "v1", "token": "hf_x"}
 
 
+def test_a_configuration_is_asked_of_the_hub(hub):
+    fake = hub({"user/any": {"train": {"text": ["a"]}}})
+    assert load_corpus("user/any", "train", config="large")["text"][:] == ["a"]
+    assert fake.asked[0][1] == "large"
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_another_column_of_a_named_corpus_is_read_and_cleaned_alike(hub, streaming):
+    rows = {"article": ["of the article ."], "abstract": ["of the abstract ."]}
+    hub({"ccdv/pubmed-summarization": {"test": rows}})
+    clean = known_corpora()["pubmed"].clean
+    for column, text in (("text", "of the article ."), ("abstract", "of the abstract .")):
+        found = load_corpus("pubmed", "test", streaming=streaming, text_column=column)
+        assert list(found) == [{"text": clean(text)}]
+    with pytest.raises(ValueError, match="has no column 'title', but 'article', 'abstract'"):
+        load_corpus("pubmed", "test", streaming=streaming, text_column="title")
+
+
 # --- cleaning ---
 
 

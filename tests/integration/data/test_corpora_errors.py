@@ -69,6 +69,11 @@ def test_a_data_set_that_the_hub_does_not_show_is_named(monkeypatch):
         ),
         (ValueError("Bad split"), ValueError, "Bad split"),
         (
+            ValueError("Config name is missing.\nPlease pick one among the available configs: ['a', 'b']\nSo: `x`"),
+            ValueError,
+            r"'user/any' \(revision 'v1'\) has several configurations: give one of 'a', 'b' as `config`\.$",
+        ),
+        (
             datasets.exceptions.DataFilesNotFoundError("No files"),
             FileNotFoundError,
             r"'user/any' \(revision 'v1'\) has not the files that are to be read \(No files\): give another",
@@ -106,3 +111,40 @@ def test_what_is_no_name_and_no_path_is_told_so(given):
         ValueError, match=rf"`name_or_path` is a {kind}, but the name of a corpus or one path .* folder"
     ):
         load_corpus(given)
+
+
+def test_an_unknown_configuration_is_told_the_known_ones(tmp_path, monkeypatch):
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub" / "a.csv").write_text("text\na\n")
+    card = "---\nconfigs:\n- config_name: a\n  data_files: a.csv\n- config_name: b\n  data_files: a.csv\n---\n"
+    (tmp_path / "hub" / "README.md").write_text(card)
+    load = datasets.load_dataset
+    monkeypatch.setattr(
+        datasets,
+        "load_dataset",
+        lambda name, *args, revision=None, **options: load(str(tmp_path / "hub"), *args, **options),
+    )
+    assert load_corpus("user/any", "train", config="b")["text"][:] == ["a"]
+    with pytest.raises(ValueError, match=r"'user/any' has several configurations: give one of 'a', 'b' as `config`"):
+        load_corpus("user/any")
+    with pytest.raises(ValueError, match=r"'user/any' has no configuration 'c': give one of 'a', 'b' as `config`"):
+        load_corpus("user/any", config="c")
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "message"),
+    [
+        ("ptb", "a", "`config` is 'a', but only data sets .* and 'ptb' is a corpus with its own: leave it out"),
+        (".", "a", r"`config` is 'a', but only data sets .* and '\.' is a path: leave it out"),
+        ("user/any", 3, "`config` is 3; give the name of a configuration"),
+    ],
+)
+def test_a_configuration_is_of_a_data_set_of_the_hub(name, config, message):
+    with pytest.raises(ValueError, match=message):
+        load_corpus(name, config=config)
+
+
+@pytest.mark.parametrize("name", ["python-docs", "text8"])
+def test_who_asks_a_corpus_of_texts_alone_for_a_column_is_told_so(name):
+    with pytest.raises(ValueError, match=f"`text_column` is 'body', but the corpus '{name}' has texts and no other"):
+        load_corpus(name, text_column="body")
