@@ -18,6 +18,8 @@ from transformers import (
     TorchAoConfig,
     pipeline,
 )
+from transformers.testing_utils import CaptureLogger
+from transformers.utils import logging
 
 from ladd_hf import LaddForDiffusionLM, LaddModel, LaddPipeline, LaddSequentialScheduler
 from ladd_hf.models.configuration_ladd import FORMAT_VERSION
@@ -192,6 +194,29 @@ def test_missing_and_extra_weights_are_named(load, saved):
         load.from_pretrained(folder)
     _, info = load.from_pretrained(folder, output_loading_info=True)
     assert info["missing_keys"] == {"token_head.norm.weight"} and info["unexpected_keys"] == {"other.weight"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_streams_load_from_a_whole_models_folder_without_a_report_of_its_other_parts(kind, saved):
+    model, folder = saved(kind)
+    for load in (AutoModel, LaddModel):
+        with CaptureLogger(logging.get_logger("transformers.modeling_utils")) as told:
+            streams = load.from_pretrained(folder)
+        assert type(streams) is LaddModel and told.out == ""
+        state = model.model.state_dict()
+        assert all(torch.equal(weight, state[name]) for name, weight in streams.state_dict().items())
+    assert any(name.startswith("token_head.") for name in load_file(folder / "model.safetensors"))
+
+
+def test_what_is_no_part_of_a_model_is_still_reported(saved):
+    _, folder = saved()
+    change_weights(folder, lambda weights: weights.update({"other.weight": torch.zeros(2)}))
+    with CaptureLogger(logging.get_logger("transformers.modeling_utils")) as told:
+        LaddModel.from_pretrained(folder)
+    assert "other.weight" in told.out and "token_head" not in told.out
+    change_weights(folder, lambda weights: weights.update({"encoder.other.weight": weights.pop("other.weight")}))
+    with pytest.raises(ValueError, match=r"has encoder\.other\.weight besides"):
+        LaddForDiffusionLM.from_pretrained(folder)
 
 
 def test_weights_of_another_size_are_an_error(saved):

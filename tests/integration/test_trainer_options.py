@@ -9,6 +9,7 @@ import dataclasses
 import gc
 import inspect
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -313,3 +314,14 @@ def test_sequences_and_tensors_are_not_split_over_devices(make_trainer):
             check_options(args, {})
     args.parallelism_config = SimpleNamespace(tp_size=1, cp_size=1, sp_size=1)
     check_options(args, {})
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="memory is pinned for a device")
+def test_where_no_device_is_nothing_warns_of_pinned_memory(make_trainer):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer = make_trainer("none", eval_data=texts(8), use_cpu=False)
+        trainer.train()
+        trainer.evaluate()
+    assert not [str(one.message) for one in caught if "pin_memory" in str(one.message)]
+    assert not trainer.args.dataloader_pin_memory

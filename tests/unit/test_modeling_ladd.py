@@ -251,3 +251,11 @@ def test_a_model_without_latents_refuses_them(stirred_model):
 def test_the_loss_alone_needs_labels(stirred_model):
     with pytest.raises(ValueError, match="`loss_only` needs `labels`"):
         stirred_model("none")(some_tokens(), loss_only=True)
+
+
+def test_who_asks_a_model_to_generate_is_told_of_the_pipeline(stirred_model):
+    model = stirred_model("discrete")
+    for one in (model, model.model):
+        assert not one.can_generate()
+        with pytest.raises(NotImplementedError, match=r"by diffusion, not token by token, .*`ladd_hf\.LaddPipeline"):
+            one.generate(some_tokens(), max_new_tokens=3)

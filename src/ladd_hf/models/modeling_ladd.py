@@ -89,6 +89,7 @@ class LaddForDiffusionLM(GatheredLatents, BoundedTexts, LaddPreTrainedModel, Pre
         self.latents_alone: When = config.latents_alone
         self.latent_encoder_frozen = False
         self.post_init()
+        self._keys_to_ignore_on_load_unexpected = set()  # those of `LaddModel`, which are parts of this one
         if getattr(config.encoder_options, "trained", False) and self.device.type != "meta":
             cast(PretrainedEncoder, self.encoder).load_pretrained()  # else a checkpoint provides the weights
 

@@ -27,6 +27,14 @@ class LaddModel(LaddPreTrainedModel):
     """
 
     _is_part = True
+    # The other parts of a [`LaddForDiffusionLM`], whose folders this loads from without a report of them.
+    _keys_to_ignore_on_load_unexpected = [
+        rf"^{part}\."
+        for part in (
+            *("token_head", "encoder", "quantizer", "latent_denoiser", "latent_head", "latent_pooling"),
+            "latent_anchors",
+        )
+    ]
 
     def __init__(self, config: LaddConfig) -> None:
         super().__init__(config)

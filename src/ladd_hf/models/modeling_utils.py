@@ -6,7 +6,7 @@ import os
 from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, NoReturn, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from transformers import initialization as init
 
 from ..utils.local_paths import refuse_file
 from ..utils.wrong_objects import described
+from .adapter_card import write_adapter_card
 from .adapter_loading import AdapterLoading
 from .adapters import has_adapters
 from .configuration_ladd import LaddConfig
@@ -113,8 +114,8 @@ class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
     ) -> None:
         """Extends `save_pretrained`: with `push_to_hub` the code is included.
 
-        With adapters it writes only the adapter. Raises `ValueError` for a model wrapped by `get_peft_model`, and for a
-        folder that is a file.
+        With adapters it writes only the active adapter, and a card that says how to load it. Raises `ValueError` for a
+        model wrapped by `get_peft_model`, and for a folder that is a file.
         """
         refuse_file(save_directory)
         if has_adapters(self) and not self._hf_peft_config_loaded:
@@ -126,17 +127,29 @@ class LaddPreTrainedModel(AdapterLoading, PreTrainedModel):
             super().save_pretrained(save_directory, is_main_process, state_dict, push_to_hub, **kwargs)
         if self._takes_code_along and is_main_process:
             write_code(self, self._auto_classes.values(), Path(save_directory), self._main_module)
+        if self._hf_peft_config_loaded and is_main_process:
+            write_adapter_card(self, Path(save_directory))
 
-    def _upload_modified_files(self, working_dir: str | os.PathLike, *args: Any, **kwargs: Any) -> Any:
+    def _upload_modified_files(self, working_dir: str | os.PathLike, repo_id: str, *args: Any, **kwargs: Any) -> Any:
         if self._takes_code_along:
             write_code(self, self._auto_classes.values(), Path(working_dir), self._main_module)
-        return super()._upload_modified_files(working_dir, *args, **kwargs)
+        if self._hf_peft_config_loaded:
+            write_adapter_card(self, Path(working_dir), repo_id)
+        return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)
 
     @wraps(PreTrainedModel.push_to_hub)
     def push_to_hub(self, *args: Any, **kwargs: Any) -> str:  # type: ignore[override]
         """Extends `push_to_hub`: includes the code, to load with `trust_remote_code=True` without this package."""
         with self.code_included():
             return super().push_to_hub(*args, **kwargs)
+
+    def generate(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Raises `NotImplementedError`: transformers generates token by token, and a diffusion model does not."""
+        raise NotImplementedError(
+            f"{type(self).__name__} writes texts by diffusion, not token by token, so it has no `generate`: use "
+            "`ladd_hf.LaddPipeline(model, tokenizer=tokenizer)(num_steps=8, batch_size=4)`, which also continues a "
+            "`prompt`."
+        )
 
     def code_included(self) -> AbstractContextManager[None]:
         """Context in which saving the model also writes its code, as pushing does.

@@ -170,6 +170,8 @@ class LaddTrainingArguments(ObjectiveArguments, TrainingArguments):
         if self.greater_is_better is None and metric.endswith(_LOWER_IS_BETTER):
             self.greater_is_better = False  # for transformers, only names ending in "loss" are losses
         super().__post_init__()
+        if not _pins_memory():  # torch warns of a default that it then leaves out
+            self.dataloader_pin_memory = False
         if self.data_seed is None:
             # else the data's order depends on the last call of torch.manual_seed, as of accelerate 1.15.0
             self.data_seed = self.seed
@@ -258,6 +260,12 @@ class LaddTrainingArguments(ObjectiveArguments, TrainingArguments):
     def _settings(self) -> dict[str, Any]:
         """Returns the settings of the run's objective."""
         return {f.name: getattr(self, f.name) for f in fields(TrainingObjective)}
+
+
+def _pins_memory() -> bool:
+    """True if there is a device to which batches are copied from pinned memory."""
+    device = torch.accelerator.current_accelerator(check_available=True)
+    return device is not None and device.type != "mps"
 
 
 def _weights_from(given: Any) -> Any:

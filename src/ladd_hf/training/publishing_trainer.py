@@ -15,7 +15,7 @@ from ..models.fsdp import is_sharded
 from ..models.modeling_ladd import LaddForDiffusionLM
 from ..pipelines import LaddPipeline
 from ..schedulers import LaddScheduler
-from ..utils.local_paths import public_name
+from ..utils.local_paths import public_model_name, public_name
 from .cost_files import save_cost
 from .hub import check_samples, held_out_bounds, push_checkpoint, training_recipe, untrained_prior
 from .model_card import SampleScores, model_card
@@ -114,12 +114,22 @@ class PublishingTrainer(RecordedTrainer):
             model_name,
             data=", ".join(names) if names else None,
             tags=[tags] if isinstance(tags, str) else tags or [],
-            adapter_of=public_name(self._ladd_model().name_or_path or "user/base")
-            if has_adapters(self._ladd_model())
-            else None,
+            adapter_of=self._base_of_adapter(),
             metadata={key: value for key, value in given.items() if value is not None},
         )
         card.save(Path(str(self.args.output_dir)) / "README.md")
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Extends [`RecordedTrainer.save_model`]: an adapter is saved with the card of its run."""
+        super().save_model(output_dir, _internal_call)
+        if self.args.should_save and not _internal_call and (base := self._base_of_adapter()) is not None:
+            folder = Path(str(output_dir or self.args.output_dir)).resolve()
+            self.model_card(repository=folder.name, adapter_of=base).save(folder / "README.md")
+
+    def _base_of_adapter(self) -> str | None:
+        """Returns the public name of the model that is adapted; `None` without an adapter."""
+        model = self._ladd_model()
+        return public_model_name(model.name_or_path or "user/base") if has_adapters(model) else None
 
     def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
         """Extends `Trainer.push_to_hub`: the averaged weights, their code, tokenizer and card."""

@@ -16,6 +16,18 @@ def public_name(name: str) -> str:
     return Path(name.replace("\\", "/")).expanduser().resolve().name or "model"
 
 
+def public_model_name(name: str) -> str:
+    """Returns the public name of a model's source: of a pipeline's folder that of the pipeline, and of the Hub's cache
+    the repository's."""
+    path = Path(name.replace("\\", "/"))
+    if path.name == "model" and (path.parent / "model_index.json").is_file():
+        path = path.parent
+        name = str(path)
+    if path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--"):
+        return path.parent.parent.name.removeprefix("models--").replace("--", "/", 1)
+    return public_name(name)
+
+
 def refuse_file(folder: str | os.PathLike) -> None:
     """Raises `ValueError` for an output folder that is a file."""
     if os.path.isfile(folder):

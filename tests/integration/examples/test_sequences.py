@@ -68,6 +68,14 @@ def test_a_padded_row_holds_a_text_cut_off_where_it_is_too_long(rows, like_qwens
     assert len(expected) < len(TEXTS), "some are shorter than the latents"
 
 
+def test_a_sample_is_shown_without_the_padding_after_it(rows):
+    tokenizer = task_of("python-docs-di.yaml", rows, "--packing", "pad").tokenizer
+    ids = tokenizer("a b", add_special_tokens=False)["input_ids"]
+    assert example.decoded(tokenizer, ids + [tokenizer.pad_token_id] * 3) == "a b"
+    assert example.decoded(tokenizer, [tokenizer.pad_token_id]) == ""
+    assert example.decoded(tokenizer, [*ids, tokenizer.mask_token_id]) == "a b[MASK]", "what is wrong is shown"
+
+
 @pytest.mark.parametrize(("sample_by", "number"), [("document", 1), ("line", 4), ("paragraph", 2)])
 def test_texts_of_a_file_are_told_by_what_parts_them(tmp_path, sample_by, number):
     for split in ("train", "validation"):
