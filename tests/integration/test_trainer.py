@@ -7,11 +7,13 @@ import math
 
 import pytest
 import torch
+from datasets import Dataset
+from helpers.sampling import tiny_tokenizer
 from helpers.training import RICH, Interfere, assert_same, averaged_weights, logged, texts, two_stages
 from transformers import PreTrainedTokenizerFast
 
 from ladd_hf import from_mdlm
-from ladd_hf.data import LaddCollator
+from ladd_hf.data import LaddCollator, prompt_completions
 
 # --- it trains ---
 
@@ -39,6 +41,21 @@ def test_a_model_learns_what_it_is_shown(make_trainer):
     assert trainer.evaluate()["eval_joint_token_nats"] == pytest.approx(math.log(10), abs=1.0), "nothing is known yet"
     trainer.train()
     assert trainer.evaluate()["eval_loss"] < 0.65 * math.log(10)
+
+
+@pytest.mark.parametrize("kind", ["none", "discrete"])
+def test_prompts_are_seen_as_they_are_and_completions_alone_are_noised(kind, make_trainer):
+    pairs = Dataset.from_dict({"prompt": [[1, 2, 3], [4, 5, 6]] * 8, "completion": [[7, 8, 9], [7, 8]] * 8})
+    data = prompt_completions(pairs, tiny_tokenizer(), 12, special_tokens=False)
+    trainer = make_trainer(kind, data=data, eval_data=data, max_steps=4)
+    seen = []
+    trainer.model.model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].clone()))
+    trainer.train()
+    rows = torch.cat([torch.nn.functional.pad(tokens, (0, 6 - tokens.shape[1])) for tokens in seen])
+    assert len(rows) >= 32 and {tuple(row) for row in rows[:, :3].tolist()} == {(1, 2, 3), (4, 5, 6)}
+    assert (rows[:, 3:] == trainer.model.config.mask_token_id).any()
+    assert trainer.model.config.text_lengths == {"5": 8, "6": 8}
+    assert math.isfinite(trainer.evaluate()["eval_loss"])
 
 
 def test_a_log_of_several_steps_is_the_mean_of_their_logs(make_trainer):

@@ -5,6 +5,7 @@ from .collator import LaddCollator
 from .corpora import HubCorpus, known_corpora, load_corpus, register_corpus
 from .package_docs import package_docs
 from .precompute import precompute_latents
+from .prompt_completions import prompt_completions
 from .python_docs import python_docs, text8_normalize
 from .sawtooth import Entropy, SawtoothDistribution, sawtooth_dataset
 from .text_layout import length_histogram, text_layout
@@ -25,6 +26,7 @@ __all__ = [
     "make_tokenizer",
     "package_docs",
     "precompute_latents",
+    "prompt_completions",
     "python_docs",
     "register_corpus",
     "sawtooth_dataset",

@@ -145,7 +145,7 @@ def _check_examples(examples: Any) -> None:
             holds = f"the columns {sorted(map(str, example))}" if isinstance(example, Mapping) else described(example)
             raise ValueError(
                 f"Example {number} of a batch is {holds}; an example is a dict with the text's `input_ids`: tokenize "
-                "texts first, for instance by `token_blocks`."
+                "texts first, for instance by `token_blocks`, and prompts with completions by `prompt_completions`."
             )
         if different := sorted(set(example) ^ set(examples[0])):
             raise ValueError(

@@ -41,12 +41,13 @@ def names(tmp_path, monkeypatch):
 
 def test_its_calls_run_in_order(names):
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     for block in blocks:
         exec(block, names)
     assert names["trainer"].state.global_step == 2
     assert len(names["own"]["train"]) == 2 and len(names["lines"]) == 400 and len(names["test"]) == 1
     assert names["packed"].column_names == ["input_ids"]
+    assert names["tuner"].state.global_step == 2 and len(names["examples"]) == 2
     eleven = [row["input_ids"].tolist() for row in itertools.islice(names["blocks"], 11)]
     assert [row.tolist() for row in [*names["first"], names["eleventh"]["input_ids"]]] == eleven
 

@@ -25,6 +25,11 @@ def load(tmp_path):
     return loaded
 
 
+def packed(text):
+    """Compresses a text, to the same bytes at any time."""
+    return gzip.compress(text.encode(), mtime=0)
+
+
 def write_arrow(path, columns):
     table = pa.table(columns)
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
@@ -39,7 +44,7 @@ def test_arrow_files_and_compressed_ones_are_read(tmp_path, load, streaming):
     (tmp_path / "arrow" / "LICENSE").write_text("none of the data")
     assert load(tmp_path / "arrow", streaming, text_column="body") == {"train": ["a", "b"], "test": ["c"]}
     for name, content in {"x.jsonl.gz": LINES, "x.csv.gz": "text\na\nb\n", "y.txt.gz": "a\nb\n"}.items():
-        (tmp_path / name).write_bytes(gzip.compress(content.encode()))
+        (tmp_path / name).write_bytes(packed(content))
     for name in ("x.jsonl.gz", "x.csv.gz"):
         assert load(tmp_path / name, streaming) == {"train": ["a", "b"]}, name
     assert load(tmp_path / "y.txt.gz", streaming) == {"train": ["a\nb\n"]}
@@ -55,9 +60,10 @@ def test_arrow_files_and_compressed_ones_are_read(tmp_path, load, streaming):
         ("x", b"a", FileNotFoundError, r"x is or holds no file that is accepted"),
         ("x.arrow", b"garbage", ValueError, r"`datasets` cannot read the file .*x\.arrow \("),
         ("x.jsonl.gz", b"garbage", ValueError, r"`datasets` cannot read the file .*x\.jsonl\.gz \("),
-        ("x.jsonl.gz", gzip.compress(b'{"body": "a"}\n'), ValueError, r"has no column 'text', but 'body'"),
-        ("x.jsonl.gz", gzip.compress(b'{"text": 3}\n'), ValueError, r"holds int \(row 1\), but strings are accepted"),
+        ("x.jsonl.gz", packed('{"body": "a"}\n'), ValueError, r"has no column 'text', but 'body'"),
+        ("x.jsonl.gz", packed('{"text": 3}\n'), ValueError, r"holds int \(row 1\), but strings are accepted"),
     ],
+    ids=["unknown", "no ending", "broken Arrow", "broken gzip", "no such column", "no texts"],
 )
 def test_what_it_does_not_read_is_refused_in_a_sentence(tmp_path, load, streaming, name, content, error, message):
     (tmp_path / name).write_bytes(content)
@@ -76,9 +82,9 @@ def test_of_a_folder_one_kind_is_read(tmp_path, load):
 
 def test_a_file_that_changed_is_read_again(tmp_path, load, monkeypatch):
     path = tmp_path / "x.jsonl.gz"
-    path.write_bytes(gzip.compress(LINES.encode()))
+    path.write_bytes(packed(LINES))
     assert load(path) == {"train": ["a", "b"]}
-    path.write_bytes(gzip.compress(LINES.replace("b", "c").encode()))
+    path.write_bytes(packed(LINES.replace("b", "c")))
     assert load(path) == {"train": ["a", "c"]}
     rows = datasets.load_dataset
     asked = []
