@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from typing import Any
 
 from .json_files import missing_column, no_rows
 
@@ -49,7 +50,7 @@ def check_csv_file(file: str, column: str, separator: str) -> None:
     next(csv_texts(file, column, separator))
 
 
-def _rows(reader: csv.Reader, file: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(reader: Any, file: str) -> Iterator[tuple[int, list[str]]]:
     """Yields each row with the number of its last line."""
     try:
         for row in reader:

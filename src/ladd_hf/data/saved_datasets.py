@@ -19,7 +19,10 @@ def is_saved_dataset(path: Path) -> bool:
     """True if a folder is a data set of `datasets`, or a dict of them by split, complete or not."""
     if (path / "dataset_dict.json").is_file():
         return True
-    return (path / "state.json").is_file() and ((path / "dataset_info.json").is_file() or any(path.glob("*.arrow")))
+    has_state, has_info = (path / "state.json").is_file(), (path / "dataset_info.json").is_file()
+    # other Arrow files beside an info are those of the cache of `datasets`
+    pattern = "*.arrow" if has_state else "data-*-of-*.arrow"
+    return (has_state and has_info) or ((has_state or has_info) and any(path.glob(pattern)))
 
 
 def refuse_several(path: Path) -> None:

@@ -44,9 +44,9 @@ def write_adapter_card(model: Any, folder: Path, repository: str | None = None) 
         return
     name, source = repository or folder.resolve().name, str(getattr(model, "name_or_path", "") or "")
     base = public_model_name(source) if source else None
-    data = {"library_name": "peft", "pipeline_tag": "text-generation", "tags": [*model.model_tags, "adapter"]}
+    tags = [*model.model_tags, "adapter"]
     card = ModelCard.from_template(
-        ModelCardData(**data, base_model=base),
+        ModelCardData(library_name="peft", pipeline_tag="text-generation", tags=tags, base_model=base),
         template_str=_TEXT,
         name=name,
         kind=model.peft_config[model.active_adapters()[0]].peft_type.value,

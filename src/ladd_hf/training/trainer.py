@@ -83,8 +83,8 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
     """Trains a [`LaddForDiffusionLM`].
 
     An example has `input_ids`, and optionally `labels` with -100 for context tokens, which are neither noised nor
-    scored, such as prompts (`prompt_completions`). Shorter texts are padded at their ends; each text has at least as many
-    tokens as there are latents.
+    scored, such as prompts (`prompt_completions`). Shorter texts are padded at their ends; each text has at least as
+    many tokens as there are latents.
     Differences from `Trainer`:
 
     * The loss is the paper's, each part is logged, and a non-finite part stops the run.

@@ -145,6 +145,7 @@ def test_the_adapter_that_is_named_is_saved_alone(both, stirred_model, tmp_path)
     assert {path.name for path in (tmp_path / "saved").iterdir()} == {
         "adapter_config.json",
         "adapter_model.safetensors",
+        "README.md",
     }
     other = LaddPipeline(stirred_model("discrete"))
     other.load_lora_weights(tmp_path / "saved")

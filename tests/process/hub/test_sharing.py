@@ -88,6 +88,7 @@ def test_an_adapter_is_pushed_alone_and_pulled_onto_its_base(pulled, pushed, hub
     _, files = hub.state.at("tester/adapter", "main")
     assert {"adapter_config.json", "adapter_model.safetensors"} <= set(files)
     assert not [name for name in files if name.endswith(".py") or name == "model.safetensors"]
+    assert b'pipe.load_lora_weights("tester/adapter")' in files["README.md"]
     assert pulled["adapter changes"] == pulled["at once"] == "True"
     assert pulled["logits"] == pushed["logits"]
 
