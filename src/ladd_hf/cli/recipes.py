@@ -77,7 +77,7 @@ class RunArguments:
     eos_token: str | None = field(
         default=None, metadata={"help": "Token of its vocabulary that ends texts, if not the default."}
     )
-    text_column: str = field(default="text", metadata={"help": "Column with the texts, of JSON, parquet and the Hub."})
+    text_column: str = field(default="text", metadata={"help": "Column with the texts, of files and of the Hub."})
     sample_by: str = field(
         default="document",
         metadata={"help": "Unit of a file that is one text.", "choices": ["document", "paragraph", "line"]},
