@@ -18,7 +18,7 @@ from transformers import (
     TorchAoConfig,
     pipeline,
 )
-from transformers.testing_utils import CaptureLogger
+from transformers.testing_utils import CaptureLogger, LoggingLevel
 from transformers.utils import logging
 
 from ladd_hf import LaddForDiffusionLM, LaddModel, LaddPipeline, LaddSequentialScheduler
@@ -200,7 +200,7 @@ def test_missing_and_extra_weights_are_named(load, saved):
 def test_the_streams_load_from_a_whole_models_folder_without_a_report_of_its_other_parts(kind, saved):
     model, folder = saved(kind)
     for load in (AutoModel, LaddModel):
-        with CaptureLogger(logging.get_logger("transformers.modeling_utils")) as told:
+        with LoggingLevel(logging.WARNING), CaptureLogger(logging.get_logger("transformers.modeling_utils")) as told:
             streams = load.from_pretrained(folder)
         assert type(streams) is LaddModel and told.out == ""
         state = model.model.state_dict()
@@ -211,7 +211,7 @@ def test_the_streams_load_from_a_whole_models_folder_without_a_report_of_its_oth
 def test_what_is_no_part_of_a_model_is_still_reported(saved):
     _, folder = saved()
     change_weights(folder, lambda weights: weights.update({"other.weight": torch.zeros(2)}))
-    with CaptureLogger(logging.get_logger("transformers.modeling_utils")) as told:
+    with LoggingLevel(logging.WARNING), CaptureLogger(logging.get_logger("transformers.modeling_utils")) as told:
         LaddModel.from_pretrained(folder)
     assert "other.weight" in told.out and "token_head" not in told.out
     change_weights(folder, lambda weights: weights.update({"encoder.other.weight": weights.pop("other.weight")}))

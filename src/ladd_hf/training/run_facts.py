@@ -153,14 +153,16 @@ def _told_proposals(args: LaddTrainingArguments) -> str:
 
 def prior_is_untrained(model: LaddForDiffusionLM) -> bool:
     """True if a model was never trained to predict its latents: the head's weights, adapters included, are the zeros
-    that they start at. For sharded weights, this process's shard is tested."""
+    that they start at. For sharded weights, this process's shard is tested, of adapters that of all but LoRA's random
+    A."""
     if model.config.latent_type == "none":
         return False
     denoiser = model.latent_denoiser
     head: Any = model.latent_head if denoiser is None else denoiser.head
     projection = head.output.proj
-    if not has_adapters(model):
-        return not any(_local(parameter).any() for parameter in projection.parameters())
+    if not has_adapters(model) or any(isinstance(one, DTensor) for one in projection.parameters()):
+        weights = (one for name, one in projection.named_parameters() if ".lora_A." not in name)
+        return not any(_local(one).any() for one in weights)
     with torch.no_grad(), evaluation_mode(projection):  # with any kind of adapter, or none
         return not projection(torch.eye(projection.in_features, device=model.device, dtype=model.dtype)).any()
 

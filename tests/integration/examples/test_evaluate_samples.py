@@ -153,7 +153,7 @@ def test_a_file_by_itself_has_texts_held_out(measure, folder, tmp_path):
         ((*FEW, "--schedules", "zigzag"), "'zigzag' is unknown"),
         ((*FEW, "--schedules", "[[1, 1], [0"), "is not JSON"),
         ((*FEW, "--judges", "taste"), "--judges taste: The judge 'taste' is unknown; give one of"),
-        ((*FEW, "--judges", "{name: "), "--judges {name: : while"),
+        ((*FEW, "--judges", "{name: "), "--judges {name: : '{name: ' is not YAML (while"),
         ((*FEW, "--judges", "{window: 5}"), "--judges {window: 5}: The judge is {'window': 5}; give its name"),
         ((*FEW, "--measures", "taste"), "--measures taste: The measure 'taste' is unknown; give one of"),
         ((*FEW, "--measures", "{name: code_usage, size: 3}"), "--measures: The measure 'code_usage' has no option"),

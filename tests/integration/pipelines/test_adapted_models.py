@@ -54,4 +54,8 @@ def test_a_merged_model_makes_a_pipeline_that_is_saved_and_loaded(stirred_model,
 def test_a_pipeline_s_adapter_is_saved_alone_by_its_model(stirred_model, tmp_path):
     pipeline = LaddPipeline(adapted(stirred_model("discrete"), "add_adapter", lora(["qkv_proj"])))
     pipeline.model.save_pretrained(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "README.md",
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    }
