@@ -27,7 +27,8 @@ class OneSentence(TyperGroup):
             context = getattr(error, "ctx", None)
             command = NAME if context is None else context.command_path
             said = " ".join(error.format_message().split())
-            print(f"{command}: error: {said.rstrip('.')}; see {command} --help.", file=sys.stderr)
+            said = f"{said} See" if said.endswith("?") else f"{said.rstrip('.')}; see"
+            print(f"{command}: error: {said} {command} --help.", file=sys.stderr)
             sys.exit(error.exit_code)
         except typer.Abort:
             code = INTERRUPTED

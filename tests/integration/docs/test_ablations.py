@@ -28,7 +28,7 @@ def table(head: str) -> list[str]:
     return lines[start + 2 : lines.index("", start)]
 
 
-@pytest.mark.parametrize("question", ["latents", "samples"])
+@pytest.mark.parametrize("question", ["latents", "samples", "continuous"])
 def test_a_table_holds_what_was_found_and_nothing_else(question):
     ablations = script("text_ablations")
     found = json.loads((ROOT / "benchmarks" / "results" / f"text_{question}.json").read_text())
@@ -37,9 +37,13 @@ def test_a_table_holds_what_was_found_and_nothing_else(question):
     assert all(outcome["flags"] == ablations.CHANGES[question][row] for row, outcome in found.items())
 
 
-def test_the_table_of_sampling_holds_what_was_found():
-    sampling = script("text_sampling")
-    found = json.loads((ROOT / "benchmarks" / "results" / "text_sampling.json").read_text())
+def result(name: str):
+    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+
+
+@pytest.mark.parametrize("name", ["text_sampling", "text_sampling_continuous"])
+def test_the_table_of_sampling_holds_what_was_found(name):
+    sampling, found = script("text_sampling"), result(name)
     budgets = found["budgets"]
     head = (
         f"| pipeline | sampling | {' | '.join(map(str, budgets))} | entropy |\n" + "| --- " * (len(budgets) + 3) + "|"
@@ -63,6 +67,58 @@ def test_the_table_of_temperatures_holds_what_was_found():
             ends = [f"{first:.2f}", f"{min(later):.2f} to {max(later):.2f}"]
             rows.append([str(schedule["temperature"]), *(f"{run['nats']:.2f}" for run in runs), *ends])
     assert [row.strip("| ").split(" | ")[1:] for row in table(head)] == rows
+
+
+def test_the_table_of_evaluations_of_the_latents_holds_what_was_found():
+    steps, found = script("latent_steps"), result("latent_steps")
+    numbers = [str(number) for number in found["latent_steps"]]
+    head = f"| pipeline | drawn anew | {' | '.join(numbers)} | entropy |\n" + "| --- " * (len(numbers) + 3) + "|"
+    rows = [steps.table_row(name, *one) for name, shares in found["pipelines"].items() for one in shares.items()]
+    assert table(head) == rows
+
+
+def test_the_table_of_paths_holds_what_was_found():
+    names = ["sequential", "1-1_0.9-0_0-0", "1-1_0.5-0_0-0", "joint"]
+    both, recipe = (model["bounds"] for model in result("python-docs-paths")["models"])
+    head = (
+        "| trained on | sequential | (1, 1), (0.9, 0), (0, 0) | (1, 1), (0.5, 0), (0, 0) | joint |\n"
+        + "| --- " * 5
+        + "|"
+    )
+    rows = [
+        " | ".join([f"| {label}", *(f"{bounds[name]['nats_per_token']:.3f}" for name in names)]) + " |"
+        for label, bounds in (("the recipe", recipe), ("the diagonal, too", both))
+    ]
+    assert table(head) == rows
+
+
+def test_the_table_of_tuned_paths_holds_what_was_found():
+    (model,) = result("python-docs-tuned")["models"]
+    head = "| path | 2 | 4 | 8 | 16 | 32 |\n" + "| --- " * 6 + "|"
+    scores = {}
+    for row in model["rows"]:
+        scores.setdefault(row["schedule"], []).append(f"{row['nats']:.2f}")
+    assert scores["tuned"] == scores.pop("tuned that waits"), "codes come first"
+    assert table(head) == [f"| {name} | {' | '.join(cells)} |" for name, cells in scores.items()]
+
+
+def test_the_table_of_bounds_of_text_holds_what_was_found():
+    rows = []
+    for name, label in (("mdlm", "MDLM, as many training operations"), ("di-ladd", "Di-LADD"), ("co-ladd", "Co-LADD")):
+        (model,) = (
+            one
+            for file in ("python-docs-bounds", "python-docs-bounds-mdlm")
+            for one in result(file)["models"]
+            if one["model"]["name"] == name and "bound" in one["rows"][0]
+        )
+        cells = [
+            f"{one[key]:.3f} ± {one[f'{key}_stderr']:.3f}"
+            for one in model["rows"]
+            for key in ("bound", "marginal_bound")
+        ]
+        rows.append(f"| {label} | {' | '.join(cells)} |")
+    head = "| model | bound, 4 | marginalised, 4 | bound, 8 | marginalised, 8 |\n" + "| --- " * 5 + "|"
+    assert table(head) == rows
 
 
 def test_the_table_of_the_gpu_holds_what_was_found():
