@@ -10,11 +10,15 @@ from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, NoReturn
 
+from huggingface_hub.errors import HfHubHTTPError
 from transformers import HfArgumentParser
 
 from ..utils.number_ranges import NumberRange
 from ..utils.own_command import leave_refusal, program
 from ..utils.wrong_objects import described
+
+# Errors of the Hub's client, those of a connection included, which are no `OSError` (as of huggingface_hub 2.4.0)
+_OF_THE_HUB = next(one for one in HfHubHTTPError.__mro__ if one.__name__ == "HTTPError")
 
 
 class Refusal(SystemExit):
@@ -36,12 +40,15 @@ def refuse(message: object) -> NoReturn:
 
 @contextmanager
 def refusing(*kinds: type[Exception]) -> Iterator[None]:
-    """Context in which a `ValueError`, an `OSError`, or an error of `kinds` is the user's, and becomes a refusal."""
+    """Context in which a `ValueError`, an `OSError`, one of the Hub or of `kinds` is the user's, and becomes a
+    refusal."""
     accepted: tuple[type[Exception], ...] = (ValueError, OSError, *kinds)
     try:
         yield
     except accepted as error:
         raise _refused(error) from error
+    except _OF_THE_HUB as error:
+        raise _refused(ConnectionError(f"The Hub does not answer as it should ({error}); try again.")) from error
 
 
 @contextmanager
@@ -49,7 +56,7 @@ def loading(what: str) -> Iterator[None]:
     """Context in which errors name what was to be loaded, as errors of a connection do not."""
     try:
         yield
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, _OF_THE_HUB) as error:
         raise ValueError(f"{what} cannot be loaded: {error}") from error
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCard, parse_safetensors_file_metadata, snapshot_download
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from ..models.configuration_ladd import LaddConfig
 from ..models.encoders.encoder_options import PretrainedOptions
@@ -133,12 +133,17 @@ def _plain(markdown: str) -> str:
 def _shapes(folder: Path) -> Iterator[tuple[str, int]]:
     """Yields the names of stored weights and their numbers, without reading them."""
     for file in sorted(folder.glob("*.safetensors")):
-        with safe_open(file, "numpy") as weights:
-            for name in weights.keys():  # noqa: SIM118, which is no dict
-                size = 1
-                for one in weights.get_slice(name).get_shape():
-                    size *= one
-                yield name, size
+        try:
+            with safe_open(file, "numpy") as weights:
+                for name in weights.keys():  # noqa: SIM118, which is no dict
+                    size = 1
+                    for one in weights.get_slice(name).get_shape():
+                        size *= one
+                    yield name, size
+        except SafetensorError as error:
+            raise ValueError(
+                f"{file} holds no weights ({error}); fetch it again, with `git lfs pull` in a clone."
+            ) from error
 
 
 def _shapes_of_repository(model: str, prefix: str, inner: Path) -> dict[str, int]:

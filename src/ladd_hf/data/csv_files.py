@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from typing import Any
+from contextlib import contextmanager
+from io import TextIOWrapper
+from typing import Any, TextIO
+
+from fsspec.compression import compr
+from fsspec.utils import infer_compression
 
 from .json_files import missing_column, no_rows
 
@@ -29,7 +34,7 @@ def csv_texts(file: str, column: str, separator: str) -> Iterator[str]:
     """
     if csv.field_size_limit() < _LONGEST:
         csv.field_size_limit(_LONGEST)
-    with open(file, encoding="utf-8-sig", newline="") as lines:
+    with _opened(file) as lines:
         rows = _rows(csv.reader(lines, delimiter=separator, strict=True), file)
         _, names = next(rows, (0, []))
         place, found = _place(file, column, names, separator), False
@@ -43,6 +48,15 @@ def csv_texts(file: str, column: str, separator: str) -> Iterator[str]:
             yield row[place]
     if not found:
         raise ValueError(no_rows(file))
+
+
+@contextmanager
+def _opened(file: str) -> Iterator[TextIO]:
+    """Context in which a file is open, unpacked if its name says that it is compressed."""
+    kind = infer_compression(file)
+    with open(file, "rb") as packed:
+        unpacked = packed if kind is None else compr[kind](packed, mode="rb")
+        yield TextIOWrapper(unpacked, encoding="utf-8-sig", newline="")
 
 
 def check_csv_file(file: str, column: str, separator: str) -> None:

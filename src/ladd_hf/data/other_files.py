@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import datasets
 import pyarrow as pa
 
+from .csv_files import SEPARATORS, csv_texts
 from .json_files import missing_column, no_rows
 
 # Errors of its readers, and of the libraries that these need.
@@ -27,6 +29,14 @@ def other_texts(file: str, column: str, sample_by: str) -> Iterator[str | None]:
         FileNotFoundError: a file of a kind that `datasets` does not read.
         ValueError: a file that is damaged or has no rows, and one without texts in `column`.
     """
+    for ending in set(Path(file).suffixes) & {f".{kind}" for kind in SEPARATORS}:  # whose texts stay as they stand
+        yield from _unpacked(file, column, SEPARATORS[ending[1:]])
+        return
+    if glob.has_magic(str(Path(file).absolute().parent)):
+        raise ValueError(
+            f"The file {file} is in a folder with '[', '?' or '*' in its name, a pattern for the library `datasets`: "
+            "move it, or write it as one of .txt, .json, .csv and .parquet."
+        )
     rows, number = _rows(file, sample_by), 0
     while (row := _next(rows, file)) is not _END:
         number += 1
@@ -47,8 +57,16 @@ def check_other_file(file: str, column: str, sample_by: str) -> None:
     next(other_texts(file, column, sample_by))
 
 
+def _unpacked(file: str, column: str, separator: str) -> Iterator[str]:
+    try:
+        yield from csv_texts(file, column, separator)
+    except (EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"The file {file} cannot be unpacked ({error}): write it again.") from error
+
+
 def _rows(file: str, sample_by: str) -> Iterator[dict[str, Any]]:
-    path, options = Path(file).resolve(), {}
+    path = Path(file).absolute()
+    options: dict[str, Any] = {}
     if ".txt" in path.suffixes:
         options = {"sample_by": sample_by, "keep_linebreaks": True}
     # streamed: the texts are kept by `built_once`, named by their contents, not by paths and dates

@@ -24,7 +24,7 @@ from .transforms import with_transform_applied
 
 logger = logging.get_logger(__name__)
 
-_VERSION = 1  # of the cached examples: change it whenever the same texts give other examples
+_VERSION = 2  # of the cached examples: change it whenever the same texts give other examples
 _FEATURES = Features({"input_ids": List(Value("int32")), "labels": List(Value("int32"))})
 
 
@@ -58,7 +58,7 @@ def prompt_completions(
         special_tokens: begin and end examples with these tokens; `None`: with those that the tokenizer has, CLS and SEP
             in their place if necessary.
         truncate: shorten longer examples: the prompt from its beginning, and, where that is not enough, the completion
-            from its end. Otherwise they are left out.
+            from its end, which then has no end-of-sequence token. Otherwise they are left out.
         min_tokens: examples with fewer tokens, special ones counted, are left out. A model with latents needs at least
             as many tokens as latents.
         fill: "padding", which is masked out, or "eos": fill examples up to `length` with end-of-sequence tokens, which
@@ -124,14 +124,15 @@ class _Examples:
     def _example(self, prompt: list[int], completion: list[int]) -> tuple[list[int], list[int]] | None:
         """Returns `input_ids` and `labels`; `None` for an example that is left out."""
         start, end = list(self.frame.start), list(self.frame.end)
-        prompt = self.frame.begun(prompt)[len(start) :]
-        if end and completion[-len(end) :] == end:
-            completion = completion[: -len(end)]
+        prompt = _without(self.frame.begun(prompt)[len(start) :], end, at_end=True)
+        completion = _without(_without(completion, start), end, at_end=True)
         room = self.length - len(start) - len(end)
         if len(prompt) + len(completion) > room:
             if not self.truncate:
                 return None
-            completion = completion[:room]
+            if len(completion) > room:  # a text that goes on does not end there
+                room, end = room + len(end), []
+                completion = completion[:room]
             prompt = prompt[len(prompt) - min(len(prompt), room - len(completion)) :]
         ids, context = [*start, *prompt, *completion, *end], len(start) + len(prompt)
         if len(ids) < self.min_tokens or context == len(ids):
@@ -159,6 +160,13 @@ class _Examples:
                 f"The column {column!r} holds texts in some rows and ids in others: give one of the two in all of them."
             )
         return [[int(one) for one in value] for value in values]
+
+
+def _without(ids: list[int], special: list[int], at_end: bool = False) -> list[int]:
+    """Returns ids without the special tokens that they begin, or end, with."""
+    if not special or (ids[-len(special) :] if at_end else ids[: len(special)]) != special:
+        return ids
+    return ids[: -len(special)] if at_end else ids[len(special) :]
 
 
 def _is_ids(value: Any) -> bool:
@@ -198,6 +206,8 @@ def _made(dataset: Any, examples: _Examples, num_proc: int | None) -> Any:
         new_fingerprint=name if whole else datasets.fingerprint.generate_random_fingerprint(),
         load_from_cache_file=whole,
     )
+    if not len(dataset):
+        raise ValueError("The data set has no rows: give one with prompts and completions.")
     if left_out := len(dataset) - len(made):
         told = (
             f"{left_out:,} of {len(dataset):,} examples are left out, since they have more than {examples.length} "

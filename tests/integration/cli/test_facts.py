@@ -11,6 +11,7 @@ from helpers.training import texts as rows
 from huggingface_hub import HfApi, RepoUrl
 
 from ladd_hf import LaddSequentialScheduler
+from ladd_hf.cli.command_line import _OF_THE_HUB, loading, refusing
 from ladd_hf.cli.recipe_files import CONFIGS
 from ladd_hf.training.model_card import Conditions, SampleScores
 
@@ -62,6 +63,19 @@ def test_a_model_without_a_card_tells_what_its_configuration_says(ladd, models):
     assert document["weights"] > 1000 and document["scores"] == []
     of_model = ladd("info", models / "none" / "model", "--json").document
     assert of_model["schedule"] is None and of_model["weights"] == document["weights"]
+
+
+def test_weights_that_are_a_pointer_to_them_are_refused(ladd, tmp_path, tiny_model):
+    tiny_model("none").save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
+    assert "holds no weights" in ladd("info", tmp_path).refusal
+
+
+def test_a_hub_that_does_not_answer_is_told_in_a_sentence(capsys):
+    for context, said in ((refusing(), "The Hub does not answer"), (loading("user/a"), "user/a cannot be loaded")):
+        with pytest.raises((SystemExit, ValueError)) as raised, context:
+            raise _OF_THE_HUB("connection refused")
+        assert said in f"{raised.value} {capsys.readouterr().err}"
 
 
 def test_a_folder_without_a_model_is_refused(ladd, tmp_path):

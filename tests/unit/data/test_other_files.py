@@ -71,6 +71,26 @@ def test_what_it_does_not_read_is_refused_in_a_sentence(tmp_path, load, streamin
         load(tmp_path / name, streaming)
 
 
+def test_packed_tables_hold_texts_as_they_stand(tmp_path, load):
+    (tmp_path / "x.csv.gz").write_bytes(packed("text\nNA\nnull\n007\n"))
+    (tmp_path / "x.tsv.gz").write_bytes(packed("n\ttext\n1\tNA\n2\t7, 8\n"))
+    assert load(tmp_path / "x.csv.gz") == {"train": ["NA", "null", "007"]}
+    assert load(tmp_path / "x.tsv.gz") == {"train": ["NA", "7, 8"]}
+    (tmp_path / "y.csv.gz").write_bytes(b"garbage")
+    with pytest.raises(ValueError, match=r"The file .*y\.csv\.gz cannot be unpacked \("):
+        load(tmp_path / "y.csv.gz")
+
+
+def test_a_link_is_read_by_its_own_name_and_a_pattern_in_a_folder_is_named(tmp_path, load):
+    (tmp_path / "blob").write_bytes(packed(LINES))
+    (tmp_path / "x.jsonl.gz").symlink_to(tmp_path / "blob")
+    assert load(tmp_path / "x.jsonl.gz") == {"train": ["a", "b"]}
+    (tmp_path / "a[1]").mkdir()
+    (tmp_path / "a[1]" / "x.jsonl.gz").write_bytes(packed(LINES))
+    with pytest.raises(ValueError, match=r"in a folder with '\[', '\?' or '\*' in its name"):
+        load(tmp_path / "a[1]" / "x.jsonl.gz")
+
+
 def test_of_a_folder_one_kind_is_read(tmp_path, load):
     for name in ("a.arrow", "b.xml"):
         (tmp_path / name).write_bytes(b"a")

@@ -81,9 +81,11 @@ def test_what_is_too_long_is_shortened_from_its_far_end_or_left_out(prompt, comp
     batch = {"prompt": [prompt], "completion": [completion]}
     fits, scored = len(prompt) + len(completion) <= room, bool(completion or end)
     assert examples_of(rows_of(whole(batch))) == [expected(prompt, completion, start, end)] * (fits and scored)
-    kept = completion[:room]
-    before = prompt[max(0, len(prompt) - (room - len(kept))) :] if room > len(kept) else []
-    assert examples_of(rows_of(cut(batch))) == [expected(before, kept, start, end)] * scored
+    if len(completion) > room:  # it goes on, so that nothing ends there
+        kept = [expected([], completion[: room + len(end)], start, ())]
+    else:
+        kept = [expected(prompt[max(0, len(prompt) + len(completion) - room) :], completion, start, end)] * scored
+    assert examples_of(rows_of(cut(batch))) == kept
 
 
 def test_what_is_left_out_is_counted(monkeypatch):
@@ -140,6 +142,16 @@ def test_what_is_no_pair_of_texts_is_refused(columns, options, message):
     options = {"tokenizer": FRAMED, "length": 12, **options}
     with pytest.raises(ValueError, match=message):
         prompt_completions(Dataset.from_dict(columns), **options)
+
+
+def test_special_tokens_of_a_tokenizer_stand_at_the_ends_alone():
+    framed = {"prompt": [[BOS, *ids("a "), EOS]], "completion": [[BOS, *ids("bc"), EOS]]}
+    assert examples_of(prompt_completions(Dataset.from_dict(framed), FRAMED, 12)) == [expected(ids("a "), ids("bc"))]
+
+
+def test_no_rows_at_all_are_refused():
+    with pytest.raises(ValueError, match="The data set has no rows"):
+        prompt_completions(Dataset.from_dict({"prompt": [], "completion": []}), FRAMED, 12)
 
 
 def test_what_is_no_data_set_is_refused():
