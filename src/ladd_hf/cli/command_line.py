@@ -18,7 +18,7 @@ from ..utils.own_command import leave_refusal, program
 from ..utils.wrong_objects import described
 
 # Errors of the Hub's client, those of a connection included, which are no `OSError` (as of huggingface_hub 2.4.0)
-_OF_THE_HUB = next(one for one in HfHubHTTPError.__mro__ if one.__name__ == "HTTPError")
+_OF_THE_HUB: type[Exception] = next(one for one in HfHubHTTPError.__mro__ if one.__name__ == "HTTPError")
 
 
 class Refusal(SystemExit):
