@@ -22,6 +22,7 @@ from .lora_model import (
     refuse_unknown,
     refuse_weight,
 )
+from .lora_offloading import offloading_renewed
 
 # The weight of an adapter; that of its one component; or none, which is 1.
 AdapterWeight = float | Mapping[str, float | None] | None
@@ -71,14 +72,18 @@ class LoraPipelineMixin(LoraFusing, LoraFiles):
         adapter_name = adapter_name or next(name for name in numbered if name not in taken)
         how: dict[str, Any] = {"low_cpu_mem_usage": options.pop("low_cpu_mem_usage", False)}
         if is_diffusers_layout(source, weight_name):
-            read = {"weight_name": weight_name, "use_safetensors": use_safetensors, "return_lora_metadata": True}
-            config, layers = read_layers(*self.lora_state_dict(source, **read, **options))
-            model.load_adapter(None, adapter_name, peft_config=config, adapter_state_dict=layers, **how)
+            config, layers = read_layers(
+                *self.lora_state_dict(
+                    source, weight_name, use_safetensors=use_safetensors, return_lora_metadata=True, **options
+                )
+            )
+            how |= {"peft_model_id": None, "peft_config": config, "adapter_state_dict": layers}
         else:
-            assert not isinstance(source, Mapping)
+            how |= {"peft_model_id": os.fspath(source), "adapter_kwargs": options}  # type: ignore[arg-type]
             if not use_safetensors:
                 how["use_safetensors"] = False
-            model.load_adapter(os.fspath(source), adapter_name, adapter_kwargs=options, **how)
+        with offloading_renewed(self, model):
+            model.load_adapter(adapter_name=adapter_name, **how)
         model.enable_adapters()  # `disable_lora` would still affect layers with earlier adapters
 
     def save_adapter(self, save_directory: str | os.PathLike, adapter_name: str | None = None) -> None:
@@ -154,16 +159,18 @@ class LoraPipelineMixin(LoraFusing, LoraFiles):
         model = model_with_adapters(self)
         refuse_unknown(model, [adapter_names] if isinstance(adapter_names, str) else adapter_names)
         refuse_fused(model, "delete adapters")
-        model.delete_adapter(adapter_names)
+        with offloading_renewed(self, model):
+            model.delete_adapter(adapter_names)
 
     def unload_lora_weights(self) -> None:
         """Removes all adapters: the model is as it was before the first was loaded, or, if adapters are fused, a plain
         model with these in its weights."""
         model = model_with_adapters(self)
-        if fused_adapters(model):
-            fuse_adapters(model)
-        elif names := loaded_adapters(model):
-            model.delete_adapter(names)
+        with offloading_renewed(self, model):
+            if fused_adapters(model):
+                fuse_adapters(model)
+            elif names := loaded_adapters(model):
+                model.delete_adapter(names)
 
     def set_lora_device(self, adapter_names: str | list[str], device: torch.device | str | int) -> None:
         """Moves adapters, such as those that are not active, to a device; those in use belong to the model's.
@@ -174,10 +181,9 @@ class LoraPipelineMixin(LoraFusing, LoraFiles):
         model = model_with_adapters(self)
         refuse_unknown(model, names)
         for layer in adapter_layers(model):
-            held = [getattr(layer, one, {}) for one in (*layer.adapter_layer_names, *layer.other_param_names)]
-            for weights in held:
-                for name in names:
-                    one = weights[name] if isinstance(weights, nn.Module | dict) and name in weights else None
+            for attribute in (*layer.adapter_layer_names, *layer.other_param_names):
+                weights: Any = getattr(layer, attribute, {})
+                for one in [weights[name] for name in names if name in weights]:
                     if isinstance(one, nn.Module):
                         one.to(device)
                     elif isinstance(one, Tensor):

@@ -252,6 +252,15 @@ def test_while_adapters_are_fused_no_others_are_promised(both, folders, tmp_path
     assert_close(answers(pipe.model), expected["second"], atol=1e-5)
 
 
+def test_what_is_saved_while_adapters_are_fused_says_what_the_model_says(both, tmp_path):
+    pipe, expected = both
+    pipe.fuse_lora()
+    pipe.model.set_adapter("first")  # of no effect, as peft's layers go by what is fused
+    assert_close(answers(pipe.model), expected["second"], atol=1e-5)
+    pipe.save_pretrained(tmp_path)
+    assert_close(answers(LaddPipeline.from_pretrained(tmp_path).model), expected["second"], atol=1e-5)
+
+
 def test_weights_that_break_a_layer_are_not_fused(both):
     pipe, expected = both
     layer = next(layer for layer in adapter_layers(pipe.model) if "second" in layer.lora_B)
