@@ -112,7 +112,7 @@ def _merged_layer(layer: Any) -> nn.Module:
         return _own_layer(layer)
     if hasattr(layer, "original_module"):  # a whole trained module, or some of its rows
         return layer.unload_and_optionally_merge_module(merge=True, safe_merge=True, adapter_names=None)
-    if not layer.merged:  # else it uses what is fused, whatever is active
+    if not layer.merged:
         layer.merge(safe_merge=True)
     return layer.get_base_layer()
 
