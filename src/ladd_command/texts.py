@@ -8,7 +8,7 @@ import typer
 
 from .jobs import job
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="Folder or repository of a pipeline.", show_default=False)]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="Folder or repository of a pipeline, or an included one: python-docs-di.", show_default=False)]
 Number = Annotated[int, typer.Option("-n", "--num-samples", help="Texts to write.")]
 Steps = Annotated[int | None, typer.Option(help="Evaluations of the network, the latents' included; 32 by default.")]
 Temperature = Annotated[float | None, typer.Option(help="Of the tokens; 0 is greedy. The schedule's own by default.")]

@@ -39,7 +39,7 @@ def run_example(card, folder):
 
 def test_an_adapter_that_is_saved_says_how_to_load_it(pipe, tmp_path):
     pipe.model.add_adapter(lora(), "mine")
-    for save in (pipe.model.save_pretrained, pipe.save_lora_weights):
+    for save in (pipe.model.save_pretrained, pipe.save_adapter):
         folder = tmp_path / save.__name__
         save(folder)
         card = card_of(folder)

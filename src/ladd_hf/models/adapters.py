@@ -15,6 +15,9 @@ from torch import nn
 # `"all-linear"` adds the projections of latents in and out, of the quantiser, and of the times.
 LORA_TARGETS = ("qkv_proj", "o_proj", "up_proj", "down_proj")
 
+# Attribute of a model with fused adapters: pairs of a layer and its scales by adapter from before.
+SCALES_BEFORE_FUSING = "_lora_scales_before_fusing"
+
 
 def is_adapter(module: Any) -> bool:
     """True if a module is a peft adapter around a layer of the model."""
@@ -77,7 +80,7 @@ def merged(model: Any) -> Any:
 
 def fuse_adapters(model: Any) -> Any:
     """Merges the active adapters into the model's own weights, removes all of them, and returns the model."""
-    _untie(model)
+    untie_adapted(model)
     return _plain(model, _merged_layer)
 
 
@@ -88,8 +91,8 @@ def remove_adapters(model: Any) -> Any:
 
 def _plain(model: Any, layer_without: Callable[[Any], nn.Module]) -> Any:
     _replace_layers(model, layer_without)
-    model.__dict__.pop("peft_config", None)
-    model.__dict__.pop("_hf_peft_config_loaded", None)
+    for attribute in ("peft_config", "_hf_peft_config_loaded", SCALES_BEFORE_FUSING):
+        model.__dict__.pop(attribute, None)
     model.requires_grad_(True)
     if getattr(model, "latent_encoder_frozen", False):
         model.freeze_latent_encoder()
@@ -109,7 +112,8 @@ def _merged_layer(layer: Any) -> nn.Module:
         return _own_layer(layer)
     if hasattr(layer, "original_module"):  # a whole trained module, or some of its rows
         return layer.unload_and_optionally_merge_module(merge=True, safe_merge=True, adapter_names=None)
-    layer.merge(safe_merge=True)
+    if not layer.merged:
+        layer.merge(safe_merge=True)
     return layer.get_base_layer()
 
 
@@ -121,7 +125,7 @@ def _own_layer(layer: Any) -> nn.Module:
     return layer.get_base_layer()
 
 
-def _untie(model: Any) -> None:
+def untie_adapted(model: Any) -> None:
     """Unties the vocabulary projection from the embedding if one of them has an adapter."""
     layers = (model.get_input_embeddings(), model.get_output_embeddings())
     if getattr(model.config, "tie_word_embeddings", False) and any(map(is_adapter, layers)):

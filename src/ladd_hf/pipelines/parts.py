@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from ..diffusion.process import NOISE_FIELDS
 from ..models.modeling_ladd import LaddForDiffusionLM
 from ..models.vocabulary import check_tokenizer, has_tokens_of, take_vocabulary
-from ..schedulers import LaddScheduler
+from ..schedulers import LaddJointScheduler, LaddScheduler
 from ..utils.wrong_objects import described
 
 # Attributes of a model's configuration that every run reads.
@@ -56,10 +56,14 @@ class CheckedParts:
         register_modules: Any
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Sets an attribute and checks components. Raises `ValueError` for an invalid component."""
+        """Sets an attribute and checks components; `scheduler = None` sets the default one.
+
+        Raises `ValueError` for an invalid component.
+        """
         if name == "model":
             check_model(value)
         elif name == "scheduler":
+            value = LaddJointScheduler() if value is None else value
             check_scheduler(value)
             if (model := self.__dict__.get("model")) is not None:
                 value = value.for_model(model.config)

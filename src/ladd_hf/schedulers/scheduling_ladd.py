@@ -84,6 +84,7 @@ class LaddScheduler(RunLaw, TimeGrid, ReverseStep, NoiseAdding, SchedulerMixin, 
     order = 1
     # set from the model's configuration
     OF_THE_MODEL = ("noise_process", "pad_token_id", "tokenizer_size", "latent_unpooling")
+    NEEDED: tuple[str, ...] = ()  # options without which there is no scheduler
     _leg_weights: list[float] | None = None
 
     @register_to_config
@@ -162,6 +163,11 @@ class LaddScheduler(RunLaw, TimeGrid, ReverseStep, NoiseAdding, SchedulerMixin, 
     def steps_per_leg(self, num_steps: int) -> list[int]:
         """Divides `num_steps` evaluations among the path's legs. Raises `ValueError` for too few."""
         return shared_steps(num_steps, self._leg_weights or [1.0] * len(self.path.legs))
+
+    @property
+    def compatibles(self) -> list[type[LaddScheduler]]:
+        """Classes of schedulers that can be built from this one's configuration."""
+        return [one for one in self._get_compatibles() if all(self.config.get(name) for name in one.NEEDED)]
 
     @classmethod
     def _get_compatibles(cls) -> list[type[LaddScheduler]]:

@@ -41,6 +41,8 @@ class LaddTunedScheduler(LaddScheduler, SchedulerMixin):
     Raises `ValueError` for a table that is none or of other noise schedules, and for budgets that have no run.
     """
 
+    NEEDED = ("table",)
+
     @register_to_config
     def __init__(
         self,

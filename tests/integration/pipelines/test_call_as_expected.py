@@ -104,8 +104,11 @@ def test_no_scheduler_means_the_default_one_wherever_it_is_said(build, stirred_m
     model = stirred_model("discrete")
     for pipe in (LaddPipeline(model), LaddPipeline(model, None), LaddPipeline(model, scheduler=None)):
         assert type(pipe.scheduler) is LaddJointScheduler
-    build("discrete", "sequential").save_pretrained(tmp_path)
+    pipe = build("discrete", "sequential")
+    pipe.save_pretrained(tmp_path)
     assert type(LaddPipeline.from_pretrained(tmp_path, scheduler=None).scheduler) is LaddJointScheduler
+    pipe.scheduler = None
+    assert type(pipe.scheduler) is LaddJointScheduler and pipe.scheduler.noise_process.mask_token_id == MASK
 
 
 @pytest.mark.parametrize(

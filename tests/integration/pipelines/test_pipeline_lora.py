@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers.adapters import answers, assert_close, lora
-from peft import get_peft_model
+from helpers.adapters import answers, assert_close, differs, lora
+from peft import LoHaConfig, get_peft_model
 
 from ladd_hf import LaddForDiffusionLM, LaddPipeline, LaddSequentialScheduler
-from ladd_hf.models.adapters import has_adapters, merged
+from ladd_hf.models.adapters import adapter_layers, adapter_parameters, has_adapters, merged
 
 
 @pytest.fixture
@@ -113,9 +113,11 @@ def test_a_fused_adapter_says_the_same_in_a_plain_model(scale, both, tmp_path):
     expected = answers(pipe.model)
     pipe.set_adapters("first")
     pipe.fuse_lora(lora_scale=scale)
-    assert not has_adapters(pipe.model) and pipe.get_list_adapters() == {}
-    assert_close(answers(pipe.model), expected, atol=1e-5)
+    pipe.save_pretrained(tmp_path / "fused")
     pipe.unload_lora_weights()  # as diffusers' users do after it: the weights stay
+    assert not has_adapters(pipe.model) and pipe.get_list_adapters() == {} and pipe.num_fused_loras == 0
+    assert_close(answers(pipe.model), expected, atol=1e-5)
+    assert_close(answers(LaddPipeline.from_pretrained(tmp_path / "fused").model), expected, atol=1e-5)
     pipe.save_pretrained(tmp_path / "whole")
     assert_close(answers(LaddPipeline.from_pretrained(tmp_path / "whole").model), expected, atol=1e-5)
 
@@ -140,7 +142,7 @@ def test_a_deleted_adapter_is_gone_and_the_other_stays(both):
 def test_the_adapter_that_is_named_is_saved_alone(both, stirred_model, tmp_path):
     pipe, expected = both
     pipe.set_adapters(["first", "second"])
-    pipe.save_lora_weights(tmp_path / "saved", "first")
+    pipe.save_adapter(tmp_path / "saved", "first")
     assert pipe.get_active_adapters() == ["first", "second"]
     assert {path.name for path in (tmp_path / "saved").iterdir()} == {
         "adapter_config.json",
@@ -159,21 +161,21 @@ def test_what_can_not_be_done_is_said(both, folders, tmp_path):
         lambda: pipe.set_adapters("third"): "third",
         lambda: pipe.set_adapters(["first", "second"], [1.0]): "1 `adapter_weights` for 2 adapters",
         lambda: pipe.delete_adapters("third"): "third",
-        lambda: pipe.save_lora_weights(tmp_path / "saved", "third"): "third",
+        lambda: pipe.save_adapter(tmp_path / "saved", "third"): "third",
     }.items():
         with pytest.raises(ValueError, match=message):
             call()
         assert_close(answers(pipe.model), expected["second"])
     pipe.set_adapters(["first", "second"])
     with pytest.raises(ValueError, match="`adapter_name` of the one to save"):
-        pipe.save_lora_weights(tmp_path / "saved")
+        pipe.save_adapter(tmp_path / "saved")
     assert not (tmp_path / "saved").exists()
 
 
 def test_whole_modules_have_no_weight(pipe):
     pipe.model.add_adapter(lora(["qkv_proj"], modules_to_save=["readout"]), "whole")
     pipe.set_adapters("whole", 1.0)
-    for call in (lambda: pipe.set_adapters("whole", 0.5), lambda: pipe.fuse_lora(0.5)):
+    for call in (lambda: pipe.set_adapters("whole", 0.5), lambda: pipe.fuse_lora(lora_scale=0.5)):
         with pytest.raises(ValueError, match="'whole' holds whole modules"):
             call()
     assert has_adapters(pipe.model)
@@ -207,3 +209,96 @@ def test_a_pipeline_with_an_adapter_that_was_loaded_is_saved_whole(way, stirred_
         model = LaddForDiffusionLM.from_pretrained(tmp_path / "adapter")
     LaddPipeline(model).save_pretrained(tmp_path / "whole")
     assert_close(answers(LaddPipeline.from_pretrained(tmp_path / "whole").model), expected["first"], atol=1e-5)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("way", ["lora", "loha"])
+def test_what_is_fused_is_taken_out_again_with_its_scale(way, tied, stirred_model):
+    pipe = LaddPipeline(stirred_model("discrete", tie_word_embeddings=tied))
+    plain = answers(pipe.model)
+    pipe.model.add_adapter(
+        lora("all-linear") if way == "lora" else LoHaConfig(target_modules=["qkv_proj"], r=2, init_weights=False), "one"
+    )
+    pipe.set_adapters("one", 0.5)
+    expected = answers(pipe.model)
+    pipe.fuse_lora(["model"], lora_scale=3.0, adapter_names=["one"])
+    fused = answers(pipe.model)
+    assert differs(fused, expected) and pipe.fused_loras == {"one"} and pipe.lora_scale == 1
+    pipe.unfuse_lora(["model"])
+    assert pipe.num_fused_loras == 0
+    assert_close(answers(pipe.model), expected, atol=1e-5)
+    pipe.set_adapters("one", 1.5)  # three times one half
+    assert_close(answers(pipe.model), fused, atol=1e-5)
+    pipe.unload_lora_weights()
+    assert_close(answers(pipe.model), plain, atol=1e-5)
+
+
+def test_while_adapters_are_fused_no_others_are_promised(both, folders, tmp_path):
+    pipe, expected = both
+    pipe.fuse_lora()
+    for call in (
+        lambda: pipe.set_adapters("first"),
+        lambda: pipe.load_lora_weights(folders[0] / "first"),
+        lambda: pipe.delete_adapters("first"),
+        lambda: pipe.disable_lora(),
+        lambda: pipe.fuse_lora(adapter_names=["first"]),
+    ):
+        with pytest.raises(ValueError, match=r"\['second'\] are fused into the weights: call `unfuse_lora\(\)`"):
+            call()
+        assert_close(answers(pipe.model), expected["second"], atol=1e-5)
+    pipe.save_adapter(tmp_path / "again")  # the adapter itself is as it was
+    pipe.unfuse_lora()
+    pipe.load_lora_weights(tmp_path / "again", "third")
+    assert_close(answers(pipe.model), expected["second"], atol=1e-5)
+
+
+def test_what_is_saved_while_adapters_are_fused_says_what_the_model_says(both, tmp_path, recwarn):
+    pipe, expected = both
+    pipe.fuse_lora()
+    recwarn.clear()
+    pipe.save_pretrained(tmp_path)
+    assert not [one for one in recwarn if "merged" in str(one.message)], "it is not merged twice"
+    assert pipe.fused_loras == {"second"}
+    assert_close(answers(LaddPipeline.from_pretrained(tmp_path).model), expected["second"], atol=1e-5)
+
+
+def test_weights_that_break_a_layer_are_not_fused(both):
+    pipe, expected = both
+    layer = next(layer for layer in adapter_layers(pipe.model) if "second" in layer.lora_B)
+    kept = layer.lora_B["second"].weight.data.clone()
+    layer.lora_B["second"].weight.data.fill_(float("nan"))
+    with pytest.raises(ValueError, match="NaNs detected"):
+        pipe.fuse_lora(lora_scale=2.0)
+    assert pipe.num_fused_loras == 0
+    layer.lora_B["second"].weight.data.copy_(kept)
+    assert_close(answers(pipe.model), expected["second"])
+
+
+@pytest.mark.parametrize("components", [0.5, [], ["unet"], "model"])
+def test_components_that_have_no_adapters_are_refused(components, both):
+    pipe, _ = both
+    for call in (pipe.fuse_lora, pipe.unfuse_lora):
+        with pytest.raises(ValueError, match=r"adapters belong to \['model'\]"):
+            call(components)
+
+
+def test_adapters_are_not_swapped_in_place(both, folders):
+    pipe, expected = both
+    for call in (
+        lambda: pipe.enable_lora_hotswap(target_rank=8),
+        lambda: pipe.load_lora_weights(folders[0] / "first", "second", hotswap=True),
+    ):
+        with pytest.raises(ValueError, match="not swapped in place: remove the old one"):
+            call()
+    assert_close(answers(pipe.model), expected["second"])
+
+
+def test_adapters_are_kept_on_another_device(both):
+    pipe, _ = both
+    pipe.set_lora_device(["first"], "meta")
+    devices = {
+        name: {weight.device.type for weight in adapter_parameters(pipe.model, [name])} for name in ("first", "second")
+    }
+    assert devices == {"first": {"meta"}, "second": {"cpu"}}
+    with pytest.raises(ValueError, match="'third'"):
+        pipe.set_lora_device("third", "cpu")
