@@ -24,19 +24,20 @@ def pages():
     return [name for name in names if any(language == "python" for _, language, _ in blocks(name))]
 
 
-def run_page(page):
-    """Returns what the blocks define.
+def run_page(page, without=()):
+    """Returns what the blocks define, those of the lines `without` left out.
 
     Raises `AssertionError` that names the page, the block and the line in which one fails.
     """
     names = {"__name__": "__main__"}
     for line, language, code in blocks(page):
-        if language == "python":
+        if language == "python" and line not in without:
             try:
                 # after as many empty lines as there are on the page before it, so that every traceback shows the page
                 exec(compile("\n" * line + code, str(ROOT / page), "exec"), names)
             except Exception as error:
-                inside = [one.lineno for one in traceback.extract_tb(error.__traceback__) if one.filename.endswith(page)]
+                frames = traceback.extract_tb(error.__traceback__)
+                inside = [frame.lineno for frame in frames if frame.filename == str(ROOT / page)]
                 where = f"{page}, line {getattr(error, 'lineno', None) or inside[-1]}, in the block of line {line}"
                 raise AssertionError(f"{where}: {type(error).__name__}: {error}") from error
     return names
