@@ -9,7 +9,6 @@ from typing import Any
 from ..pictures.drawing import BASELINE, LINES, MARKERS, colour, new_figure
 from .comparison import AXES, Comparison, label
 
-
 _WIDE = 40  # characters of a label that would hide the curves beside it
 
 
@@ -17,8 +16,8 @@ def quality_figure(comparison: Comparison, temperature: float = 1.0, names: Mapp
     """Draws the main measure against each cost that was measured, side by side, with standard errors.
 
     A model has a colour, that of the baseline grey; a schedule has a kind of line and of marks. The dotted line is the
-    score of the data itself, with its standard error. `names` chooses curves by their labels (`MODEL SCHEDULE`), and what
-    the legend calls them; all of them, by their labels, are shown by default.
+    score of the data itself, with its standard error. `names` chooses curves by their labels (`MODEL SCHEDULE`), and
+    what the legend calls them; all of them, by their labels, are shown by default.
 
     Returns a matplotlib `Figure`; needs the extra `plot`. Raises `ValueError` if no samples of that temperature were
     scored, and for a name of no curve.
