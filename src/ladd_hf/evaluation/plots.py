@@ -10,6 +10,7 @@ from ..pictures.drawing import BASELINE, LINES, MARKERS, colour, new_figure
 from .comparison import AXES, Comparison, label
 
 _WIDE = 40  # characters of a label that would hide the curves beside it
+_LINE = 0.22  # inches of a line of the legend
 
 
 def quality_figure(comparison: Comparison, temperature: float = 1.0, names: Mapping[str, str] | None = None) -> Any:
@@ -78,7 +79,9 @@ def quality_figure(comparison: Comparison, temperature: float = 1.0, names: Mapp
     if max(map(len, names.values())) < _WIDE:
         figure.axes[0].legend()
     else:
-        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(shown))
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        figure.set_figheight(figure.get_figheight() + _LINE * len(labels))
+        figure.legend(handles, labels, loc="outside lower left")
     return figure
 
 
