@@ -1,4 +1,4 @@
-"""The README's Python runs as it stands."""
+"""The README's table names tests that there are, and its commands are whole."""
 
 from __future__ import annotations
 
@@ -6,17 +6,6 @@ import re
 from pathlib import Path
 
 README = Path(__file__).resolve().parents[3] / "README.md"
-
-
-def test_the_examples_of_the_readme_run_in_order(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    examples = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    assert len(examples) == 2
-    shorter = "\n".join(examples).replace("max_steps=100", "max_steps=3")
-    namespace: dict[str, object] = {}
-    exec(shorter, namespace)
-    assert namespace["output"].nfe == 8 and namespace["pipe"].tokenizer is not None
-    assert (tmp_path / "my-pipeline" / "model_index.json").is_file()
 
 
 def test_each_tick_names_a_test():
