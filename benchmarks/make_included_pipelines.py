@@ -64,7 +64,8 @@ def card_of(card: str, name: str, temperature: float, table: list[str]) -> str:
     assert card.count(head) == 1 and card.count(use) == 1
     about = (
         "\n## As it is here\n\nThe weights of the training below, rounded to bfloat16, and its schedule at "
-        f"temperature {temperature}. {SAMPLES} samples of them, computed in float32, seed {SEED}, under the same judge:\n\n"
+        f"temperature {temperature}. {SAMPLES} samples of them, computed in float32, seed {SEED}, under the same "
+        "judge:\n\n"
     )
     after = "\n\nWhat follows was measured before rounding, at temperature 1.\n"
     return card.replace(head, about + "\n".join(table) + after + head)

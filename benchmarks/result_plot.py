@@ -1,6 +1,6 @@
 """Draws the plot at the top of README.md, `docs/pictures/result.png`, from the results at equal entropy.
 
-    python benchmarks/result_plot.py
+python benchmarks/result_plot.py
 """
 
 from __future__ import annotations

@@ -22,15 +22,17 @@ DTYPES = ("float32", "bfloat16", "float16")
 _REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
-def check_sampling(schedule: str | None, token_waiting: str | None, dtype: str) -> None:
-    """Refuses a schedule, a waiting or a type that does not exist, before anything is loaded."""
+def check_sampling(schedule: str | None, token_waiting: str | None, dtype: str, dashes: bool = False) -> None:
+    """Refuses a schedule, a waiting or a type that does not exist, before anything is loaded; with `dashes` flags are
+    spelt with them."""
     if schedule is not None:
         try:
             LaddScheduler(path=schedule)
         except ValueError as error:
             refuse(f"--schedule {schedule}: {error}")
     if token_waiting is not None and token_waiting not in TOKEN_WAITINGS:
-        refuse(f"--token_waiting {token_waiting} is unknown; give one of {', '.join(TOKEN_WAITINGS)}.")
+        flag = "--token-waiting" if dashes else "--token_waiting"
+        refuse(f"{flag} {token_waiting} is unknown; give one of {', '.join(TOKEN_WAITINGS)}.")
     if dtype not in DTYPES:
         refuse(f"--dtype {dtype} is unknown; give {', '.join(DTYPES[:-1])} or {DTYPES[-1]}.")
 

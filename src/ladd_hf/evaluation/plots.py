@@ -9,16 +9,16 @@ from typing import Any
 from ..pictures.drawing import BASELINE, LINES, MARKERS, colour, new_figure
 from .comparison import AXES, Comparison, label
 
-
 _WIDE = 40  # characters of a label that would hide the curves beside it
+_LINE = 0.22  # inches of a line of the legend
 
 
 def quality_figure(comparison: Comparison, temperature: float = 1.0, names: Mapping[str, str] | None = None) -> Any:
     """Draws the main measure against each cost that was measured, side by side, with standard errors.
 
     A model has a colour, that of the baseline grey; a schedule has a kind of line and of marks. The dotted line is the
-    score of the data itself, with its standard error. `names` chooses curves by their labels (`MODEL SCHEDULE`), and what
-    the legend calls them; all of them, by their labels, are shown by default.
+    score of the data itself, with its standard error. `names` chooses curves by their labels (`MODEL SCHEDULE`), and
+    what the legend calls them; all of them, by their labels, are shown by default.
 
     Returns a matplotlib `Figure`; needs the extra `plot`. Raises `ValueError` if no samples of that temperature were
     scored, and for a name of no curve.
@@ -79,7 +79,9 @@ def quality_figure(comparison: Comparison, temperature: float = 1.0, names: Mapp
     if max(map(len, names.values())) < _WIDE:
         figure.axes[0].legend()
     else:
-        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(shown))
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        figure.set_figheight(figure.get_figheight() + _LINE * len(labels))
+        figure.legend(handles, labels, loc="outside lower left")
     return figure
 
 
