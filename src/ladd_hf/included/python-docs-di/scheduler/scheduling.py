@@ -1,3 +1,3 @@
 from ladd_hf import LaddSequentialScheduler
 
-__all__ = ['LaddSequentialScheduler']
+__all__ = ["LaddSequentialScheduler"]
