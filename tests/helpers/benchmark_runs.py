@@ -29,9 +29,14 @@ def run_benchmark(name: str, *flags: object) -> subprocess.CompletedProcess[str]
     libraries = (datasets, diffusers_logging, transformers_logging)
     bars = (datasets.is_progress_bar_enabled(), *(one.is_progress_bar_enabled() for one in libraries[1:]))
     try:
-        with chdir(ROOT), redirect_stdout(said), redirect_stderr(errors), patch("sys.argv", words):
-            with patch("sys.path", path):
-                runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
+        with (
+            chdir(ROOT),
+            redirect_stdout(said),
+            redirect_stderr(errors),
+            patch("sys.argv", words),
+            patch("sys.path", path),
+        ):
+            runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
     except SystemExit as stop:
         code = stop.code
     finally:
