@@ -8,7 +8,14 @@ import typer
 
 from .jobs import job
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="Folder or repository of a pipeline.", show_default=False)]
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="Folder or repository of a pipeline, or an included one: python-docs-di.",
+        show_default=False,
+    ),
+]
 Number = Annotated[int, typer.Option("-n", "--num-samples", help="Texts to write.")]
 Steps = Annotated[int | None, typer.Option(help="Evaluations of the network, the latents' included; 32 by default.")]
 Temperature = Annotated[float | None, typer.Option(help="Of the tokens; 0 is greedy. The schedule's own by default.")]
@@ -16,11 +23,16 @@ LatentTemperature = Annotated[
     float | None, typer.Option(help="Of codes or anchors: likelier texts below 1. The schedule's own by default.")
 ]
 TopP = Annotated[float, typer.Option(help="Nucleus of the tokens.")]
+TopK = Annotated[int | None, typer.Option(help="Likeliest tokens to draw from; all by default.")]
 Length = Annotated[int | None, typer.Option(help="Tokens of a text; as in training by default.")]
 Seed = Annotated[int | None, typer.Option(help="The same one gives the same texts; drawn, and told, by default.")]
 Schedule = Annotated[
     str | None,
     typer.Option(help="'joint', 'sequential' or corners such as '[[1, 1], [1, 0.3], [0, 0]]'; the saved by default."),
+]
+TokenWaiting = Annotated[
+    str | None,
+    typer.Option(help="Tokens wait for their latents: 'none', 'while_written' or 'until_known'; as saved by default."),
 ]
 Watch = Annotated[bool, typer.Option("--watch", help="Show the way of the first text from masks to words.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, and nothing else.")]
@@ -42,9 +54,11 @@ def generate(
     temperature: Temperature = None,
     latent_temperature: LatentTemperature = None,
     top_p: TopP = 1.0,
+    top_k: TopK = None,
     length: Length = None,
     seed: Seed = None,
     schedule: Schedule = None,
+    token_waiting: TokenWaiting = None,
     watch: Watch = False,
     json: Json = False,
     cpu: Cpu = False,
@@ -65,8 +79,10 @@ def infill(
     temperature: Temperature = None,
     latent_temperature: LatentTemperature = None,
     top_p: TopP = 1.0,
+    top_k: TopK = None,
     seed: Seed = None,
     schedule: Schedule = None,
+    token_waiting: TokenWaiting = None,
     watch: Watch = False,
     json: Json = False,
     cpu: Cpu = False,
@@ -96,9 +112,11 @@ def vary(
     temperature: Temperature = None,
     latent_temperature: LatentTemperature = None,
     top_p: TopP = 1.0,
+    top_k: TopK = None,
     length: Length = None,
     seed: Seed = None,
     schedule: Schedule = None,
+    token_waiting: TokenWaiting = None,
     watch: Watch = False,
     json: Json = False,
     cpu: Cpu = False,
@@ -116,9 +134,11 @@ def mix(
     steps: Steps = None,
     temperature: Temperature = None,
     top_p: TopP = 1.0,
+    top_k: TopK = None,
     length: Length = None,
     seed: Seed = None,
     schedule: Schedule = None,
+    token_waiting: TokenWaiting = None,
     watch: Watch = False,
     json: Json = False,
     cpu: Cpu = False,

@@ -27,6 +27,8 @@ from .models.modeling_outputs import LaddModelOutput as LaddModelOutput
 from .models.modeling_outputs import LaddOutput as LaddOutput
 from .models.quantizers.quantizer_options import register_quantizer as register_quantizer
 from .models.text_frame import TextFrame as TextFrame
+from .pipelines.included import included_pipeline as included_pipeline
+from .pipelines.included import included_pipelines as included_pipelines
 from .pipelines.pipeline_ladd import LaddPipeline as LaddPipeline
 from .pipelines.pipeline_output import LaddPipelineOutput as LaddPipelineOutput
 from .schedulers.remasking import register_remasking as register_remasking

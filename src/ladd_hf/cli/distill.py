@@ -23,7 +23,7 @@ from ..training.run_folders import set_aside
 from ..training.trainer import LaddTrainer
 from ..utils.number_ranges import COUNT, COUNT_OR_ZERO
 from .command_line import CommandLine, check_flags, check_output_folder, loading, named, refuse, refusing
-from .pipelines import check_model, quiet_libraries
+from .pipelines import model_source, quiet_libraries
 from .reporting import ProgressLines
 
 RESULTS = ("pipeline",)
@@ -95,8 +95,7 @@ def main(argv: list[str]) -> None:
     set_seed(training.seed)
     with refusing(ImportError):
         with loading(run.pipeline):
-            check_model(run.pipeline)
-            pipeline = LaddPipeline.from_pretrained(run.pipeline)
+            pipeline = LaddPipeline.from_pretrained(model_source(run.pipeline))
         check_kind(run.pipeline, pipeline.model.config)
         pipeline = _jumping(pipeline)
         of_texts: dict[str, Any] = {} if run.data == "sawtooth" else {"text_column": run.text_column}

@@ -12,8 +12,9 @@ bounds, scores and costs: JSON of each model, with which a run that was stopped 
 evaluations, floating-point operations and seconds. Others are compared with the first model of `--beside`, or with the
 model and schedule of `--baseline`, such as `--baseline "mdlm tuned"`.
 
-MODEL is a folder or a repository of a pipeline, or of a model that was saved with its tokenizer. The corpus is one of
-`known_corpora()`, a data set of the Hub, or local files; its texts become blocks of the model's own tokens.
+MODEL is a folder or a repository of a pipeline, or of a model that was saved with its tokenizer, or an included
+pipeline by name. The corpus is one of `known_corpora()`, a data set of the Hub, or local files; its texts become blocks
+of the model's own tokens.
 """
 
 from __future__ import annotations
@@ -34,12 +35,13 @@ from ..training.run_facts import running_command
 from .command_line import refusing
 from .evaluation_flags import TO_OUTPUT, EvaluationArguments, judges_of, parse_arguments, settings_of, texts_of
 from .output import nothing_else
+from .pipelines import folder_of_included
 
 
 def evaluate(arguments: EvaluationArguments, accelerator: Accelerator) -> Comparison:
     """Evaluates all models alike, and writes the folder."""
     return evaluate_models(
-        [*arguments.beside, arguments.model],
+        [folder_of_included(model) for model in (*arguments.beside, arguments.model)],
         arguments.data,
         settings_of(arguments),
         arguments.results,

@@ -34,7 +34,7 @@ from ..training.trainer import LaddTrainer
 from ..utils.number_ranges import COUNT, POSITIVE, SHARE_BELOW_ONE
 from .command_line import CommandLine, check_flags, check_output_folder, loading, named, refuse, refusing
 from .local_texts import lines_of
-from .pipelines import check_model
+from .pipelines import model_source
 
 # The encoder and its quantiser, by the names of their modules.
 _OF_LATENTS = r"(encoder|quantizer)\..*"
@@ -160,8 +160,7 @@ def main(argv: list[str]) -> None:
     # 1. The model and its data
     with refusing():
         with loading(f"--pipeline {run.pipeline}"):
-            check_model(run.pipeline)
-            pipeline = LaddPipeline.from_pretrained(run.pipeline)
+            pipeline = LaddPipeline.from_pretrained(model_source(run.pipeline))
         model = pipeline.model
         train_set, eval_set = data(run, training, pipeline)
         if not run.train_encoder:

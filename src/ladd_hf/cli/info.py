@@ -20,7 +20,7 @@ from ..training.model_card import METHODS
 from .command_line import loading, refusing
 from .local_texts import text_of
 from .output import nothing_else, say, table
-from .pipelines import check_model, quiet_libraries
+from .pipelines import model_source, quiet_libraries
 
 _SMALL = ["*.json", "README.md"]  # files that are read
 _LARGE = ["*tokenizer.json"]
@@ -40,16 +40,16 @@ def info(model: str, json: bool = False) -> None:
 
 def facts_of(model: str) -> dict[str, Any]:
     """Returns the facts as JSON data. Raises `ValueError` and `OSError` for what is no model, or cannot be fetched."""
-    check_model(model)
-    folder = Path(model)
+    source = model_source(model)
+    folder = Path(source)
     if not folder.is_dir():
-        folder = Path(snapshot_download(model, allow_patterns=_SMALL, ignore_patterns=_LARGE))
+        folder = Path(snapshot_download(source, allow_patterns=_SMALL, ignore_patterns=_LARGE))
     inner = folder / "model" if (folder / "model" / "config.json").is_file() else folder
     if not (inner / "config.json").is_file():
         raise ValueError("it holds neither a pipeline nor a model: give one that was saved by `save_pretrained`.")
     config = LaddConfig.from_pretrained(inner)
     prefix = "" if inner == folder else f"{inner.name}/"
-    weights = dict(_shapes(inner)) if Path(model).is_dir() else _shapes_of_repository(model, prefix, inner)
+    weights = dict(_shapes(inner)) if Path(source).is_dir() else _shapes_of_repository(source, prefix, inner)
     card = folder / "README.md"
     return {
         "model": model,

@@ -10,6 +10,7 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from ..diffusion.token_waiting import TOKEN_WAITINGS
+from ..pipelines.included import included_pipeline, included_pipelines
 from ..pipelines.pipeline_ladd import LaddPipeline
 from ..schedulers.scheduling_joint import LaddJointScheduler
 from ..schedulers.scheduling_ladd import LaddScheduler
@@ -21,24 +22,38 @@ DTYPES = ("float32", "bfloat16", "float16")
 _REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
-def check_sampling(schedule: str | None, token_waiting: str | None, dtype: str) -> None:
-    """Refuses a schedule, a waiting or a type that does not exist, before anything is loaded."""
+def check_sampling(schedule: str | None, token_waiting: str | None, dtype: str, dashes: bool = False) -> None:
+    """Refuses a schedule, a waiting or a type that does not exist, before anything is loaded; with `dashes` flags are
+    spelt with them."""
     if schedule is not None:
         try:
             LaddScheduler(path=schedule)
         except ValueError as error:
             refuse(f"--schedule {schedule}: {error}")
     if token_waiting is not None and token_waiting not in TOKEN_WAITINGS:
-        refuse(f"--token_waiting {token_waiting} is unknown; give one of {', '.join(TOKEN_WAITINGS)}.")
+        flag = "--token-waiting" if dashes else "--token_waiting"
+        refuse(f"{flag} {token_waiting} is unknown; give one of {', '.join(TOKEN_WAITINGS)}.")
     if dtype not in DTYPES:
         refuse(f"--dtype {dtype} is unknown; give {', '.join(DTYPES[:-1])} or {DTYPES[-1]}.")
 
 
-def check_model(model: str) -> None:
-    """Raises `ValueError` for what is neither a folder nor the name of a repository, which the Hub need not be asked
-    for."""
+def folder_of_included(model: str) -> str:
+    """Returns the folder of an included pipeline that is named, and any other name as it is."""
+    return included_pipeline(model) if not Path(model).exists() and model in included_pipelines() else model
+
+
+def model_source(model: str) -> str:
+    """Returns the folder or repository of a model: as it was given, or the folder of an included one, given by name.
+
+    Raises `ValueError` for what is neither, which the Hub need not be asked for.
+    """
+    model = folder_of_included(model)
     if not Path(model).is_dir() and (Path(model).exists() or not _REPOSITORY.fullmatch(model)):
-        raise ValueError("there is no such folder: give one that holds a pipeline, or a repository as user/name.")
+        raise ValueError(
+            "there is no such folder: give one that holds a pipeline, a repository as user/name, or an included "
+            f"pipeline, {' or '.join(included_pipelines())}."
+        )
+    return model
 
 
 def loaded_pipeline(
@@ -52,8 +67,7 @@ def loaded_pipeline(
     """Returns a pipeline on its device, with the requested schedule and waiting, and the saved scheduler's other
     options. Raises `ValueError`, which names the model by its `flag`, if it cannot be loaded."""
     with loading(f"{flag} {model}".strip()):
-        check_model(model)
-        pipeline = LaddPipeline.from_pretrained(model, dtype=getattr(torch, dtype))
+        pipeline = LaddPipeline.from_pretrained(model_source(model), dtype=getattr(torch, dtype))
     if schedule is not None:
         kind = SCHEDULERS.get(schedule, LaddScheduler)
         path = {"path": schedule} if kind is LaddScheduler else {}

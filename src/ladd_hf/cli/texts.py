@@ -18,7 +18,7 @@ from .command_line import check_flags, refuse, refusing
 from .output import nothing_else, printable, say
 from .pipelines import check_sampling, default_device, loaded_pipeline, quiet_libraries
 
-RANGES = {"num_samples": COUNT, "steps": COUNT, "length": COUNT, "seed": SEED_OF_64_BITS}
+RANGES = {"num_samples": COUNT, "steps": COUNT, "length": COUNT, "top_k": COUNT, "seed": SEED_OF_64_BITS}
 
 
 @dataclass
@@ -28,8 +28,9 @@ class Writing:
     Attributes:
         num_samples: of each text that is given, or in all.
         steps: evaluations of the denoiser; the pipeline's default if `None`.
-        temperature, latent_temperature, schedule: the saved scheduler's own if `None`.
+        temperature, latent_temperature, schedule, token_waiting: the saved scheduler's own if `None`.
         top_p: nucleus of the tokens.
+        top_k: number of likeliest tokens to draw from, or all.
         length: tokens of a text, as in training if `None`.
         seed: drawn, and told, if `None`.
         watch: show the way of the first text from masks to words.
@@ -43,9 +44,11 @@ class Writing:
     temperature: float | None = None
     latent_temperature: float | None = None
     top_p: float = 1.0
+    top_k: int | None = None
     length: int | None = None
     seed: int | None = None
     schedule: str | None = None
+    token_waiting: str | None = None
     watch: bool = False
     json: bool = False
     cpu: bool = False
@@ -53,7 +56,7 @@ class Writing:
 
     def __post_init__(self) -> None:
         check_flags(self, RANGES, dashes=True)
-        check_sampling(self.schedule, None, self.dtype)
+        check_sampling(self.schedule, self.token_waiting, self.dtype, dashes=True)
         if self.watch and self.json:
             refuse("--watch shows states to people, and --json is for programs: give one of the two.")
         if self.seed is None:
@@ -117,7 +120,7 @@ def _run(
     device = default_device(writing.cpu)
     recorder = TrajectoryRecorder() if writing.watch else None
     with refusing(ImportError), nothing_else(writing.json):
-        pipeline = loaded_pipeline(model, device, writing.dtype, writing.schedule)
+        pipeline = loaded_pipeline(model, device, writing.dtype, writing.schedule, writing.token_waiting)
         pipeline.set_progress_bar_config(disable=writing.watch or not sys.stderr.isatty(), leave=False)
         common: dict[str, Any] = {
             "num_steps": writing.steps,
@@ -125,6 +128,7 @@ def _run(
             "temperature": writing.temperature,
             "latent_temperature": writing.latent_temperature,
             "top_p": writing.top_p,
+            "top_k": writing.top_k,
         }
         if writing.length is not None:
             common["length"] = writing.length

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
 from ..pictures.drawing import BASELINE, LINES, MARKERS, colour, new_figure
 from .comparison import AXES, Comparison, label
 
+_WIDE = 40  # characters of a label that would hide the curves beside it
+_LINE = 0.22  # inches of a line of the legend
 
-def quality_figure(comparison: Comparison, temperature: float = 1.0) -> Any:
+
+def quality_figure(comparison: Comparison, temperature: float = 1.0, names: Mapping[str, str] | None = None) -> Any:
     """Draws the main measure against each cost that was measured, side by side, with standard errors.
 
     A model has a colour, that of the baseline grey; a schedule has a kind of line and of marks. The dotted line is the
-    score of the data itself, with its standard error.
+    score of the data itself, with its standard error. `names` chooses curves by their labels (`MODEL SCHEDULE`), and
+    what the legend calls them; all of them, by their labels, are shown by default.
 
     Returns a matplotlib `Figure`; needs the extra `plot`. Raises `ValueError` if no samples of that temperature were
-    scored.
+    scored, and for a name of no curve.
     """
     main = comparison.main
     name, error = main["name"], f"{main['name']}_stderr"
@@ -30,6 +35,10 @@ def quality_figure(comparison: Comparison, temperature: float = 1.0) -> Any:
         raise ValueError(
             f"No samples of temperature {temperature:g} were scored by {name!r}: give one of {comparison.temperatures}."
         )
+    there = scored[shown[0]]
+    names = {one: one for one in there} if names is None else names
+    if unknown := [one for one in names if one not in there]:
+        raise ValueError(f"`names` has {unknown[0]!r}, which is no curve; those are {', '.join(there)}.")
     figure = new_figure(len(shown), sharey=True)
     schedules = list(dict.fromkeys(row["schedule"] for one in comparison.results for row in one.rows))
     reference = comparison.results[0].task["reference"]
@@ -41,7 +50,8 @@ def quality_figure(comparison: Comparison, temperature: float = 1.0) -> Any:
     for axes, axis in zip(figure.axes, shown, strict=True):
         for one in comparison.results:
             for place, schedule in enumerate(schedules):
-                if rows := scored[axis].get(label(one, schedule)):
+                own = label(one, schedule)
+                if own in names and (rows := scored[axis].get(own)):
                     errors = [row.get(error, 0.0) for row in rows] if any(error in row for row in rows) else None
                     axes.errorbar(
                         [row[axis] for row in rows],
@@ -51,7 +61,7 @@ def quality_figure(comparison: Comparison, temperature: float = 1.0) -> Any:
                         linestyle=LINES[place % len(LINES)],
                         marker=MARKERS[place % len(MARKERS)],
                         capsize=2,
-                        label=label(one, schedule),
+                        label=names[own],
                     )
         if name in reference:
             axes.axhline(reference[name], color="black", linestyle=":", label="the data itself")
@@ -66,7 +76,12 @@ def quality_figure(comparison: Comparison, temperature: float = 1.0) -> Any:
             _tell_ticks(axes.xaxis)
         axes.set_xlabel(f"{AXES[axis]} per sample")
     figure.axes[0].set_ylabel(f"{main['metric']} under the judge")
-    figure.axes[0].legend()
+    if max(map(len, names.values())) < _WIDE:
+        figure.axes[0].legend()
+    else:
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        figure.set_figheight(figure.get_figheight() + _LINE * len(labels))
+        figure.legend(handles, labels, loc="outside lower left")
     return figure
 
 

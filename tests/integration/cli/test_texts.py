@@ -159,3 +159,20 @@ def _writes(text):
 def test_a_wrong_value_is_refused_in_a_sentence(ladd, models, words, said):
     refusal = ladd(*words.format(models=models).split()).refusal
     assert refusal.startswith(f"ladd {words.split()[0]}: error: ") and said in refusal
+
+
+def test_tokens_that_wait_and_the_likeliest_of_them_can_be_asked_for(ladd, models, pipe):
+    words = ("generate", models / "discrete", "-n", 2, "--steps", 4, "--seed", 5, "--json")
+    said = ladd(*words, "--schedule", "joint", "--token-waiting", "until_known", "--top-k", 1)
+    waiting = LaddPipeline(
+        pipe.model, LaddJointScheduler.from_config(pipe.scheduler.config, token_waiting="until_known"), pipe.tokenizer
+    )
+    waiting.set_progress_bar_config(disable=True)
+    assert texts_of(said) == waiting(num_steps=4, batch_size=2, generator=rows(5, 2), top_k=1).texts
+    assert texts_of(said) != texts_of(ladd(*words, "--schedule", "joint"))
+
+
+def test_a_waiting_that_does_not_exist_is_refused(ladd, models):
+    said = ladd("generate", models / "discrete", "--token-waiting", "forever")
+    assert "--token-waiting forever is unknown; give one of" in said.refusal
+    assert "--top-k" in ladd("generate", models / "discrete", "--top-k", 0).refusal

@@ -121,6 +121,17 @@ def test_the_table_of_bounds_of_text_holds_what_was_found():
     assert table(head) == rows
 
 
+def test_the_table_of_a_pretrained_encoder_holds_what_was_found():
+    budgets = ["1", "2", "4", "8", "16", "32"]
+    quality = result("python-docs-co-minilm-seed42")["quality"] | result("python-docs-di-minilm-seed42")["quality"]
+    rows = {
+        (name, *(f"{scores[n]['nats']:.2f}" if n in scores else "" for n in budgets))
+        for name, scores in quality.items()
+    }
+    head = f"| all-MiniLM-L6-v2 | {' | '.join(budgets)} |\n" + "| --- " * 7 + "|"
+    assert {tuple(cell.strip() for cell in row.strip("|").split("|")) for row in table(head)} == rows
+
+
 def test_the_table_of_the_gpu_holds_what_was_found():
     found = json.loads((ROOT / "benchmarks" / "results" / "python-docs-gpu-di-seed42.json").read_text())["quality"]
     budgets = list(found["MDLM"])

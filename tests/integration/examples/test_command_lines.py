@@ -167,7 +167,7 @@ def test_a_file_of_lines_that_is_not_utf_8_is_named(refusal, monkeypatch, tmp_pa
     model = SimpleNamespace(config=config)
     loaded = SimpleNamespace(model=model, tokenizer=tiny_tokenizer())
     monkeypatch.setattr(SCRIPTS[name][0].LaddPipeline, "from_pretrained", lambda *args, **options: loaded)
-    monkeypatch.setattr(finetune_lora, "check_model", lambda model: None)
+    monkeypatch.setattr(finetune_lora, "model_source", lambda model: model)
     assert f"{file} is not UTF-8: the byte 0xe9 at offset 9 does not fit" in refusal(name, flag, str(file))
     file.write_text("\n\n")
     assert f"{flag} {file} holds no" in refusal(name, flag, str(file))

@@ -5,22 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from helpers.encoders import save_package
-from helpers.examples import train_ladd as example
+from helpers.recipes import CONFIGS, ENCODER, QWEN, describe, parse, task_of
 
 from ladd_hf import LaddForDiffusionLM
-from ladd_hf.data import known_corpora, make_tokenizer
+from ladd_hf.data import known_corpora
 from ladd_hf.data.corpora import separator_of
 from ladd_hf.models.quantizers.quantizer_options import QUANTIZERS, VectorOptions
-from ladd_hf.tasks import SawtoothTask, TextTask
 
-ROOT = Path(__file__).resolve().parents[3]
-CONFIGS = ROOT / "examples" / "configs"
 RECIPES = sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem != "own-texts")  # whose texts are the user's
 # Those that are not the paper's experiments
 OURS = {name for name in RECIPES if name.startswith(("python-docs", "package-docs"))} | {
@@ -29,10 +24,7 @@ OURS = {name for name in RECIPES if name.startswith(("python-docs", "package-doc
     "sawtooth-mdlm",
 }
 
-# The tokenizer of Qwen/Qwen3-Embedding-0.6B has 151,669 tokens; a mask token is added.
-QWEN = {"vocab_size": 151_670, "mask_token_id": 151_669, "pad_token_id": 151_643}
-END = "<|endoftext|>"  # its token that begins and ends texts for the authors
-ENCODER = "Qwen/Qwen3-Embedding-0.6B"
+END = "<|endoftext|>"  # the token of Qwen/Qwen3-Embedding-0.6B that begins and ends texts for the authors
 
 # hidden size, layers, heads, size of the time conditioning
 XXS, XS, B, BL = (32, 4, 2, 16), (64, 4, 4, 32), (768, 12, 12, 128), (1024, 13, 16, 256)
@@ -155,29 +147,6 @@ def has_matched_costs(name):
     return "mdlm" in name and name.endswith(("-flops", "-longer", "-parameters", "-blocks"))
 
 
-def parse(name, *flags):
-    return example.parse_arguments([str(CONFIGS / f"{name}.yaml"), "--use_cpu", *flags])
-
-
-def task_of(run):
-    """The recipe's task without its texts, or where its tokenizer is the Hub's, what it says of the vocabulary."""
-    if run.data == "sawtooth":
-        return SawtoothTask(run.length)
-    if run.tokenizer == "byte_level_bpe":
-        return SimpleNamespace(vocabulary={"vocab_size": run.tokenizer_vocab_size}, length=run.length)
-    if run.tokenizer == "character":
-        return TextTask(run.data, {"train": [], "validation": []}, make_tokenizer("character"), run.length, run.packing)
-    assert run.tokenizer == ENCODER
-    return SimpleNamespace(vocabulary=QWEN, length=run.length)
-
-
-@cache
-def describe(name):
-    run, model, schedulers, training = parse(name)
-    config = model.config(task_of(run), latents=True)
-    return run, config, schedulers, training
-
-
 @cache
 def model_on_meta(name):
     with torch.device("meta"):
@@ -218,50 +187,6 @@ def test_a_recipe_describes_a_model_and_a_training_that_fit_each_other(name):
         splits = known_corpora()[run.data].splits
         assert "train" in splits and {"validation", "test"} & set(splits)
     model_on_meta(name)
-
-
-def test_schedules_of_a_run_may_have_options_over_those_of_all():
-    waits = "{label: waits, path: [[1, 1], [0.5, 0], [0, 0]], token_waiting: until_known, temperature: 0.5}"
-    _, _, schedulers, _ = parse("sawtooth-di", "--temperature", "0.75", "--schedules", "joint", waits, "sequential")
-    built = schedulers.compared(describe("sawtooth-di")[1])
-    assert list(built) == ["joint", "waits", "sequential"]
-    assert [one.config.token_waiting for one in built.values()] == ["none", "until_known", "none"]
-    assert [one.config.temperature for one in built.values()] == [0.75, 0.5, 0.75]
-    assert schedulers.along("joint").config.token_waiting == "none", "the baseline's"
-
-
-@pytest.mark.parametrize(
-    ("schedules", "said"),
-    [
-        (("joint", "{path: sequential, label: joint}"), "has two named 'joint'"),
-        (("{path: joint",), "is not YAML"),
-        (("saved", "joint"), "has 'saved', of which a run has none yet"),
-        (("{path: joint, waiting: none}",), "has an option 'waiting'"),
-        (("joint", "{path: tuned, unmasking: first_hitting}"), "`unmasking` 'first_hitting' does not look at times"),
-        (("joint", "{path: tuned, latent_share: 0.5}"), "has an option 'latent_share'"),
-        (("zigzag",), "'zigzag' is unknown"),
-    ],
-    ids=str,
-)
-def test_what_is_no_schedule_of_a_run_is_refused(schedules, said, capsys):
-    with pytest.raises(SystemExit):
-        parse("sawtooth-di", "--schedules", *schedules)
-    assert said in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("option", "said"),
-    [
-        ("token_waiting: long", "`token_waiting` 'long' is unknown"),
-        ("temperature: -1", "`temperature` is -1"),
-        ("latent_renoising: 0.5", "`latent_renoising` is 0.5"),
-    ],
-    ids=str,
-)
-def test_options_of_a_tuned_schedule_are_checked_before_anything_is_trained(option, said):
-    _, _, schedulers, _ = parse("sawtooth-di", "--schedules", "joint", f"{{path: tuned, {option}}}")
-    with pytest.raises(ValueError, match=said):
-        schedulers.compared(describe("sawtooth-di")[1])
 
 
 def test_its_name_says_what_it_trains():
@@ -472,62 +397,3 @@ def test_rows_are_padded_but_for_those_that_read_exactly_as_many_tokens_as_there
     with pytest.raises(SystemExit):
         parse(name, "--packing", "pad")
     assert f"'last_layer' reads exactly {ROWS[name].length} tokens of each text, and padded" in capsys.readouterr().err
-
-
-# --- recipes that start from others ---
-
-
-def write(folder, **recipes):
-    for name, text in recipes.items():
-        (folder / f"{name}.yaml").write_text(text)
-    return str(folder / f"{next(iter(recipes))}.yaml")
-
-
-def test_a_recipe_overrides_its_bases_a_later_base_an_earlier_one_and_a_flag_them_all(tmp_path):
-    path = write(
-        tmp_path,
-        child="base: [one, two.yaml]\nlength: 3\n".replace("one", "one.yaml"),
-        one="base: root.yaml\nlength: 1\nlatent_dim: 1\nmax_steps: 1\n",
-        two="latent_dim: 2\nlength: 2\n",
-        root="max_steps: 9\njudge_order: 9\nseed: 9\n",
-    )
-    run, model, _, training = example.parse_arguments([path, "--seed", "4"])
-    assert (run.length, model.latent_dim, training.max_steps, run.judge_order, training.seed) == (3, 2, 1, 9, 4)
-    assert training.output_dir == "out/child"
-
-
-def test_a_mapping_without_a_name_changes_options_of_the_bases_choice(tmp_path):
-    path = write(
-        tmp_path,
-        child="base: [one.yaml, two.yaml]\nencoder: {std: 0.2}\nquantizer: {name: gumbel}\nmax_steps: 1\n",
-        one="encoder: trained\nquantizer: {name: vector, decay: 0.9}\n",
-        two="encoder: {variance: fixed, std: 0.1}\n",
-    )
-    _, model, *_ = example.parse_arguments([path, "--encoder", "{readout: chunk}"])
-    assert model.encoder == {"name": "trained", "variance": "fixed", "std": 0.2, "readout": "chunk"}
-    assert model.quantizer == {"name": "gumbel"}
-
-
-def test_two_bases_may_share_one(tmp_path):
-    shared = "length: 7\nmax_steps: 1"
-    path = write(tmp_path, child="base: [a.yaml, b.yaml]", a="base: c.yaml", b="base: c.yaml", c=shared)
-    assert example.parse_arguments([path])[0].length == 7
-
-
-@pytest.mark.parametrize(
-    ("recipes", "message"),
-    [
-        ({"child": "base: none.yaml"}, "none.yaml, which is not a file"),
-        ({"child": "base: a.yaml", "a": "base: child.yaml"}, "child.yaml is a `base` of its own, by way of"),
-        ({"child": "base: a.yaml", "a": "lenght: 3"}, "unknown fields ['lenght']"),
-        (
-            {"child": "base: a.yaml", "a": "stages: [{name: encoder, steps: 9}, prior]\nmax_steps: 3"},
-            "ends before the stage 'prior'",
-        ),
-    ],
-    ids=["missing", "circle", "unknown field", "contradiction"],
-)
-def test_a_base_that_can_not_be_used_is_named(tmp_path, capsys, recipes, message):
-    with pytest.raises(SystemExit):
-        example.parse_arguments([write(tmp_path, **recipes)])
-    assert message in capsys.readouterr().err

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-import subprocess
-import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]
+from helpers.benchmark_runs import run_benchmark
 
 
 def test_text_ablations_tell_what_the_latents_give_away(tmp_path):
@@ -19,9 +16,8 @@ def test_text_ablations_tell_what_the_latents_give_away(tmp_path):
     tiny = f"--data {texts} --hidden_size 32 --num_hidden_layers 1 --length 16 --latent_length 4 --codebook_size 20"
     tiny += " --max_steps 2 --warmup_steps 1 --logging_steps 1"
     tiny += " --per_device_train_batch_size 4 --cpu_threads 3"
-    command = [sys.executable, "benchmarks/text_ablations.py", "latents", *tiny.split()]
-    command += ["--parallel", "2", "--rows", "recipe", "no unpooling", "--json", str(tmp_path / "x.json")]
-    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    flags = ["--parallel", "2", "--rows", "recipe", "no unpooling", "--json", tmp_path / "x.json"]
+    process = run_benchmark("text_ablations", "latents", *tiny.split(), *flags)
     assert process.returncode == 0, process.stderr[-3000:]
     rows = json.loads((tmp_path / "x.json").read_text())
     assert set(rows) == {"recipe", "no unpooling"}
@@ -39,8 +35,7 @@ def test_the_tables_of_quality_are_of_every_recipe_seed_and_axis(tmp_path):
     )
     options += " --baseline 'sawtooth-128-mdlm saved' --schedules saved '{path: saved, temperature: 0.5}'"
     options += f" --num_samples 20 --num_proposals 2 --timing_rounds 2 --threads 1 --results {tmp_path} {tiny}"
-    command = [sys.executable, "benchmarks/quality_tables.py", str(tmp_path / "runs"), *shlex.split(options)]
-    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    process = run_benchmark("quality_tables", tmp_path / "runs", *shlex.split(options))
     assert process.returncode == 0, process.stderr[-3000:]
     found = json.loads((tmp_path / "tiny_quality.json").read_text())
     names = ["sawtooth-mdlm", "sawtooth-128-mdlm"]
@@ -66,9 +61,8 @@ def test_the_table_of_text_trains_each_run_once(tmp_path):
         (texts / f"{split}.txt").write_text(f"the {split} cat sat on the mat and the dog ran " * 30)
     tiny = f"--data {texts} --hidden_size 32 --num_hidden_layers 1 --length 16 --max_steps 2 --warmup_steps 1"
     tiny += " --per_device_train_batch_size 4 --num_samples 4 --budgets 2 4 --num_eval_sequences 4 --judge_order 2"
-    command = [sys.executable, "benchmarks/text_table.py", str(tmp_path / "runs"), "--recipes", "python-docs-mdlm"]
-    command += ["--threads", "1", "--seeds", "7", "8", "--json", str(tmp_path / "x.json"), *tiny.split()]
-    first, again = (subprocess.run(command, cwd=ROOT, capture_output=True, text=True) for _ in range(2))
+    flags = ["--recipes", "python-docs-mdlm", "--threads", "1", "--seeds", "7", "8", "--json", tmp_path / "x.json"]
+    first, again = (run_benchmark("text_table", tmp_path / "runs", *flags, *tiny.split()) for _ in range(2))
     assert first.returncode == 0, first.stderr[-3000:]
     assert first.stdout == again.stdout and "| MDLM, `python-docs-mdlm` | 2 |" in first.stdout
     assert "python-docs-mdlm-8 ..." in first.stderr and "python-docs-mdlm-8 ..." not in again.stderr

@@ -1,4 +1,4 @@
-"""The page on the ecosystem shows calls that work, against a Hub on loopback, and commands that exist."""
+"""The page on the ecosystem runs as printed, against a Hub on loopback, and names commands that exist."""
 
 from __future__ import annotations
 
@@ -17,23 +17,14 @@ from ladd_hf import LaddConfig, LaddTrainingArguments
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs" / "ecosystem.md").read_text()
-WHAT_THERE_IS = """
-from conftest import _stirred_model
-from helpers.sampling import tiny_tokenizer
-from helpers.training import texts
-model, tokenizer, train_data = _stirred_model("discrete"), tiny_tokenizer(), texts()
-_stirred_model("none").save_pretrained("my-plain-model")
-"""
+RUNS_IT = 'from helpers.printed_blocks import run_page; run_page("docs/ecosystem.md")'
 
 
 def test_its_calls_run_in_order(tmp_path):
-    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    assert len(blocks) == 6
     with LoopbackHub() as hub:
         environment = {**os.environ, **hub.environment(tmp_path / "home"), "PYTHONPATH": str(ROOT / "tests")}
         environment.pop("HF_HUB_OFFLINE", None)
-        code = WHAT_THERE_IS + "\n".join(blocks)
-        command = [sys.executable, "-c", code]
+        command = [sys.executable, "-c", RUNS_IT]
         process = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=600)
         assert process.returncode == 0, process.stderr[-3000:]
         assert "0 tokens to write" in process.stdout

@@ -45,8 +45,8 @@ print("bound:", model.nelbo(text, num_samples=2, generator=torch.Generator().man
 """
 
 
-def test_what_is_pushed_loads_without_the_package_or_without_its_import(pushed, run, without_package):
-    bare, installed = run(NOT_INSTALLED, **without_package), run(INSTALLED)
+def test_what_is_pushed_loads_without_the_package_or_without_its_import(pushed, run, kinds):
+    (_, bare, _), installed = kinds, run(INSTALLED)
     assert bare["installed"] == "None" and bare["latents"] == "discrete" and bare["pushed on"] == "True"
     assert bare["classes"] == "LaddForDiffusionLM LaddModel" and installed["local class"] == "True"
     assert bare["logits"] == installed["logits"] and bare["bound"] == installed["bound"]
@@ -80,15 +80,13 @@ _stirred_model("vector").save_pretrained(sys.argv[2], push_to_hub=True, repo_id=
 """
 )
 LOAD_KINDS = (
-    """
-import importlib.util, sys, torch
-from transformers import AutoModelForMaskedLM
-"""
+    NOT_INSTALLED  # in the same process, since each takes seconds to import what it needs
     + COMPUTE
     + """
-print("installed:", importlib.util.find_spec("ladd_hf"))
+import sys
 for kind in sys.argv[1:]:
-    library = sys.modules.pop("vector_quantize_pytorch", None)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "vector_quantize_pytorch"]:
+        del sys.modules[name]
     if kind != "vector":
         sys.modules["vector_quantize_pytorch"] = None  # as where it is not installed
     model = AutoModelForMaskedLM.from_pretrained(f"tester/{kind}", trust_remote_code=True)
@@ -104,9 +102,9 @@ def code_of(files, folder=""):
 
 
 @pytest.fixture(scope="module")
-def kinds(hub, run, without_package, tmp_path_factory):
-    """Output of the process that pushed a model of each kind, and of the one without the package that loaded them; and
-    the folder of a model that was saved as it was pushed."""
+def kinds(pushed, run, without_package, tmp_path_factory):
+    """Output of the process that pushed a model of each kind, and of the one without the package that loaded them, and
+    the model of `pushed` before them; and the folder of a model that was saved as it was pushed."""
     encoder, saved = save_encoder(tmp_path_factory.mktemp("encoder"), "bert"), tmp_path_factory.mktemp("saved")
     sent = run(PUSH_KINDS, encoder, saved, *KINDS)
     return sent, run(LOAD_KINDS, *KINDS, **without_package), saved

@@ -79,3 +79,16 @@ def test_rows_without_a_score_are_not_drawn_at_zero():
     assert line.get_ydata().tolist() == [0.9, 0.8]
     with pytest.raises(ValueError, match=r"No samples of temperature 0\.5 were scored by 'nats'"):
         quality_figure(Comparison([partly]), 0.5)
+
+
+def test_curves_can_be_chosen_and_named():
+    figure = quality_figure(Comparison([BASELINE, OTHER]), names={"mdlm saved": "MDLM", "di-ladd tuned": "Di-LADD"})
+    assert all(list(curves(axes)) == ["MDLM", "Di-LADD"] for axes in figure.axes)
+    with pytest.raises(ValueError, match=r"'mdlm'.*those are mdlm saved, mdlm tuned"):
+        quality_figure(Comparison([BASELINE, OTHER]), names={"mdlm": "MDLM"})
+
+
+def test_long_names_do_not_hide_curves():
+    assert quality_figure(Comparison([BASELINE, OTHER])).axes[0].get_legend() is not None
+    wide = quality_figure(Comparison([BASELINE]), names={"mdlm saved": "a name " * 10})
+    assert wide.axes[0].get_legend() is None and len(wide.legends) == 1
