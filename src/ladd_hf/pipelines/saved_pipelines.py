@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from huggingface_hub import snapshot_download
 from ..models.adapters import has_adapters, merged
 from ..models.modeling_ladd import LaddForDiffusionLM
 from ..schedulers import LaddJointScheduler, LaddScheduler, LaddSequentialScheduler, LaddTunedScheduler
-from ..utils.local_paths import refuse_file
+from ..utils.local_paths import public_model_name, refuse_file
 from .diffusers_stubs import index_of_a_model, without_files, write_imports
 
 _DOWNLOAD_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
@@ -49,6 +50,13 @@ class SavedPipeline:
         if isinstance(loaded, tuple):
             return without_files(loaded[0], modules), *loaded[1:]
         return without_files(loaded, modules)
+
+    def to_json_string(self) -> str:
+        """Returns the pipeline's configuration as JSON; of the local folder it was loaded from only the name."""
+        document = json.loads(super().to_json_string())  # type: ignore[misc]
+        if source := document.get("_name_or_path"):
+            document["_name_or_path"] = public_model_name(source)
+        return json.dumps(document, indent=2, sort_keys=True) + "\n"
 
     def to_json_file(self, json_file_path: str | os.PathLike) -> None:
         """Writes `model_index.json` and the stub files with which diffusers alone can load the pipeline."""

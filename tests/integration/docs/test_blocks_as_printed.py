@@ -120,9 +120,8 @@ def getting_started(page, folder, said):
 
 
 def measuring(page, folder, said):
-    assert (
-        {"nats", "nats_stderr", "entropy", "distinct_2", "memorized"} < set(page["judgement"]) == set(page["reference"])
-    )
+    measures = {"nats", "nats_stderr", "entropy", "distinct_2", "memorized"}
+    assert measures < set(page["judgement"]) and measures < set(page["reference"])
     files = {path.name for path in (folder / "out" / "evaluation").iterdir()}
     assert files >= {"python-docs-mdlm.json", "python-docs-di.json", "table.md", "equal-cost.json"}
     at_one = [row for row in page["comparison"].results[-1].rows if row["schedule"] == "joint"]
@@ -141,9 +140,9 @@ def schedules(page, folder, said):
 
 
 def training(page, folder, said):
-    lines = "[('mdlm', 0), ('encoder', 1000), ('prior', 1300)]|0.25|16 4096|0.5|0.0 1.0|table 33|0.3 0.0".split("|")
+    lines = ["[('mdlm', 0), ('encoder', 1000), ('prior', 1300)]", "0.25", "16 4096", "0.5", "0.0 1.0", "table 33"]
     names = [f"eval_samples_{schedule}_{budget}_nats" for schedule in ("joint", "sequential") for budget in (2, 8)]
-    lines += [str(names), "latents and tokens 4", "True"]
+    lines += ["0.3 0.0", str(names), "latents and tokens 4", "True"]
     assert [line for line in said.splitlines() if not line.startswith("{")] == lines
 
 
@@ -176,11 +175,10 @@ def test_no_block_hides_behind_another_language():
 
 def test_a_wrong_block_is_named_by_its_page_and_line(tmp_path, monkeypatch):
     monkeypatch.setattr(printed_blocks, "ROOT", tmp_path)
-    (tmp_path / "page.md").write_text(
-        "A page.\n\n```python\none = 1\n```\n\n* a list\n\n  ```python\n  one\n  two\n  ```\n"
-    )
+    page = tmp_path / "page.md"
+    page.write_text("Text.\n\n```python\none = 1\n```\n\n* a list\n\n  ```python\n  one\n  two\n  ```\n")
     with pytest.raises(AssertionError, match=r"page\.md, line 11, in the block of line 9: NameError: name 'two'"):
         run_page("page.md")
-    (tmp_path / "page.md").write_text("A page.\n\n```python\none = 1\ntwo = = 2\n```\n")
+    page.write_text("Text.\n\n```python\none = 1\ntwo = = 2\n```\n")
     with pytest.raises(AssertionError, match=r"page\.md, line 5, in the block of line 3: SyntaxError"):
         run_page("page.md")

@@ -31,6 +31,16 @@ def test_a_saved_pipeline_loads_and_gives_the_same_samples(build, kind, schedule
     assert before.texts == after.texts and (after.texts is not None) == with_tokenizer
 
 
+def test_a_pipeline_that_is_saved_again_does_not_tell_where_it_was(build, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    build("discrete", "joint", tiny_tokenizer()).save_pretrained(first)
+    loaded = LaddPipeline.from_pretrained(first)
+    assert loaded.name_or_path == str(first)
+    loaded.save_pretrained(second)
+    texts = [path.read_text() for path in second.rglob("*") if path.suffix in (".json", ".py", ".md", ".txt")]
+    assert len(texts) > 4 and not any(str(tmp_path) in text for text in texts)
+
+
 def test_options_of_the_scheduler_are_saved_with_the_pipeline(stirred_model, tmp_path):
     own = LaddSequentialScheduler(latent_share=0.25, timestep_spacing="cosine", latent_solver="ddpm")
     LaddPipeline(stirred_model("continuous", latent_noise_schedule="cosine"), own).save_pretrained(tmp_path)

@@ -22,7 +22,8 @@ RUNS_IT = 'from helpers.printed_blocks import run_page; run_page("docs/ecosystem
 
 def test_its_calls_run_in_order(tmp_path):
     with LoopbackHub() as hub:
-        environment = {**os.environ, **hub.environment(tmp_path / "home"), "PYTHONPATH": str(ROOT / "tests")}
+        found = os.pathsep.join([str(ROOT / "tests"), str(ROOT / "src")])
+        environment = {**os.environ, **hub.environment(tmp_path / "home"), "PYTHONPATH": found}
         environment.pop("HF_HUB_OFFLINE", None)
         command = [sys.executable, "-c", RUNS_IT]
         process = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=600)

@@ -1,0 +1,3 @@
+from ladd_hf import LaddPipeline
+
+__all__ = ["LaddPipeline"]

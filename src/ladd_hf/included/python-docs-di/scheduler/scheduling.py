@@ -1,0 +1,3 @@
+from ladd_hf import LaddSequentialScheduler
+
+__all__ = ["LaddSequentialScheduler"]

@@ -1,0 +1,3 @@
+from ladd_hf import LaddForDiffusionLM
+
+__all__ = ["LaddForDiffusionLM"]

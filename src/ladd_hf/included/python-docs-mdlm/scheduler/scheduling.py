@@ -1,0 +1,3 @@
+from ladd_hf import LaddJointScheduler
+
+__all__ = ["LaddJointScheduler"]
