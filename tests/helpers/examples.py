@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples"))
 
 import gallery_evaluations
 import make_gallery
+import run_notebooks
 from gallery_page import folded
 
 from ladd_hf.cli import convert as convert_checkpoint
@@ -32,5 +33,6 @@ __all__ = [
     "recipe_stages",
     "recipes",
     "reporting",
+    "run_notebooks",
     "train_ladd",
 ]

@@ -205,6 +205,12 @@ def test_the_command_ladd_is_told_as_it_was_given(environment, world_size, expec
     assert running_command(world_size) == expected
 
 
+@pytest.mark.parametrize("launcher", ["ipykernel_launcher.py", "colab_kernel_launcher.py"])
+def test_a_notebook_is_not_told_by_the_command_of_its_kernel(launcher, monkeypatch):
+    monkeypatch.setattr("sys.argv", [f"/somewhere/{launcher}", "-f", "/home/me/kernel-1.json"])
+    assert running_command() == "(from a notebook)"
+
+
 @pytest.mark.parametrize("trained", [False, True])
 def test_a_card_names_the_pretrained_encoder_and_how_its_states_become_latents(
     trained, make_trainer, tiny_model, tmp_path

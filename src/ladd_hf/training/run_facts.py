@@ -178,8 +178,11 @@ def hardware(device: torch.device) -> str:
 
 def running_command(world_size: int = 1) -> str:
     """Returns the command line of this process as launched, without paths that lead to its working directory."""
-    if Path(sys.argv[0]).name in ("-c", "") or not sys.argv[0]:
+    program = Path(sys.argv[0]).name
+    if program in ("-c", "") or not sys.argv[0]:
         return "(from an interactive session)"
+    if program.endswith("kernel_launcher.py"):  # ipykernel_launcher.py, colab_kernel_launcher.py
+        return "(from a notebook)"
     words = list(map(public_argument, sys.argv))
     launchers = ("ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID")
     if own_command.launched() or (own_command.is_running() and not any(name in os.environ for name in launchers)):
