@@ -17,7 +17,7 @@ ROOMS = (
 FILES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(PACKAGE.rglob("*.py"))
-    if path.parent != PACKAGE
+    if path.parent != PACKAGE and "included" not in path.parts  # saved pipelines, with stubs for diffusers
 }
 
 
