@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 from ..metrics.cost import sampling_cost
 from .models import Models
@@ -25,9 +26,9 @@ def steps_beside(models: Models, settings: Settings, cost: str) -> int:
 def _steps(models: Models, steps: int, schedule: str, length: int | None, guidance: float) -> int:
     if models.beside is None:
         raise ValueError("There is no model beside this one.")
-    same = {} if length is None else {"length": length}
+    same: dict[str, Any] = {} if length is None else {"length": length}
     pipeline = Settings(schedule=schedule).scheduled(models.pipeline)
-    guided = {"guidance_scale": guidance} if models.latents != "none" else {}
+    guided: dict[str, Any] = {"guidance_scale": guidance} if models.latents != "none" else {}
     spent = sampling_cost(pipeline, steps, **same, **guided).flops
     # each token is projected once in a run of any number of steps, so that operations rise in a straight line
     one, two = (sampling_cost(models.beside, number, **same).flops for number in (1, 2))

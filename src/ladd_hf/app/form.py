@@ -17,28 +17,39 @@ def whole(name: str, value: Any) -> int:
     return int(value)
 
 
+def number(name: str, value: str | float | None) -> float | None:
+    """Returns the number in a field that may be empty, `None` if it is. Raises `ValueError` for anything else."""
+    if value is None or value == "":
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        raise ValueError(f"{name} is {described(value)}; give a number, or nothing for the model's own.") from None
+
+
 def settings_of(
     prompt: str,
     steps: Any,
     schedule: str,
-    temperature: float | None,
-    latent_temperature: float | None,
+    temperature: str | float | None,
+    latent_temperature: str | float | None,
     guidance: float | None,
-    length: Any,
+    length: str | float | None,
     seed: Any,
 ) -> Settings:
-    """Returns the settings that a form's fields hold; those that are empty or 0 where that is no value are the model's.
+    """Returns the settings that a form's fields hold; the model has its own for those that are empty.
 
-    Raises `ValueError` for what is out of range.
+    Raises `ValueError` for what is no number or out of range.
     """
+    tokens = number("The length", length)
     return Settings(
         prompt=prompt or "",
-        steps=whole("Evaluations", steps),
+        steps=whole("The number of evaluations", steps),
         schedule=schedule,
-        temperature=temperature,
-        latent_temperature=latent_temperature,
+        temperature=number("The temperature", temperature),
+        latent_temperature=number("The latent temperature", latent_temperature),
         guidance=1.0 if guidance is None else guidance,
-        length=None if not length else whole("The length", length),
+        length=None if tokens is None else whole("The length", tokens),
         seed=whole("The seed", seed),
     )
 
@@ -52,9 +63,9 @@ def steps_field(gradio: Any, value: int = 8) -> Any:
 
 def seed_field(gradio: Any) -> Any:
     """Returns the field of a seed."""
-    return gradio.Number(0, label="Seed", precision=0, minimum=0, info="the same one gives the same text")
+    return gradio.Number(0, label="Seed", precision=0, info="the same one gives the same text")
 
 
-def temperature_field(gradio: Any, label: str, value: float | None = None) -> Any:
-    """Returns the field of a temperature."""
-    return gradio.Number(value, label=label, minimum=0, step=0.1, info="empty: the model's own; 0: the likeliest")
+def own_field(gradio: Any, label: str, value: str = "", visible: bool = True) -> Any:
+    """Returns the field of a number that the model has its own for."""
+    return gradio.Textbox(value, label=label, placeholder="the model's own", visible=visible)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .equal_cost import COSTS, steps_beside
-from .form import MOST_STEPS, seed_field, settings_of, steps_field, temperature_field
+from .form import MOST_STEPS, own_field, seed_field, settings_of, steps_field
 from .generation import View, side_by_side
 from .models import Models
 from .settings import SAVED, SCHEDULES, Settings
@@ -35,13 +35,12 @@ def generate_tab(gradio: Any, models: Models) -> None:
                 seed = seed_field(gradio)
                 another = gradio.Button("Another seed", size="sm")
             with gradio.Accordion("More settings", open=False):
-                temperature = temperature_field(gradio, "Temperature")
-                latent_temperature = temperature_field(gradio, "Latent temperature")
+                temperature = own_field(gradio, "Temperature")
+                latent_temperature = own_field(gradio, "Latent temperature", visible=latents)
                 guidance = gradio.Slider(
                     0, 5, 1, step=0.1, label="Guidance", info="on the latents; 1 is none", visible=latents
                 )
-                latent_temperature.visible = latents
-                length = gradio.Number(None, label="Length", precision=0, minimum=0, info="empty: as in training")
+                length = own_field(gradio, "Length")
                 pause = gradio.Slider(0, 1, 0.2, step=0.05, label="Seconds between steps", info="to see them")
             write = gradio.Button("Write", variant="primary", elem_id="write")
             line = gradio.Textbox(
@@ -89,12 +88,12 @@ class _Pane:
     """Text, latents and time square of one model."""
 
     def __init__(self, gradio: Any, title: str, name: str) -> None:
-        with gradio.Group(), gradio.Row():
+        with gradio.Row(elem_classes="ladd-pane"):
             with gradio.Column(scale=4):
-                self.title = gradio.Markdown(f"**{title}**", container=True)
-                self.latents = gradio.HTML(elem_id=f"{name}-latents", padding=True)
-                self.text = gradio.HTML(elem_id=name, padding=True)
-                self.legend = gradio.HTML(padding=True)
+                self.title = gradio.Markdown(f"**{title}**")
+                self.latents = gradio.HTML(elem_id=f"{name}-latents")
+                self.text = gradio.HTML(elem_id=name)
+                self.legend = gradio.HTML()
             with gradio.Column(scale=1, min_width=250):
                 self.square = gradio.HTML(elem_id=f"{name}-square")
         self.name = title

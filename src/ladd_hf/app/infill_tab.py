@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from .form import seed_field, settings_of, steps_field, temperature_field
+from .form import own_field, seed_field, settings_of, steps_field
 from .infilling import filled, marked
 from .models import Models
 from .reading import mask_of
@@ -28,7 +28,7 @@ def infill_tab(gradio: Any, models: Models, example: str) -> None:
     with gradio.Row():
         steps = steps_field(gradio)
         schedule = gradio.Dropdown(list(SCHEDULES), value=SAVED, label="Schedule", visible=latents)
-        temperature = temperature_field(gradio, "Temperature")
+        temperature = own_field(gradio, "Temperature")
         seed = seed_field(gradio)
     result = gradio.HTML(elem_id="filled", padding=True)
     legend = gradio.HTML(padding=True)
@@ -40,7 +40,7 @@ def infill_tab(gradio: Any, models: Models, example: str) -> None:
     def hide(text: str, selection: tuple[int, int]) -> tuple[str, tuple[int, int]]:
         return marked(pipeline, text, *selection), (0, 0)
 
-    def run(text: str, steps: Any, schedule: str, temperature: float | None, seed: Any) -> Iterator[tuple[str, str]]:
+    def run(text: str, steps: Any, schedule: str, temperature: str, seed: Any) -> Iterator[tuple[str, str]]:
         settings = settings_of("", steps, schedule, temperature, None, None, None, seed)
         for view in filled(pipeline, text, settings):
             yield view.text, view.legend

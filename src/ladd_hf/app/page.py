@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from ..utils.optional_packages import optional_package
-from .examples import example_texts
+from .example_texts import example_texts
 from .generate_tab import generate_tab
 from .infill_tab import infill_tab
 from .latents_tab import latents_tab

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from ..pipelines.inputs import prompt_ids
 from ..pipelines.pipeline_ladd import LaddPipeline
-from ..pipelines.pipeline_output import LaddPipelineOutput
 from ..utils.wrong_objects import described
 
 MASK = "[MASK]"
@@ -42,7 +42,7 @@ def shown_text(pipeline: LaddPipeline, ids: Sequence[int]) -> list[str]:
     """Returns the text of each token; the numbers where there is no tokenizer."""
     if pipeline.tokenizer is None:
         return [f"{one} " for one in ids]
-    return [pipeline.tokenizer.decode([one]) for one in ids]
+    return [str(pipeline.tokenizer.decode([one])) for one in ids]
 
 
 def ids_of(pipeline: LaddPipeline, text: str) -> list[int]:
@@ -52,9 +52,9 @@ def ids_of(pipeline: LaddPipeline, text: str) -> list[int]:
     return ids
 
 
-def written(output: LaddPipelineOutput) -> list[str]:
-    """Returns the texts of a run; their numbers where there is no tokenizer."""
+def written(output: Any) -> list[str]:
+    """Returns the texts of a [`LaddPipelineOutput`]; their numbers where there is no tokenizer."""
     if output.texts is not None:
-        return output.texts
+        return list(output.texts)
     rows = zip(output.sequences.tolist(), output.lengths.tolist(), strict=True)
     return [" ".join(map(str, ids[:length])) for ids, length in rows]

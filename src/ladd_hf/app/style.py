@@ -8,6 +8,7 @@ SYSTEM = ["system-ui", "sans-serif"]
 MONOSPACED = ["ui-monospace", "DejaVu Sans Mono", "monospace"]
 
 CSS = """
+.ladd-pane { background: var(--block-background-fill); border-radius: 8px; padding: 14px; }
 .ladd-text { font-family: var(--font-mono); font-size: 1.15rem; line-height: 1.7; white-space: pre-wrap;
     overflow-wrap: anywhere; }
 .ladd-step, .ladd-chip { color: #000; border-radius: 3px; }

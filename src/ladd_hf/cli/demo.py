@@ -55,8 +55,10 @@ def models_of(model: str | None, beside: str | None = None, cpu: bool = False) -
 
 
 def default_model() -> str:
-    """Returns the name of the included Di-LADD, or else the folder of the default recipe's. Raises `ValueError` if there
-    is neither."""
+    """Returns the name of the included Di-LADD, or else the folder that the default recipe leaves.
+
+    Raises `ValueError` if there is neither.
+    """
     if _INCLUDED[0] in included_pipelines():
         return _INCLUDED[0]
     if _TRAINED.is_dir():
