@@ -13,6 +13,12 @@ from .reading import mask_of
 from .settings import SAVED, SCHEDULES
 from .users_errors import told
 
+# In the browser: the text, and the symbols (not the units of its encoding) between which it is selected.
+_SELECTED = """text => {
+    const box = document.querySelector("#infill-text textarea");
+    return [text, [box.selectionStart, box.selectionEnd].map(end => [...box.value.slice(0, end)].length)];
+}"""
+
 
 def infill_tab(gradio: Any, models: Models, example: str) -> None:
     """Lays out the panel."""
@@ -21,7 +27,7 @@ def infill_tab(gradio: Any, models: Models, example: str) -> None:
         f"Select a part of the text with the mouse and mask it, or write `{mask_of(pipeline)}` for each token to write."
     )
     text = gradio.Textbox(example, label="Text", lines=3, elem_id="infill-text")
-    selection = gradio.State((0, 0))
+    selection = gradio.JSON([0, 0], visible=False)
     with gradio.Row():
         mask = gradio.Button("Mask what is selected", elem_id="mask")
         write = gradio.Button("Write it", variant="primary", elem_id="fill")
@@ -33,12 +39,8 @@ def infill_tab(gradio: Any, models: Models, example: str) -> None:
     result = gradio.HTML(elem_id="filled", padding=True)
     legend = gradio.HTML(padding=True)
 
-    def keep(event: Any) -> tuple[int, int]:
-        first, last = event.index
-        return int(first), int(last)
-
-    def hide(text: str, selection: tuple[int, int]) -> tuple[str, tuple[int, int]]:
-        return marked(pipeline, text, *selection), (0, 0)
+    def hide(text: str, selection: list[int]) -> str:
+        return marked(pipeline, text, *selection)
 
     def run(text: str, steps: Any, schedule: str, temperature: str, seed: Any) -> Iterator[tuple[str, str]]:
         settings = settings_of("", steps, schedule, temperature, None, None, None, seed)
@@ -46,8 +48,6 @@ def infill_tab(gradio: Any, models: Models, example: str) -> None:
             yield view.text, view.legend
             time.sleep(0.1)
 
-    keep.__annotations__["event"] = gradio.SelectData  # which gradio looks for
-    text.select(keep, None, selection, show_progress="hidden", api_visibility="private")
-    mask.click(told(gradio, hide), [text, selection], [text, selection], api_visibility="private")
+    mask.click(told(gradio, hide), [text, selection], text, js=_SELECTED, api_name="mask")
     fields = [text, steps, schedule, temperature, seed]
     write.click(told(gradio, run), fields, [result, legend], show_progress="hidden", api_name="infill")

@@ -77,6 +77,7 @@ def test_every_panel_answers(client):
     assert chips.count("ladd-changed") == 1 and "with the other code" in texts
     assert "ladd-text" in client.predict(TEXT, TEXT[::-1], 0.5, *common, api_name="/mix")
     assert client.predict(TEXT, 0.5, 3, *common, api_name="/vary").count("ladd-text") == 3
+    assert client.predict("abcd", [2, 3], api_name="/mask") == "ab[MASK]d"
     text, _ = client.predict("ab[MASK]d", 2, "as saved", "", 0, api_name="/infill")
     assert text.count("ladd-step") == 1
 
@@ -87,6 +88,7 @@ def test_what_a_user_cannot_do_is_said_and_the_page_goes_on(client, caplog, capf
         "/generate": ["leave it out", 0, *FIELDS[:3], "warm", *FIELDS[4:]],
         "/exchange": [TEXT, 9, 0, 4, "0", 1],
         "/mix": ["a", TEXT, 0.5, 4, "0", 1],
+        "/mask": ["abcd", [0, 0]],
         "/infill": ["abc", 2, "as saved", "", 0],
     }.items():
         client.predict(*values, api_name=name)

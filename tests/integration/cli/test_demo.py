@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from helpers.pages import letters
 from typer.testing import CliRunner
@@ -54,9 +56,10 @@ def test_the_included_model_comes_first_and_the_default_recipes_else(trained, mo
 
 
 @pytest.mark.parametrize("words", [[], ["nowhere"], ["nowhere", "--beside", "neither"]])
-def test_a_model_that_is_not_there_is_a_sentence(words, started, tmp_path, monkeypatch, capsys):
+def test_a_model_that_is_not_there_is_a_sentence(words, started, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(job, "included_pipelines", lambda: [])
+    monkeypatch.setattr(sys, "argv", ["ladd", "demo", *words])
     result = CliRunner().invoke(app, ["demo", *words])
     said = result.stderr.strip()
     assert result.exit_code == 2 and "\n" not in said and said.startswith("ladd") and not started
