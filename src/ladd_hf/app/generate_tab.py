@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from .form import MOST_STEPS, own_field, seed_field, settings_of, steps_field
 from .generation import View, side_by_side
 from .models import Models
 from .settings import SAVED, SCHEDULES, Settings
-from .users_errors import told
+from .users_errors import sentence, told
 
 ALONE = "leave it out"
 
@@ -45,7 +46,7 @@ def generate_tab(gradio: Any, models: Models) -> None:
             write = gradio.Button("Write", variant="primary", elem_id="write")
             line = gradio.Textbox(
                 Settings().command(models.name),
-                label="The same on the command line",
+                label="As a command",
                 buttons=["copy"],
                 interactive=False,
                 elem_id="command",
@@ -80,8 +81,14 @@ def generate_tab(gradio: Any, models: Models) -> None:
         api_name="generate",
     )
     another.click(lambda: secrets.randbelow(2**32), None, seed, api_visibility="private")
-    told_line = told(gradio, lambda *values: settings_of(*values).command(models.name))
-    gradio.on([field.change for field in fields], told_line, fields, line, show_progress="hidden", api_name="command")
+
+    def command(*values: Any) -> str:
+        try:
+            return settings_of(*values).command(models.name)
+        except ValueError as error:
+            return sentence(error)  # in place, while a number is being typed
+
+    gradio.on([field.change for field in fields], command, fields, line, show_progress="hidden", api_name="command")
 
 
 class _Pane:
@@ -104,4 +111,5 @@ class _Pane:
             return [f"**{self.name}**", "", "", "", ""]
         evaluations = f"{steps} evaluation{'' if steps == 1 else 's'}"
         legend = view.legend if steps is not None and steps <= MOST_STEPS else ""
-        return [f"**{self.name}**, {evaluations}: {view.title}", view.latents, view.text, legend, view.square]
+        title = re.sub(" {2,}", ", ", view.title.strip())
+        return [f"**{self.name}**, {evaluations}: {title}", view.latents, view.text, legend, view.square]

@@ -12,6 +12,7 @@ CSS = """
 .ladd-text { font-family: var(--font-mono); font-size: 1.15rem; line-height: 1.7; white-space: pre-wrap;
     overflow-wrap: anywhere; }
 .ladd-step, .ladd-chip { color: #000; border-radius: 3px; }
+[id$="-latents"] .ladd-step { display: inline-block; white-space: pre; }
 .ladd-new { outline: 1.5px solid var(--body-text-color); font-weight: 700; }
 .ladd-mask { color: #8a8a8a; }
 .ladd-legend { font-size: .8rem; line-height: 1.9; }
@@ -22,7 +23,7 @@ CSS = """
 .ladd-changed { background: #ffb7a5; color: #000; border-radius: 3px; font-weight: 700; }
 .ladd-here { border-bottom: 2px solid #d1495b; }
 .ladd-codes { font-size: .7rem; font-family: var(--font-mono); border-collapse: collapse; }
-.ladd-codes td, .ladd-codes th { padding: 1px 4px; text-align: right; border: none; }
+.ladd-codes td, .ladd-codes th { padding: 1px 4px !important; text-align: right; border: none !important; }
 .ladd-square rect { fill: none; stroke: currentColor; opacity: .6; }
 .ladd-square text { fill: currentColor; font-size: 12px; text-anchor: middle; }
 .ladd-square line { stroke-width: 5; stroke-linecap: round; }
