@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from . import facts, runs, texts
+from . import facts, page, runs, texts
 from .launching import FOLDER, INTERRUPTED
 
 NAME = "ladd"
@@ -71,7 +71,7 @@ def start(
         typer.echo(context.get_help())
 
 
-for part in (runs, texts, facts):
+for part in (runs, texts, page, facts):
     part.add_to(app)
 
 

@@ -25,6 +25,7 @@ LatentTemperature = Annotated[
 TopP = Annotated[float, typer.Option(help="Nucleus of the tokens.")]
 TopK = Annotated[int | None, typer.Option(help="Likeliest tokens to draw from; all by default.")]
 Length = Annotated[int | None, typer.Option(help="Tokens of a text; as in training by default.")]
+Guidance = Annotated[float, typer.Option(help="Scale of the guidance on the latents; 1 is none.")]
 Seed = Annotated[int | None, typer.Option(help="The same one gives the same texts; drawn, and told, by default.")]
 Schedule = Annotated[
     str | None,
@@ -56,6 +57,7 @@ def generate(
     top_p: TopP = 1.0,
     top_k: TopK = None,
     length: Length = None,
+    guidance: Guidance = 1.0,
     seed: Seed = None,
     schedule: Schedule = None,
     token_waiting: TokenWaiting = None,

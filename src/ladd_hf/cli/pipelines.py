@@ -12,12 +12,10 @@ from transformers.utils import logging as transformers_logging
 from ..diffusion.token_waiting import TOKEN_WAITINGS
 from ..pipelines.included import included_pipeline, included_pipelines
 from ..pipelines.pipeline_ladd import LaddPipeline
-from ..schedulers.scheduling_joint import LaddJointScheduler
+from ..schedulers.rescheduled import rescheduled
 from ..schedulers.scheduling_ladd import LaddScheduler
-from ..schedulers.scheduling_sequential import LaddSequentialScheduler
 from .command_line import loading, refuse
 
-SCHEDULERS = {"joint": LaddJointScheduler, "sequential": LaddSequentialScheduler}  # others are paths as data
 DTYPES = ("float32", "bfloat16", "float16")
 _REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
@@ -68,13 +66,7 @@ def loaded_pipeline(
     options. Raises `ValueError`, which names the model by its `flag`, if it cannot be loaded."""
     with loading(f"{flag} {model}".strip()):
         pipeline = LaddPipeline.from_pretrained(model_source(model), dtype=getattr(torch, dtype))
-    if schedule is not None:
-        kind = SCHEDULERS.get(schedule, LaddScheduler)
-        path = {"path": schedule} if kind is LaddScheduler else {}
-        pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **path)
-    if token_waiting is not None:
-        own = pipeline.scheduler
-        pipeline.scheduler = type(own).from_config(own.config, token_waiting=token_waiting)
+    pipeline.scheduler = rescheduled(pipeline.scheduler, schedule, token_waiting)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
 

@@ -32,6 +32,7 @@ class Writing:
         top_p: nucleus of the tokens.
         top_k: number of likeliest tokens to draw from, or all.
         length: tokens of a text, as in training if `None`.
+        guidance: scale of the guidance on latents; 1 is none.
         seed: drawn, and told, if `None`.
         watch: show the way of the first text from masks to words.
         json: print one JSON document.
@@ -46,6 +47,7 @@ class Writing:
     top_p: float = 1.0
     top_k: int | None = None
     length: int | None = None
+    guidance: float = 1.0
     seed: int | None = None
     schedule: str | None = None
     token_waiting: str | None = None
@@ -129,6 +131,7 @@ def _run(
             "latent_temperature": writing.latent_temperature,
             "top_p": writing.top_p,
             "top_k": writing.top_k,
+            "guidance_scale": writing.guidance,
         }
         if writing.length is not None:
             common["length"] = writing.length

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[3] / "src" / "ladd_hf"
 # From the ground up: each imports only from those before it.
 ROOMS = (
     *("utils", "diffusion", "models", "schedulers", "pipelines", "data", "convert", "metrics", "tasks"),
-    *("training", "pictures", "evaluation", "cli"),
+    *("training", "pictures", "evaluation", "app", "cli"),
 )
 FILES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path

@@ -1,0 +1,9 @@
+"""A page on which a model is played with: what its panels show, as functions of a pipeline, and their layout.
+
+The functions know nothing of the page, and the page (of the extra `app`) is built by [`build_page`] and served by [`start`].
+"""
+
+from .models import Models
+from .page import build_page, start
+
+__all__ = ["Models", "build_page", "start"]

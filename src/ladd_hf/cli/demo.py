@@ -1,0 +1,74 @@
+"""The page of `ladd demo`: models loaded and served."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from ..app import Models, build_page
+from ..app.page import start
+from ..pipelines.included import included_pipelines
+from .command_line import refusing
+from .pipelines import default_device, loaded_pipeline, quiet_libraries
+
+# Without a model: the included ones, which write text, else what the default recipe leaves.
+_INCLUDED = ("python-docs-di", "python-docs-mdlm")
+_TRAINED = Path("out", "sawtooth-di", "di-ladd")
+_BASELINE = "mdlm"  # a training leaves this folder beside that of the model
+
+
+def demo(
+    model: str | None = None,
+    beside: str | None = None,
+    port: int | None = None,
+    share: bool = False,
+    no_browser: bool = False,
+    cpu: bool = False,
+) -> None:
+    """Serves the page until it is interrupted.
+
+    The pipelines that travel with the package are there without training or network, so nothing is trained at the
+    start.
+    """
+    quiet_libraries()
+    with refusing(ImportError):
+        page = build_page(models_of(model, beside, cpu))
+        print("The page is served until Ctrl-C ends it.", file=sys.stderr)
+        start(page, port, share, browser=not no_browser)
+
+
+def models_of(model: str | None, beside: str | None = None, cpu: bool = False) -> Models:
+    """Returns the model of a name and the one beside it, loaded.
+
+    Without a model, the included Di-LADD; without `beside`, the MDLM that belongs to the model, if there is one. Raises
+    `ValueError` for what cannot be loaded.
+    """
+    if model is None:
+        model = default_model()
+    if beside is None:
+        beside = baseline_of(model)
+    device = default_device(cpu)
+    pipeline = loaded_pipeline(model, device)
+    if beside is None:
+        return Models(pipeline, model)
+    return Models(pipeline, model, loaded_pipeline(beside, device, flag="--beside"), beside)
+
+
+def default_model() -> str:
+    """Returns the name of the included Di-LADD, or else the folder that the default recipe leaves.
+
+    Raises `ValueError` if there is neither.
+    """
+    if _INCLUDED[0] in included_pipelines():
+        return _INCLUDED[0]
+    if _TRAINED.is_dir():
+        return str(_TRAINED)
+    raise ValueError(f"no model is included here, and {_TRAINED} does not exist: give a model, or train one first.")
+
+
+def baseline_of(model: str) -> str | None:
+    """Returns the MDLM that was trained beside a model, if there is one: the included one, or a folder next to it."""
+    if model == _INCLUDED[0] and not Path(model).exists():
+        return _INCLUDED[1] if _INCLUDED[1] in included_pipelines() else None
+    folder = Path(model).parent / _BASELINE
+    return str(folder) if Path(model).name != _BASELINE and (folder / "model_index.json").is_file() else None
