@@ -1,6 +1,6 @@
 """A page on which a model is played with: what its panels show, as functions of a pipeline, and their layout.
 
-The functions know nothing of the page, and the page (of the extra `app`) is built by [`build_page`] and served by [`start`].
+The functions know nothing of the page, which is built by [`build_page`] and served by [`start`] (extra `app`).
 """
 
 from .models import Models

@@ -15,8 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from helpers.pages import TEXT, tiny_models
 
-from ladd_hf.app import build_page
-from ladd_hf.app.page import start
+from ladd_hf.app import build_page, start
 from ladd_hf.cli.demo import models_of
 from ladd_hf.pipelines.included import included_pipelines
 
@@ -40,7 +39,8 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def address(stirred_model):
     page = build_page(models_of(None, cpu=True) if SAVES else tiny_models(stirred_model))
-    yield start(page, wait=False)
+    (address,) = start(page)
+    yield address
     page.close(verbose=False)
 
 
