@@ -37,29 +37,34 @@ def build_page(models: Models) -> Any:
     return page
 
 
-def start(page: Any, port: int | None = None, share: bool = False, browser: bool = False, wait: bool = True) -> str:
-    """Serves a page on loopback, or where the environment's `GRADIO_SERVER_NAME` says; returns its address.
+def start(page: Any, port: int | None = None, share: bool = False, browser: bool = False) -> list[str]:
+    """Serves a page on loopback, or where the environment's `GRADIO_SERVER_NAME` says, while the process goes on
+    (`page.block_thread()` waits for Ctrl-C, `page.close()` ends it). Returns its addresses.
 
     Args:
         page: as [`build_page`] returns it.
         port: `None` takes a free one from 7860 on.
         share: give it a public address for a while, through gradio's servers.
         browser: open it.
-        wait: return when it is interrupted, and not at once.
 
-    Raises `OSError` for a port that is taken.
+    Raises `ValueError` for a port that is taken.
     """
     gradio = optional_package("gradio", "gradio", "app", _PURPOSE)
-    _, address, _ = page.launch(
-        server_port=port,
-        share=share,
-        inbrowser=browser,
-        prevent_thread_lock=not wait,
-        quiet=not wait,
-        theme=theme(gradio),
-        css=CSS,
-        footer_links=[],
-        ssr_mode=False,
-        pwa=False,
-    )
-    return str(address)
+    try:
+        _, local, public = page.launch(
+            server_port=port,
+            share=share,
+            inbrowser=browser,
+            prevent_thread_lock=True,
+            quiet=True,
+            theme=theme(gradio),
+            css=CSS,
+            footer_links=[],
+            ssr_mode=False,
+            pwa=False,
+        )
+    except OSError as error:
+        if port is None:
+            raise
+        raise ValueError(f"Port {port} is taken, or not allowed: give another one, or none for a free one.") from error
+    return [str(one) for one in (local, public) if one]

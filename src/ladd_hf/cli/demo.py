@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-from ..app import Models, build_page
-from ..app.page import start
+from ..app import Models, build_page, start
 from ..pipelines.included import included_pipelines
 from .command_line import refusing
 from .pipelines import default_device, loaded_pipeline, quiet_libraries
@@ -33,8 +31,9 @@ def demo(
     quiet_libraries()
     with refusing(ImportError):
         page = build_page(models_of(model, beside, cpu))
-        print("The page is served until Ctrl-C ends it.", file=sys.stderr)
-        start(page, port, share, browser=not no_browser)
+        addresses = start(page, port, share, browser=not no_browser)
+    print(f"{' and '.join(addresses)} (until Ctrl-C)", flush=True)
+    page.block_thread()
 
 
 def models_of(model: str | None, beside: str | None = None, cpu: bool = False) -> Models:

@@ -10,8 +10,7 @@ import pytest
 from helpers.missing_packages import hide
 from helpers.pages import TEXT, letters, tiny_models
 
-from ladd_hf.app import build_page
-from ladd_hf.app.page import start
+from ladd_hf.app import build_page, start
 
 needs_gradio = pytest.mark.skipif(
     find_spec("gradio") is None, reason='gradio is not installed: `pip install "ladd_hf[app]"` brings it'
@@ -27,7 +26,8 @@ def page(stirred_model):
 
 @pytest.fixture(scope="module")
 def address(page):
-    yield start(page, wait=False)
+    (address,) = start(page)
+    yield address
     page.close(verbose=False)
 
 
@@ -46,6 +46,12 @@ def tabs(page):
 def test_it_listens_on_loopback_alone(page, address):
     assert page.server_name == "127.0.0.1" and address.startswith("http://127.0.0.1:")
     assert not page.share and not page.analytics_enabled
+
+
+@needs_gradio
+def test_a_port_that_is_taken_is_named(stirred_model, page, address):
+    with pytest.raises(ValueError, match=f"Port {page.server_port} is taken"):
+        start(build_page(tiny_models(stirred_model)), page.server_port)
 
 
 @needs_gradio

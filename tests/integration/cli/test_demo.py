@@ -17,8 +17,20 @@ from ladd_hf.cli.demo import baseline_of, default_model, models_of
 def started(monkeypatch):
     """What the page was started with; none is built."""
     found = []
-    monkeypatch.setattr(job, "build_page", lambda models: models)
-    monkeypatch.setattr(job, "start", lambda page, port, share, browser: found.append((page, port, share, browser)))
+
+    class Page:
+        def __init__(self, models):
+            self.models = models
+
+        def block_thread(self):
+            found.append("waits")
+
+    def start(page, port, share, browser):
+        found.append((page.models, port, share, browser))
+        return ["http://127.0.0.1:7999/"]
+
+    monkeypatch.setattr(job, "build_page", Page)
+    monkeypatch.setattr(job, "start", start)
     return found
 
 
@@ -35,7 +47,8 @@ def test_it_starts_as_asked(started, trained):
     words = ["demo", "out/sawtooth-di/di-ladd", "--port", "7999", "--no-browser", "--cpu"]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
-    ((models, port, share, browser),) = started
+    (models, port, share, browser), last = started
+    assert last == "waits" and result.stdout == "http://127.0.0.1:7999/ (until Ctrl-C)\n"
     assert (port, share, browser) == (7999, False, False)
     assert models.titles == ("di-ladd", "mdlm") and models.beside.model.config.latent_type == "none"
 

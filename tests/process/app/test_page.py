@@ -15,8 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from helpers.pages import TEXT, tiny_models
 
-from ladd_hf.app import build_page
-from ladd_hf.app.page import start
+from ladd_hf.app import build_page, start
 from ladd_hf.cli.demo import models_of
 from ladd_hf.pipelines.included import included_pipelines
 
@@ -40,7 +39,8 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def address(stirred_model):
     page = build_page(models_of(None, cpu=True) if SAVES else tiny_models(stirred_model))
-    yield start(page, wait=False)
+    (address,) = start(page)
+    yield address
     page.close(verbose=False)
 
 
@@ -114,7 +114,7 @@ def test_a_code_is_exchanged_and_two_texts_are_mixed(tab):
     tab.click("#mix")
     tab.locator("#mixed .ladd-text").wait_for()
     first = tab.locator("#mixed").inner_html()
-    tab.locator("#weight input[type=number]").fill("1")
+    tab.locator("#weight input[type=number]").fill("0.4" if SAVES else "1")
     tab.click("#mix")
     tab.wait_for_function("old => document.querySelector('#mixed').innerHTML != old", arg=first)
     tab.click("#vary")

@@ -30,12 +30,22 @@ def test_the_command_has_what_differs_from_the_defaults_and_quotes_the_text():
     assert shlex.split(Settings().command("my model")) == [
         *("ladd", "generate", "my model", "--steps", "8", "--seed", "0"),
     ]
-    settings = settings_of(**{**FORM, "prompt": "it's; a $x", "temperature": "0.5", "guidance": 2.0, "length": "12"})
+    settings = settings_of(
+        **{
+            **FORM,
+            "prompt": "it's; a $x",
+            "temperature": "0.5",
+            "latent_temperature": "0.6",
+            "guidance": 2.0,
+            "length": "12",
+        }
+    )
     words = shlex.split(settings.command("m"))
     assert words[:4] == ["ladd", "generate", "m", "it's; a $x"]
     assert dict(zip(words[4::2], words[5::2], strict=True)) == {
         "--steps": "8",
         "--temperature": "0.5",
+        "--latent-temperature": "0.6",
         "--guidance": "2.0",
         "--length": "12",
         "--seed": "0",
