@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..pipelines.pipeline_ladd import LaddPipeline
+from ..pipelines.text_reading import require_masks
 from .generation import View, views
 from .reading import mask_of, read_text
 from .settings import Settings
@@ -29,9 +30,7 @@ def filled(pipeline: LaddPipeline, text: str, settings: Settings) -> Iterator[Vi
 
     Raises `ValueError` for a text without masks.
     """
-    mask = mask_of(pipeline)
-    if mask not in text:
-        raise ValueError(f"The text has nothing to write: mask a part of it, or put {mask} for each token to write.")
+    require_masks(text, mask_of(pipeline))
     own = settings.scheduled(pipeline)
     options: dict[str, Any] = {**settings.options(own), "prompt": read_text(own, text), "length": "prompt"}
     yield from views(own, **options)

@@ -13,6 +13,7 @@ import torch
 from ..diffusion.rng import RowGenerator
 from ..pictures import TrajectoryRecorder, show
 from ..pipelines.pipeline_ladd import LaddPipeline
+from ..pipelines.text_reading import require_masks
 from ..utils.number_ranges import COUNT, SEED_OF_64_BITS
 from .command_line import check_flags, refuse, refusing
 from .output import nothing_else, printable, say
@@ -84,7 +85,8 @@ def infill(model: str, text: str, **options: Any) -> None:
     writing = Writing(**options)
 
     def write(pipeline: LaddPipeline, common: dict[str, Any]) -> Any:
-        _check_masks(pipeline, text)
+        if pipeline.tokenizer is not None and pipeline.tokenizer.mask_token is not None:
+            require_masks(text, pipeline.tokenizer.mask_token)
         return pipeline(text, batch_size=writing.num_samples, **{**common, "length": "prompt"})
 
     _run(model, writing, write, range(writing.num_samples), [text] * writing.num_samples)
@@ -160,10 +162,3 @@ def _samples(output: Any, prompts: Sequence[str]) -> list[dict[str, Any]]:
             one["text"] = output.texts[row]
         samples.append(one)
     return samples
-
-
-def _check_masks(pipeline: LaddPipeline, text: str) -> None:
-    """Raises `ValueError` for a text without anything to fill in."""
-    mask = None if pipeline.tokenizer is None else pipeline.tokenizer.mask_token
-    if mask is not None and mask not in text:
-        raise ValueError(f"The text has nothing to fill in: write {mask} in place of each token that is to be written.")

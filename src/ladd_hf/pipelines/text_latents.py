@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..diffusion.rng import RowGenerator
 from ..models.chunks import least_length
+from ..utils.number_ranges import SHARE
 from ..utils.padding import padded_texts
 from ..utils.rounding import round_half_up
 from ..utils.wrong_objects import described
@@ -71,23 +73,45 @@ class TextLatents:
         return self(latents=latents, strength=strength, batch_size=batch_size, **options)
 
     def interpolate(
-        self, first: Prompt, second: Prompt, batch_size: int = 5, **options: Any
+        self,
+        first: Prompt,
+        second: Prompt,
+        batch_size: int | None = None,
+        weights: Sequence[float] | None = None,
+        **options: Any,
     ) -> LaddPipelineOutput | RunTuple:
-        """Generates `batch_size` texts from latents interpolated between those of two texts.
+        """Generates texts from latents interpolated between those of two texts.
 
-        The first row is generated from the first text's latents, the last from the second's. `options` are those of a
-        call; the default `length` is interpolated too.
+        Args:
+            first, second: each one text or its ids.
+            batch_size: number of texts; 5 by default. The first row is generated from the first text's latents, the
+                last from the second's.
+            weights: the share of the second text in each row, from 0 to 1, instead of `batch_size` even ones.
+            options: of a call; the default `length` is interpolated too.
+
+        Raises `ValueError` for several texts, for both `batch_size` and `weights`, and for a weight that is no share.
         """
         (ids,), (other_ids,) = self._single(first, "first"), self._single(second, "second")
-        batch_size = whole_number(batch_size, "batch_size")
-        weights = torch.linspace(0, 1, batch_size, dtype=torch.float64)
+        shares = _shares(batch_size, weights)
         order = RowGenerator.from_seed(0, torch.zeros(1, dtype=torch.int64))  # a fixed order of positions
-        latents = interpolate_latents(self._encode([ids]), self._encode([other_ids]), weights, order)
-        lengths = [round_half_up(len(ids) + weight * (len(other_ids) - len(ids))) for weight in weights.tolist()]
-        return self(latents=latents, batch_size=batch_size, **{"length": lengths, **options})
+        latents = interpolate_latents(self._encode([ids]), self._encode([other_ids]), shares, order)
+        lengths = [round_half_up(len(ids) + share * (len(other_ids) - len(ids))) for share in shares.tolist()]
+        return self(latents=latents, batch_size=len(shares), **{"length": lengths, **options})
 
     def _single(self, text: Prompt, name: str) -> list[list[int]]:
         rows = prompt_ids(text, self.tokenizer, self.model.config, whole=True) or []
         if len(rows) != 1:
             raise ValueError(f"`{name}` holds {len(rows)} texts; give one.")
         return rows
+
+
+def _shares(count: int | None, weights: Sequence[float] | None) -> Tensor:
+    """Returns the second text's share in each row, `(B,)`."""
+    if weights is None:
+        return torch.linspace(0, 1, whole_number(5 if count is None else count, "batch_size"), dtype=torch.float64)
+    if count is not None or not len(weights):
+        given = "empty" if not len(weights) else f"given beside `batch_size` {count}"
+        raise ValueError(f"`weights` is {given}; give the share of the second text in each row, and no `batch_size`.")
+    for weight in weights:
+        SHARE.check("weights", weight)
+    return torch.tensor(weights, dtype=torch.float64)

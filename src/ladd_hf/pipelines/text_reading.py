@@ -27,6 +27,12 @@ def read_texts(
     return [framed(list(reader(text, add_special_tokens=False)["input_ids"])) for text in texts]
 
 
+def require_masks(text: str, mask: str) -> None:
+    """Raises `ValueError` for a text without a mask, in which nothing is to be written."""
+    if mask not in text:
+        raise ValueError(f"The text has no mask: put {mask} in place of each token that is to be written.")
+
+
 def _beside_spaces(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     """Returns the tokenizer, or a copy with a mask token that does not absorb spaces if its own does."""
     mask: Any = tokenizer.added_tokens_decoder.get(tokenizer.mask_token_id)

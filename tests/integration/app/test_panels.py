@@ -160,7 +160,8 @@ def test_every_code_of_a_mixture_is_of_the_text_it_says(stirred_model):
     for weight in (0.0, 0.3, 0.6, 1.0):
         found = mixed(pipe, TEXT, TEXT[::-1], weight, num_steps=2)
         assert found.latents.tolist() == [ends[of][at] for at, of in enumerate(found.of_second)]
-        assert weight not in (0, 1) or all(of == bool(weight) for of in found.of_second)
+        if weight in (0, 1):
+            assert found.latents.tolist() == ends[int(weight)] and any(found.of_second) == bool(weight)
 
 
 def test_variations_are_those_of_the_pipeline(stirred_model):
@@ -196,7 +197,7 @@ def test_infilling_writes_the_masks_and_nothing_else(kind, tokenizer, stirred_mo
 
 
 def test_a_text_without_masks_is_refused(stirred_model):
-    with pytest.raises(ValueError, match=r"\[MASK\] for each"):
+    with pytest.raises(ValueError, match=r"\[MASK\] in place of each"):
         list(filled(letters(stirred_model("none")), "abc", Settings()))
 
 

@@ -90,7 +90,7 @@ def test_only_mask_tokens_are_filled_in(ladd, models):
     found = texts_of(ladd("infill", models / "none", "ab[MASK][MASK]ef", "-n", 8, "--steps", 2, "--json"))
     assert all(len(text) == 6 and (text[:2], text[4:]) == ("ab", "ef") for text in found) and len(set(found)) > 1
     refused = ladd("infill", models / "none", "abc").refusal
-    assert "nothing to fill in: write [MASK] in place of each token" in refused
+    assert "has no mask: put [MASK] in place of each token" in refused
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.6])

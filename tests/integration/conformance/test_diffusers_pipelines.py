@@ -225,21 +225,20 @@ class TestPipelines:
 
     # --- offloading ---
 
+    def _offloads(self, enable, kept_on, hook):
+        expected = run(self.pipe)
+        enable(device="cuda")
+        assert self.pipe._execution_device.type == "cuda" and torch.equal(run(self.pipe), expected)
+        assert self.pipe.model.device.type == kept_on
+        assert all(isinstance(one, hook) for one in hooks_of(self.pipe))
+
     @needs_accelerator
     def test_sequential_cpu_offload_forward_pass(self):
-        expected = run(self.pipe)
-        self.pipe.enable_sequential_cpu_offload(device="cuda")
-        assert self.pipe._execution_device.type == "cuda" and torch.equal(run(self.pipe), expected)
-        assert self.pipe.model.device.type == "meta"
-        assert all(isinstance(hook, accelerate.hooks.AlignDevicesHook) for hook in hooks_of(self.pipe))
+        self._offloads(self.pipe.enable_sequential_cpu_offload, "meta", accelerate.hooks.AlignDevicesHook)
 
     @needs_accelerator
     def test_model_cpu_offload_forward_pass(self):
-        expected = run(self.pipe)
-        self.pipe.enable_model_cpu_offload(device="cuda")
-        assert self.pipe._execution_device.type == "cuda" and torch.equal(run(self.pipe), expected)
-        assert self.pipe.model.device.type == "cpu"
-        assert all(isinstance(hook, accelerate.hooks.CpuOffload) for hook in hooks_of(self.pipe))
+        self._offloads(self.pipe.enable_model_cpu_offload, "cpu", accelerate.hooks.CpuOffload)
 
     @needs_accelerator
     def test_cpu_offload_forward_pass_twice(self):

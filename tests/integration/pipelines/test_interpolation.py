@@ -206,3 +206,25 @@ def test_a_text_halfway_between_two_lengths_has_the_longer(build):
 def test_a_way_has_one_text_at_each_end(build):
     with pytest.raises(ValueError, match="`second` holds 2 texts"):
         build("discrete").interpolate([1], [[1], [2]])
+
+
+@pytest.mark.parametrize("kind", WITH_LATENTS)
+def test_shares_of_the_second_text_may_be_given(build, kind):
+    pipe, texts = build(kind), ([1, 2, 3, 4, 5, 6], [6, 5, 4, 3])
+    even = pipe.interpolate(*texts, batch_size=5, num_steps=2, generator=seeded())
+    given = pipe.interpolate(*texts, weights=[1, 0.25], num_steps=2, generator=seeded())
+    torch.testing.assert_close(given.latents, even.latents[[4, 1]])
+    assert given.lengths.tolist() == even.lengths[[4, 1]].tolist()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"weights": [0.5], "batch_size": 1}, "`weights` is given beside `batch_size` 1"),
+        ({"weights": []}, "`weights` is empty"),
+        ({"weights": [0.5, 1.5]}, r"`weights` is 1\.5.*a share from 0 to 1"),
+    ],
+)
+def test_shares_that_cannot_be_are_refused(build, given, said):
+    with pytest.raises(ValueError, match=said):
+        build("discrete").interpolate([1, 2, 3, 4], [4, 3, 2, 1], **given)
