@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 from ..metrics.cost import sampling_cost
@@ -17,19 +16,13 @@ def steps_beside(models: Models, settings: Settings, cost: str) -> int:
     rounded to the nearest, and at least 1. Raises `ValueError` for another `cost`, and if there is no such model."""
     if cost not in COSTS:
         raise ValueError(f"The cost is {cost!r}; give one of {', '.join(COSTS)}.")
-    if cost == EVALUATIONS:
-        return settings.steps
-    return _steps(models, settings.steps, settings.schedule, settings.length, settings.guidance)
-
-
-@lru_cache(maxsize=64)
-def _steps(models: Models, steps: int, schedule: str, length: int | None, guidance: float) -> int:
     if models.beside is None:
         raise ValueError("There is no model beside this one.")
-    same: dict[str, Any] = {} if length is None else {"length": length}
-    pipeline = Settings(schedule=schedule).scheduled(models.pipeline)
-    guided: dict[str, Any] = {"guidance_scale": guidance} if models.latents != "none" else {}
-    spent = sampling_cost(pipeline, steps, **same, **guided).flops
+    if cost == EVALUATIONS:
+        return settings.steps
+    same: dict[str, Any] = {} if settings.length is None else {"length": settings.length}
+    guided: dict[str, Any] = {"guidance_scale": settings.guidance} if models.latents != "none" else {}
+    spent = sampling_cost(settings.scheduled(models.pipeline), settings.steps, **same, **guided).flops
     # each token is projected once in a run of any number of steps, so that operations rise in a straight line
     one, two = (sampling_cost(models.beside, number, **same).flops for number in (1, 2))
     return max(1, 1 + round((spent - one) / (two - one)))

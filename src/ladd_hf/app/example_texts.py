@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..diffusion.rng import RowGenerator
+from ..models.chunks import least_length
 from ..pipelines.pipeline_ladd import LaddPipeline
 from .reading import ids_of, written
 
@@ -30,4 +31,4 @@ def _readable(pipeline: LaddPipeline, text: str) -> bool:
         return False
     if len(ids) > pipeline.model.config.max_position_embeddings:
         return False
-    return pipeline.model.config.latent_type == "none" or len(ids) >= pipeline.model.config.latent_length
+    return len(ids) >= least_length(pipeline.model.config)

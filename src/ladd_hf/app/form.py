@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..utils.wrong_objects import described
@@ -12,7 +13,8 @@ MOST_STEPS = 64
 
 def whole(name: str, value: Any) -> int:
     """Returns the whole number in a field. Raises `ValueError` for another number, and for nothing."""
-    if value is None or isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number or value != int(value):
         raise ValueError(f"{name} is {described(value)}; give a whole number.")
     return int(value)
 

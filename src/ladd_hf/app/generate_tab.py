@@ -12,7 +12,7 @@ from .equal_cost import COSTS, steps_beside
 from .form import MOST_STEPS, own_field, seed_field, settings_of, steps_field
 from .generation import View, side_by_side
 from .models import Models
-from .settings import SAVED, SCHEDULES, Settings
+from .settings import SAVED, SCHEDULES, Settings, command_of
 from .users_errors import sentence, told
 
 ALONE = "leave it out"
@@ -45,31 +45,31 @@ def generate_tab(gradio: Any, models: Models) -> None:
                 pause = gradio.Slider(0, 1, 0.2, step=0.05, label="Seconds between steps", info="to see them")
             write = gradio.Button("Write", variant="primary", elem_id="write")
             line = gradio.Textbox(
-                Settings().command(models.name),
+                command_of(models, Settings()),
                 label="As a command",
                 buttons=["copy"],
                 interactive=False,
                 elem_id="command",
             )
         with gradio.Column(scale=3):
-            panes = [_Pane(gradio, title, f"pane-{number}") for number, title in enumerate(models.titles) if title]
+            titles = models.titles[: 1 if models.beside is None else 2]
+            panes = [_Pane(gradio, title, f"pane-{number}") for number, title in enumerate(titles)]
             with gradio.Accordion("Codes over time", open=False, visible=models.latents == "discrete"):
                 codes = gradio.HTML(elem_id="codes-over-time")
     fields = [prompt, steps, schedule, temperature, latent_temperature, guidance, length, seed]
 
     def run(which: str, pause: float, *values: Any) -> Iterator[list[Any]]:
         settings = settings_of(*values)
-        cost = None if which == ALONE else which
-        count = None if cost is None else steps_beside(models, settings, cost)
+        count = None if which == ALONE else steps_beside(models, settings, which)
         told_steps = [settings.steps, count]
-        for pair in side_by_side(models, settings, cost):
+        for pair in side_by_side(models, settings, count):
             shown = list(pair)[: len(panes)]
             updates = [
                 one
                 for pane, view, number in zip(panes, shown, told_steps, strict=False)
                 for one in pane.values(view, number)
             ]
-            yield [*updates, pair[0].codes, settings.command(models.name)]
+            yield [*updates, pair[0].codes, command_of(models, settings)]
             time.sleep(pause)
 
     outputs = [*(part for pane in panes for part in pane.parts), codes, line]
@@ -84,7 +84,7 @@ def generate_tab(gradio: Any, models: Models) -> None:
 
     def command(*values: Any) -> str:
         try:
-            return settings_of(*values).command(models.name)
+            return command_of(models, settings_of(*values))
         except ValueError as error:
             return sentence(error)  # in place, while a number is being typed
 

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
-from ..diffusion.paths import Point
 from ..pictures.frames import frames
 from ..pictures.trajectory import Trajectory
 from ..pipelines.pipeline_ladd import LaddPipeline
 from .code_table import code_table
 from .coloured import coloured, legend, running
-from .equal_cost import steps_beside
 from .live import states
 from .models import Models
 from .settings import Settings
@@ -43,38 +41,34 @@ class View:
 
 def views(pipeline: LaddPipeline, **options: Any) -> Iterator[View]:
     """Yields what is shown after each step of a run of one text; `options` are those of the call."""
-    config, steps = pipeline.model.config, options["num_steps"]
-    start = 1.0 if options.get("latents") is None else float(options.get("strength", 0.0))
-    scheduler = pipeline.scheduler.for_model(config)
-    points: list[Point] = scheduler.run(steps, start)
+    latents = pipeline.model.config.latent_type != "none"
     for state in states(pipeline, **options):
-        yield view(state, points, pipeline.tokenizer, config.latent_type != "none")
+        yield view(state, pipeline.tokenizer, latents)
 
 
-def view(trajectory: Trajectory, points: list[Point], tokenizer: Any, latents: bool) -> View:
-    """Returns what is shown of the last state of a trajectory, in a run with these points (t_x, t_y)."""
-    frame, steps = frames(trajectory, tokenizer)[-1], len(points) - 1
-    title = frame.title.replace(f" of {frame.num_steps}", f" of {steps}", 1)
+def view(trajectory: Trajectory, tokenizer: Any, latents: bool) -> View:
+    """Returns what is shown of the last state of a trajectory; without `latents`, its run is on the axis of tokens."""
+    frame = frames(trajectory, tokenizer)[-1]
+    steps = frame.num_steps
     return View(
         coloured(running(frame), steps),
         coloured(frame.latents, steps) if frame.latents else "",
-        square(points, trajectory.num_steps, latents),
+        square(trajectory.run, trajectory.num_steps, latents),
         code_table(trajectory, steps),
-        title,
+        frame.title,
         legend(steps),
     )
 
 
-def side_by_side(models: Models, settings: Settings, cost: str | None) -> Iterator[tuple[View, View | None]]:
+def side_by_side(models: Models, settings: Settings, steps_beside: int | None) -> Iterator[tuple[View, View | None]]:
     """Yields what is shown after each step of both models, one step of each at a time; the one that is done waits.
 
-    `cost` is that in which the model beside gets as much, one of `COSTS`; `None` leaves it out.
+    The model beside has `steps_beside` evaluations; `None` leaves it out.
     """
     own = settings.scheduled(models.pipeline)
     runs = [views(own, **settings.options(own))]
-    if cost is not None and models.beside is not None:
-        beside = models.beside
-        runs.append(views(beside, **settings.options(beside, steps_beside(models, settings, cost))))
+    if steps_beside is not None and models.beside is not None:
+        runs.append(views(models.beside, **settings.options(models.beside, steps_beside)))
     shown: list[View | None] = [None, None]
     try:
         for step in zip_longest(*runs):

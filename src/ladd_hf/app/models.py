@@ -17,12 +17,14 @@ class Models:
         name: as `ladd` takes it, a folder or a repository.
         beside: another pipeline, such as an MDLM, that writes at the same cost; none if `None`.
         beside_name: its name.
+        cpu: True if they were asked to stay on the CPU, which commands that are shown repeat.
     """
 
     pipeline: LaddPipeline
     name: str
     beside: LaddPipeline | None = None
     beside_name: str = ""
+    cpu: bool = False
 
     @property
     def latents(self) -> str:
@@ -33,4 +35,9 @@ class Models:
     @property
     def titles(self) -> tuple[str, str]:
         """Names of both for headings: the last parts of their paths."""
-        return Path(self.name).name, Path(self.beside_name).name
+        return _last_part(self.name), _last_part(self.beside_name)
+
+
+def _last_part(name: str) -> str:
+    path = Path(name)
+    return (path.resolve() if name and path.exists() else path).name

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ..pictures.frames import added_texts
 from ..pipelines.inputs import prompt_ids
 from ..pipelines.pipeline_ladd import LaddPipeline
 from ..utils.wrong_objects import described
@@ -39,10 +40,10 @@ def read_text(pipeline: LaddPipeline, text: str) -> str | list[int]:
 
 
 def shown_text(pipeline: LaddPipeline, ids: Sequence[int]) -> list[str]:
-    """Returns the text of each token; the numbers where there is no tokenizer."""
+    """Returns what each token adds to the text before it; the numbers where there is no tokenizer."""
     if pipeline.tokenizer is None:
         return [f"{one} " for one in ids]
-    return [str(pipeline.tokenizer.decode([one])) for one in ids]
+    return added_texts(ids, pipeline.tokenizer)
 
 
 def ids_of(pipeline: LaddPipeline, text: str) -> list[int]:

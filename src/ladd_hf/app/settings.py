@@ -12,6 +12,7 @@ from ..diffusion.rng import RowGenerator
 from ..pipelines.pipeline_ladd import LaddPipeline
 from ..schedulers.rescheduled import rescheduled
 from ..utils.number_ranges import COUNT, NOT_NEGATIVE, SEED
+from .models import Models
 from .reading import read_text
 
 SAVED = "as saved"
@@ -84,19 +85,32 @@ class Settings:
             found |= {"latent_temperature": self.latent_temperature, "guidance_scale": self.guidance}
         return found
 
-    def command(self, model: str) -> str:
-        """Returns the line of `ladd generate` that writes the same text with a model."""
+    def command(self, model: str, latents: bool = True, cpu: bool = False) -> str:
+        """Returns the line of `ladd generate` that writes the same text with a model; with `latents=False` without the
+        settings that a model without latents does not have."""
         path, waiting = SCHEDULES[self.schedule]
-        flags: dict[str, Any] = {
-            "steps": self.steps,
+        of_latents: dict[str, Any] = {
             "schedule": path,
             "token-waiting": waiting,
-            "temperature": self.temperature,
             "latent-temperature": self.latent_temperature,
             "guidance": None if self.guidance == 1 else self.guidance,
+        }
+        flags: dict[str, Any] = {
+            "steps": self.steps,
+            **(of_latents if latents else {}),
+            "temperature": self.temperature,
             "length": self.length,
             "seed": self.seed,
         }
-        words = ["ladd", "generate", model, *([self.prompt] if self.prompt else [])]
-        words += [word for name, value in flags.items() if value is not None for word in (f"--{name}", str(value))]
-        return shlex.join(words)
+        words = [word for name, value in flags.items() if value is not None for word in (f"--{name}", str(value))]
+        words += ["--cpu"] if cpu else []
+        if self.prompt.startswith("-"):  # a text like a flag
+            return shlex.join(["ladd", "generate", model, *words, "--", self.prompt])
+        return shlex.join(["ladd", "generate", model, *([self.prompt] if self.prompt else []), *words])
+
+
+def command_of(models: Models, settings: Settings) -> str:
+    """Returns the line of `ladd generate` for a page's model, or why there is none: it takes no ids for a text."""
+    if settings.prompt and models.pipeline.tokenizer is None:
+        return "(The command takes texts alone, and this model has no tokenizer: call the pipeline with these ids.)"
+    return settings.command(models.name, models.latents != "none", models.cpu)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ..app import Models, build_page, start
-from ..pipelines.included import included_pipelines
 from .command_line import refusing
 from .pipelines import default_device, loaded_pipeline, quiet_libraries
 
-# Without a model: the included ones, which write text, else what the default recipe leaves.
 _INCLUDED = ("python-docs-di", "python-docs-mdlm")
-_TRAINED = Path("out", "sawtooth-di", "di-ladd")
 _BASELINE = "mdlm"  # a training leaves this folder beside that of the model
 
 
@@ -43,31 +41,20 @@ def models_of(model: str | None, beside: str | None = None, cpu: bool = False) -
     `ValueError` for what cannot be loaded.
     """
     if model is None:
-        model = default_model()
+        model = _INCLUDED[0]
     if beside is None:
         beside = baseline_of(model)
     device = default_device(cpu)
     pipeline = loaded_pipeline(model, device)
     if beside is None:
-        return Models(pipeline, model)
-    return Models(pipeline, model, loaded_pipeline(beside, device, flag="--beside"), beside)
-
-
-def default_model() -> str:
-    """Returns the name of the included Di-LADD, or else the folder that the default recipe leaves.
-
-    Raises `ValueError` if there is neither.
-    """
-    if _INCLUDED[0] in included_pipelines():
-        return _INCLUDED[0]
-    if _TRAINED.is_dir():
-        return str(_TRAINED)
-    raise ValueError(f"no model is included here, and {_TRAINED} does not exist: give a model, or train one first.")
+        return Models(pipeline, model, cpu=cpu)
+    return Models(pipeline, model, loaded_pipeline(beside, device, flag="--beside"), beside, cpu)
 
 
 def baseline_of(model: str) -> str | None:
     """Returns the MDLM that was trained beside a model, if there is one: the included one, or a folder next to it."""
-    if model == _INCLUDED[0] and not Path(model).exists():
-        return _INCLUDED[1] if _INCLUDED[1] in included_pipelines() else None
-    folder = Path(model).parent / _BASELINE
-    return str(folder) if Path(model).name != _BASELINE and (folder / "model_index.json").is_file() else None
+    if not Path(model).exists():
+        return _INCLUDED[1] if model == _INCLUDED[0] else None
+    folder = Path(model).resolve().parent / _BASELINE
+    there = folder != Path(model).resolve() and (folder / "model_index.json").is_file()
+    return os.path.relpath(folder) if there else None

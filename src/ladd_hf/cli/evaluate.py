@@ -46,7 +46,7 @@ def evaluate(arguments: EvaluationArguments, accelerator: Accelerator) -> Compar
         settings_of(arguments),
         arguments.results,
         judges_of(arguments) or None,
-        torch.bfloat16 if arguments.bf16 else None,
+        torch.bfloat16 if arguments.bf16 else torch.float32,
         accelerator,
         tell=lambda line: print(line, flush=True),
         baseline=arguments.baseline,

@@ -37,6 +37,8 @@ def quality_figure(comparison: Comparison, temperature: float = 1.0, names: Mapp
         )
     there = scored[shown[0]]
     names = {one: one for one in there} if names is None else names
+    if not names:
+        raise ValueError(f"`names` is empty; choose some of {', '.join(there)}.")
     if unknown := [one for one in names if one not in there]:
         raise ValueError(f"`names` has {unknown[0]!r}, which is no curve; those are {', '.join(there)}.")
     figure = new_figure(len(shown), sharey=True)

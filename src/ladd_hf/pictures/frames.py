@@ -38,7 +38,7 @@ class Frame:
     """One state of a row.
 
     Attributes:
-        step, num_steps: number of the state, from 0, and of steps.
+        step, num_steps: number of the state, from 0, and of the run's steps.
         time: point (t_x, t_y) of the state.
         tokens: pieces of the text.
         latents: pieces of its codes, a bar that fills as continuous latents lose their noise, or nothing.
@@ -76,7 +76,7 @@ def frames(trajectory: Trajectory, tokenizer: Any = None, row: int = 0) -> list[
     return [
         Frame(
             number,
-            trajectory.num_steps,
+            len(trajectory.run) - 1,
             trajectory.times[number],
             tuple(map(_piece, shown[number], shown[-1], steps[number], [number] * length)),
             _latents(trajectory, row, number),
@@ -118,7 +118,7 @@ def _texts(states: list[list[int]], mask_id: int, tokenizer: Any) -> list[list[s
         widest = max((len(str(one)) for state in states for one in state if one != mask_id), default=1)
         gap = " " if widest > 1 else ""  # digits alone stand together
         return [[f"{one:>{widest}}{gap}" for one in state] for state in states]
-    final = [_visible(text) for text in _added(states[-1], tokenizer)]
+    final = [_visible(text) for text in added_texts(states[-1], tokenizer)]
     alone = {one: _visible(tokenizer.decode([one])) for state in states for one in state}
     return [
         [final[place] if one == states[-1][place] else alone[one] for place, one in enumerate(state)]
@@ -126,7 +126,7 @@ def _texts(states: list[list[int]], mask_id: int, tokenizer: Any) -> list[list[s
     ]
 
 
-def _added(ids: list[int], tokenizer: Any) -> list[str]:
+def added_texts(ids: Sequence[int], tokenizer: Any) -> list[str]:
     """Returns what each token adds to the text before it, or, if it changes that text, its own."""
     texts, before = [], ""
     for place, one in enumerate(ids):

@@ -27,6 +27,7 @@ class Trajectory:
         lengths: `(B,)` numbers of tokens of the texts, without what follows their end.
         mask_token_id: id of the mask token.
         code_mask_id: the masked code, `None` if latents are no codes.
+        planned: points of the whole run, of which `times` are those it has come to; none if not known.
     """
 
     tokens: Tensor
@@ -35,11 +36,17 @@ class Trajectory:
     lengths: Tensor
     mask_token_id: int
     code_mask_id: int | None = None
+    planned: tuple[Point, ...] = ()
 
     @property
     def num_steps(self) -> int:
         """Number of steps N."""
         return len(self.tokens) - 1
+
+    @property
+    def run(self) -> tuple[Point, ...]:
+        """Points (t_x, t_y) of the whole run, those it has not come to included, as far as they are known."""
+        return self.planned or self.times
 
     @cached_property
     def steps(self) -> Tensor:
@@ -114,12 +121,13 @@ class TrajectoryRecorder:
         tokens, latents, unmask = (_kept(tensors[name]) for name in self.tensor_inputs)
         assert tokens is not None and unmask is not None
         if index == 0:
-            process = pipe.scheduler.noise_process
+            scheduler = pipe.running_scheduler
+            process = scheduler.noise_process
             codes = process.codebook_size if process.latent_type == "discrete" else None
             self._masks = process.mask_token_id, codes
             # what the first step may write was masked before it; nothing else has changed
             self._tokens, self._latents = [torch.where(unmask, process.mask_token_id, tokens)], []
-            times = (pipe.scheduler.token_times, pipe.scheduler.latent_times)
+            times = (scheduler.token_times, scheduler.latent_times)
             self._times = tuple(zip(*(one.tolist() for one in times), strict=True))
         self._tokens.append(tokens)
         if latents is not None:
@@ -141,6 +149,7 @@ class TrajectoryRecorder:
             torch.stack(self._latents) if self._latents else None,
             whole if lengths is None else lengths.cpu(),
             *self._masks,
+            self._times,
         )
 
 

@@ -22,5 +22,5 @@ def included_pipeline(name: str) -> str:
     Raises `ValueError` for another name.
     """
     if name not in included_pipelines():
-        raise ValueError(f"no pipeline {name!r} is included; those are {', '.join(included_pipelines())}.")
+        raise ValueError(f"no pipeline {name!r} is included; included are {', '.join(included_pipelines())}.")
     return str(FOLDER / name)

@@ -259,7 +259,7 @@ class LaddPipeline(
         # 4. The steps
         denoise = GuidedDenoiser(self.model, scheduler, attention_mask, skip_idle_rows=skip_idle_rows)
         total = len(scheduler.timesteps)
-        run = Run(config, total, guidance_scale)
+        run = Run(config, scheduler, total, guidance_scale)
         tells, ended_early = any(name in WRITTEN for name in asked), False
         with self._runs.begun(run), evaluation_mode(self.model), self.progress_bar(total=total) as progress:
             for index, timestep in enumerate(scheduler.timesteps.tolist()):

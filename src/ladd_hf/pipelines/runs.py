@@ -23,12 +23,14 @@ class Run:
 
     Attributes:
         config: the model's configuration.
+        scheduler: its own copy of the pipeline's, with its timesteps.
         num_timesteps: number of its steps.
         guidance_scale: that of the next step.
         interrupt: True if it ends before the next step.
     """
 
     config: Any = None
+    scheduler: Any = None
     num_timesteps: int = 0
     guidance_scale: float = 1.0
     interrupt: bool = False
@@ -81,6 +83,14 @@ class RunProperties:
     def num_timesteps(self) -> int:
         """Number of steps of the run, 0 before the first one."""
         return self._runs.current.num_timesteps
+
+    @property
+    def running_scheduler(self) -> Any:
+        """The scheduler of the run, a copy of the pipeline's with the times of this run; `None` before the first one.
+
+        `pipe.scheduler` has the times of the latest run of any pipeline that it belongs to.
+        """
+        return self._runs.current.scheduler
 
     @property
     def guidance_scale(self) -> float:

@@ -89,7 +89,11 @@ def test_every_panel_answers(client):
 
 
 @needs_gradio
-def test_what_a_user_cannot_do_is_said_and_the_page_goes_on(client, caplog, capfd):
+def test_what_a_user_cannot_do_is_said_and_the_page_goes_on(client, caplog, capfd, monkeypatch):
+    import gradio
+
+    said = []
+    monkeypatch.setattr(gradio, "Warning", lambda message, **options: said.append(message))
     for name, values in {
         "/generate": ["leave it out", 0, *FIELDS[:3], "warm", *FIELDS[4:]],
         "/exchange": [TEXT, 9, 0, 4, "0", 1],
@@ -98,6 +102,7 @@ def test_what_a_user_cannot_do_is_said_and_the_page_goes_on(client, caplog, capf
         "/infill": ["abc", 2, "as saved", "", 0],
     }.items():
         client.predict(*values, api_name=name)
+    assert len(said) == 5 and all("not your error" not in one for one in said), said
     assert client.predict(TEXT, api_name="/codes").count("ladd-chip") == 4
     assert "Traceback" not in caplog.text + "".join(capfd.readouterr())
 

@@ -8,14 +8,21 @@ import shlex
 import time
 from html import unescape
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 import torch
 from helpers.pages import TEXT, letters, tiny_models
+from tokenizers import Tokenizer
+from tokenizers.decoders import WordPiece as WordPieceDecoder
+from tokenizers.models import WordPiece
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
 from ladd_command.app import app
-from ladd_hf import LaddSequentialScheduler, RowGenerator
+from ladd_hf import LaddJointScheduler, LaddSequentialScheduler, RowGenerator
+from ladd_hf.app import Models
 from ladd_hf.app.equal_cost import EVALUATIONS, OPERATIONS, steps_beside
 from ladd_hf.app.example_texts import example_texts
 from ladd_hf.app.exchange import drawn_code, exchanged, text_codes
@@ -23,7 +30,8 @@ from ladd_hf.app.generation import side_by_side, views
 from ladd_hf.app.infilling import filled, marked
 from ladd_hf.app.live import states
 from ladd_hf.app.mixing import mixed, varied
-from ladd_hf.app.settings import SCHEDULES, Settings
+from ladd_hf.app.reading import shown_text
+from ladd_hf.app.settings import SAVED, SCHEDULES, Settings, command_of
 from ladd_hf.metrics.cost import sampling_cost
 
 KINDS = ["none", "continuous", "vector", "discrete"]
@@ -65,23 +73,48 @@ def test_errors_of_a_run_reach_who_waits_for_it(stirred_model):
         list(states(letters(stirred_model("none")), num_steps=0))
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
-def test_the_shown_command_writes_the_shown_text(schedule, stirred_model, tmp_path):
-    models = tiny_models(stirred_model)
-    models.pipeline.save_pretrained(tmp_path / "own")
-    settings = Settings("ab", 6, schedule, 0.8, 0.7, 1.5, 11, seed=5)
+@pytest.mark.parametrize(
+    ("kind", "prompt", "schedule"),
+    [*(("vector", "ab", schedule) for schedule in SCHEDULES), ("vector", "", SAVED), ("none", "ab", SAVED)],
+)
+def test_the_shown_command_writes_the_shown_text(kind, prompt, schedule, stirred_model, tmp_path):
+    pipe = letters(stirred_model(kind))
+    pipe.save_pretrained(tmp_path / "own")
+    models = Models(pipe, str(tmp_path / "own"), cpu=True)
+    settings = Settings(prompt, 6, schedule, 0.8, 0.7, 1.5, 11, seed=5)
     *_, (last, _) = side_by_side(models, settings, None)
-    words = shlex.split(settings.command(str(tmp_path / "own")))
-    result = CliRunner().invoke(app, [*words[1:], "--json", "--cpu"])
+    words = shlex.split(command_of(models, settings))
+    result = CliRunner().invoke(app, [words[1], "--json", *words[2:]])
     assert result.exit_code == 0, result.output
     assert seen(last.text) == json.loads(result.stdout)["samples"][0]["text"]
+
+
+def test_tokens_are_shown_with_the_spaces_between_them():
+    words = {"[PAD]": 0, "[UNK]": 1, "[MASK]": 2, "a": 3, "great": 4, "##ly": 5}
+    plain = Tokenizer(WordPiece(words, unk_token="[UNK]"))
+    plain.pre_tokenizer, plain.decoder = Whitespace(), WordPieceDecoder()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=plain, mask_token="[MASK]", pad_token="[PAD]")
+    assert shown_text(SimpleNamespace(tokenizer=tokenizer), [3, 4, 5, 3]) == ["a", " great", "ly", " a"]
+
+
+def test_no_command_is_shown_for_ids(stirred_model):
+    models = Models(letters(stirred_model("vector"), tokenizer=False), "m")
+    assert "no tokenizer" in command_of(models, Settings("3 0 5"))
+    assert command_of(models, Settings()) == "ladd generate m --steps 8 --seed 0"
+
+
+def test_a_run_that_ends_early_has_its_own_points(stirred_model):
+    scheduler = LaddJointScheduler(unmasking="first_hitting")
+    shown = list(views(letters(stirred_model("none"), scheduler), num_steps=64, length=6, generator=row(0)))
+    assert len(shown) == 6 and "step 6 of 6" in shown[-1].title
+    assert "ladd-ahead" not in shown[-1].square and "ladd-ahead" in shown[0].square
 
 
 @pytest.mark.parametrize("cost", [EVALUATIONS, OPERATIONS])
 def test_both_models_end_and_the_shorter_run_waits(cost, stirred_model):
     models, settings = tiny_models(stirred_model), Settings(steps=6, seed=1)
     count = steps_beside(models, settings, cost)
-    shown = list(side_by_side(models, settings, cost))
+    shown = list(side_by_side(models, settings, count))
     assert len(shown) == max(6, count)
     alone = list(views(models.beside, **settings.options(models.beside, count)))[-1]
     assert shown[-1][1] == alone and "step 6 of 6" in shown[-1][0].title

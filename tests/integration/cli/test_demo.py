@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import ladd_hf.cli.demo as job
 from ladd_command.app import app
-from ladd_hf.cli.demo import baseline_of, default_model, models_of
+from ladd_hf.cli.demo import baseline_of, models_of
 
 
 @pytest.fixture
@@ -38,7 +38,6 @@ def started(monkeypatch):
 def trained(stirred_model, tmp_path, monkeypatch):
     """The folders that a training leaves, below the working directory."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(job, "included_pipelines", lambda: [])
     for name, kind in (("di-ladd", "vector"), ("mdlm", "none")):
         letters(stirred_model(kind)).save_pretrained(f"out/sawtooth-di/{name}")
 
@@ -62,16 +61,22 @@ def test_an_mdlm_has_none_beside_it(trained):
     assert baseline_of("out/sawtooth-di/mdlm") is None
 
 
-def test_the_included_model_comes_first_and_the_default_recipes_else(trained, monkeypatch):
-    assert default_model() == "out/sawtooth-di/di-ladd"
-    monkeypatch.setattr(job, "included_pipelines", lambda: ["python-docs-di", "python-docs-mdlm"])
-    assert default_model() == "python-docs-di" and baseline_of("python-docs-di") == "python-docs-mdlm"
+def test_an_mdlm_of_a_folder_that_is_not_there_is_not_looked_for(trained, monkeypatch):
+    monkeypatch.chdir("out/sawtooth-di")
+    assert baseline_of(".") is None and baseline_of("user/model") is None and baseline_of("python-docs-mdlm") is None
+    monkeypatch.chdir("di-ladd")
+    assert baseline_of(".") == "../mdlm" and models_of(".", cpu=True).titles == ("di-ladd", "mdlm")
 
 
-@pytest.mark.parametrize("words", [[], ["nowhere"], ["nowhere", "--beside", "neither"]])
+def test_the_included_model_is_the_default_with_its_mdlm(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    models = models_of(None, cpu=True)
+    assert (models.name, models.beside_name, models.cpu) == ("python-docs-di", "python-docs-mdlm", True)
+
+
+@pytest.mark.parametrize("words", [["nowhere"], ["nowhere", "--beside", "neither"]])
 def test_a_model_that_is_not_there_is_a_sentence(words, started, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(job, "included_pipelines", lambda: [])
     monkeypatch.setattr(sys, "argv", ["ladd", "demo", *words])
     result = CliRunner().invoke(app, ["demo", *words])
     said = result.stderr.strip()

@@ -210,3 +210,19 @@ def test_missing_packages_are_named_with_their_command(missing, said, recorded, 
     hide(missing, monkeypatch)
     with pytest.raises(ImportError, match=said):
         gif(run, tmp_path / "sample.gif") if missing == "PIL" else show(run)
+
+
+def test_another_run_on_the_same_scheduler_changes_no_times_of_a_recorded_one(stirred_model):
+    pipe = pipeline(stirred_model("discrete"))
+    recorder = TrajectoryRecorder()
+
+    def after_step(pipe, index, timestep, tensors):
+        if index == 0:
+            pipe(num_steps=2, generator=seeded())
+        assert pipe.running_scheduler is not pipe.scheduler and len(pipe.running_scheduler.timesteps) == STEPS
+        recorder(pipe, index, timestep, tensors)
+
+    asked = {"callback_on_step_end": after_step, "callback_on_step_end_tensor_inputs": recorder.tensor_inputs}
+    pipe(num_steps=STEPS, generator=seeded(), **asked)
+    _, alone = record(pipe, num_steps=STEPS, generator=seeded())
+    assert recorder.trajectory().times == alone.times == alone.run

@@ -17,7 +17,6 @@ from helpers.pages import TEXT, tiny_models
 
 from ladd_hf.app import build_page, start
 from ladd_hf.cli.demo import models_of
-from ladd_hf.pipelines.included import included_pipelines
 
 PICTURES = Path(__file__).resolve().parents[3] / "docs" / "pictures"
 OWN = "#pane-0 .ladd-text"  # of the model whose latents are shown
@@ -30,9 +29,6 @@ pytestmark = [
         bool(MISSING), reason=f'{", ".join(MISSING)} not installed: `pip install "ladd_hf[test]"` brings it'
     ),
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: `apt-get install chromium` brings it"),
-    pytest.mark.skipif(
-        SAVES and "python-docs-di" not in included_pipelines(), reason="no pipeline is included to make pictures of"
-    ),
 ]
 
 

@@ -52,6 +52,10 @@ def test_the_command_has_what_differs_from_the_defaults_and_quotes_the_text():
     }
 
 
+def test_a_text_like_a_flag_stands_after_all_flags():
+    assert Settings("-n 3").command("m") == "ladd generate m --steps 8 --seed 0 -- '-n 3'"
+
+
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
@@ -65,6 +69,9 @@ def test_the_command_has_what_differs_from_the_defaults_and_quotes_the_text():
         ("temperature", "nan", "0 or more"),
         ("latent_temperature", "-1", "0 or more"),
         ("length", "1.5", "whole number"),
+        ("length", "inf", "whole number"),
+        ("length", "1e400", "whole number"),
+        ("length", "nan", "whole number"),
         ("length", "0", "at least 1"),
         ("schedule", "spiral", "choose one of"),
     ],
