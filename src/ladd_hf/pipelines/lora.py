@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..models.adapters import adapter_layers, fuse_adapters
-from .lora_files import COMPONENT, LoraFiles, is_diffusers_layout, read_layers
+from .lora_files import COMPONENT, LoraFiles, is_diffusers_layout, read_layers, refuse_unknown_options
 from .lora_fusing import LoraFusing
 from .lora_model import (
     active_adapters,
@@ -21,6 +21,7 @@ from .lora_model import (
     refuse_fused,
     refuse_unknown,
     refuse_weight,
+    weigh,
 )
 from .lora_offloading import offloading_renewed
 
@@ -34,7 +35,7 @@ NO_HOTSWAP = (
 
 
 class LoraPipelineMixin(LoraFusing, LoraFiles):
-    """Loads, weights, fuses and saves adapters of `self.model`, of any kind that peft has in layers."""
+    """Loads, weights, fuses and saves adapters of `self.model`, of the kinds that transformers can load."""
 
     _lora_loadable_modules = [COMPONENT]
 
@@ -70,8 +71,9 @@ class LoraPipelineMixin(LoraFusing, LoraFiles):
         taken = loaded_adapters(model)
         numbered = (f"default_{number}" for number in range(len(taken) + 1))
         adapter_name = adapter_name or next(name for name in numbered if name not in taken)
+        refuse_unknown_options(options)
         how: dict[str, Any] = {"low_cpu_mem_usage": options.pop("low_cpu_mem_usage", False)}
-        if is_diffusers_layout(source, weight_name):
+        if is_diffusers_layout(source, weight_name, options.get("subfolder")):
             config, layers = read_layers(
                 *self.lora_state_dict(
                     source, weight_name, use_safetensors=use_safetensors, return_lora_metadata=True, **options
@@ -124,14 +126,11 @@ class LoraPipelineMixin(LoraFusing, LoraFiles):
         weights = [self._weight(one) for one in given]
         refuse_weight(model, [name for name, weight in zip(names, weights, strict=True) if weight != 1])
         model.set_adapter(names)
-        for layer in adapter_layers(model):
-            for name, weight in zip(names, weights, strict=True):
-                if hasattr(layer, "set_scale"):
-                    layer.set_scale(name, weight)
+        weigh(model, dict(zip(names, weights, strict=True)))
 
     def _weight(self, given: Any) -> float:
         if isinstance(given, Mapping):
-            refuse_components(given, self._lora_loadable_modules)
+            refuse_components(given, self._lora_loadable_modules, "adapter_weights")
             given = given[COMPONENT]
         return 1.0 if given is None else float(given)
 

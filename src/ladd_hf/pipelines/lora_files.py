@@ -23,11 +23,18 @@ COMPONENT = "model"
 _DOWNLOAD_OPTIONS = ("cache_dir", "force_download", "proxies", "local_files_only", "token", "revision", "subfolder")
 
 
-def is_diffusers_layout(source: Any, weight_name: str | None = None) -> bool:
+def refuse_unknown_options(options: Mapping[str, Any]) -> None:
+    """Raises `ValueError` for an option of loading that there is not, such as one that is misspelt."""
+    accepted = (*_DOWNLOAD_OPTIONS, "low_cpu_mem_usage")
+    if unknown := [name for name in options if name not in accepted]:
+        raise ValueError(f"`{unknown[0]}` is no option of loading an adapter; those are {', '.join(accepted)}.")
+
+
+def is_diffusers_layout(source: Any, weight_name: str | None = None, subfolder: str | None = None) -> bool:
     """True for a dict, a file, a folder with diffusers' file, and anything with the file's name given."""
     if isinstance(source, Mapping) or weight_name is not None:
         return True
-    path = Path(source)
+    path = Path(source, subfolder or "")
     files = (LORA_WEIGHT_NAME_SAFE, LORA_WEIGHT_NAME)
     return path.is_file() or (
         not (path / "adapter_config.json").exists() and any((path / name).is_file() for name in files)
@@ -42,7 +49,7 @@ def read_layers(
     Raises `ValueError` for weights that are not LoRA's, or not of the pipeline's model.
     """
     prefix = f"{COMPONENT}."
-    foreign = [key for key in state_dict if not key.startswith(prefix) or "lora" not in key]
+    foreign = [key for key in state_dict if not key.startswith(prefix) or not _is_lora(key)]
     if foreign or not state_dict:
         what = f"has {foreign[0]!r}" if foreign else "is empty"
         raise ValueError(
@@ -57,6 +64,10 @@ def read_layers(
     if not ranks:
         raise ValueError("The LoRA checkpoint has no 'lora_B' weights: give one that `save_lora_weights` has written.")
     return LoraConfig(**get_peft_kwargs(ranks, network_alpha_dict=None, peft_state_dict=layers)), layers
+
+
+def _is_lora(key: str) -> bool:
+    return ".lora_A." in key or ".lora_B." in key or ".lora_embedding_" in key
 
 
 class LoraFiles(LoraBaseMixin):
@@ -80,6 +91,7 @@ class LoraFiles(LoraBaseMixin):
             return_lora_metadata: return the adapter's configuration as well, `None` if the file has none.
             options: `revision`, `token`, `cache_dir`, `subfolder`, `local_files_only` and `force_download`.
         """
+        refuse_unknown_options(options)
         source = pretrained_model_name_or_path_or_dict
         weights, metadata = _fetch_state_dict(
             dict(source) if isinstance(source, Mapping) else os.fspath(source),
@@ -116,13 +128,20 @@ class LoraFiles(LoraBaseMixin):
             save_function: called as `save_function(weights, path)` instead of safetensors' or torch's.
             safe_serialization: False writes a pickle, which is then read only with `use_safetensors=False`.
 
-        Raises `ValueError` without layers, and if `save_directory` is a file.
+        Raises `ValueError` without layers, for weights that are not LoRA's, which the file cannot hold, and if
+        `save_directory` is a file.
         """
         refuse_file(save_directory)
         if not model_lora_layers:
             raise ValueError(
                 "`model_lora_layers` is missing: give `get_peft_model_state_dict(pipe.model)`, or save a loaded "
                 "adapter by `pipe.save_adapter(save_directory)`."
+            )
+        layers = model_lora_layers.state_dict() if isinstance(model_lora_layers, nn.Module) else model_lora_layers
+        if foreign := [key for key in layers if not _is_lora(key)]:
+            raise ValueError(
+                f"`model_lora_layers` has {foreign[0]!r}, which is not LoRA's, and which diffusers' file cannot hold: "
+                "save the adapter by `pipe.save_adapter(save_directory)`."
             )
         if is_main_process:
             cls._save_lora_weights(

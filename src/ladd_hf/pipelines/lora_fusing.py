@@ -27,7 +27,7 @@ class LoraFusing:
         components: Sequence[str] | None = None,
         lora_scale: float = 1.0,
         safe_fusing: bool = True,
-        adapter_names: Sequence[str] | None = None,
+        adapter_names: str | Sequence[str] | None = None,
     ) -> None:
         """Adds adapters to the model's weights, where they stay until `unfuse_lora`.
 
@@ -46,7 +46,8 @@ class LoraFusing:
         refuse_components(components, self._lora_loadable_modules)
         model = model_with_adapters(self)
         refuse_fused(model, "fuse others")
-        names = active_adapters(model) if adapter_names is None else list(adapter_names)
+        given = [adapter_names] if isinstance(adapter_names, str) else adapter_names
+        names = active_adapters(model) if given is None else list(given)
         refuse_unknown(model, names)
         if any(layer.disable_adapters for layer in adapter_layers(model)):
             raise ValueError("The adapters are disabled: call `enable_lora()` before `fuse_lora()`.")

@@ -8,6 +8,9 @@ from typing import Any
 from ..models.adapters import adapter_layers
 from ..utils.wrong_objects import described
 
+# Attribute of a layer: weights of its adapters by name, and their scales as they were added or loaded.
+_OWN_SCALES = "_ladd_own_scales"
+
 
 def model_with_adapters(pipe: Any) -> Any:
     """Returns a pipeline's model. Raises `ValueError` if it takes no adapters, or manages its own."""
@@ -56,21 +59,41 @@ def refuse_fused(model: Any, wish: str) -> None:
 def refuse_weight(model: Any, adapters: Iterable[str]) -> None:
     """Raises `ValueError` if one of these adapters has weights that cannot be scaled."""
     for layer in adapter_layers(model):
-        held = [
-            name for name in adapters for weights in layer.adapter_layer_names if name in getattr(layer, weights, {})
-        ]
-        if held and not hasattr(layer, "set_scale"):
-            raise ValueError(
-                f"The adapter {held[0]!r} holds whole modules or another kind of weights, which cannot be "
-                "weighed: leave its weight at 1."
-            )
+        for name in adapters:
+            held = any(name in getattr(layer, weights, {}) for weights in layer.adapter_layer_names)
+            if held and name not in scaling_of(layer):
+                raise ValueError(
+                    f"The adapter {name!r} holds whole modules or another kind of weights, which cannot be "
+                    "weighed: leave its weight at 1."
+                )
 
 
-def refuse_components(components: Any, known: list[str]) -> None:
+def scaling_of(layer: Any) -> dict[str, float]:
+    """Returns the scales of a layer's adapters by name, for peft's layers that have such."""
+    scaling = getattr(layer, "scaling", None)
+    return scaling if isinstance(scaling, dict) else {}
+
+
+def weigh(model: Any, weights: Mapping[str, float]) -> None:
+    """Scales adapters by name, each by its weight times the scale with which it was added or loaded.
+
+    peft's own `set_scale` forgets that of some kinds, such as AdaLoRA's (as of peft 0.21.0).
+    """
+    for layer in adapter_layers(model):
+        scaling = scaling_of(layer)
+        own = layer.__dict__.setdefault(_OWN_SCALES, {})
+        for name in scaling.keys() & weights:
+            held = [kinds[name] for one in layer.adapter_layer_names if name in (kinds := getattr(layer, one, {}))]
+            if name not in own or own[name][0] is not held[0]:  # an adapter that is new by this name
+                own[name] = held[0], scaling[name]
+            scaling[name] = weights[name] * own[name][1]
+
+
+def refuse_components(components: Any, known: list[str], argument: str = "components") -> None:
     """Raises `ValueError` for names of components without adapters, and for none at all."""
     if components is None:
         return
     listed = isinstance(components, Sequence | Mapping) and not isinstance(components, str)
     if not listed or not components or any(name not in known for name in components):
         given = list(components) if listed else described(components)
-        raise ValueError(f"`components` is {given}; adapters belong to {known}: give these, or leave it out.")
+        raise ValueError(f"`{argument}` is {given}; adapters belong to {known}: give these, or leave it out.")

@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 from helpers.adapters import answers, assert_close, differs, lora
-from peft import LoHaConfig, get_peft_model
+from peft import (
+    AdaLoraConfig,
+    BOFTConfig,
+    IA3Config,
+    LoHaConfig,
+    LoraConfig,
+    OFTConfig,
+    get_peft_model,
+    get_peft_model_state_dict,
+)
 
 from ladd_hf import LaddForDiffusionLM, LaddPipeline, LaddSequentialScheduler
 from ladd_hf.models.adapters import adapter_layers, adapter_parameters, has_adapters, merged
@@ -302,3 +311,74 @@ def test_adapters_are_kept_on_another_device(both):
     assert devices == {"first": {"meta"}, "second": {"cpu"}}
     with pytest.raises(ValueError, match="'third'"):
         pipe.set_lora_device("third", "cpu")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        LoraConfig(target_modules=["qkv_proj"], r=4, lora_alpha=12, use_rslora=True, init_lora_weights=False),
+        LoraConfig(target_modules=["qkv_proj"], r=4, use_dora=True, init_lora_weights=False),
+        AdaLoraConfig(target_modules=["qkv_proj"], total_step=10, init_lora_weights=False),
+        LoHaConfig(target_modules=["qkv_proj"], r=4, init_weights=False),
+        OFTConfig(target_modules=["qkv_proj"], oft_block_size=4, r=0, init_weights=False),
+        BOFTConfig(target_modules=["qkv_proj"], boft_block_size=4, init_weights=False),
+        IA3Config(target_modules=["qkv_proj"], feedforward_modules=[], init_ia3_weights=False),
+    ],
+    ids=lambda config: type(config).__name__,
+)
+def test_an_adapter_of_any_kind_says_the_same_when_it_is_chosen_at_weight_1(config, pipe):
+    pipe.model.add_adapter(config, "own")
+    expected = answers(pipe.model)
+    for _ in range(2):
+        pipe.set_adapters("own")
+        assert_close(answers(pipe.model), expected)
+    try:
+        pipe.set_adapters("own", 0.5)
+    except ValueError as error:
+        assert "cannot be weighed" in str(error)
+    else:
+        assert differs(answers(pipe.model), expected)
+    pipe.set_adapters("own", 1.0)
+    assert_close(answers(pipe.model), expected)
+
+
+def test_an_adapter_of_a_name_that_is_used_again_has_its_own_scale(pipe):
+    for alpha in (4, 32):
+        pipe.model.add_adapter(
+            LoraConfig(target_modules=["qkv_proj"], r=4, lora_alpha=alpha, init_lora_weights=False), "own"
+        )
+        expected = answers(pipe.model)
+        pipe.set_adapters("own", 0.5)
+        pipe.set_adapters("own")
+        assert_close(answers(pipe.model), expected)
+        pipe.delete_adapters("own")
+
+
+def test_layers_in_diffusers_file_are_found_in_a_subfolder(both, stirred_model, tmp_path):
+    pipe, expected = both
+    layers = get_peft_model_state_dict(pipe.model, adapter_name="second")
+    told = pipe.model.peft_config["second"].to_dict()
+    LaddPipeline.save_lora_weights(tmp_path / "there" / "sub", layers, told)
+    other = LaddPipeline(stirred_model("discrete"))
+    other.load_lora_weights(tmp_path / "there", subfolder="sub")
+    assert_close(answers(other.model), expected["second"])
+
+
+def test_an_option_that_is_misspelt_is_refused(pipe, folders, tmp_path):
+    with pytest.raises(ValueError, match="`revison` is no option"):
+        pipe.load_lora_weights(folders[0] / "first", revison="x")
+    with pytest.raises(ValueError, match="`local_file_only` is no option"):
+        pipe.lora_state_dict(tmp_path, local_file_only=True)
+
+
+def test_what_diffusers_file_cannot_hold_is_not_written(pipe, tmp_path):
+    pipe.model.add_adapter(LoHaConfig(target_modules=["qkv_proj"]), "own")
+    with pytest.raises(ValueError, match="save_adapter"):
+        LaddPipeline.save_lora_weights(tmp_path / "none", get_peft_model_state_dict(pipe.model, adapter_name="own"))
+    assert not (tmp_path / "none").exists()
+
+
+def test_an_adapter_to_fuse_may_be_given_as_a_name_alone(both):
+    pipe, _ = both
+    pipe.fuse_lora(adapter_names="first")
+    assert pipe.fused_loras == {"first"} and pipe.get_active_adapters() == ["first"]
