@@ -64,8 +64,8 @@ def card_of(card: str, name: str, temperature: float, table: list[str]) -> str:
     assert card.count(head) == 1 and card.count(use) == 1
     about = (
         "\n## As it is here\n\nThe weights of the training below, rounded to bfloat16, and its schedule at "
-        f"temperature {temperature}. {SAMPLES} samples of them, computed in float32, seed {SEED}, under the same "
-        "judge:\n\n"
+        f"temperature {temperature}. {SAMPLES} samples of them, computed in float32 (`dtype=torch.float32`), seed "
+        f"{SEED}, under the same judge:\n\n"
     )
     after = "\n\nWhat follows was measured before rounding, at temperature 1.\n"
     return card.replace(head, about + "\n".join(table) + after + head)
@@ -75,6 +75,7 @@ def main() -> None:
     """Trains, rounds, measures, and writes the folders."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("folder", type=Path, help="of the trainings")
+    parser.add_argument("--target", type=Path, default=FOLDER, help="of the pipelines; by default the package's own")
     parser.add_argument("--threads", type=int, default=0, help="of each training; 0: all cores")
     parser.add_argument("--budgets", type=int, nargs="+", default=[2, 4, 8, 16, 32])
     options, flags = parser.parse_known_args()
@@ -84,7 +85,7 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     runs = [Run(recipe, SEED, tuple(flags), options.folder / recipe) for recipe, _, _ in PIPELINES.values()]
     for (run, _), (name, (_, kind, temperature)) in zip(trained(runs, options.threads), PIPELINES.items(), strict=True):
-        source, target = run.folder / kind, FOLDER / name
+        source, target = run.folder / kind, options.target / name
         rounded(source, target, temperature)
         table = table_of(target, options.budgets, options.folder / f"evaluation-{name}")
         card = (source / "README.md").read_text()

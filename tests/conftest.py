@@ -136,6 +136,7 @@ def stirred_model():
 def no_old_objects_among_the_garbage():
     """Takes what is there before a file's tests, imports and tests above all, from the garbage collector: Accelerate
     and the trainer collect garbage several times a run, each time for half a second over a million such objects."""
+    gc.unfreeze()  # what earlier files have left is looked for once, with its finalisers
     gc.collect()
     gc.freeze()
 

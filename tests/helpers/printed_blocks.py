@@ -24,14 +24,14 @@ def pages():
     return [name for name in names if any(language == "python" for _, language, _ in blocks(name))]
 
 
-def run_page(page, without=()):
-    """Returns what the blocks define, those of the lines `without` left out.
+def run_page(page):
+    """Returns what the blocks define.
 
     Raises `AssertionError` that names the page, the block and the line in which one fails.
     """
     names = {"__name__": "__main__"}
     for line, language, code in blocks(page):
-        if language == "python" and line not in without:
+        if language == "python":
             try:
                 # after as many empty lines as there are on the page before it, so that every traceback shows the page
                 exec(compile("\n" * line + code, str(ROOT / page), "exec"), names)

@@ -64,7 +64,8 @@ class Settings:
         """Returns a pipeline with the same model and tokenizer along this schedule; one without latents as it is."""
         if pipeline.model.config.latent_type == "none":
             return pipeline
-        scheduler = rescheduled(pipeline.scheduler, *SCHEDULES[self.schedule])
+        path, waiting = SCHEDULES[self.schedule]
+        scheduler = rescheduled(pipeline.scheduler, path, **({} if waiting is None else {"token_waiting": waiting}))
         other = LaddPipeline(pipeline.model, scheduler, pipeline.tokenizer)
         other.set_progress_bar_config(disable=True)
         return other

@@ -98,7 +98,9 @@ class EvaluationArguments:
             "scheduler as '{path: joint, token_waiting: until_known}'."
         },
     )
-    temperatures: list[float] = field(default_factory=lambda: [1.0], metadata={"help": "Temperatures of the tokens."})
+    temperatures: list[float] = field(
+        default_factory=lambda: [1.0], metadata={"help": "Temperatures of the tokens, times those of the schedules."}
+    )
     judges: list[str] = field(
         default_factory=list,
         metadata={"help": "Judges by name, or with options, such as '{name: memorization, window: 12}'."},

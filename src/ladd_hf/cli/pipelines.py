@@ -66,7 +66,8 @@ def loaded_pipeline(
     options. Raises `ValueError`, which names the model by its `flag`, if it cannot be loaded."""
     with loading(f"{flag} {model}".strip()):
         pipeline = LaddPipeline.from_pretrained(model_source(model), dtype=getattr(torch, dtype))
-    pipeline.scheduler = rescheduled(pipeline.scheduler, schedule, token_waiting)
+    waiting = {} if token_waiting is None else {"token_waiting": token_waiting}
+    pipeline.scheduler = rescheduled(pipeline.scheduler, schedule, **waiting)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .changes import Change
 from .comparison import AXES, Comparison
 from .equal_cost import EqualCost
-from .markdown import number, table
+from .markdown import at_temperature, number, table
 
 COSTS = {"nfe": ("evaluations", 1.0, "{:.0f}"), "flops": ("MFLOPs", 1e-6, "{:.1f}"), "seconds": ("ms", 1e3, "{:.2f}")}
 
@@ -49,7 +49,7 @@ def _at_equal_evaluations(comparison: Comparison, temperature: float) -> list[st
             cells.append([curve, *(_change_cell(found.get(budget), by_seed=True) for budget in budgets)])
         head = [f"evaluations{told}", *map(str, budgets)]
         if any(cell for line in cells for cell in line[1:]):
-            parts.append(f"#### {title}, at equal evaluations, temperature {temperature:g}\n\n{table(head, cells)}")
+            parts.append(f"#### {title}, at equal evaluations, {at_temperature(temperature)}\n\n{table(head, cells)}")
     return parts
 
 
@@ -66,7 +66,7 @@ def _at_equal_cost(comparison: Comparison, temperature: float) -> list[str]:
                 cost, score = shown.format(run.cost * unit), number(run.score, run.score_stderr, main["digits"])
                 cells.append([name, str(run.num_steps), cost, score, *_against(comparison, run)])
         head = ["model and schedule", "evaluations", unit_name, main["name"], f"{baseline} there", _change(comparison)]
-        parts.append(f"#### At equal {AXES[axis]}, temperature {temperature:g}\n\n{table(head, cells)}")
+        parts.append(f"#### At equal {AXES[axis]}, {at_temperature(temperature)}\n\n{table(head, cells)}")
     return parts
 
 

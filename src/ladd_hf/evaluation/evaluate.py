@@ -151,7 +151,8 @@ def measure(
 def described(row: Row, task: Task) -> str:
     """Formats a row as a line."""
     main = task.measures[0]
-    parts = [f"{row['schedule']}, {row['num_steps']} evaluations, temperature {row['temperature']:g}:"]
+    factor = "" if row["temperature"] == 1 else f", {row['temperature']:g} times its temperature"
+    parts = [f"{row['schedule']}, {row['num_steps']} evaluations{factor}:"]
     if main.name in row:
         parts.append(f"{main.name} {row[main.name]:.{main.digits}f}")
     parts += [f"{name.replace('_', ' ')} {row[name]:.4f}" for name in ("bound", "marginal_bound") if name in row]

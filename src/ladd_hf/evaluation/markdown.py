@@ -23,3 +23,8 @@ def score_cell(row: Mapping[str, Any] | None, measure: Mapping[str, Any]) -> str
 def number(value: float, error: float | None, digits: int) -> str:
     """Formats a number, with its standard error if that is known."""
     return f"{value:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
+
+
+def at_temperature(factor: float) -> str:
+    """Describes at which temperatures samples were drawn: those of the schedules, times a factor."""
+    return "at the schedules' temperatures" if factor == 1 else f"at {factor:g} times the schedules' temperatures"

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..pictures.drawing import BASELINE, LINES, MARKERS, colour, new_figure
 from .comparison import AXES, Comparison, label
+from .markdown import at_temperature
 
 _WIDE = 40  # characters of a label that would hide the curves beside it
 _LINE = 0.22  # inches of a line of the legend
@@ -33,7 +34,7 @@ def quality_figure(comparison: Comparison, temperature: float = 1.0, names: Mapp
     shown = [axis for axis, of_axis in scored.items() if of_axis]
     if not shown:
         raise ValueError(
-            f"No samples of temperature {temperature:g} were scored by {name!r}: give one of {comparison.temperatures}."
+            f"No samples {at_temperature(temperature)} were scored by {name!r}: give one of {comparison.temperatures}."
         )
     there = scored[shown[0]]
     names = {one: one for one in there} if names is None else names

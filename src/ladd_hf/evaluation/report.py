@@ -7,7 +7,7 @@ from typing import Any
 from ..tasks.base import described_counts
 from .comparison import Comparison, label
 from .equal_cost_tables import COSTS, about_changes, equal_cost_tables
-from .markdown import number, score_cell, table
+from .markdown import at_temperature, number, score_cell, table
 
 _BOUNDS = {"bound": "bound of the run", "marginal_bound": "marginalised bound"}
 
@@ -70,10 +70,15 @@ def _bounds(comparison: Comparison) -> list[str]:
 
 
 def _scheduler(saved: dict[str, Any]) -> str:
-    """Describes a saved scheduler by its kind and its order of tokens."""
+    """Describes a saved scheduler by its kind, its order of tokens, and temperatures of its own."""
     order = saved.get("unmasking", "")
     order = order if isinstance(order, str) else order.get("name", "")
-    return ", ".join(part for part in (saved.get("kind", "").removeprefix("Ladd"), order) if part)
+    own = [
+        f"{name.replace('_', ' ')} {saved[name]:g}"
+        for name in ("temperature", "latent_temperature")
+        if saved.get(name) not in (None, 1)
+    ]
+    return ", ".join(part for part in (saved.get("kind", "").removeprefix("Ladd"), order, *own) if part)
 
 
 def _by_evaluations(comparison: Comparison, temperature: float) -> str:
@@ -84,7 +89,7 @@ def _by_evaluations(comparison: Comparison, temperature: float) -> str:
     for name, rows in curves.items():
         by_budget = {row["num_steps"]: row for row in rows}
         cells.append([name, *(score_cell(by_budget.get(budget), main) for budget in budgets)])
-    title = f"### {main['metric'][:1].upper()}{main['metric'][1:]}, temperature {temperature:g}"
+    title = f"### {main['metric'][:1].upper()}{main['metric'][1:]}, {at_temperature(temperature)}"
     return f"{title}\n\n{table(['evaluations', *map(str, budgets)], cells)}"
 
 
@@ -117,7 +122,7 @@ def _every_run(comparison: Comparison) -> str:
     costs = {name: cost for name, cost in COSTS.items() if any(name in row for _, row in rows)}
     bounds = {name: about for name, about in _BOUNDS.items() if any(name in row for _, row in rows)}
     measures = [one for one in comparison.results[0].task["measures"] if any(one["name"] in row for _, row in rows)]
-    head = ["model and schedule", "temperature", *(about for about, *_ in costs.values())]
+    head = ["model and schedule", "times its temperature", *(about for about, *_ in costs.values())]
     head += [*(one["name"] for one in measures), *bounds.values()]
     cells = []
     for one, row in rows:

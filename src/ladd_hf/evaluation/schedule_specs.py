@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..diffusion.paths import path_data, path_name
-from ..schedulers import LaddJointScheduler, LaddScheduler, LaddSequentialScheduler
+from ..schedulers import LaddScheduler
+from ..schedulers.rescheduled import kind_of, rescheduled
 
 # Schedules that are no paths: the pipeline's own scheduler, and one tuned on the task's held-out texts.
 SAVED, TUNED = "saved", "tuned"
-
-_OF_PATHS = {"joint": LaddJointScheduler, "sequential": LaddSequentialScheduler}
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class ScheduleSpec:
     @property
     def kind(self) -> type[LaddScheduler]:
         """The class of the scheduler of a path; with `steps` of each leg that of any path."""
-        return LaddScheduler if "steps" in self.options else _OF_PATHS.get(path_name(self.path), LaddScheduler)
+        return kind_of(self.path, self.options)
 
     @property
     def _path(self) -> dict[str, Any]:
@@ -97,8 +96,7 @@ class ScheduleSpec:
                 )
             changed: LaddScheduler = type(own).from_config(own.config, **self.options) if self.options else own
             return changed
-        scheduler: LaddScheduler = self.kind.from_config(own.config, **self._path, **self.options)
-        return scheduler
+        return rescheduled(own, self.path, **self.options)
 
 
 def check_names(specs: Iterable[ScheduleSpec]) -> None:

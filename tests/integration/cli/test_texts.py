@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
 
-from ladd_hf import LaddJointScheduler, LaddPipeline, RowGenerator
+from ladd_hf import LaddJointScheduler, LaddPipeline, RowGenerator, included_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -176,3 +177,16 @@ def test_a_waiting_that_does_not_exist_is_refused(ladd, models):
     said = ladd("generate", models / "discrete", "--token-waiting", "forever")
     assert "--token-waiting forever is unknown; give one of" in said.refusal
     assert "--top-k" in ladd("generate", models / "discrete", "--top-k", 0).refusal
+
+
+def test_an_included_pipeline_is_found_by_its_name_after_a_folder(ladd, models, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ("generate", "python-docs-di", "the file ", "-n", 2, "--steps", 4, "--seed", 5, "--json", "--cpu")
+    said = ladd(*words)
+    own = LaddPipeline.from_pretrained(included_pipeline("python-docs-di"), dtype=torch.float32)
+    own.set_progress_bar_config(disable=True)
+    assert texts_of(said) == own(["the file "] * 2, num_steps=4, generator=rows(5, 2)).texts
+    assert ladd("info", "python-docs-di", "--json").document["kind"] == "Di-LADD"
+    shutil.copytree(models / "discrete", "python-docs-di")
+    assert texts_of(ladd("generate", "python-docs-di", "--steps", 4, "--seed", 5, "--json")) != texts_of(said)
+    assert "or an included pipeline, python-docs-di" in ladd("generate", "python-docs-dj").refusal

@@ -19,8 +19,6 @@ from ladd_hf import LaddForDiffusionLM, LaddPipeline, LaddTunedScheduler
 
 # Pages that another module runs, and why.
 ELSEWHERE = {"docs/ecosystem.md": ("tests/process/docs/test_ecosystem.py", "it pushes to a Hub, which takes a process")}
-# Blocks that no test runs, by page and line, and why.
-NOT_RUN: dict[tuple[str, int], str] = {}
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +153,7 @@ SAYS = {
 
 @pytest.mark.parametrize("page", [page for page in pages() if page not in ELSEWHERE])
 def test_a_page_runs_as_printed(page, place, capsys):
-    defined = run_page(page, without=[line for one, line in NOT_RUN if one == page])
+    defined = run_page(page)
     SAYS[page](defined, place, capsys.readouterr().out)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,42 @@ def result(name):
 
 def row(label, cells):
     return f"| {label} | {' | '.join(cells)} |".replace("|  |", "| |")
+
+
+# Of the sawtooth, at other budgets and with a digit more.
+SAWTOOTH = [
+    ("MDLM, tuned", "sawtooth-mdlm", "tuned"),
+    ("Di-LADD sequential", "sawtooth-di", "saved"),
+    ("Co-LADD sequential", "sawtooth-co", "saved"),
+    ("Co-LADD, tuned", "sawtooth-co", "tuned"),
+]
+
+
+def test_scores_of_the_short_recipes_are_those_of_the_result():
+    models = {one["model"]["name"]: one["rows"] for one in result("sawtooth")["models"]}
+    for label, model, schedule in SAWTOOTH:
+        scores = {one["num_steps"]: one for one in models[model] if one["schedule"] == schedule}
+        cells = [f"{scores[n]['nats']:.3f} ± {scores[n]['nats_stderr']:.3f}" for n in (2, 3, 4, 6, 8, 16)]
+        assert row(label, cells) in RESULTS
+    found = {(one["axis"], one["run"], one["num_steps"]): one for one in result("sawtooth")["equal_cost"]}
+    for label, model in (("Di-LADD", "sawtooth-di"), ("Co-LADD", "sawtooth-co")):
+        closed = [found["nfe", f"{model} tuned", n]["closed_by_seed"] for n in (2, 4, 8)]
+        cells = [", ".join(f"{one:.0%}" for one in seeds) for seeds in closed]
+        spread = [cell for pair in zip(cells, [""] * 3, strict=True) for cell in pair]
+        assert row(f"{label}, tuned, closes at seeds 0, 1, 2", spread) in RESULTS
+
+
+def test_the_table_of_the_main_job_is_that_of_its_run():
+    found = json.loads((ROOT / "benchmarks" / "results" / "sawtooth-di-seed42.json").read_text())
+    (table,) = (block for block in RESULTS.split("```") if "\nevaluations " in block)
+    lines = {re.split(r"  +", line)[0]: re.split(r"  +", line)[1:] for line in table.strip().splitlines()}
+    budgets = lines.pop("evaluations")
+    for label, scores in found["quality"].items():
+        assert lines[label] == [f"{scores[n]['nats']:.4f}" if n in scores else "-" for n in budgets]
+    for label, closed in found["comparison"].items():
+        assert lines[f"{label} closes"] == [f"{closed[n]:.1%}" if n in closed else "-" for n in budgets]
+    (short,) = (block for block in README.split("```") if "\nevaluations " in block)
+    assert set(short.strip().splitlines()) <= set(table.strip().splitlines())
 
 
 @pytest.mark.parametrize("name", SCORES)

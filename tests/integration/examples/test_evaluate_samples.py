@@ -63,14 +63,14 @@ def test_models_side_by_side_with_judges_corners_and_bounds(measure, folder, tmp
     costs = json.loads((tmp_path / "out" / "equal-cost.json").read_text())
     assert {one["axis"] for one in costs} == {"nfe", "flops", "seconds"} and costs[0]["score_stderr"] > 0
     table, said = (tmp_path / "out" / "table.md").read_text(), capsys.readouterr().out
-    assert table in said and "tuned, 3 evaluations, temperature 1: entropy" in said
+    assert table in said and "tuned, 3 evaluations: entropy" in said
     assert "| code_usage | mdlm | di-ladd |" in table and "| codes that do not occur |  | " in table
     assert "mdlm has no latents." in table
     assert "| mdlm saved there |" in table and "#### At equal seconds" in table
     assert str(folder) not in table + "".join(path.read_text() for path in (tmp_path / "out").glob("*.json"))
     measure("di-ladd", *flags, *bounds, *judges)
     assert (
-        "temperature 1:" not in (again := capsys.readouterr().out) and "code_usage:" not in again
+        " evaluations:" not in (again := capsys.readouterr().out) and "code_usage:" not in again
     )  # nothing is measured twice
 
 
@@ -88,7 +88,7 @@ def test_the_baseline_may_be_named(measure, folder, tmp_path, capsys):
     assert json.loads(one_file.read_text())["command"] == (tmp_path / "out" / "command.txt").read_text().strip()
     capsys.readouterr()
     measure("di-ladd", *flags)  # another table of the same numbers
-    assert "evaluations, temperature 1:" not in capsys.readouterr().out
+    assert " evaluations:" not in capsys.readouterr().out
     assert "| mdlm saved there |" in (tmp_path / "out" / "table.md").read_text()
 
 

@@ -10,6 +10,8 @@ import torch
 from safetensors import safe_open
 
 from ladd_hf import LaddPipeline, included_pipeline, included_pipelines
+from ladd_hf.data import load_corpus
+from ladd_hf.tasks import TextTask
 
 NAMES = ("python-docs-di", "python-docs-mdlm")
 
@@ -53,3 +55,14 @@ def test_its_card_shows_how_to_load_it_and_what_the_rounded_weights_score(folder
     scores = re.search(r"## As it is here\n.*?\| nats per character \| (.*?) \|\n", card, re.DOTALL)[1]
     nats = [float(one.split(" ± ")[0]) for one in scores.split(" | ")]
     assert nats == sorted(nats, reverse=True) and len(nats) == 5  # better with more evaluations
+
+
+def test_the_cards_scores_are_those_of_its_samples(folder):
+    pipe = LaddPipeline.from_pretrained(folder, dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    task = TextTask("python-docs", load_corpus("python-docs"), pipe.tokenizer, 64)
+    samples = pipe(num_steps=4, batch_size=100, generator=torch.Generator().manual_seed(0)).sequences
+    found, card = task.judge(samples), (folder / "README.md").read_text()
+    (cells,) = re.findall(r"## As it is here\n.*?\| nats per character \| (.*?) \|\n\| entropy", card, re.DOTALL)
+    told = float(cells.split(" | ")[1].split(" ± ")[0])
+    assert abs(found["nats"] - told) < 5 * found["nats_stderr"]

@@ -219,5 +219,5 @@ def test_a_plot_is_an_image_and_pyplot_is_left_alone(tmp_path):
     quality_figure(compared([MDLM, OURS])).savefig(tmp_path / "quality.png")
     assert (tmp_path / "quality.png").read_bytes().startswith(b"\x89PNG")
     assert (pyplot.get_fignums(), pyplot.get_backend()) == before
-    with pytest.raises(ValueError, match=r"No samples of temperature 0\.5 were scored"):
+    with pytest.raises(ValueError, match=r"No samples at 0\.5 times the schedules' temperatures were scored"):
         quality_figure(compared([MDLM, OURS]), temperature=0.5)

@@ -77,7 +77,7 @@ def test_rows_without_a_score_are_not_drawn_at_zero():
     partly.rows[0].pop("nats")
     (line, *_) = curves(quality_figure(Comparison([partly])).axes[0])["a saved"]
     assert line.get_ydata().tolist() == [0.9, 0.8]
-    with pytest.raises(ValueError, match=r"No samples of temperature 0\.5 were scored by 'nats'"):
+    with pytest.raises(ValueError, match=r"No samples at 0\.5 times the schedules' temperatures were scored by 'nats'"):
         quality_figure(Comparison([partly]), 0.5)
 
 
