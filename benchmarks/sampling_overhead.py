@@ -18,7 +18,8 @@ from typing import Any
 
 import torch
 
-from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddJointScheduler, LaddPipeline, LaddSequentialScheduler
+from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddPipeline
+from ladd_hf.schedulers.rescheduled import kind_of
 
 LATENTS: dict[str, dict[str, Any]] = {
     "none": {},
@@ -56,7 +57,7 @@ def measure(vocab_size: int, kind: str, schedule: str, options: argparse.Namespa
         **LATENTS[kind],
     )
     model = LaddForDiffusionLM(config).eval().to(options.device)
-    scheduler = {"joint": LaddJointScheduler, "sequential": LaddSequentialScheduler}[schedule]()
+    scheduler = kind_of(schedule)()
     recorder = Recorder(model)
     pipeline = LaddPipeline(model, scheduler=scheduler)
     pipeline.set_progress_bar_config(disable=True)

@@ -26,6 +26,7 @@ _SMALL = ["*.json", "README.md"]  # files that are read
 _LARGE = ["*tokenizer.json"]
 _OF_MODELS = (*LaddScheduler.OF_THE_MODEL, "table")  # not options of a schedule
 _SCHEDULERS = (LaddJointScheduler, LaddSequentialScheduler, LaddTunedScheduler, LaddScheduler)
+_OF_SCORES = ("num_steps", "temperature", "stderr")
 _ROW = re.compile(r"^\| (.+?) \| (.*) \|$", re.MULTILINE)
 _FENCED = re.compile(r"^(`{3,})\w*\n(.*?)\n\1$", re.MULTILINE | re.DOTALL)
 
@@ -120,7 +121,7 @@ def _scores(card: Path) -> list[dict[str, Any]]:
             "dataset": one.dataset_name,
             "metric": one.metric_name or one.metric_type,
             "value": one.metric_value,
-            **{name: value for name, value in (one.metric_args or {}).items() if name in ("num_steps", "stderr")},
+            **{name: value for name, value in (one.metric_args or {}).items() if name in _OF_SCORES},
         }
         for one in results
     ]
@@ -181,7 +182,8 @@ def _rows(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "training cost", f"{cost['flops']:.3g} floating-point operations, {cost['seconds']:,.0f} s"
     for number, score in enumerate(document["scores"]):
         error = f" ± {score['stderr']:.4f}" if "stderr" in score else ""
-        yield "" if number else "scores", f"{score['value']:.4f}{error}  {score['metric']}, {score['dataset']}"
+        drawn = f", temperature {score['temperature']:g}" if "temperature" in score else ""
+        yield "" if number else "scores", f"{score['value']:.4f}{error}  {score['metric']}, {score['dataset']}{drawn}"
 
 
 def _listed(facts: dict[str, Any]) -> str:
