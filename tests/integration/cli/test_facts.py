@@ -54,7 +54,7 @@ def test_people_read_the_same_facts(ladd, pipeline):
     said = ladd("info", pipeline)
     assert "kind           Di-LADD" in said.lines and f"command        {COMMAND}" in said.lines
     assert "schedule       LaddSequentialScheduler with latent_share 0.75" in said.lines
-    assert any(line.endswith("1.5000  nats (sequential, num_steps=2), letters") for line in said.lines)
+    assert any(line.endswith("1.5000  nats (sequential, num_steps=2), letters, temperature 1") for line in said.lines)
 
 
 def test_a_model_without_a_card_tells_what_its_configuration_says(ladd, models):
