@@ -77,7 +77,7 @@ def scaling_of(layer: Any) -> dict[str, float]:
 def weigh(model: Any, weights: Mapping[str, float]) -> None:
     """Scales adapters by name, each by its weight times the scale with which it was added or loaded.
 
-    peft's own `set_scale` forgets that of some kinds, such as AdaLoRA's (as of peft 0.21.0).
+    peft's own `set_scale` forgets that of some kinds, such as AdaLoRA's (as of peft 0.21.2).
     """
     for layer in adapter_layers(model):
         scaling = scaling_of(layer)
