@@ -23,6 +23,7 @@ from ..training.run_folders import set_aside
 from ..training.trainer import LaddTrainer
 from ..utils.number_ranges import COUNT, COUNT_OR_ZERO
 from .command_line import CommandLine, check_flags, check_output_folder, loading, named, refuse, refusing
+from .interruption import tidied
 from .pipelines import model_source, quiet_libraries
 from .reporting import ProgressLines
 
@@ -115,7 +116,7 @@ def main(argv: list[str]) -> None:
     if training.start_anew:
         with training.main_process_first(local=False, desc="moving an earlier run aside"):
             set_aside(folder, also=RESULTS)
-    with refusing():
+    with tidied(trainer), refusing():
         trainer.train()
     if held_out is not None:
         trainer.evaluate()

@@ -33,6 +33,7 @@ from ..training.run_folders import set_aside
 from ..training.trainer import LaddTrainer
 from ..utils.number_ranges import COUNT, POSITIVE, SHARE_BELOW_ONE
 from .command_line import CommandLine, check_flags, check_output_folder, loading, named, refuse, refusing
+from .interruption import tidied
 from .local_texts import lines_of
 from .pipelines import model_source
 
@@ -182,7 +183,7 @@ def main(argv: list[str]) -> None:
     if training.start_anew:
         with training.main_process_first(local=False, desc="moving an earlier run aside"):
             set_aside(str(training.output_dir), also=RESULTS)
-    with refusing():  # errors found only at the first step, such as a folder with another run
+    with tidied(trainer), refusing():  # errors found only at the first step, such as a folder with another run
         trainer.train()
     bounds["after"] = trainer.evaluate()["eval_loss"]
 

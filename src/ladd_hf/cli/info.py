@@ -165,7 +165,7 @@ def _rows(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "model", document["model"]
     yield "kind", document["kind"]
     if document["weights"] is not None:
-        yield "weights", f"{document['weights']:,}"
+        yield "weights", f"{document['weights']:,}, buffers included"
     yield "sizes", _listed(document["sizes"])
     if document["latents"] is not None:
         yield "latents", _listed(document["latents"])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
+
+from ..utils.time_left import TimeLeft
 
 
 def say(document: Any, lines: Iterable[str], as_json: bool) -> None:
@@ -45,16 +46,16 @@ def table(rows: Iterable[tuple[str, Any]]) -> list[str]:
     ]
 
 
-class TimeLeft:
+class ShareDone:
     """A line on standard error with the share that is done and the time left, where people see it as it changes."""
 
     def __init__(self, what: str) -> None:
-        self._what, self._start, self._shown = what, time.monotonic(), False
+        self._what, self._share, self._clock = what, 0.0, TimeLeft(1)
 
     def __call__(self, share: float) -> None:
         """Shows that a share of the work is done."""
         if not sys.stderr.isatty() or not share:
             return
-        passed = time.monotonic() - self._start
-        left = f"{passed / share * (1 - share):.0f} s left" if share < 1 else f"{passed:.0f} s"
-        print(f"\r{self._what}: {share:4.0%}, {left:<14}", end="" if share < 1 else "\n", file=sys.stderr, flush=True)
+        left, self._share = self._clock.after(share - self._share), share
+        told = f"{left:.0f} s left" if share < 1 else f"{self._clock.passed:.0f} s"
+        print(f"\r{self._what}: {share:4.0%}, {told:<14}", end="" if share < 1 else "\n", file=sys.stderr, flush=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from ..tasks.base import described_counts, described_together
 from ..training.model_card import Conditions, SampleScores, ScoresBeside, Temperatures, with_error
 from ..training.run_facts import hardware
 from ..training.trainer import LaddTrainer
+from ..utils.time_left import TimeLeft
 
 
 class ProgressLines(TrainerCallback):
@@ -22,14 +22,13 @@ class ProgressLines(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Starts the clock."""
-        self.start, self.first_step = time.time(), state.global_step
+        self.clock, self.last_step = TimeLeft(state.max_steps - state.global_step), state.global_step
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Prints the line."""
         if not state.is_world_process_zero or not logs or "loss" not in logs:
             return
-        done = max(state.global_step - self.first_step, 1)
-        left = (time.time() - self.start) / done * (state.max_steps - state.global_step)
+        left, self.last_step = self.clock.after(state.global_step - self.last_step), state.global_step
         hidden = ("epoch", "learning_rate", "grad_norm")
         parts = "  ".join(f"{name} {value:.4g}" for name, value in logs.items() if name not in hidden)
         print(f"  step {state.global_step:>6}/{state.max_steps}  {parts}  ({left:.0f} s left)", flush=True)

@@ -55,7 +55,9 @@ from ..training.run_facts import running_command
 from ..training.run_folders import set_aside
 from ..training.trainer import LaddTrainer
 from ..utils import own_command
+from ..utils.time_left import TimeLeft
 from .command_line import refuse, refusing
+from .interruption import tidied
 from .recipes import RunArguments, baseline_arguments, parse_arguments
 from .recommended import least_tokens, number_of_tokens, recommended_stages, told_choice, told_data
 from .reporting import ProgressLines, describe_bound, plot, print_results, sample_scores
@@ -141,7 +143,9 @@ def train(
         )
     trainer.remove_callback(PrinterCallback)
     start = time.time()
-    with refusing():  # errors found only at the first step, such as a folder with another run
+    checkpoints = Path(str(training.output_dir))
+    # errors found only at the first step, such as a folder with another run
+    with tidied(trainer, checkpoints, checkpoints.parent), refusing():
         trainer.train()
     return trainer, time.time() - start
 
@@ -244,9 +248,9 @@ def main(argv: list[str]) -> None:
     quality: dict[str, dict[int, Judgement]] = {}
     samples: dict[str, dict[int, str]] = {}
     print(f"\nSampling {run.num_samples:,} sequences at each number of evaluations", flush=True)
+    clock = TimeLeft(sum(map(len, plans.values())))
     for name in trainers:
         for label, scheduler in plans[name].items():
-            print(f"  {label}", flush=True)
             pipeline = LaddPipeline.from_pretrained(str(folders[name]), scheduler=scheduler).to(training.device)
             pipeline.set_progress_bar_config(disable=True)
             sampled = quality_by_evaluations(
@@ -258,6 +262,7 @@ def main(argv: list[str]) -> None:
                 training.seed,
             )
             quality[label] = {n: judgement for n, (judgement, _) in sampled.items()}
+            print(f"  {label} ({clock.after(1):.0f} s left)", flush=True)
             if task.tokenizer is not None:
                 samples[label] = {n: decoded(task.tokenizer, ids.tolist()) for n, (_, ids) in sampled.items()}
     comparisons = {

@@ -24,7 +24,7 @@ from ..schedulers.scheduling_tuned import LaddTunedScheduler
 from ..training.cost_files import COST_FILE
 from ..utils.number_ranges import SEED, whole
 from .command_line import CommandLine, check_flags, check_output_folder, named, refuse, refusing
-from .output import TimeLeft, nothing_else, say
+from .output import ShareDone, nothing_else, say
 from .pipelines import default_device, loaded_pipeline, quiet_libraries
 
 RANGES = {"num_texts": whole(2, "a whole number of at least 2"), "seed": SEED}
@@ -91,7 +91,7 @@ def main(argv: list[str]) -> None:
             cost,
             num_texts=len(texts),
             seed=arguments.seed,
-            tell=TimeLeft(f"Losses of {len(texts)} texts"),
+            tell=ShareDone(f"Losses of {len(texts)} texts"),
         )
         pipeline.scheduler = tuned
         pipeline.save_pretrained(arguments.output)

@@ -28,7 +28,7 @@ from ..pipelines.pipeline_ladd import LaddPipeline
 from ..utils.number_ranges import COUNT, SEED_OF_64_BITS
 from .command_line import CommandLine, check_flags, check_output_file, named, refuse, refusing
 from .local_texts import lines_of
-from .output import TimeLeft
+from .output import ShareDone
 from .pipelines import check_sampling, loaded_pipeline, quiet_libraries
 
 # Ranges of the numeric flags; the pipeline checks those that depend on the model.
@@ -147,7 +147,7 @@ def main(argv: list[str]) -> None:
     with refusing(ImportError):
         try:
             pipeline = load(arguments, state.device)
-            tell = TimeLeft(f"{len(share):,} samples") if state.is_main_process and not arguments.watch else None
+            tell = ShareDone(f"{len(share):,} samples") if state.is_main_process and not arguments.watch else None
             with part.open("w", encoding="utf-8", newline="\n") as file:
                 for number, sample in enumerate(samples(pipeline, share, prompts, arguments), 1):
                     file.write(json.dumps(sample, ensure_ascii=False) + "\n")

@@ -16,6 +16,8 @@ from ..pipelines import LaddPipeline
 from ..schedulers import LaddScheduler
 from ..tasks import Task
 from ..training.sample_drawing import draw_samples
+from ..utils.time_left import TimeLeft
+from .absent_bounds import why_no_bound
 from .bounds import bound_paths, path_bounds, run_bounds
 from .held_out import bound_texts, path_texts, tuning_texts
 from .identity import not_yet_measured
@@ -130,19 +132,24 @@ def measure(
         found.save()
         tell(f"bound along {path}: {bound['nats_per_token']:.4f} nats per token")
     measure_model(pipeline, task, settings, found, accelerator, tell)
-    own = pipeline.scheduler
+    rows = [
+        (schedule, temperature, num_steps)
+        for schedule in schedulers
+        for num_steps in settings.budgets
+        if num_steps >= needed[schedule]
+        for temperature in settings.temperatures
+    ]
+    rows = [row for row in rows if found.find(row) is None]
+    own, clock = pipeline.scheduler, TimeLeft(sum(num_steps for _, _, num_steps in rows))
     try:
-        for schedule, scheduler in schedulers.items():
-            pipeline.scheduler = scheduler.for_model(pipeline.model.config)
-            for num_steps in settings.budgets:
-                if num_steps < needed[schedule]:
-                    continue
-                for temperature in settings.temperatures:
-                    if found.find((schedule, temperature, num_steps)) is None:
-                        numbers = _measured(pipeline, task, settings, num_steps, temperature, texts, accelerator)
-                        row = {"schedule": schedule, "temperature": temperature, "num_steps": num_steps, **numbers}
-                        found.add(row)
-                        tell(described(row, task))
+        for schedule, temperature, num_steps in rows:
+            pipeline.scheduler = schedulers[schedule].for_model(pipeline.model.config)
+            numbers = _measured(pipeline, task, settings, num_steps, temperature, texts, accelerator)
+            row = {"schedule": schedule, "temperature": temperature, "num_steps": num_steps, **numbers}
+            found.add(row)
+            tell(f"{described(row, task)} ({clock.after(num_steps):.0f} s left for {name})")
+            if texts and temperature == 1 and not {"bound", "marginal_bound"} & numbers.keys():
+                tell(f"  without a bound: {why_no_bound(pipeline, settings)}")
     finally:
         pipeline.scheduler = own
     return Measured(pipeline, schedulers, found, drawing_options(pipeline, task, 1.0).get("length"))

@@ -215,11 +215,30 @@ def test_padded_texts_of_several_lengths(pipeline_of):
 
 
 @pytest.mark.parametrize(
-    "options", [{"unmasking": "first_hitting"}, {"remasking": {"name": "cap", "rate": 0.1}}, {"unmasking": "margin"}]
+    ("kind", "options", "reason"),
+    [
+        ("none", {"unmasking": "first_hitting"}, "where each step writes a single token"),
+        ("none", {"remasking": {"name": "cap", "rate": 0.1}}, "not of the model's own law"),
+        ("none", {"unmasking": "margin"}, "not of the model's own law"),
+        ("none", {"temperature": 0.5}, "it draws at temperature 0.5, and"),
+        ("vector", {"latent_temperature": 0.5}, "it draws at latent_temperature 0.5, and"),
+        ("continuous", {}, "the marginalised one alone: give `num_proposals`"),
+    ],
 )
-def test_runs_in_another_law_than_the_models_have_no_bound(pipeline_of, options):
-    rows = measured(pipeline_of("none", LaddScheduler(**options)), budgets=(4, 11)).rows  # of 12 tokens
+def test_runs_without_a_bound_have_none_and_say_why(pipeline_of, kind, options, reason):
+    told = []
+    rows = measured(
+        pipeline_of(kind, LaddScheduler(**options)), budgets=(4, 11), num_proposals=0, tell=told.append
+    ).rows  # of 12 tokens
     assert not any("bound" in name for name in rows[0]) and "nats" in rows[0]
+    assert len([line for line in told if line.startswith("  without a bound: ") and reason in line]) == 2
+
+
+def test_the_time_left_is_told_with_each_row_and_ends_at_nothing(pipeline_of):
+    told = []
+    measured(pipeline_of("none"), budgets=(2, 4), num_samples=4, tell=told.append)
+    assert len(told) == 2 and all(line.endswith(" s left for model)") for line in told)
+    assert told[1].endswith("(0 s left for model)")
 
 
 @pytest.mark.parametrize("kind", ["none", "vector"])

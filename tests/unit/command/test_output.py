@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from ladd_hf.cli.output import TimeLeft, nothing_else, printable, say, table
+from ladd_hf.cli.output import ShareDone, nothing_else, printable, say, table
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
@@ -44,16 +44,18 @@ class Terminal(io.StringIO):
 
 
 def test_time_left_is_shown_where_people_see_it(monkeypatch):
-    times = iter([0.0, 10.0, 40.0])
-    monkeypatch.setattr("time.monotonic", lambda: next(times))
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
     monkeypatch.setattr("sys.stderr", Terminal())
-    tell = TimeLeft("Losses")
+    tell = ShareDone("Losses")
+    now = 10.0
     tell(0.25)
+    now = 40.0
     tell(1.0)
     assert sys.stderr.getvalue() == "\rLosses:  25%, 30 s left     \rLosses: 100%, 40 s          \n"
 
 
 def test_time_left_is_not_written_to_a_file(monkeypatch):
     monkeypatch.setattr("sys.stderr", file := io.StringIO())
-    TimeLeft("Losses")(0.5)
+    ShareDone("Losses")(0.5)
     assert file.getvalue() == ""

@@ -1,0 +1,62 @@
+"""A training that is interrupted says what is kept, and goes on; folders without checkpoints do not stay."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from helpers.example_runs import TINY
+from transformers import TrainerCallback
+
+from ladd_hf.cli import train
+from ladd_hf.training.checkpoints import numbered_checkpoints
+
+
+class Interrupting(TrainerCallback):
+    """Ctrl-C at the end of the fourth step."""
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == 4:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def interrupted(ladd, monkeypatch, tmp_path):
+    """Trains with some flags until it is interrupted: what it says, and the folder."""
+
+    def run(*flags):
+        with monkeypatch.context() as patch:
+            patch.setattr(train, "ProgressLines", Interrupting)
+            return ladd("train", *words, *flags), tmp_path / "out"
+
+    words = [*TINY, "--use_cpu", "--max_steps", 6, "--output_dir", tmp_path / "out", "--baseline", "false"]
+    run.words = words
+    return run
+
+
+def test_without_checkpoints_it_says_that_nothing_is_kept_and_leaves_nothing(interrupted):
+    said, folder = interrupted()
+    assert said.code == 130
+    told, last = [line for line in said.err.splitlines() if line][-2:]
+    assert told.startswith("Stopped at step 4 of 6; no step is kept") and "--save_strategy steps" in told
+    assert last == "ladd: stopped."
+    assert not folder.exists() or not list(folder.iterdir())
+
+
+def test_it_goes_on_from_what_it_says_is_kept(interrupted, ladd):
+    flags = ("--save_strategy", "steps", "--save_steps", 3)
+    said, folder = interrupted(*flags)
+    told = re.search(
+        r"Stopped at step 4 of 6; (checkpoint-\d+) is kept in (\S+): the same command with (.*) goes", said.err
+    )
+    assert (said.code, told[1]) == (130, "checkpoint-3")
+    assert [one.name for one in numbered_checkpoints(told[2])] == ["checkpoint-3"]
+    again = ladd("train", *interrupted.words, *flags, *told[3].split())
+    assert again.code == 0, again.err
+    assert (folder / "results.json").exists()
+    assert [one.name for one in numbered_checkpoints(told[2])] == ["checkpoint-6", "checkpoint-3"]
+
+
+def test_a_run_that_writes_no_checkpoints_leaves_no_folder_for_them(interrupted, ladd, tmp_path):
+    assert ladd("train", *interrupted.words).code == 0
+    assert not (tmp_path / "out" / "checkpoints").exists()
