@@ -82,6 +82,17 @@ CHANGES: dict[str, dict[str, str]] = {
         "longer stage 1": """--stages '{"encoder":{"steps":1000}}'""",
         "2 characters a code": "--latent_length 32",
         "8,192 codes": "--codebook_size 8192",
+        "codes' degree-4 schedule": "--latent_noise_schedule '{name: polynomial, degree: 4}'",
+        "2 codes more for the whole text": "--latent_length 18 --global_latents 2",
+        "codes with a network of their own": "--latent_pooling none "
+        """--latent_denoiser '{"name":"separate","num_layers":2}'""",
+        # its teacher takes a third of a step's operations: 600 of these for 800 without
+        "consistency of tokens in the last 600": """--max_steps 2800 --stages '[{"name":"mdlm","steps":1000},"""
+        """{"name":"encoder","steps":300,"objective":{"fully_masked_share":0.6,"quantizer_dropout":0.5}},"""
+        """{"name":"prior","steps":900},{"name":"consistency","objective":{"consistency_min_jump":0.5}}]'""",
+        "Co-LADD, anchors": "python-docs-co.yaml",
+        "Co-LADD, anchors, all that gains": "python-docs-co.yaml --latent_self_conditioning true "
+        f"--adaptive_times true {_OBSCURED}",
     },
     "continuous": {
         "MDLM": "python-docs-mdlm.yaml",

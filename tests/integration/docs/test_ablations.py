@@ -142,3 +142,23 @@ def test_the_table_of_the_gpu_holds_what_was_found():
     }
     head = f"| evaluations | {' | '.join(budgets)} |\n" + "| --- " * (len(budgets) + 1) + "|"
     assert {tuple(cell.strip() for cell in row.strip("|").split("|")) for row in table(head)} == rows
+
+
+def test_the_table_of_latents_alone_holds_what_was_found():
+    names = ("python-docs-di-alone-seed42", "python-docs-di-seed42-again", "python-docs-di-alone-costs")
+    alone, beside, costs = map(result, names)
+    flops = {
+        one["model"]["name"]: {str(row["num_steps"]): row["flops"] for row in one["rows"]} for one in costs["models"]
+    }
+    rows = {
+        "MDLM": (alone["quality"]["MDLM"], "python-docs-di/mdlm"),
+        "Di-LADD, latents beside tokens": (beside["quality"]["Di-LADD sequential"], "python-docs-di/di-ladd"),
+        "Di-LADD, latents alone": (alone["quality"]["Di-LADD sequential"], "python-docs-di-alone/di-ladd"),
+    }
+    cells = {
+        label: [f"{scores[n]['nats']:.2f}, {flops[name][n] / 1e6:.0f}" for n in ("2", "4", "8", "16", "32")]
+        for label, (scores, name) in rows.items()
+    }
+    section = PAGE.partition("## Latents without tokens\n")[2].partition("\n## ")[0]
+    for label, found in cells.items():
+        assert f"| {label} | {' | '.join(found)} |" in section
