@@ -1,0 +1,93 @@
+"""Text models at equal variety of their samples: LADD's runs beside MDLM's of many temperatures.
+
+    python benchmarks/quality_tables.py out/text --data python-docs --name python-docs-temperatures-mdlm --threads 1 \\
+        --batch_size 25 --timing_rounds 0 --judges ngram entropy diversity '{"name": "memorization", "window": 24}' \\
+        --recipes python-docs-mdlm-flops \\
+        --schedules '{path: saved, temperature: 0.8}' '{path: saved, temperature: 0.6}'
+    python benchmarks/equal_variety.py benchmarks/results/python-docs-temperatures-mdlm_quality.json \\
+        benchmarks/results/python-docs-tempered_quality.json --name python-docs-equal-variety
+
+At each number of evaluations a run is compared with what MDLM scores where its samples are as varied, by linear
+interpolation between its temperatures, each training with the baseline's at its seed
+(`ladd_hf.evaluation.equal_variety`). The first model of the first file is the baseline; a model that several files hold
+is read from the first one. `benchmarks/results/NAME.json` gets the result, and `NAME.png` the plot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from quality_tables import RESULTS
+
+from ladd_hf.evaluation import Comparison, EvaluationResults
+from ladd_hf.evaluation.comparison import labels_of
+from ladd_hf.evaluation.equal_variety import at_equal_variety
+from ladd_hf.evaluation.seeds import compared_over_seeds
+from ladd_hf.evaluation.variety_plot import variety_figure
+from ladd_hf.training.run_facts import running_command
+
+MEASURES = ("entropy", "distinct_4", "self_bleu")
+
+
+def joined(files: list[Path]) -> Comparison:
+    """Returns one comparison of the models in all files, over their seeds."""
+    models: dict[str, list[EvaluationResults]] = {}
+    for file in files:
+        for name, found in json.loads(file.read_text())["by_seed"].items():
+            models.setdefault(name, [EvaluationResults.of_data(one) for one in found])
+    return compared_over_seeds(list(models.values()))
+
+
+def found_at_equal_variety(comparison: Comparison) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Returns the comparisons with the first model of all other curves, by measure of variety and label."""
+    first, *others = comparison.results
+    runs = [name for one in others for name in labels_of(one)]
+    return {
+        measure: {
+            run: [one.data() for one in at_equal_variety(comparison, run, labels_of(first), measure)] for run in runs
+        }
+        for measure in MEASURES
+    }
+
+
+def table_row(label: str, found: list[dict[str, Any]], budgets: list[int]) -> str:
+    """Formats a row: the change of perplexity, its standard error, and the entropy, or the side beyond which the
+    baseline has no samples as varied."""
+    cells = []
+    for number in budgets:
+        one = next((one for one in found if one["num_steps"] == number), None)
+        if one is None:
+            cells.append("")
+        elif one["baseline"] is None:
+            cells.append(one["beyond"])
+        else:
+            cells.append(f"{one['change']:+.0%} ± {one['change_stderr']:.0%}".replace("-", "−"))
+    return f"| {label} | {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Writes the result and the plot, and prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser.add_argument("files", nargs="+", type=Path, help="JSON of `quality_tables.py`")
+    parser.add_argument("--name", required=True, help="of the results")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    comparison = joined(options.files)
+    found = found_at_equal_variety(comparison)
+    budgets = sorted({row["num_steps"] for one in comparison.results for row in one.rows})
+    for measure, runs in found.items():
+        print(f"\nChange of perplexity at equal {measure}\n\n| run | {' | '.join(map(str, budgets))} |")
+        print("| --- " * (len(budgets) + 1) + "|")
+        for run, rows in runs.items():
+            print(table_row(run, rows, budgets))
+    stem = options.results / options.name
+    data = {"command": running_command(), "at_equal_variety": found}
+    stem.with_suffix(".json").write_text(json.dumps(data, indent=1) + "\n")
+    variety_figure(comparison).savefig(stem.with_suffix(".png"), dpi=150)
+
+
+if __name__ == "__main__":
+    main()
