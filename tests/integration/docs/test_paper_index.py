@@ -64,7 +64,7 @@ def test_every_setting_it_names_exists():
 
 def test_zero_shot_perplexities_are_measured_on_the_splits_that_the_page_tells():
     (row,) = re.findall(r"^\| PTB, .*zero-shot.*$", PAGE, re.MULTILINE)
-    command, *others = re.findall(r"`(python [^`]*)`", row)
+    command, *others = re.findall(r"`(ladd evaluate [^`]*)`", row)
     assert not others
     first = evaluate_ladd.parse_arguments(command.split()[2:])
     validation, test = re.fullmatch(r".*?`, and so (.*?); (.*?) with `--split test`; .*", row).groups()
