@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -97,6 +98,19 @@ def test_scores_are_those_of_the_result(name):
         cells = [f"{scores[n]['nats']:.2f} ± {scores[n]['nats_stderr']:.2f}" for n in BUDGETS]
         assert row(label, cells) in RESULTS
         assert name == "python-docs" or row(label, cells) in README
+
+
+def test_scores_of_co_ladd_at_temperature_1_are_those_of_the_result():
+    table = json.loads((ROOT / "benchmarks" / "results" / "python-docs-anchors.json").read_text())["table"]
+    ours, mdlm = (
+        [table[model][label][str(n)]["nats"] for n in BUDGETS]
+        for model, label in ((CO, "Co-LADD sequential"), (MDLM, "MDLM"))
+    )
+    cells = [f"{one['mean']:.2f} ± {one['stderr']:.2f}" for one in ours]
+    assert row("Co-LADD sequential", cells) in RESULTS
+    pairs = zip(ours, mdlm, strict=True)
+    changes = [f"{math.exp(one['mean'] - other['mean']) - 1:+.0%}".replace("-", "−") for one, other in pairs]
+    assert row("of Co-LADD, equal evaluations", changes) in RESULTS
 
 
 @pytest.mark.parametrize("name", CHANGES)
