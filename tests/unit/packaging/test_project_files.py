@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from helpers.browser import NAMES, REQUIRED
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
@@ -95,10 +96,20 @@ def test_supported_pythons_are_all_from_the_least_that_is_required_on():
 
 
 def test_the_tests_are_started_by_the_command_of_the_readme():
-    assert commands(GITHUB / "workflows" / "tests.yml") == [".ci/run"]
+    assert commands(GITHUB / "workflows" / "tests.yml")[-1] == ".ci/run"
     pattern = re.search(r"grep -E -- '(.+?)' README\.md", (ROOT / ".ci" / "run").read_text("utf-8"))[1]
     (found,) = (line for line in readme() if re.search(pattern.replace("[[:space:]]", r"\s"), line))
     assert '-e ".[test]" && ' in found and found.endswith("/python -m pytest")
+
+
+def test_the_page_is_tried_in_a_browser_by_the_workflow_and_left_out_without_one_elsewhere():
+    workflow = GITHUB / "workflows" / "tests.yml"
+    assert commands(workflow) == [".ci/chromium", ".ci/run"]
+    (step,) = (step for job in jobs(workflow) for step in job["steps"] if step.get("run") == ".ci/run")
+    assert step["env"] == {REQUIRED: "1"} and REQUIRED not in (ROOT / ".ci" / "run").read_text("utf-8")
+    script = (ROOT / ".ci" / "chromium").read_text("utf-8")
+    assert f"for name in {' '.join(NAMES)};" in script
+    assert REQUIRED in (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 
 
 def readme() -> list[str]:
