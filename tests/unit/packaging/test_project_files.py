@@ -116,6 +116,17 @@ def readme() -> list[str]:
     return (ROOT / "README.md").read_text("utf-8").splitlines()
 
 
+def test_the_wheel_alone_is_imported_and_tried_by_the_workflow_of_the_package():
+    assert commands(GITHUB / "workflows" / "package.yml") == [".ci/package"]
+    script = (ROOT / ".ci" / "package").read_text("utf-8")
+    after = script.split('"$scratch/empty/bin/pip" install', 1)[1]
+    assert re.findall(r"^empty/bin/python (\S+)(.*)$", after, re.MULTILINE) == [
+        ("check_installed.py", ""),
+        ("check_command.py", " empty/bin/ladd"),
+    ]
+    assert all((ROOT / ".ci" / name).is_file() for name in ("check_installed.py", "check_command.py"))
+
+
 # --- forms ---
 
 
