@@ -160,5 +160,5 @@ def test_without_a_browser_the_page_is_left_out_unless_it_has_to_be_tried(monkey
     with pytest.raises(pytest.skip.Exception, match="brings it"):
         chromium()
     monkeypatch.setenv(REQUIRED, "1")
-    with pytest.raises(pytest.fail.Exception, match="brings it .*is set"):
+    with pytest.raises(pytest.fail.Exception, match=r"brings it .*is set"):
         chromium()
