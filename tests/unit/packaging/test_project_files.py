@@ -182,6 +182,13 @@ def test_what_a_page_names_is_there(name):
     assert [one for one in paths if not (ROOT / one.split("::")[0]).exists()] == []
 
 
+def test_what_travels_with_the_project_is_made_by_a_command_that_is_named():
+    page = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    made = {"make_included_pipelines": "src/ladd_hf/included", "result_plot": "docs/pictures/result.png"}
+    for script, path in made.items():
+        assert f"| `python benchmarks/{script}.py" in page and (ROOT / path).exists()
+
+
 def test_the_set_up_of_contributors_has_all_that_the_tests_need():
     page = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
     (extra,) = re.findall(r'pip install -q -c constraints\.txt -e "\.\[(\w+)\]"', page)
