@@ -29,7 +29,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def address(browser, stirred_model):
-    page = build_page(models_of(None, cpu=True) if SAVES else tiny_models(stirred_model))
+    page = build_page(models_of("python-docs-di", cpu=True) if SAVES else tiny_models(stirred_model))
     (address,) = start(page)
     yield address
     page.close(verbose=False)
