@@ -25,7 +25,7 @@ def build_page(models: Models) -> Any:
     with gradio.Blocks(analytics_enabled=False, title="Latent-Augmented Discrete Diffusion") as page:
         gradio.Markdown(
             f"## {models.titles[0]}\nA text comes out of its masks in a few evaluations of the network. Everything "
-            "on this page runs where it was started."
+            f"on this page runs where it was started. {_told(models)}"
         )
         with gradio.Tab("Generate", id="generate"):
             generate_tab(gradio, models)
@@ -35,6 +35,12 @@ def build_page(models: Models) -> Any:
         with gradio.Tab("Infill", id="infill"):
             infill_tab(gradio, models, first)
     return page
+
+
+def _told(models: Models) -> str:
+    """Returns which models these are, in a sentence."""
+    beside = f", beside it `{models.beside_name}`" if models.beside_name else ""
+    return f"The model is `{models.name}`{beside}."
 
 
 def start(page: Any, port: int | None = None, share: bool = False, browser: bool = False) -> list[str]:

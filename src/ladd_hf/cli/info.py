@@ -26,7 +26,7 @@ _SMALL = ["*.json", "README.md"]  # files that are read
 _LARGE = ["*tokenizer.json"]
 _OF_MODELS = (*LaddScheduler.OF_THE_MODEL, "table")  # not options of a schedule
 _SCHEDULERS = (LaddJointScheduler, LaddSequentialScheduler, LaddTunedScheduler, LaddScheduler)
-_OF_SCORES = ("num_steps", "temperature", "stderr")
+_OF_SCORES = ("num_steps", "temperature", "latent_temperature", "stderr")
 _ROW = re.compile(r"^\| (.+?) \| (.*) \|$", re.MULTILINE)
 _FENCED = re.compile(r"^(`{3,})\w*\n(.*?)\n\1$", re.MULTILINE | re.DOTALL)
 
@@ -183,6 +183,7 @@ def _rows(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for number, score in enumerate(document["scores"]):
         error = f" ± {score['stderr']:.4f}" if "stderr" in score else ""
         drawn = f", temperature {score['temperature']:g}" if "temperature" in score else ""
+        drawn += f", {score['latent_temperature']:g} of latents" if "latent_temperature" in score else ""
         yield "" if number else "scores", f"{score['value']:.4f}{error}  {score['metric']}, {score['dataset']}{drawn}"
 
 

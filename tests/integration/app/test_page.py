@@ -49,6 +49,12 @@ def test_it_listens_on_loopback_alone(page, address):
 
 
 @needs_gradio
+def test_it_says_which_models_it_is_with(page):
+    heading = next(block.value for block in page.blocks.values() if type(block).__name__ == "Markdown")
+    assert "The model is `models/own`, beside it `models/mdlm`." in heading
+
+
+@needs_gradio
 def test_a_port_that_is_taken_is_named(stirred_model, page, address):
     with pytest.raises(ValueError, match=f"Port {page.server_port} is taken"):
         start(build_page(tiny_models(stirred_model)), page.server_port)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 
 import pytest
 from helpers.pages import letters
@@ -22,8 +24,15 @@ def started(monkeypatch):
         def __init__(self, models):
             self.models = models
 
-        def block_thread(self):
+        @property
+        def is_running(self):
             found.append("waits")
+            if len(found) > 3:
+                raise KeyboardInterrupt
+            return True
+
+        def close(self, verbose):
+            found.append("closed")
 
     def start(page, port, share, browser):
         found.append((page.models, port, share, browser))
@@ -42,12 +51,12 @@ def trained(stirred_model, tmp_path, monkeypatch):
         letters(stirred_model(kind)).save_pretrained(f"out/sawtooth-di/{name}")
 
 
-def test_it_starts_as_asked(started, trained):
+def test_it_starts_as_asked_and_is_closed_by_an_interrupt(started, trained):
     words = ["demo", "out/sawtooth-di/di-ladd", "--port", "7999", "--no-browser", "--cpu"]
     result = CliRunner().invoke(app, words)
-    assert result.exit_code == 0, result.output
-    (models, port, share, browser), last = started
-    assert last == "waits" and result.stdout == "http://127.0.0.1:7999/ (until Ctrl-C)\n"
+    assert result.exit_code == 130 and result.stderr == "ladd: stopped.\n", result.output
+    (models, port, share, browser), *waited, last = started
+    assert set(waited) == {"waits"} and last == "closed" and result.stdout == "http://127.0.0.1:7999/ (until Ctrl-C)\n"
     assert (port, share, browser) == (7999, False, False)
     assert models.titles == ("di-ladd", "mdlm") and models.beside.model.config.latent_type == "none"
 
@@ -72,6 +81,44 @@ def test_the_included_model_is_the_default_with_its_mdlm(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     models = models_of(None, cpu=True)
     assert (models.name, models.beside_name, models.cpu) == ("python-docs-di", "python-docs-mdlm", True)
+
+
+@pytest.fixture
+def trainings(stirred_model, tmp_path, monkeypatch):
+    """Saves a pipeline in a folder below `out`, a minute after the one before."""
+    monkeypatch.chdir(tmp_path)
+    saved = []
+
+    def train(folder, kind="vector", tokenizer=True):
+        letters(stirred_model(kind), tokenizer=tokenizer).save_pretrained(f"out/{folder}")
+        saved.append(folder)
+        os.utime(f"out/{folder}/model_index.json", times=(60 * len(saved),) * 2)
+
+    return train
+
+
+def test_the_newest_model_of_texts_in_out_is_the_default(started, trainings):
+    trainings("own-texts/di-ladd")
+    trainings("own-texts/mdlm", "none")
+    assert models_of(None, cpu=True).titles == ("di-ladd", "mdlm")
+    trainings("adapted")
+    trainings("sawtooth-di/di-ladd", tokenizer=False)
+    result = CliRunner().invoke(app, ["demo", "--no-browser", "--cpu"])
+    assert result.exit_code == 130, result.output
+    models = started[0][0]
+    assert models.name == os.path.join("out", "adapted") and models.beside is None
+    first, last = result.stdout.splitlines()
+    assert first.startswith(f"{models.name} is the newest") and "ladd demo python-docs-di" in first
+    assert last.startswith("http://")
+
+
+def test_what_has_no_texts_or_cannot_be_read_is_not_the_default(trainings):
+    trainings("sawtooth-di/di-ladd", tokenizer=False)
+    trainings("sawtooth-di/mdlm", "none")
+    for folder, index in (("cut", "{"), ("list", "[]"), ("another", "{}"), ("odd", '{"tokenizer": null}')):
+        Path("out", folder).mkdir()
+        Path("out", folder, "model_index.json").write_text(index)
+    assert models_of(None, cpu=True).name == "python-docs-di"
 
 
 @pytest.mark.parametrize("words", [["nowhere"], ["nowhere", "--beside", "neither"]])

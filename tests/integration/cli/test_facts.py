@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 import yaml
 from helpers.training import texts as rows
 from huggingface_hub import HfApi, RepoUrl
 
-from ladd_hf import LaddSequentialScheduler
+from ladd_hf import LaddSequentialScheduler, included_pipeline
 from ladd_hf.cli.command_line import _OF_THE_HUB, loading, refusing
 from ladd_hf.cli.recipe_files import CONFIGS
 from ladd_hf.training.model_card import Conditions, SampleScores
@@ -55,6 +57,17 @@ def test_people_read_the_same_facts(ladd, pipeline):
     assert "kind           Di-LADD" in said.lines and f"command        {COMMAND}" in said.lines
     assert "schedule       LaddSequentialScheduler with latent_share 0.75" in said.lines
     assert any(line.endswith("1.5000  nats (sequential, num_steps=2), letters, temperature 1") for line in said.lines)
+
+
+def test_an_included_pipeline_tells_the_scores_of_its_own_weights_and_temperatures(ladd):
+    card = (Path(included_pipeline("python-docs-di")) / "README.md").read_text()
+    (told,) = re.findall(r"## As it is here\n.*?\| nats per character \| (.*?) \|\n", card, re.DOTALL)
+    document = ladd("info", "python-docs-di", "--json").document
+    scores = [one for one in document["scores"] if one["metric"].startswith("nats per character")]
+    assert [f"{one['value']:.2f} ± {one['stderr']:.2f}" for one in scores] == told.split(" | ")
+    assert {(one["temperature"], one["latent_temperature"]) for one in document["scores"]} == {(0.6, 0.6)}
+    assert document["training"]["command"].startswith("ladd train python-docs-di ")
+    assert any(line.endswith(", temperature 0.6, 0.6 of latents") for line in ladd("info", "python-docs-di").lines)
 
 
 def test_a_model_without_a_card_tells_what_its_configuration_says(ladd, models):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 from helpers.ladd_runs import folder_of_a_reader, run_small
@@ -21,10 +22,12 @@ def shown(monkeypatch):
     found = []
 
     class Page:
+        is_running = False  # as if it had been closed at once
+
         def __init__(self, models):
             found.append(models)
 
-        def block_thread(self):
+        def close(self, verbose):
             pass
 
     monkeypatch.setattr(ladd_hf.cli.demo, "build_page", Page)
@@ -40,6 +43,6 @@ def test_they_run_in_order(shown, tmp_path, monkeypatch):
     assert (tmp_path / "out" / "own-texts" / "di-ladd" / "model_index.json").is_file()
     assert "step 8 of 8" in said["generate"]
     assert re.findall(r"^(\d)  the file ", said["generate"], re.MULTILINE) == ["1", "2", "3", "4"]
-    assert shown[0].titles == ("python-docs-di", "python-docs-mdlm")
+    assert Path(shown[0].name) == Path("out", "own-texts", "di-ladd")  # what the first command trained
     results = {path.stem for path in (tmp_path / "out" / "evaluation").glob("python-docs-*.json")}
     assert results == {"python-docs-di", "python-docs-mdlm"} and all(name in said["evaluate"] for name in results)

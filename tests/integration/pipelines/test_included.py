@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors import safe_open
 
 from ladd_hf import LaddPipeline, included_pipeline, included_pipelines
 from ladd_hf.data import load_corpus
 from ladd_hf.tasks import TextTask
+from ladd_hf.utils.digests import fingerprint
 
 NAMES = ("python-docs-di", "python-docs-mdlm")
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -47,6 +51,42 @@ def test_it_is_small_and_in_bfloat16(folder):
     with safe_open(folder / "model" / "model.safetensors", "pt") as weights:
         types = {weights.get_slice(name).get_dtype() for name in weights.keys()}  # noqa: SIM118
     assert "BF16" in types and types <= {"BF16", "F32", "I64", "BOOL"}
+
+
+@pytest.fixture
+def record(folder):
+    """What was measured of it, as `benchmarks/make_included_pipelines.py` left it."""
+    return json.loads((ROOT / "benchmarks" / "results" / f"included-{folder.name}.json").read_text())
+
+
+def test_what_was_measured_is_of_these_weights_at_these_temperatures(folder, record):
+    pipe = LaddPipeline.from_pretrained(folder, dtype=torch.float32)
+    assert record["model"]["fingerprint"] == fingerprint(pipe.model)
+    found = record["model"]["scheduler"]
+    assert {name: pipe.scheduler.config[name] for name in found if "temperature" in name or name == "path"} == {
+        name: value for name, value in found.items() if "temperature" in name or name == "path"
+    }
+
+
+def test_the_metadata_of_its_card_is_the_table_of_its_text(folder, record):
+    card = (folder / "README.md").read_text()
+    section = card.split("## As it is here\n")[1].split("\n## ")[0]
+    told = {row[0]: row[1:] for row in (line.strip("| ").split(" | ") for line in section.splitlines() if "|" in line)}
+    results = ModelCard(card).data.eval_results
+    kinds = {"nats per character": "{:.2f} ± {:.2f}", "unigram entropy in nats": "{:.2f}"}
+    rows = {kind: [one for one in results if one.metric_name.startswith(f"{kind} (")] for kind in kinds}
+    assert sum(map(len, rows.values())) == len(results)
+    nats, entropies = (
+        [kind.format(one.metric_value, one.metric_args["stderr"]) for one in rows[name]] for name, kind in kinds.items()
+    )
+    assert (told["nats per character"], told["entropy"]) == (nats, entropies)
+    scheduler = record["model"]["scheduler"]
+    for name in kinds:
+        assert [str(one.metric_args["num_steps"]) for one in rows[name]] == told["evaluations"]
+        assert {one.metric_args["temperature"] for one in rows[name]} == {scheduler["temperature"]} != {1.0}
+        assert {one.metric_args.get("latent_temperature", 1.0) for one in rows[name]} == {
+            scheduler["latent_temperature"]
+        }
 
 
 def test_its_card_shows_how_to_load_it_and_what_the_rounded_weights_score(folder):

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from helpers.browser import REQUIRED, chromium
 from helpers.pages import TEXT, tiny_models
 
 from ladd_hf.app import build_page, start
@@ -21,40 +20,36 @@ from ladd_hf.cli.demo import models_of
 PICTURES = Path(__file__).resolve().parents[3] / "docs" / "pictures"
 OWN = "#pane-0 .ladd-text"  # of the model whose latents are shown
 SAVES = os.environ.get("LADD_SCREENSHOTS") == "1"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-MISSING = [name for name in ("gradio", "playwright") if find_spec(name) is None]
-
-pytestmark = [
-    pytest.mark.skipif(
-        bool(MISSING), reason=f'{", ".join(MISSING)} not installed: `pip install "ladd_hf[test]"` brings it'
-    ),
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: `apt-get install chromium` brings it"),
-]
 
 
 @pytest.fixture(scope="module")
-def address(stirred_model):
-    page = build_page(models_of(None, cpu=True) if SAVES else tiny_models(stirred_model))
+def browser():
+    return chromium()
+
+
+@pytest.fixture(scope="module")
+def address(browser, stirred_model):
+    page = build_page(models_of("python-docs-di", cpu=True) if SAVES else tiny_models(stirred_model))
     (address,) = start(page)
     yield address
     page.close(verbose=False)
 
 
 @pytest.fixture(scope="module")
-def tab(address):
+def tab(browser, address):
     """The opened page, which notes its requests in `asked` and its errors in `failed`."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        opened = browser.new_page(viewport={"width": 1200, "height": 800})
+        window = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        opened = window.new_page(viewport={"width": 1200, "height": 800})
         opened.set_default_timeout(20_000)
         opened.asked, opened.failed = [], []
         opened.on("request", lambda request: opened.asked.append(request.url))
         opened.on("pageerror", lambda error: opened.failed.append(str(error)))
         opened.goto(address)
         yield opened
-        browser.close()
+        window.close()
 
 
 def wait_for(tab, place, pattern):
@@ -156,3 +151,14 @@ def test_nothing_was_asked_of_another_machine_and_no_script_failed(tab, address)
     asked = [url for url in tab.asked if urlsplit(url).scheme not in ("data", "blob")]
     assert asked and {urlsplit(url).netloc for url in asked} == {urlsplit(address).netloc}
     assert tab.failed == []
+
+
+def test_without_a_browser_the_page_is_left_out_unless_it_has_to_be_tried(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("CI", "true")  # which .ci/run sets
+    monkeypatch.delenv(REQUIRED, raising=False)
+    with pytest.raises(pytest.skip.Exception, match="brings it"):
+        chromium()
+    monkeypatch.setenv(REQUIRED, "1")
+    with pytest.raises(pytest.fail.Exception, match=r"brings it .*is set"):
+        chromium()

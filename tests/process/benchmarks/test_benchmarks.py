@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 
+import torch
 from helpers.benchmark_runs import run_benchmark
+from huggingface_hub import ModelCard
+
+from ladd_hf import LaddPipeline
 
 
 def test_text_ablations_tell_what_the_latents_give_away(tmp_path):
@@ -70,3 +75,27 @@ def test_the_table_of_text_trains_each_run_once(tmp_path):
     score = found["table"]["python-docs-mdlm"]["MDLM"]["4"]["nats"]
     assert set(score["by_seed"]) == {"7", "8"} and score["stderr"] > 0
     assert all(run["facts"]["hardware"].endswith(" 1 threads") for run in found["runs"].values())
+
+
+def test_included_pipelines_are_made_by_one_command_and_their_cards_by_another(tmp_path):
+    target = tmp_path / "included"
+    tiny = "--hidden_size 32 --num_hidden_layers 1 --max_steps 4 --warmup_steps 1 --per_device_train_batch_size 4"
+    tiny += " --num_samples 4 --num_eval_sequences 4 --nelbo_proposals 2 --judge_order 2 --judge_characters 10000"
+    flags = ["--folder", tmp_path / "runs", "--target", target, "--threads", "1", "--budgets", "2"]
+    made = run_benchmark("make_included_pipelines", *flags, *tiny.split())
+    assert made.returncode == 0, made.stderr[-3000:]
+    cards = {}
+    for name, temperature in (("python-docs-di", 0.6), ("python-docs-mdlm", 0.8)):
+        pipe = LaddPipeline.from_pretrained(target / name)
+        assert pipe.model.dtype == torch.bfloat16 and pipe.scheduler.config.temperature == temperature
+        assert re.fullmatch("[a-z ]{64}", pipe(num_steps=2).texts[0])
+        (row,) = json.loads((target / f"included-{name}.json").read_text())["rows"]
+        cards[name] = (target / name / "README.md").read_text()
+        results = ModelCard(cards[name]).data.eval_results
+        assert [one.metric_value for one in results] == [row["nats"], row["entropy"]]
+        assert {one.metric_args["temperature"] for one in results} == {temperature}
+        assert f"| nats per character | {row['nats']:.2f} ± " in cards[name] and f"\nladd train {name}" in cards[name]
+        (target / name / "README.md").write_text(cards[name].replace(f"| {row['nats']:.2f} ± ", "| 0.00 ± "))
+    again = run_benchmark("make_included_pipelines", "--cards", "--target", target)
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert {name: (target / name / "README.md").read_text() for name in cards} == cards

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from helpers.browser import NAMES, REQUIRED
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
@@ -95,14 +96,35 @@ def test_supported_pythons_are_all_from_the_least_that_is_required_on():
 
 
 def test_the_tests_are_started_by_the_command_of_the_readme():
-    assert commands(GITHUB / "workflows" / "tests.yml") == [".ci/run"]
+    assert commands(GITHUB / "workflows" / "tests.yml")[-1] == ".ci/run"
     pattern = re.search(r"grep -E -- '(.+?)' README\.md", (ROOT / ".ci" / "run").read_text("utf-8"))[1]
     (found,) = (line for line in readme() if re.search(pattern.replace("[[:space:]]", r"\s"), line))
     assert '-e ".[test]" && ' in found and found.endswith("/python -m pytest")
 
 
+def test_the_page_is_tried_in_a_browser_by_the_workflow_and_left_out_without_one_elsewhere():
+    workflow = GITHUB / "workflows" / "tests.yml"
+    assert commands(workflow) == [".ci/chromium", ".ci/run"]
+    (step,) = (step for job in jobs(workflow) for step in job["steps"] if step.get("run") == ".ci/run")
+    assert step["env"] == {REQUIRED: "1"} and REQUIRED not in (ROOT / ".ci" / "run").read_text("utf-8")
+    script = (ROOT / ".ci" / "chromium").read_text("utf-8")
+    assert f"for name in {' '.join(NAMES)};" in script
+    assert REQUIRED in (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+
+
 def readme() -> list[str]:
     return (ROOT / "README.md").read_text("utf-8").splitlines()
+
+
+def test_the_wheel_alone_is_imported_and_tried_by_the_workflow_of_the_package():
+    assert commands(GITHUB / "workflows" / "package.yml") == [".ci/package"]
+    script = (ROOT / ".ci" / "package").read_text("utf-8")
+    after = script.split('"$scratch/empty/bin/pip" install', 1)[1]
+    assert re.findall(r"^empty/bin/python (\S+)(.*)$", after, re.MULTILINE) == [
+        ("check_installed.py", ""),
+        ("check_command.py", " empty/bin/ladd"),
+    ]
+    assert all((ROOT / ".ci" / name).is_file() for name in ("check_installed.py", "check_command.py"))
 
 
 # --- forms ---
@@ -158,6 +180,13 @@ def test_what_a_page_names_is_there(name):
     page = (ROOT / name).read_text("utf-8")
     paths = [one for text in re.findall(r"`([^`\n]+)`", page) for one in text.split() if re.match(PLACES, one)]
     assert [one for one in paths if not (ROOT / one.split("::")[0]).exists()] == []
+
+
+def test_what_travels_with_the_project_is_made_by_a_command_that_is_named():
+    page = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    made = {"make_included_pipelines": "src/ladd_hf/included", "result_plot": "docs/pictures/result.png"}
+    for script, path in made.items():
+        assert f"| `python benchmarks/{script}.py" in page and (ROOT / path).exists()
 
 
 def test_the_set_up_of_contributors_has_all_that_the_tests_need():
