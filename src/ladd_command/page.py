@@ -18,7 +18,10 @@ def add_to(app: typer.Typer) -> None:
 def demo(
     model: Annotated[
         str | None,
-        typer.Argument(metavar="MODEL", help="Folder or repository of a pipeline; the included one by default."),
+        typer.Argument(
+            metavar="MODEL",
+            help="Folder or repository of a pipeline; the newest of texts in out/, or the included one.",
+        ),
     ] = None,
     beside: Annotated[
         str | None,

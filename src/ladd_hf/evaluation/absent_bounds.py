@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from ..pipelines import LaddPipeline
-from ..schedulers import LaddScheduler
 from .settings import EvaluationSettings
 
 
 def why_no_bound(pipeline: LaddPipeline, settings: EvaluationSettings) -> str:
     """Returns why `run_bounds` found none for the pipeline's scheduler."""
-    scheduler = cast(LaddScheduler, pipeline.scheduler)
+    scheduler = pipeline.scheduler
     if not hasattr(pipeline.model, "nelbo"):
         return "the model has no `nelbo`"
     if getattr(pipeline.model.config, "latent_self_conditioning", False):
