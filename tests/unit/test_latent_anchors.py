@@ -68,6 +68,26 @@ def test_without_context_the_prediction_is_the_posterior_by_bayes_rule(tiny_mode
     assert output.latent_anchors is anchors.points
 
 
+def test_without_snapping_the_mean_is_the_integral_over_latents_near_their_anchors(tiny_model):
+    """By quadrature over the plane; the head starts at zero, so that the model knows nothing but its anchors."""
+    options = {"latent_prediction_type": {"name": "anchors", "count": 6, "snap": False}, "latent_dim": 2}
+    model = tiny_model("anchors", **options)
+    anchors, t = model.latent_anchors, torch.tensor([1.0, 0.7, 0.3, 0.05])
+    noisy = torch.randn(4, 4, 2, generator=torch.Generator().manual_seed(0))
+    line = torch.linspace(-7, 7, 401, dtype=torch.float64)
+    plane = torch.cartesian_prod(line, line)
+    near = Normal(anchors.points, anchors.spread.sqrt()).log_prob(plane[:, None]).sum(-1)
+    prior = (anchors.log_frequencies + near).logsumexp(-1)
+    share = (1e-4 + (1 - 2e-4) * (1 - t.double()).sqrt())[:, None, None, None]
+    density = Normal(share.sqrt() * plane, (1 - share).sqrt()).log_prob(noisy[:, :, None]).sum(-1)
+    expected = (prior + density).softmax(-1) @ plane
+    prediction = model(torch.randint(1, 10, (4, 12)), noisy, t, t).latent_prediction
+    found = model.latent_channel.estimate(prediction, noisy, t)
+    torch.testing.assert_close(found, expected.float(), rtol=1e-4, atol=1e-4)
+    points = prediction.softmax(-1) @ anchors.points
+    assert (found - points).abs().max() > 0.1, "else nothing was shown"
+
+
 def test_frequencies_are_the_shares_of_the_latents(tiny_model):
     anchors = tiny_model("anchors").latent_anchors
     points = torch.cat([vectors(900) * 0.01, vectors(100) * 0.01 + 4])

@@ -232,21 +232,28 @@ def distance(one, other):
     return float(((one @ directions).sort(0).values - (other @ directions).sort(0).values).abs().mean())
 
 
+def component(latents):
+    return torch.cdist(latents, CENTRES).argmin(1)
+
+
 @pytest.mark.parametrize("teacher", ["average", "data"])
-def test_one_evaluation_of_a_distilled_network_is_much_nearer_to_64_than_one_of_its_teacher(teacher):
-    student, exactly = Student(), Mixture()
-    optimizer = torch.optim.Adam(student.network.parameters(), lr=3e-3)
+def test_one_evaluation_of_a_distilled_network_leads_where_64_of_its_teacher_lead(teacher):
+    """From the same noise to the same component, some 2 apart, and on average no farther from its latents than these
+    are spread. One evaluation of the teacher leads to the middle, 0.8 away; two samples of the law are 0.05 apart."""
+    student, exactly, rate = Student(), Mixture(), 2e-2
+    optimizer = torch.optim.Adam(student.network.parameters(), lr=rate)
     for step in range(400):
         loss = loss_of(student, 128, 128 * step, exactly, meanflow_teacher=teacher, meanflow_start_share=0.5)
         optimizer.zero_grad()
         loss.total.backward()
         optimizer.step()
         for group in optimizer.param_groups:
-            group["lr"] = 3e-3 * (1 - step / 400)
+            group["lr"] = rate * (1 - step / 400)
     many = written(exactly, 64, told=False)
-    for steps in (1, 2):
-        before, after = (distance(written(one, steps, one is student), many) for one in (exactly, student))
-        assert after < 0.6 * before
+    for steps, most in ((1, 1.5 * SPREAD), (2, SPREAD)):
+        found = written(student, steps, told=True)
+        assert distance(found, many) < most < distance(written(exactly, steps, told=False), many)
+        assert (component(found) == component(many)).double().mean() > 0.9
 
 
 @pytest.mark.parametrize("prediction", ["sample", "epsilon", "v", {"name": "preconditioned", "data_std": 0.7}], ids=str)

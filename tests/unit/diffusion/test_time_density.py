@@ -88,6 +88,17 @@ def test_the_variance_falls_to_that_of_the_best_density():
     assert float(weights.max()) <= 10
 
 
+def test_it_follows_a_loss_that_moves():
+    """What it has seen of one half fades while as many steps see the other."""
+    histogram, ends = TimeHistogram(), torch.arange(NUM_BINS) / NUM_BINS
+    for half in (ends < 0.5, ends >= 0.5):
+        for _ in range(400):
+            density = histogram.density("cpu")
+            histogram.update(density.moments(ends, half.double()))
+    later = histogram.density("cpu").shares[ends >= 0.5].sum()
+    assert later > 0.75
+
+
 def test_without_a_loss_anywhere_it_stays_even():
     torch.testing.assert_close(adapted(torch.zeros_like).shares, TimeDensity.even().shares)
 

@@ -36,11 +36,10 @@ def signal_variance(t):
     return 1e-4 + (1 - 2e-4) * math.sqrt(1 - t)
 
 
-def posterior(noisy, t, spread=0.0):
+def posterior(noisy, t):
     """log p(k | y_t) `(..., K)` by Bayes' rule, from the densities themselves."""
     a2 = signal_variance(t)
-    std = math.sqrt(1 - a2 + a2 * spread)
-    density = Normal(math.sqrt(a2) * POINTS, std).log_prob(noisy[..., None, :].double()).sum(-1)
+    density = Normal(math.sqrt(a2) * POINTS, math.sqrt(1 - a2)).log_prob(noisy[..., None, :].double()).sum(-1)
     return (SHARES.log() + density).log_softmax(-1)
 
 
@@ -90,6 +89,22 @@ def test_the_first_step_of_a_regression_is_one_vector_and_that_of_anchors_a_draw
     means = Anchors(POINTS).mean(posterior(noisy, 1.0), noisy, torch.full((500,), signal_variance(1.0)))
     torch.testing.assert_close(means[:, 0], (SHARES @ POINTS).expand(500, 2), rtol=0, atol=0.05)
     assert len(run(1, count=500).unique(dim=0)) == len(POINTS)
+
+
+@pytest.mark.parametrize("spread", [0.3, 0.05])
+@pytest.mark.parametrize("t", [1.0, 0.7, 0.3, 0.05])
+def test_the_mean_of_latents_near_their_anchors_is_the_integral_over_them(t, spread):
+    """By quadrature: a Gaussian around each anchor, times the density of y_t at each point of the plane."""
+    line = torch.linspace(-5, 5, 401, dtype=torch.float64)
+    plane, a2 = torch.cartesian_prod(line, line), signal_variance(t)
+    prior = (SHARES.log() + Normal(POINTS, math.sqrt(spread)).log_prob(plane[:, None]).sum(-1)).logsumexp(-1)
+    _, noisy = noised(8, t)
+    density = Normal(math.sqrt(a2) * plane, math.sqrt(1 - a2)).log_prob(noisy).sum(-1)  # (8, all points)
+    expected = (prior + density).softmax(-1) @ plane
+    channel = AnchoredLatents(SCHEDULE, 2, anchors=Anchors(POINTS, spread))
+    times = torch.full((8,), t, dtype=torch.float64)
+    law = SHARES.log() + channel.anchors.log_likelihoods(noisy, torch.full((8,), a2))
+    torch.testing.assert_close(channel.estimate(law, noisy, times)[:, 0], expected, rtol=1e-6, atol=1e-6)
 
 
 def test_an_output_without_anchors_is_refused_in_a_sentence():
