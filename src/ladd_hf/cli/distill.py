@@ -49,6 +49,9 @@ class DistillArguments:
 
     pipeline: str = field(metadata={"help": "Folder or repository of a pipeline; may be given as the first argument."})
     data: str = field(metadata={"help": "A known corpus, 'user/name' on the Hub, or local files."})
+    data_config: str | None = field(
+        default=None, metadata={"help": "Configuration of a data set of the Hub, if it has several."}
+    )
     text_column: str = field(default="text", metadata={"help": "The column with the texts, of files and the Hub."})
     num_eval_sequences: int = field(default=0, metadata={"help": "Held-out sequences for the bound; 0: none."})
 
@@ -100,7 +103,7 @@ def main(argv: list[str]) -> None:
         check_kind(run.pipeline, pipeline.model.config)
         pipeline = _jumping(pipeline)
         of_texts: dict[str, Any] = {} if run.data == "sawtooth" else {"text_column": run.text_column}
-        task = task_for(pipeline, run.data, **of_texts)
+        task = task_for(pipeline, run.data, data_config=run.data_config, **of_texts)
         count = training.max_steps * training.train_batch_size * training.world_size
         held_out = task.eval_dataset(run.num_eval_sequences, training.seed) if run.num_eval_sequences else None
         trainer = LaddTrainer(

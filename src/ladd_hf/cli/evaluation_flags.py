@@ -31,7 +31,10 @@ RANGES = {
 }
 TO_OUTPUT = "-"  # a file name that stands for standard output
 # Flags of the texts, which `task_for` takes, and of the settings, under their own names.
-OF_TEXTS = ("split", "text_column", "length", "packing", "separator", "special_tokens", "judge_characters")
+OF_TEXTS = (
+    *("split", "data_config", "text_column", "length", "packing", "separator", "special_tokens"),
+    "judge_characters",
+)
 OF_SETTINGS = (
     *("budgets", "temperatures", "num_samples", "batch_size", "num_texts", "num_proposals", "proposal_width"),
     *("num_sequences", "timing_rounds", "seed"),
@@ -50,6 +53,9 @@ class EvaluationArguments:
             "help": "Part of the corpus that is held out; by default 'test', else 'validation', or, without samples, "
             "all of your own file."
         },
+    )
+    data_config: str | None = field(
+        default=None, metadata={"help": "Configuration of a data set of the Hub, if it has several."}
     )
     text_column: str = field(default="text", metadata={"help": "The column with the texts, of files and the Hub."})
     length: int | None = field(default=None, metadata={"help": "Tokens of a block; the model's longest if not given."})

@@ -77,6 +77,9 @@ class RunArguments:
     eos_token: str | None = field(
         default=None, metadata={"help": "Token of its vocabulary that ends texts, if not the default."}
     )
+    data_config: str | None = field(
+        default=None, metadata={"help": "Configuration of a data set of the Hub, if it has several."}
+    )
     text_column: str = field(default="text", metadata={"help": "Column with the texts, of files and of the Hub."})
     sample_by: str = field(
         default="document",
@@ -379,6 +382,11 @@ def check_fit(run: RunArguments, model: _Model, training: LaddTrainingArguments)
     if not run.data:
         raise ValueError(
             "The recipe is for texts of your own, and none are given: name a file or a folder of them with --data."
+        )
+    if run.data == "sawtooth" and run.data_config is not None:
+        raise ValueError(
+            f"`data_config` is {run.data_config!r}, a configuration of a data set of the Hub, and the data are the "
+            "sawtooth: leave it out, or name one as `data`."
         )
     padded = run.packing == "pad"
     if run.truncate and not padded:

@@ -46,6 +46,9 @@ class TuneArguments:
     )
     output: str = field(default="out/tuned", metadata={"help": "Folder for the pipeline with its tuned schedule."})
     split: str | None = field(default=None, metadata={"help": "Part of the corpus that is held out, as in evaluate."})
+    data_config: str | None = field(
+        default=None, metadata={"help": "Configuration of a data set of the Hub, if it has several."}
+    )
     text_column: str = field(default="text", metadata={"help": "The column with the texts, of files and the Hub."})
     num_texts: int = field(default=64, metadata={"help": "Held-out texts by which the losses are measured."})
     seed: int = 0
@@ -71,7 +74,7 @@ def held_out(pipeline: LaddPipeline, arguments: TuneArguments) -> list[dict[str,
     of_texts: dict[str, Any] = (
         {} if arguments.data == "sawtooth" else {"split": split, "text_column": arguments.text_column}
     )
-    task = task_for(pipeline, arguments.data, num_samples=0, **of_texts)
+    task = task_for(pipeline, arguments.data, num_samples=0, data_config=arguments.data_config, **of_texts)
     return [dict(row) for row in task.eval_dataset(arguments.num_texts, arguments.seed)]
 
 
