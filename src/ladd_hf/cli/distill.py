@@ -22,12 +22,13 @@ from ..training.arguments import LaddTrainingArguments
 from ..training.run_folders import set_aside
 from ..training.trainer import LaddTrainer
 from ..utils.number_ranges import COUNT, COUNT_OR_ZERO
-from .command_line import CommandLine, check_flags, check_output_folder, loading, named, refuse, refusing
+from .command_line import CommandLine, check_flags, check_output_folder, loading, named, refusing
 from .interruption import tidied
 from .pipelines import model_source, quiet_libraries
 from .reporting import ProgressLines
+from .run_results import RESULTS, refuse_earlier, save_results, told_bounds
 
-RESULTS = ("pipeline",)
+MADE = "pipeline"  # by a run in its folder
 # A fifth of the run warms the derivative up.
 STAGE = {"name": "meanflow", "ramps": {"meanflow_tangent": {"steps": 0.2}}}
 _DEFAULTS = {
@@ -64,11 +65,7 @@ def parse_arguments(argv: list[str]) -> tuple[DistillArguments, LaddTrainingArgu
     check_flags(run, {"num_eval_sequences": COUNT_OR_ZERO})
     check_flags(training, {"max_steps": COUNT})
     check_output_folder("--output_dir", training.output_dir)
-    if (Path(training.output_dir) / RESULTS[0]).exists() and not training.start_anew:
-        refuse(
-            f"{training.output_dir} already holds a distilled pipeline: give another --output_dir, or --start_anew, "
-            "which moves it aside."
-        )
+    refuse_earlier(training, "distilled", (MADE,))
     if not training.stages:
         training.stages = [STAGE]
     return run, training
@@ -115,17 +112,24 @@ def main(argv: list[str]) -> None:
             callbacks=[ProgressLines()],
         )
     trainer.remove_callback(PrinterCallback)
+    bounds = {}
+    if held_out is not None and not trainer.is_fsdp_enabled:  # which prepares model and optimiser together, later
+        with refusing():
+            bounds["before"] = trainer.evaluate()
     folder = Path(str(training.output_dir))
     if training.start_anew:
         with training.main_process_first(local=False, desc="moving an earlier run aside"):
-            set_aside(folder, also=RESULTS)
+            set_aside(folder, also=(MADE, RESULTS))
     with tidied(trainer), refusing():
         trainer.train()
     if held_out is not None:
-        trainer.evaluate()
-    trainer.save_pipeline(str(folder / RESULTS[0]), pipeline.scheduler)
+        bounds["after"] = trainer.evaluate()
+    trainer.save_pipeline(str(folder / MADE), pipeline.scheduler)
     if training.process_index == 0:
-        print(f"pipeline in {folder / RESULTS[0]}; next, try: ladd generate {folder / RESULTS[0]} --steps 2")
+        save_results(trainer, bounds, {MADE: folder / MADE})
+        if bounds:
+            print(told_bounds(bounds, training))
+        print(f"pipeline in {folder / MADE}; next, try: ladd generate {folder / MADE} --steps 2")
 
 
 def _jumping(pipeline: LaddPipeline) -> LaddPipeline:

@@ -131,7 +131,12 @@ class EvaluationArguments:
     results: str = field(default="out/evaluation", metadata={"help": "Folder for JSON, table and plot."})
     json: str | None = field(
         default=None,
-        metadata={"help": "A single file for the results of all models as JSON; '-' prints them, and nothing else."},
+        metadata={
+            "help": "A single file for the results of all models as JSON; without a name, or with '-', they are "
+            "printed, and nothing else.",
+            "nargs": "?",
+            "const": TO_OUTPUT,
+        },
     )
 
 
