@@ -41,8 +41,8 @@ def value(text: str) -> Any:
         raise argparse.ArgumentTypeError(f"{text!r} is not YAML") from error
 
 
-def main(argv: list[str]) -> None:
-    """Reads the command line, converts, and saves."""
+def parser() -> CommandLine:
+    """Returns the parser of the command line."""
     parser = CommandLine(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path, help="The .ckpt file.")
     parser.add_argument("output", type=Path, help="The folder to save the model in; it must not hold one already.")
@@ -53,7 +53,12 @@ def main(argv: list[str]) -> None:
     settings = parser.add_argument_group("settings that the checkpoint does not contain")
     for field in fields(LaddConfig):
         settings.add_argument(f"--{field.name}", type=value, metavar="VALUE")
-    (namespace,) = parser.parse(argv)
+    return parser
+
+
+def main(argv: list[str]) -> None:
+    """Reads the command line, converts, and saves."""
+    (namespace,) = parser().parse(argv)
     given = {name: one for name, one in vars(namespace).items() if one is not None}
     checkpoint, output, file = given.pop("checkpoint"), given.pop("output"), given.pop("config", None)
     as_json = given.pop("json")

@@ -57,11 +57,16 @@ class DistillArguments:
     num_eval_sequences: int = field(default=0, metadata={"help": "Held-out sequences for the bound; 0: none."})
 
 
-def parse_arguments(argv: list[str]) -> tuple[DistillArguments, LaddTrainingArguments]:
-    """Parses the command line. Exits with a message for invalid settings, before anything is loaded."""
+def parser() -> CommandLine:
+    """Returns the parser of the command line."""
     parser = CommandLine((DistillArguments, LaddTrainingArguments), description=(__doc__ or "").split("\n")[0])
     parser.set_defaults(**_DEFAULTS)
-    run, training = parser.parse(named(argv, "--pipeline"))
+    return parser
+
+
+def parse_arguments(argv: list[str]) -> tuple[DistillArguments, LaddTrainingArguments]:
+    """Parses the command line. Exits with a message for invalid settings, before anything is loaded."""
+    run, training = parser().parse(named(argv, "--pipeline"))
     check_flags(run, {"num_eval_sequences": COUNT_OR_ZERO})
     check_flags(training, {"max_steps": COUNT})
     check_output_folder("--output_dir", training.output_dir)

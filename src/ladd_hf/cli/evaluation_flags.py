@@ -140,10 +140,14 @@ class EvaluationArguments:
     )
 
 
+def parser(description: str = "") -> CommandLine:
+    """Returns the parser of the command line."""
+    return CommandLine(EvaluationArguments, description=description)
+
+
 def parse_arguments(argv: list[str], description: str = "") -> EvaluationArguments:
     """Parses the command line. Exits with a message for invalid settings, before anything is loaded."""
-    parser = CommandLine(EvaluationArguments, description=description)
-    (arguments,) = parser.parse(named(argv, "--model"))
+    (arguments,) = parser(description).parse(named(argv, "--model"))
     check_flags(arguments, RANGES)
     if arguments.packing not in (None, "pack", "wrap", "pad"):
         refuse(f"--packing {arguments.packing} is unknown; give 'pack', 'wrap' or 'pad'.")

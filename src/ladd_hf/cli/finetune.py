@@ -63,11 +63,16 @@ class FinetuneArguments:
     eval_sequences: int = field(default=200, metadata={"help": "Texts that are held out, for the bound."})
 
 
+def parser() -> CommandLine:
+    """Returns the parser of the command line."""
+    parser = CommandLine((FinetuneArguments, LaddTrainingArguments), description=(__doc__ or "").split("\n")[0])
+    parser.set_defaults(output_dir="out/lora", max_steps=500, learning_rate=1e-3, ema_decay=0.99, save_strategy="no")
+    return parser
+
+
 def parse_arguments(argv: list[str]) -> tuple[FinetuneArguments, LaddTrainingArguments]:
     """Parses the command line. Exits with a message for invalid settings, before anything is loaded."""
-    parser = CommandLine((FinetuneArguments, LaddTrainingArguments), description=__doc__.split("\n")[0])
-    parser.set_defaults(output_dir="out/lora", max_steps=500, learning_rate=1e-3, ema_decay=0.99, save_strategy="no")
-    run, training = parser.parse(named(argv, "--pipeline"))
+    run, training = parser().parse(named(argv, "--pipeline"))
     check_flags(run, RANGES)
     check_flags(training, {"max_steps": COUNT})
     check_output_folder("--output_dir", training.output_dir)

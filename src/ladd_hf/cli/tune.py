@@ -56,11 +56,15 @@ class TuneArguments:
     cpu: bool = field(default=False, metadata={"help": "Run on the CPU, even with an accelerator."})
 
 
+def parser() -> CommandLine:
+    """Returns the parser of the command line."""
+    return CommandLine(TuneArguments, description=(__doc__ or "").split("\n")[0])
+
+
 def parse_arguments(argv: list[str]) -> TuneArguments:
     """Parses the command line. Exits with a message for invalid settings, before anything is loaded."""
-    parser = CommandLine(TuneArguments, description=(__doc__ or "").split("\n")[0])
     arguments: TuneArguments
-    (arguments,) = parser.parse(named(argv, "--model"))
+    (arguments,) = parser().parse(named(argv, "--model"))
     check_flags(arguments, RANGES)
     check_output_folder("--output", arguments.output)
     if (Path(arguments.output) / "model_index.json").exists():

@@ -82,10 +82,14 @@ class GenerationArguments:
     cpu: bool = field(default=False, metadata={"help": "Run on the CPU, even with an accelerator."})
 
 
+def parser() -> CommandLine:
+    """Returns the parser of the command line."""
+    return CommandLine(GenerationArguments, description=(__doc__ or "").split("\n")[0])
+
+
 def parse_arguments(argv: list[str]) -> GenerationArguments:
     """Parses the command line. Exits with a message for invalid settings, before anything is loaded."""
-    parser = CommandLine(GenerationArguments, description=__doc__.split("\n")[0])
-    (arguments,) = parser.parse(named(argv, "--pipeline"))
+    (arguments,) = parser().parse(named(argv, "--pipeline"))
     check_flags(arguments, RANGES)
     check_sampling(arguments.schedule, arguments.token_waiting, arguments.dtype)
     if arguments.prompts is not None and not Path(arguments.prompts).is_file():
