@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from .completion import recipe_names
 from .jobs import job
 from .texts import Json, Model
 
@@ -33,7 +34,10 @@ def push(
 
 
 def recipes(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A recipe, or a file of one, to print.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="A recipe, or a file of one, to print.", autocompletion=recipe_names),
+    ] = None,
     json: Json = False,
 ) -> None:
     """List the included recipes, or print one."""

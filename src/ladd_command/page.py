@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from .completion import included_names
 from .jobs import job
 from .texts import Cpu
 
@@ -21,11 +22,16 @@ def demo(
         typer.Argument(
             metavar="MODEL",
             help="Folder or repository of a pipeline; the newest of texts in out/, or the included one.",
+            autocompletion=included_names,
         ),
     ] = None,
     beside: Annotated[
         str | None,
-        typer.Option(metavar="MODEL", help="Another that writes at the same cost; its MDLM, if there is one."),
+        typer.Option(
+            metavar="MODEL",
+            help="Another that writes at the same cost; its MDLM, if there is one.",
+            autocompletion=included_names,
+        ),
     ] = None,
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Of the machine; a free one from 7860 on by default.")

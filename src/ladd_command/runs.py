@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import CompletionItem, TyperCommand
 
+from .completion import completed, flags_of, included_names, no_names, recipe_names
 from .jobs import UsersError, job
 from .launching import inside_launch, launch, launches
 
@@ -31,6 +33,8 @@ class Run:
         usage: what is to be given, for the sentence that says that it is missing.
         flag: of the model, which may be given as the first word.
         launched: on several processes, if asked for or set up so.
+        names: of what the first word may name.
+        named: further flags that take such a name.
     """
 
     module: str
@@ -38,6 +42,8 @@ class Run:
     usage: str = ""
     flag: str = ""
     launched: bool = False
+    names: Callable[[], list[str]] = included_names
+    named: tuple[str, ...] = ()
 
 
 RUNS = {
@@ -45,6 +51,8 @@ RUNS = {
         "train",
         "Train on a recipe, or on your own texts (--data my.txt).",
         launched=True,
+        names=recipe_names,
+        named=("--config",),
     ),
     "evaluate": Run(
         "evaluate",
@@ -52,6 +60,7 @@ RUNS = {
         "MODEL --data CORPUS",
         "--model",
         launched=True,
+        named=("--beside",),
     ),
     "tune": Run("tune", "Find the best schedule for numbers of evaluations.", "MODEL --data CORPUS", "--model"),
     "finetune": Run(
@@ -75,14 +84,29 @@ RUNS = {
         "--pipeline",
         launched=True,
     ),
-    "convert": Run("convert", "Convert a checkpoint of the authors' code.", "CHECKPOINT OUTPUT"),
+    "convert": Run("convert", "Convert a checkpoint of the authors' code.", "CHECKPOINT OUTPUT", names=no_names),
 }
+
+
+class PassedOn(TyperCommand):
+    """A subcommand whose words a shell completes as its job reads them."""
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[CompletionItem]:
+        """Returns what the word may become: a flag, or a name where one may stand."""
+        name = str(self.name)
+        run, words = RUNS[name], list[str]()
+        if incomplete.startswith("-"):
+            words = flags_of(name)
+        elif not ctx.args or ctx.args[-1] in (run.flag, *run.named):
+            words = run.names()
+        return [*super().shell_complete(ctx, incomplete), *completed(words, incomplete)]
 
 
 def add_to(app: typer.Typer) -> None:
     """Adds the subcommands."""
     for name, run in RUNS.items():
-        app.command(name, help=run.about, context_settings=_PASSED_ON, add_help_option=False)(_command(name, run))
+        add = app.command(name, cls=PassedOn, help=run.about, context_settings=_PASSED_ON, add_help_option=False)
+        add(_command(name, run))
 
 
 def _command(name: str, run: Run) -> Callable[..., None]:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from .completion import included_names
 from .jobs import job
 
 Model = Annotated[
@@ -14,6 +15,7 @@ Model = Annotated[
         metavar="MODEL",
         help="Folder or repository of a pipeline, or an included one: python-docs-di.",
         show_default=False,
+        autocompletion=included_names,
     ),
 ]
 Number = Annotated[int, typer.Option("-n", "--num-samples", help="Texts to write.")]

@@ -109,6 +109,11 @@ class CommandLine(HfArgumentParser):
     def __init__(self, kinds: Any = (), **options: Any) -> None:
         super().__init__(kinds, **{"allow_abbrev": False, "prog": program(), **options})
 
+    @property
+    def flags(self) -> list[str]:
+        """All flags, in each of their spellings."""
+        return [flag for action in self._actions for flag in action.option_strings]
+
     def error(self, message: str) -> NoReturn:
         """Exits with the message, without the usage."""
         refuse(message)
@@ -118,8 +123,7 @@ class CommandLine(HfArgumentParser):
         with refusing(ImportError):  # a flag for a library that is not installed
             *parsed, unknown = self.parse_args_into_dataclasses(argv, return_remaining_strings=True)
         if unknown:
-            flags = [flag for action in self._actions for flag in action.option_strings]
-            close = get_close_matches(unknown[0].split("=")[0], flags, 1) if unknown[0].startswith("-") else []
+            close = get_close_matches(unknown[0].split("=")[0], self.flags, 1) if unknown[0].startswith("-") else []
             hint = f"did you mean {close[0]}? " if close else ""
             self.error(f"{' '.join(unknown)} is not understood; {hint}--help lists all flags.")
         return tuple(parsed)

@@ -22,6 +22,7 @@ from huggingface_hub.errors import StrictDataclassError
 from ..convert.lightning import convert_lightning
 from ..models.configuration_ladd import LaddConfig
 from .command_line import CommandLine, check_output_folder, refuse, refusing
+from .output import nothing_else, say
 from .recipe_files import read_recipe
 from .setting_kinds import check_kinds
 
@@ -40,24 +41,31 @@ def value(text: str) -> Any:
         raise argparse.ArgumentTypeError(f"{text!r} is not YAML") from error
 
 
-def main(argv: list[str]) -> None:
-    """Reads the command line, converts, and saves."""
+def parser() -> CommandLine:
+    """Returns the parser of the command line."""
     parser = CommandLine(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path, help="The .ckpt file.")
     parser.add_argument("output", type=Path, help="The folder to save the model in; it must not hold one already.")
     parser.add_argument("--config", type=Path, help="A YAML file of settings.")
     parser.add_argument("--weights", choices=("averaged", "last"), help="EMA weights (default), or the last step's.")
     parser.add_argument("--without_encoder", action="store_true", default=None, help="Leave its encoder out.")
+    parser.add_argument("--json", action="store_true", help="Print one JSON document, and nothing else.")
     settings = parser.add_argument_group("settings that the checkpoint does not contain")
     for field in fields(LaddConfig):
         settings.add_argument(f"--{field.name}", type=value, metavar="VALUE")
-    (namespace,) = parser.parse(argv)
+    return parser
+
+
+def main(argv: list[str]) -> None:
+    """Reads the command line, converts, and saves."""
+    (namespace,) = parser().parse(argv)
     given = {name: one for name, one in vars(namespace).items() if one is not None}
     checkpoint, output, file = given.pop("checkpoint"), given.pop("output"), given.pop("config", None)
+    as_json = given.pop("json")
     check_output_folder("output", output)
     if (output / "config.json").exists():
         refuse(f"{output} holds a model already: name another folder.")
-    with refusing(StrictDataclassError):
+    with refusing(StrictDataclassError), nothing_else(as_json):
         options = (read_recipe(file) if file else {}) | given
         if unknown := sorted(map(str, options.keys() - KINDS.keys())):
             refuse(f"{file} has unknown settings {unknown}; --help lists all that there are.")
@@ -65,7 +73,9 @@ def main(argv: list[str]) -> None:
         model: Any = convert_lightning(checkpoint, **options)
         model.save_pretrained(output)
     size = sum(weight.numel() for weight in model.parameters())
-    print(f"Saved in {output}: latents {model.config.latent_type}, {size:,} parameters.")
+    kind = model.config.latent_type
+    document = {"checkpoint": str(checkpoint), "output": str(output), "latent_type": kind, "parameters": size}
+    say(document, [f"Saved in {output}: latents {kind}, {size:,} parameters."], as_json)
 
 
 if __name__ == "__main__":

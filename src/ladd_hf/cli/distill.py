@@ -22,12 +22,13 @@ from ..training.arguments import LaddTrainingArguments
 from ..training.run_folders import set_aside
 from ..training.trainer import LaddTrainer
 from ..utils.number_ranges import COUNT, COUNT_OR_ZERO
-from .command_line import CommandLine, check_flags, check_output_folder, loading, named, refuse, refusing
+from .command_line import CommandLine, check_flags, check_output_folder, loading, named, refusing
 from .interruption import tidied
 from .pipelines import model_source, quiet_libraries
 from .reporting import ProgressLines
+from .run_results import RESULTS, refuse_earlier, save_results, told_bounds
 
-RESULTS = ("pipeline",)
+MADE = "pipeline"  # by a run in its folder
 # A fifth of the run warms the derivative up.
 STAGE = {"name": "meanflow", "ramps": {"meanflow_tangent": {"steps": 0.2}}}
 _DEFAULTS = {
@@ -49,23 +50,27 @@ class DistillArguments:
 
     pipeline: str = field(metadata={"help": "Folder or repository of a pipeline; may be given as the first argument."})
     data: str = field(metadata={"help": "A known corpus, 'user/name' on the Hub, or local files."})
+    data_config: str | None = field(
+        default=None, metadata={"help": "Configuration of a data set of the Hub, if it has several."}
+    )
     text_column: str = field(default="text", metadata={"help": "The column with the texts, of files and the Hub."})
     num_eval_sequences: int = field(default=0, metadata={"help": "Held-out sequences for the bound; 0: none."})
 
 
-def parse_arguments(argv: list[str]) -> tuple[DistillArguments, LaddTrainingArguments]:
-    """Parses the command line. Exits with a message for invalid settings, before anything is loaded."""
+def parser() -> CommandLine:
+    """Returns the parser of the command line."""
     parser = CommandLine((DistillArguments, LaddTrainingArguments), description=(__doc__ or "").split("\n")[0])
     parser.set_defaults(**_DEFAULTS)
-    run, training = parser.parse(named(argv, "--pipeline"))
+    return parser
+
+
+def parse_arguments(argv: list[str]) -> tuple[DistillArguments, LaddTrainingArguments]:
+    """Parses the command line. Exits with a message for invalid settings, before anything is loaded."""
+    run, training = parser().parse(named(argv, "--pipeline"))
     check_flags(run, {"num_eval_sequences": COUNT_OR_ZERO})
     check_flags(training, {"max_steps": COUNT})
     check_output_folder("--output_dir", training.output_dir)
-    if (Path(training.output_dir) / RESULTS[0]).exists() and not training.start_anew:
-        refuse(
-            f"{training.output_dir} already holds a distilled pipeline: give another --output_dir, or --start_anew, "
-            "which moves it aside."
-        )
+    refuse_earlier(training, "distilled", (MADE,))
     if not training.stages:
         training.stages = [STAGE]
     return run, training
@@ -100,7 +105,7 @@ def main(argv: list[str]) -> None:
         check_kind(run.pipeline, pipeline.model.config)
         pipeline = _jumping(pipeline)
         of_texts: dict[str, Any] = {} if run.data == "sawtooth" else {"text_column": run.text_column}
-        task = task_for(pipeline, run.data, **of_texts)
+        task = task_for(pipeline, run.data, data_config=run.data_config, **of_texts)
         count = training.max_steps * training.train_batch_size * training.world_size
         held_out = task.eval_dataset(run.num_eval_sequences, training.seed) if run.num_eval_sequences else None
         trainer = LaddTrainer(
@@ -112,17 +117,24 @@ def main(argv: list[str]) -> None:
             callbacks=[ProgressLines()],
         )
     trainer.remove_callback(PrinterCallback)
+    bounds = {}
+    if held_out is not None and not trainer.is_fsdp_enabled:  # which prepares model and optimiser together, later
+        with refusing():
+            bounds["before"] = trainer.evaluate()
     folder = Path(str(training.output_dir))
     if training.start_anew:
         with training.main_process_first(local=False, desc="moving an earlier run aside"):
-            set_aside(folder, also=RESULTS)
+            set_aside(folder, also=(MADE, RESULTS))
     with tidied(trainer), refusing():
         trainer.train()
     if held_out is not None:
-        trainer.evaluate()
-    trainer.save_pipeline(str(folder / RESULTS[0]), pipeline.scheduler)
+        bounds["after"] = trainer.evaluate()
+    trainer.save_pipeline(str(folder / MADE), pipeline.scheduler)
     if training.process_index == 0:
-        print(f"pipeline in {folder / RESULTS[0]}; next, try: ladd generate {folder / RESULTS[0]} --steps 2")
+        save_results(trainer, bounds, {MADE: folder / MADE})
+        if bounds:
+            print(told_bounds(bounds, training))
+        print(f"pipeline in {folder / MADE}; next, try: ladd generate {folder / MADE} --steps 2")
 
 
 def _jumping(pipeline: LaddPipeline) -> LaddPipeline:

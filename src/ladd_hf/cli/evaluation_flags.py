@@ -31,7 +31,10 @@ RANGES = {
 }
 TO_OUTPUT = "-"  # a file name that stands for standard output
 # Flags of the texts, which `task_for` takes, and of the settings, under their own names.
-OF_TEXTS = ("split", "text_column", "length", "packing", "separator", "special_tokens", "judge_characters")
+OF_TEXTS = (
+    *("split", "data_config", "text_column", "length", "packing", "separator", "special_tokens"),
+    "judge_characters",
+)
 OF_SETTINGS = (
     *("budgets", "temperatures", "num_samples", "batch_size", "num_texts", "num_proposals", "proposal_width"),
     *("num_sequences", "timing_rounds", "seed"),
@@ -50,6 +53,9 @@ class EvaluationArguments:
             "help": "Part of the corpus that is held out; by default 'test', else 'validation', or, without samples, "
             "all of your own file."
         },
+    )
+    data_config: str | None = field(
+        default=None, metadata={"help": "Configuration of a data set of the Hub, if it has several."}
     )
     text_column: str = field(default="text", metadata={"help": "The column with the texts, of files and the Hub."})
     length: int | None = field(default=None, metadata={"help": "Tokens of a block; the model's longest if not given."})
@@ -125,14 +131,23 @@ class EvaluationArguments:
     results: str = field(default="out/evaluation", metadata={"help": "Folder for JSON, table and plot."})
     json: str | None = field(
         default=None,
-        metadata={"help": "A single file for the results of all models as JSON; '-' prints them, and nothing else."},
+        metadata={
+            "help": "A single file for the results of all models as JSON; without a name, or with '-', they are "
+            "printed, and nothing else.",
+            "nargs": "?",
+            "const": TO_OUTPUT,
+        },
     )
+
+
+def parser(description: str = "") -> CommandLine:
+    """Returns the parser of the command line."""
+    return CommandLine(EvaluationArguments, description=description)
 
 
 def parse_arguments(argv: list[str], description: str = "") -> EvaluationArguments:
     """Parses the command line. Exits with a message for invalid settings, before anything is loaded."""
-    parser = CommandLine(EvaluationArguments, description=description)
-    (arguments,) = parser.parse(named(argv, "--model"))
+    (arguments,) = parser(description).parse(named(argv, "--model"))
     check_flags(arguments, RANGES)
     if arguments.packing not in (None, "pack", "wrap", "pad"):
         refuse(f"--packing {arguments.packing} is unknown; give 'pack', 'wrap' or 'pad'.")

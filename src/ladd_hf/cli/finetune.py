@@ -24,7 +24,6 @@ from transformers.utils import logging as transformers_logging
 
 from ..data import SawtoothDistribution, length_histogram
 from ..data.encoding import TextEncoder
-from ..diffusion.paths import path_name
 from ..models.configuration_ladd import LaddConfig
 from ..models.text_frame import TextFrame
 from ..pipelines.pipeline_ladd import LaddPipeline
@@ -36,11 +35,12 @@ from .command_line import CommandLine, check_flags, check_output_folder, loading
 from .interruption import tidied
 from .local_texts import lines_of
 from .pipelines import model_source
+from .run_results import RESULTS, refuse_earlier, save_results, told_bounds
 
 # The encoder and its quantiser, by the names of their modules.
 _OF_LATENTS = r"(encoder|quantizer)\..*"
-# Results of a run in its folder.
-RESULTS = ("adapter", "pipeline")
+# What a run makes in its folder.
+MADE = ("adapter", "pipeline")
 # Ranges of the script's own numeric flags.
 RANGES = {"rank": COUNT, "alpha": POSITIVE, "adapter_dropout": SHARE_BELOW_ONE, "eval_sequences": COUNT}
 
@@ -63,22 +63,22 @@ class FinetuneArguments:
     eval_sequences: int = field(default=200, metadata={"help": "Texts that are held out, for the bound."})
 
 
+def parser() -> CommandLine:
+    """Returns the parser of the command line."""
+    parser = CommandLine((FinetuneArguments, LaddTrainingArguments), description=(__doc__ or "").split("\n")[0])
+    parser.set_defaults(output_dir="out/lora", max_steps=500, learning_rate=1e-3, ema_decay=0.99, save_strategy="no")
+    return parser
+
+
 def parse_arguments(argv: list[str]) -> tuple[FinetuneArguments, LaddTrainingArguments]:
     """Parses the command line. Exits with a message for invalid settings, before anything is loaded."""
-    parser = CommandLine((FinetuneArguments, LaddTrainingArguments), description=__doc__.split("\n")[0])
-    parser.set_defaults(output_dir="out/lora", max_steps=500, learning_rate=1e-3, ema_decay=0.99, save_strategy="no")
-    run, training = parser.parse(named(argv, "--pipeline"))
+    run, training = parser().parse(named(argv, "--pipeline"))
     check_flags(run, RANGES)
     check_flags(training, {"max_steps": COUNT})
     check_output_folder("--output_dir", training.output_dir)
     if run.train_file is not None and not Path(run.train_file).is_file():
         refuse(f"--train_file {run.train_file} is not a file; give one with a text on each line.")
-    results = [name for name in RESULTS if (Path(training.output_dir) / name).exists()]
-    if results and not (training.start_anew or training.resume_if_exists):
-        refuse(
-            f"{training.output_dir} already holds a fine-tuned {' and '.join(results)}: give another --output_dir, or "
-            "--start_anew, which moves it aside."
-        )
+    refuse_earlier(training, "fine-tuned", MADE, training.resume_if_exists)
     return run, training
 
 
@@ -179,13 +179,13 @@ def main(argv: list[str]) -> None:
     bounds = {}
     if not trainer.is_fsdp_enabled:  # FSDP2 prepares model and optimiser together, when training begins
         with refusing():  # texts that the model cannot read
-            bounds["before"] = trainer.evaluate()["eval_loss"]
+            bounds["before"] = trainer.evaluate()
     if training.start_anew:
         with training.main_process_first(local=False, desc="moving an earlier run aside"):
-            set_aside(str(training.output_dir), also=RESULTS)
+            set_aside(str(training.output_dir), also=(*MADE, RESULTS))
     with tidied(trainer), refusing():  # errors found only at the first step, such as a folder with another run
         trainer.train()
-    bounds["after"] = trainer.evaluate()["eval_loss"]
+    bounds["after"] = trainer.evaluate()
 
     # 3. Saving
     folder = Path(str(training.output_dir))
@@ -197,10 +197,10 @@ def main(argv: list[str]) -> None:
         saved["pipeline"] = folder / "pipeline"
         trainer.save_pipeline(str(saved["pipeline"]), pipeline.scheduler)
     if training.process_index == 0:
+        save_results(trainer, bounds, saved)
         learnt = sum(p.numel() for p in model.parameters() if p.requires_grad)
         print(f"{learnt:,} weights trained, {training.max_steps:,} steps")
-        found = ", ".join(f"{bound:.4f} {when}" for when, bound in bounds.items())
-        print(f"held-out texts, nats per token along {path_name(training.nelbo_paths[0])}: {found}")
+        print(told_bounds(bounds, training))
         for name, place in saved.items():
             print(f"{name} in {place}")
 

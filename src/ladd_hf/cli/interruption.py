@@ -1,4 +1,4 @@
-"""What a training leaves in its folder: where an interrupted one goes on, and no folder that is empty."""
+"""Leavings of a training in its folder: where an interrupted one goes on, and no folder that is empty."""
 
 from __future__ import annotations
 

@@ -77,6 +77,9 @@ class RunArguments:
     eos_token: str | None = field(
         default=None, metadata={"help": "Token of its vocabulary that ends texts, if not the default."}
     )
+    data_config: str | None = field(
+        default=None, metadata={"help": "Configuration of a data set of the Hub, if it has several."}
+    )
     text_column: str = field(default="text", metadata={"help": "Column with the texts, of files and of the Hub."})
     sample_by: str = field(
         default="document",
@@ -363,6 +366,9 @@ SchedulerArguments = make_dataclass(
 )
 
 
+_KINDS = (RunArguments, ModelArguments, SchedulerArguments, LaddTrainingArguments)  # of a recipe's fields
+
+
 def check_number(name: str, value: Any) -> None:
     """Raises `ValueError` unless it is a whole number that is large enough."""
     if not _whole(value, _LEAST[name]):
@@ -379,6 +385,11 @@ def check_fit(run: RunArguments, model: _Model, training: LaddTrainingArguments)
     if not run.data:
         raise ValueError(
             "The recipe is for texts of your own, and none are given: name a file or a folder of them with --data."
+        )
+    if run.data == "sawtooth" and run.data_config is not None:
+        raise ValueError(
+            f"`data_config` is {run.data_config!r}, a configuration of a data set of the Hub, and the data are the "
+            "sawtooth: leave it out, or name one as `data`."
         )
     padded = run.packing == "pad"
     if run.truncate and not padded:
@@ -406,15 +417,19 @@ def check_fit(run: RunArguments, model: _Model, training: LaddTrainingArguments)
         )
 
 
+def parser(description: str = "") -> CommandLine:
+    """Returns the parser of the command line."""
+    parser = CommandLine(_KINDS, description=description)
+    parser.set_defaults(output_dir=None)
+    return parser
+
+
 def parse_arguments(
     argv: list[str], description: str = ""
 ) -> tuple[RunArguments, _Model, _Schedules, LaddTrainingArguments]:
     """Parses a recipe, and flags over it; if `--max_steps` is the only length among the flags, the recipe's stages are
     scaled, with a message. Exits with a message for a recipe that is missing or has unknown fields, and for invalid
     settings."""
-    kinds = (RunArguments, ModelArguments, SchedulerArguments, LaddTrainingArguments)
-    parser = CommandLine(kinds, description=description)
-    parser.set_defaults(output_dir=None)
     argv = named(argv, "--config")
     config_parser = CommandLine(RunArguments, add_help=False, conflict_handler="resolve")
     given = config_parser.parse_known_args(argv)[0]
@@ -422,16 +437,16 @@ def parse_arguments(
         recipe = recipe_path(given.config)
         settings = read_recipe(recipe)
         check_renamed(settings)
-    known = {f.name for kind in kinds for f in fields(kind) if f.init} - {"config", "unset"}
+    known = {f.name for kind in _KINDS for f in fields(kind) if f.init} - {"config", "unset"}
     if unknown := sorted(map(str, set(settings) - known)):
         refuse(f"{recipe} has unknown fields {unknown}; --help lists the fields of a recipe.")
     if unknown := sorted(set(given.unset) - known):
         refuse(f"--unset names unknown fields {unknown}; --help lists the fields of a recipe.")
     settings = {name: value for name, value in settings.items() if name not in given.unset}
     with refusing():
-        hints = {name: hint for kind in kinds for name, hint in get_type_hints(kind).items()}
+        hints = {name: hint for kind in _KINDS for name, hint in get_type_hints(kind).items()}
         check_kinds(settings, {**hints, **_LISTS_IN_RECIPES}, texts_are_read=True)
-    for f in (f for kind in kinds for f in fields(kind)):  # which the parser looks at for flags alone
+    for f in (f for kind in _KINDS for f in fields(kind)):  # which the parser looks at for flags alone
         choices = f.metadata.get("choices")
         if choices and f.name in settings and settings[f.name] not in choices:
             refuse(f"`{f.name}` is {settings[f.name]!r}; give one of {', '.join(map(repr, choices))}.")
@@ -439,10 +454,11 @@ def parse_arguments(
     with refusing():
         check_renamed(flag[2:].partition("=")[0].replace("-", "_") for flag in argv if flag.startswith("--"))
         stages, scaled = stages_of_run(settings, argv)
-    parser.set_defaults(**settings)
+    flags = parser(description)
+    flags.set_defaults(**settings)
     if stages != settings.get("stages"):
         argv = [*argv, "--stages", stages if isinstance(stages, str) else json.dumps(stages)]
-    run, model, schedulers, training = parser.parse(argv)
+    run, model, schedulers, training = flags.parse(argv)
     with refusing():
         model.over(settings)
         check_fit(run, model, training)

@@ -89,7 +89,7 @@ def make_task(run: RunArguments, min_tokens: int | Callable[[PreTrainedTokenizer
     if run.data == "sawtooth":
         return SawtoothTask(run.length, run.judges or (), max(FRESH_SEQUENCES, 2 * run.num_samples))
     reading = {name: getattr(run, name) for name in ("streaming", "text_column", "sample_by", "held_out", "num_proc")}
-    splits = load_corpus(run.data, **reading)
+    splits = load_corpus(run.data, config=run.data_config, **reading)
     if run.normalize:
         splits = {name: split.map(normalized) for name, split in splits.items()}
     texts = (row["text"] for row in splits.get("train", ()))

@@ -46,6 +46,9 @@ class TuneArguments:
     )
     output: str = field(default="out/tuned", metadata={"help": "Folder for the pipeline with its tuned schedule."})
     split: str | None = field(default=None, metadata={"help": "Part of the corpus that is held out, as in evaluate."})
+    data_config: str | None = field(
+        default=None, metadata={"help": "Configuration of a data set of the Hub, if it has several."}
+    )
     text_column: str = field(default="text", metadata={"help": "The column with the texts, of files and the Hub."})
     num_texts: int = field(default=64, metadata={"help": "Held-out texts by which the losses are measured."})
     seed: int = 0
@@ -53,11 +56,15 @@ class TuneArguments:
     cpu: bool = field(default=False, metadata={"help": "Run on the CPU, even with an accelerator."})
 
 
+def parser() -> CommandLine:
+    """Returns the parser of the command line."""
+    return CommandLine(TuneArguments, description=(__doc__ or "").split("\n")[0])
+
+
 def parse_arguments(argv: list[str]) -> TuneArguments:
     """Parses the command line. Exits with a message for invalid settings, before anything is loaded."""
-    parser = CommandLine(TuneArguments, description=(__doc__ or "").split("\n")[0])
     arguments: TuneArguments
-    (arguments,) = parser.parse(named(argv, "--model"))
+    (arguments,) = parser().parse(named(argv, "--model"))
     check_flags(arguments, RANGES)
     check_output_folder("--output", arguments.output)
     if (Path(arguments.output) / "model_index.json").exists():
@@ -71,7 +78,7 @@ def held_out(pipeline: LaddPipeline, arguments: TuneArguments) -> list[dict[str,
     of_texts: dict[str, Any] = (
         {} if arguments.data == "sawtooth" else {"split": split, "text_column": arguments.text_column}
     )
-    task = task_for(pipeline, arguments.data, num_samples=0, **of_texts)
+    task = task_for(pipeline, arguments.data, num_samples=0, data_config=arguments.data_config, **of_texts)
     return [dict(row) for row in task.eval_dataset(arguments.num_texts, arguments.seed)]
 
 

@@ -28,7 +28,7 @@ from ..pipelines.pipeline_ladd import LaddPipeline
 from ..utils.number_ranges import COUNT, SEED_OF_64_BITS
 from .command_line import CommandLine, check_flags, check_output_file, named, refuse, refusing
 from .local_texts import lines_of
-from .output import ShareDone
+from .output import ShareDone, nothing_else, say
 from .pipelines import check_sampling, loaded_pipeline, quiet_libraries
 
 # Ranges of the numeric flags; the pipeline checks those that depend on the model.
@@ -78,18 +78,25 @@ class GenerationArguments:
     )
     dtype: str = field(default="float32", metadata={"help": "'float32', 'bfloat16' or 'float16'."})
     watch: bool = field(default=False, metadata={"help": "Show the way of the first sample from masks to text."})
+    json: bool = field(default=False, metadata={"help": "Print one JSON document about the file, and nothing else."})
     cpu: bool = field(default=False, metadata={"help": "Run on the CPU, even with an accelerator."})
+
+
+def parser() -> CommandLine:
+    """Returns the parser of the command line."""
+    return CommandLine(GenerationArguments, description=(__doc__ or "").split("\n")[0])
 
 
 def parse_arguments(argv: list[str]) -> GenerationArguments:
     """Parses the command line. Exits with a message for invalid settings, before anything is loaded."""
-    parser = CommandLine(GenerationArguments, description=__doc__.split("\n")[0])
-    (arguments,) = parser.parse(named(argv, "--pipeline"))
+    (arguments,) = parser().parse(named(argv, "--pipeline"))
     check_flags(arguments, RANGES)
     check_sampling(arguments.schedule, arguments.token_waiting, arguments.dtype)
     if arguments.prompts is not None and not Path(arguments.prompts).is_file():
         refuse(f"--prompts {arguments.prompts} is not a file; give one with a prompt on each line.")
     check_output_file("--output", arguments.output)
+    if arguments.watch and arguments.json:
+        refuse("--watch shows states to people, and --json is for programs: give one of the two.")
     return arguments
 
 
@@ -144,7 +151,7 @@ def main(argv: list[str]) -> None:
     parts = [target.with_name(f".{target.name}.{rank}") for rank in range(state.num_processes)]
     part = parts[state.process_index]
     share = torch.arange(count).tensor_split(state.num_processes)[state.process_index]
-    with refusing(ImportError):
+    with refusing(ImportError), nothing_else(arguments.json):
         try:
             pipeline = load(arguments, state.device)
             tell = ShareDone(f"{len(share):,} samples") if state.is_main_process and not arguments.watch else None
@@ -167,7 +174,9 @@ def main(argv: list[str]) -> None:
             file.flush()
             os.fsync(file.fileno())
         parts[0].replace(target)
-        print(f"{count:,} samples in {target}")
+        settings = {"num_steps": arguments.num_steps, "seed": arguments.seed}
+        document = {"model": arguments.pipeline, "output": str(target), "samples": count, **settings}
+        say(document, [f"{count:,} samples in {target}"], arguments.json)
     state.wait_for_everyone()
     state.destroy_process_group()
 

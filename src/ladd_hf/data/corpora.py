@@ -13,7 +13,7 @@ from ..utils.registry import Registry
 from ..utils.wrong_objects import described
 from .cleaning import clean_lambada, clean_lm1b, clean_ptb, clean_scientific_papers, clean_wikitext
 from .held_out import SHARE, check_share
-from .hub_corpora import HeldOutCorpus, HubCorpus
+from .hub_corpora import CONFIG, HeldOutCorpus, HubCorpus
 from .package_docs import package_docs
 from .python_docs import python_docs
 from .saved_datasets import is_saved_dataset, load_saved_dataset, refuse_several
@@ -236,11 +236,11 @@ def load_corpus(
         )
     check_share(held_out)
     if config is not None and (not isinstance(config, str) or not config):
-        raise ValueError(f"`config` is {described(config)}; give the name of a configuration, or None.")
+        raise ValueError(f"{CONFIG} is {described(config)}; give the name of a configuration, or leave it out.")
     name, path = os.fspath(name_or_path), Path(name_or_path).expanduser()
     if config is not None and (name in CORPORA or path.exists()):
         raise ValueError(
-            f"`config` is {config!r}, but only data sets of the Hub without a name here have configurations to choose, "
+            f"{CONFIG} is {config!r}, but only data sets of the Hub without a name here have configurations to choose, "
             f"and {name!r} is a {'corpus with its own' if name in CORPORA else 'path'}: leave it out."
         )
     if name not in CORPORA and path.exists() and not (path.is_file() and path.name in _TEXT8_FILES):

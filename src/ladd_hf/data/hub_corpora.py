@@ -18,6 +18,8 @@ from .text_files import only_text
 _CONFIGS = re.compile(
     r"(?:Config name is missing|BuilderConfig '.*' not found).*?(?:configs|Available): \[(.*?)\]", re.S
 )
+# A configuration, as Python and commands take it: there `--config` is a recipe.
+CONFIG = "`config` (of a command `--data_config`)"
 _OFFLINE = "the corpus 'python-docs' needs no network, and a local file or folder of texts can be given by its path"
 
 
@@ -95,7 +97,7 @@ class HubCorpus:
         except ValueError as error:
             if configs := _CONFIGS.match(str(error)):
                 has = "has several configurations" if self.config is None else f"has no configuration {self.config!r}"
-                raise ValueError(f"The data set {name} {has}: give one of {configs[1]} as `config`.") from error
+                raise ValueError(f"The data set {name} {has}: give one of {configs[1]} as {CONFIG}.") from error
             if not str(error).startswith("Couldn't find cache"):
                 raise
             raise ConnectionError(

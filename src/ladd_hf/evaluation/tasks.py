@@ -30,6 +30,7 @@ def task_for(
     separator: str | None = None,
     special_tokens: bool = True,
     min_tokens: int | None = None,
+    data_config: str | None = None,
     **options: Any,
 ) -> Task:
     """Returns the data of a corpus in the blocks that a pipeline's model was trained on, and judges of its samples.
@@ -49,6 +50,7 @@ def task_for(
             pieces of one text.
         special_tokens: add those of the tokenizer to documents or blocks.
         min_tokens: of padded texts; by default as many as the model has latents.
+        data_config: the configuration of a data set of the Hub, if it has several.
         options: of [`load_corpus`], such as `text_column`.
 
     Raises `ValueError` for a pipeline without a tokenizer, where the data are texts, for a length beyond the model's
@@ -61,6 +63,7 @@ def task_for(
     length = longest if length is None else length
     if data == "sawtooth":
         of_texts = {"judge_characters": judge_characters, "split": split, "packing": packing, "separator": separator}
+        of_texts |= {"data_config": data_config}
         for name, value in {**of_texts, "special_tokens": None if special_tokens else False, **options}.items():
             if value is not None:
                 raise ValueError(f"`{name}` is {value!r}, but the sawtooth has no texts that are read: leave it out.")
@@ -74,7 +77,7 @@ def task_for(
     if pipeline.tokenizer is None:
         raise ValueError(f"The pipeline has no tokenizer, which the texts of {data!r} need: give it one.")
     frame = TextFrame.of(config)
-    splits, held_out = _splits(data, split, num_samples == 0, options)
+    splits, held_out = _splits(data, split, num_samples == 0, {"config": data_config, **options})
     as_in_training = packing in (None, frame.packing)
     packing = packing or frame.packing
     blocks: dict[str, Any] = {} if separator is None else {"separator": separator}

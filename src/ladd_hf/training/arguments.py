@@ -142,6 +142,9 @@ class LaddTrainingArguments(ObjectiveArguments, TrainingArguments):
         metadata={"help": "Train from the start even if the output folder holds a run; moves that to `_previous-1`."},
     )
 
+    use_cpu: bool = field(  # `--cpu` to all other commands
+        default=False, metadata={"help": "Run on the CPU, even with an accelerator.", "aliases": ["--cpu"]}
+    )
     remove_unused_columns: bool = field(default=False, metadata={"help": "Drop columns that the model does not use."})
     logging_nan_inf_filter: bool = field(
         default=False, metadata={"help": "Replace non-finite losses in logs; by default training stops instead."}

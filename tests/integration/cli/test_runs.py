@@ -172,6 +172,45 @@ def test_a_distilled_model_jumps_and_keeps_its_encoder(ladd, models, texts, tmp_
     assert "already holds a distilled pipeline" in ladd(*words, "--output_dir", tmp_path / "out").refusal
 
 
+def test_a_distillation_leaves_its_bounds_and_a_later_one_moves_them_aside(ladd, models, texts, tmp_path):
+    words = ("distill", models / "continuous", "--data", texts, *FEW, "--num_eval_sequences", 2)
+    said = ladd(*words, "--output_dir", tmp_path / "out")
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    before, after = (results["bounds"][when]["eval_loss"] for when in ("before", "after"))
+    assert f": {before:.4f} before, {after:.4f} after" in said.out and before != after
+    assert results["command"].startswith("ladd distill continuous") and results["saved"] == {"pipeline": "pipeline"}
+    assert results["facts"]["steps"] == "3, 3 in the stage 'meanflow'"
+    assert [stage["name"] for stage in results["stages"]] == ["meanflow"]
+    assert ladd(*words, "--output_dir", tmp_path / "out", "--start_anew").code == 0
+    moved = json.loads((tmp_path / "out" / "_previous-1" / "results.json").read_text())
+    again = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert moved == results and again["command"].endswith("--start_anew")
+
+
+@pytest.mark.parametrize("job", [("finetune", "--train_file"), ("distill", "--data")])
+def test_results_of_another_run_are_not_written_over(ladd, models, texts, tmp_path, job):
+    (tmp_path / "results.json").write_text("{}")
+    words = (job[0], models / "continuous", job[1], texts, *FEW, "--output_dir", tmp_path)
+    assert f"{tmp_path} already holds the results of a run: give another --output_dir" in ladd(*words).refusal
+    assert (tmp_path / "results.json").read_text() == "{}"
+
+
+# --- write ---
+
+
+def test_many_samples_are_told_of_in_a_document(ladd, models, tmp_path):
+    words = ("write", models / "discrete", "--num_samples", 3, "--num_steps", 2, "--seed", 5, "--cpu")
+    told = ladd(*words, "--output", tmp_path / "told.jsonl")
+    assert told.lines == [f"3 samples in {tmp_path}/told.jsonl"]
+    document = ladd(*words, "--output", tmp_path / "x.jsonl", "--json").document
+    assert document["output"] == f"{tmp_path}/x.jsonl" and document["model"] == str(models / "discrete")
+    samples = [json.loads(line) for line in (tmp_path / "x.jsonl").open()]
+    assert document["samples"] == len(samples) == 3 and document["seed"] == 5
+    assert {sample["nfe"] for sample in samples} == {document["num_steps"]} == {2}
+    refused = ladd(*words, "--output", tmp_path / "y.jsonl", "--json", "--watch").refusal
+    assert "give one of the two" in refused and not (tmp_path / "y.jsonl").exists()
+
+
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
@@ -188,9 +227,10 @@ def test_latents_that_do_not_flow_are_not_distilled(ladd, models, texts, tmp_pat
 # --- evaluate, finetune ---
 
 
-def test_results_of_an_evaluation_may_be_all_that_is_printed(ladd, models, texts, tmp_path):
+@pytest.mark.parametrize("printed", [("--json",), ("--json", "-")])
+def test_results_of_an_evaluation_may_be_all_that_is_printed(ladd, models, texts, tmp_path, printed):
     few = ("--budgets", 2, "--num_samples", 4, "--num_sequences", 2, "--cpu", "--results", tmp_path / "results")
-    document = ladd("evaluate", models / "discrete", "--data", texts, *few, "--json", "-").document
+    document = ladd("evaluate", models / "discrete", "--data", texts, *few, *printed).document
     assert document["models"][0]["rows"][0]["nfe"] == 2
     assert document["command"].startswith("ladd evaluate discrete --data abc.txt --budgets 2")
     assert (tmp_path / "results" / "table.md").is_file() and not os.path.exists("-")
@@ -202,5 +242,11 @@ def test_a_model_is_fine_tuned_by_its_name_alone(ladd, models, tmp_path):
     said = ladd("finetune", *words, "--full", "--output_dir", tmp_path / "out")
     assert said.code == 0, said.err
     assert f"pipeline in {tmp_path}/out/pipeline" in said.out
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    before, after = (results["bounds"][when]["eval_loss"] for when in ("before", "after"))
+    assert f"nats per token along joint: {before:.4f} before, {after:.4f} after" in said.out and before != after
+    assert results["bounds"]["before"].keys() == results["bounds"]["after"].keys(), "all metrics of both"
+    assert results["command"].startswith("ladd finetune discrete") and results["facts"]["steps"] == "3"
+    assert results["saved"] == {"pipeline": "pipeline"} and [row["step"] for row in results["log"]][-1] == 3
     card = (tmp_path / "out" / "pipeline" / "README.md").read_text()
     assert "\nladd finetune discrete --train\\_file lines.txt" in card.replace("--train_file", "--train\\_file")

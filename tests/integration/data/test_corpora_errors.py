@@ -71,7 +71,7 @@ def test_a_data_set_that_the_hub_does_not_show_is_named(monkeypatch):
         (
             ValueError("Config name is missing.\nPlease pick one among the available configs: ['a', 'b']\nSo: `x`"),
             ValueError,
-            r"'user/any' \(revision 'v1'\) has several configurations: give one of 'a', 'b' as `config`\.$",
+            r"'user/any' \(revision 'v1'\) has .* one of 'a', 'b' as `config` \(of a command `--data_config`\)\.$",
         ),
         (
             datasets.exceptions.DataFilesNotFoundError("No files"),
@@ -134,9 +134,9 @@ def test_an_unknown_configuration_is_told_the_known_ones(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "config", "message"),
     [
-        ("ptb", "a", "`config` is 'a', but only data sets .* and 'ptb' is a corpus with its own: leave it out"),
-        (".", "a", r"`config` is 'a', but only data sets .* and '\.' is a path: leave it out"),
-        ("user/any", 3, "`config` is 3; give the name of a configuration"),
+        ("ptb", "a", "`config` .* is 'a', but only data sets .* and 'ptb' is a corpus with its own: leave it out"),
+        (".", "a", r"`config` .* is 'a', but only data sets .* and '\.' is a path: leave it out"),
+        ("user/any", 3, "`config` .* is 3; give the name of a configuration"),
     ],
 )
 def test_a_configuration_is_of_a_data_set_of_the_hub(name, config, message):

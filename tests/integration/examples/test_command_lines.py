@@ -243,6 +243,12 @@ def test_fine_tuning_does_not_write_over_an_earlier_result(refusal, tmp_path, ke
     assert (tmp_path / "out" / kept).exists(), "nothing moves before all else is known to work"
 
 
+def test_fine_tuning_does_not_write_over_results_of_another_run(refusal, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "results.json").write_text("{}")
+    assert "already holds the results of a run: give another --output_dir, or --start_anew" in refusal("finetune_lora")
+
+
 def test_lines_that_are_cut_are_counted(tmp_path, capsys):
     file = tmp_path / "texts.txt"
     file.write_text("abcdefgh\nabcdefghi\nabc\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -58,6 +59,15 @@ def test_it_saves_a_model_that_predicts_the_same(run, mdlm, checkpoint, tmp_path
     torch.testing.assert_close(model(tokens).logits[..., :10], mdlm(tokens)[..., :10], atol=1e-5, rtol=0)
     code, printed = run(checkpoint, output, "--max_position_embeddings", 12)
     assert code == 2 and "holds a model already" in printed
+
+
+def test_it_tells_of_the_model_in_a_document(run, mdlm, checkpoint, tmp_path):
+    settings = ("--max_position_embeddings", 12, "--token_time_conditioning", "false")
+    code, printed = run(checkpoint, tmp_path / "ours", *settings, "--json")
+    told = json.loads(printed)
+    model = LaddForDiffusionLM.from_pretrained(told["output"])
+    assert code == 0 and told["checkpoint"] == str(checkpoint)
+    assert told["parameters"] == model.num_parameters() and told["latent_type"] == model.config.latent_type
 
 
 def test_a_file_in_the_folders_place_is_refused_and_kept(run, checkpoint, tmp_path):

@@ -14,6 +14,7 @@ import pytest
 import ladd_command
 from ladd_command import facts, launching, texts
 from ladd_command.runs import RUNS
+from ladd_hf.cli import distill, evaluation_flags, finetune, recipes, tune, write
 from ladd_hf.cli.texts import Writing
 from ladd_hf.utils import own_command
 
@@ -62,3 +63,22 @@ def test_what_tells_takes_the_flags_of_its_job(command, module):
 def test_each_run_is_the_main_of_a_module_with_flags_of_its_own(name):
     module = import_module(f"ladd_hf.cli.{RUNS[name].module}")
     assert list(inspect.signature(module.main).parameters) == ["argv"]
+
+
+@pytest.mark.parametrize(
+    ("parse", "words", "name"),
+    [
+        (recipes.parse_arguments, ["--output_dir", "{out}"], "use_cpu"),
+        (finetune.parse_arguments, ["model", "--output_dir", "{out}"], "use_cpu"),
+        (distill.parse_arguments, ["model", "--data", "my.txt", "--output_dir", "{out}"], "use_cpu"),
+        (evaluation_flags.parse_arguments, ["model", "--data", "my.txt", "--results", "{out}"], "cpu"),
+        (tune.parse_arguments, ["model", "--data", "my.txt", "--output", "{out}"], "cpu"),
+        (write.parse_arguments, ["model", "--output", "{out}"], "cpu"),
+    ],
+)
+def test_the_cpu_is_asked_for_by_one_flag_everywhere(parse, words, name, tmp_path):
+    words = [word.format(out=tmp_path / "out") for word in words]
+    for flags in ([], ["--cpu"]):
+        parsed = parse([*words, *flags])
+        settings = parsed[-1] if isinstance(parsed, tuple) else parsed
+        assert getattr(settings, name) == bool(flags)
