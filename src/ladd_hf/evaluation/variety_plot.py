@@ -51,9 +51,9 @@ def variety_figure(comparison: Comparison, measure: str = "entropy", names: Mapp
     shades = {one: BASELINE if one == base else colour(next(numbers)) for one in models}
     for axes, budget in zip(figure.axes[: len(budgets)], budgets, strict=True):
         drawn = dict.fromkeys(models, 0)
-        for one, told in names.items():
-            model = model_of[one]
-            there = [row for row in lines[one] if row["num_steps"] == budget]
+        for line, told in names.items():
+            model = model_of[line]
+            there = [row for row in lines[line] if row["num_steps"] == budget]
             rows = sorted(there, key=lambda row: float(row[measure]))
             place, drawn[model] = drawn[model], drawn[model] + 1
             axes.plot(
