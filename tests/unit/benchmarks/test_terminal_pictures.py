@@ -1,4 +1,4 @@
-"""Pictures of a terminal: what is printed, coloured, with nothing to fetch and no place of the machine that drew them."""
+"""Pictures of a terminal: what is printed, coloured, with nothing to fetch and no place of a machine."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def test_a_picture_holds_command_and_output_in_its_colours(script):
 
 def test_what_is_printed_is_seen_by_a_terminal_and_a_failure_is_told(script, monkeypatch, tmp_path):
     (tmp_path / "ladd_command.py").write_text(
-        "import os, sys; print(sys.stdout.isatty(), *os.get_terminal_size()[:1], sys.argv[1]); sys.exit(len(sys.argv) - 2)"
+        "import os, sys\n"
+        "print(sys.stdout.isatty(), os.get_terminal_size().columns, sys.argv[1])\n"
+        "sys.exit(len(sys.argv) - 2)\n"
     )
     monkeypatch.setattr(script, "ROOT", tmp_path)
     assert script.printed(["one"]) == f"True {script.COLUMNS} one\n"
