@@ -7,8 +7,8 @@
     python benchmarks/equal_variety.py benchmarks/results/python-docs-temperatures-mdlm_quality.json \\
         benchmarks/results/python-docs-tempered_quality.json --name python-docs-equal-variety
 
-At each number of evaluations a run is compared with what MDLM scores where its samples are as varied, by linear
-interpolation between its temperatures, each training with the baseline's at its seed
+A run is compared with what MDLM scores at as many evaluations, and at as many operations, where its samples are as
+varied, by linear interpolation between its temperatures, each training with the baseline's at its seed
 (`ladd_hf.evaluation.equal_variety`). The first model of the first file is the baseline; a model that several files hold
 is read from the first one. `benchmarks/results/NAME.json` gets the result, and `NAME.png` the plot.
 """
@@ -16,6 +16,7 @@ is read from the first one. `benchmarks/results/NAME.json` gets the result, and 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -41,28 +42,26 @@ def joined(files: list[Path]) -> Comparison:
     return compared_over_seeds(list(models.values()))
 
 
-def found_at_equal_variety(comparison: Comparison) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    """Returns the comparisons with the first model of all other curves, by measure of variety and label."""
+def found_at_equal_variety(comparison: Comparison) -> list[dict[str, Any]]:
+    """Returns the comparisons with the first model of all other curves: a mapping for each run, with what
+    `EqualVariety` holds, the measure of variety, and the axis of cost."""
     first, *others = comparison.results
-    runs = [name for one in others for name in labels_of(one)]
-    return {
-        measure: {
-            run: [one.data() for one in at_equal_variety(comparison, run, labels_of(first), measure)] for run in runs
-        }
-        for measure in MEASURES
-    }
+    found = []
+    for axis, measure in itertools.product(("nfe", "flops"), MEASURES):
+        for run in [name for one in others for name in labels_of(one)]:
+            place = {"axis": axis, "measure": measure, "run": run}
+            runs = at_equal_variety(comparison, run, labels_of(first), measure, axis)
+            found += [{**place, **one.data()} for one in runs]
+    return found
 
 
 def table_row(label: str, found: list[dict[str, Any]], budgets: list[int]) -> str:
-    """Formats a row: the change of perplexity, its standard error, and the entropy, or the side beyond which the
-    baseline has no samples as varied."""
+    """Formats a row: the change of perplexity with its standard error, or that the baseline has nothing to compare."""
+    runs = {one["num_steps"]: one for one in found}
     cells = []
-    for number in budgets:
-        one = next((one for one in found if one["num_steps"] == number), None)
-        if one is None:
-            cells.append("")
-        elif one["baseline"] is None:
-            cells.append(one["beyond"])
+    for one in map(runs.get, budgets):
+        if one is None or one["baseline"] is None:
+            cells.append("" if one is None else f"no such {one['beyond']}")
         else:
             cells.append(f"{one['change']:+.0%} ± {one['change_stderr']:.0%}".replace("-", "−"))
     return f"| {label} | {' | '.join(cells)} |"
@@ -78,11 +77,11 @@ def main() -> None:
     comparison = joined(options.files)
     found = found_at_equal_variety(comparison)
     budgets = sorted({row["num_steps"] for one in comparison.results for row in one.rows})
-    for measure, runs in found.items():
-        print(f"\nChange of perplexity at equal {measure}\n\n| run | {' | '.join(map(str, budgets))} |")
+    for (axis, measure), rows in itertools.groupby(found, key=lambda one: (one["axis"], one["measure"])):
+        print(f"\nChange of perplexity at equal {measure} and {axis}\n\n| run | {' | '.join(map(str, budgets))} |")
         print("| --- " * (len(budgets) + 1) + "|")
-        for run, rows in runs.items():
-            print(table_row(run, rows, budgets))
+        for run, runs in itertools.groupby(rows, key=lambda one: one["run"]):
+            print(table_row(run, list(runs), budgets))
     stem = options.results / options.name
     data = {"command": running_command(), "at_equal_variety": found}
     stem.with_suffix(".json").write_text(json.dumps(data, indent=1) + "\n")

@@ -1,7 +1,6 @@
 """Runs beside a baseline whose samples are as varied, which a lower temperature gives away for a better score.
 
-Equal numbers of evaluations are compared, the baseline at several temperatures, between which its score is taken as
-linear in the variety.
+The baseline has several temperatures, between which its score is taken as linear in the variety.
 """
 
 from __future__ import annotations
@@ -13,33 +12,36 @@ from typing import Any, Literal
 
 from .changes import Change, Score, with_seeds
 from .comparison import Comparison
+from .equal_cost import interpolated
 from .results import Row
 
 
 @dataclass(frozen=True)
 class EqualVariety:
-    """A run, and the baseline in as many evaluations where its samples are as varied.
+    """A run, and the baseline at its cost where its samples are as varied.
 
     Attributes:
-        num_steps: evaluations.
-        variety: of the run's samples.
-        score: of the run's samples.
-        baseline: score of the baseline at this variety; `None` where it has no samples on both sides of it.
-        beyond: in which direction the baseline has none: `below` or `above` its own variety.
+        num_steps: evaluations of the run.
+        variety: of its samples.
+        cost: of a sample.
+        score: of its samples.
+        baseline: score of the baseline at this variety and cost; `None` where it has no samples on both sides.
+        beyond: of which of the two the baseline has none.
         change: from the baseline's score to the run's, with the standard error over the trainings, as
             `Comparison.change` has it; `None` without a baseline there.
     """
 
     num_steps: int
     variety: float
+    cost: float
     score: float
     baseline: float | None
-    beyond: Literal["below", "above"] | None = None
+    beyond: Literal["variety", "cost"] | None = None
     change: Change | None = None
 
     def data(self) -> dict[str, Any]:
         """Returns the numbers as JSON data."""
-        names = ("num_steps", "variety", "score", "baseline", "beyond")
+        names = ("num_steps", "variety", "cost", "score", "baseline", "beyond")
         data: dict[str, Any] = {name: getattr(self, name) for name in names}
         if self.change is not None:
             data |= {"change": self.change.value, "change_stderr": self.change.stderr}
@@ -48,56 +50,72 @@ class EqualVariety:
 
 
 def at_equal_variety(
-    comparison: Comparison, run: str, baseline: Sequence[str], measure: str = "entropy"
+    comparison: Comparison, run: str, baseline: Sequence[str], measure: str = "entropy", axis: str = "nfe"
 ) -> list[EqualVariety]:
-    """Compares each number of evaluations of a curve with a baseline whose samples are as varied.
+    """Compares each run of a curve with a baseline of the same cost whose samples are as varied.
 
-    Of several trainings each is compared with the baseline's at its seed, and changes have the error over the seeds.
+    At each of its numbers of evaluations the baseline's score is read at the run's variety; between these, at the run's
+    cost, as [`Comparison.at_equal_cost`] does. Of several trainings each is compared with the baseline's at its seed,
+    and changes have the error over the seeds.
 
     Args:
         comparison: holds the rows, with samples scored by a judge of variety.
         run: label of a curve, a model and a schedule, as in [`Comparison.curves`].
         baseline: labels of the baseline's curves, one model's at several temperatures.
         measure: of variety: a number of the rows, such as `entropy`, `distinct_4` or `self_bleu`.
+        axis: of the cost: `nfe`, `flops` or `seconds`.
 
-    Raises `ValueError` for labels of no curve, for no baseline, and for a measure that rows lack.
+    Raises `ValueError` for labels of no curve, for no baseline, for an unknown axis, and for a measure that rows lack.
     """
-    curves = comparison.curves()
+    curves = comparison.curves(axis)
     if unknown := [one for one in (run, *baseline) if one not in curves]:
         raise ValueError(f"There is no curve {unknown[0]!r}; give some of {list(curves)}.")
     if not baseline:
         raise ValueError("`baseline` is empty; give the curves of a model at several temperatures.")
+    beside = [row for label in baseline for row in curves[label]]
+    if lacking := next((row for row in (*curves[run], *beside) if measure not in row), None):
+        raise ValueError(
+            f"The samples in {lacking['num_steps']} evaluations have no {measure!r}: evaluate them with a judge that "
+            "gives it, such as 'entropy' or 'diversity'."
+        )
     by_seed = [
-        {one.num_steps: one for one in at_equal_variety(seed, run, baseline, measure)} for seed in comparison.by_seed
+        {one.num_steps: one for one in at_equal_variety(seed, run, baseline, measure, axis)}
+        for seed in comparison.by_seed
     ]
     name, found = comparison.main["name"], []
     for row in curves[run]:
-        if lacking := next((one for one in (row, *_at(curves, baseline, row)) if measure not in one), None):
-            raise ValueError(
-                f"The samples in {lacking['num_steps']} evaluations have no {measure!r}: evaluate them with a judge "
-                "that gives it, such as 'entropy' or 'diversity'."
-            )
-        points = sorted((one[measure], one[name]) for one in _at(curves, baseline, row))
-        variety, score = row[measure], row[name]
-        there = _interpolated(points, variety)
+        points = _as_varied(beside, row[measure], measure, name, axis)
+        there = interpolated(points, row[axis])
+        numbers = row["num_steps"], row[measure], row[axis], row[name], there
         if there is None:
-            beyond: Literal["below", "above"] = "below" if not points or variety < points[0][0] else "above"
-            found.append(EqualVariety(row["num_steps"], variety, score, None, beyond))
+            priced = any(low <= row[axis] <= high for (low, _), (high, _) in _neighbours(points))
+            found.append(EqualVariety(*numbers, "variety" if priced else "cost"))
             continue
         of_seeds = [one[row["num_steps"]].change if row["num_steps"] in one else None for one in by_seed]
-        change = with_seeds(comparison.change(Score(there), Score(score)), of_seeds)
-        found.append(EqualVariety(row["num_steps"], variety, score, there, None, change))
+        change = with_seeds(comparison.change(Score(there), Score(row[name])), of_seeds)
+        found.append(EqualVariety(*numbers, None, change))
     return found
 
 
-def _at(curves: dict[str, list[Row]], baseline: Sequence[str], row: Row) -> list[Row]:
-    """Returns the baseline's rows of as many evaluations."""
-    return [one for label in baseline for one in curves[label] if one["num_steps"] == row["num_steps"]]
+def _as_varied(rows: Sequence[Row], variety: float, measure: str, name: str, axis: str) -> list[tuple[float, Any]]:
+    """Returns the mean cost of each number of evaluations, and the score there at a variety, `None` beyond those of its
+    temperatures, in the order of cost."""
+    found = []
+    for number in {row["num_steps"] for row in rows}:
+        same = [row for row in rows if row["num_steps"] == number]
+        points = sorted((row[measure], row[name]) for row in same)
+        found.append((sum(row[axis] for row in same) / len(same), _between(points, variety)))
+    return sorted(found, key=lambda point: point[0])
 
 
-def _interpolated(points: Sequence[tuple[float, float]], place: float) -> float | None:
+def _neighbours(points: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """Returns the pairs of neighbouring points; of a single one it with itself."""
+    return list(itertools.pairwise(points)) or [(one, one) for one in points]
+
+
+def _between(points: Sequence[tuple[float, float]], place: float) -> float | None:
     """Returns the height at a place, linear between ordered points; `None` beyond them."""
-    for (low, before), (high, after) in itertools.pairwise(points):
+    for (low, before), (high, after) in _neighbours(points):
         if low <= place <= high:
             return after if low == high else before + (place - low) / (high - low) * (after - before)
-    return next((height for known, height in points if known == place), None)
+    return None

@@ -49,11 +49,27 @@ def test_numbers_of_evaluations_are_compared_with_themselves_and_beyond_the_base
     ours = model("ours", [(0.6, 2, 2.7, 4.0), (0.6, 4, 2.5, 3.0), (0.6, 8, 2.5, 2.0)])
     found = at_equal_variety(compared([mdlm, ours]), OURS, [COOL, WARM])
     assert [(one.num_steps, one.baseline, one.beyond) for one in found] == [
-        (2, None, "above"),
+        (2, None, "variety"),
         (4, 4.0, None),
-        (8, None, "below"),
+        (8, None, "cost"),
     ]
     assert found[1].data()["change"] == pytest.approx(math.exp(-1) - 1) and "change" not in found[0].data()
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_between_its_costs_the_baseline_is_linear_in_their_logarithm_at_the_runs_variety(share, varied):
+    def score(variety, cost):
+        return 3 * variety - math.log(cost)
+
+    points = [(t, n, h, score(h, 10.0 * n)) for n in (2, 4, 8) for t, h in ((0.6, 2.4), (1.0, 2.7))]
+    mdlm = model("mdlm", points)
+    for row, (_, number, _, _) in zip(mdlm.rows, points, strict=True):
+        row["flops"] = 10.0 * number
+    variety, cost = 2.4 + 0.3 * varied, 20.0 * 4**share
+    ours = model("ours", [(0.6, 3, variety, 1.0)])
+    ours.rows[0]["flops"] = cost
+    (one,) = at_equal_variety(compared([mdlm, ours]), OURS, [COOL, WARM], axis="flops")
+    assert one.baseline == pytest.approx(score(variety, cost), abs=1e-6) and one.cost == cost
 
 
 def test_each_training_is_compared_with_the_baselines_at_its_seed():
