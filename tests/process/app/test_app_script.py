@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from helpers.interrupts import interruptible
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -31,14 +32,13 @@ def server(tmp_path):
     path = os.pathsep.join([str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1"}
     environment.pop("GRADIO_SERVER_NAME", None)
-    process = subprocess.Popen(
+    process = interruptible(
         [sys.executable, ROOT / "examples" / "app.py", "--no-browser", "--cpu"],
         cwd=tmp_path,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        start_new_session=True,
     )
     too_long = threading.Timer(120, process.kill)  # its end closes what is read below
     too_long.start()

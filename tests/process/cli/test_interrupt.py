@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
+from helpers.interrupts import interruptible
 
 SOURCE = Path(__file__).resolve().parents[3] / "src"
 TINY = "--length 8 --hidden_size 32 --num_hidden_layers 1 --max_steps 20000 --warmup_steps 1 --use_cpu --cpu_threads 1"
@@ -29,9 +29,7 @@ def running(tmp_path):
         found = os.pathsep.join([str(SOURCE), *filter(None, [os.getenv("PYTHONPATH")])])
         environment = {**os.environ, "PYTHONPATH": found, "CUDA_VISIBLE_DEVICES": ""}
         with (tmp_path / "out.txt").open("w") as out, (tmp_path / "err.txt").open("w") as err:
-            process = subprocess.Popen(
-                command, cwd=tmp_path, env=environment, stdout=out, stderr=err, start_new_session=True
-            )
+            process = interruptible(command, cwd=tmp_path, env=environment, stdout=out, stderr=err)
         started.append(process)
         return process, tmp_path / "out.txt", tmp_path / "err.txt"
 
