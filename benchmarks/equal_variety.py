@@ -5,7 +5,8 @@
         --recipes python-docs-mdlm-flops \\
         --schedules '{path: saved, temperature: 0.8}' '{path: saved, temperature: 0.6}'
     python benchmarks/equal_variety.py benchmarks/results/python-docs-temperatures-mdlm_quality.json \\
-        benchmarks/results/python-docs-tempered_quality.json --name python-docs-equal-variety
+        benchmarks/results/python-docs-tempered_quality.json --name python-docs-equal-variety \\
+        --line "python-docs-mdlm-flops saved" MDLM --line "python-docs-di saved" "Di-LADD sequential" ...
 
 A run is compared with what MDLM scores at as many evaluations, and at as many operations, where its samples are as
 varied, by linear interpolation between its temperatures, each training with the baseline's at its seed
@@ -63,7 +64,8 @@ def table_row(label: str, found: list[dict[str, Any]], budgets: list[int]) -> st
         if one is None or one["baseline"] is None:
             cells.append("" if one is None else f"no such {one['beyond']}")
         else:
-            cells.append(f"{one['change']:+.0%} ± {one['change_stderr']:.0%}".replace("-", "−"))
+            error = "" if one["change_stderr"] is None else f" ± {one['change_stderr']:.0%}"  # not at each seed
+            cells.append(f"{one['change']:+.0%}{error}".replace("-", "−"))
     return f"| {label} | {' | '.join(cells)} |"
 
 
@@ -73,6 +75,9 @@ def main() -> None:
     parser.add_argument("files", nargs="+", type=Path, help="JSON of `quality_tables.py`")
     parser.add_argument("--name", required=True, help="of the results")
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument(
+        "--line", nargs=2, action="append", default=[], metavar=("LABEL", "NAME"), help="of the plot; all if not given"
+    )
     options = parser.parse_args()
     comparison = joined(options.files)
     found = found_at_equal_variety(comparison)
@@ -85,7 +90,7 @@ def main() -> None:
     stem = options.results / options.name
     data = {"command": running_command(), "at_equal_variety": found}
     stem.with_suffix(".json").write_text(json.dumps(data, indent=1) + "\n")
-    variety_figure(comparison).savefig(stem.with_suffix(".png"), dpi=150)
+    variety_figure(comparison, names=dict(options.line) or None).savefig(stem.with_suffix(".png"), dpi=150)
 
 
 if __name__ == "__main__":

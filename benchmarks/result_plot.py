@@ -15,7 +15,8 @@ PICTURE = ROOT / "docs" / "pictures" / "result.png"
 _COOL = "temperature 0.6, latent_temperature 0.6"
 _WAITING = f"1-1_0.5-0_0-0, steps [3, 1], token_waiting until_known, {_COOL}"
 NAMES = {
-    "python-docs-mdlm-flops saved, temperature 0.8": "MDLM",
+    "python-docs-mdlm-flops saved, temperature 0.8": "MDLM, temperature 0.8",
+    f"python-docs-mdlm-flops saved, {_COOL}": "MDLM, temperature 0.6 (less varied)",
     f"python-docs-di saved, {_COOL}": "Di-LADD sequential",
     f"python-docs-di {_WAITING}": "Di-LADD joint",
     f"python-docs-co saved, {_COOL}": "Co-LADD sequential",

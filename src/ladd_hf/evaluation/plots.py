@@ -11,6 +11,7 @@ from .comparison import AXES, Comparison, label
 from .markdown import at_temperature
 
 _WIDE = 40  # characters of a label that would hide the curves beside it
+_MANY = 6  # curves, whose legend would hide them
 _LINE = 0.22  # inches of a line of the legend
 
 
@@ -79,7 +80,7 @@ def quality_figure(comparison: Comparison, temperature: float = 1.0, names: Mapp
             _tell_ticks(axes.xaxis)
         axes.set_xlabel(f"{AXES[axis]} per sample")
     figure.axes[0].set_ylabel(f"{main['metric']} under the judge")
-    if max(map(len, names.values())) < _WIDE:
+    if max(map(len, names.values())) < _WIDE and len(names) < _MANY:
         figure.axes[0].legend()
     else:
         handles, labels = figure.axes[0].get_legend_handles_labels()

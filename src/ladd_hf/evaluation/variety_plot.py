@@ -11,6 +11,7 @@ from ..pictures.drawing import BASELINE, LINES, MARKERS, colour, new_figure
 from .comparison import Comparison, label
 from .results import Row
 
+_LINE = 0.22  # inches of a line of the legend
 _TEMPERATURE = re.compile(r",? *(latent_)?temperature [\d.]+")
 
 
@@ -69,5 +70,7 @@ def variety_figure(comparison: Comparison, measure: str = "entropy", names: Mapp
         axes.set_title(f"{budget} evaluations")
         axes.set_xlabel(measure.replace("_", " "))
     figure.axes[0].set_ylabel(f"{comparison.main['metric']} under the judge")
-    figure.axes[0].legend(fontsize="small")
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.set_figheight(figure.get_figheight() + _LINE * len(labels))
+    figure.legend(handles, labels, loc="outside lower left")
     return figure
