@@ -26,7 +26,7 @@ NAMES = {
 
 def main() -> None:
     """Writes the picture."""
-    quality_figure(load_comparison(RESULTS), names=NAMES).savefig(PICTURE, dpi=110)
+    quality_figure(load_comparison(RESULTS), names=NAMES).savefig(PICTURE, dpi=90)
 
 
 if __name__ == "__main__":

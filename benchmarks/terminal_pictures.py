@@ -28,7 +28,6 @@ COLUMNS, ROWS = 100, 60
 # What is drawn, by the name of its picture.
 COMMANDS = {
     "generate": ["generate", "python-docs-di", "--steps", "4", "--watch", "--seed", "1"],
-    "info": ["info", "python-docs-di"],
 }
 _FONT = re.compile(r"\s*@font-face \{.*?\}", re.DOTALL)  # fetched from elsewhere
 
