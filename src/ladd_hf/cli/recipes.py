@@ -167,7 +167,8 @@ _OF_DATA = (
     *("vocab_size", "mask_token_id", "pad_token_id", "bos_token_id", "eos_token_id", "tokenizer_size"),
     *("max_position_embeddings", "text_frame", "text_lengths", "format_version"),
 )
-_OF_LATENTS = ("latent_", "encoder", "quantizer", "codebook_", "reference_")  # prefixes of such settings
+# Prefixes of such settings
+_OF_LATENTS = ("latent_", "global_latents", "encoder", "quantizer", "codebook_", "reference_")
 _HELP = {
     "reference_layout": "Networks exactly as the authors' are.",
     "encoder": "'trained' or 'pretrained'; with options {name: pretrained, name_or_path: user/model}.",

@@ -53,6 +53,17 @@ def test_the_table_of_sampling_holds_what_was_found(name):
     assert all(o["settings"] == sampling.CHANGES[name.split(" | ")[1]] for name, o in found["rows"].items())
 
 
+def test_the_table_of_sampling_anchors_holds_what_was_found():
+    sampling, found = script("text_sampling"), result("text_sampling_anchors")
+    budgets = found["budgets"]
+    head = (
+        f"| sampling of anchors | {' | '.join(map(str, budgets))} | entropy |\n" + "| --- " * (len(budgets) + 2) + "|"
+    )
+    rows = [sampling.table_row(name, one["quality"], budgets) for name, one in found["rows"].items()]
+    assert table(head) == [one.replace("| co-ladd | ", "| ") for one in rows] and len(rows) > 4
+    assert all(one["settings"] == sampling.CHANGES[name.split(" | ")[1]] for name, one in found["rows"].items())
+
+
 def test_the_table_of_temperatures_holds_what_was_found():
     head = "| model | temperatures | 2 | 4 | 8 | 16 | 32 | entropy at 2 | from 4 on |\n" + "| --- " * 9 + "|"
     rows = []

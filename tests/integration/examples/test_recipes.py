@@ -12,8 +12,10 @@ from helpers.encoders import save_package
 from helpers.recipes import CONFIGS, ENCODER, QWEN, describe, parse, task_of
 
 from ladd_hf import LaddForDiffusionLM
+from ladd_hf.cli import recipes
 from ladd_hf.data import known_corpora
 from ladd_hf.data.corpora import separator_of
+from ladd_hf.models import architecture_checks
 from ladd_hf.models.quantizers.quantizer_options import QUANTIZERS, VectorOptions
 
 RECIPES = sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem != "own-texts")  # whose texts are the user's
@@ -187,6 +189,14 @@ def test_a_recipe_describes_a_model_and_a_training_that_fit_each_other(name):
         splits = known_corpora()[run.data].splits
         assert "train" in splits and {"validation", "test"} & set(splits)
     model_on_meta(name)
+
+
+def test_the_baseline_of_a_recipe_with_every_setting_of_latents_has_none_of_them():
+    """Settings that a model without latents refuses do not reach it."""
+    run, model, *_ = parse("python-docs-di", "--global_latents", "2", "--latent_length", "18")
+    assert model.config(task_of(run), latents=True).global_latents == 2
+    assert model.config(task_of(run), latents=False).global_latents == 0
+    assert not [name for name in architecture_checks._OF_LATENTS if not name.startswith(recipes._OF_LATENTS)]
 
 
 def test_its_name_says_what_it_trains():
