@@ -1,5 +1,5 @@
-"""Words that a shell completes: flags of the jobs, names of recipes and of included pipelines. Nothing is loaded for
-them: names are read off the folders, and flags off a list that `python -m ladd_hf.cli.flag_list` writes."""
+"""Shell completion of the jobs' flags, and of the names of recipes and included pipelines, without loading either:
+names are listed from their folders, flags from a file that `python -m ladd_hf.cli.flag_list` writes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def included_names() -> list[str]:
 
 
 def no_names() -> list[str]:
-    """Returns no names, for a subcommand that takes files."""
+    """Returns nothing: completion of a subcommand that takes files only."""
     return []
 
 
@@ -35,5 +35,5 @@ def flags_of(command: str) -> list[str]:
 
 
 def completed(words: Iterable[str], incomplete: str) -> list[CompletionItem]:
-    """Returns the words that begin so, as a shell is told of them."""
+    """Returns the words that start with `incomplete`, as completion items."""
     return [CompletionItem(word) for word in words if word.startswith(incomplete)]

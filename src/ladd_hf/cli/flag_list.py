@@ -1,5 +1,6 @@
-"""The flags of all jobs as a list, by which a shell completes them without loading a job. After a flag is new or gone,
-`python -m ladd_hf.cli.flag_list` writes the list anew.
+"""Writes the flags of all jobs to the file that shell completion reads instead of loading a job.
+
+Run `python -m ladd_hf.cli.flag_list` after adding or removing a flag.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ PARSERS = {
 
 
 def flag_list() -> str:
-    """Returns the lines of the list: a flag, and the subcommands that take it. Of a flag that may be spelt with dashes
-    between its words, too, there is only the other spelling."""
+    """Returns the file's lines: a flag, and the subcommands that accept it. A flag that is also accepted with dashes is
+    listed with underscores only."""
     takers: dict[str, list[str]] = {}
     for command, parser in PARSERS.items():
         known = {flag for flag in parser().flags if flag.startswith("--")}

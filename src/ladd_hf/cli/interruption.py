@@ -1,10 +1,10 @@
-"""Leavings of a training in its folder: where an interrupted one goes on, and no folder that is empty."""
+"""Clean-up after a training: reports the last checkpoint on an interrupt, and removes empty folders."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..training.checkpoints import defect_of, numbered_checkpoints
@@ -24,7 +24,7 @@ def tidied(trainer: LaddTrainer, *of_checkpoints: Path) -> Iterator[None]:
     finally:
         if trainer.args.local_process_index == 0:
             for folder in of_checkpoints:
-                with suppress(OSError):  # it holds something, or is no more
+                if folder.is_dir() and not any(folder.iterdir()):
                     folder.rmdir()
 
 

@@ -1,4 +1,4 @@
-"""The reason why runs have no bound, for people who asked for one."""
+"""Explains why a run has no bound."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Trajectory:
 
     @property
     def run(self) -> tuple[Point, ...]:
-        """Points (t_x, t_y) of the whole run, those it has not come to included, as far as they are known."""
+        """Points (t_x, t_y) of the whole planned run, where known; steps not yet taken are included."""
         return self.planned or self.times
 
     @cached_property

@@ -9,6 +9,7 @@ from pathlib import Path
 import datasets
 import pytest
 import torch
+from helpers.benchmark_runs import run_benchmark
 from helpers.evaluations import results_of
 
 from ladd_hf import LaddConfig, LaddForDiffusionLM, LaddJointScheduler, LaddPipeline, LaddSequentialScheduler
@@ -173,3 +174,22 @@ def test_a_small_judge_is_a_model_of_transformers_that_judges(run, tmp_path):
     assert judge.name == "my-judge" and judge.max_length == 16
     read, shuffled = text_nats(judge, ["the cats sat on the mat"]), text_nats(judge, ["tth acse a stno eht mta"])
     assert read.nats < shuffled.nats
+
+
+def test_the_comparisons_at_equal_diversity_are_what_the_script_makes_of_its_files(tmp_path):
+    results = FOLDER / "results"
+    files = [results / f"python-docs-{name}_quality.json" for name in ("temperatures-mdlm", "tempered")]
+    ran = run_benchmark("equal_diversity", *files, "--name", "again", "--results", tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    kept, again = (
+        json.loads(file.read_text())["at_equal_diversity"]
+        for file in (results / "python-docs-equal-diversity.json", tmp_path / "again.json")
+    )
+    assert kept == again and (tmp_path / "again.png").stat().st_size > 10_000
+    run = "python-docs-co saved, temperature 0.6, latent_temperature 0.6"
+    cells = [
+        f"{one['change']:+.0%} ± {one['change_stderr']:.0%}".replace("-", "−")
+        for one in kept
+        if (one["axis"], one["measure"], one["run"]) == ("nfe", "entropy", run)
+    ]
+    assert len(cells) == 5 and f"| {run} | {' | '.join(cells)} |" in ran.stdout

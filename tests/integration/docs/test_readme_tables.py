@@ -50,9 +50,9 @@ MEASURES = ("entropy", "distinct_4", "self_bleu")
 
 @pytest.fixture(scope="module")
 def varied():
-    """What was found at equal variety, by axis, measure, run and number of evaluations."""
-    found = json.loads((ROOT / "benchmarks" / "results" / "python-docs-equal-variety.json").read_text())
-    return {(one["axis"], one["measure"], one["run"], one["num_steps"]): one for one in found["at_equal_variety"]}
+    """What was found at equal diversity, by axis, measure, run and number of evaluations."""
+    found = json.loads((ROOT / "benchmarks" / "results" / "python-docs-equal-diversity.json").read_text())
+    return {(one["axis"], one["measure"], one["run"], one["num_steps"]): one for one in found["at_equal_diversity"]}
 
 
 def signed(share):
@@ -151,7 +151,7 @@ def test_the_samples_that_stand_in_a_column_are_of_nearly_the_same_entropy():
 @pytest.mark.parametrize(
     ("axis", "measure"), [("nfe", "entropy"), ("flops", "entropy"), *(("nfe", m) for m in MEASURES)]
 )
-def test_changes_at_equal_variety_are_those_of_the_result(varied, axis, measure):
+def test_changes_at_equal_diversity_are_those_of_the_result(varied, axis, measure):
     lines = []
     for label, run in VARIED.items():
         found = [varied[axis, measure, run, n] for n in BUDGETS]
@@ -171,7 +171,7 @@ def test_the_readme_tells_the_changes_at_equal_entropy(varied):
     assert "\n".join(lines) in README
 
 
-def test_what_is_said_of_each_measure_of_variety_holds(varied):
+def test_what_is_said_of_each_measure_of_diversity_holds(varied):
     """Di-LADD is ahead by all of them, Co-LADD at equal entropy; by the others up to 8, and level beyond."""
     runs = [*VARIED.values()]
     for number in BUDGETS:

@@ -1,17 +1,17 @@
-"""Text models at equal variety of their samples: LADD's runs beside MDLM's of many temperatures.
+"""Text models at equal diversity of their samples: LADD's runs beside MDLM's of many temperatures.
 
     python benchmarks/quality_tables.py out/text --data python-docs --name python-docs-temperatures-mdlm --threads 1 \\
         --batch_size 25 --timing_rounds 0 --judges ngram entropy diversity '{"name": "memorization", "window": 24}' \\
         --recipes python-docs-mdlm-flops \\
         --schedules '{path: saved, temperature: 0.8}' '{path: saved, temperature: 0.6}'
-    python benchmarks/equal_variety.py benchmarks/results/python-docs-temperatures-mdlm_quality.json \\
-        benchmarks/results/python-docs-tempered_quality.json --name python-docs-equal-variety \\
+    python benchmarks/equal_diversity.py benchmarks/results/python-docs-temperatures-mdlm_quality.json \\
+        benchmarks/results/python-docs-tempered_quality.json --name python-docs-equal-diversity \\
         --line "python-docs-mdlm-flops saved" MDLM --line "python-docs-di saved" "Di-LADD sequential" ...
 
 A run is compared with what MDLM scores at as many evaluations, and at as many operations, where its samples are as
-varied, by linear interpolation between its temperatures, each training with the baseline's at its seed
-(`ladd_hf.evaluation.equal_variety`). The first model of the first file is the baseline; a model that several files hold
-is read from the first one. `benchmarks/results/NAME.json` gets the result, and `NAME.png` the plot.
+diverse, by linear interpolation between its temperatures, each training with the baseline's at its seed
+(`ladd_hf.evaluation.at_equal_diversity`). The first model of the first file is the baseline; a model that several files
+hold is read from the first one. `benchmarks/results/NAME.json` gets the result, and `NAME.png` the plot.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from quality_tables import RESULTS
 
 from ladd_hf.evaluation import Comparison, EvaluationResults
 from ladd_hf.evaluation.comparison import labels_of
-from ladd_hf.evaluation.equal_variety import at_equal_variety
+from ladd_hf.evaluation.diversity_plot import diversity_figure
+from ladd_hf.evaluation.equal_diversity import at_equal_diversity
 from ladd_hf.evaluation.seeds import compared_over_seeds
-from ladd_hf.evaluation.variety_plot import variety_figure
 from ladd_hf.training.run_facts import running_command
 
 MEASURES = ("entropy", "distinct_4", "self_bleu")
@@ -43,15 +43,15 @@ def joined(files: list[Path]) -> Comparison:
     return compared_over_seeds(list(models.values()))
 
 
-def found_at_equal_variety(comparison: Comparison) -> list[dict[str, Any]]:
+def found_at_equal_diversity(comparison: Comparison) -> list[dict[str, Any]]:
     """Returns the comparisons with the first model of all other curves: a mapping for each run, with what
-    `EqualVariety` holds, the measure of variety, and the axis of cost."""
+    `EqualDiversity` holds, the measure of diversity, and the axis of cost."""
     first, *others = comparison.results
     found = []
     for axis, measure in itertools.product(("nfe", "flops"), MEASURES):
         for run in [name for one in others for name in labels_of(one)]:
             place = {"axis": axis, "measure": measure, "run": run}
-            runs = at_equal_variety(comparison, run, labels_of(first), measure, axis)
+            runs = at_equal_diversity(comparison, run, labels_of(first), measure, axis)
             found += [{**place, **one.data()} for one in runs]
     return found
 
@@ -80,7 +80,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     comparison = joined(options.files)
-    found = found_at_equal_variety(comparison)
+    found = found_at_equal_diversity(comparison)
     budgets = sorted({row["num_steps"] for one in comparison.results for row in one.rows})
     for (axis, measure), rows in itertools.groupby(found, key=lambda one: (one["axis"], one["measure"])):
         print(f"\nChange of perplexity at equal {measure} and {axis}\n\n| run | {' | '.join(map(str, budgets))} |")
@@ -88,9 +88,9 @@ def main() -> None:
         for run, runs in itertools.groupby(rows, key=lambda one: one["run"]):
             print(table_row(run, list(runs), budgets))
     stem = options.results / options.name
-    data = {"command": running_command(), "at_equal_variety": found}
+    data = {"command": running_command(), "at_equal_diversity": found}
     stem.with_suffix(".json").write_text(json.dumps(data, indent=1) + "\n")
-    variety_figure(comparison, names=dict(options.line) or None).savefig(stem.with_suffix(".png"), dpi=150)
+    diversity_figure(comparison, names=dict(options.line) or None).savefig(stem.with_suffix(".png"), dpi=150)
 
 
 if __name__ == "__main__":

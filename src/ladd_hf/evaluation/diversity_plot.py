@@ -1,4 +1,4 @@
-"""A plot of quality against the variety of samples, over temperatures."""
+"""A plot of quality against the diversity of samples, over temperatures."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _LINE = 0.22  # inches of a line of the legend
 _TEMPERATURE = re.compile(r",? *(latent_)?temperature [\d.]+")
 
 
-def variety_figure(comparison: Comparison, measure: str = "entropy", names: Mapping[str, str] | None = None) -> Any:
-    """Draws the main measure against the variety of the samples: a panel for each number of evaluations, a line for
+def diversity_figure(comparison: Comparison, measure: str = "entropy", names: Mapping[str, str] | None = None) -> Any:
+    """Draws the main measure against the diversity of the samples: a panel for each number of evaluations, a line for
     each model and schedule through its temperatures, a star for the data itself.
 
     Runs further to the right at the same height, or lower at the same place, are better. The baseline is grey.
 
     Args:
         comparison: holds rows at several temperatures.
-        measure: of variety: a number of the rows.
+        measure: of diversity: a number of the rows.
         names: chooses lines by their labels, a model and a schedule without its temperatures, and what the legend calls
             them; all by default.
 
