@@ -39,6 +39,7 @@ SETTINGS = {
     "baseline": "false",
     "num_eval_sequences": "16",
     "logging_steps": "5",
+    "warmup_steps": "5",
     "judge_characters": "100000",
     "judge_order": "3",
     "seed": "42",

@@ -118,6 +118,9 @@ CHANGES: dict[str, dict[str, str]] = {
         "anchors, adaptive times": "python-docs-co.yaml --adaptive_times true",
         "anchors, times spread over decoding": "python-docs-co.yaml --latent_noise_schedule 'decoding of anchors'",
         "anchors, noise on the encoder's input": "python-docs-co.yaml --encoder_noise 0.5",
+        "anchors, masks on the encoder's input": "python-docs-co.yaml --encoder_mask_ratio 0.25",
+        "anchors, standardised by dimension": "python-docs-co.yaml --latent_normalization none "
+        "--encoder '{standardization: true}'",
         "anchors, latents obscured": f"python-docs-co.yaml {_OBSCURED}",
         "anchors, 2 latents more for the whole text": "python-docs-co.yaml --latent_length 18 --global_latents 2",
         "y_0, latents obscured": f"python-docs-co.yaml --latent_prediction_type sample {_OBSCURED}",
@@ -132,7 +135,7 @@ CHANGES: dict[str, dict[str, str]] = {
 }
 FIXED = {
     "latents": '--stages {"mdlm":null,"encoder":{"steps":null},"prior":null} --max_steps 400 '
-    "--latent_loss_weight 0 --logging_steps 50 "
+    "--warmup_steps 100 --latent_loss_weight 0 --logging_steps 50 "
     "--budgets 2 --num_samples 2 --num_eval_sequences 256 --nelbo_samples 1",
     "samples": "--budgets 2 4 8 16 32",
     "continuous": "--hidden_size 64 --num_hidden_layers 3 --max_steps 1800 --budgets 2 4 8 16 --num_samples 200 "

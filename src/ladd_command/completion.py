@@ -3,7 +3,7 @@ names are listed from their folders, flags from a file that `python -m ladd_hf.c
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from typer.core import CompletionItem
@@ -26,6 +26,11 @@ def included_names() -> list[str]:
 def no_names() -> list[str]:
     """Returns nothing: completion of a subcommand that takes files only."""
     return []
+
+
+def beginning_with(*words: str) -> Callable[[str], list[str]]:
+    """Returns what completes one of these words."""
+    return lambda incomplete: [word for word in words if word.startswith(incomplete)]
 
 
 def flags_of(command: str) -> list[str]:

@@ -42,7 +42,7 @@ def launch(argv: Sequence[str], processes: int | None) -> int:
     What they refuse is said once. An interrupt ends them, and this process with them.
     """
     launcher = import_module("accelerate.commands.launch")
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # which repeats what is said below
+    _silence("torch.distributed.elastic")  # which repeats what is said below
     os.environ.setdefault("PYTHONSAFEPATH", "1")  # modules are not looked for in the working directory, as by a script
     with tempfile.TemporaryDirectory() as folder:
         os.environ[FOLDER] = folder
@@ -62,6 +62,13 @@ def launch(argv: Sequence[str], processes: int | None) -> int:
         elif code not in (0, INTERRUPTED):
             print(f"ladd: error: a process ended with exit code {code}.", file=sys.stderr)
     return code
+
+
+def _silence(library: str) -> None:
+    """Lets none of a library's log records out, whatever levels its modules give themselves."""
+    logger = logging.getLogger(library)
+    logger.addHandler(logging.NullHandler())
+    logger.propagate = False
 
 
 def _options(processes: int | None) -> list[str]:

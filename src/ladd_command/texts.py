@@ -6,20 +6,23 @@ from typing import Annotated
 
 import typer
 
-from .completion import included_names
+from .completion import beginning_with, included_names
 from .jobs import job
 
 Model = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="Folder or repository of a pipeline, or an included one: python-docs-di.",
+        help="Folder or repository of a pipeline, or an included one: python-docs-di, python-docs-mdlm.",
         show_default=False,
         autocompletion=included_names,
     ),
 ]
 Number = Annotated[int, typer.Option("-n", "--num-samples", help="Texts to write.")]
-Steps = Annotated[int | None, typer.Option(help="Evaluations of the network, the latents' included; 32 by default.")]
+Steps = Annotated[
+    int | None,
+    typer.Option("--steps", "--num-steps", help="Evaluations of the network, the latents' included; 32 by default."),
+]
 Temperature = Annotated[float | None, typer.Option(help="Of the tokens; 0 is greedy. The schedule's own by default.")]
 LatentTemperature = Annotated[
     float | None, typer.Option(help="Of codes or anchors: likelier texts below 1. The schedule's own by default.")
@@ -31,22 +34,38 @@ Guidance = Annotated[float, typer.Option(help="Scale of the guidance on the late
 Seed = Annotated[int | None, typer.Option(help="The same one gives the same texts; drawn, and told, by default.")]
 Schedule = Annotated[
     str | None,
-    typer.Option(help="'joint', 'sequential' or corners such as '[[1, 1], [1, 0.3], [0, 0]]'; the saved by default."),
+    typer.Option(
+        help="'joint', 'sequential' or corners such as '[[1, 1], [1, 0.3], [0, 0]]'; the saved by default.",
+        autocompletion=beginning_with("joint", "sequential"),
+    ),
 ]
 TokenWaiting = Annotated[
     str | None,
-    typer.Option(help="Tokens wait for their latents: 'none', 'while_written' or 'until_known'; as saved by default."),
+    typer.Option(
+        help="Tokens wait for their latents: 'none', 'while_written' or 'until_known'; as saved by default.",
+        autocompletion=beginning_with("none", "while_written", "until_known"),
+    ),
 ]
 Watch = Annotated[bool, typer.Option("--watch", help="Show the way of the first text from masks to words.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, and nothing else.")]
 Cpu = Annotated[bool, typer.Option("--cpu", help="Run on the CPU, even with an accelerator.")]
-Dtype = Annotated[str, typer.Option(help="'float32', 'bfloat16' or 'float16'.")]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        help="'float32', 'bfloat16' or 'float16'.", autocompletion=beginning_with("float32", "bfloat16", "float16")
+    ),
+]
 
 
 def add_to(app: typer.Typer) -> None:
     """Adds the subcommands."""
     for command in (generate, infill, encode, vary, mix):
-        app.command()(command)
+        app.command(context_settings={"token_normalize_func": _with_dashes})(command)
+
+
+def _with_dashes(flag: str) -> str:
+    """Returns a flag as it is declared here; those of trainings, which have underscores, are understood too."""
+    return flag.replace("_", "-")
 
 
 def generate(

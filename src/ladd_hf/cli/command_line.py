@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from itertools import zip_longest
 from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, NoReturn
@@ -100,6 +101,16 @@ def named(argv: list[str], flag: str) -> list[str]:
     return [flag, *argv] if argv and not argv[0].startswith("-") else argv
 
 
+def flag_values(flags: Sequence[str]) -> dict[str, str]:
+    """Returns the last value of each flag, by the name of its field."""
+    values = {}
+    for flag, after in zip_longest(flags, flags[1:], fillvalue=""):
+        if flag.startswith("--"):
+            name, joined, value = flag[2:].partition("=")
+            values[name.replace("-", "_")] = value if joined else after
+    return values
+
+
 class CommandLine(HfArgumentParser):
     """A parser of dataclasses, if any, and of added arguments.
 
@@ -107,7 +118,13 @@ class CommandLine(HfArgumentParser):
     """
 
     def __init__(self, kinds: Any = (), **options: Any) -> None:
-        super().__init__(kinds, **{"allow_abbrev": False, "prog": program(), **options})
+        fixed = {"allow_abbrev": False, "prog": program(), "usage": "%(prog)s [--FLAG VALUE ...]"}
+        super().__init__(kinds, **{**fixed, **options})
+        for (
+            action
+        ) in self._actions:  # transformers gives the flags that switch something off the help of their opposite
+            if action.const is False and action.help:
+                action.help = f"The opposite of --{action.dest}."
 
     @property
     def flags(self) -> list[str]:

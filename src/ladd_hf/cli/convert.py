@@ -43,7 +43,11 @@ def value(text: str) -> Any:
 
 def parser() -> CommandLine:
     """Returns the parser of the command line."""
-    parser = CommandLine(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(
+        usage="%(prog)s CHECKPOINT OUTPUT [--FLAG VALUE ...]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("checkpoint", type=Path, help="The .ckpt file.")
     parser.add_argument("output", type=Path, help="The folder to save the model in; it must not hold one already.")
     parser.add_argument("--config", type=Path, help="A YAML file of settings.")

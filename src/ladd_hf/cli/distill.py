@@ -23,10 +23,11 @@ from ..training.run_folders import set_aside
 from ..training.trainer import LaddTrainer
 from ..utils.number_ranges import COUNT, COUNT_OR_ZERO
 from .command_line import CommandLine, check_flags, check_output_folder, loading, named, refusing
-from .interruption import tidied
+from .interruption import telling_of_interrupts
 from .pipelines import model_source, quiet_libraries
 from .reporting import ProgressLines
 from .run_results import RESULTS, refuse_earlier, save_results, told_bounds
+from .short_runs import log_short_runs
 
 MADE = "pipeline"  # by a run in its folder
 # A fifth of the run warms the derivative up.
@@ -59,7 +60,11 @@ class DistillArguments:
 
 def parser() -> CommandLine:
     """Returns the parser of the command line."""
-    parser = CommandLine((DistillArguments, LaddTrainingArguments), description=(__doc__ or "").split("\n")[0])
+    parser = CommandLine(
+        (DistillArguments, LaddTrainingArguments),
+        usage="%(prog)s MODEL --data CORPUS [--FLAG VALUE ...]",
+        description=(__doc__ or "").split("\n")[0],
+    )
     parser.set_defaults(**_DEFAULTS)
     return parser
 
@@ -71,6 +76,7 @@ def parse_arguments(argv: list[str]) -> tuple[DistillArguments, LaddTrainingArgu
     check_flags(training, {"max_steps": COUNT})
     check_output_folder("--output_dir", training.output_dir)
     refuse_earlier(training, "distilled", (MADE,))
+    log_short_runs(training, argv)
     if not training.stages:
         training.stages = [STAGE]
     return run, training
@@ -125,7 +131,7 @@ def main(argv: list[str]) -> None:
     if training.start_anew:
         with training.main_process_first(local=False, desc="moving an earlier run aside"):
             set_aside(folder, also=(MADE, RESULTS))
-    with tidied(trainer), refusing():
+    with telling_of_interrupts(trainer), refusing():
         trainer.train()
     if held_out is not None:
         bounds["after"] = trainer.evaluate()

@@ -142,7 +142,9 @@ class EvaluationArguments:
 
 def parser(description: str = "") -> CommandLine:
     """Returns the parser of the command line."""
-    return CommandLine(EvaluationArguments, description=description)
+    return CommandLine(
+        EvaluationArguments, usage="%(prog)s MODEL --data CORPUS [--FLAG VALUE ...]", description=description
+    )
 
 
 def parse_arguments(argv: list[str], description: str = "") -> EvaluationArguments:

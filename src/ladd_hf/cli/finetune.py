@@ -32,7 +32,7 @@ from ..training.run_folders import set_aside
 from ..training.trainer import LaddTrainer
 from ..utils.number_ranges import COUNT, POSITIVE, SHARE_BELOW_ONE
 from .command_line import CommandLine, check_flags, check_output_folder, loading, named, refuse, refusing
-from .interruption import tidied
+from .interruption import telling_of_interrupts
 from .local_texts import lines_of
 from .pipelines import model_source
 from .run_results import RESULTS, refuse_earlier, save_results, told_bounds
@@ -65,7 +65,11 @@ class FinetuneArguments:
 
 def parser() -> CommandLine:
     """Returns the parser of the command line."""
-    parser = CommandLine((FinetuneArguments, LaddTrainingArguments), description=(__doc__ or "").split("\n")[0])
+    parser = CommandLine(
+        (FinetuneArguments, LaddTrainingArguments),
+        usage="%(prog)s MODEL --train_file TEXTS [--FLAG VALUE ...]",
+        description=(__doc__ or "").split("\n")[0],
+    )
     parser.set_defaults(output_dir="out/lora", max_steps=500, learning_rate=1e-3, ema_decay=0.99, save_strategy="no")
     return parser
 
@@ -183,7 +187,10 @@ def main(argv: list[str]) -> None:
     if training.start_anew:
         with training.main_process_first(local=False, desc="moving an earlier run aside"):
             set_aside(str(training.output_dir), also=(*MADE, RESULTS))
-    with tidied(trainer), refusing():  # errors found only at the first step, such as a folder with another run
+    with (
+        telling_of_interrupts(trainer),
+        refusing(),
+    ):  # errors found only at the first step, such as a folder with another run
         trainer.train()
     bounds["after"] = trainer.evaluate()
 

@@ -1,4 +1,4 @@
-"""Clean-up after a training: reports the last checkpoint on an interrupt, and removes empty folders."""
+"""The end of a training that stops early: a sentence about its last checkpoint, and no empty folders."""
 
 from __future__ import annotations
 
@@ -7,23 +7,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..training.arguments import LaddTrainingArguments
 from ..training.checkpoints import defect_of, numbered_checkpoints
 from ..training.trainer import LaddTrainer
 
 
 @contextmanager
-def tidied(trainer: LaddTrainer, *of_checkpoints: Path) -> Iterator[None]:
-    """Context of a training. When it is interrupted, a line on standard error says what is kept and how to go on. Those
-    of the folders `of_checkpoints`, inner ones first, that got nothing are taken away."""
+def telling_of_interrupts(trainer: LaddTrainer) -> Iterator[None]:
+    """Context of a training. When it is interrupted, a line on standard error says what is kept and how to go on."""
     try:
         yield
     except KeyboardInterrupt:
         if trainer.is_world_process_zero():
             print(f"\n{_told(Path(str(trainer.args.output_dir)), trainer)}", file=sys.stderr, flush=True)
         raise
+
+
+@contextmanager
+def without_empty_folders(training: LaddTrainingArguments, *folders: Path) -> Iterator[None]:
+    """Context after which those of the folders, inner ones first, are taken away that got nothing."""
+    try:
+        yield
     finally:
-        if trainer.args.local_process_index == 0:
-            for folder in of_checkpoints:
+        if training.local_process_index == 0:
+            for folder in folders:
                 if folder.is_dir() and not any(folder.iterdir()):
                     folder.rmdir()
 

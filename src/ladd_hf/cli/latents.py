@@ -8,6 +8,7 @@ from typing import Any
 from .command_line import refusing
 from .output import nothing_else, printable, say
 from .pipelines import check_sampling, default_device, loaded_pipeline, quiet_libraries
+from .readings import tell_readings
 
 _SHOWN = 8  # numbers of a vector on a line
 
@@ -18,6 +19,7 @@ def encode(model: str, texts: Sequence[str], json: bool = False, cpu: bool = Fal
     quiet_libraries()
     with refusing(ImportError), nothing_else(json):
         pipeline = loaded_pipeline(model, default_device(cpu), dtype)
+        tell_readings(texts, pipeline.tokenizer)
         latents = pipeline.encode(list(texts)).tolist()
     kind = pipeline.model.config.latent_type
     found = [{"text": text, "latents": one} for text, one in zip(texts, latents, strict=True)]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
 from json import JSONDecodeError
 from typing import Any, TypeGuard
+
+from .command_line import flag_values
 
 Stages = list[Any]  # names, and mappings with `name`
 
@@ -41,7 +42,7 @@ def stages_of_run(settings: Mapping[str, Any], flags: Sequence[str]) -> tuple[An
     If `--max_steps` is the only length among the flags, numbers of steps are scaled in proportion; shares of the run,
     epochs, and lengths given by flags are unchanged. `--stages` gives other stages, or a mapping of changes.
     """
-    given, stages = _values(flags), settings.get("stages")
+    given, stages = flag_values(flags), settings.get("stages")
     asked = _json(given["stages"]) if "stages" in given else {}
     if not isinstance(asked, Mapping):
         return given["stages"], ""
@@ -117,16 +118,6 @@ def _json(text: str) -> Any:
         return json.loads(text)
     except JSONDecodeError:
         return None
-
-
-def _values(flags: Sequence[str]) -> dict[str, str]:
-    """Returns the last value of each flag, by the name of its field."""
-    values = {}
-    for flag, after in zip_longest(flags, flags[1:], fillvalue=""):
-        if flag.startswith("--"):
-            name, joined, value = flag[2:].partition("=")
-            values[name.replace("-", "_")] = value if joined else after
-    return values
 
 
 def _at_least_1(value: Any) -> TypeGuard[float]:

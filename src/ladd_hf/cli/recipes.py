@@ -32,6 +32,7 @@ from .recipe_files import changed, read_recipe, recipe_path, yaml_of
 from .recipe_stages import stages_of_run
 from .recommended import recommended_config
 from .setting_kinds import check_kinds
+from .short_runs import log_short_runs, warm_up_of_run
 
 DEFAULT_RECIPE = "sawtooth-di"
 
@@ -420,7 +421,7 @@ def check_fit(run: RunArguments, model: _Model, training: LaddTrainingArguments)
 
 def parser(description: str = "") -> CommandLine:
     """Returns the parser of the command line."""
-    parser = CommandLine(_KINDS, description=description)
+    parser = CommandLine(_KINDS, usage="%(prog)s [RECIPE] [--FLAG VALUE ...]", description=description)
     parser.set_defaults(output_dir=None)
     return parser
 
@@ -428,9 +429,9 @@ def parser(description: str = "") -> CommandLine:
 def parse_arguments(
     argv: list[str], description: str = ""
 ) -> tuple[RunArguments, _Model, _Schedules, LaddTrainingArguments]:
-    """Parses a recipe, and flags over it; if `--max_steps` is the only length among the flags, the recipe's stages are
-    scaled, with a message. Exits with a message for a recipe that is missing or has unknown fields, and for invalid
-    settings."""
+    """Parses a recipe, and flags over it. If `--max_steps` is the only length among the flags, the recipe's stages are
+    scaled, and so is a warm-up that would take more than a tenth of the run, with a message. Exits with a message for a
+    recipe that is missing or has unknown fields, and for invalid settings."""
     argv = named(argv, "--config")
     config_parser = CommandLine(RunArguments, add_help=False, conflict_handler="resolve")
     given = config_parser.parse_known_args(argv)[0]
@@ -455,6 +456,9 @@ def parse_arguments(
     with refusing():
         check_renamed(flag[2:].partition("=")[0].replace("-", "_") for flag in argv if flag.startswith("--"))
         stages, scaled = stages_of_run(settings, argv)
+    warm_up, warmed = warm_up_of_run(settings, argv)
+    if warmed:
+        settings["warmup_steps"] = warm_up
     flags = parser(description)
     flags.set_defaults(**settings)
     if stages != settings.get("stages"):
@@ -469,8 +473,9 @@ def parse_arguments(
                 "sequences: give some hundred, or leave it out of `schedules`."
             )
     check_output_folder("--output_dir", training.output_dir)
-    if scaled and training.process_index == 0:
-        print(f"The recipe's stages are scaled along with --max_steps {training.max_steps}: {scaled}.", flush=True)
+    log_short_runs(training, argv)
+    if training.process_index == 0 and (changes := ", ".join(one for one in (scaled, warmed) if one)):
+        print(f"The recipe's lengths are scaled along with --max_steps {training.max_steps}: {changes}.", flush=True)
     return run, model, schedulers, training
 
 

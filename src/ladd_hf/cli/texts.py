@@ -18,6 +18,7 @@ from ..utils.number_ranges import COUNT, SEED_OF_64_BITS
 from .command_line import check_flags, refuse, refusing
 from .output import nothing_else, printable, say
 from .pipelines import check_sampling, default_device, loaded_pipeline, quiet_libraries
+from .readings import tell_readings
 
 RANGES = {"num_samples": COUNT, "steps": COUNT, "length": COUNT, "top_k": COUNT, "seed": SEED_OF_64_BITS}
 
@@ -77,7 +78,7 @@ def generate(model: str, texts: Sequence[str] | None = None, **options: Any) -> 
 
     # as in a file of samples, number i is of text i modulo their number
     numbers = [row * max(len(texts), 1) + place for place in range(max(len(texts), 1)) for row in range(count)]
-    _run(model, writing, write, numbers, prompts)
+    _run(model, writing, write, numbers, texts, prompts)
 
 
 def infill(model: str, text: str, **options: Any) -> None:
@@ -89,7 +90,7 @@ def infill(model: str, text: str, **options: Any) -> None:
             require_masks(text, pipeline.tokenizer.mask_token)
         return pipeline(text, batch_size=writing.num_samples, **{**common, "length": "prompt"})
 
-    _run(model, writing, write, range(writing.num_samples), [text] * writing.num_samples)
+    _run(model, writing, write, range(writing.num_samples), [text], [text] * writing.num_samples)
 
 
 def vary(model: str, text: str, strength: float, **options: Any) -> None:
@@ -99,7 +100,7 @@ def vary(model: str, text: str, strength: float, **options: Any) -> None:
     def write(pipeline: LaddPipeline, common: dict[str, Any]) -> Any:
         return pipeline.variations(text, strength, writing.num_samples, **common)
 
-    _run(model, writing, write, range(writing.num_samples), [text] * writing.num_samples)
+    _run(model, writing, write, range(writing.num_samples), [text], [text] * writing.num_samples)
 
 
 def mix(model: str, first: str, second: str, **options: Any) -> None:
@@ -109,7 +110,7 @@ def mix(model: str, first: str, second: str, **options: Any) -> None:
     def write(pipeline: LaddPipeline, common: dict[str, Any]) -> Any:
         return pipeline.interpolate(first, second, writing.num_samples, **common)
 
-    _run(model, writing, write, range(writing.num_samples), [])
+    _run(model, writing, write, range(writing.num_samples), [first, second])
 
 
 def _run(
@@ -117,14 +118,17 @@ def _run(
     writing: Writing,
     write: Callable[[LaddPipeline, dict[str, Any]], Any],
     numbers: Sequence[int],
-    prompts: Sequence[str],
+    texts: Sequence[str],
+    prompts: Sequence[str] = (),
 ) -> None:
-    """Loads the pipeline, lets `write` call it, and says what came of it; samples have these `numbers`."""
+    """Loads the pipeline, lets `write` call it with the user's `texts`, and says what came of it; samples have these
+    `numbers` and `prompts`, if any."""
     quiet_libraries()
     device = default_device(writing.cpu)
     recorder = TrajectoryRecorder() if writing.watch else None
     with refusing(ImportError), nothing_else(writing.json):
         pipeline = loaded_pipeline(model, device, writing.dtype, writing.schedule, writing.token_waiting)
+        tell_readings(texts, pipeline.tokenizer)
         pipeline.set_progress_bar_config(disable=writing.watch or not sys.stderr.isatty(), leave=False)
         common: dict[str, Any] = {
             "num_steps": writing.steps,

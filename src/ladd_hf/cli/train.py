@@ -34,7 +34,7 @@ from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerCallba
 from transformers.utils import logging as transformers_logging
 
 from ..data import LaddCollator, load_corpus, make_tokenizer, precompute_latents, text8_normalize
-from ..data.corpora import separator_of
+from ..data.corpora import check_corpus, separator_of
 from ..data.missing_texts import present
 from ..data.precompute import check_precomputable
 from ..diffusion.process import NoiseProcess
@@ -57,7 +57,7 @@ from ..training.trainer import LaddTrainer
 from ..utils import own_command
 from ..utils.time_left import TimeLeft
 from .command_line import refuse, refusing
-from .interruption import tidied
+from .interruption import telling_of_interrupts, without_empty_folders
 from .recipes import RunArguments, baseline_arguments, parse_arguments
 from .recommended import least_tokens, number_of_tokens, recommended_stages, told_choice, told_data
 from .reporting import ProgressLines, describe_bound, plot, print_results, sample_scores
@@ -132,7 +132,9 @@ def train(
     if training.sample_budgets:
         callbacks.append(LogSamples(schedulers=schedulers, score=task.judge))
     train_set, held_out = data
-    with refusing():  # settings that only the trainer checks
+    checkpoints = Path(str(training.output_dir))
+    # errors are the user's, too, that only the trainer finds, or its first step, such as a folder with another run
+    with without_empty_folders(training, checkpoints, checkpoints.parent), refusing():
         trainer = LaddTrainer(
             model,
             training,
@@ -141,12 +143,10 @@ def train(
             processing_class=task.tokenizer,
             callbacks=callbacks,
         )
-    trainer.remove_callback(PrinterCallback)
-    start = time.time()
-    checkpoints = Path(str(training.output_dir))
-    # errors found only at the first step, such as a folder with another run
-    with tidied(trainer, checkpoints, checkpoints.parent), refusing():
-        trainer.train()
+        trainer.remove_callback(PrinterCallback)
+        start = time.time()
+        with telling_of_interrupts(trainer):
+            trainer.train()
     return trainer, time.time() - start
 
 
@@ -166,6 +166,9 @@ def main(argv: list[str]) -> None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(run.cpu_threads or max(1, cores // training.world_size))
     start, folder = time.time(), Path(str(training.output_dir))
+    if run.data != "sawtooth":
+        with refusing():
+            check_corpus(run.data)
     if (folder / "results.json").exists() and not training.start_anew:
         refuse(f"{folder} already holds the results of a run: give another --output_dir, or --start_anew.")
 
@@ -315,7 +318,7 @@ def main(argv: list[str]) -> None:
     drawn = find_spec("matplotlib") is not None  # of the extra `plot`
     if drawn:
         plot(task, quality, folder / "results.png", run.num_samples)
-    left = "Table, plot and pipelines" if drawn else "Table and pipelines"
+    left = "Table, plot and pipelines" if drawn else "Table and pipelines, but no plot, which needs matplotlib,"
     print(f"\n{left} are in {folder} ({time.time() - start:.0f} s in all). Next, try:\n")
     print(f"  {_next_command(folders['ladd'], task)}\n")
 

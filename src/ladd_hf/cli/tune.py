@@ -58,7 +58,11 @@ class TuneArguments:
 
 def parser() -> CommandLine:
     """Returns the parser of the command line."""
-    return CommandLine(TuneArguments, description=(__doc__ or "").split("\n")[0])
+    return CommandLine(
+        TuneArguments,
+        usage="%(prog)s MODEL --data CORPUS [--FLAG VALUE ...]",
+        description=(__doc__ or "").split("\n")[0],
+    )
 
 
 def parse_arguments(argv: list[str]) -> TuneArguments:

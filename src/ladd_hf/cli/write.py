@@ -45,12 +45,14 @@ class GenerationArguments:
     pipeline: str = field(metadata={"help": "Folder or repository of a pipeline; may be given as the first argument."})
     output: str = field(default="samples.jsonl", metadata={"help": "Output file, one line per sample."})
     num_samples: int | None = field(
-        default=None, metadata={"help": "Total samples, or samples per prompt; 1 by default."}
+        default=None, metadata={"help": "Total samples, or samples per prompt; 1 by default.", "aliases": "-n"}
     )
     prompts: str | None = field(
         default=None, metadata={"help": "File with one prompt per line; empty lines are skipped."}
     )
-    num_steps: int = field(default=32, metadata={"help": "Evaluations of the denoiser, including the latents'."})
+    num_steps: int = field(
+        default=32, metadata={"help": "Evaluations of the denoiser, including the latents'.", "aliases": "--steps"}
+    )
     batch_size: int = field(default=64, metadata={"help": "Samples drawn at once by each process."})
     seed: int = 0
     length: int | None = field(default=None, metadata={"help": "Tokens per sample; by default as in training."})
@@ -84,7 +86,9 @@ class GenerationArguments:
 
 def parser() -> CommandLine:
     """Returns the parser of the command line."""
-    return CommandLine(GenerationArguments, description=(__doc__ or "").split("\n")[0])
+    return CommandLine(
+        GenerationArguments, usage="%(prog)s MODEL [--FLAG VALUE ...]", description=(__doc__ or "").split("\n")[0]
+    )
 
 
 def parse_arguments(argv: list[str]) -> GenerationArguments:

@@ -249,13 +249,29 @@ def load_corpus(
         refuse_several(path)
         texts = load_text_files(path, streaming, text_column, sample_by, held_out, cache_dir)
         return _of(texts, split, name, streaming)
-    if name not in CORPORA and not path.exists() and (isinstance(name_or_path, Path) or _is_path(name)):
-        raise FileNotFoundError(f"There is no file or folder {name!r} (seen from {Path.cwd()}): give one that exists.")
+    check_corpus(name_or_path)
     corpus = _corpus(name, path, text_column, config)
     if isinstance(corpus, HubCorpus) and not corpus.splits:
         return _of(corpus.load_all(streaming, num_proc, **options), split, name, streaming)
     names = corpus.splits if split is None else (_checked(split, corpus.splits, name),)
     return _of({key: corpus.load(key, streaming, num_proc, **options) for key in names}, split, name, streaming)
+
+
+def check_corpus(name_or_path: str | Path) -> None:
+    """Checks that [`load_corpus`] has something to load, which may be a data set of the Hub; nothing is read.
+
+    Raises `FileNotFoundError` for a path that there is not, and `ValueError` for a name that is not known.
+    """
+    name = str(name_or_path)
+    if name in CORPORA or Path(name_or_path).expanduser().exists():
+        return
+    if isinstance(name_or_path, Path) or _is_path(name):
+        raise FileNotFoundError(f"There is no file or folder {name!r} (seen from {Path.cwd()}): give one that exists.")
+    if name.count("/") != 1:
+        raise ValueError(
+            f"There is no corpus, file or folder {name!r}: known corpora are {', '.join(map(repr, CORPORA))}; "
+            "give one of them, an existing path, or a data set of the Hub as 'user/name'."
+        )
 
 
 def separator_of(name_or_path: str | Path) -> str:
@@ -280,12 +296,7 @@ def _corpus(name: str, path: Path, text_column: str, config: str | None) -> Corp
         return _with_column(name, CORPORA[name], text_column)
     if path.is_file():
         return _with_column(name, Text8(path=path), text_column)
-    if name.count("/") == 1:
-        return HubCorpus(name, {}, config, text_column)
-    raise ValueError(
-        f"There is no corpus, file or folder {name!r}: known corpora are {', '.join(map(repr, CORPORA))}; "
-        "give one of them, an existing path, or a data set of the Hub as 'user/name'."
-    )
+    return HubCorpus(name, {}, config, text_column)
 
 
 def _with_column(name: str, corpus: Corpus, text_column: str) -> Corpus:

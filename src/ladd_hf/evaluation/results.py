@@ -111,7 +111,8 @@ class EvaluationResults:
         earlier = EvaluationResults.load(self.path)
         if difference := first_difference(earlier, self, of_model=True):
             raise ValueError(
-                f"{self.path} holds results with another {difference}: give another file or folder, or take it away."
+                f"{self.path} holds results with another {difference}: give another file or folder "
+                "(--results of the command), or take it away."
             )
         labelled = [{one.name: one for one in _schedules(results)} for results in (earlier, self)]
         for name, spec in labelled[1].items():

@@ -198,7 +198,11 @@ def start_tokens(
     """
     for row, (ids, length) in enumerate(zip(prompts, lengths, strict=False)):  # `prompts` may be empty
         if len(ids) > length:
-            raise ValueError(f"The prompt of row {row} has {len(ids)} tokens, more than the `length` {length}.")
+            longest = config.max_position_embeddings
+            more = "" if length >= longest else f", or give a `length` of up to {longest}"
+            raise ValueError(
+                f"The prompt of row {row} has {len(ids)} tokens, more than the `length` {length}: shorten it{more}."
+            )
         check_ids(ids, config, f"The prompt of row {row}")
     begun = zip(prompts or [[]] * len(lengths), lengths, strict=True)
     rows = [ids + [cast(int, config.mask_token_id)] * (length - len(ids)) for ids, length in begun]

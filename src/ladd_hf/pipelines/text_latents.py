@@ -49,7 +49,7 @@ class TextLatents:
         if not rows or not all(1 <= len(ids) <= config.max_position_embeddings for ids in rows):
             raise ValueError(
                 f"The texts have {[len(ids) for ids in rows]} tokens; the encoder takes "
-                f"{max(least_length(config), 1)} to {config.max_position_embeddings} each."
+                f"{max(least_length(config), 1)} to {config.max_position_embeddings} each: give texts of such lengths."
             )
         for number, ids in enumerate(rows):
             check_ids(ids, config, f"Text {number}", masked=False)

@@ -19,6 +19,7 @@ from transformers.utils import logging
 
 from ..models.adapters import base_model
 from ..models.loading import misfit
+from ..utils import own_command
 from .adapters import load_adapter_weights
 from .arguments import LaddTrainingArguments
 from .checkpoint_writing import AsideTrainer, clear_unfinished, written_aside
@@ -82,13 +83,13 @@ class CheckpointedTrainer(AsideTrainer):
         if held := numbered_checkpoints(folder):
             raise ValueError(
                 f"The output folder {folder} already holds a run (up to {held[0].name}): "
-                "choose another folder, or go on with it (`resume_from_checkpoint=True` or `resume_if_exists`), or "
-                "train anew (`start_anew`, which moves it aside)."
+                f"choose another folder, or go on with it ({own_command.named('resume_if_exists')}), or train anew "
+                f"({own_command.named('start_anew')}, which moves it aside)."
             )
         if files := [name for name in FILES_OF_A_MODEL if Path(folder, name).exists()]:
             raise ValueError(
                 f"The output folder {folder} already holds a model ({', '.join(files)}) and no checkpoint to go on "
-                "from: choose another folder, or train anew (`start_anew`, which moves it aside)."
+                f"from: choose another folder, or train anew ({own_command.named('start_anew')}, which moves it aside)."
             )
         return None
 

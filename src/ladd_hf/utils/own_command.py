@@ -27,6 +27,11 @@ def launched() -> bool:
     return FOLDER in os.environ
 
 
+def named(setting: str) -> str:
+    """Returns a setting as it is given: a flag to the command, and else a field."""
+    return f"--{setting}" if is_running() or launched() else f"`{setting}`"
+
+
 def leave_refusal(sentence: str) -> bool:
     """Leaves a sentence with the command that started this process, which says it once for all of them; false if there
     is none."""

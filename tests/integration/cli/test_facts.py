@@ -103,12 +103,21 @@ def test_a_folder_without_a_model_is_refused(ladd, tmp_path):
 
 
 def test_all_included_recipes_are_listed_with_their_first_comment(ladd):
-    names = sorted(file.stem for file in CONFIGS.glob("*.yaml"))
     found = ladd("recipes", "--json").document
-    assert [one["name"] for one in found] == names and all(one["about"] for one in found)
+    names = [one["name"] for one in found]
+    assert sorted(names) == sorted(file.stem for file in CONFIGS.glob("*.yaml")) and all(one["about"] for one in found)
     said = ladd("recipes").lines
-    assert [line.split("  ")[0] for line in said] == names
-    assert said[0].endswith(found[0]["about"])
+    assert [line.split("  ")[0] for line in said if not line.startswith(" ")] == names
+    told = " ".join(" ".join(said).split())
+    for one in found:
+        assert " ".join(f"{one['name']} {one['about']}".split()) in told, "with the whole comment"
+        assert one["about"].endswith("."), "which ends where a sentence does"
+
+
+def test_recipes_are_listed_from_the_quickest_to_the_longest(ladd):
+    places = {one["name"]: place for place, one in enumerate(ladd("recipes", "--json").document)}
+    chain = ("sawtooth-di", "own-texts", "python-docs-di", "python-docs-gpu-di", "lm1b-di-32", "text8-mdlm", "owt-mdlm")
+    assert sorted(chain, key=places.get) == list(chain)
 
 
 def test_a_recipe_is_printed_as_it_is_written_and_as_it_works(ladd):

@@ -60,3 +60,27 @@ def test_it_goes_on_from_what_it_says_is_kept(interrupted, ladd):
 def test_a_run_that_writes_no_checkpoints_leaves_no_folder_for_them(interrupted, ladd, tmp_path):
     assert ladd("train", *interrupted.words).code == 0
     assert not (tmp_path / "out" / "checkpoints").exists()
+
+
+def test_a_training_that_is_interrupted_before_it_begins_leaves_nothing(ladd, interrupted, monkeypatch, tmp_path):
+    def interrupt(self, *args):
+        assert (tmp_path / "out" / "checkpoints").is_dir(), "which transformers has made by now"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train.LaddTrainer, "remove_callback", interrupt)
+    assert ladd("train", *interrupted.words).code == 130
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_texts_of_ones_own_can_be_gone_on_with(ladd, prose, monkeypatch, tmp_path):
+    few = [*TINY[2:], "--max_steps", 20, "--hidden_size", 32, "--num_hidden_layers", 1, "--length", 16, "--use_cpu"]
+    words = ["train", "--data", prose, *few, "--output_dir", tmp_path / "out"]
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "ProgressLines", Interrupting)
+        told = re.search("checkpoint-2 is kept in .*: the same command with (.*) goes on", ladd(*words).err)
+    again = ladd(*words)
+    assert again.code == 2 and "already holds a run (up to checkpoint-2)" in again.err
+    assert "go on with it (--resume_if_exists), or train anew (--start_anew, which moves it aside)" in again.err
+    assert ladd(*words, *told[1].split()).code == 0
+    kept = [one.name for one in numbered_checkpoints(tmp_path / "out" / "checkpoints" / "di-ladd")]
+    assert kept == ["checkpoint-20"]

@@ -120,6 +120,23 @@ def test_a_recipe_that_is_not_included_is_named_with_one_that_is(ladd, tmp_path)
     assert "sawtoth-di is not a file, nor the name of an included recipe; did you mean sawtooth-di?" in refusal
 
 
+def test_texts_that_are_not_there_are_told_before_an_output_folder_that_is(ladd, tmp_path):
+    (tmp_path / "results.json").write_text("{}")
+    words = ("train", "--output_dir", tmp_path, "--use_cpu")
+    assert "There is no file or folder 'no/such/file.txt'" in ladd(*words, "--data", "no/such/file.txt").refusal
+    assert "There is no corpus, file or folder 'nothing'" in ladd(*words, "--data", "nothing").refusal
+    assert "already holds the results of a run" in ladd(*words).refusal
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_help_begins_with_how_it_is_called_and_no_flag_with_its_opposite(ladd, name):
+    lines = ladd(name, "--help").lines
+    assert lines[0].endswith("[--FLAG VALUE ...]") and not lines[1]
+    help_of = {line.split(",")[0].strip(): place for place, line in enumerate(lines) if line.startswith("  --")}
+    for flag in (flag for flag in help_of if flag.startswith("--no_") and f"--{flag[5:]}" in help_of):
+        assert f"The opposite of --{flag[5:]}." in " ".join(lines[help_of[flag] : help_of[flag] + 4])
+
+
 # --- tune ---
 
 

@@ -190,3 +190,51 @@ def test_an_included_pipeline_is_found_by_its_name_after_a_folder(ladd, models, 
     shutil.copytree(models / "discrete", "python-docs-di")
     assert texts_of(ladd("generate", "python-docs-di", "--steps", 4, "--seed", 5, "--json")) != texts_of(said)
     assert "or an included pipeline, python-docs-di" in ladd("generate", "python-docs-dj").refusal
+
+
+def test_flags_with_underscores_and_those_of_write_are_understood_too(ladd, models):
+    dashes = "--num-samples 2 --steps 3 --latent-temperature 0.5 --top-k 3 --seed 4 --json"
+    others = "--num_samples 2 --num_steps 3 --latent_temperature 0.5 --top_k 3 --seed 4 --json"
+    found = ladd("generate", models / "discrete", *dashes.split())
+    assert ladd("generate", models / "discrete", *others.split()).document == found.document
+
+
+def test_write_understands_the_flags_of_generate(ladd, models, tmp_path):
+    for name, flags in (("a", "-n 2 --steps 3"), ("b", "--num_samples 2 --num_steps 3")):
+        assert ladd("write", models / "none", *flags.split(), "--cpu", "--output", tmp_path / name).code == 0
+    assert (tmp_path / "a").read_text() == (tmp_path / "b").read_text()
+    assert len((tmp_path / "a").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("generate", "The caffè"), ["'The caffè' is read as 'the caff ', in the symbols of the model."]),
+        (("generate", "the cafe ", "[MASK]he cafe"), []),
+        (("generate", "A", "A", "b"), ["'A' is read as 'a', in the symbols of the model."]),
+        (("infill", "[MASK]A"), ["'[MASK]A' is read as '[MASK]a', in the symbols of the model."]),
+        (("encode", "the file object is a 1"), ["'the file object is a 1' is read as 'the file object is a one '"]),
+        (("vary", "The file object is it"), ["'The file object is it' is read as 'the file object is it'"]),
+        (("mix", "The file object is it", "a file object it is"), ["'The file object is it' is read"]),
+    ],
+)
+def test_what_the_tokenizer_reads_otherwise_is_told(ladd, words, told):
+    command, *texts = words
+    few = () if command == "encode" else ("--steps", 2, "--seed", 1)
+    said = ladd(command, "python-docs-di", *texts, *few, "--json")
+    lines = [line for line in said.err.splitlines() if " is read as " in line]
+    assert said.code == 0 and len(lines) == len(told)
+    assert all(line.startswith(one) for line, one in zip(lines, told, strict=True))
+
+
+def test_texts_that_are_too_long_are_told_how_long_they_may_be(ladd):
+    long = "the cat sat on the mat and looked at the birds which sang in the trees near the lake"
+    for command, more in (("encode", ()), ("vary", ()), ("mix", ("the file object is it",))):
+        assert (
+            "the encoder takes 16 to 64 each: give texts of such"
+            in ladd(command, "python-docs-di", long, *more).refusal
+        )
+    refusal = ladd("generate", "python-docs-di", long).refusal
+    assert "has 84 tokens, more than the `length` 64: shorten it" in refusal
+    refusal = ladd("generate", "python-docs-di", long[:40], "--length", 20).refusal
+    assert "has 40 tokens, more than the `length` 20: shorten it, or give a `length` of up to 64" in refusal

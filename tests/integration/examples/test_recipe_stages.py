@@ -94,9 +94,11 @@ def test_changes_of_what_is_not_there_are_refused(changes, message):
 def test_every_two_stage_recipe_runs_for_a_few_steps_and_says_what_became_of_its_stages(capsys):
     *_, training = parse_arguments(["--max_steps", "5"])
     assert training.stage_plan.starts == (0, 3) and training.max_steps == 5
-    assert capsys.readouterr().out == "The recipe's stages are scaled along with --max_steps 5: encoder 500 -> 3.\n"
+    said = "The recipe's lengths are scaled along with --max_steps 5: encoder 500 -> 3, warm-up 100 -> 0.\n"
+    assert capsys.readouterr().out == said and training.warmup_steps == 0
     *_, training = parse_arguments(["--max_steps", "5", "--stages", '{"encoder": {"steps": 0.5}}'])
-    assert training.stage_plan.starts == (0, 3) and not capsys.readouterr().out
+    assert training.stage_plan.starts == (0, 3)
+    assert capsys.readouterr().out == "The recipe's lengths are scaled along with --max_steps 5: warm-up 100 -> 0.\n"
 
 
 @pytest.mark.parametrize(
