@@ -121,6 +121,9 @@ CHANGES: dict[str, dict[str, str]] = {
         "anchors, masks on the encoder's input": "python-docs-co.yaml --encoder_mask_ratio 0.25",
         "anchors, standardised by dimension": "python-docs-co.yaml --latent_normalization none "
         "--encoder '{standardization: true}'",
+        "anchors, noise on the latents of tokens": "python-docs-co.yaml --latent_noise_time 0.3",
+        "anchors, masked latents": "python-docs-co.yaml --latent_mask_share 0.3",
+        "anchors, replaced latents": "python-docs-co.yaml --latent_replacement_share 0.25",
         "anchors, latents obscured": f"python-docs-co.yaml {_OBSCURED}",
         "anchors, 2 latents more for the whole text": "python-docs-co.yaml --latent_length 18 --global_latents 2",
         "y_0, latents obscured": f"python-docs-co.yaml --latent_prediction_type sample {_OBSCURED}",

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import sys
 
-from ladd_hf.cli.finetune import main
+from ladd_command.jobs import job
+
+main = job("finetune.main")  # loads it sooner than an import, which looks for garbage meanwhile
 
 if __name__ == "__main__":
     main(sys.argv[1:])

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from helpers.quickly import QUICKLY
 from helpers.training import assert_same, state_of, texts
 
 import ladd_hf
@@ -136,7 +137,7 @@ def killed(tmp_path_factory):
     root = tmp_path_factory.mktemp("killed")
     paths = [str(Path(__file__).parents[1]), str(Path(ladd_hf.__file__).parents[1])]
     environment = dict(os.environ, OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="", PYTHONPATH=os.pathsep.join(paths))
-    program = [sys.executable, __file__, str(root)]
+    program = [sys.executable, QUICKLY, __file__, str(root)]
     done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-5000:]
     assert set(json.loads((root / "ends.json").read_text()).values()) == {-signal.SIGKILL}, done.stderr[-5000:]

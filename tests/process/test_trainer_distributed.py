@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
+from helpers.quickly import QUICKLY
 from helpers.training import two_stages
 from safetensors.torch import load_file, save_file
 
@@ -161,7 +162,7 @@ def launch(folder: Path) -> None:
     environment = dict(os.environ, OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
     paths = (Path(__file__).resolve().parents[1], Path(ladd_hf.__file__).parents[1])  # helpers, and the package
     environment["PYTHONPATH"] = os.pathsep.join(map(str, paths))
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", QUICKLY]
     run = subprocess.run(
         [*torchrun, __file__, str(folder)], env=environment, capture_output=True, text=True, timeout=300, check=False
     )

@@ -1,21 +1,8 @@
-"""Pictures of models and their samples, drawn from data: figures of matplotlib, animations, and coloured text."""
+"""Pictures of models and their samples, drawn from data: figures of matplotlib, animations, and coloured text.
 
-from .animation import gif
-from .code_frequencies import code_usage_figure
-from .latents import latents_figure
-from .loss_terms import loss_figure
-from .terminal import show
-from .time_square import time_square_figure
-from .trajectory import Trajectory, TrajectoryRecorder, record
+The names of the stub beside this file are loaded when they are asked for: text needs nothing of what figures do.
+"""
 
-__all__ = [
-    "Trajectory",
-    "TrajectoryRecorder",
-    "code_usage_figure",
-    "gif",
-    "latents_figure",
-    "loss_figure",
-    "record",
-    "show",
-    "time_square_figure",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -43,7 +43,7 @@ def tab(browser, address):
     with sync_playwright() as playwright:
         window = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
         opened = window.new_page(viewport={"width": 1200, "height": 800})
-        opened.set_default_timeout(20_000)
+        opened.set_default_timeout(60_000)
         opened.asked, opened.failed = [], []
         opened.on("request", lambda request: opened.asked.append(request.url))
         opened.on("pageerror", lambda error: opened.failed.append(str(error)))
@@ -56,7 +56,7 @@ def wait_for(tab, place, pattern):
     """Waits until what is shown at a place matches, and returns it."""
     from playwright.sync_api import expect
 
-    expect(tab.locator(place)).to_have_text(re.compile(pattern, re.DOTALL), timeout=20_000)
+    expect(tab.locator(place)).to_have_text(re.compile(pattern, re.DOTALL), timeout=60_000)
     return tab.locator(place).inner_text()
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from datasets import Dataset, load_from_disk
 from helpers.corpora import byte_pairs, characters
+from helpers.quickly import START
 from helpers.slow_tokenizers import LETTERS, Letters, bert_japanese, wav2vec
 from tokenizers import AddedToken, normalizers
 from transformers import PreTrainedTokenizerFast
@@ -196,7 +197,7 @@ print(json.dumps([fingerprints.fingerprint_of(one) for one in made]))
 
 def test_another_process_gives_the_same_names(tmp_path):
     paths = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])
-    command = [sys.executable, "-c", IN_ANOTHER, str(tmp_path)]
+    command = [sys.executable, "-c", START + IN_ANOTHER, str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": paths, "PYTHONHASHSEED": "7"}
     told = subprocess.run(command, env=environment, check=True, capture_output=True)
     letters = changed(Letters(lower=True), only={"d", "c", "b", "a"})

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 from helpers.hub import LoopbackHub
+from helpers.quickly import START
 
 ROOT = Path(__file__).resolve().parents[3]
-RUNS_IT = 'from helpers.printed_blocks import run_page; run_page("docs/ecosystem.md")'
+RUNS_IT = START + 'from helpers.printed_blocks import run_page; run_page("docs/ecosystem.md")'
 
 
 def test_its_calls_run_in_order(tmp_path):

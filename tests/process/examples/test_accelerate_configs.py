@@ -15,6 +15,7 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils import DistributedType
+from helpers.quickly import QUICKLY
 from safetensors.torch import load_file
 
 import ladd_hf
@@ -166,7 +167,8 @@ def launch(config: str, script: Path, *arguments: object) -> None:
     environment = dict(os.environ, OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="", EXAMPLES=str(FOLDER.parent))
     environment["PYTHONPATH"] = str(Path(ladd_hf.__file__).parents[1])
     launcher = ("-m", "accelerate.commands.launch", "--config_file", FOLDER / f"{config}.yaml")
-    command = [sys.executable, *launcher, "--main_process_port", 0, "--mixed_precision", "no", script, *arguments]
+    options = ("--main_process_port", 0, "--mixed_precision", "no")
+    command = [sys.executable, *launcher, *options, QUICKLY, script, *arguments]
     run = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr[-3000:]
 

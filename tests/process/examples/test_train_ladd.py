@@ -61,6 +61,6 @@ def test_an_output_folder_with_results_is_refused_and_left_as_it_is(outcome):
 
 
 def test_a_flag_that_does_not_exist_is_named():
-    process = train_apart("--config", "examples/configs/sawtooth-di.yaml", "--stepps", "3")
+    process = train("--config", "examples/configs/sawtooth-di.yaml", "--stepps", "3")
     assert process.returncode != 0
     assert "--stepps 3 is not understood" in process.stderr and "Traceback" not in process.stderr

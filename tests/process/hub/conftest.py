@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from helpers.hub import LoopbackHub
+from helpers.quickly import START
 
 import ladd_hf
 
@@ -32,7 +33,7 @@ def run(hub, tmp_path_factory):
         variables = {**os.environ, **hub.environment(tmp_path_factory.mktemp("home")), "PYTHONPATH": PATHS}
         variables |= environment
         variables.pop("HF_HUB_OFFLINE", None)
-        command = [sys.executable, *flags, "-c", code, *map(str, arguments)]
+        command = [sys.executable, *flags, "-c", START + code, *map(str, arguments)]
         process = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300)
         assert process.returncode == 0, process.stderr[-3000:]
         return dict(line.split(": ", 1) for line in process.stdout.splitlines() if ": " in line)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.quickly import START
 
 import ladd_hf
 
@@ -29,14 +30,14 @@ LIBRARIES = (
 )
 LOADED = """
 import sys
-from ladd_hf import {names}
+from {module} import {names}
 print("\\n".join(sys.modules))
 """
 
 
-def loaded_by(names):
+def loaded_by(names, module="ladd_hf"):
     """The modules that a fresh process has loaded when it has imported `names`."""
-    command = [sys.executable, "-c", LOADED.format(names=names)]
+    command = [sys.executable, "-c", START + LOADED.format(names=names, module=module)]
     process = subprocess.run(command, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr[-3000:]
     return set(process.stdout.split())
@@ -56,6 +57,13 @@ def test_the_configuration_alone_does_not_load(name, modules):
 def test_what_is_asked_for_is_loaded_then(modules):
     later = loaded_by("LaddConfig, LaddJointScheduler")
     assert "ladd_hf.schedulers.scheduling_joint" in later - modules and "diffusers" in later - modules
+
+
+def test_writing_loads_neither_data_nor_measurements_nor_figures():
+    modules = loaded_by("generate", "ladd_hf.cli.texts")
+    assert "ladd_hf.pipelines.pipeline_ladd" in modules
+    heavy = {"datasets", "evaluate", "pandas", "matplotlib", "ladd_hf.metrics", "ladd_hf.data", "ladd_hf.training"}
+    assert not modules & heavy
 
 
 @pytest.mark.parametrize("name", NAMES)

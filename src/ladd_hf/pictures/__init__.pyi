@@ -1,0 +1,9 @@
+from .animation import gif as gif
+from .code_frequencies import code_usage_figure as code_usage_figure
+from .latents import latents_figure as latents_figure
+from .loss_terms import loss_figure as loss_figure
+from .terminal import show as show
+from .time_square import time_square_figure as time_square_figure
+from .trajectory import Trajectory as Trajectory
+from .trajectory import TrajectoryRecorder as TrajectoryRecorder
+from .trajectory import record as record
