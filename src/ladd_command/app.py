@@ -65,7 +65,8 @@ def start(
 ) -> None:
     """Latent-Augmented Discrete Diffusion: trains models of text, writes with them, and measures them.
 
-    MODEL is a folder or a repository of the Hub, and always comes first.
+    MODEL is a folder, a repository of the Hub or an included model, python-docs-di or python-docs-mdlm, and always
+    comes first.
     """
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())

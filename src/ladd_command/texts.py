@@ -30,7 +30,9 @@ LatentTemperature = Annotated[
 TopP = Annotated[float, typer.Option(help="Nucleus of the tokens.")]
 TopK = Annotated[int | None, typer.Option(help="Likeliest tokens to draw from; all by default.")]
 Length = Annotated[int | None, typer.Option(help="Tokens of a text; as in training by default.")]
-Guidance = Annotated[float, typer.Option(help="Scale of the guidance on the latents; 1 is none.")]
+Guidance = Annotated[
+    float, typer.Option(help="Scale of the guidance on the latents, for models trained with dropped ones; 1 is none.")
+]
 Seed = Annotated[int | None, typer.Option(help="The same one gives the same texts; drawn, and told, by default.")]
 Schedule = Annotated[
     str | None,

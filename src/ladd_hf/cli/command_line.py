@@ -15,7 +15,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from transformers import HfArgumentParser
 
 from ..utils.number_ranges import NumberRange
-from ..utils.own_command import leave_refusal, program
+from ..utils.own_command import is_running, leave_refusal, program
 from ..utils.wrong_objects import described
 
 # Errors of the Hub's client, those of a connection included, which are no `OSError` (as of huggingface_hub 2.4.0)
@@ -49,7 +49,10 @@ def refusing(*kinds: type[Exception]) -> Iterator[None]:
     except accepted as error:
         raise _refused(error) from error
     except _OF_THE_HUB as error:
-        raise _refused(ConnectionError(f"The Hub does not answer as it should ({error}); try again.")) from error
+        told = (
+            f"The Hub cannot be reached, or does not answer as it should ({error}): look at the network, and try again."
+        )
+        raise _refused(ConnectionError(told)) from error
 
 
 @contextmanager
@@ -114,10 +117,13 @@ def flag_values(flags: Sequence[str]) -> dict[str, str]:
 class CommandLine(HfArgumentParser):
     """A parser of dataclasses, if any, and of added arguments.
 
-    Unlike argparse it accepts no abbreviated flags, and prints no usage before an error.
+    Unlike argparse it accepts no abbreviated flags, and prints no usage before an error. `launched` marks the jobs of
+    which `ladd` starts several processes.
     """
 
-    def __init__(self, kinds: Any = (), **options: Any) -> None:
+    def __init__(self, kinds: Any = (), launched: bool = False, **options: Any) -> None:
+        if launched and is_running():
+            options = {"epilog": "With --processes N `ladd` starts N processes, else one for each GPU.", **options}
         fixed = {"allow_abbrev": False, "prog": program(), "usage": "%(prog)s [--FLAG VALUE ...]"}
         super().__init__(kinds, **{**fixed, **options})
         for (
@@ -140,7 +146,8 @@ class CommandLine(HfArgumentParser):
         with refusing(ImportError):  # a flag for a library that is not installed
             *parsed, unknown = self.parse_args_into_dataclasses(argv, return_remaining_strings=True)
         if unknown:
-            close = get_close_matches(unknown[0].split("=")[0], self.flags, 1) if unknown[0].startswith("-") else []
+            flags = [one.split("=")[0] for one in unknown if one.startswith("-")]
+            close = get_close_matches(flags[0], self.flags, 1) if flags else []
             hint = f"did you mean {close[0]}? " if close else ""
             self.error(f"{' '.join(unknown)} is not understood; {hint}--help lists all flags.")
         return tuple(parsed)

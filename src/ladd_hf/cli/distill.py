@@ -23,7 +23,7 @@ from ..training.run_folders import set_aside
 from ..training.trainer import LaddTrainer
 from ..utils.number_ranges import COUNT, COUNT_OR_ZERO
 from .command_line import CommandLine, check_flags, check_output_folder, loading, named, refusing
-from .interruption import telling_of_interrupts
+from .interruption import tell_aside, telling_of_interrupts
 from .pipelines import model_source, quiet_libraries
 from .reporting import ProgressLines
 from .run_results import RESULTS, refuse_earlier, save_results, told_bounds
@@ -62,6 +62,7 @@ def parser() -> CommandLine:
     """Returns the parser of the command line."""
     parser = CommandLine(
         (DistillArguments, LaddTrainingArguments),
+        launched=True,
         usage="%(prog)s MODEL --data CORPUS [--FLAG VALUE ...]",
         description=(__doc__ or "").split("\n")[0],
     )
@@ -130,7 +131,7 @@ def main(argv: list[str]) -> None:
     folder = Path(str(training.output_dir))
     if training.start_anew:
         with training.main_process_first(local=False, desc="moving an earlier run aside"):
-            set_aside(folder, also=(MADE, RESULTS))
+            tell_aside(set_aside(folder, also=(MADE, RESULTS)))
     with telling_of_interrupts(trainer), refusing():
         trainer.train()
     if held_out is not None:

@@ -29,6 +29,7 @@ from accelerate import Accelerator
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
+from ..data.corpora import is_own_file
 from ..evaluation import Comparison, evaluate_models
 from ..evaluation.models import COMMAND, TABLE
 from ..training.run_facts import running_command
@@ -61,6 +62,17 @@ def main(argv: list[str]) -> None:
         library.disable_progress_bar()
     with refusing(ImportError), nothing_else(arguments.json == TO_OUTPUT):  # an error of a judge's optional package
         accelerator = Accelerator(cpu=arguments.cpu)
+        if (
+            accelerator.is_main_process
+            and not arguments.num_samples
+            and not arguments.split
+            and is_own_file(arguments.data)
+        ):
+            print(
+                f"Without samples all of {arguments.data} is read, training texts included if it has them; with "
+                "--split validation the share that a training holds out.",
+                flush=True,
+            )
         comparison = evaluate(arguments, accelerator)
     if not accelerator.is_main_process:
         return

@@ -143,7 +143,10 @@ class EvaluationArguments:
 def parser(description: str = "") -> CommandLine:
     """Returns the parser of the command line."""
     return CommandLine(
-        EvaluationArguments, usage="%(prog)s MODEL --data CORPUS [--FLAG VALUE ...]", description=description
+        EvaluationArguments,
+        launched=True,
+        usage="%(prog)s MODEL --data CORPUS [--FLAG VALUE ...]",
+        description=description,
     )
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import datasets
 import numpy as np
 from diffusers.utils import logging as diffusers_logging
+from huggingface_hub import ModelCard
 from peft import LoraConfig
 from transformers import PreTrainedTokenizerBase, PrinterCallback, set_seed
 from transformers.utils import logging as transformers_logging
@@ -30,17 +31,30 @@ from ..pipelines.pipeline_ladd import LaddPipeline
 from ..training.arguments import LaddTrainingArguments
 from ..training.run_folders import set_aside
 from ..training.trainer import LaddTrainer
+from ..utils.local_paths import public_model_name
 from ..utils.number_ranges import COUNT, POSITIVE, SHARE_BELOW_ONE
 from .command_line import CommandLine, check_flags, check_output_folder, loading, named, refuse, refusing
-from .interruption import telling_of_interrupts
+from .interruption import tell_aside, telling_of_interrupts
 from .local_texts import lines_of
 from .pipelines import model_source
+from .reporting import ProgressLines
 from .run_results import RESULTS, refuse_earlier, save_results, told_bounds
+from .short_runs import log_short_runs
 
 # The encoder and its quantiser, by the names of their modules.
 _OF_LATENTS = r"(encoder|quantizer)\..*"
 # What a run makes in its folder.
 MADE = ("adapter", "pipeline")
+_DEFAULTS = {
+    "output_dir": "out/lora",
+    "max_steps": 500,
+    "learning_rate": 1e-3,
+    "ema_decay": 0.99,
+    "logging_steps": 50,
+    "save_strategy": "no",
+    "disable_tqdm": True,
+}
+_HELD_OUT = 200
 # Ranges of the script's own numeric flags.
 RANGES = {"rank": COUNT, "alpha": POSITIVE, "adapter_dropout": SHARE_BELOW_ONE, "eval_sequences": COUNT}
 
@@ -60,17 +74,21 @@ class FinetuneArguments:
     full: bool = field(default=False, metadata={"help": "Train all weights, without an adapter."})
     merge: bool = field(default=False, metadata={"help": "Save a whole pipeline too, the adapter merged in."})
     train_file: str | None = field(default=None, metadata={"help": "Texts, one per line; a sawtooth if not given."})
-    eval_sequences: int = field(default=200, metadata={"help": "Texts that are held out, for the bound."})
+    eval_sequences: int | None = field(
+        default=None,
+        metadata={"help": "Texts that are held out, for the bound; by default 200, of a file at most a tenth."},
+    )
 
 
 def parser() -> CommandLine:
     """Returns the parser of the command line."""
     parser = CommandLine(
         (FinetuneArguments, LaddTrainingArguments),
+        launched=True,
         usage="%(prog)s MODEL --train_file TEXTS [--FLAG VALUE ...]",
         description=(__doc__ or "").split("\n")[0],
     )
-    parser.set_defaults(output_dir="out/lora", max_steps=500, learning_rate=1e-3, ema_decay=0.99, save_strategy="no")
+    parser.set_defaults(**_DEFAULTS)
     return parser
 
 
@@ -83,6 +101,7 @@ def parse_arguments(argv: list[str]) -> tuple[FinetuneArguments, LaddTrainingArg
     if run.train_file is not None and not Path(run.train_file).is_file():
         refuse(f"--train_file {run.train_file} is not a file; give one with a text on each line.")
     refuse_earlier(training, "fine-tuned", MADE, training.resume_if_exists)
+    log_short_runs(training, argv)
     return run, training
 
 
@@ -117,11 +136,12 @@ def texts(path: str, tokenizer: PreTrainedTokenizerBase | None, config: LaddConf
 
 def data(run: FinetuneArguments, training: LaddTrainingArguments, pipeline: LaddPipeline) -> tuple[Any, Any]:
     """Returns training and held-out examples. Raises `ValueError` for too few, or if the model cannot read them."""
-    config, held_out = pipeline.model.config, run.eval_sequences
+    config, held_out = pipeline.model.config, _HELD_OUT if run.eval_sequences is None else run.eval_sequences
     if run.train_file is None:
         if config.vocab_size != SawtoothDistribution.vocab_size:
             raise ValueError(
-                f"The model has {config.vocab_size} tokens, so it is none of sawtooths: give texts with --train_file."
+                f"Without --train_file the texts are sawtooths, of {SawtoothDistribution.vocab_size} tokens, and the "
+                f"model has {config.vocab_size}: give it texts."
             )
         batch = training.train_batch_size * training.gradient_accumulation_steps * training.world_size
         everything = shifted_sawtooths(
@@ -129,6 +149,8 @@ def data(run: FinetuneArguments, training: LaddTrainingArguments, pipeline: Ladd
         )
     else:
         everything = texts(run.train_file, pipeline.tokenizer, config).shuffle(training.seed)
+        if run.eval_sequences is None:
+            held_out = max(1, min(_HELD_OUT, len(everything) // 10))
         if config.text_lengths is not None:  # generated texts will be as long as these
             config.text_lengths = length_histogram(everything)
     if len(everything) <= held_out:
@@ -176,8 +198,12 @@ def main(argv: list[str]) -> None:
             train_dataset=train_set,
             eval_dataset=eval_set,
             processing_class=pipeline.tokenizer,
+            callbacks=[ProgressLines()],
         )
     trainer.remove_callback(PrinterCallback)
+    name = Path(run.train_file).name if run.train_file else "shifted sawtooths"
+    if training.process_index == 0:
+        print(f"{name}: {len(train_set):,} texts to train on, {len(eval_set):,} held out.", flush=True)
 
     # 2. Training, and the bound on held-out texts before and after it
     bounds = {}
@@ -186,7 +212,7 @@ def main(argv: list[str]) -> None:
             bounds["before"] = trainer.evaluate()
     if training.start_anew:
         with training.main_process_first(local=False, desc="moving an earlier run aside"):
-            set_aside(str(training.output_dir), also=(*MADE, RESULTS))
+            tell_aside(set_aside(str(training.output_dir), also=(*MADE, RESULTS)))
     with (
         telling_of_interrupts(trainer),
         refusing(),
@@ -197,12 +223,23 @@ def main(argv: list[str]) -> None:
     # 3. Saving
     folder = Path(str(training.output_dir))
     saved = {}
+    base = public_model_name(run.pipeline)
+
+    def card(what: str, **options: Any) -> ModelCard:
+        """Returns the card of what is saved in a folder, which names the texts and the model that it began with."""
+        texts, held_out = f"{name} ({len(train_set):,} texts)", f"{name}, {len(eval_set):,} held-out texts"
+        if "/" in base:  # on the Hub
+            options = {"metadata": {"base_model": base}, **options}
+        return trainer.model_card(f"{base}, fine-tuned", what, f"{texts}, from {base} on", held_out, **options)
+
     if not run.full:
         saved["adapter"] = folder / "adapter"
         trainer.save_model(str(saved["adapter"]))
+        if training.process_index == 0:
+            card("adapter", adapter_of=base).save(saved["adapter"] / "README.md")
     if run.full or run.merge:
         saved["pipeline"] = folder / "pipeline"
-        trainer.save_pipeline(str(saved["pipeline"]), pipeline.scheduler)
+        trainer.save_pipeline(str(saved["pipeline"]), pipeline.scheduler, card("pipeline"))
     if training.process_index == 0:
         save_results(trainer, bounds, saved)
         learnt = sum(p.numel() for p in model.parameters() if p.requires_grad)

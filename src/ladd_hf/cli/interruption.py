@@ -7,9 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from transformers.trainer_utils import SaveStrategy
+
 from ..training.arguments import LaddTrainingArguments
 from ..training.checkpoints import defect_of, numbered_checkpoints
 from ..training.trainer import LaddTrainer
+from ..utils import own_command
+
+_INTERRUPTED = 130
 
 
 @contextmanager
@@ -20,7 +25,9 @@ def telling_of_interrupts(trainer: LaddTrainer) -> Iterator[None]:
     except KeyboardInterrupt:
         if trainer.is_world_process_zero():
             print(f"\n{_told(Path(str(trainer.args.output_dir)), trainer)}", file=sys.stderr, flush=True)
-        raise
+        if own_command.is_running() or own_command.launched():
+            raise  # the command ends in a word of its own, a script in no traceback
+        sys.exit(_INTERRUPTED)
 
 
 @contextmanager
@@ -35,13 +42,18 @@ def without_empty_folders(training: LaddTrainingArguments, *folders: Path) -> It
                     folder.rmdir()
 
 
+def tell_aside(moved: Path | None) -> None:
+    """Tells where an earlier run was moved, if there was one."""
+    if moved is not None:
+        print(f"The earlier run is now in {moved}.", flush=True)
+
+
 def _told(folder: Path, trainer: LaddTrainer) -> str:
     """Returns the sentence about an interrupted run."""
     reached = f"Stopped at step {trainer.state.global_step:,} of {trainer.args.max_steps:,}"
     kept = next((path for path in numbered_checkpoints(folder) if defect_of(path) is None), None)
+    if kept is None and trainer.args.save_strategy == SaveStrategy.STEPS:
+        return f"{reached}; no step is kept, as the first checkpoint is written at step {trainer.state.save_steps:,}."
     if kept is None:
-        return (
-            f"{reached}; no step is kept, as no checkpoint was written yet: with --save_strategy steps and "
-            "--save_steps a run can go on."
-        )
+        return f"{reached}; no step is kept: with --save_strategy steps --save_steps 0.1 each tenth of a run is."
     return f"{reached}; {kept.name} is kept in {folder}: the same command with --resume_if_exists true goes on from it."

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from pathlib import Path
 
 import torch
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
+from ..diffusion.paths import TIME_PATHS
 from ..diffusion.token_waiting import TOKEN_WAITINGS
 from ..pipelines.included import included_pipeline, included_pipelines
 from ..pipelines.pipeline_ladd import LaddPipeline
@@ -24,6 +26,9 @@ def check_sampling(schedule: str | None, token_waiting: str | None, dtype: str, 
     """Refuses a schedule, a waiting or a type that does not exist, before anything is loaded; with `dashes` flags are
     spelt with them."""
     if schedule is not None:
+        if schedule.isidentifier() and (schedule not in TIME_PATHS or TIME_PATHS[schedule].vertices[0] != (1, 1)):
+            whole = ", ".join(name for name in TIME_PATHS if TIME_PATHS[name].vertices[0] == (1, 1))
+            refuse(f"--schedule {schedule} is unknown; give {whole} or corners, such as '[[1, 1], [1, 0.3], [0, 0]]'.")
         try:
             LaddScheduler(path=schedule)
         except ValueError as error:
@@ -46,9 +51,14 @@ def model_source(model: str) -> str:
     Raises `ValueError` for what is neither, which the Hub need not be asked for.
     """
     model = folder_of_included(model)
+    inside = [index.parent for index in sorted(Path(model).glob("*/model_index.json"))] if Path(model).is_dir() else []
+    if inside and not (Path(model) / "model_index.json").exists():
+        raise ValueError(f"the folder holds pipelines and is none itself: give {' or '.join(map(str, inside))}.")
     if not Path(model).is_dir() and (Path(model).exists() or not _REPOSITORY.fullmatch(model)):
+        close = get_close_matches(model, included_pipelines(), 1)
+        meant = f"did you mean {close[0]}? Give" if close else "give"
         raise ValueError(
-            "there is no such folder: give one that holds a pipeline, a repository as user/name, or an included "
+            f"there is no such folder: {meant} one that holds a pipeline, a repository as user/name, or an included "
             f"pipeline, {' or '.join(included_pipelines())}."
         )
     return model

@@ -12,6 +12,7 @@ import yaml
 from .local_texts import text_of
 from .recipe_stages import changed_stages
 
+_OF_RECIPES = (".yaml", ".yml", ".json", "")  # JSON is YAML
 # The included recipes, which others may extend.
 CONFIGS = Path(__file__).resolve().parents[1] / "recipes"
 
@@ -27,6 +28,8 @@ def recipe_path(given: str) -> Path:
     Raises `ValueError` for what is neither.
     """
     if Path(given).is_file():
+        if Path(given).suffix not in _OF_RECIPES:
+            raise ValueError(f"{given} is no recipe, which is a .yaml file: train on texts with --data {given}.")
         return Path(given)
     name = Path(given).name.removesuffix(".yaml")
     included = CONFIGS / f"{name}.yaml"
@@ -41,8 +44,8 @@ def recipe_path(given: str) -> Path:
 def read_recipe(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Returns a recipe's settings, merged over those of its `base`; `readers` are the recipes that led here.
 
-    A base is a YAML file below the folder of the requested recipe, or one of the included recipes: a foreign recipe
-    reads no other file of the machine.
+    A base is a YAML file below the folder of the requested recipe, or one of the included recipes, by its name or its
+    path among them, so that these may be copied: a foreign recipe reads no other file of the machine.
 
     Raises `ValueError` for a base that is elsewhere, missing or circular, and for a file without settings.
     """
@@ -57,7 +60,10 @@ def read_recipe(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
     if not path.is_file():
         if not readers:
             raise ValueError(f"{path} is not a file; give one that is.")
-        raise ValueError(f"{readers[-1]} has the `base` {path}, which is not a file; paths start at its own folder.")
+        raise ValueError(
+            f"{readers[-1]} has the `base` {path}, which is neither a file nor an included recipe; paths start at its "
+            "own folder."
+        )
     settings = _settings(path)
     bases = settings.pop("base", [])
     bases = [bases] if isinstance(bases, str) else bases
@@ -65,10 +71,16 @@ def read_recipe(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise ValueError(f"{path} has the `base` {bases!r}; give the path of a recipe or a list of them, or no `base`.")
     merged: dict[str, Any] = {}
     for base in bases:
-        merged = _over(merged, read_recipe(path.parent / base, (*readers, path)))
+        merged = _over(merged, read_recipe(_base(path.parent, base), (*readers, path)))
     if isinstance(settings.get("stages"), Mapping):
         settings["stages"] = changed_stages(merged.get("stages"), settings["stages"])
     return _over(merged, settings)
+
+
+def _base(folder: Path, name: str) -> Path:
+    """Returns the file of a base: in the recipe's own folder if it is there, else among the included ones."""
+    files = (folder / name, CONFIGS / name, CONFIGS / f"{name}.yaml")
+    return next((file for file in files if file.is_file()), files[0])
 
 
 def yaml_of(text: str) -> Any:

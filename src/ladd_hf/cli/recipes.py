@@ -31,6 +31,7 @@ from .command_line import CommandLine, check_output_folder, named, refuse, refus
 from .recipe_files import changed, read_recipe, recipe_path, yaml_of
 from .recipe_stages import stages_of_run
 from .recommended import recommended_config
+from .setting_help import setting_help
 from .setting_kinds import check_kinds
 from .short_runs import log_short_runs, warm_up_of_run
 
@@ -65,7 +66,8 @@ class RunArguments:
         metadata={"help": "Fields of the recipe to reset to their defaults.", "action": "extend"},
     )
     data: str = field(
-        default="sawtooth", metadata={"help": "'sawtooth', a corpus by name, such as 'python-docs', or files of texts."}
+        default="sawtooth",
+        metadata={"help": "'sawtooth', a corpus by name, such as 'python-docs', or a file or folder of texts."},
     )
     length: int = field(default=32, metadata={"help": "Tokens per sequence."})
     tokenizer: str = field(
@@ -141,7 +143,10 @@ class RunArguments:
     num_samples: int = field(default=2000, metadata={"help": "Samples for each number of evaluations."})
     sample_batch_size: int = field(default=500, metadata={"help": "Samples drawn at once."})
     cpu_threads: int = field(
-        default=0, metadata={"help": "Threads of a CPU run; 0: the cores, shared by the processes."}
+        default=0,
+        metadata={
+            "help": "Threads of a CPU run; 0: OMP_NUM_THREADS, of `ladd` itself, or the cores, shared by the processes."
+        },
     )
     num_eval_sequences: int = field(default=500, metadata={"help": "Held-out sequences for the bound; 0: none."})
 
@@ -170,11 +175,7 @@ _OF_DATA = (
 )
 # Prefixes of such settings
 _OF_LATENTS = ("latent_", "global_latents", "encoder", "quantizer", "codebook_", "reference_")
-_HELP = {
-    "reference_layout": "Networks exactly as the authors' are.",
-    "encoder": "'trained' or 'pretrained'; with options {name: pretrained, name_or_path: user/model}.",
-    "quantizer": "'vector', 'finite_scalar' or 'gumbel'; with options {name: finite_scalar, levels: [8, 8]}.",
-}
+_HELP = setting_help()
 
 
 def choice(text: str) -> Any:
@@ -190,10 +191,11 @@ def _flag(name: str, kind: Any) -> tuple[str, Any, Any]:
     """Returns the field for a setting of `LaddConfig`: its name, its type or parser, and its help."""
     kinds = [one for one in get_args(kind) if one is not type(None)] if isinstance(kind, UnionType) else [kind]
     if any(get_origin(one) is dict for one in kinds):
-        return name, choice, field(default=None, metadata={"help": _HELP.get(name)})
+        told = f"{_HELP[name]} With options as '{{name: NAME, OPTION: VALUE}}'."
+        return name, choice, field(default=None, metadata={"help": told})
     if get_origin(kind) is Literal:
         accepted = ", ".join(map(repr, get_args(kind)))
-        return name, str | None, field(default=None, metadata={"help": f"One of {accepted}."})
+        return name, str | None, field(default=None, metadata={"help": f"One of {accepted}. {_HELP.get(name, '')}"})
     return name, kinds[0] | None, field(default=None, metadata={"help": _HELP.get(name)})
 
 
@@ -421,7 +423,7 @@ def check_fit(run: RunArguments, model: _Model, training: LaddTrainingArguments)
 
 def parser(description: str = "") -> CommandLine:
     """Returns the parser of the command line."""
-    parser = CommandLine(_KINDS, usage="%(prog)s [RECIPE] [--FLAG VALUE ...]", description=description)
+    parser = CommandLine(_KINDS, launched=True, usage="%(prog)s [RECIPE] [--FLAG VALUE ...]", description=description)
     parser.set_defaults(output_dir=None)
     return parser
 

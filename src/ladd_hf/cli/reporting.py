@@ -18,11 +18,13 @@ from ..utils.time_left import TimeLeft
 
 
 class ProgressLines(TrainerCallback):
-    """One line per log: step, loss and its parts, time left."""
+    """One line per log: step, stage if there are several, loss and its parts, time left."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Starts the clock."""
+        """Starts the clock; says where a run goes on."""
         self.clock, self.last_step = TimeLeft(state.max_steps - state.global_step), state.global_step
+        if state.is_world_process_zero and state.global_step:
+            print(f"  going on from step {state.global_step:,}", flush=True)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Prints the line."""
@@ -31,7 +33,9 @@ class ProgressLines(TrainerCallback):
         left, self.last_step = self.clock.after(state.global_step - self.last_step), state.global_step
         hidden = ("epoch", "learning_rate", "grad_norm")
         parts = "  ".join(f"{name} {value:.4g}" for name, value in logs.items() if name not in hidden)
-        print(f"  step {state.global_step:>6}/{state.max_steps}  {parts}  ({left:.0f} s left)", flush=True)
+        plan = args.stage_plan
+        stage = f"{plan.at(max(state.global_step - 1, 0)).name:<10}" if len(plan.stages) > 1 else ""
+        print(f"  step {state.global_step:>6}/{state.max_steps}  {stage}{parts}  ({left:.0f} s left)", flush=True)
 
 
 def describe_bound(

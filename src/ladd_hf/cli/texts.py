@@ -96,6 +96,11 @@ def infill(model: str, text: str, **options: Any) -> None:
 def vary(model: str, text: str, strength: float, **options: Any) -> None:
     """Writes texts from a text's latents, noised to the time `strength` and denoised."""
     writing = Writing(**options)
+    if not 0 <= strength <= 1:
+        refuse(
+            f"--strength is {strength:g}; give a number from 0, which keeps the text's latents, to 1, which ignores "
+            "them."
+        )
 
     def write(pipeline: LaddPipeline, common: dict[str, Any]) -> Any:
         return pipeline.variations(text, strength, writing.num_samples, **common)

@@ -57,7 +57,7 @@ from ..training.trainer import LaddTrainer
 from ..utils import own_command
 from ..utils.time_left import TimeLeft
 from .command_line import refuse, refusing
-from .interruption import telling_of_interrupts, without_empty_folders
+from .interruption import tell_aside, telling_of_interrupts, without_empty_folders
 from .recipes import RunArguments, baseline_arguments, parse_arguments
 from .recommended import least_tokens, number_of_tokens, recommended_stages, told_choice, told_data
 from .reporting import ProgressLines, describe_bound, plot, print_results, sample_scores
@@ -164,7 +164,10 @@ def main(argv: list[str]) -> None:
     datasets.disable_progress_bars()
     if training.device.type == "cpu":  # accelerate allows a process one thread unless told otherwise
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(run.cpu_threads or max(1, cores // training.world_size))
+        asked = own_command.is_running() and "OMP_NUM_THREADS" in os.environ  # launchers set it unasked
+        torch.set_num_threads(
+            run.cpu_threads or (torch.get_num_threads() if asked else max(1, cores // training.world_size))
+        )
     start, folder = time.time(), Path(str(training.output_dir))
     if run.data != "sawtooth":
         with refusing():
@@ -212,7 +215,7 @@ def main(argv: list[str]) -> None:
     if training.start_anew:
         earlier = ("results.json", "results.png", "checkpoints", *(one.name for one in folders.values()))
         with training.main_process_first(local=False, desc="moving an earlier run aside"):
-            set_aside(folder, also=earlier)
+            tell_aside(set_aside(folder, also=earlier))
     trainers: dict[str, LaddTrainer] = {}
     seconds: dict[str, float] = {}
     if run.baseline and model_arguments.latent_type != "none":
@@ -286,7 +289,7 @@ def main(argv: list[str]) -> None:
             title,
             f"user/{re.sub('[^a-z0-9]+', '-', title.lower())}",
             about,
-            f"{task.name}, {run.num_eval_sequences:,} held-out sequences",
+            f"{task.name}, {len(data[1]):,} held-out sequences",
             command,
             sample_scores(
                 task,
@@ -315,11 +318,14 @@ def main(argv: list[str]) -> None:
         "seconds": {**seconds, "everything": time.time() - start},
     }
     (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
-    drawn = find_spec("matplotlib") is not None  # of the extra `plot`
-    if drawn:
+    left = ["results.json"]
+    if find_spec("matplotlib") is not None:  # of the extra `plot`
         plot(task, quality, folder / "results.png", run.num_samples)
-    left = "Table, plot and pipelines" if drawn else "Table and pipelines, but no plot, which needs matplotlib,"
-    print(f"\n{left} are in {folder} ({time.time() - start:.0f} s in all). Next, try:\n")
+        left.append("results.png")
+    else:
+        print("\nNo plot was drawn, for which matplotlib is not installed.")
+    told = ", ".join([*left, *(f"the pipeline {folders[name].name}" for name in trainers)])
+    print(f"\nIn {folder} are {told} ({time.time() - start:.0f} s in all). Next, try:\n")
     print(f"  {_next_command(folders['ladd'], task)}\n")
 
 

@@ -87,7 +87,10 @@ class GenerationArguments:
 def parser() -> CommandLine:
     """Returns the parser of the command line."""
     return CommandLine(
-        GenerationArguments, usage="%(prog)s MODEL [--FLAG VALUE ...]", description=(__doc__ or "").split("\n")[0]
+        GenerationArguments,
+        launched=True,
+        usage="%(prog)s MODEL [--FLAG VALUE ...]",
+        description=(__doc__ or "").split("\n")[0],
     )
 
 

@@ -66,7 +66,7 @@ def _bounds(comparison: Comparison) -> list[str]:
             whole = number(bound["nats_per_token"], bound.get("nats_per_token_stderr"), 4)
             cells.append([one.model["name"], path, whole, *parts, perplexity, f"{bound['texts']:,}"])
     head = ["bound in continuous time of", "path", "nats per token", "tokens", "latents", "perplexity", "texts"]
-    return [f"### Held-out texts\n\n{table(head, cells)}"] if cells else []
+    return [f"### Bounds\n\n{table(head, cells)}"] if cells else []
 
 
 def _scheduler(saved: dict[str, Any]) -> str:

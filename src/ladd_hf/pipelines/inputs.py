@@ -189,6 +189,10 @@ def check_ids(ids: list[int], config: LaddConfig, name: str, masked: bool = True
         raise ValueError(f"{name} holds the mask token: only whole texts have latents; fill its gaps in first.")
 
 
+def _prompt(row: int, prompts: list[list[int]]) -> str:
+    return "The prompt" if len(prompts) == 1 else f"The prompt of row {row}"
+
+
 def start_tokens(
     prompts: list[list[int]], lengths: list[int], config: LaddConfig, device: torch.device
 ) -> tuple[Tensor, Tensor | None]:
@@ -201,9 +205,9 @@ def start_tokens(
             longest = config.max_position_embeddings
             more = "" if length >= longest else f", or give a `length` of up to {longest}"
             raise ValueError(
-                f"The prompt of row {row} has {len(ids)} tokens, more than the `length` {length}: shorten it{more}."
+                f"{_prompt(row, prompts)} has {len(ids)} tokens, more than the `length` {length}: shorten it{more}."
             )
-        check_ids(ids, config, f"The prompt of row {row}")
+        check_ids(ids, config, _prompt(row, prompts))
     begun = zip(prompts or [[]] * len(lengths), lengths, strict=True)
     rows = [ids + [cast(int, config.mask_token_id)] * (length - len(ids)) for ids, length in begun]
     tokens, mask = padded_texts(rows, getattr(config, "pad_token_id", None) or 0)

@@ -97,7 +97,7 @@ class TextTask:
             raise ValueError(
                 f"The corpus {name!r} has the splits {', '.join(map(repr, splits))}, but 'train' and one of "
                 "'validation' and 'test' are needed: of local files, call one such as 'validation.txt', put some into "
-                "a folder 'validation', or have a share of them held out (`held_out`)."
+                "a folder 'validation', or have a share of them held out (`held_out`), if there is enough text."
             )
         if tokenizer.mask_token_id is None:
             raise ValueError("The tokenizer has no mask token: add one with `ladd_hf.data.with_mask_token`.")

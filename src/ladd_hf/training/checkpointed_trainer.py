@@ -119,7 +119,8 @@ class CheckpointedTrainer(AsideTrainer):
             )
         if "stage_starts" not in theirs or not self.args.stages_are_counted:
             return
-        step = json.loads(Path(checkpoint, STATE_FILE).read_text(encoding="utf-8")).get("global_step", 0)
+        state = json.loads(Path(checkpoint, STATE_FILE).read_text(encoding="utf-8"))
+        step = state.get("global_step", 0)
         before, now = (
             sorted({start for start in starts if start <= step})
             for starts in (theirs["stage_starts"], self.args.stage_plan.starts)
@@ -127,7 +128,7 @@ class CheckpointedTrainer(AsideTrainer):
         if before != now:
             raise ValueError(
                 f"Until step {step} of the checkpoint {checkpoint} stages began at {before}, and by the settings given "
-                f"they would have at {now}: go on with its `stages`."
+                f"they would have at {now}: go on with its `stages` and its `max_steps`{_steps_of(state)}."
             )
 
     # --- writing ---
@@ -182,3 +183,8 @@ class CheckpointedTrainer(AsideTrainer):
             )
         with reading(checkpoint, name):
             super()._load_rng_state(checkpoint)
+
+
+def _steps_of(state: dict[str, Any]) -> str:
+    """Returns the length of a checkpoint's run in words, if it is known."""
+    return f" of {state['max_steps']}" if "max_steps" in state else ""

@@ -85,7 +85,8 @@ def test_weights_that_are_a_pointer_to_them_are_refused(ladd, tmp_path, tiny_mod
 
 
 def test_a_hub_that_does_not_answer_is_told_in_a_sentence(capsys):
-    for context, said in ((refusing(), "The Hub does not answer"), (loading("user/a"), "user/a cannot be loaded")):
+    told = "The Hub cannot be reached, or does not answer as it should"
+    for context, said in ((refusing(), told), (loading("user/a"), "user/a cannot be loaded")):
         with pytest.raises((SystemExit, ValueError)) as raised, context:
             raise _OF_THE_HUB("connection refused")
         assert said in f"{raised.value} {capsys.readouterr().err}"

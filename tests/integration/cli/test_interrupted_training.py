@@ -84,3 +84,23 @@ def test_texts_of_ones_own_can_be_gone_on_with(ladd, prose, monkeypatch, tmp_pat
     assert ladd(*words, *told[1].split()).code == 0
     kept = [one.name for one in numbered_checkpoints(tmp_path / "out" / "checkpoints" / "di-ladd")]
     assert kept == ["checkpoint-20"]
+
+
+def test_before_the_first_checkpoint_it_says_when_that_would_have_been(interrupted):
+    said, _ = interrupted("--save_strategy", "steps", "--save_steps", 5)
+    assert "Stopped at step 4 of 6; no step is kept, as the first checkpoint is written at step 5." in said.err
+
+
+def test_a_script_ends_without_a_traceback(interrupted, monkeypatch, capsys):
+    monkeypatch.setattr(train, "ProgressLines", Interrupting)
+    monkeypatch.setattr("sys.argv", ["examples/train_ladd.py"])
+    with pytest.raises(SystemExit) as ended:
+        train.main([str(word) for word in interrupted.words])
+    assert ended.value.code == 130 and "Stopped at step 4 of 6" in capsys.readouterr().err
+
+
+def test_an_earlier_run_that_is_moved_aside_is_told_where(ladd, interrupted, tmp_path):
+    assert ladd("train", *interrupted.words).code == 0
+    said = ladd("train", *interrupted.words, "--start_anew")
+    assert f"The earlier run is now in {tmp_path / 'out' / '_previous-1'}." in said.out
+    assert (tmp_path / "out" / "_previous-1" / "results.json").is_file()

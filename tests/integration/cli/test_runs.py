@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from importlib import import_module
 
 import pytest
@@ -84,6 +85,9 @@ def test_a_file_of_texts_is_enough_to_train_on(ladd, prose, tmp_path):
     config = pipe.model.config
     assert (config.latent_length, config.latent_pooling, config.latent_unpooling) == (8, "chunk", "chunk")
     assert pipe.tokenizer is not None
+    counted = int(re.search(r"(\d+) held out", said.out)[1])
+    assert f"{min(counted, 10)} held-out sequences" in (tmp_path / "out" / "di-ladd" / "README.md").read_text()
+    assert f"In {tmp_path}/out are results.json, results.png, the pipeline di-ladd" in said.out
     again = ladd("train", "--data", prose, *few, "--output_dir", tmp_path / "out").refusal
     assert "already holds the results of a run" in again
 

@@ -145,12 +145,12 @@ def _writes(text):
         ("generate {models}/discrete -n 0", "--num-samples is 0; give a whole number of at least 1."),
         ("generate {models}/discrete --steps -3", "--steps is -3; give a whole number of at least 1."),
         ("generate {models}/discrete --seed 99999999999999999999", "give a whole number that 64 bits hold"),
-        ("generate {models}/discrete --schedule spiral", "--schedule spiral: Path 'spiral' is unknown"),
+        ("generate {models}/discrete --schedule spiral", "--schedule spiral is unknown; give joint, sequential"),
         ("generate {models}/discrete --dtype int4", "--dtype int4 is unknown; give float32, bfloat16 or float16."),
         ("generate {models}/discrete --top-p 2", "`top_p` is 2.0"),
         ("generate {models}/none --latent-temperature 0.5", "the model has no latents: give `temperature`"),
         ("generate {models}/ids abc", "the pipeline has no tokenizer"),
-        ("vary {models}/discrete abcdefgh --strength 2", "`strength` is 2.0; give a time from 0 (clean) to 1 (noise)"),
+        ("vary {models}/discrete abcdefgh --strength 2", "--strength is 2; give a number from 0"),
         ("vary {models}/none abcdefgh", "This model has no latents"),
         ("encode {models}/discrete ab", "fewer than `latent_length` (4)"),
         ("generate {models}/nowhere", "cannot be loaded: there is no such folder: give one that holds a pipeline"),
@@ -238,3 +238,20 @@ def test_texts_that_are_too_long_are_told_how_long_they_may_be(ladd):
     assert "has 84 tokens, more than the `length` 64: shorten it" in refusal
     refusal = ladd("generate", "python-docs-di", long[:40], "--length", 20).refusal
     assert "has 40 tokens, more than the `length` 20: shorten it, or give a `length` of up to 64" in refusal
+
+
+def test_the_folder_of_a_training_is_pointed_to_its_pipelines(ladd, models):
+    refusal = ladd("generate", models).refusal
+    assert f"the folder holds pipelines and is none itself: give {models / 'anchors'} or " in refusal
+    assert "did you mean python-docs-di? Give one" in ladd("info", "python-docs-dj").refusal
+
+
+@pytest.mark.parametrize("schedule", ["foo", "tokens"])
+def test_a_schedule_that_no_text_can_be_written_by_is_unknown(ladd, models, schedule):
+    refusal = ladd("generate", models / "discrete", "--schedule", schedule).refusal
+    assert f"--schedule {schedule} is unknown; give joint, sequential" in refusal and "or corners, such as" in refusal
+
+
+def test_a_strength_is_a_share(ladd, models):
+    refusal = ladd("vary", models / "discrete", "abcdefgh", "--strength", 3).refusal
+    assert "--strength is 3; give a number from 0, which keeps the text's latents, to 1" in refusal

@@ -11,6 +11,8 @@ import pytest
 from helpers.encoders import word_pieces
 from helpers.examples import train_ladd as example
 
+from ladd_hf.cli.recipe_files import read_recipe
+
 SIZES = (
     "length: 16\nmax_steps: 2\nhidden_size: 16\nnum_hidden_layers: 1\nnum_attention_heads: 2\ncond_hidden_size: 8\n"
     "latent_type: continuous\nlatent_length: 4\nlatent_dim: 2\n"
@@ -150,6 +152,20 @@ def test_a_file_that_is_no_recipe_is_named(refusal, tmp_path, content, said, rol
     child = tmp_path / "child.yaml"
     child.write_text("base: wrong.yaml")
     assert f"{file} {said}" in refusal(file if role == "recipe" else child)
+
+
+def test_a_text_in_place_of_a_recipe_is_pointed_to_its_flag(refusal, tmp_path):
+    (tmp_path / "my.txt").write_text("one: two: three")
+    assert f"no recipe, which is a .yaml file: train on texts with --data {tmp_path}/my.txt" in refusal(
+        tmp_path / "my.txt"
+    )
+
+
+@pytest.mark.parametrize("content", [(CONFIGS / "python-docs-di.yaml").read_text(), "base: python-docs-di"])
+def test_an_included_recipe_may_be_copied_or_named_as_a_base(tmp_path, content):
+    mine, theirs = tmp_path / "mine.yaml", CONFIGS / "python-docs-di.yaml"
+    mine.write_text(content)
+    assert read_recipe(mine) == read_recipe(theirs)
 
 
 @pytest.mark.parametrize("through", ["its name", "a link", "another recipe"])

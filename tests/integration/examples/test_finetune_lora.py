@@ -96,7 +96,7 @@ def test_all_weights_are_trained_the_encoder_s_where_asked_for(folder, train_enc
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("texts",), "it is none of sawtooths: give texts with --train_file"),
+        (("texts",), "the texts are sawtooths, of 3 tokens, and the model has"),
         (("sawtooths", "--train_file", "TEXTS"), "the pipeline has no tokenizer"),
         (("texts", "--train_file", "TEXTS", "--eval_sequences", 16), "There are 16 texts, and 16 are to be held out"),
         (("sawtooths", "--target_modules", "nowhere"), "No modules were targeted"),
@@ -112,3 +112,18 @@ def test_a_rank_of_zero_is_refused(folder, capsys):
     with pytest.raises(SystemExit):
         finetune("--pipeline", folder / "sawtooths", "--rank", 0)
     assert "--rank is 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("flags", "held_out"), [((), 1), (("--eval_sequences", 5), 5)])
+def test_how_many_texts_are_trained_on_is_told_and_on_the_cards(folder, tmp_path, capsys, flags, held_out):
+    few = ("--max_steps", 1, "--per_device_train_batch_size", 4, "--use_cpu", "--merge", *flags)
+    words = (folder / "texts", "--train_file", folder / "texts.txt", *few, "--output_dir", tmp_path / "out")
+    finetune_lora.main([str(word) for word in words])
+    lines = capsys.readouterr().out.splitlines()
+    found = re.search(r"texts.txt: (\d+) texts to train on, (\d+) held out.", "\n".join(lines))
+    assert (int(found[1]), int(found[2])) == (16 - held_out, held_out), "two of three lines are long enough"
+    assert any(line.startswith("  step      1/1  ") for line in lines)
+    for card in ("adapter", "pipeline"):
+        text = (tmp_path / "out" / card / "README.md").read_text()
+        assert f"texts.txt ({found[1]} texts), from texts on" in " ".join(text.split())
+        assert f"texts.txt, {held_out} held-out texts" in " ".join(text.split())

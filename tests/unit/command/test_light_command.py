@@ -59,6 +59,12 @@ def test_what_tells_takes_the_flags_of_its_job(command, module):
     assert list(inspect.signature(command).parameters) == list(inspect.signature(job).parameters)
 
 
+def test_every_setting_of_a_model_has_a_help_of_its_own():
+    told = {one.name: one.metadata["help"] for one in fields(recipes.ModelArguments)}
+    assert all(help and not help[0].islower() and "[`" not in help for help in told.values())
+    assert recipes.parser().format_help()  # in which a % would be read as a format
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_each_run_is_the_main_of_a_module_with_flags_of_its_own(name):
     module = import_module(f"ladd_hf.cli.{RUNS[name].module}")
