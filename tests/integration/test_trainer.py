@@ -237,3 +237,12 @@ def test_texts_with_fewer_tokens_than_latents_are_refused_where_they_become_batc
         with pytest.raises(ValueError, match=r"A text has 3 tokens, fewer than `latent_length` \(4\)"):
             next(iter(trainer.get_train_dataloader()))
     assert given.min_tokens == 0, "what the user holds is left as it is"
+
+
+def test_weights_that_are_rounded_are_warned_of_and_others_are_not(make_trainer, stirred_model, monkeypatch):
+    said = []
+    monkeypatch.setattr("ladd_hf.training.trainer_checks.logger.warning", said.append)
+    make_trainer(stirred_model("discrete"), "whole", max_steps=1).train()
+    assert not said
+    make_trainer(stirred_model("discrete").bfloat16(), "half", max_steps=1).train()
+    assert len(said) == 1 and "are bfloat16, which most steps are too small to change: load the model with" in said[0]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import torch
 from transformers import PrinterCallback, set_seed
 
 from ..evaluation.tasks import task_for
@@ -108,7 +109,7 @@ def main(argv: list[str]) -> None:
     set_seed(training.seed)
     with refusing(ImportError):
         with loading(run.pipeline):
-            pipeline = LaddPipeline.from_pretrained(model_source(run.pipeline))
+            pipeline = LaddPipeline.from_pretrained(model_source(run.pipeline), dtype=torch.float32)  # as in training
         check_kind(run.pipeline, pipeline.model.config)
         pipeline = _jumping(pipeline)
         of_texts: dict[str, Any] = {} if run.data == "sawtooth" else {"text_column": run.text_column}
@@ -149,7 +150,7 @@ def _jumping(pipeline: LaddPipeline) -> LaddPipeline:
     trained."""
     if pipeline.model.config.latent_flow_map:
         return pipeline
-    model = LaddForDiffusionLM.from_pretrained(pipeline.model.name_or_path, latent_flow_map=True)
+    model = LaddForDiffusionLM.from_pretrained(pipeline.model.name_or_path, latent_flow_map=True, dtype=torch.float32)
     return LaddPipeline(model, pipeline.scheduler, pipeline.tokenizer)
 
 

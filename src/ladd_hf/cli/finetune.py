@@ -17,6 +17,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+import torch
 from diffusers.utils import logging as diffusers_logging
 from huggingface_hub import ModelCard
 from peft import LoraConfig
@@ -187,7 +188,8 @@ def main(argv: list[str]) -> None:
     # 1. The model and its data
     with refusing():
         with loading(f"--pipeline {run.pipeline}"):
-            pipeline = LaddPipeline.from_pretrained(model_source(run.pipeline))
+            # trained in full precision, however it was saved: steps are smaller than bfloat16 tells apart
+            pipeline = LaddPipeline.from_pretrained(model_source(run.pipeline), dtype=torch.float32)
         model = pipeline.model
         train_set, eval_set = data(run, training, pipeline)
         if not run.train_encoder:
@@ -230,7 +232,9 @@ def main(argv: list[str]) -> None:
         texts, held_out = f"{name} ({len(train_set):,} texts)", f"{name}, {len(eval_set):,} held-out texts"
         if "/" in base:  # on the Hub
             options = {"metadata": {"base_model": base}, **options}
-        return trainer.model_card(f"{base}, fine-tuned", what, f"{texts}, from {base} on", held_out, **options)
+        return trainer.model_card(
+            f"{base}, fine-tuned", what, f"{texts}, beginning with the weights of {base},", held_out, **options
+        )
 
     if not run.full:
         saved["adapter"] = folder / "adapter"

@@ -44,7 +44,7 @@ from .sampling_trainer import SamplingTrainer
 from .searching_trainer import SearchingTrainer
 from .stage_checks import check_fixed_before_prior, check_latents_alone_are_trained
 from .trainer_arguments import check_model_to_train, check_trainer_arguments
-from .trainer_checks import check_enough_latents, check_optimizer, check_options, check_set
+from .trainer_checks import check_enough_latents, check_optimizer, check_options, check_set, warn_of_rounded_weights
 from .training_cost import TrainingCost
 
 logger = logging.get_logger(__name__)
@@ -191,6 +191,7 @@ class LaddTrainer(SearchingTrainer, PublishingTrainer, SamplingTrainer):
         check_set(self.train_dataset, "train_dataset")
         self._meet_model()
         self._check_objective()
+        warn_of_rounded_weights(self._ladd_model())
         self._meet_processes()
         self._meet_measures()
         self._meet_samples()

@@ -1,4 +1,4 @@
-"""Options of transformers' Trainer that a LADD trainer does not support, refused before anything runs."""
+"""Checks before a training runs: options of transformers' Trainer that are not supported, and weights in half precision."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
+from torch import nn
+from transformers.utils import logging
 
 from ..diffusion.latent_predictions import AnchorPrediction
 from ..models.configuration_ladd import LaddConfig
 from .arguments import LaddTrainingArguments
 from .text_metrics import check_text_metrics
+
+logger = logging.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -130,4 +134,15 @@ def check_enough_latents(config: LaddConfig, dataset: Any, most: int) -> None:
         raise ValueError(
             f"`latent_prediction_type` asks for {count:,} anchors, but the {texts:,} texts of `train_dataset` have "
             f"{texts * config.latent_length:,} latents: give more texts, or a smaller `count`, some tenth of that."
+        )
+
+
+def warn_of_rounded_weights(model: nn.Module) -> None:
+    """Warns of weights that are trained in half precision, in which most steps are too small to change them."""
+    halves = {weight.dtype for weight in model.parameters() if weight.requires_grad} & {torch.bfloat16, torch.float16}
+    if halves:
+        dtype = str(min(halves, key=str)).removeprefix("torch.")
+        logger.warning(
+            f"The weights to train are {dtype}, which most steps are too small to change: load the model with "
+            "`dtype=torch.float32`, and set `bf16` or `fp16` to compute in less."
         )

@@ -125,5 +125,18 @@ def test_how_many_texts_are_trained_on_is_told_and_on_the_cards(folder, tmp_path
     assert any(line.startswith("  step      1/1  ") for line in lines)
     for card in ("adapter", "pipeline"):
         text = (tmp_path / "out" / card / "README.md").read_text()
-        assert f"texts.txt ({found[1]} texts), from texts on" in " ".join(text.split())
+        assert f"texts.txt ({found[1]} texts), beginning with the weights of texts," in " ".join(text.split())
         assert f"texts.txt, {held_out} held-out texts" in " ".join(text.split())
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_rounded_pipeline_is_trained_in_full_precision(folder, tmp_path, whole):
+    pipe = LaddPipeline.from_pretrained(folder / "texts")
+    pipe.model.bfloat16()
+    pipe.save_pretrained(tmp_path / "half")
+    how = ("--full",) if whole else ("--merge",)
+    finetune(
+        "--pipeline", tmp_path / "half", "--train_file", folder / "texts.txt", *how, "--output_dir", tmp_path / "out"
+    )
+    model = LaddPipeline.from_pretrained(tmp_path / "out" / "pipeline").model
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
