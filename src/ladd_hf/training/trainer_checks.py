@@ -1,4 +1,4 @@
-"""Checks before a training runs: options of transformers' Trainer that are not supported, and weights in half precision."""
+"""Checks before a training runs: options of transformers' Trainer that are not supported, and rounded weights."""
 
 from __future__ import annotations
 
