@@ -90,7 +90,6 @@ CHANGES: dict[str, dict[str, str]] = {
         "consistency of tokens in the last 600": """--max_steps 2800 --stages '[{"name":"mdlm","steps":1000},"""
         """{"name":"encoder","steps":300,"objective":{"fully_masked_share":0.6,"quantizer_dropout":0.5}},"""
         """{"name":"prior","steps":900},{"name":"consistency","objective":{"consistency_min_jump":0.5}}]'""",
-        "Co-LADD, anchors": "python-docs-co.yaml",
         "Co-LADD, anchors, all that gains": "python-docs-co.yaml --latent_self_conditioning true "
         f"--adaptive_times true {_OBSCURED}",
     },

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
+from statistics import mean, stdev
 
 import pytest
 
@@ -35,6 +36,19 @@ def test_a_table_holds_what_was_found_and_nothing_else(question):
     rows = {ablations.table_row(question, row, outcome) for row, outcome in found.items()}
     assert set(table(ablations.HEADS[question])) == rows and len(rows) > 4
     assert all(outcome["flags"] == ablations.CHANGES[question][row] for row, outcome in found.items())
+
+
+def test_the_table_over_three_seeds_holds_what_was_found():
+    found = {**result("text_continuous_seeds"), "42": result("text_continuous")}
+    rows = []
+    for row in found["0"]:
+        assert all(one[row]["flags"] == found["42"][row]["flags"] for one in found.values())
+        sequential, cells = [list(one[row]["quality"].values())[-1] for one in found.values()], []
+        for budget in sequential[0]:
+            nats = [scores[budget]["nats"] for scores in sequential]
+            cells.append(f"{mean(nats):.2f} ± {stdev(nats) / len(nats) ** 0.5:.2f}")
+        rows.append(f"| {row} | {' | '.join(cells)} |")
+    assert table("| over three seeds | 2 | 4 | 8 | 16 |\n" + "| --- " * 5 + "|") == rows and len(found) == 3
 
 
 def result(name: str):
