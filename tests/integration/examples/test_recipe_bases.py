@@ -46,7 +46,7 @@ def test_two_bases_may_share_one(tmp_path):
 @pytest.mark.parametrize(
     ("recipes", "message"),
     [
-        ({"child": "base: none.yaml"}, "none.yaml, which is not a file"),
+        ({"child": "base: none.yaml"}, "none.yaml, which is neither a file nor an included recipe"),
         ({"child": "base: a.yaml", "a": "base: child.yaml"}, "child.yaml is a `base` of its own, by way of"),
         ({"child": "base: a.yaml", "a": "lenght: 3"}, "unknown fields ['lenght']"),
         (

@@ -105,7 +105,7 @@ def test_another_schedule_keeps_the_options_of_the_saved_one(folder, tmp_path):
     ("flags", "message"),
     [
         (("--token_waiting", "soon"), "--token_waiting soon is unknown; give one of none, until_known, while_written."),
-        (("--schedule", "zigzag"), "--schedule zigzag: Path 'zigzag' is unknown"),
+        (("--schedule", "zigzag"), "--schedule zigzag is unknown; give joint, sequential"),
         (("--schedule", "[[1, 1], [0, 0.5]]"), "along which no time rises"),
         (("--num_samples", "0"), "--num_samples is 0"),
         (("--prompts", "nowhere.txt"), "--prompts nowhere.txt is not a file"),
