@@ -164,7 +164,7 @@ def main(argv: list[str]) -> None:
     datasets.disable_progress_bars()
     if training.device.type == "cpu":  # accelerate allows a process one thread unless told otherwise
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        asked = own_command.is_running() and "OMP_NUM_THREADS" in os.environ  # launchers set it unasked
+        asked = own_command.is_alone() and "OMP_NUM_THREADS" in os.environ  # launchers set it unasked
         torch.set_num_threads(
             run.cpu_threads or (torch.get_num_threads() if asked else max(1, cores // training.world_size))
         )

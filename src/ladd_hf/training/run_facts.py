@@ -184,8 +184,7 @@ def running_command(world_size: int = 1) -> str:
     if program.endswith("kernel_launcher.py"):  # ipykernel_launcher.py, colab_kernel_launcher.py
         return "(from a notebook)"
     words = list(map(public_argument, sys.argv))
-    launchers = ("ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID")
-    if own_command.launched() or (own_command.is_running() and not any(name in os.environ for name in launchers)):
+    if own_command.launched() or own_command.is_alone():
         return shlex.join(words)
     if own_command.is_running():  # which others launch as a module
         words = ["-m", own_command.MODULE, *words[1:]]

@@ -10,11 +10,17 @@ NAME, MODULE = "ladd", "ladd_command"
 # Environment variable of processes that `ladd` started: the folder in which they leave what it is to say.
 FOLDER = "LADD_LAUNCH"
 _REFUSAL = "refusal.txt"
+_OF_LAUNCHERS = ("ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID")
 
 
 def is_running() -> bool:
     """True if this process is the command `ladd`, which names itself so."""
     return sys.argv[0] == NAME
+
+
+def is_alone() -> bool:
+    """True if this process is the command `ladd` as it was typed, which no launcher started."""
+    return is_running() and not any(name in os.environ for name in _OF_LAUNCHERS)
 
 
 def program() -> str:

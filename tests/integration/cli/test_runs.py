@@ -141,6 +141,28 @@ def test_help_begins_with_how_it_is_called_and_no_flag_with_its_opposite(ladd, n
         assert f"The opposite of --{flag[5:]}." in " ".join(lines[help_of[flag] : help_of[flag] + 4])
 
 
+@pytest.mark.parametrize(
+    ("words", "variables", "threads"),
+    [
+        ([], {"OMP_NUM_THREADS": "1"}, "kept"),
+        (["--cpu_threads", 3], {"OMP_NUM_THREADS": "1"}, 3),
+        ([], {"OMP_NUM_THREADS": "1", "ACCELERATE_MIXED_PRECISION": "no"}, "cores"),
+        ([], {}, "cores"),
+    ],
+)
+def test_threads_are_those_asked_for_or_the_cores(ladd, monkeypatch, tmp_path, words, variables, threads):
+    found, before = [], torch.get_num_threads()
+    for name in ("OMP_NUM_THREADS", "ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch, "set_num_threads", found.append)
+    (tmp_path / "results.json").write_text("{}")  # which ends it after that
+    ladd("train", "--output_dir", tmp_path, "--use_cpu", *words)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert found == [{"kept": before, "cores": cores}.get(threads, threads)]
+
+
 # --- tune ---
 
 
