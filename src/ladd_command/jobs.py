@@ -30,7 +30,7 @@ def job(name: str) -> Any:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Context of imports, in which no garbage is looked for: modules are not garbage, and looking takes a quarter of
+    """Context of imports, in which no garbage is looked for: modules are not garbage, and looking takes much of
     the time. What they made is not looked at later, either."""
     collects = gc.isenabled()
     gc.disable()

@@ -1,4 +1,4 @@
-"""Starts processes of tests sooner: imports take most of their time, and nearly half of that goes into looking for
+"""Starts processes of tests sooner: imports take most of their time, and much of that goes into looking for
 garbage that is not there. As a script this file runs another one so."""
 
 from __future__ import annotations

@@ -218,7 +218,9 @@ def test_tied_weights_are_no_missing_ones(make_trainer, tiny_model):
 def test_a_checkpoint_of_other_stages_is_refused_where_they_have_begun(make_trainer):
     first = make_trainer("discrete", stages=two_stages(2), **SAVING)
     first.train()
-    with pytest.raises(ValueError, match=r"Until step 4 .* stages began at \[0, 2\], .* would have at \[0, 3\]"):
+    with pytest.raises(
+        ValueError, match=r"Until step 4 .* stages began at \[0, 2\], .* would have at \[0, 3\].*`max_steps` of 4\."
+    ):
         make_trainer("discrete", "a", stages=two_stages(3)).train(f"{first.args.output_dir}/checkpoint-4")
     make_trainer("discrete", "b", stages=two_stages(2), max_steps=5).train(f"{first.args.output_dir}/checkpoint-4")
 

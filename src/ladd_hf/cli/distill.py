@@ -27,7 +27,7 @@ from .command_line import CommandLine, check_flags, check_output_folder, loading
 from .interruption import tell_aside, telling_of_interrupts
 from .pipelines import model_source, quiet_libraries
 from .reporting import ProgressLines
-from .run_results import RESULTS, refuse_earlier, save_results, told_bounds
+from .run_results import RESULTS, derived_card, refuse_earlier, save_results, told_bounds
 from .short_runs import log_short_runs
 
 MADE = "pipeline"  # by a run in its folder
@@ -137,7 +137,9 @@ def main(argv: list[str]) -> None:
         trainer.train()
     if held_out is not None:
         bounds["after"] = trainer.evaluate()
-    trainer.save_pipeline(str(folder / MADE), pipeline.scheduler)
+    texts = task.name, f"{task.name}, {0 if held_out is None else len(held_out):,} held-out sequences"
+    card = derived_card(trainer, run.pipeline, "distilled", MADE, *texts)
+    trainer.save_pipeline(str(folder / MADE), pipeline.scheduler, card)
     if training.process_index == 0:
         save_results(trainer, bounds, {MADE: folder / MADE})
         if bounds:

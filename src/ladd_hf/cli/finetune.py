@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ import datasets
 import numpy as np
 import torch
 from diffusers.utils import logging as diffusers_logging
-from huggingface_hub import ModelCard
 from peft import LoraConfig
 from transformers import PreTrainedTokenizerBase, PrinterCallback, set_seed
 from transformers.utils import logging as transformers_logging
@@ -39,7 +39,7 @@ from .interruption import tell_aside, telling_of_interrupts
 from .local_texts import lines_of
 from .pipelines import model_source
 from .reporting import ProgressLines
-from .run_results import RESULTS, refuse_earlier, save_results, told_bounds
+from .run_results import RESULTS, derived_card, refuse_earlier, save_results, told_bounds
 from .short_runs import log_short_runs
 
 # The encoder and its quantiser, by the names of their modules.
@@ -215,32 +215,21 @@ def main(argv: list[str]) -> None:
     if training.start_anew:
         with training.main_process_first(local=False, desc="moving an earlier run aside"):
             tell_aside(set_aside(str(training.output_dir), also=(*MADE, RESULTS)))
-    with (
-        telling_of_interrupts(trainer),
-        refusing(),
-    ):  # errors found only at the first step, such as a folder with another run
+    # errors found only at the first step, such as a folder with another run
+    with telling_of_interrupts(trainer), refusing():
         trainer.train()
     bounds["after"] = trainer.evaluate()
 
     # 3. Saving
     folder = Path(str(training.output_dir))
     saved = {}
-    base = public_model_name(run.pipeline)
-
-    def card(what: str, **options: Any) -> ModelCard:
-        """Returns the card of what is saved in a folder, which names the texts and the model that it began with."""
-        texts, held_out = f"{name} ({len(train_set):,} texts)", f"{name}, {len(eval_set):,} held-out texts"
-        if "/" in base:  # on the Hub
-            options = {"metadata": {"base_model": base}, **options}
-        return trainer.model_card(
-            f"{base}, fine-tuned", what, f"{texts}, beginning with the weights of {base},", held_out, **options
-        )
-
+    told = f"{name} ({len(train_set):,} texts)", f"{name}, {len(eval_set):,} held-out texts"
+    card = partial(derived_card, trainer, run.pipeline, "fine-tuned", texts=told[0], held_out=told[1])
     if not run.full:
         saved["adapter"] = folder / "adapter"
         trainer.save_model(str(saved["adapter"]))
         if training.process_index == 0:
-            card("adapter", adapter_of=base).save(saved["adapter"] / "README.md")
+            card("adapter", adapter_of=public_model_name(run.pipeline)).save(saved["adapter"] / "README.md")
     if run.full or run.merge:
         saved["pipeline"] = folder / "pipeline"
         trainer.save_pipeline(str(saved["pipeline"]), pipeline.scheduler, card("pipeline"))

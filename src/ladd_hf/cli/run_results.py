@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import ModelCard
+
 from ..diffusion.paths import path_name
 from ..training.arguments import LaddTrainingArguments
 from ..training.hub import training_recipe
 from ..training.run_facts import running_command
 from ..training.trainer import LaddTrainer
+from ..utils.local_paths import public_model_name
 from .command_line import refuse
 
 RESULTS = "results.json"
@@ -32,6 +35,20 @@ def told_bounds(bounds: Bounds, training: LaddTrainingArguments) -> str:
     """Returns the line about the bounds."""
     found = ", ".join(f"{metrics['eval_loss']:.4f} {when}" for when, metrics in bounds.items())
     return f"held-out texts, nats per token along {path_name(training.nelbo_paths[0])}: {found}"
+
+
+def derived_card(
+    trainer: LaddTrainer, model: str, how: str, folder: str, texts: str, held_out: str, **options: Any
+) -> ModelCard:
+    """Returns the card of what is saved in a folder: a `model` that was trained further on `texts`, and `how`.
+
+    A model of the Hub is named in the metadata as well.
+    """
+    base = public_model_name(model)
+    if "/" in base:
+        options = {"metadata": {"base_model": base}, **options}
+    data = f"{texts}, beginning with the weights of {base},"
+    return trainer.model_card(f"{base}, {how}", folder, data, held_out, **options)
 
 
 def save_results(trainer: LaddTrainer, bounds: Bounds, saved: Mapping[str, Path]) -> None:

@@ -133,6 +133,11 @@ def test_texts_that_are_not_there_are_told_before_an_output_folder_that_is(ladd,
 
 
 @pytest.mark.parametrize("name", RUNS)
+def test_help_tells_of_processes_where_there_may_be_several(ladd, name):
+    assert ("With --processes N" in ladd(name, "--help").out) == RUNS[name].launched
+
+
+@pytest.mark.parametrize("name", RUNS)
 def test_help_begins_with_how_it_is_called_and_no_flag_with_its_opposite(ladd, name):
     lines = ladd(name, "--help").lines
     assert lines[0].endswith("[--FLAG VALUE ...]") and not lines[1]
@@ -204,6 +209,8 @@ def test_a_distilled_model_jumps_and_keeps_its_encoder(ladd, models, texts, tmp_
     assert [line.split()[1] for line in said.lines[:3]] == ["1/3", "2/3", "3/3"] and "meanflow_loss" in said.lines[0]
     before = LaddPipeline.from_pretrained(models / "continuous")
     after = LaddPipeline.from_pretrained(tmp_path / "out" / "pipeline")
+    card = (tmp_path / "out" / "pipeline" / "README.md").read_text()
+    assert "trained on abc.txt, length 12, beginning with the weights of continuous," in " ".join(card.split())
     assert after.model.config.latent_flow_map and not before.model.config.latent_flow_map
     assert after.scheduler.config.latent_share == before.scheduler.config.latent_share == 0.25
     new = after.model.state_dict()
@@ -213,6 +220,16 @@ def test_a_distilled_model_jumps_and_keeps_its_encoder(ladd, models, texts, tmp_
     }
     assert "encoder" in same - moved and moved
     assert "already holds a distilled pipeline" in ladd(*words, "--output_dir", tmp_path / "out").refusal
+
+
+def test_a_rounded_pipeline_is_distilled_in_full_precision(ladd, models, texts, tmp_path):
+    pipe = LaddPipeline.from_pretrained(models / "continuous")
+    pipe.model.bfloat16()
+    pipe.save_pretrained(tmp_path / "half")
+    said = ladd("distill", tmp_path / "half", "--data", texts, *FEW, "--output_dir", tmp_path / "out")
+    assert said.code == 0, said.err
+    after = LaddPipeline.from_pretrained(tmp_path / "out" / "pipeline").model
+    assert {weight.dtype for weight in after.parameters()} == {torch.float32}
 
 
 def test_a_distillation_leaves_its_bounds_and_a_later_one_moves_them_aside(ladd, models, texts, tmp_path):

@@ -186,12 +186,21 @@ def test_what_can_not_be_measured_is_said_in_a_sentence(measure, folder, name, f
     assert stopped.value.code == 2 and message in capsys.readouterr().err
 
 
+def test_a_file_of_which_all_is_read_is_told(measure, folder, capsys):
+    flags, file = ("--num_samples", 0, "--num_sequences", 2), folder / "texts" / "train.txt"
+    measure("mdlm", *flags, data=file)
+    assert f"Without samples all of {file} is read, training texts included" in capsys.readouterr().out
+    measure("mdlm", *flags, "--split", "validation", "--results", folder / "other", data=file)
+    assert "Without samples" not in capsys.readouterr().out
+
+
 def test_results_of_another_evaluation_are_not_mixed_in(measure, tmp_path, capsys):
     measure("mdlm", *FEW)
     before = (tmp_path / "out" / "mdlm.json").read_bytes()
     with pytest.raises(SystemExit):
         measure("mdlm", *FEW, "--seed", 1)
-    assert "holds results with another `seed` (0, not 1)" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "holds results with another `seed` (0, not 1)" in said and "(--results of the command)" in said
     assert (tmp_path / "out" / "mdlm.json").read_bytes() == before
 
 
